@@ -1,0 +1,76 @@
+package client
+
+import (
+	"context"
+	"errors"
+
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/mqtt311/mqtt311/session"
+)
+
+// Subscribe subscribes to Topic Filters and returns the QoS granted for each, in
+// their order; it may be lower than asked for, section 3.9.3. The filters stay wanted
+// across reconnects until Unsubscribe, and are sent again whenever the Server may
+// have lost them.
+//
+// If the Server refuses some, the error is a [*SubscribeError] that names them; they
+// are not wanted any more, the others are granted. If ctx ends first the error is
+// ErrUnknown and the filters stay wanted.
+func (c *Client) Subscribe(ctx context.Context, subs ...packets.Subscription) ([]packets.QoS, error) {
+	results, err := c.request(ctx, "subscribe", func() (session.Token, error) {
+		return c.sess.Subscribe(now(), subs...)
+	})
+	if err != nil {
+		return nil, err
+	}
+	granted := make([]packets.QoS, len(results))
+	for i, r := range results {
+		granted[i] = r.QoS
+		if r.Err != nil && err == nil {
+			err = &SubscribeError{Results: results}
+		}
+	}
+	return granted, err
+}
+
+// Unsubscribe gives filters up. Messages for them may come until it returns. If ctx
+// ends first the error is ErrUnknown and the filters stay unwanted.
+func (c *Client) Unsubscribe(ctx context.Context, filters ...string) error {
+	results, err := c.request(ctx, "unsubscribe", func() (session.Token, error) {
+		return c.sess.Unsubscribe(now(), filters...)
+	})
+	for _, r := range results {
+		err = errors.Join(err, r.Err)
+	}
+	return err
+}
+
+// request starts a SUBSCRIBE or UNSUBSCRIBE and waits for the results.
+func (c *Client) request(ctx context.Context, what string, start func() (session.Token, error)) ([]session.FilterResult, error) {
+	r := new(Receipt)
+	c.mu.Lock()
+	if c.leaving {
+		defer c.mu.Unlock()
+		return nil, c.refused(what)
+	}
+	t, err := start()
+	if err != nil {
+		c.mu.Unlock()
+		return nil, err
+	}
+	c.ops[t] = r
+	c.drive()
+	c.kick()
+	c.mu.Unlock()
+	poke(c.nudge)
+	if err := c.await(ctx, r, t, what); err != nil && r.filters() == nil {
+		return nil, err
+	}
+	return r.filters(), nil
+}
+
+func (r *Receipt) filters() []session.FilterResult {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.results
+}
