@@ -90,13 +90,13 @@ func (s *Session) Received(now time.Time, p packets.Packet) {
 	case *packets.Publish:
 		s.publish(p)
 	case *packets.Puback:
-		s.puback(now, p.PacketID)
+		s.puback(p.PacketID)
 	case *packets.Pubrec:
-		s.pubrec(now, p.PacketID)
+		s.pubrec(p.PacketID)
 	case *packets.Pubrel:
 		s.pubrel(p.PacketID)
 	case *packets.Pubcomp:
-		s.pubcomp(now, p.PacketID)
+		s.pubcomp(p.PacketID)
 	case *packets.Suback:
 		s.suback(p)
 	case *packets.Unsuback:
@@ -126,6 +126,7 @@ func (s *Session) connack(now time.Time, p *packets.Connack) {
 	s.conn.phase = up
 	s.conn.upSince = now
 	s.keep.start(&s.cfg, now)
+	s.send.resumed = p.SessionPresent
 	s.notify(Event{Kind: EventConnected, SessionPresent: p.SessionPresent})
 	if !p.SessionPresent {
 		s.sessionAbsent()

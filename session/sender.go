@@ -51,6 +51,7 @@ type sender struct {
 	reserved uint64 // sequence numbers below are on record as used
 
 	// Valid for one Network Connection.
+	resumed   bool   // the Server has the session
 	cursor    uint64 // next message to send; those before it were looked at
 	relCursor int    // next of released to send again
 	inflight  int    // sent on this connection and unanswered
@@ -80,9 +81,18 @@ func (x *sender) at(seq uint64) *outgoing {
 	return &x.ring[(x.head+int(seq-x.first))&(len(x.ring)-1)]
 }
 
-// find returns the message in flight under a Packet Identifier, if it was sent on
-// this Network Connection.
+// find returns the message under a Packet Identifier, if the Server can have it: it was
+// sent on this Network Connection, or before in a session that goes on.
 func (x *sender) find(id uint16) (uint64, *outgoing) {
+	seq, d := x.under(id)
+	if d == nil || d.sent == 0 && !(d.left && x.resumed) {
+		return 0, nil
+	}
+	return seq, d
+}
+
+// under returns the message that a Packet Identifier belongs to.
+func (x *sender) under(id uint16) (uint64, *outgoing) {
 	if id == 0 || id > publishIDs {
 		return 0, nil
 	}
@@ -92,7 +102,7 @@ func (x *sender) find(id uint16) (uint64, *outgoing) {
 	}
 	seq := x.first + uint64(offset)
 	d := x.at(seq)
-	if d.stage == over || d.sent == 0 {
+	if d.stage == over {
 		return 0, nil
 	}
 	return seq, d
@@ -199,7 +209,7 @@ func (s *Session) pump(now time.Time) {
 		}
 		seq := x.released[x.relCursor]
 		x.relCursor++
-		s.resendRelease(now, seq)
+		s.transmitRelease(now, seq)
 	}
 	for x.cursor < x.end() && x.inflight < limit && x.cursor-x.first < maxDistance {
 		d := x.at(x.cursor)
@@ -229,18 +239,21 @@ func (s *Session) transmitPublish(now time.Time, d *outgoing) {
 	x.inflight++
 }
 
-// resendRelease repeats a PUBREL on a new Network Connection [MQTT-4.4.0-1].
-func (s *Session) resendRelease(now time.Time, seq uint64) {
+// transmitRelease sends a PUBREL: the first answer to a PUBREC, or again on a new Network
+// Connection [MQTT-4.4.0-1].
+func (s *Session) transmitRelease(now time.Time, seq uint64) {
 	d := s.send.at(seq)
-	s.counters.Resent++
-	d.sent = s.transmit(packets.PUBREL, nil, d.pub.PacketID, d.saved)
+	if d.left {
+		s.counters.Resent++
+	}
+	d.sent = s.transmit(packets.PUBREL, nil, d.pub.PacketID, d.saved) // [MQTT-2.3.1-6]
 	d.sentAt = now
 	s.send.inflight++
 }
 
 // puback ends a QoS 1 delivery. For a QoS 2 PUBLISH it means that the Server keeps
 // the message with less than was asked for, as RabbitMQ does.
-func (s *Session) puback(now time.Time, id uint16) {
+func (s *Session) puback(id uint16) {
 	seq, d := s.send.find(id)
 	switch {
 	case d == nil || d.stage != published:
@@ -257,20 +270,22 @@ func (s *Session) puback(now time.Time, id uint16) {
 // leaves: "MUST NOT re-send the PUBLISH once it has sent the corresponding PUBREL
 // packet" [MQTT-4.3.3-1]. Every other PUBREC gets its PUBREL too, so that a Server
 // which knows more than we do can finish.
-func (s *Session) pubrec(now time.Time, id uint16) {
+func (s *Session) pubrec(id uint16) {
 	x := &s.send
 	seq, d := x.find(id)
 	switch {
 	case d != nil && d.stage == published && d.pub.QoS == packets.ExactlyOnce:
-		s.release(seq, d)
-		d.sent = s.transmit(packets.PUBREL, nil, id, d.saved) // [MQTT-2.3.1-6]
-		d.sentAt = now
-		x.relCursor = len(x.released)
+		if d.sent != 0 {
+			x.inflight--
+			d.sent = 0
+		}
+		s.release(seq, d) // pump sends its PUBREL, after those that came before
 		s.acknowledged()
-	case d != nil && d.stage == released:
+	case d != nil && d.stage == released && d.sent != 0:
 		d.sent = s.transmit(packets.PUBREL, nil, id, d.saved)
-	case s.releaseAhead(id):
-		// Its PUBREL is about to be sent in its turn.
+	case s.ours(id):
+		// Its PUBLISH or PUBREL is about to be sent in its turn.
+		s.counters.UnexpectedAcks++
 	default:
 		s.counters.UnexpectedAcks++
 		s.transmit(packets.PUBREL, nil, id, s.logged)
@@ -290,20 +305,15 @@ func (s *Session) release(seq uint64, d *outgoing) {
 	x.released = append(x.released, seq)
 }
 
-// releaseAhead tells whether a PUBREL for id still waits to be sent again on this
-// Network Connection.
-func (s *Session) releaseAhead(id uint16) bool {
-	x := &s.send
-	for _, seq := range x.released[x.relCursor:] {
-		if packetID(seq) == id {
-			return true
-		}
-	}
-	return false
+// ours tells whether a QoS 2 message of ours has the identifier, so that a PUBREL out of
+// turn would come before its PUBLISH.
+func (s *Session) ours(id uint16) bool {
+	_, d := s.send.under(id)
+	return d != nil && d.pub.QoS == packets.ExactlyOnce
 }
 
 // pubcomp ends a QoS 2 delivery; only now is the identifier free [MQTT-2.3.1-3].
-func (s *Session) pubcomp(now time.Time, id uint16) {
+func (s *Session) pubcomp(id uint16) {
 	seq, d := s.send.find(id)
 	if d == nil || d.stage != released {
 		s.counters.UnexpectedAcks++
