@@ -131,7 +131,7 @@ func (s *Session) connack(now time.Time, p *packets.Connack) {
 	if !p.SessionPresent {
 		s.sessionAbsent()
 	}
-	if s.send.suspect.strikes > 0 {
+	if s.send.suspect.strikes >= poisonStrikes-1 {
 		s.ping() // its answer is what lets the suspect go out
 	}
 	s.pump(now)

@@ -30,11 +30,11 @@ func (s *Session) window() int {
 	return s.cfg.MaxInflight
 }
 
-// onProbation tells whether the message is suspected and the connection has not yet
-// lasted for a while and answered a PINGREQ.
+// onProbation tells whether one more close would be the last for the message, and the
+// connection has not yet lasted for a while and answered a PINGREQ.
 func (s *Session) onProbation(now time.Time, seq uint64) bool {
 	x := &s.send.suspect
-	if x.strikes == 0 || x.seq != seq {
+	if x.strikes < poisonStrikes-1 || x.seq != seq {
 		return false
 	}
 	x.held = now.Sub(s.conn.upSince) < probation

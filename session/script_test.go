@@ -29,6 +29,7 @@ import (
 //	written                     everything is written
 //	lost [left=N] [by=peer]     the connection ended; bytes up to Send N may have left (default: all)
 //	wait DURATION               time passes; Tick is called whenever Deadline says so
+//	sleep DURATION              time passes and nothing runs; then one late Tick
 //	pause, resume, shed, disconnect, abandon, counters
 //	restart                     the process dies; Restore from what was saved
 func TestConversations(t *testing.T) {
@@ -103,6 +104,11 @@ func (w *world) do(t *testing.T, command string) []string {
 		w.stalled = false
 	case "wait":
 		return w.wait(t, a.Words[1])
+	case "sleep":
+		d, perr := time.ParseDuration(a.Words[1])
+		require.NoError(t, perr)
+		w.now = w.now.Add(d)
+		w.s.Tick(w.now)
 	case "pause":
 		w.s.Paused()
 	case "resume":
