@@ -40,12 +40,14 @@ type Client struct {
 	events *notifier
 	router router
 
-	ctx    context.Context // ends when the client gives up for good
-	cancel context.CancelCauseFunc
-	up     chan struct{} // closed when the Server first accepted a connection
-	done   chan struct{} // closed when run returned
-	nudge  chan struct{} // an own request came while reading pauses or the client is parked
-	room   chan struct{} // the inbox fell to its low-water mark
+	ctx      context.Context // ends when no further attempt is to be made
+	cancel   context.CancelCauseFunc
+	life     context.Context // ends when the client is over; handlers have it
+	lifeOver context.CancelCauseFunc
+	up       chan struct{} // closed when the Server first accepted a connection
+	done     chan struct{} // closed when run returned
+	nudge    chan struct{} // an own request came while reading pauses or the client is parked
+	room     chan struct{} // the inbox fell to its low-water mark
 
 	mu       sync.Mutex // guards what follows; never held while anything waits
 	sess     *session.Session
@@ -87,6 +89,7 @@ func New(cfg Config) (*Client, error) {
 		idle:  make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.life, c.lifeOver = context.WithCancelCause(context.Background())
 	c.inbox.init(cfg.InboxMessages, cfg.InboxBytes)
 	c.events = newNotifier(cfg.OnEvent)
 	return c, nil

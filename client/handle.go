@@ -50,7 +50,7 @@ func (c *Client) dispatch() {
 }
 
 func (c *Client) handle() {
-	ctx := context.WithValue(c.ctx, handlerKey{}, c)
+	ctx := context.WithValue(c.life, handlerKey{}, c)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !c.leaving {

@@ -40,10 +40,9 @@ func (b *inbox) low() bool {
 
 func size(d *Delivery) int { return len(d.Topic) + len(d.Payload) }
 
-func (b *inbox) push(d *Delivery) uint64 {
+func (b *inbox) push(d *Delivery) {
 	b.items = append(b.items, d)
 	b.bytes += size(d)
-	return 0
 }
 
 func (b *inbox) pop() (*Delivery, bool) {

@@ -39,7 +39,7 @@ type link struct {
 	helpers sync.WaitGroup // the writer and the one that closes
 
 	attempted atomic.Uint64 // bytes of Sends up to it may have left
-	lastRead  atomic.Int64  // since opened, of the newest byte; 0: none since it was looked at
+	lastRead  atomic.Int64  // 1 + since opened, of the newest byte; 0: none since it was looked at
 }
 
 // A mark is where the bytes of a Send end in a buffer.
@@ -57,7 +57,7 @@ func newLink(conn net.Conn) *link {
 func (l *link) Read(b []byte) (int, error) {
 	n, err := l.conn.Read(b)
 	if n > 0 {
-		l.lastRead.Store(max(1, int64(time.Since(l.opened))))
+		l.lastRead.Store(int64(time.Since(l.opened)) + 1)
 	}
 	return n, err
 }
@@ -65,7 +65,7 @@ func (l *link) Read(b []byte) (int, error) {
 // heard returns when bytes came last, if any did since it was asked before.
 func (l *link) heard() (time.Time, bool) {
 	d := l.lastRead.Swap(0)
-	return l.opened.Add(time.Duration(d)), d != 0
+	return l.opened.Add(time.Duration(d - 1)), d != 0
 }
 
 // encode adds the packet of a Send to what is to be written.

@@ -117,9 +117,11 @@ func (c *Client) afterTake() {
 func (c *Client) deliver(o *session.Output) {
 	p := o.Packet.(*packets.Publish)
 	c.stats.Received++
-	if p.QoS == packets.AtMostOnce && c.inbox.full() && c.inbox.overflowing && !c.inbox.makeWay(c.cfg.QoS0Overflow) {
+	if p.QoS == packets.AtMostOnce && c.inbox.full() && c.inbox.overflowing {
 		c.stats.Dropped++
-		return
+		if !c.inbox.makeWay(c.cfg.QoS0Overflow) {
+			return
+		}
 	}
 	d := &Delivery{
 		Topic:    p.Topic,
@@ -131,7 +133,7 @@ func (c *Client) deliver(o *session.Output) {
 		client:   c,
 		token:    o.Token,
 	}
-	c.stats.Dropped += c.inbox.push(d)
+	c.inbox.push(d)
 	if c.router.empty() {
 		poke(c.inbox.ready)
 	} else {

@@ -271,5 +271,6 @@ func (c *Client) finishAll(err error) {
 	c.wakeSpace()
 	c.mu.Unlock()
 	c.cancel(err)
+	c.lifeOver(err)
 	close(c.done)
 }

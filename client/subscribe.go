@@ -20,15 +20,15 @@ func (c *Client) Subscribe(ctx context.Context, subs ...packets.Subscription) ([
 	results, err := c.request(ctx, "subscribe", func() (session.Token, error) {
 		return c.sess.Subscribe(now(), subs...)
 	})
-	if err != nil {
+	if err != nil && !answered(err) {
 		return nil, err
+	}
+	if err != nil {
+		err = &SubscribeError{Results: results}
 	}
 	granted := make([]packets.QoS, len(results))
 	for i, r := range results {
 		granted[i] = r.QoS
-		if r.Err != nil && err == nil {
-			err = &SubscribeError{Results: results}
-		}
 	}
 	return granted, err
 }
@@ -36,13 +36,16 @@ func (c *Client) Subscribe(ctx context.Context, subs ...packets.Subscription) ([
 // Unsubscribe gives filters up. Messages for them may come until it returns. If ctx
 // ends first the error is ErrUnknown and the filters stay unwanted.
 func (c *Client) Unsubscribe(ctx context.Context, filters ...string) error {
-	results, err := c.request(ctx, "unsubscribe", func() (session.Token, error) {
+	_, err := c.request(ctx, "unsubscribe", func() (session.Token, error) {
 		return c.sess.Unsubscribe(now(), filters...)
 	})
-	for _, r := range results {
-		err = errors.Join(err, r.Err)
-	}
 	return err
+}
+
+// answered tells whether err is about single filters, so that others may be granted.
+func answered(err error) bool {
+	var refused *FilterError
+	return errors.As(err, &refused) || errors.Is(err, ErrSuperseded)
 }
 
 // request starts a SUBSCRIBE or UNSUBSCRIBE and waits for the results.
@@ -63,10 +66,8 @@ func (c *Client) request(ctx context.Context, what string, start func() (session
 	c.kick()
 	c.mu.Unlock()
 	poke(c.nudge)
-	if err := c.await(ctx, r, t, what); err != nil && r.filters() == nil {
-		return nil, err
-	}
-	return r.filters(), nil
+	err = c.await(ctx, r, t, what)
+	return r.filters(), err
 }
 
 func (r *Receipt) filters() []session.FilterResult {
