@@ -24,7 +24,6 @@ var rules = []rule{
 	{pkg: "packets", not: []string{"net", "os", "fmt", "log/slog"}},
 	{pkg: "session", ours: []string{"packets"}, not: []string{"net", "os", "fmt", "log/slog"}},
 	{pkg: "transport", ours: []string{"transport"}, not: []string{"net/http"}},
-	{pkg: "transport/proxy", ours: []string{"transport"}, others: []string{"golang.org/x/net"}, not: []string{"net/http"}},
 	{pkg: "transport/ws", ours: []string{"transport"}, others: []string{"github.com/gorilla/websocket", "golang.org/x/net"}},
 	{pkg: "client", ours: []string{"packets", "session"}, not: []string{"crypto/tls", "net/http"}},
 	{
