@@ -84,6 +84,8 @@ func (r *Reader) ReadPacket() (Packet, error) {
 		} else if err != ErrShort {
 			return nil, r.fail(err)
 		}
+		// The packets before must not keep a buffer that is about to be replaced.
+		r.publish.Payload, r.have[CONNECT] = nil, nil
 		if err := r.in.fill(need); err != nil {
 			return nil, err
 		}
