@@ -1,0 +1,136 @@
+package transport
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// A File is the path of a PEM file, or the text of one: whatever holds a line
+// end or begins with -----BEGIN. As a string it shows the path alone.
+type File string
+
+// maxFile is far more than any bundle needs: that of a whole system has 250 kB.
+const maxFile = 4 << 20
+
+func (f File) inline() bool {
+	s := string(f)
+	return strings.ContainsAny(s, "\r\n") || strings.HasPrefix(s, "-----BEGIN")
+}
+
+// String returns the path quoted, or that the text is inline.
+func (f File) String() string {
+	switch {
+	case f == "":
+		return ""
+	case f.inline():
+		return "[inline PEM]"
+	case f.der():
+		return "[inline, not PEM]"
+	}
+	return strconv.Quote(string(f))
+}
+
+// GoString returns the same as String.
+func (f File) GoString() string { return f.String() }
+
+// LogValue returns the same as String.
+func (f File) LogValue() slog.Value { return slog.StringValue(f.String()) }
+
+// MarshalText returns the same as String, so that no key gets into JSON.
+func (f File) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
+
+// der reports whether f is, by mistake, the body of a PEM file without its
+// first and last line, so that it must not be quoted as a path.
+func (f File) der() bool {
+	b, err := base64.StdEncoding.DecodeString(string(f))
+	return err == nil && len(b) > 16 && b[0] == 0x30
+}
+
+// pem returns the text, which holds one PEM block at least.
+func (f File) pem() ([]byte, error) {
+	text := []byte(f)
+	if !f.inline() {
+		if f.der() {
+			return nil, errors.New("this is neither a path nor PEM: the lines -----BEGIN and -----END are missing")
+		}
+		var err error
+		if text, err = readFile(string(f)); err != nil {
+			return nil, err
+		}
+	}
+	if block, _ := pem.Decode(text); block == nil {
+		return nil, fmt.Errorf("%s holds no PEM: -----BEGIN ... -----END was expected", f)
+	}
+	return text, nil
+}
+
+func readFile(path string) ([]byte, error) {
+	// Stat first, since opening a named pipe would wait for a writer.
+	if info, err := os.Stat(path); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%q is not a regular file", path)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if err == nil && len(text) > maxFile {
+		err = fmt.Errorf("%q is larger than %d bytes", path, maxFile)
+	}
+	return text, err
+}
+
+// keyPEM is pem for a private key.
+func (f File) keyPEM() ([]byte, error) {
+	text, err := f.pem()
+	if err != nil {
+		return nil, err
+	}
+	for rest := text; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return text, nil
+		}
+		if block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "" {
+			return nil, fmt.Errorf("%s is encrypted: store it in clear, readable by this program alone (openssl pkey -in FILE -out FILE)", f)
+		}
+	}
+}
+
+// certificates returns the certificates of the file, one at least. Comments
+// around blocks are skipped; a block that is no certificate is an error, since
+// a bundle that trusts less than it seems is a riddle later on.
+func (f File) certificates() ([]*x509.Certificate, error) {
+	text, err := f.pem()
+	if err != nil {
+		return nil, err
+	}
+	var certs []*x509.Certificate
+	for n := 1; len(bytes.TrimSpace(text)) > 0; n++ {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" && block.Type != "TRUSTED CERTIFICATE" {
+			return nil, fmt.Errorf("%s: block %d is %q, not a certificate", f, n, block.Type)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s: block %d: %w", f, n, err)
+		}
+		certs = append(certs, cert)
+	}
+	return certs, nil
+}

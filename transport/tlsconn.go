@@ -1,0 +1,57 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"time"
+)
+
+// closeTimeout is how long Close may try to say goodbye.
+const closeTimeout = 250 * time.Millisecond
+
+// handshake runs TLS on conn, which it closes on failure.
+func (o Options) handshake(ctx context.Context, conn net.Conn, addr string) (net.Conn, error) {
+	config, err := o.TLS.Config(addr, o.Logger)
+	if err != nil {
+		conn.Close()
+		return nil, &DialError{Step: StepTLS, Addr: addr, Err: err}
+	}
+	c := tls.Client(conn, config)
+	if err := c.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, Failed(ctx, StepTLS, addr, err)
+	}
+	return &tlsConn{Conn: c, addr: addr}, nil
+}
+
+// tlsConn is a connection over TLS. Its CloseWrite is that of tls.Conn, which
+// sends close_notify.
+type tlsConn struct {
+	*tls.Conn
+	addr  string
+	heard bool // something was read; the reader's alone
+}
+
+// Read makes an alert that comes first a [*DialError]: in TLS 1.3 a server
+// refuses the client's certificate after the client's handshake is over.
+func (c *tlsConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 {
+		c.heard = true
+	}
+	var op *net.OpError
+	if err != nil && !c.heard && errors.As(err, &op) && op.Op == "remote error" {
+		err = &DialError{Step: StepTLS, Addr: c.addr, Err: err}
+	}
+	return n, err
+}
+
+// Close gives the goodbye of TLS, close_notify, a moment of its own. A
+// tls.Conn alone would wait 5 s for a peer that does not read.
+func (c *tlsConn) Close() error {
+	cut := time.AfterFunc(closeTimeout, func() { c.Conn.NetConn().Close() })
+	defer cut.Stop()
+	return c.Conn.Close()
+}

@@ -1,0 +1,195 @@
+package ws
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// closeTimeout is how long closing may wait to send the close frame.
+const closeTimeout = 250 * time.Millisecond
+
+// Conn is an MQTT Network Connection over WebSocket. One goroutine may Read
+// while another calls Write; all other methods may be called at any time.
+type Conn struct {
+	ws   *websocket.Conn
+	wire *wire
+
+	reader  io.Reader // inside a message; the reader's alone
+	readErr error     // the first, for good; the reader's alone
+
+	writing   sync.Mutex   // held by Write
+	closeCode atomic.Int32 // for our close frame
+	closed    atomic.Bool
+	pong      pong
+}
+
+func newConn(ws *websocket.Conn, w *wire, maxMessage int64) *Conn {
+	c := &Conn{ws: ws, wire: w}
+	c.closeCode.Store(websocket.CloseNormalClosure)
+	if maxMessage == 0 {
+		maxMessage = MaxPacket
+	}
+	ws.SetReadLimit(max(maxMessage, 0))
+	ws.SetPingHandler(func(data string) error { c.pong.answer(ws, data); return nil })
+	// Close echoes the code. Here the write might hold up the reader.
+	ws.SetCloseHandler(func(code int, _ string) error { c.echo(code); return nil })
+	return c
+}
+
+// Read reads what the server's binary frames carry, as one stream whatever
+// their borders [MQTT-6.0.0-2]. A close frame is a [*CloseError], a breach of
+// the protocol a [*ProtocolError]. Errors are final.
+func (c *Conn) Read(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	for c.readErr == nil {
+		if c.reader == nil {
+			kind, reader, err := c.ws.NextReader()
+			if err != nil {
+				return 0, c.failed(err, false)
+			}
+			if kind != websocket.BinaryMessage { // [MQTT-6.0.0-1]
+				return 0, c.breach(websocket.CloseUnsupportedData, "a text frame came, and MQTT is in binary frames [MQTT-6.0.0-1]")
+			}
+			c.reader = reader
+		}
+		n, err := c.reader.Read(b)
+		if errors.Is(err, io.EOF) && !isClose(err) {
+			c.reader, err = nil, nil
+		}
+		if err != nil {
+			err = c.failed(err, true)
+		}
+		if n > 0 {
+			return n, nil // an error stays for the next call
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return 0, c.readErr
+}
+
+func isClose(err error) bool {
+	var closed *websocket.CloseError
+	return errors.As(err, &closed)
+}
+
+// failed keeps the reader's first error in words of our own.
+func (c *Conn) failed(err error, inMessage bool) error {
+	var closed *websocket.CloseError
+	switch {
+	case c.closed.Load():
+		c.readErr = net.ErrClosed
+	case errors.As(err, &closed) && closed.Code == websocket.CloseAbnormalClosure && inMessage:
+		c.readErr = io.ErrUnexpectedEOF
+	case errors.As(err, &closed):
+		c.readErr = &CloseError{Code: closed.Code, Reason: closed.Text}
+	case errors.Is(err, websocket.ErrReadLimit):
+		c.closeCode.Store(websocket.CloseMessageTooBig)
+		c.readErr = &ProtocolError{Code: websocket.CloseMessageTooBig, Reason: "a message is larger than the limit, MaxMessage"}
+	case c.wire.readErr != nil:
+		c.readErr = c.wire.readErr
+	default: // gorilla has sent the close frame
+		c.readErr = &ProtocolError{Code: websocket.CloseProtocolError, Reason: err.Error()}
+	}
+	return c.readErr
+}
+
+// breach ends the connection over something gorilla accepts.
+func (c *Conn) breach(code int, reason string) error {
+	c.readErr = &ProtocolError{Code: code, Reason: reason}
+	c.closeCode.Store(int32(code))
+	c.Close()
+	return c.readErr
+}
+
+// echo takes over the code of the server's close frame for ours.
+func (c *Conn) echo(code int) {
+	c.closeCode.Store(int32(code))
+}
+
+// Write sends b in one binary frame [MQTT-6.0.0-1]; if it is longer than 64 KiB,
+// in several messages of one frame each, since some servers do not know
+// continuation frames. An empty b sends nothing: some servers close on empty
+// frames.
+func (c *Conn) Write(b []byte) (n int, err error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	for len(b) > 0 {
+		frame := b[:min(len(b), maxFrame)]
+		if err := c.ws.WriteMessage(websocket.BinaryMessage, frame); err != nil {
+			return n, c.writeFailed(err)
+		}
+		n += len(frame)
+		b = b[len(frame):]
+	}
+	return n, nil
+}
+
+// writeFailed undoes gorilla's hiding of time-outs.
+func (c *Conn) writeFailed(err error) error {
+	var timeout interface{ Timeout() bool }
+	switch {
+	case c.closed.Load(), errors.Is(err, websocket.ErrCloseSent):
+		return net.ErrClosed
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return os.ErrDeadlineExceeded
+	}
+	return err
+}
+
+// CloseWrite sends a close frame, after which nothing can be written. What the
+// server still sends can be read, up to its own close frame. It waits at most
+// 250 ms.
+func (c *Conn) CloseWrite() error {
+	deadline := time.Now().Add(closeTimeout)
+	c.wire.limitWrites(deadline)
+	frame := websocket.FormatCloseMessage(int(c.closeCode.Load()), "")
+	err := c.ws.WriteControl(websocket.CloseMessage, frame, deadline)
+	if err != nil {
+		return c.writeFailed(err)
+	}
+	return nil
+}
+
+// Close sends a close frame, unless a Write is stuck or it was sent already,
+// and closes the connection. It waits at most 250 ms for each layer. Calling it
+// again does nothing.
+func (c *Conn) Close() error {
+	if c.closed.Swap(true) {
+		return nil
+	}
+	// A frame cannot be sent in the middle of another, and a Write under way
+	// when everything is over waits for a peer that does not read.
+	if c.writing.TryLock() {
+		c.CloseWrite()
+		c.writing.Unlock()
+	}
+	return c.wire.Conn.Close()
+}
+
+// LocalAddr returns the address of this end.
+func (c *Conn) LocalAddr() net.Addr { return c.wire.LocalAddr() }
+
+// RemoteAddr returns the address of the server, or of the proxy.
+func (c *Conn) RemoteAddr() net.Addr { return c.wire.RemoteAddr() }
+
+// SetDeadline is SetReadDeadline and SetWriteDeadline.
+func (c *Conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// SetReadDeadline sets when Read gives up, for good.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.wire.Conn.SetReadDeadline(t) }
+
+// SetWriteDeadline sets when Write gives up, for good.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.wire.limitWrites(t) }

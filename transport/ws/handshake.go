@@ -1,0 +1,100 @@
+package ws
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+const (
+	// subprotocol is offered alone, and must be answered [MQTT-6.0.0-3] [MQTT-6.0.0-4].
+	subprotocol = "mqtt"
+
+	// maxFrame is the most that one frame carries to the server. A longer
+	// Write becomes several: borders mean nothing to MQTT [MQTT-6.0.0-2].
+	maxFrame = 64 << 10
+)
+
+// buffers holds the frames under construction of all connections, so that an
+// idle connection has none.
+var buffers sync.Pool
+
+// upgrade makes a WebSocket connection of raw. On failure raw stays open, for
+// the caller to close.
+func (o *Options) upgrade(ctx context.Context, raw net.Conn, t target, header http.Header) (net.Conn, error) {
+	w := &wire{Conn: raw, handshake: true}
+	dialer := websocket.Dialer{
+		NetDialContext:    func(context.Context, string, string) (net.Conn, error) { return w, nil },
+		NetDialTLSContext: func(context.Context, string, string) (net.Conn, error) { return w, nil },
+		Subprotocols:      []string{subprotocol},
+		WriteBufferSize:   maxFrame,
+		WriteBufferPool:   &buffers,
+	}
+	stop := context.AfterFunc(ctx, func() { raw.SetDeadline(time.Unix(1, 0)) })
+	conn, answer, err := dialer.DialContext(context.WithoutCancel(ctx), t.url.String(), canonical(header))
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = agreed(answer)
+	}
+	if err != nil {
+		if w.readErr != nil && !errors.Is(w.readErr, io.EOF) {
+			err = w.readErr // gorilla's own would hide what happened
+		}
+		return nil, refusal(answer, err, secrets(t.url, header))
+	}
+	w.handshake = false
+	if err := raw.SetDeadline(time.Time{}); err != nil {
+		return nil, err
+	}
+	return newConn(conn, w, o.MaxMessage), nil
+}
+
+// agreed reports whether the server chose what was offered, and nothing else.
+func agreed(answer *http.Response) error {
+	if answer.Header.Get("Sec-WebSocket-Protocol") != subprotocol {
+		return errSubprotocol // [MQTT-6.0.0-4]
+	}
+	if len(answer.Header.Values("Sec-WebSocket-Extensions")) > 0 {
+		return errExtension // compression was not offered
+	}
+	return nil
+}
+
+// canonical returns header with the spelling that gorilla's checks ask for.
+func canonical(header http.Header) http.Header {
+	c := make(http.Header, len(header))
+	for name, values := range header {
+		for _, value := range values {
+			c.Add(name, value)
+		}
+	}
+	return c
+}
+
+// secrets returns what must not be shown of a request, though the server may
+// echo it: the values of headers and of the query, and the query itself.
+func secrets(u *url.URL, header http.Header) []string {
+	s := []string{u.RawQuery}
+	for _, values := range u.Query() {
+		s = append(s, values...)
+		for _, v := range values {
+			s = append(s, url.QueryEscape(v), url.PathEscape(v))
+		}
+	}
+	for name, values := range header {
+		if http.CanonicalHeaderKey(name) != "Host" {
+			s = append(s, values...)
+			s = append(s, parts(values)...)
+		}
+	}
+	return s
+}
