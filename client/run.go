@@ -188,6 +188,9 @@ func (c *Client) lost(l *link, err error, wait *backoff, faults *int) error {
 		c.emit(Event{Kind: ConnectionLost, Err: err, Held: held})
 		c.cfg.Logger.Info("connection lost", slog.Any("reason", err), slog.Duration("held", held))
 	} else {
+		if !c.leaving && c.ctx.Err() == nil {
+			err = &HandshakeError{err}
+		}
 		c.emit(Event{Kind: ConnectFailed, Err: err})
 		c.cfg.Logger.Warn("connect failed", slog.Any("reason", err))
 	}
