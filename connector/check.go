@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -205,7 +206,11 @@ func (c *checker) tlsFiles() {
 			continue
 		}
 		if _, err := os.Stat(f.value); err != nil {
-			c.add("E117", at+f.key, "cannot be read: "+err.Error(), "无法读取："+err.Error(), "check the path", "请检查路径")
+			why := err.Error()
+			if cause := errors.Unwrap(err); cause != nil && f.key == "tls_client_key" {
+				why = cause.Error() // what stands for a path may be the key itself
+			}
+			c.add("E117", at+f.key, "cannot be read: "+why, "无法读取："+why, "check the path", "请检查路径")
 		}
 	}
 	if (g.TLSClientCert == "") != (g.TLSClientKey == "") {

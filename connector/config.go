@@ -87,8 +87,8 @@ type Extension struct {
 	// TLSALPN lists protocols to offer, such as "mqtt".
 	TLSALPN []string
 
-	// WSHeaders are sent with the WebSocket handshake.
-	WSHeaders map[string]string
+	// WSHeaders are sent with the WebSocket handshake; they may hold tokens.
+	WSHeaders map[string]Secret
 
 	// MaxPacketSize is the largest incoming packet in bytes. If zero, 16 MiB.
 	MaxPacketSize int

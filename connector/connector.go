@@ -339,7 +339,7 @@ func (c *Connector) dialer() (func(context.Context) (net.Conn, error), error) {
 		return ws.Dialer(scheme+address, &ws.Options{Options: opts, Header: func(context.Context) (http.Header, error) {
 			header := make(http.Header)
 			for k, v := range x.WSHeaders {
-				header.Set(k, v)
+				header.Set(k, string(v))
 			}
 			return header, nil
 		}})
