@@ -141,8 +141,8 @@ type OnFailure struct {
 	// negative or unset, until it succeeds: the seed's "流运行失败的信息会重试".
 	Retries *int
 
-	InitialDelay *time.Duration // nil: 200 ms
-	MaxDelay     *time.Duration // nil: 30 s
+	InitialDelay *time.Duration // nil or 0: 200 ms
+	MaxDelay     *time.Duration // nil or 0: 30 s
 
 	// Then says what happens when the retries are used up.
 	Then Disposition

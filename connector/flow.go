@@ -195,9 +195,13 @@ func sleep(ctx context.Context, d time.Duration) error {
 // jitter is the pause before attempt n+1: exponential between two bounds, with full
 // jitter, so that messages that failed together do not come back together.
 func jitter(n int, first, most time.Duration) time.Duration {
-	bound := most
-	if n < 20 {
-		bound = min(first<<(n-1), most)
+	bound := first
+	for range n - 1 {
+		if bound >= most/2 {
+			bound = most
+			break
+		}
+		bound *= 2
 	}
-	return rand.N(bound + 1)
+	return 1 + rand.N(min(bound, most))
 }

@@ -3,6 +3,7 @@ package connector_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -28,11 +29,13 @@ func inBubble(t *testing.T, talk func(d *dialogue)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		d := &dialogue{T: t, ctx: t.Context(), server: clienttest.NewServer()}
+		defer func() {
+			if d.connector != nil {
+				d.stop(time.Minute)
+			}
+			synctest.Wait()
+		}()
 		talk(d)
-		if d.connector != nil {
-			d.stop(time.Minute)
-		}
-		synctest.Wait()
 	})
 }
 
@@ -135,7 +138,7 @@ func (d *dialogue) stop(patience time.Duration) (read []string) {
 				if err != nil {
 					return
 				}
-				read = append(read, p.String())
+				read = append(read, text(p))
 			}
 		})
 	}
@@ -150,13 +153,22 @@ func (d *dialogue) stop(patience time.Duration) (read []string) {
 	return read
 }
 
+// text shows a packet; of a PUBLISH the payload as well.
+func text(p packets.Packet) string {
+	pub, ok := p.(*packets.Publish)
+	if !ok {
+		return p.String()
+	}
+	return fmt.Sprintf("PUBLISH %s qos=%d id=%d dup=%t payload=%s", pub.Topic, pub.QoS, pub.PacketID, pub.Dup, pub.Payload)
+}
+
 func (d *dialogue) expect(texts ...string) {
 	d.Helper()
-	for _, text := range texts {
+	for _, want := range texts {
 		d.conn.SetReadDeadline(time.Now().Add(time.Hour))
 		p, err := d.conn.Receive()
-		require.NoError(d, err, "want %s", text)
-		require.Equal(d, text, p.String())
+		require.NoError(d, err, "want %s", want)
+		require.Equal(d, want, text(p))
 	}
 }
 
@@ -166,7 +178,7 @@ func (d *dialogue) expectNothing(for_ time.Duration) {
 	d.conn.SetReadDeadline(time.Now().Add(for_))
 	p, err := d.conn.Receive()
 	if err == nil {
-		d.Fatalf("came: %s", p)
+		d.Fatalf("came: %s", text(p))
 	}
 	require.ErrorContains(d, err, "timeout")
 }
