@@ -170,6 +170,7 @@ func (d *dialogue) expect(texts ...string) {
 		require.NoError(d, err, "want %s", want)
 		require.Equal(d, want, text(p))
 	}
+	synctest.Wait()
 }
 
 // expectNothing lets time pass in which nothing may come.
@@ -181,6 +182,7 @@ func (d *dialogue) expectNothing(for_ time.Duration) {
 		d.Fatalf("came: %s", text(p))
 	}
 	require.ErrorContains(d, err, "timeout")
+	synctest.Wait()
 }
 
 func (d *dialogue) send(ps ...packets.Packet) {
