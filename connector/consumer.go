@@ -221,12 +221,11 @@ func (k *consumer) process(j *job) {
 			k.conn.settle(j.arrival)
 			return
 		}
-		if k.exhausted(j) {
-			if k.dispose(j, err) {
-				return
-			}
+		cut := k.conn.flowContext.Err() != nil // Stop's patience ended, which is no failure of the flow
+		if !cut && k.exhausted(j) && k.dispose(j, err) {
+			return
 		}
-		if !k.wait(j) {
+		if cut || !k.wait(j) {
 			k.conn.leave(j.arrival)
 			return
 		}
@@ -243,7 +242,7 @@ func (k *consumer) attempt(j *job) error {
 	defer cancel()
 	k.conn.stats.running.Add(1)
 	defer k.conn.stats.running.Add(-1)
-	_, err := run(ctx, k.flow, k.message(j))
+	err := isolated(ctx, k.flow, k.message(j))
 	if err == nil {
 		k.conn.stats.succeeded.Add(1)
 		return nil
@@ -256,6 +255,17 @@ func (k *consumer) attempt(j *job) error {
 	}
 	k.log.Warn("flow failed", attrs...)
 	return err
+}
+
+// isolated runs a flow in a goroutine of its own, so that a Goexit ends that one only.
+func isolated(ctx context.Context, f Flow, m *Message) error {
+	done := make(chan error, 1)
+	go func() {
+		err := errors.New("connector: the flow ended its goroutine")
+		defer func() { done <- err }()
+		_, err = run(ctx, f, m)
+	}()
+	return <-done
 }
 
 func (k *consumer) message(j *job) *Message {
@@ -301,7 +311,8 @@ func (k *consumer) dispose(j *job, err error) bool {
 // wait pauses before the next attempt; false means that the connector stops.
 func (k *consumer) wait(j *job) bool {
 	f := &k.params.OnFailure
-	d := jitter(j.attempt, deref(f.InitialDelay, defaultInitialDelay), deref(f.MaxDelay, defaultMaxDelay))
+	first := orDefault(deref(f.InitialDelay, 0), defaultInitialDelay)
+	d := jitter(j.attempt, first, orDefault(deref(f.MaxDelay, 0), defaultMaxDelay))
 	k.conn.stats.retries.Add(1)
 	t := time.NewTimer(d)
 	defer t.Stop()
