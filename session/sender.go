@@ -435,7 +435,7 @@ func (x *sender) requeue(seq uint64, d *outgoing) {
 func (x *sender) lost(s *Session, now time.Time, loss Loss) {
 	for !x.qos0.empty() {
 		m := x.qos0.pop()
-		if m.n <= loss.Position {
+		if m.n <= max(loss.Position, loss.Passed) {
 			s.done(m.token, ErrUnknown, 0)
 		} else {
 			s.done(m.token, ErrNotSent, 0)
