@@ -1,5 +1,7 @@
 package packets
 
+import "strconv"
+
 // Type is a Control Packet type, table 2.1. The names are the specification's.
 type Type byte
 
@@ -21,6 +23,19 @@ const (
 	DISCONNECT
 )
 
+var typeNames = [16]string{
+	"reserved type 0", "CONNECT", "CONNACK", "PUBLISH", "PUBACK", "PUBREC", "PUBREL", "PUBCOMP",
+	"SUBSCRIBE", "SUBACK", "UNSUBSCRIBE", "UNSUBACK", "PINGREQ", "PINGRESP", "DISCONNECT", "reserved type 15",
+}
+
+// String returns the name of the type, as in table 2.1.
+func (t Type) String() string {
+	if int(t) < len(typeNames) {
+		return typeNames[t]
+	}
+	return "type " + strconv.Itoa(int(t))
+}
+
 // QoS is a Quality of Service level, section 4.3.
 type QoS byte
 
@@ -30,6 +45,19 @@ const (
 	AtLeastOnce
 	ExactlyOnce
 )
+
+// String returns the level in the specification's words.
+func (q QoS) String() string {
+	switch q {
+	case AtMostOnce:
+		return "at most once"
+	case AtLeastOnce:
+		return "at least once"
+	case ExactlyOnce:
+		return "exactly once"
+	}
+	return "QoS " + strconv.Itoa(int(q))
+}
 
 // Packet is one Control Packet. The fourteen pointer types of this package,
 // [*Connect] to [*Disconnect], are the only implementations.
@@ -45,4 +73,96 @@ type Packet interface {
 	// String returns one line for logs and scripts: never payload bytes,
 	// passwords or user names.
 	String() string
+
+	// decode reads what follows the fixed header.
+	decode(d *decoder)
+}
+
+func newPacket(t Type) Packet {
+	switch t {
+	case CONNECT:
+		return new(Connect)
+	case CONNACK:
+		return new(Connack)
+	case PUBLISH:
+		return new(Publish)
+	case PUBACK:
+		return new(Puback)
+	case PUBREC:
+		return new(Pubrec)
+	case PUBREL:
+		return new(Pubrel)
+	case PUBCOMP:
+		return new(Pubcomp)
+	case SUBSCRIBE:
+		return new(Subscribe)
+	case SUBACK:
+		return new(Suback)
+	case UNSUBSCRIBE:
+		return new(Unsubscribe)
+	case UNSUBACK:
+		return new(Unsuback)
+	case PINGREQ:
+		return new(Pingreq)
+	case PINGRESP:
+		return new(Pingresp)
+	}
+	return new(Disconnect)
+}
+
+// Parse returns the packet at the start of b and its length in bytes. If b holds less
+// than one whole packet the error is [ErrShort], unless what is there already breaks
+// the specification: then it is a [*FormatError]. Byte slices in the packet alias b.
+func Parse(b []byte) (p Packet, n int, err error) {
+	h, err := parseHeader(b, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(b) < h.size() {
+		return nil, 0, ErrShort
+	}
+	p = newPacket(h.typ)
+	var d decoder
+	d.start(h, b[:h.size()])
+	p.decode(&d)
+	if err := d.end(); err != nil {
+		return nil, 0, err
+	}
+	return p, h.size(), nil
+}
+
+// Clone returns a copy of p that shares no memory with it, to be kept beyond the next
+// call of [Reader.ReadPacket].
+func Clone(p Packet) Packet {
+	switch p := p.(type) {
+	case *Connect:
+		return p.Clone()
+	case *Publish:
+		return p.Clone()
+	case *Subscribe:
+		return p.Clone()
+	case *Suback:
+		return p.Clone()
+	case *Unsubscribe:
+		return p.Clone()
+	case *Connack:
+		c := *p
+		return &c
+	case *Puback:
+		c := *p
+		return &c
+	case *Pubrec:
+		c := *p
+		return &c
+	case *Pubrel:
+		c := *p
+		return &c
+	case *Pubcomp:
+		c := *p
+		return &c
+	case *Unsuback:
+		c := *p
+		return &c
+	}
+	return p // PINGREQ, PINGRESP and DISCONNECT have nothing to copy
 }

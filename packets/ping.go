@@ -3,5 +3,29 @@ package packets
 // Pingreq asks for a sign of life, section 3.12.
 type Pingreq struct{}
 
+// Type returns PINGREQ.
+func (p *Pingreq) Type() Type { return PINGREQ }
+
+// AppendBinary appends the packet; it never fails.
+func (p *Pingreq) AppendBinary(b []byte) ([]byte, error) { return append(b, byte(PINGREQ)<<4, 0), nil }
+
+// String returns the packet's name.
+func (p *Pingreq) String() string { return "PINGREQ" }
+
+func (p *Pingreq) decode(*decoder) {}
+
 // Pingresp gives it, section 3.13.
 type Pingresp struct{}
+
+// Type returns PINGRESP.
+func (p *Pingresp) Type() Type { return PINGRESP }
+
+// AppendBinary appends the packet; it never fails.
+func (p *Pingresp) AppendBinary(b []byte) ([]byte, error) {
+	return append(b, byte(PINGRESP)<<4, 0), nil
+}
+
+// String returns the packet's name.
+func (p *Pingresp) String() string { return "PINGRESP" }
+
+func (p *Pingresp) decode(*decoder) {}

@@ -1,0 +1,50 @@
+# The same words as .ci/run, which calls these targets.
+
+GO ?= go
+T ?= 1m
+FUZZ = $(shell cd fuzz 2>/dev/null && grep -ho '^func Fuzz[A-Za-z0-9]*' *_test.go | sed 's/func //')
+
+.PHONY: all check test race vet staticcheck tidy modules portable fuzz bench interop golden cover
+
+all: check
+
+check: vet staticcheck tidy race portable ## everything that needs no broker
+
+test: ## what the README says
+	$(GO) test ./...
+
+race:
+	$(GO) test -race -shuffle=on ./...
+
+vet:
+	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofmt: $$out"; exit 1; }
+	$(GO) vet ./...
+
+# staticcheck stands in a module of its own, so that it reaches nobody who imports us.
+staticcheck:
+	cd tools && $(GO) build -o ../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	bin/staticcheck ./...
+
+tidy:
+	$(GO) mod tidy -diff
+	cd tools && $(GO) mod tidy -diff
+
+portable: ## other word sizes, byte orders and systems
+	.ci/portable
+
+fuzz: ## each target for T: make fuzz T=10m
+	@for f in $(FUZZ); do echo "== $$f"; $(GO) test ./fuzz -run '^$$' -fuzz "^$$f\$$" -fuzztime $(T) || exit 1; done
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./packets ./session ./client
+
+interop: ## real mosquitto over TCP, TLS, WS and WSS
+	CI=true $(GO) test -count=1 -run 'Interop' ./...
+
+golden: ## rewrite the outcomes of the conversations; read the diff
+	$(GO) test ./session -update
+	git diff --stat
+
+cover:
+	$(GO) test -coverprofile=bin/cover.out ./packets ./session ./client ./transport/... ./connector/...
+	$(GO) tool cover -func=bin/cover.out | tail -n 1

@@ -1,0 +1,230 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/mqtt311/mqtt311/session"
+)
+
+// State says where a Client is.
+type State byte
+
+// The states of a Client.
+const (
+	Idle       State = iota // Connect was not called
+	Connecting              // an attempt is under way
+	Connected               // the Server accepted the connection
+	Waiting                 // for the next attempt
+	Parked                  // disconnected because the application does not keep up
+	Closed                  // for good
+)
+
+var stateNames = [...]string{"idle", "connecting", "connected", "waiting", "parked", "closed"}
+
+// String returns the state in a word.
+func (s State) String() string {
+	if int(s) < len(stateNames) {
+		return stateNames[s]
+	}
+	return fmt.Sprintf("state %d", byte(s))
+}
+
+// A Client is safe for concurrent use. It is used once: after Close, or when it has
+// failed for good, make another.
+type Client struct {
+	cfg    Config
+	events *notifier
+	router router
+
+	ctx      context.Context // ends when no further attempt is to be made
+	cancel   context.CancelCauseFunc
+	life     context.Context // ends when the client is over; handlers have it
+	lifeOver context.CancelCauseFunc
+	up       chan struct{} // closed when the Server first accepted a connection
+	done     chan struct{} // closed when run returned
+	nudge    chan struct{} // an own request came while reading pauses or the client is parked
+	room     chan struct{} // the inbox fell to its low-water mark
+
+	mu       sync.Mutex // guards what follows; never held while anything waits
+	sess     *session.Session
+	state    State
+	err      error // why the client is closed
+	leaving  bool  // Close or Abort was called
+	link     *link // the Network Connection; nil: none
+	lastErr  error // of the latest attempt
+	ops      map[session.Token]*Receipt
+	space    chan struct{} // closed when something that waits for space should look again
+	waiters  int           // for space
+	timer    *time.Timer   // calls tick
+	timerAt  time.Time
+	inbox    inbox
+	stats    Stats
+	upSince  time.Time
+	takeover bool          // the session suspects another client with our ClientID
+	handling bool          // a goroutine runs handlers
+	idle     chan struct{} // closed when it ends
+}
+
+// New returns a Client that is not connected yet. It does no I/O. The error joins
+// every mistake in cfg.
+func New(cfg Config) (*Client, error) {
+	sess, err := session.New(cfg.session())
+	if err := errors.Join(cfg.check(), err); err != nil {
+		return nil, err
+	}
+	cfg.setDefaults()
+	c := &Client{
+		cfg:   cfg,
+		sess:  sess,
+		up:    make(chan struct{}),
+		done:  make(chan struct{}),
+		nudge: make(chan struct{}, 1),
+		room:  make(chan struct{}, 1),
+		space: make(chan struct{}),
+		ops:   make(map[session.Token]*Receipt),
+		idle:  make(chan struct{}),
+	}
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.life, c.lifeOver = context.WithCancelCause(context.Background())
+	c.inbox.init(cfg.InboxMessages, cfg.InboxBytes)
+	c.events = newNotifier(cfg.OnEvent)
+	return c, nil
+}
+
+// Connect connects and returns when the Server has accepted the connection. From
+// then on the client reconnects by itself, and ctx means nothing any more. Without
+// ConnectRetry the first failure ends the client; with it the end of ctx does.
+func (c *Client) Connect(ctx context.Context) error {
+	c.mu.Lock()
+	if c.state != Idle {
+		c.mu.Unlock()
+		return ErrStarted
+	}
+	c.state = Connecting
+	c.mu.Unlock()
+	go c.run()
+	select {
+	case <-c.up:
+		return nil
+	case <-c.done:
+		return c.Err()
+	case <-ctx.Done():
+	}
+	c.mu.Lock()
+	last := c.lastErr
+	c.mu.Unlock()
+	cause := context.Cause(ctx)
+	if last != nil {
+		cause = fmt.Errorf("%w (last attempt: %w)", cause, last)
+	}
+	c.cancel(fmt.Errorf("client: connect: %w", cause))
+	<-c.done
+	return c.Err()
+}
+
+// Done is closed when the client is closed or has failed for good; Err says why.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Err returns nil while the client lives, and then why it does not: ErrClosed after
+// Close and Abort, an error that wraps ErrClosed and the cause otherwise.
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// State returns where the client is. It may have changed when it returns.
+func (c *Client) State() State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+// drive performs what the session asks for. The caller holds mu and has just given
+// the session an input.
+func (c *Client) drive() {
+	for {
+		o, ok := c.sess.Next()
+		if !ok {
+			break
+		}
+		switch o.Op {
+		case session.Send:
+			c.link.encode(&o)
+		case session.Deliver:
+			c.deliver(&o)
+		case session.Done:
+			c.finish(&o)
+		case session.Notify:
+			c.noted(o.Event)
+		case session.Close:
+			c.link.leave(o.Err)
+		}
+	}
+	c.arm()
+}
+
+// kick starts writing if there is something to write. The caller holds mu.
+func (c *Client) kick() {
+	l := c.link
+	if l == nil || l.writing || l.err != nil || len(l.out) == 0 && (!l.bye || l.closed) {
+		return
+	}
+	l.writing = true
+	l.helpers.Add(1)
+	go c.write(l)
+}
+
+// arm sets the timer to the session's deadline. A timer that would fire too early is
+// left alone: that costs one look at the clock, resetting it one for each packet.
+func (c *Client) arm() {
+	at := c.sess.Deadline()
+	if at.IsZero() || !c.timerAt.IsZero() && !at.Before(c.timerAt) {
+		return
+	}
+	c.timerAt = at
+	wait := time.Until(at)
+	if c.timer == nil {
+		c.timer = time.AfterFunc(wait, c.tick)
+		return
+	}
+	c.timer.Reset(wait)
+}
+
+func (c *Client) tick() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.timerAt = time.Time{}
+	if c.state == Closed {
+		return
+	}
+	if l := c.link; l != nil {
+		if at, ok := l.heard(); ok {
+			c.sess.Heard(at)
+		}
+	}
+	c.sess.Tick(time.Now())
+	c.drive()
+	c.kick()
+}
+
+// wakeSpace makes everybody look again who waits for space. The caller holds mu.
+func (c *Client) wakeSpace() {
+	if c.waiters > 0 {
+		close(c.space)
+		c.space = make(chan struct{})
+		c.waiters = 0
+	}
+}
+
+// poke wakes whoever waits on a channel of one place.
+func poke(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,207 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/mqtt311/mqtt311/session"
+)
+
+// Config configures a Client. Dial is required, and a ClientID or CleanSession. A
+// Client keeps its own copy.
+type Config struct {
+	// Dial opens a Network Connection, section 4.2. It is called for every attempt
+	// and must end when its context does.
+	Dial func(ctx context.Context) (net.Conn, error)
+
+	// ClientID names the session at the Server, section 3.1.3.1. Two clients with
+	// one ClientID throw each other out. It may be empty only with CleanSession.
+	ClientID string
+
+	// UserName and Password are sent with CONNECT, section 3.1.3.4. A Password needs
+	// a UserName [MQTT-3.1.2-22].
+	UserName string
+	Password []byte
+
+	// Credentials is asked before every attempt, instead of UserName and Password,
+	// for tokens that expire. Its error fails the attempt.
+	Credentials func(ctx context.Context) (userName string, password []byte, err error)
+
+	// CleanSession asks the Server for a session that ends with the Network
+	// Connection, section 3.1.2.4. It is sent as it stands with every CONNECT.
+	// Messages that are not acknowledged are then lost with the connection.
+	CleanSession bool
+
+	// Will is published by the Server when the Network Connection ends without
+	// DISCONNECT, section 3.1.2.5. If nil, none.
+	Will *packets.Will
+
+	// KeepAlive is how long the client stays silent at the most, section 3.1.2.10;
+	// whole seconds reach the Server, rounded up. If zero, 30 seconds. If negative,
+	// keep alive is off and a dead peer may go unnoticed.
+	KeepAlive time.Duration
+
+	// PingTimeout is how long the Server may stay silent after a PINGREQ. A dead
+	// peer is found within KeepAlive and PingTimeout. If zero or negative, 10
+	// seconds.
+	PingTimeout time.Duration
+
+	// ConnectTimeout bounds one attempt from name resolution to CONNACK. If zero,
+	// 30 seconds. If negative, only the context of Connect bounds it.
+	ConnectTimeout time.Duration
+
+	// WriteTimeout is how long a write may make no progress; it goes in pieces of
+	// at most 64 KiB. If zero, 30 seconds. If negative, none.
+	WriteTimeout time.Duration
+
+	// ConnectRetry makes Connect try again until its context ends; without it the
+	// first failure is returned.
+	ConnectRetry bool
+
+	// ConnectRetryInterval is the pause between those attempts. If zero or
+	// negative, the back-off of reconnecting.
+	ConnectRetryInterval time.Duration
+
+	// NoReconnect ends the client when the Network Connection is lost.
+	NoReconnect bool
+
+	// MaxReconnectInterval caps the pause between attempts to reconnect: 250 ms,
+	// doubling, with full jitter, and after a connection that held for 30 seconds at
+	// most one second. If zero or negative, 30 seconds.
+	MaxReconnectInterval time.Duration
+
+	// StopWhenRefused ends the client when the Server refuses a CONNECT for a
+	// reason that is not going to pass (return codes 1, 2, 4 and 5). Without it the
+	// client tries again at MaxReconnectInterval.
+	StopWhenRefused bool
+
+	// MaxInflight is how many PUBLISH packets of QoS 1 and 2 may be unanswered. If
+	// zero or negative, 16; never more than 16,384.
+	MaxInflight int
+
+	// QueueMessages and QueueBytes bound what waits to be sent at QoS 1 and 2,
+	// connected or not. If zero, 1,000 messages and 64 MiB. If negative, unbounded.
+	QueueMessages int
+	QueueBytes    int
+
+	// InboxMessages and InboxBytes bound what was received and not yet taken by the
+	// application. If zero or negative, 256 messages and 16 MiB. An empty inbox
+	// takes any legal packet.
+	InboxMessages int
+	InboxBytes    int
+
+	// MaxPacketSize is the largest packet that is accepted, in bytes with its fixed
+	// header. If zero or negative, 16 MiB.
+	MaxPacketSize int
+
+	// QoS0Overflow says what happens to QoS 0 messages when the inbox is full and
+	// reading cannot pause any longer.
+	QoS0Overflow OverflowPolicy
+
+	// ManualAck leaves acknowledging to [Delivery.Ack]. Without it a message is
+	// acknowledged when its handler returned or the iterator steps on.
+	ManualAck bool
+
+	// FiltersPerPacket is how many filters go into one SUBSCRIBE. If zero or
+	// negative, 8.
+	FiltersPerPacket int
+
+	// FailQoS1 and RepublishQoS2 say what becomes of messages that may have left
+	// when the Server's session is lost: see [session.Config].
+	FailQoS1      bool
+	RepublishQoS2 bool
+
+	// OnEvent is told what happens to the connection, in order, on a goroutine of
+	// its own. It may block; events beyond 1,024 waiting ones are dropped and
+	// counted.
+	OnEvent func(Event)
+
+	// Logger gets connection changes at Info and oddities at Warn; credentials and
+	// payloads never. If nil, nothing is logged.
+	Logger *slog.Logger
+}
+
+// OverflowPolicy says which QoS 0 message gives way when the inbox is full.
+type OverflowPolicy byte
+
+// The overflow policies.
+const (
+	OverflowDropOldest OverflowPolicy = iota // the oldest QoS 0 message in the inbox
+	OverflowDropNewest                       // the one that just came
+)
+
+const (
+	defaultConnectTimeout = 30 * time.Second
+	defaultWriteTimeout   = 30 * time.Second
+	defaultMaxReconnect   = 30 * time.Second
+	defaultInboxMessages  = 256
+	defaultInboxBytes     = 16 << 20
+)
+
+func (c *Config) setDefaults() {
+	if c.ConnectTimeout == 0 {
+		c.ConnectTimeout = defaultConnectTimeout
+	}
+	if c.WriteTimeout == 0 {
+		c.WriteTimeout = defaultWriteTimeout
+	}
+	if c.MaxReconnectInterval <= 0 {
+		c.MaxReconnectInterval = defaultMaxReconnect
+	}
+	if c.InboxMessages <= 0 {
+		c.InboxMessages = defaultInboxMessages
+	}
+	if c.InboxBytes <= 0 {
+		c.InboxBytes = defaultInboxBytes
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// check returns every mistake in c, joined.
+func (c *Config) check() error {
+	var errs []error
+	if c.Dial == nil {
+		errs = append(errs, errors.New("client: Config.Dial is required: see package transport"))
+	}
+	if c.Credentials != nil && (c.UserName != "" || len(c.Password) > 0) {
+		errs = append(errs, errors.New("client: Config.Credentials excludes UserName and Password"))
+	}
+	probe := packets.Connect{ClientID: c.ClientID, CleanSession: true, Will: c.Will}
+	login := loginOf(c.UserName, c.Password)
+	probe.HasUserName, probe.UserName = login.HasUserName, login.UserName
+	probe.HasPassword, probe.Password = login.HasPassword, login.Password
+	if _, err := probe.AppendBinary(nil); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) session() session.Config {
+	return session.Config{
+		ClientID:         c.ClientID,
+		CleanSession:     c.CleanSession,
+		KeepAlive:        c.KeepAlive,
+		PingTimeout:      c.PingTimeout,
+		MaxInflight:      c.MaxInflight,
+		QueueMessages:    c.QueueMessages,
+		QueueBytes:       c.QueueBytes,
+		FiltersPerPacket: c.FiltersPerPacket,
+		FailQoS1:         c.FailQoS1,
+		RepublishQoS2:    c.RepublishQoS2,
+	}
+}
+
+func loginOf(userName string, password []byte) session.Login {
+	return session.Login{
+		HasUserName: userName != "",
+		UserName:    userName,
+		HasPassword: len(password) > 0,
+		Password:    password,
+	}
+}

@@ -1,0 +1,367 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/client/clienttest"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/stretchr/testify/require"
+)
+
+func TestNewReportsEveryMistake(t *testing.T) {
+	_, err := client.New(client.Config{
+		Password: []byte("secret"), KeepAlive: 20 * time.Hour,
+		Credentials: func(context.Context) (string, []byte, error) { return "", nil, nil },
+	})
+	for _, want := range []string{"Dial", "ClientID", "KeepAlive", "Credentials", "user name"} {
+		require.ErrorContains(t, err, want)
+	}
+	require.NotContains(t, err.Error(), "secret")
+}
+
+func TestConnectFailsAtOnceWithoutRetry(t *testing.T) {
+	inBubble(t, client.Config{}, func(d *dialogue) {
+		d.server.Refuse(clienttest.ErrRefused)
+		err := d.client.Connect(d.ctx)
+		require.ErrorIs(t, err, clienttest.ErrRefused)
+		require.ErrorIs(t, err, client.ErrClosed)
+		require.Equal(t, client.Closed, d.client.State())
+	})
+}
+
+// Hazard 34: with retry, Connect waits for the Server and names the last error.
+func TestHazard34ConnectRetry(t *testing.T) {
+	inBubble(t, client.Config{ConnectRetry: true, ConnectRetryInterval: time.Second}, func(d *dialogue) {
+		d.server.Refuse(clienttest.ErrRefused)
+		up := d.start(func() error { return d.client.Connect(d.ctx) })
+		time.Sleep(2500 * time.Millisecond)
+		require.Equal(t, 3, d.server.Dials())
+		d.server.Refuse(nil)
+		d.accept(false)
+		require.NoError(t, up())
+	})
+	inBubble(t, client.Config{ConnectRetry: true}, func(d *dialogue) {
+		d.server.Refuse(clienttest.ErrRefused)
+		err := d.client.Connect(timeout(d.ctx, time.Minute))
+		require.ErrorIs(t, err, clienttest.ErrRefused)
+		require.ErrorContains(t, err, "time is up")
+	})
+}
+
+// Hazard 6: one time limit from the dial to CONNACK.
+func TestHazard6ConnectTimeout(t *testing.T) {
+	for name, silent := range map[string]func(ctx context.Context) (net.Conn, error){
+		"dial": func(ctx context.Context) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
+		"no reader": func(context.Context) (net.Conn, error) {
+			ours, _ := net.Pipe()
+			return ours, nil
+		},
+		"no CONNACK": func(context.Context) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			go func() {
+				var b [64]byte
+				for {
+					if _, err := theirs.Read(b[:]); err != nil {
+						return
+					}
+				}
+			}()
+			return ours, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, client.Config{Dial: silent, ConnectTimeout: 5 * time.Second}, func(d *dialogue) {
+				start := time.Now()
+				require.ErrorIs(t, d.client.Connect(d.ctx), client.ErrConnectTimeout)
+				require.Equal(t, 5*time.Second, time.Since(start))
+			})
+		})
+	}
+}
+
+// Hazard 32: refusals say why, and those that last are not hammered.
+func TestHazard32Refusals(t *testing.T) {
+	refuse := func(d *dialogue, code packets.ConnectCode) {
+		conn, err := d.server.Accept(d.ctx)
+		require.NoError(d, err)
+		_, err = conn.Receive()
+		require.NoError(d, err)
+		require.NoError(d, conn.Send(&packets.Connack{Code: code}))
+		conn.Close()
+		synctest.Wait()
+	}
+	inBubble(t, client.Config{}, func(d *dialogue) {
+		up := d.start(func() error { return d.client.Connect(d.ctx) })
+		refuse(d, packets.NotAuthorized)
+		var refused *client.RefusedError
+		require.ErrorAs(t, up(), &refused)
+		require.Equal(t, packets.NotAuthorized, refused.Code)
+	})
+	connected(t, client.Config{StopWhenRefused: true}, func(d *dialogue) {
+		d.cut()
+		refuse(d, packets.BadUserNameOrPassword)
+		<-d.client.Done()
+		require.ErrorContains(t, d.client.Err(), "bad user name or password")
+	})
+	connected(t, client.Config{MaxReconnectInterval: time.Minute}, func(d *dialogue) {
+		d.cut()
+		refuse(d, packets.BadUserNameOrPassword)
+		start := time.Now()
+		d.accept(false)
+		require.GreaterOrEqual(t, time.Since(start), 30*time.Second)
+	})
+}
+
+// Hazard 29: the back-off applies to connections that the Server accepts and drops, and
+// is reset by a stable one only.
+func TestHazard29Backoff(t *testing.T) {
+	connected(t, client.Config{}, func(d *dialogue) {
+		var took time.Duration
+		for range 10 {
+			d.cut()
+			start := time.Now()
+			d.accept(true)
+			took = max(took, time.Since(start))
+		}
+		require.Greater(t, took, time.Second)
+		time.Sleep(31 * time.Second)
+		for d.client.State() != client.Connected {
+			d.accept(true)
+		}
+		require.Contains(t, kinds(d.events), client.EventKind("takeover suspected"))
+	})
+}
+
+func kinds(events []client.Event) (ks []client.EventKind) {
+	for _, e := range events {
+		ks = append(ks, e.Kind)
+	}
+	return ks
+}
+
+// Hazard 2: a peer that stops reading is found within KeepAlive and PingTimeout, with and
+// without something to write.
+func TestHazard2PeerStopsReading(t *testing.T) {
+	for _, publishing := range []bool{false, true} {
+		connected(t, client.Config{KeepAlive: 30 * time.Second, PingTimeout: 10 * time.Second, NoReconnect: true}, func(d *dialogue) {
+			start := time.Now()
+			if publishing {
+				_, err := d.client.PublishAsync(d.ctx, message("t", 1, "x"))
+				require.NoError(t, err)
+			}
+			<-d.client.Done()
+			require.LessOrEqual(t, time.Since(start), 40*time.Second)
+			require.ErrorIs(t, d.client.Err(), client.ErrConnectionLost)
+		})
+	}
+}
+
+// Hazard 3: a publisher that never hears an answer finds out, and a flood of messages
+// does not keep the client from sending.
+func TestHazard3HalfOpen(t *testing.T) {
+	connected(t, client.Config{KeepAlive: 30 * time.Second, NoReconnect: true}, func(d *dialogue) {
+		start := time.Now()
+		stopped := d.start(func() error {
+			for {
+				if err := d.client.Publish(d.ctx, message("t", 0, "x")); err != nil {
+					return err
+				}
+				time.Sleep(time.Second)
+			}
+		})
+		for {
+			if _, err := d.conn.Receive(); err != nil {
+				break
+			}
+		}
+		require.Equal(t, 40*time.Second, time.Since(start))
+		require.Error(t, stopped())
+		<-d.client.Done()
+		require.ErrorIs(t, d.client.Err(), client.ErrPingTimeout)
+	})
+	connected(t, client.Config{KeepAlive: 10 * time.Second}, func(d *dialogue) {
+		flood := d.start(func() error {
+			for range 20 {
+				if err := d.conn.Send(&packets.Publish{Topic: "t"}); err != nil {
+					return err
+				}
+				time.Sleep(time.Second)
+			}
+			return nil
+		})
+		start := time.Now()
+		d.expect("PINGREQ")
+		require.Less(t, time.Since(start), 10*time.Second)
+		d.expect("PINGREQ")
+		require.NoError(t, flood())
+	})
+}
+
+// Hazard 39: Close drains and says goodbye, Abort does not.
+func TestHazard39CloseAndAbort(t *testing.T) {
+	connected(t, client.Config{}, func(d *dialogue) {
+		r, err := d.client.PublishAsync(d.ctx, message("t", 1, "x"))
+		require.NoError(t, err)
+		closed := d.start(func() error { return d.client.Close(d.ctx) })
+		d.expect(`PUBLISH "t" qos=1 id=1 dup=0 size=1`)
+		d.send(&packets.Puback{PacketID: 1})
+		d.expect("DISCONNECT")
+		d.expectEnd()
+		require.NoError(t, closed())
+		require.NoError(t, r.Err())
+		require.NoError(t, d.client.Close(d.ctx)) // again
+	})
+	connected(t, client.Config{}, func(d *dialogue) {
+		ended := d.start(func() error { d.client.Abort(); return nil })
+		d.expectEnd()
+		require.NoError(t, ended())
+	})
+}
+
+// Hazard 7: Close ends whatever the client is doing, at once and leaving nothing behind.
+func TestHazard7CloseFromAnyState(t *testing.T) {
+	inBubble(t, client.Config{}, func(d *dialogue) { // idle
+		require.NoError(t, d.client.Close(d.ctx))
+		require.ErrorIs(t, d.client.Connect(d.ctx), client.ErrStarted)
+	})
+	inBubble(t, client.Config{}, func(d *dialogue) { // dialling
+		up := d.start(func() error { return d.client.Connect(d.ctx) })
+		synctest.Wait()
+		require.NoError(t, d.client.Close(d.ctx))
+		require.ErrorIs(t, up(), client.ErrClosed)
+	})
+	inBubble(t, client.Config{}, func(d *dialogue) { // awaiting CONNACK
+		up := d.start(func() error { return d.client.Connect(d.ctx) })
+		conn, err := d.server.Accept(d.ctx)
+		require.NoError(t, err)
+		d.conn = conn
+		_, err = conn.Receive()
+		require.NoError(t, err)
+		require.NoError(t, d.client.Close(d.ctx))
+		require.ErrorIs(t, up(), client.ErrClosed)
+	})
+	connected(t, client.Config{}, func(d *dialogue) { // back-off
+		d.server.Refuse(clienttest.ErrRefused)
+		d.cut()
+		time.Sleep(10 * time.Second)
+		start := time.Now()
+		require.NoError(t, d.client.Close(d.ctx))
+		require.Less(t, time.Since(start), 3*time.Second)
+	})
+	connected(t, client.Config{}, func(d *dialogue) { // a peer that does not read
+		start := time.Now()
+		require.NoError(t, d.client.Close(d.ctx))
+		require.Less(t, time.Since(start), 3*time.Second)
+	})
+}
+
+// Hazard 31: what cannot be read ends the connection; when it comes again and again, the
+// client stops instead of looping.
+func TestHazard31PoisonIncoming(t *testing.T) {
+	connected(t, client.Config{MaxPacketSize: 1024}, func(d *dialogue) {
+		for i := range 3 {
+			if i > 0 {
+				d.accept(true)
+			}
+			d.conn.Write([]byte{0x30, 0xff, 0xff, 0x7f})
+			d.expectEnd()
+		}
+		<-d.client.Done()
+		var large *packets.TooLargeError
+		require.ErrorAs(t, d.client.Err(), &large)
+	})
+}
+
+// Hazard 35: credentials are asked for before every attempt.
+func TestHazard35Credentials(t *testing.T) {
+	n := 0
+	inBubble(t, client.Config{Credentials: func(context.Context) (string, []byte, error) {
+		n++
+		if n == 2 {
+			return "", nil, errors.New("vault is sealed")
+		}
+		return "user", []byte{byte('0' + n)}, nil
+	}}, func(d *dialogue) {
+		up := d.start(func() error { return d.client.Connect(d.ctx) })
+		require.Equal(t, "1", string(d.accept(false).Password))
+		require.NoError(t, up())
+		d.cut()
+		require.Equal(t, "3", string(d.accept(true).Password))
+	})
+}
+
+// Hazard 45: no secret and no payload in a log or an error.
+func TestHazard45NoSecrets(t *testing.T) {
+	var log strings.Builder
+	connected(t, client.Config{
+		UserName: "canary-user", Password: []byte("canary-password"),
+		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}, func(d *dialogue) {
+		_, err := d.client.PublishAsync(d.ctx, message("t", 1, "canary-payload"))
+		require.NoError(t, err)
+		d.send(&packets.Publish{Topic: "in", Payload: []byte("canary-payload")})
+		d.cut()
+		d.accept(true)
+		for _, e := range d.events {
+			log.WriteString(e.String())
+		}
+	})
+	require.NotContains(t, log.String(), "canary")
+	require.Contains(t, log.String(), "connection lost")
+}
+
+// Hazard 9: a thousand reconnects leave nothing behind.
+func TestHazard9ManyReconnects(t *testing.T) {
+	connected(t, client.Config{MaxReconnectInterval: time.Millisecond}, func(d *dialogue) {
+		for range 1000 {
+			d.cut()
+			d.accept(true)
+		}
+		require.EqualValues(t, 1000, d.client.Stats().Reconnects)
+	}) // the bubble fails if a goroutine is left
+}
+
+// A server that is not MQTT, or says nothing, gives an error that says what to try.
+func TestServerIsNotMQTT(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer string
+		want   string
+		hint   string
+	}{
+		"HTTP":    {"HTTP/1.1 400 Bad Request\r\n\r\n", "not MQTT 3.1.1", "Another protocol"},
+		"SSH":     {"SSH-2.0-OpenSSH_9.2\r\n", "not MQTT 3.1.1", "Another protocol"},
+		"PUBLISH": {"\x30\x03\x00\x01a", "came before CONNACK", "Another protocol"},
+		"nothing": {"", "closed the connection before CONNACK", "TLS port"},
+		"refusal": {"\x20\x02\x00\x05", "not authorized", "password"},
+		"version": {"\x20\x02\x00\x01", "unacceptable protocol version", "3.1.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, client.Config{}, func(d *dialogue) {
+				up := d.start(func() error { return d.client.Connect(d.ctx) })
+				conn, err := d.server.Accept(d.ctx)
+				require.NoError(t, err)
+				_, err = conn.Receive()
+				require.NoError(t, err)
+				conn.Write([]byte(c.answer))
+				conn.Close()
+				err = up()
+				require.ErrorContains(t, err, c.want)
+				var handshake *client.HandshakeError
+				require.ErrorAs(t, err, &handshake)
+				require.Contains(t, handshake.Hint(), c.hint)
+				require.NotEmpty(t, handshake.HintZH())
+			})
+		})
+	}
+}

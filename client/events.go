@@ -1,0 +1,115 @@
+package client
+
+import (
+	"sync"
+	"time"
+
+	"github.com/mqtt311/mqtt311/session"
+)
+
+// EventKind says what an Event is about.
+type EventKind string
+
+// The events of a client. Those of the session have the words of
+// [session.EventKind].
+const (
+	Attempting         EventKind = "connecting"
+	ConnectionUp       EventKind = "connected"
+	ConnectFailed      EventKind = "connect failed"
+	ConnectionLost     EventKind = "connection lost"
+	WaitingToReconnect EventKind = "waiting to reconnect"
+	ClientClosed       EventKind = "closed"
+	InboxFull          EventKind = "inbox full"      // reading pauses
+	NobodyConsumes     EventKind = "nobody consumes" // the inbox is full and nothing was ever taken from it
+	ClientParked       EventKind = "parked"          // disconnected until the inbox has room
+	Shedding           EventKind = "shedding"        // QoS 1 and 2 are left to the Server until the next connection
+	MessageUnmatched   EventKind = "unmatched"       // no handler matches; acknowledged
+)
+
+// An Event is something that happened to the connection or to the session.
+type Event struct {
+	Kind           EventKind
+	Time           time.Time
+	Err            error          // why
+	SessionPresent bool           // ConnectionUp, section 3.2.2.2
+	Held           time.Duration  // ConnectionLost: how long it had been up
+	Delay          time.Duration  // WaitingToReconnect
+	Session        *session.Event // an event of the session
+}
+
+// String returns the event in one line.
+func (e Event) String() string {
+	s := string(e.Kind)
+	if e.Delay > 0 {
+		s += " in " + e.Delay.Round(time.Millisecond).String()
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+const mostEvents = 1024
+
+// A notifier calls a function with events in order, on a goroutine that lives only
+// while there are any.
+type notifier struct {
+	call func(Event)
+
+	mu      sync.Mutex
+	waiting []Event
+	running bool
+	dropped uint64
+}
+
+func newNotifier(call func(Event)) *notifier { return &notifier{call: call} }
+
+func (n *notifier) put(e Event) {
+	if n.call == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.waiting) == mostEvents {
+		n.dropped++
+		return
+	}
+	n.waiting = append(n.waiting, e)
+	if !n.running {
+		n.running = true
+		go n.run()
+	}
+}
+
+func (n *notifier) run() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for len(n.waiting) > 0 {
+		events := n.waiting
+		n.waiting = nil
+		n.mu.Unlock()
+		for _, e := range events {
+			n.call(e)
+		}
+		n.mu.Lock()
+	}
+	n.running = false
+}
+
+func (c *Client) emit(e Event) {
+	e.Time = time.Now()
+	c.events.put(e)
+}
+
+// noted passes an event of the session on. The caller holds mu.
+func (c *Client) noted(e *session.Event) {
+	switch e.Kind {
+	case session.EventConnected:
+		c.connected(e.SessionPresent)
+		return
+	case session.EventTakeover:
+		c.takeover = true
+	}
+	c.cfg.Logger.Warn(e.Kind.String(), "count", e.Count, "topic", e.Topic, "filter", e.Filter, "reason", e.Err)
+	c.emit(Event{Kind: EventKind(e.Kind.String()), Err: e.Err, Session: e})
+}

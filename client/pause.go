@@ -1,0 +1,119 @@
+package client
+
+import (
+	"errors"
+	"time"
+)
+
+// errParked ends a connection that is given up because the application does not keep
+// up.
+var errParked = errors.New("client: parked")
+
+const (
+	// mostPause is how long reading pauses: some servers cut a client that does not
+	// read for ten seconds.
+	mostPause = 8 * time.Second
+
+	// mostParked is how long a client stays away before it looks again.
+	mostParked = 30 * time.Second
+)
+
+// makeRoom is what the reader does about a full inbox. Acknowledgements are withheld
+// by nature, which bounds QoS 1 and 2 by the Server's window. Reading pauses, but only
+// while no own request is outstanding: its answer would never be read, and the
+// application may wait for it before it takes the next message. When the pause is
+// over, QoS 0 gives way, and QoS 1 and 2 go on up to twice the inbox. Beyond that the
+// client parks, or leaves the messages to the Server.
+func (c *Client) makeRoom(l *link) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.inbox.full() {
+		return
+	}
+	if !c.inbox.overflowing {
+		c.emit(Event{Kind: InboxFull})
+		if !c.inbox.consumed {
+			c.emit(Event{Kind: NobodyConsumes})
+		}
+		if c.pauseReading(l) {
+			return
+		}
+		c.inbox.overflowing = true
+	}
+	if !c.inbox.hard() {
+		return
+	}
+	switch {
+	case c.sess.Outstanding():
+		c.sess.Shed()
+		c.emit(Event{Kind: Shedding})
+	case c.cfg.CleanSession || !c.inbox.consumed:
+		// A session that ends with the connection would lose what was not taken.
+		c.pauseReading(l)
+	default:
+		l.park = true
+		c.sess.Disconnect()
+		c.drive()
+		c.kick()
+	}
+}
+
+// pauseReading waits for room, for an own request or for as long as is safe, and
+// tells whether there is room. The caller holds mu.
+func (c *Client) pauseReading(l *link) bool {
+	until := time.NewTimer(mostPause)
+	defer until.Stop()
+	for l.err == nil && !c.sess.Outstanding() {
+		if c.inbox.low() {
+			c.inbox.overflowing = false
+			return true
+		}
+		c.sess.Paused()
+		c.arm()
+		c.stats.Pauses++
+		c.mu.Unlock()
+		over := false
+		select {
+		case <-c.room:
+		case <-c.nudge:
+		case <-l.gone:
+		case <-until.C:
+			over = true
+		}
+		c.mu.Lock()
+		c.sess.Resumed(time.Now())
+		c.arm()
+		if over {
+			break
+		}
+	}
+	if c.inbox.low() {
+		c.inbox.overflowing = false
+		return true
+	}
+	return false
+}
+
+// waitParked stays away until the inbox has room, an own request comes, or it is time
+// to look again.
+func (c *Client) waitParked() {
+	c.mu.Lock()
+	c.state = Parked
+	c.emit(Event{Kind: ClientParked})
+	c.mu.Unlock()
+	t := time.NewTimer(mostParked)
+	defer t.Stop()
+	select {
+	case <-c.room:
+	case <-c.nudge:
+	case <-t.C:
+	case <-c.ctx.Done():
+	}
+}
+
+// Backlog returns what was received and not yet taken.
+func (c *Client) Backlog() (messages, bytes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.inbox.len(), c.inbox.bytes
+}

@@ -1,0 +1,94 @@
+package client
+
+import (
+	"context"
+	"errors"
+
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/mqtt311/mqtt311/session"
+)
+
+// A Message is an Application Message to be published.
+type Message = session.Message
+
+// Publish publishes m and returns nil only when the promise of its QoS is kept:
+// written to the Network Connection (QoS 0), PUBACK received (1), PUBCOMP received
+// (2), across any number of reconnects. It waits for room in the queue and for the
+// Server until ctx ends. The payload may be used again when it returns.
+//
+// Otherwise the error says whether it happened: [*packets.EncodeError] for a message
+// that no packet can carry; ErrNotSent (also ErrNotConnected for QoS 0, and ErrClosed)
+// when no byte left; ErrUnknown when bytes may have left and ctx or the client ended
+// first, in which case a message of QoS 1 or 2 stays in flight; ErrDowngraded;
+// ErrPoison.
+func (c *Client) Publish(ctx context.Context, m Message) error {
+	r := new(Receipt)
+	t, err := c.start(ctx, m, r, true)
+	if err != nil {
+		return err
+	}
+	return c.await(ctx, r, t, "publish")
+}
+
+// PublishAsync queues m and returns a receipt for its outcome. An error means that
+// nothing was accepted and nothing will be sent: the errors of [Client.Publish], and
+// ErrQueueFull instead of waiting when ctx has ended already. The payload belongs to
+// the client until the receipt is done.
+func (c *Client) PublishAsync(ctx context.Context, m Message) (*Receipt, error) {
+	r := new(Receipt)
+	if _, err := c.start(ctx, m, r, true); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// start hands m to the session, waiting for room as long as ctx allows.
+func (c *Client) start(ctx context.Context, m Message, r *Receipt, wait bool) (session.Token, error) {
+	for {
+		c.mu.Lock()
+		if c.leaving {
+			defer c.mu.Unlock()
+			return 0, c.refused("publish")
+		}
+		var t session.Token
+		err := ErrQueueFull
+		if !c.congested(m.QoS) {
+			t, err = c.sess.Publish(now(), m)
+		}
+		if err == nil {
+			c.ops[t] = r
+			c.drive()
+			c.kick()
+			c.mu.Unlock()
+			poke(c.nudge)
+			return t, nil
+		}
+		if !errors.Is(err, ErrQueueFull) {
+			c.mu.Unlock()
+			return 0, err
+		}
+		c.waiters++
+		space := c.space
+		c.mu.Unlock()
+		select {
+		case <-space:
+		case <-ctx.Done():
+			return 0, &outcome{"publish", ErrQueueFull, context.Cause(ctx)}
+		}
+	}
+}
+
+// congested tells whether so much waits to be written that a QoS 0 message, which no
+// window holds back, has to wait.
+func (c *Client) congested(qos packets.QoS) bool {
+	return qos == packets.AtMostOnce && c.link != nil && len(c.link.out) > enoughQueue
+}
+
+// refused is the error of a request after the end. The caller holds mu.
+func (c *Client) refused(what string) error {
+	err := c.err
+	if err == nil {
+		err = ErrClosed
+	}
+	return &outcome{what, ErrNotSent, err}
+}

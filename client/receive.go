@@ -1,0 +1,144 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/mqtt311/mqtt311/session"
+)
+
+// A Delivery is an incoming Application Message.
+type Delivery struct {
+	Topic    string
+	Payload  []byte // belongs to the application
+	QoS      packets.QoS
+	Retain   bool   // it was kept by the Server and came because of a new subscription [MQTT-3.3.1-8]
+	Dup      bool   // the Server may have sent it before; it says nothing about this client [MQTT-4.3.2-2]
+	PacketID uint16 // 0 at QoS 0
+
+	client *Client
+	token  session.Token
+}
+
+// Ack says that the application is responsible for the message: PUBACK at QoS 1 and
+// PUBREC at QoS 2 may leave. They leave in the order in which the messages arrived
+// [MQTT-4.6.0-2] [MQTT-4.6.0-3], so one that is not acknowledged holds those behind
+// it back. It does not wait for the network. At QoS 0 it does nothing.
+//
+// The error is ErrStale if it was acknowledged before, or if the session that it came
+// in is lost: nothing was sent then, and the Server may deliver the message again.
+func (d *Delivery) Ack() error {
+	if d.token == 0 {
+		return nil
+	}
+	c := d.client
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := c.sess.Ack(d.token)
+	c.drive()
+	c.kick()
+	return err
+}
+
+// Messages yields incoming messages until the loop ends, ctx ends or the client is
+// closed; the last step then yields the reason as an error. Several loops may run at
+// once: each message goes to one of them. It must not be used together with
+// [Client.Handle].
+//
+// Unless Config.ManualAck is set, a message is acknowledged when the loop steps on to
+// the next. A loop that breaks off does not acknowledge its last message: unless Ack
+// was called, the next loop yields it again.
+func (c *Client) Messages(ctx context.Context) iter.Seq2[*Delivery, error] {
+	return func(yield func(*Delivery, error) bool) {
+		for {
+			d, err := c.take(ctx)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(d, nil) {
+				c.giveBack(d)
+				return
+			}
+			if !c.cfg.ManualAck {
+				d.Ack() // stale means that the Server sends it again, which the next loop sees
+			}
+		}
+	}
+}
+
+// take returns the next message of the inbox, waiting for one.
+func (c *Client) take(ctx context.Context) (*Delivery, error) {
+	for {
+		c.mu.Lock()
+		d, ok := c.inbox.pop()
+		c.inbox.consumed = true
+		if ok {
+			c.afterTake()
+			c.mu.Unlock()
+			return d, nil
+		}
+		over := c.err
+		c.mu.Unlock()
+		if over != nil {
+			return nil, over
+		}
+		select {
+		case <-c.inbox.ready:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-c.done:
+		}
+	}
+}
+
+// giveBack puts a message that is not acknowledged at the front again.
+func (c *Client) giveBack(d *Delivery) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if d.token != 0 && !c.cfg.ManualAck && c.sess.Unacked(d.token) {
+		c.inbox.unpop(d)
+	}
+}
+
+// afterTake tells the others what a smaller inbox means. The caller holds mu.
+func (c *Client) afterTake() {
+	if c.inbox.len() > 0 {
+		poke(c.inbox.ready)
+	}
+	if c.inbox.low() {
+		poke(c.room)
+	}
+}
+
+// deliver puts an incoming message into the inbox. The caller holds mu.
+func (c *Client) deliver(o *session.Output) {
+	p := o.Packet.(*packets.Publish)
+	c.stats.Received++
+	if p.QoS == packets.AtMostOnce && c.inbox.full() && c.inbox.overflowing {
+		c.stats.Dropped++
+		if !c.inbox.makeWay(c.cfg.QoS0Overflow) {
+			return
+		}
+	}
+	d := &Delivery{
+		Topic:    p.Topic,
+		Payload:  append(make([]byte, 0, len(p.Payload)), p.Payload...),
+		QoS:      p.QoS,
+		Retain:   p.Retain,
+		Dup:      p.Dup,
+		PacketID: p.PacketID,
+		client:   c,
+		token:    o.Token,
+	}
+	c.inbox.push(d)
+	if c.router.empty() {
+		poke(c.inbox.ready)
+	} else {
+		c.dispatch()
+	}
+}
+
+func now() time.Time { return time.Now() }

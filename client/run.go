@@ -1,0 +1,285 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/mqtt311/mqtt311/session"
+)
+
+// sameFaults is how many times in a row the Server may send what cannot be read
+// before the client stops: it sends the same message again after each reconnect.
+const sameFaults = 3
+
+// run connects, reads and reconnects until the client is closed. It is the only
+// goroutine of an idle client: it reads.
+func (c *Client) run() {
+	wait := backoff{most: c.cfg.MaxReconnectInterval}
+	faults := 0
+	for {
+		err := c.serve(&wait, &faults)
+		if end := c.ending(err, faults); end != nil {
+			c.finishAll(end)
+			return
+		}
+		if errors.Is(err, errParked) {
+			c.waitParked()
+		} else {
+			c.pause(&wait)
+		}
+		if end := c.ending(nil, 0); end != nil {
+			c.finishAll(end)
+			return
+		}
+	}
+}
+
+// ending returns why the client is over after an attempt that ended with err, or after a
+// pause if err is nil; nil if it is not over.
+func (c *Client) ending(err error, faults int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	everUp := !c.upSince.IsZero()
+	var refused *RefusedError
+	switch {
+	case c.leaving:
+		return ErrClosed
+	case c.ctx.Err() != nil:
+		return fmt.Errorf("%w: %w", ErrClosed, context.Cause(c.ctx))
+	case err == nil: // nothing happened since
+	case !everUp && !c.cfg.ConnectRetry:
+		return fmt.Errorf("%w: connect: %w", ErrClosed, err)
+	case everUp && c.cfg.NoReconnect && !errors.Is(err, errParked):
+		return fmt.Errorf("%w: %w: %w", ErrClosed, ErrConnectionLost, err)
+	case c.cfg.StopWhenRefused && errors.As(err, &refused) && lasting(refused.Code):
+		return fmt.Errorf("%w: %w", ErrClosed, err)
+	case faults >= sameFaults:
+		return fmt.Errorf("%w: the server sends the same again after each reconnect: %w", ErrClosed, err)
+	}
+	return nil
+}
+
+// lasting tells whether a refusal is for a reason that does not pass by itself.
+func lasting(code packets.ConnectCode) bool { return code != packets.ServerUnavailable }
+
+// serve makes one attempt and, if it succeeds, serves the connection until it ends.
+func (c *Client) serve(wait *backoff, faults *int) error {
+	c.enter(Connecting)
+	ctx, cancel := c.ctx, context.CancelFunc(func() {})
+	if c.cfg.ConnectTimeout > 0 {
+		ctx, cancel = context.WithTimeoutCause(ctx, c.cfg.ConnectTimeout, ErrConnectTimeout)
+	}
+	defer cancel()
+	l, err := c.open(ctx)
+	if err != nil {
+		wait.failed()
+		c.attemptFailed(err)
+		return err
+	}
+	err = c.read(l)
+	return c.lost(l, err, wait, faults)
+}
+
+// open dials and sends CONNECT.
+func (c *Client) open(ctx context.Context) (*link, error) {
+	login := loginOf(c.cfg.UserName, c.cfg.Password)
+	if c.cfg.Credentials != nil {
+		user, password, err := c.cfg.Credentials(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("client: credentials: %w", err)
+		}
+		login = loginOf(user, password)
+	}
+	login.Will = c.cfg.Will
+	conn, err := c.cfg.Dial(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+		return nil, err
+	}
+	l := newLink(conn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.leaving {
+		l.giveUp(ErrClosed)
+		l.helpers.Wait()
+		return nil, ErrClosed
+	}
+	c.link = l
+	l.accept = context.AfterFunc(ctx, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		l.giveUp(context.Cause(ctx))
+	})
+	if err := c.sess.Opened(l.opened, login); err != nil {
+		c.link = nil
+		l.accept()
+		l.giveUp(err)
+		return nil, err
+	}
+	c.drive()
+	c.kick()
+	return l, nil
+}
+
+// read hands packets to the session until the connection ends, and returns why.
+func (c *Client) read(l *link) error {
+	r := packets.NewReader(l, packets.ReaderOptions{
+		Max:      c.cfg.MaxPacketSize,
+		Tolerate: packets.TolerateSubackCodes | packets.TolerateOverlongLength,
+	})
+	for {
+		p, err := r.ReadPacket()
+		if err != nil {
+			return err
+		}
+		now := time.Now()
+		c.mu.Lock()
+		c.sess.Received(now, p)
+		c.drive()
+		c.kick()
+		full := c.inbox.full()
+		c.mu.Unlock()
+		if full {
+			c.makeRoom(l)
+		}
+	}
+}
+
+// lost settles the end of a connection that CONNECT was sent on.
+func (c *Client) lost(l *link, err error, wait *backoff, faults *int) error {
+	l.accept()
+	c.mu.Lock()
+	if l.err != nil {
+		err = l.err // our reason came first; the reader only saw the consequence
+	} else if l.bye {
+		err = io.EOF
+	}
+	peer := byPeer(err) && !l.bye
+	l.giveUp(err)
+	c.mu.Unlock()
+	l.helpers.Wait()
+
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sess.Lost(now, session.Loss{Position: l.attempted.Load(), ByPeer: peer})
+	c.link = nil
+	var held time.Duration
+	if l.up {
+		held = now.Sub(c.upSince)
+		wait.lost(held)
+	} else {
+		wait.failed()
+	}
+	c.drive()
+	c.wakeSpace()
+	c.judge(err, wait, faults, held)
+	if l.park && !c.leaving {
+		return errParked
+	}
+	if l.up {
+		c.emit(Event{Kind: ConnectionLost, Err: err, Held: held})
+		c.cfg.Logger.Info("connection lost", slog.Any("reason", err), slog.Duration("held", held))
+	} else {
+		if !c.leaving && c.ctx.Err() == nil {
+			err = &HandshakeError{err}
+		}
+		c.emit(Event{Kind: ConnectFailed, Err: err})
+		c.cfg.Logger.Warn("connect failed", slog.Any("reason", err))
+	}
+	c.lastErr = err
+	return err
+}
+
+// judge looks for ends that another attempt will not mend by itself.
+func (c *Client) judge(err error, wait *backoff, faults *int, held time.Duration) {
+	var refused *RefusedError
+	if errors.As(err, &refused) && lasting(refused.Code) || c.takeover {
+		wait.toCap()
+		c.takeover = false
+	}
+	var format *packets.FormatError
+	var large *packets.TooLargeError
+	switch {
+	case errors.As(err, &format), errors.As(err, &large):
+		*faults++
+		c.stats.Faults++
+	case held >= stableAfter:
+		*faults = 0
+	}
+}
+
+func (c *Client) attemptFailed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lastErr = err
+	c.emit(Event{Kind: ConnectFailed, Err: err})
+	c.cfg.Logger.Warn("connect failed", slog.Any("reason", err))
+}
+
+// pause waits before the next attempt, or until the client is closed.
+func (c *Client) pause(wait *backoff) {
+	d := wait.next()
+	c.mu.Lock()
+	if c.upSince.IsZero() && c.cfg.ConnectRetryInterval > 0 {
+		d = c.cfg.ConnectRetryInterval
+	}
+	c.state = Waiting
+	c.emit(Event{Kind: WaitingToReconnect, Delay: d})
+	c.mu.Unlock()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.ctx.Done():
+	}
+}
+
+func (c *Client) enter(s State) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state = s
+	c.emit(Event{Kind: Attempting})
+}
+
+// connected notes that the Server accepted the connection. The caller holds mu.
+func (c *Client) connected(sessionPresent bool) {
+	l := c.link
+	l.accept()
+	l.up = true
+	c.state = Connected
+	if c.upSince.IsZero() {
+		close(c.up)
+	} else {
+		c.stats.Reconnects++
+	}
+	c.upSince = time.Now()
+	c.emit(Event{Kind: ConnectionUp, SessionPresent: sessionPresent})
+	c.cfg.Logger.Info("connected", slog.Bool("session_present", sessionPresent))
+}
+
+// finishAll ends everything that waits, because the client is over.
+func (c *Client) finishAll(err error) {
+	c.mu.Lock()
+	c.err = err
+	c.state = Closed
+	c.leaving = true
+	c.sess.Abandon()
+	c.drive()
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.emit(Event{Kind: ClientClosed, Err: err})
+	c.wakeSpace()
+	c.mu.Unlock()
+	c.cancel(err)
+	c.lifeOver(err)
+	close(c.done)
+}

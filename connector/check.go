@@ -1,0 +1,408 @@
+package connector
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// A Finding is a mistake (E...) or a warning (W...) about a configuration.
+type Finding struct {
+	Code      string `json:"code"`
+	Path      string `json:"path"` // as connector.general.broker_url
+	Line      int    `json:"line,omitempty"`
+	Column    int    `json:"column,omitempty"`
+	Message   string `json:"message"`
+	MessageZH string `json:"message_zh"`
+	Fix       string `json:"fix"`
+	FixZH     string `json:"fix_zh"`
+}
+
+// IsError tells a mistake from a warning.
+func (f Finding) IsError() bool { return strings.HasPrefix(f.Code, "E") }
+
+// String returns the finding in one line, in English.
+func (f Finding) String() string { return f.Text("en") }
+
+// Text returns the finding in one line, in "en" or "zh".
+func (f Finding) Text(lang string) string {
+	var at string
+	if f.Line > 0 {
+		at = strconv.Itoa(f.Line) + ":" + strconv.Itoa(f.Column) + ": "
+	}
+	message, fix := f.Message, f.Fix
+	if lang == "zh" {
+		message, fix = f.MessageZH, f.FixZH
+	}
+	return at + f.Code + " " + f.Path + ": " + message + " → " + fix
+}
+
+// A ConfigError is every mistake in a configuration.
+type ConfigError struct{ Findings []Finding }
+
+func (e *ConfigError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "connector: %d mistakes in the configuration:", len(e.Findings))
+	if len(e.Findings) == 1 {
+		b.Reset()
+		b.WriteString("connector: a mistake in the configuration:")
+	}
+	for _, f := range e.Findings {
+		b.WriteString("\n  " + f.String())
+	}
+	return b.String()
+}
+
+// Errors returns the mistakes among findings as a [*ConfigError]; nil if there are none.
+func Errors(findings []Finding) error {
+	var errs []Finding
+	for _, f := range findings {
+		if f.IsError() {
+			errs = append(errs, f)
+		}
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return &ConfigError{errs}
+}
+
+// checker gathers findings.
+type checker struct {
+	cfg *Config
+	out []Finding
+}
+
+func (c *checker) add(code, path, en, zh, fix, fixZH string) {
+	c.out = append(c.out, Finding{Code: code, Path: path, Message: en, MessageZH: zh, Fix: fix, FixZH: fixZH})
+}
+
+// Check returns everything that is wrong with a configuration (E...) or likely not what
+// was meant (W...), in the order of its fields. It does no I/O but for looking whether
+// files are there.
+func (cfg *Config) Check() []Finding {
+	c := &checker{cfg: cfg}
+	c.general()
+	c.tlsFiles()
+	c.will()
+	c.intervals()
+	for _, name := range sortedKeys(cfg.Consumers) {
+		c.consumer("consumers."+name, cfg.Consumers[name])
+	}
+	for _, name := range sortedKeys(cfg.Producers) {
+		c.producer("producers."+name, cfg.Producers[name])
+	}
+	return c.out
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func (c *checker) general() {
+	const at = "connector.general."
+	g := &c.cfg.General
+	c.brokerURL(at+"broker_url", g)
+	if g.ClientID == "" {
+		if c.cfg.Advanced.Clean() {
+			c.add("E111", at+"client_id", "is empty", "为空", "name this connector: one id per running process", "填写客户端 ID，每个运行的进程各用一个")
+		} else {
+			c.add("E104", at+"client_id", "is empty, and a session that is kept needs a name [MQTT-3.1.3-7]",
+				"为空，而保留会话需要客户端 ID [MQTT-3.1.3-7]", "set client_id, or clean_session: true", "填写 client_id，或将 clean_session 设为 true")
+		}
+	} else if _, err := (&packets.Connect{ClientID: g.ClientID, CleanSession: true}).AppendBinary(nil); err != nil {
+		c.add("E112", at+"client_id", reason(err), "不是合法的 MQTT 字符串", "use printable UTF-8 text", "请使用可打印的 UTF-8 文本")
+	}
+	if g.Password != "" && g.UserName == "" {
+		c.add("E107", at+"password", "is set without a user name [MQTT-3.1.2-22]", "已填写密码但没有用户名 [MQTT-3.1.2-22]",
+			"set username", "填写用户名")
+	}
+	if g.Password != "" && !g.Protocol.Secure() && !loopback(g.BrokerURL) {
+		c.add("W213", at+"password", "goes over the network in clear text", "将以明文在网络上传输",
+			"use protocol TLS or WebSocket Secure", "使用 TLS 或 WebSocket Secure 协议")
+	}
+}
+
+var schemes = map[string]Protocol{
+	"mqtt": TCP, "tcp": TCP, "mqtts": TLS, "tls": TLS, "ssl": TLS, "ws": WebSocket, "wss": WebSocketSecure,
+}
+
+var usualPorts = map[string][]Protocol{
+	"1883": {TCP}, "8883": {TLS}, "80": {WebSocket}, "443": {WebSocketSecure}, "8083": {WebSocket}, "8084": {WebSocketSecure},
+}
+
+func (c *checker) brokerURL(at string, g *General) {
+	if g.BrokerURL == "" {
+		c.add("E113", at, "is empty", "为空", "set it to host:port, or host:port/path for WebSocket", "填写 ip:port/path 或 url:port/path")
+		return
+	}
+	address := g.BrokerURL
+	if scheme, rest, ok := strings.Cut(address, "://"); ok {
+		address = rest
+		p, known := schemes[strings.ToLower(scheme)]
+		if !known || p != g.Protocol {
+			c.add("E114", at, fmt.Sprintf("has the scheme %q, and protocol is %s", scheme, g.Protocol),
+				fmt.Sprintf("协议头为 %q，而连接协议为 %s", scheme, g.Protocol), "drop the scheme, or set protocol to fit", "去掉协议头，或修改连接协议")
+		}
+	}
+	if strings.Contains(address, "@") {
+		c.add("E115", at, "holds credentials", "包含用户名或密码", "move them to username and password", "请改填到用户名和密码中")
+		return
+	}
+	hostPort, path, hasPath := strings.Cut(address, "/")
+	host, port, err := net.SplitHostPort(hostPort)
+	if n, perr := strconv.Atoi(port); err != nil || host == "" || perr != nil || n < 1 || n > 65535 {
+		c.add("E116", at, fmt.Sprintf("%q is not host:port", hostPort), fmt.Sprintf("%q 不是 host:port 格式", hostPort),
+			"write it as broker.example.com:1883, or [::1]:1883 for IPv6", "例如 broker.example.com:1883，IPv6 用 [::1]:1883")
+		return
+	}
+	if usual := usualPorts[port]; usual != nil && !slices.Contains(usual, g.Protocol) {
+		c.add("W205", "connector.general.protocol", fmt.Sprintf("is %s, but port %s is usually %s", g.Protocol, port, usual[0]),
+			fmt.Sprintf("为 %s，而端口 %s 通常用于 %s", g.Protocol, port, usual[0]), "check protocol and port", "请核对连接协议与端口")
+	}
+	if hasPath && path != "" && g.Protocol != WebSocket && g.Protocol != WebSocketSecure {
+		c.add("W206", at, "has a path, which "+g.Protocol.String()+" does not use", "包含路径，而 "+g.Protocol.String()+" 不使用路径",
+			"drop the path", "去掉路径")
+	}
+}
+
+func loopback(url string) bool {
+	host, _, _ := strings.Cut(withoutScheme(url), "/")
+	host, _, err := net.SplitHostPort(host)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func (c *checker) tlsFiles() {
+	const at = "connector.general."
+	g := &c.cfg.General
+	files := []struct{ key, value string }{
+		{"tls_client_cert", g.TLSClientCert}, {"tls_client_key", string(g.TLSClientKey)}, {"tls_server_cert", g.TLSServerCert},
+	}
+	for _, f := range files {
+		if f.value == "" {
+			continue
+		}
+		if !g.Protocol.Secure() {
+			c.add("E101", at+f.key, "is set, but protocol is "+g.Protocol.String(), "已填写，而连接协议为 "+g.Protocol.String(),
+				"set protocol to TLS or WebSocket Secure, or drop the file", "将连接协议设为 TLS 或 WebSocket Secure，或去掉该文件")
+			continue
+		}
+		if strings.Contains(f.value, "-----BEGIN") {
+			continue
+		}
+		if _, err := os.Stat(f.value); err != nil {
+			why := err.Error()
+			if cause := errors.Unwrap(err); cause != nil && f.key == "tls_client_key" {
+				why = cause.Error() // what stands for a path may be the key itself
+			}
+			c.add("E117", at+f.key, "cannot be read: "+why, "无法读取："+why, "check the path", "请检查路径")
+		}
+	}
+	if (g.TLSClientCert == "") != (g.TLSClientKey == "") {
+		key, other := "tls_client_cert", "tls_client_key"
+		if g.TLSClientCert == "" {
+			key, other = other, key
+		}
+		c.add("E108", at+key, "is set without "+other, "已填写但缺少 "+other, "set both or neither", "两者需同时填写或同时为空")
+	}
+	if c.cfg.Extension.TLSInsecureSkipVerify {
+		c.add("W211", "connector.extension.tls_insecure_skip_verify", "accepts any server", "不验证服务端身份",
+			"set tls_server_cert instead", "改为填写 TLS 服务端证书")
+	}
+}
+
+func (c *checker) will() {
+	const at = "connector.advanced."
+	a := &c.cfg.Advanced
+	if !a.WillEnabled {
+		set := map[string]bool{
+			"will_topic": a.WillTopic != "", "will_payload": a.WillPayload != "",
+			"will_qos": a.WillQoS != 0, "will_retained": a.WillRetained,
+		}
+		for _, key := range sortedKeys(set) {
+			if set[key] {
+				c.add("E102", at+key, "is set, but will_enabled is false", "已填写，但未启用遗嘱消息",
+					"set will_enabled: true, or drop it", "启用遗嘱消息，或去掉该项")
+			}
+		}
+		return
+	}
+	if err := packets.ValidTopicName(a.WillTopic); err != nil {
+		c.add("E106", at+"will_topic", reason(err), "不是合法的主题名", "set a topic without wildcards", "填写不含通配符的主题")
+	}
+	if len(a.WillPayload) > 65535 {
+		c.add("E118", at+"will_payload", "is above 65,535 bytes", "超过 65535 字节", "shorten it", "请缩短")
+	}
+}
+
+func (c *checker) intervals() {
+	const at = "connector.advanced."
+	a := &c.cfg.Advanced
+	c.noNegativeTime("connector.advanced", map[string]*time.Duration{
+		"keep_alive": a.KeepAlive, "ping_timeout": a.PingTimeout, "connect_timeout": a.ConnectTimeout, "write_timeout": a.WriteTimeout,
+		"max_reconnect_interval": a.MaxReconnectInterval, "connect_retry_interval": a.ConnectRetryInterval,
+	})
+	c.noNegativeTime("connector.extension", map[string]*time.Duration{"ack_timeout": c.cfg.Extension.AckTimeout})
+	if a.MaxReconnectInterval != nil && !a.AutoReconnect {
+		c.add("E103", at+"max_reconnect_interval", "is set, but auto_reconnect is false", "已填写，但未启用自动重试连接",
+			"set auto_reconnect: true, or drop it", "启用自动重试连接，或去掉该项")
+	}
+	if a.ConnectRetryInterval != nil && !a.ConnectRetry {
+		c.add("E103", at+"connect_retry_interval", "is set, but connect_retry is false", "已填写，但未启用重试 connect",
+			"set connect_retry: true, or drop it", "启用重试 connect，或去掉该项")
+	}
+	if a.KeepAlive != nil && a.KeepAlive.Seconds() > 65535 {
+		c.add("E119", at+"keep_alive", "is above 65,535 seconds", "超过 65535 秒", "set 18h12m15s at the most", "最大为 18h12m15s")
+	}
+	if a.KeepAlive != nil && *a.KeepAlive == 0 {
+		c.add("W209", at+"keep_alive", "is off: a dead server may go unnoticed, and some servers refuse it", "已关闭：可能无法发现失效的服务端，部分服务端会拒绝",
+			"set 30s", "设为 30s")
+	}
+	if len(c.cfg.Consumers) > 0 && !a.AutoReconnect {
+		c.add("W204", at+"auto_reconnect", "is false: consumers stop at the first loss of the connection", "为 false：连接一旦断开，消费即停止",
+			"set auto_reconnect: true", "设为 true")
+	}
+}
+
+func (c *checker) consumer(at string, p ConsumerParams) {
+	if len(p.Topics) == 0 {
+		c.add("E120", at+".topics", "is empty", "为空", "name one topic at the least", "至少填写一个订阅主题")
+	}
+	highest := p.QoS
+	for i, t := range p.Topics {
+		if err := packets.ValidTopicFilter(t.Topic); err != nil {
+			c.add("E105", fmt.Sprintf("%s.topics[%d]", at, i), reason(err), "不是合法的主题过滤器",
+				"'+' is a whole level, '#' the whole last one", "“+”须占整个层级，“#”须为整个最后一级")
+		}
+		if t.HasQoS {
+			highest = max(highest, t.QoS)
+		}
+	}
+	if p.ShareGroup != "" && strings.ContainsAny(p.ShareGroup, "/+#") {
+		c.add("E121", at+".share_group", "holds '/', '+' or '#'", "包含“/”、“+”或“#”", "use a plain name", "请使用普通名称")
+	}
+	c.notNegative(at, map[string]int{"concurrency": p.Concurrency, "max_in_flight": p.MaxInFlight, "max_in_flight_bytes": p.MaxInFlightBytes})
+	c.noNegativeTime(at, map[string]*time.Duration{
+		"flow_timeout": p.FlowTimeout, "on_failure.initial_delay": p.OnFailure.InitialDelay, "on_failure.max_delay": p.OnFailure.MaxDelay,
+	})
+	c.failurePolicy(at+".on_failure", p)
+	c.consumerWarnings(at, p, highest)
+}
+
+func (c *checker) notNegative(at string, values map[string]int) {
+	for _, key := range sortedKeys(values) {
+		if values[key] < 0 {
+			c.add("E125", at+"."+key, "is negative", "为负数", "leave it out for the default", "不填写则使用默认值")
+		}
+	}
+}
+
+func (c *checker) noNegativeTime(at string, values map[string]*time.Duration) {
+	for _, key := range sortedKeys(values) {
+		if deref(values[key], 0) < 0 {
+			c.add("E125", at+"."+key, "is negative", "为负数", "leave it out for the default", "不填写则使用默认值")
+		}
+	}
+}
+
+func (c *checker) failurePolicy(at string, p ConsumerParams) {
+	f := &p.OnFailure
+	targets := f.DeadLetterTopic != "" || f.DeadLetterFile != ""
+	switch {
+	case f.DeadLetterTopic != "" && f.DeadLetterFile != "":
+		c.add("E122", at+".dead_letter", "has a topic and a file", "同时填写了主题和文件", "keep one", "只保留一个")
+	case f.Then == DeadLetter && !targets:
+		c.add("E122", at+".dead_letter", "is missing", "缺失", "name a topic or a file", "填写主题或文件")
+	}
+	if f.DeadLetterTopic == "" {
+		return
+	}
+	if err := packets.ValidTopicName(f.DeadLetterTopic); err != nil {
+		c.add("E106", at+".dead_letter.topic", reason(err), "不是合法的主题名", "set a topic without wildcards", "填写不含通配符的主题")
+	}
+	for _, t := range p.Topics {
+		if packets.Match(matched(t.Topic), f.DeadLetterTopic) {
+			c.add("E110", at+".dead_letter.topic", fmt.Sprintf("is matched by the consumer's own topic %q: an endless loop", t.Topic),
+				fmt.Sprintf("与自身订阅主题 %q 匹配，会无限循环", t.Topic), "choose a topic outside", "请选择订阅范围之外的主题")
+		}
+	}
+}
+
+func (c *checker) consumerWarnings(at string, p ConsumerParams, highest packets.QoS) {
+	clean := c.cfg.Advanced.Clean()
+	if p.AckMode == AfterFlowSuccess {
+		switch {
+		case highest == packets.AtMostOnce:
+			c.add("W201", at+".qos", "is At Most Once: nothing is ever acknowledged, and a crash loses what is being processed",
+				"为 At Most Once：不存在确认，崩溃会丢失处理中的消息", "set qos: At Least Once", "设为 At Least Once")
+		case clean:
+			c.add("W202", "connector.advanced.clean_session", "is true: messages that are not acknowledged die with the connection",
+				"为 true：未确认的消息会随连接丢失", "set clean_session: false", "设为 false")
+		}
+		if deref(p.OnFailure.Retries, -1) < 0 {
+			c.add("W203", at+".on_failure", "has no limit of retries: a message that never succeeds is kept for ever and holds those behind it back",
+				"没有重试上限：始终失败的消息会一直保留并阻塞其后的确认", "set retries and then: dead_letter", "设置 retries 以及 then: dead_letter")
+		}
+	}
+	if p.ShareGroup != "" && !clean {
+		c.add("W215", at+".share_group", "with a kept session: the server goes on giving an absent member its share",
+			"与保留会话同用：服务端会继续把消息分给离线成员", "set clean_session: true, or stop only after draining", "将 clean_session 设为 true，或先排空再停止")
+	}
+	if c.cfg.Advanced.Order && deref(p.FlowTimeout, 0) == 0 {
+		c.add("W208", at+".flow_timeout", "is unset with order: true: a flow that hangs stops the consumer", "顺序处理时未设置：流卡住会使消费停止",
+			"set a flow_timeout", "设置 flow_timeout")
+	}
+}
+
+func (c *checker) producer(at string, p ProducerParams) {
+	t, err := parseTemplate(p.Topic)
+	switch {
+	case p.Topic == "":
+		c.add("E123", at+".topic", "is empty", "为空", "set the topic to publish to", "填写要发布的主题")
+	case err != nil:
+		c.add("E124", at+".topic", err.Error(), "表达式有误："+err.Error(), "write ${payload.path}, ${attribute.name} or ${variable.name}", "使用 ${payload.path}、${attribute.name} 或 ${variable.name}")
+	case t.constant():
+		if err := packets.ValidTopicName(p.Topic); err != nil {
+			c.add("E106", at+".topic", reason(err), "不是合法的主题名", "set a topic without wildcards", "填写不含通配符的主题")
+		}
+	case strings.ContainsAny(strings.Join(t.text, ""), "+#"):
+		c.add("E106", at+".topic", "holds a wildcard [MQTT-3.3.2-2]", "包含通配符 [MQTT-3.3.2-2]", "set a topic without wildcards", "填写不含通配符的主题")
+	}
+	c.noNegativeTime(at, map[string]*time.Duration{"ack_timeout": p.AckTimeout})
+	if p.Payload == nil {
+		return
+	}
+	if _, err := parseTemplate(*p.Payload); err != nil {
+		c.add("E124", at+".payload", err.Error(), "表达式有误："+err.Error(), "write ${payload.path}, ${attribute.name} or ${variable.name}", "使用 ${payload.path}、${attribute.name} 或 ${variable.name}")
+	}
+	if *p.Payload == "" && p.Retained {
+		c.add("W212", at+".payload", "is empty and retained: it deletes the retained message", "为空且保存：会删除已保存的消息",
+			"leave payload out to publish that of the message", "若要发布流中的内容，请不要填写消息内容")
+	}
+}
+
+// reason is the part of an encoding error that a person who fills in a form needs.
+func reason(err error) string {
+	s := err.Error()
+	if _, after, ok := strings.Cut(s, "packets: "); ok {
+		parts := strings.SplitN(after, ": ", 3)
+		return parts[len(parts)-1]
+	}
+	return s
+}

@@ -1,0 +1,172 @@
+package connector
+
+import (
+	"time"
+
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// Config is a connector with its operations: every row of the seed's tables, and
+// extensions whose zero values change nothing.
+type Config struct {
+	General   General
+	Advanced  Advanced
+	Extension Extension
+	Consumers map[string]ConsumerParams
+	Producers map[string]ProducerParams
+}
+
+// General is the tab 通用配置.
+type General struct {
+	// BrokerURL is the Server's address, host:port or host:port/path; the path counts
+	// for WebSocket only. A scheme is allowed if it fits Protocol.
+	BrokerURL string
+
+	// Protocol is the kind of connection. If zero, TCP.
+	Protocol Protocol
+
+	// ClientID names the session at the Server. One connection has it at a time.
+	ClientID string
+
+	// UserName and Password are sent if not empty. A password needs a user name.
+	UserName string
+	Password Secret
+
+	// TLSClientCert and TLSClientKey are the certificate that the connector shows, both
+	// or neither. TLSServerCert is trusted instead of the system's roots: authorities,
+	// or the Server's own certificate. Each is a path or PEM text.
+	TLSClientCert string
+	TLSClientKey  Secret
+	TLSServerCert string
+}
+
+// Advanced is the tab 高级配置. Durations that are nil are unset.
+type Advanced struct {
+	WillEnabled  bool
+	WillTopic    string
+	WillPayload  string
+	WillQoS      packets.QoS
+	WillRetained bool
+
+	// CleanSession asks the Server to forget the session with the connection. If nil,
+	// true, as in the seed: then messages that are not acknowledged are lost with the
+	// connection.
+	CleanSession *bool
+
+	// Order makes flows run one after the other in the order of arrival.
+	Order bool
+
+	KeepAlive   *time.Duration // nil: 30 s; 0 turns it off
+	PingTimeout *time.Duration // nil: 10 s
+
+	// ConnectTimeout covers name resolution, TCP, TLS, WebSocket and CONNACK. If nil,
+	// 30 seconds.
+	ConnectTimeout *time.Duration
+
+	AutoReconnect        bool
+	MaxReconnectInterval *time.Duration // nil: 30 s
+	ConnectRetry         bool
+	ConnectRetryInterval *time.Duration // nil: 30 s
+
+	// WriteTimeout is how long a write may make no progress. If nil, 30 seconds.
+	WriteTimeout *time.Duration
+}
+
+// Clean returns CleanSession with its default.
+func (a *Advanced) Clean() bool { return a.CleanSession == nil || *a.CleanSession }
+
+// Extension is what the seed does not have.
+type Extension struct {
+	// TLSServerName is the name that the Server's certificate must bear. If empty, the
+	// host of BrokerURL.
+	TLSServerName string
+
+	// TLSInsecureSkipVerify accepts any certificate; for test set-ups.
+	TLSInsecureSkipVerify bool
+
+	// TLSALPN lists protocols to offer, such as "mqtt".
+	TLSALPN []string
+
+	// WSHeaders are sent with the WebSocket handshake; they may hold tokens.
+	WSHeaders map[string]Secret
+
+	// MaxPacketSize is the largest incoming packet in bytes. If zero, 16 MiB.
+	MaxPacketSize int
+
+	// AckTimeout bounds how long a producer waits for the Server. If nil, 30 seconds.
+	AckTimeout *time.Duration
+}
+
+// ConsumerParams are the input of a Consumer operation.
+type ConsumerParams struct {
+	Topics  []TopicQoS  // 订阅主题: Topic Filters, one at the least
+	QoS     packets.QoS // for the topics without one of their own
+	AckMode AckMode
+
+	// Concurrency is how many flows run at once, unless Order makes it one. If zero, 64.
+	Concurrency int
+
+	// OrderBy says which flows run one after the other. If zero, all of the consumer
+	// with Advanced.Order, none without.
+	OrderBy OrderBy
+
+	// MaxInFlight and MaxInFlightBytes bound what was taken from the connection and not
+	// settled. If zero, 256 messages and 16 MiB.
+	MaxInFlight      int
+	MaxInFlightBytes int
+
+	// FlowTimeout bounds one run of the flow. If nil or zero, none.
+	FlowTimeout *time.Duration
+
+	OnFailure OnFailure
+
+	// ShareGroup subscribes as a member of a group, "$share/group/topic", where the
+	// Server has shared subscriptions.
+	ShareGroup string
+
+	// ExtendedAttributes adds retained, duplicate and attempt to the attributes.
+	ExtendedAttributes bool
+}
+
+// TopicQoS is a Topic Filter and, if HasQoS, a QoS of its own.
+type TopicQoS struct {
+	Topic  string
+	QoS    packets.QoS
+	HasQoS bool
+}
+
+// OnFailure says what happens to a message whose flow failed.
+type OnFailure struct {
+	// Retries is how often the flow is run again, in place, with growing pauses. If
+	// negative or unset, until it succeeds: the seed's "流运行失败的信息会重试".
+	Retries *int
+
+	InitialDelay *time.Duration // nil or 0: 200 ms
+	MaxDelay     *time.Duration // nil or 0: 30 s
+
+	// Then says what happens when the retries are used up.
+	Then Disposition
+
+	// DeadLetterTopic and DeadLetterFile are where Then DeadLetter puts a message; one
+	// of them.
+	DeadLetterTopic string
+	DeadLetterFile  string
+}
+
+// ProducerParams are the input of a Producer operation.
+type ProducerParams struct {
+	// Topic is a Topic Name, or a template: ${payload.path} ${attribute.name}
+	// ${variable.name}.
+	Topic string
+
+	// Payload is a template for the content. If nil, the payload of the message is
+	// published as it is.
+	Payload *string
+
+	QoS      packets.QoS
+	Retained bool
+
+	// AckTimeout bounds how long one message waits for the Server. If nil, that of
+	// Extension.
+	AckTimeout *time.Duration
+}

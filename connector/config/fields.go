@@ -1,0 +1,128 @@
+package config
+
+import (
+	"github.com/mqtt311/mqtt311/connector"
+	"go.yaml.in/yaml/v3"
+)
+
+func sub(fields []field) readFunc {
+	return func(r *reader, path string, n *yaml.Node) { r.object(path, n, fields) }
+}
+
+// root lists the fields of a file, in the order of the schema.
+func root(c *connector.Config) []field {
+	version := 1
+	return []field{
+		{key: "version", read: integer(&version, 1, 1)},
+		{key: "connector", required: true, read: sub([]field{
+			{key: "general", zh: "通用配置", required: true, read: sub(general(&c.General))},
+			{key: "advanced", zh: "高级配置", read: sub(advanced(&c.Advanced))},
+			{key: "extension", read: sub(extension(&c.Extension))},
+		})},
+		{key: "consumers", read: named(&c.Consumers, func(p *connector.ConsumerParams) readFunc { return sub(consumer(p)) })},
+		{key: "producers", read: named(&c.Producers, func(p *connector.ProducerParams) readFunc { return sub(producer(p)) })},
+	}
+}
+
+func general(g *connector.General) []field {
+	return []field{
+		{key: "broker_url", zh: "Broker URL", required: true, read: expanded(&g.BrokerURL)},
+		{key: "protocol", zh: "连接协议", read: choice(&g.Protocol, connector.ParseProtocol)},
+		{key: "client_id", zh: "Client ID", required: true, read: expanded(&g.ClientID)},
+		{key: "username", zh: "用户名", read: expanded(&g.UserName)},
+		{key: "password", zh: "密码", read: secret(&g.Password)},
+		{key: "tls_client_cert", zh: "TLS 客户端证书", read: pemFile(&g.TLSClientCert)},
+		{key: "tls_client_key", zh: "TLS 客户端 Key", read: pemFile(&g.TLSClientKey)},
+		{key: "tls_server_cert", zh: "TLS 服务端证书", read: pemFile(&g.TLSServerCert)},
+	}
+}
+
+func advanced(a *connector.Advanced) []field {
+	return []field{
+		{key: "will_enabled", zh: "是否启用遗嘱消息", read: boolean(&a.WillEnabled)},
+		{key: "will_topic", zh: "遗嘱主题", read: expanded(&a.WillTopic)},
+		{key: "will_payload", zh: "遗嘱内容", read: text(&a.WillPayload)},
+		{key: "will_qos", zh: "遗嘱 QoS", read: choice(&a.WillQoS, connector.ParseQoS)},
+		{key: "will_retained", zh: "是否保存遗嘱消息", read: boolean(&a.WillRetained)},
+		{key: "clean_session", zh: "是否清除会话", read: optionalBool(&a.CleanSession)},
+		{key: "order", zh: "是否顺序发送", read: boolean(&a.Order)},
+		{key: "keep_alive", zh: "keep-alive 超时时间", read: duration(&a.KeepAlive)},
+		{key: "ping_timeout", zh: "ping 超时时间", read: duration(&a.PingTimeout)},
+		{key: "connect_timeout", zh: "connect 超时时间", read: duration(&a.ConnectTimeout)},
+		{key: "auto_reconnect", zh: "是否自动重试连接", read: boolean(&a.AutoReconnect)},
+		{key: "max_reconnect_interval", zh: "reconnect 最大间隔时间", read: duration(&a.MaxReconnectInterval)},
+		{key: "connect_retry", zh: "是否重试 connect", read: boolean(&a.ConnectRetry)},
+		{key: "connect_retry_interval", zh: "connect 重试间隔时间", read: duration(&a.ConnectRetryInterval)},
+		{key: "write_timeout", zh: "write 超时时间", read: duration(&a.WriteTimeout)},
+	}
+}
+
+func extension(x *connector.Extension) []field {
+	return []field{
+		{key: "tls_server_name", read: text(&x.TLSServerName)},
+		{key: "tls_insecure_skip_verify", read: boolean(&x.TLSInsecureSkipVerify)},
+		{key: "tls_alpn", read: list(&x.TLSALPN, func(s *string) readFunc { return text(s) })},
+		{key: "ws_headers", read: named(&x.WSHeaders, func(s *connector.Secret) readFunc { return secret(s) })},
+		{key: "max_packet_size", read: integer(&x.MaxPacketSize, 1024, 268435460)},
+		{key: "ack_timeout", read: duration(&x.AckTimeout)},
+	}
+}
+
+func consumer(p *connector.ConsumerParams) []field {
+	return []field{
+		{key: "topics", zh: "订阅主题", required: true, read: list(&p.Topics, topic)},
+		{key: "qos", zh: "QoS", read: choice(&p.QoS, connector.ParseQoS)},
+		{key: "ack_mode", zh: "确认模式", read: choice(&p.AckMode, connector.ParseAckMode)},
+		{key: "concurrency", read: integer(&p.Concurrency, 1, 65535)},
+		{key: "order_by", read: choice(&p.OrderBy, connector.ParseOrderBy)},
+		{key: "max_in_flight", read: integer(&p.MaxInFlight, 1, 65535)},
+		{key: "max_in_flight_bytes", read: integer(&p.MaxInFlightBytes, 1024, 1<<31-1)},
+		{key: "flow_timeout", read: duration(&p.FlowTimeout)},
+		{key: "on_failure", read: sub(onFailure(&p.OnFailure))},
+		{key: "share_group", read: text(&p.ShareGroup)},
+		{key: "extended_attributes", read: boolean(&p.ExtendedAttributes)},
+	}
+}
+
+// topic reads a filter, or a filter with a QoS of its own.
+func topic(t *connector.TopicQoS) readFunc {
+	return func(r *reader, path string, n *yaml.Node) {
+		if resolve(n).Kind == yaml.ScalarNode {
+			expanded(&t.Topic)(r, path, n)
+			return
+		}
+		r.object(path, n, []field{
+			{key: "topic", required: true, read: expanded(&t.Topic)},
+			{key: "qos", zh: "QoS", read: func(r *reader, path string, n *yaml.Node) {
+				choice(&t.QoS, connector.ParseQoS)(r, path, n)
+				t.HasQoS = true
+			}},
+		})
+	}
+}
+
+func onFailure(f *connector.OnFailure) []field {
+	return []field{
+		{key: "retries", read: optionalInt(&f.Retries, -1, 1<<31-1)},
+		{key: "initial_delay", read: duration(&f.InitialDelay)},
+		{key: "max_delay", read: duration(&f.MaxDelay)},
+		{key: "then", read: choice(&f.Then, connector.ParseDisposition)},
+		{key: "dead_letter", read: sub([]field{
+			{key: "topic", read: expanded(&f.DeadLetterTopic)},
+			{key: "file", read: func(r *reader, path string, n *yaml.Node) {
+				text(&f.DeadLetterFile)(r, path, n)
+				f.DeadLetterFile = r.path(f.DeadLetterFile)
+			}},
+		})},
+	}
+}
+
+func producer(p *connector.ProducerParams) []field {
+	return []field{
+		{key: "topic", zh: "主题", required: true, read: expanded(&p.Topic)},
+		{key: "payload", zh: "消息内容", read: optionalText(&p.Payload)},
+		{key: "qos", zh: "QoS", read: choice(&p.QoS, connector.ParseQoS)},
+		{key: "retained", zh: "是否保存消息", read: boolean(&p.Retained)},
+		{key: "ack_timeout", read: duration(&p.AckTimeout)},
+	}
+}

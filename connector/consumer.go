@@ -1,0 +1,346 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+const (
+	defaultConcurrency   = 64
+	defaultInFlight      = 256
+	defaultInFlightBytes = 16 << 20
+	defaultInitialDelay  = 200 * time.Millisecond
+	defaultMaxDelay      = 30 * time.Second
+)
+
+// A consumer runs a flow for each message of its topics.
+type consumer struct {
+	name    string
+	params  ConsumerParams
+	flow    Flow
+	conn    *Connector
+	filters []string // as matched: without $share/group/
+	log     *slog.Logger
+
+	running chan struct{} // holds a token for each flow that runs
+	room    chan struct{} // holds a token for each message that is not settled
+	jobs    sync.WaitGroup
+
+	mu    sync.Mutex
+	lanes map[string][]*job // what waits for its turn, by lane; a lane that runs is there
+	bytes int
+	less  chan struct{} // closed when bytes fell
+	next  uint64        // lane of the next message without order
+}
+
+// A job is a message on its way through a consumer.
+type job struct {
+	*arrival
+	attempt int
+}
+
+// An arrival is a message that one or more consumers take; it is acknowledged when the
+// last is done with it.
+type arrival struct {
+	d    *client.Delivery
+	open atomic.Int32
+	held atomic.Bool // a consumer could not settle it
+	at   time.Time
+}
+
+func (c *Connector) newConsumer(name string, p ConsumerParams, f Flow) *consumer {
+	k := &consumer{
+		name: name, params: p, flow: f, conn: c,
+		log:   c.log.With("consumer", name),
+		lanes: make(map[string][]*job),
+		less:  make(chan struct{}),
+	}
+	concurrency := orDefault(p.Concurrency, defaultConcurrency)
+	if k.order() == OrderConnection {
+		concurrency = 1
+	}
+	k.running = make(chan struct{}, concurrency)
+	k.room = make(chan struct{}, orDefault(p.MaxInFlight, defaultInFlight))
+	for _, t := range p.Topics {
+		k.filters = append(k.filters, matched(t.Topic))
+	}
+	return k
+}
+
+func matched(filter string) string {
+	if _, rest, ok := packets.ParseShared(filter); ok {
+		return rest
+	}
+	return filter
+}
+
+// order returns which flows of the consumer run one after the other.
+func (k *consumer) order() OrderBy {
+	switch {
+	case k.params.OrderBy != OrderDefault:
+		return k.params.OrderBy
+	case k.conn.cfg.Advanced.Order:
+		return OrderConnection
+	}
+	return OrderNone
+}
+
+func (k *consumer) subscriptions() []packets.Subscription {
+	var subs []packets.Subscription
+	for _, t := range k.params.Topics {
+		s := packets.Subscription{Filter: t.Topic, QoS: k.params.QoS}
+		if t.HasQoS {
+			s.QoS = t.QoS
+		}
+		if k.params.ShareGroup != "" {
+			s.Filter = "$share/" + k.params.ShareGroup + "/" + t.Topic
+		}
+		subs = append(subs, s)
+	}
+	return subs
+}
+
+func (k *consumer) wants(topic string) bool {
+	for _, f := range k.filters {
+		if packets.Match(f, topic) {
+			return true
+		}
+	}
+	return false
+}
+
+// take accepts a message, waiting for room, and starts its lane if it does not run.
+func (k *consumer) take(ctx context.Context, a *arrival) error {
+	select {
+	case k.room <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if err := k.reserve(ctx, len(a.d.Payload)); err != nil {
+		<-k.room
+		return err
+	}
+	k.jobs.Add(1)
+	j := &job{arrival: a}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	lane := k.lane(a.d)
+	waiting, runs := k.lanes[lane]
+	k.lanes[lane] = append(waiting, j)
+	if !runs {
+		go k.runLane(lane)
+	}
+	return nil
+}
+
+// reserve waits until the payload fits into MaxInFlightBytes; alone it always does.
+func (k *consumer) reserve(ctx context.Context, size int) error {
+	most := orDefault(k.params.MaxInFlightBytes, defaultInFlightBytes)
+	for {
+		k.mu.Lock()
+		if k.bytes == 0 || k.bytes+size <= most {
+			k.bytes += size
+			k.mu.Unlock()
+			return nil
+		}
+		less := k.less
+		k.mu.Unlock()
+		select {
+		case <-less:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// lane names the row that a message waits in. The caller holds mu.
+func (k *consumer) lane(d *client.Delivery) string {
+	switch k.order() {
+	case OrderConnection:
+		return ""
+	case OrderTopic:
+		return d.Topic
+	}
+	k.next++
+	return fmt.Sprint(k.next)
+}
+
+// runLane runs the jobs of a lane in their order.
+func (k *consumer) runLane(lane string) {
+	for {
+		k.mu.Lock()
+		waiting := k.lanes[lane]
+		if len(waiting) == 0 {
+			delete(k.lanes, lane)
+			k.mu.Unlock()
+			return
+		}
+		j := waiting[0]
+		k.lanes[lane] = waiting[1:]
+		k.mu.Unlock()
+		k.process(j)
+		k.done(j)
+	}
+}
+
+func (k *consumer) done(j *job) {
+	k.mu.Lock()
+	k.bytes -= len(j.d.Payload)
+	close(k.less)
+	k.less = make(chan struct{})
+	k.mu.Unlock()
+	<-k.room
+	k.jobs.Done()
+}
+
+// process runs the flow until the message is settled or the connector stops.
+func (k *consumer) process(j *job) {
+	if !k.begin(j) {
+		k.conn.leave(j.arrival)
+		return
+	}
+	if k.params.AckMode == Immediately {
+		k.conn.settle(j.arrival)
+		k.attempt(j)
+		<-k.running
+		return
+	}
+	for {
+		err := k.attempt(j)
+		<-k.running // a message that waits for its next attempt keeps no flow from running
+		if err == nil {
+			k.conn.settle(j.arrival)
+			return
+		}
+		cut := k.conn.flowContext.Err() != nil // Stop's patience ended, which is no failure of the flow
+		if !cut && k.exhausted(j) && k.dispose(j, err) {
+			return
+		}
+		if cut || !k.wait(j) || !k.begin(j) {
+			k.conn.leave(j.arrival)
+			return
+		}
+	}
+}
+
+// begin waits until one more flow may run; false means that the connector stops first,
+// and the Server keeps the message. One that the Server does not keep is run in any case,
+// as long as Stop has patience.
+func (k *consumer) begin(j *job) bool {
+	stopping := k.conn.stopping
+	if k.conn.cfg.Advanced.Clean() || j.d.QoS == packets.AtMostOnce {
+		stopping = nil
+	}
+	select {
+	case <-stopping:
+		return false
+	default:
+	}
+	select {
+	case k.running <- struct{}{}:
+		return true
+	case <-stopping:
+	case <-k.conn.flowContext.Done():
+	}
+	return false
+}
+
+// attempt runs the flow once.
+func (k *consumer) attempt(j *job) error {
+	j.attempt++
+	ctx, cancel := k.conn.flowContext, context.CancelFunc(func() {})
+	if d := deref(k.params.FlowTimeout, 0); d > 0 {
+		ctx, cancel = context.WithTimeout(ctx, d)
+	}
+	defer cancel()
+	k.conn.stats.running.Add(1)
+	defer k.conn.stats.running.Add(-1)
+	err := isolated(ctx, k.flow, k.message(j))
+	if err == nil {
+		k.conn.stats.succeeded.Add(1)
+		return nil
+	}
+	k.conn.stats.failed.Add(1)
+	attrs := []any{"topic", j.d.Topic, "id", j.d.PacketID, "attempt", j.attempt, "error", err.Error()}
+	var p *PanicError
+	if errors.As(err, &p) {
+		attrs = append(attrs, "stack", string(p.Stack))
+	}
+	k.log.Warn("flow failed", attrs...)
+	return err
+}
+
+// isolated runs a flow in a goroutine of its own, so that a Goexit ends that one only.
+func isolated(ctx context.Context, f Flow, m *Message) error {
+	done := make(chan error, 1)
+	go func() {
+		err := errors.New("connector: the flow ended its goroutine")
+		defer func() { done <- err }()
+		_, err = run(ctx, f, m)
+	}()
+	return <-done
+}
+
+func (k *consumer) message(j *job) *Message {
+	m := NewMessage(j.d.Topic, append([]byte(nil), j.d.Payload...), j.d.QoS, j.d.PacketID)
+	if k.params.ExtendedAttributes {
+		m.Attribute[AttributeRetained] = j.d.Retain
+		m.Attribute[AttributeDuplicate] = j.d.Dup
+		m.Attribute[AttributeAttempt] = j.attempt
+	}
+	return m
+}
+
+func (k *consumer) exhausted(j *job) bool {
+	retries := deref(k.params.OnFailure.Retries, -1)
+	return retries >= 0 && j.attempt > retries
+}
+
+// dispose does what the failure policy says when the retries are used up, and tells
+// whether that settled the message.
+func (k *consumer) dispose(j *job, err error) bool {
+	switch k.params.OnFailure.Then {
+	case Drop:
+		k.conn.stats.dropped.Add(1)
+		k.log.Warn("message dropped", "topic", j.d.Topic, "id", j.d.PacketID, "attempts", j.attempt)
+		k.conn.settle(j.arrival)
+		return true
+	case DeadLetter:
+		if derr := k.deadLetter(j, err); derr != nil {
+			k.log.Error("dead letter not written; the message is held", "error", derr.Error())
+			return false
+		}
+		k.conn.stats.deadLettered.Add(1)
+		k.conn.settle(j.arrival)
+		return true
+	case Halt:
+		k.conn.leave(j.arrival)
+		k.conn.halt(fmt.Errorf("connector: consumer %s: the flow failed %d times: %w", k.name, j.attempt, err))
+		return true
+	}
+	return false // held: retried for ever
+}
+
+// wait pauses before the next attempt; false means that the connector stops.
+func (k *consumer) wait(j *job) bool {
+	f := &k.params.OnFailure
+	first := orDefault(deref(f.InitialDelay, 0), defaultInitialDelay)
+	d := jitter(j.attempt, first, orDefault(deref(f.MaxDelay, 0), defaultMaxDelay))
+	k.conn.stats.retries.Add(1)
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-k.conn.stopping:
+		return false
+	}
+}

@@ -1,0 +1,147 @@
+package connector
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// Protocol is 连接协议.
+type Protocol byte
+
+// The protocols.
+const (
+	TCP Protocol = iota
+	TLS
+	WebSocket
+	WebSocketSecure
+)
+
+var protocolNames = []string{"TCP", "TLS", "WebSocket", "WebSocket Secure"}
+
+// String returns the name that the seed uses.
+func (p Protocol) String() string { return nameOf(protocolNames, int(p)) }
+
+// Secure tells whether the protocol has TLS.
+func (p Protocol) Secure() bool { return p == TLS || p == WebSocketSecure }
+
+// ParseProtocol reads a protocol in the seed's words or as a scheme.
+func ParseProtocol(s string) (Protocol, error) {
+	switch normal(s) {
+	case "tcp", "mqtt":
+		return TCP, nil
+	case "tls", "ssl", "mqtts":
+		return TLS, nil
+	case "websocket", "ws":
+		return WebSocket, nil
+	case "websocketsecure", "wss":
+		return WebSocketSecure, nil
+	}
+	return 0, fmt.Errorf("%q is none of TCP, TLS, WebSocket, WebSocket Secure", s)
+}
+
+// AckMode is 确认模式.
+type AckMode byte
+
+// The acknowledgement modes.
+const (
+	// AfterFlowSuccess acknowledges when the flow succeeded: 流运行成功后确认.
+	AfterFlowSuccess AckMode = iota
+
+	// Immediately acknowledges before the flow starts and ignores its result:
+	// 流开始前立即确认.
+	Immediately
+)
+
+var ackModeNames = []string{"after_flow_success", "immediately"}
+
+// String returns the mode's key.
+func (m AckMode) String() string { return nameOf(ackModeNames, int(m)) }
+
+// ParseAckMode reads a mode by its key or the seed's words.
+func ParseAckMode(s string) (AckMode, error) {
+	switch normal(s) {
+	case "afterflowsuccess", "流运行成功后确认", "消费后直到触发的流成功结束后才确认offset":
+		return AfterFlowSuccess, nil
+	case "immediately", "流开始前立即确认", "消费后立即确认offset,不等待流的触发及运行结果":
+		return Immediately, nil
+	}
+	return 0, fmt.Errorf("%q is neither after_flow_success (流运行成功后确认) nor immediately (流开始前立即确认)", s)
+}
+
+// OrderBy says which flows run one after the other.
+type OrderBy byte
+
+// The orders.
+const (
+	OrderDefault    OrderBy = iota // by connection with Advanced.Order, none without
+	OrderConnection                // all of a consumer, in the order of arrival
+	OrderTopic                     // those of one topic
+	OrderNone
+)
+
+var orderNames = []string{"", "connection", "topic", "none"}
+
+// String returns the order's key.
+func (o OrderBy) String() string { return nameOf(orderNames, int(o)) }
+
+// ParseOrderBy reads an order by its key.
+func ParseOrderBy(s string) (OrderBy, error) {
+	for i, name := range orderNames {
+		if i > 0 && normal(s) == name {
+			return OrderBy(i), nil
+		}
+	}
+	return 0, fmt.Errorf("%q is none of connection, topic, none", s)
+}
+
+// Disposition is what becomes of a message when retrying did not help.
+type Disposition byte
+
+// The dispositions.
+const (
+	Hold       Disposition = iota // it is retried for ever and never acknowledged
+	DeadLetter                    // it is put elsewhere and acknowledged
+	Drop                          // it is acknowledged and counted
+	Halt                          // the connector stops; it is not acknowledged
+)
+
+var dispositionNames = []string{"hold", "dead_letter", "drop", "stop"}
+
+// String returns the disposition's key.
+func (d Disposition) String() string { return nameOf(dispositionNames, int(d)) }
+
+// ParseDisposition reads a disposition by its key.
+func ParseDisposition(s string) (Disposition, error) {
+	for i, name := range dispositionNames {
+		if normal(s) == normal(name) {
+			return Disposition(i), nil
+		}
+	}
+	return 0, fmt.Errorf("%q is none of dead_letter, drop, hold, stop", s)
+}
+
+var qosNames = []string{"At Most Once", "At Least Once", "Exactly Once"}
+
+// ParseQoS reads a QoS in the seed's words or as a number.
+func ParseQoS(s string) (packets.QoS, error) {
+	for i, name := range qosNames {
+		if normal(s) == normal(name) || s == string(rune('0'+i)) {
+			return packets.QoS(i), nil
+		}
+	}
+	return 0, fmt.Errorf("%q is none of At Most Once (0), At Least Once (1), Exactly Once (2)", s)
+}
+
+func nameOf(names []string, i int) string {
+	if i < len(names) {
+		return names[i]
+	}
+	return fmt.Sprint(i)
+}
+
+// normal drops what people write differently: case, spaces, dashes and underscores.
+func normal(s string) string {
+	return strings.NewReplacer(" ", "", "-", "", "_", "", "，", ",").Replace(strings.ToLower(s))
+}

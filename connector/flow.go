@@ -1,0 +1,207 @@
+package connector
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+)
+
+// A Flow processes a message and returns the next one; nil passes the message on as it
+// is. It failed if it returns an error, or a message whose Error is set. The payload
+// belongs to the flow.
+type Flow interface {
+	Run(ctx context.Context, m *Message) (*Message, error)
+}
+
+// FlowFunc is a function as a Flow.
+type FlowFunc func(ctx context.Context, m *Message) (*Message, error)
+
+// Run calls the function.
+func (f FlowFunc) Run(ctx context.Context, m *Message) (*Message, error) { return f(ctx, m) }
+
+// Middleware wraps a flow.
+type Middleware func(Flow) Flow
+
+// Chain runs flows one after the other, each with the message of the one before.
+func Chain(flows ...Flow) Flow {
+	return FlowFunc(func(ctx context.Context, m *Message) (*Message, error) {
+		for _, f := range flows {
+			next, err := run(ctx, f, m)
+			if err != nil {
+				return next, err
+			}
+			m = next
+		}
+		return m, nil
+	})
+}
+
+// run runs a flow and makes a panic and a message with an Error of its own errors. The
+// Error that the message came with is being handled, by a Catch, and is none.
+func run(ctx context.Context, f Flow, m *Message) (out *Message, err error) {
+	handled := m.Error
+	defer func() {
+		if v := recover(); v != nil {
+			out, err = m, &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	out, err = f.Run(ctx, m)
+	if out == nil {
+		out = m
+	}
+	if err == nil && out.Error != nil && out.Error != handled {
+		err = out.Error
+	}
+	return out, err
+}
+
+// A PanicError is a panic of a flow. Its text has no stack, because logs may be shown to
+// people who should not see one.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("connector: the flow panicked: %v", e.Value) }
+
+// A Catch handles errors of some types in [Try].
+type Catch struct {
+	// Types are the types that are caught, with all that are narrower; TypeAny catches
+	// everything. If empty, TypeAny.
+	Types []ErrorType
+
+	// Retries is how often the body is run again before Flow is, 0 to 5.
+	Retries int
+
+	// Interval is the pause before a retry. If zero, 60 seconds.
+	Interval time.Duration
+
+	// Flow runs with the message, whose Error is set; its result is the result of Try.
+	// If nil, the error is swallowed.
+	Flow Flow
+}
+
+// Try runs body, each time on a copy of the message as it came; the first catch that fits an error handles it. An error that none fits
+// is the error of Try.
+func Try(body Flow, catches ...Catch) Flow {
+	return FlowFunc(func(ctx context.Context, m *Message) (*Message, error) {
+		retries := make([]int, len(catches))
+		for {
+			out, err := run(ctx, body, m.fresh())
+			if err == nil {
+				return out, nil
+			}
+			e := AsError(err)
+			i := fits(catches, e)
+			if i < 0 {
+				return out, err
+			}
+			c := &catches[i]
+			if retries[i] < c.Retries {
+				retries[i]++
+				if end := sleep(ctx, orDefault(c.Interval, time.Minute)); end != nil {
+					return out, fmt.Errorf("connector: %w, before a retry after: %w", end, err)
+				}
+				continue
+			}
+			if c.Flow == nil {
+				return m, nil
+			}
+			out, err = run(ctx, c.Flow, m.WithError(e))
+			if err == nil && out.Error != nil {
+				out = out.Clone() // caught: what m came with counts again
+				out.Error = m.Error
+			}
+			return out, err
+		}
+	})
+}
+
+func fits(catches []Catch, e *Error) int {
+	for i, c := range catches {
+		if len(c.Types) == 0 {
+			return i
+		}
+		for _, t := range c.Types {
+			if e.Type.Is(t) || string(t) == e.Code && e.Code != CodeRuntime {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// UntilSuccessful runs a flow again until it succeeds, at most retries times more, with
+// pauses between. If retries is zero, 3; if negative, without limit. If every is zero, 60
+// seconds.
+func UntilSuccessful(f Flow, retries int, every time.Duration) Flow {
+	if retries == 0 {
+		retries = 3
+	}
+	return FlowFunc(func(ctx context.Context, m *Message) (*Message, error) {
+		for n := 0; ; n++ {
+			out, err := run(ctx, f, m.fresh())
+			if err == nil {
+				return out, nil
+			}
+			if n == retries {
+				e := newError(TypeRetryExhausted, fmt.Errorf("connector: %d retries used up: %w", retries, err))
+				return out, e
+			}
+			if end := sleep(ctx, orDefault(every, time.Minute)); end != nil {
+				return out, fmt.Errorf("connector: %w, before a retry after: %w", end, err)
+			}
+		}
+	})
+}
+
+// RaiseError fails with a code and a description of the flow's own. If code is empty,
+// CodeRuntime.
+func RaiseError(code, description string) Flow {
+	code = orDefault(code, CodeRuntime)
+	return FlowFunc(func(_ context.Context, m *Message) (*Message, error) {
+		return m, &Error{Code: code, Description: description, Type: ErrorType(code)}
+	})
+}
+
+func orDefault[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+func deref[T any](p *T, otherwise T) T {
+	if p == nil {
+		return otherwise
+	}
+	return *p
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// jitter is the pause before attempt n+1: exponential between two bounds, with full
+// jitter, so that messages that failed together do not come back together.
+func jitter(n int, first, most time.Duration) time.Duration {
+	bound := first
+	for range n - 1 {
+		if bound >= most/2 {
+			bound = most
+			break
+		}
+		bound *= 2
+	}
+	return 1 + rand.N(min(bound, most))
+}

@@ -1,0 +1,66 @@
+package connector
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+)
+
+type counters struct {
+	received, unmatched        atomic.Uint64
+	succeeded, failed, retries atomic.Uint64
+	acknowledged, stale        atomic.Uint64
+	dropped, deadLettered      atomic.Uint64
+	published, publishFailed   atomic.Uint64
+	running                    atomic.Int64
+}
+
+// Health is how a connector does. Counts are since New.
+type Health struct {
+	State         client.State  `json:"-"`
+	Connected     bool          `json:"connected"`
+	Received      uint64        `json:"received"`  // messages taken from the connection
+	Unmatched     uint64        `json:"unmatched"` // of no consumer; acknowledged
+	Succeeded     uint64        `json:"succeeded"` // runs of a flow
+	Failed        uint64        `json:"failed"`    // runs of a flow
+	Retries       uint64        `json:"retries"`
+	Acknowledged  uint64        `json:"acknowledged"` // at QoS 1 and 2
+	Stale         uint64        `json:"stale"`        // done after their session had ended
+	Dropped       uint64        `json:"dropped"`
+	DeadLettered  uint64        `json:"dead_lettered"`
+	Published     uint64        `json:"published"` // calls of producers
+	PublishFailed uint64        `json:"publish_failed"`
+	Running       int64         `json:"running"`        // flows
+	Unacked       int           `json:"unacked"`        // taken and not settled
+	OldestUnacked time.Duration `json:"oldest_unacked"` // how long the oldest of them has been here
+	Client        client.Stats  `json:"-"`
+}
+
+// Health returns how the connector does now.
+func (c *Connector) Health() Health {
+	h := Health{
+		State:         c.client.State(),
+		Received:      c.stats.received.Load(),
+		Unmatched:     c.stats.unmatched.Load(),
+		Succeeded:     c.stats.succeeded.Load(),
+		Failed:        c.stats.failed.Load(),
+		Retries:       c.stats.retries.Load(),
+		Acknowledged:  c.stats.acknowledged.Load(),
+		Stale:         c.stats.stale.Load(),
+		Dropped:       c.stats.dropped.Load(),
+		DeadLettered:  c.stats.deadLettered.Load(),
+		Published:     c.stats.published.Load(),
+		PublishFailed: c.stats.publishFailed.Load(),
+		Running:       c.stats.running.Load(),
+		Client:        c.client.Stats(),
+	}
+	h.Connected = h.State == client.Connected
+	now := time.Now()
+	c.unacked.Range(func(k, _ any) bool {
+		h.Unacked++
+		h.OldestUnacked = max(h.OldestUnacked, now.Sub(k.(*arrival).at))
+		return true
+	})
+	return h
+}

@@ -1,0 +1,99 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+const defaultAckTimeout = 30 * time.Second
+
+// A Producer publishes messages; it is a step of a flow. It is safe for concurrent use.
+type Producer struct {
+	name    string
+	params  ProducerParams
+	topic   *template
+	payload *template // nil: the message's own
+	timeout time.Duration
+	conn    *Connector
+}
+
+func (c *Connector) newProducer(name string, p ProducerParams) *Producer {
+	prod := &Producer{name: name, params: p, conn: c}
+	prod.topic, _ = parseTemplate(p.Topic) // Check has read both
+	if p.Payload != nil {
+		prod.payload, _ = parseTemplate(*p.Payload)
+	}
+	prod.timeout = deref(p.AckTimeout, deref(c.cfg.Extension.AckTimeout, defaultAckTimeout))
+	return prod
+}
+
+// Run publishes the message and returns it as it came when the promise of the QoS is
+// kept: written (0), PUBACK (1), PUBCOMP (2). On failure the message that it returns
+// carries the error, which says whether the message may have arrived.
+func (p *Producer) Run(ctx context.Context, m *Message) (*Message, error) {
+	out, err := p.resolve(m)
+	if err == nil {
+		err = p.Publish(ctx, out)
+	}
+	if err != nil {
+		failed := m.WithError(err)
+		return failed, failed.Error
+	}
+	return m, nil
+}
+
+func (p *Producer) resolve(m *Message) (client.Message, error) {
+	topic, err := p.topic.eval(m)
+	if err != nil {
+		return client.Message{}, &Error{
+			Code: CodeRuntime, Type: TypeExpression, Delivered: DeliveredNo, Err: err,
+			Description: fmt.Sprintf("[%s] producer %s: topic: %v", TypeExpression, p.name, err),
+		}
+	}
+	out := client.Message{Topic: topic, QoS: p.params.QoS, Retain: p.params.Retained, Payload: m.Payload.Blob}
+	if p.payload == nil {
+		return out, nil
+	}
+	payload, err := p.payload.eval(m)
+	if err != nil {
+		return client.Message{}, &Error{
+			Code: CodeRuntime, Type: TypeExpression, Delivered: DeliveredNo, Err: err,
+			Description: fmt.Sprintf("[%s] producer %s: payload: %v", TypeExpression, p.name, err),
+		}
+	}
+	out.Payload = []byte(payload)
+	return out, nil
+}
+
+// Publish publishes a message without regard to the producer's topic, content, QoS and
+// retained. The error is an [*Error].
+func (p *Producer) Publish(ctx context.Context, m client.Message) error {
+	p.conn.stats.published.Add(1)
+	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout, errNoAnswer)
+	defer cancel()
+	err := p.conn.client.Publish(ctx, m)
+	if err == nil || errors.Is(err, client.ErrDowngraded) {
+		return nil // downgraded: the Server has it, at QoS 1, which the client's counters show
+	}
+	p.conn.stats.publishFailed.Add(1)
+	e := newError(classify(err), err)
+	if context.Cause(ctx) == errNoAnswer {
+		e = newError(TypePublishTimeout, fmt.Errorf("no answer within %s: %w", p.timeout, err))
+	}
+	e.Delivered = DeliveredNo
+	if errors.Is(err, client.ErrUnknown) {
+		e.Delivered = DeliveredUnknown
+	}
+	return e
+}
+
+// errNoAnswer tells the producer's own patience from the caller's.
+var errNoAnswer = fmt.Errorf("the producer's ack_timeout ended: %w", context.DeadlineExceeded)
+
+// QoS returns the QoS of the producer's parameters.
+func (p *Producer) QoS() packets.QoS { return p.params.QoS }

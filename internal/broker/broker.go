@@ -1,0 +1,47 @@
+// Package broker runs an MQTT server inside the process, for tests, benchmarks and the
+// quickstart. No library package and no shipped command links it.
+package broker
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+
+	mochi "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/hooks/auth"
+	"github.com/mochi-mqtt/server/v2/listeners"
+)
+
+// A Broker is a server on a free port of the loopback interface that lets everybody in.
+type Broker struct {
+	// Addr is its host:port.
+	Addr string
+
+	// Server is the server itself.
+	Server *mochi.Server
+}
+
+// Start starts a broker.
+func Start() (*Broker, error) {
+	server := mochi.New(&mochi.Options{
+		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	if err := server.AddHook(new(auth.AllowHook), nil); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	if err := server.AddListener(listeners.NewNet("tcp", l)); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	if err := server.Serve(); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	return &Broker{Addr: l.Addr().String(), Server: server}, nil
+}
+
+// Close stops the broker and cuts its connections.
+func (b *Broker) Close() error { return b.Server.Close() }

@@ -1,0 +1,54 @@
+package packets
+
+import (
+	"errors"
+	"strconv"
+)
+
+// ErrShort says that the bytes hold less than one whole packet; more are needed.
+var ErrShort = errors.New("packets: incomplete packet")
+
+// A FormatError says why bytes are not an MQTT 3.1.1 Control Packet. The receiver
+// must close the Network Connection [MQTT-4.8.0-1].
+type FormatError struct {
+	Type   Type   // as claimed by the fixed header; 0 or 15 if that is the fault
+	Offset int    // of the offending byte, from the start of the packet
+	Spec   string // conformance statement, as in "MQTT-2.3.1-1"; "" if none applies
+	Reason string // "packet identifier is zero"
+}
+
+func (e *FormatError) Error() string {
+	return "packets: " + e.Type.String() + ": byte " + strconv.Itoa(e.Offset) + ": " + e.Reason + cite(e.Spec)
+}
+
+// An EncodeError says why a value may not be sent. Nothing was appended.
+type EncodeError struct {
+	Type   Type
+	Field  string // as named in this package, such as "Topic" or "Will.Topic"
+	Spec   string // conformance statement; "" if none applies
+	Reason string
+}
+
+func (e *EncodeError) Error() string {
+	return "packets: " + e.Type.String() + ": " + e.Field + ": " + e.Reason + cite(e.Spec)
+}
+
+// A TooLargeError says that a packet is larger than the Reader's limit, or than any
+// packet of its type can be. Nothing was allocated for it.
+type TooLargeError struct {
+	Type Type
+	Size int // bytes, fixed header included, as the header claims
+	Max  int
+}
+
+func (e *TooLargeError) Error() string {
+	return "packets: " + e.Type.String() + " of " + strconv.Itoa(e.Size) +
+		" bytes is above the limit of " + strconv.Itoa(e.Max) + " bytes"
+}
+
+func cite(spec string) string {
+	if spec == "" {
+		return ""
+	}
+	return " [" + spec + "]"
+}

@@ -1,0 +1,121 @@
+package packets
+
+const (
+	// MaxRemainingLength is the largest Remaining Length, section 2.2.3.
+	MaxRemainingLength = 268_435_455
+
+	maxLengthBytes = 4
+	maxHeader      = 1 + maxLengthBytes
+)
+
+// header is a fixed header, section 2.2.
+type header struct {
+	typ       Type
+	flags     byte // the low four bits of the first byte
+	overlong  bool // Remaining Length took more bytes than it needs
+	length    int  // bytes of the header itself
+	remaining int  // Remaining Length
+}
+
+func (h *header) size() int { return h.length + h.remaining }
+
+// shapes says what the fixed header of a type must be: the flags of table 2.2 with the
+// statement that asks for them, and what the Remaining Length can be. The flags of
+// PUBLISH are its own.
+var shapes = [16]struct {
+	flags       byte
+	spec        string
+	least, most int
+}{
+	CONNECT:     {0, "MQTT-2.2.2-2", 0, 10 + 5*(2+maxField)},
+	CONNACK:     {0, "MQTT-2.2.2-2", 2, 2},
+	PUBLISH:     {0, "", 0, MaxRemainingLength},
+	PUBACK:      {0, "MQTT-2.2.2-2", 2, 2},
+	PUBREC:      {0, "MQTT-2.2.2-2", 2, 2},
+	PUBREL:      {2, "MQTT-3.6.1-1", 2, 2},
+	PUBCOMP:     {0, "MQTT-2.2.2-2", 2, 2},
+	SUBSCRIBE:   {2, "MQTT-3.8.1-1", 2, MaxRemainingLength},
+	SUBACK:      {0, "MQTT-2.2.2-2", 3, MaxRemainingLength},
+	UNSUBSCRIBE: {2, "MQTT-3.10.1-1", 2, MaxRemainingLength},
+	UNSUBACK:    {0, "MQTT-2.2.2-2", 2, 2},
+	PINGREQ:     {0, "MQTT-2.2.2-2", 0, 0},
+	PINGRESP:    {0, "MQTT-2.2.2-2", 0, 0},
+	DISCONNECT:  {0, "MQTT-3.14.1-1", 0, 0},
+}
+
+// parseHeader reads a fixed header and checks all that it tells by itself.
+func parseHeader(b []byte, tolerate Tolerances) (h header, err error) {
+	if len(b) == 0 {
+		return h, ErrShort
+	}
+	h.typ, h.flags = Type(b[0]>>4), b[0]&0x0F
+	switch h.typ {
+	case 0, 15:
+		return h, &FormatError{h.typ, 0, "", "reserved packet type (table 2.1)"}
+	case PUBLISH:
+		err = checkPublishFlags(h.flags)
+	default:
+		if s := &shapes[h.typ]; h.flags != s.flags {
+			err = &FormatError{h.typ, 0, s.spec, "reserved flags are wrong (table 2.2)"}
+		}
+	}
+	if err != nil {
+		return h, err
+	}
+	// The Remaining Length has seven bits a byte, the least significant first, and
+	// four bytes at the most.
+	for i := 1; ; i++ {
+		if i == len(b) {
+			return h, ErrShort
+		}
+		h.remaining |= int(b[i]&0x7F) << (7 * (i - 1))
+		if b[i] < 0x80 {
+			h.length = i + 1
+			h.overlong = i > 1 && b[i] == 0
+			break
+		}
+		if i == maxLengthBytes {
+			return h, &FormatError{h.typ, i, "", "remaining length has more than four bytes (section 2.2.3)"}
+		}
+	}
+	if h.overlong && tolerate&TolerateOverlongLength == 0 {
+		return h, &FormatError{h.typ, h.length - 1, "", "remaining length takes more bytes than it needs (section 2.2.3)"}
+	}
+	s := &shapes[h.typ]
+	switch {
+	case h.remaining < s.least:
+		return h, &FormatError{h.typ, 1, "", "remaining length is too small for the packet"}
+	case h.remaining > s.most:
+		return h, &FormatError{h.typ, 1, "", "remaining length is too large for the packet"}
+	}
+	return h, nil
+}
+
+// appendHeader appends a fixed header with the shortest Remaining Length.
+func appendHeader(b []byte, t Type, flags byte, remaining int) []byte {
+	b = append(b, byte(t)<<4|flags) // [MQTT-2.2.2-1]
+	for remaining >= 0x80 {
+		b = append(b, byte(remaining)|0x80)
+		remaining >>= 7
+	}
+	return append(b, byte(remaining))
+}
+
+// sizeOf returns the length of a packet with the Remaining Length.
+func sizeOf(remaining int64) int {
+	n := 2 + remaining
+	for remaining >= 0x80 {
+		remaining >>= 7
+		n++
+	}
+	return int(n)
+}
+
+// checkRemaining refuses a packet that is longer than the protocol can express. It
+// takes an int64, because the sum of the fields may overflow an int of 32 bits.
+func checkRemaining(t Type, field string, remaining int64) error {
+	if remaining > MaxRemainingLength {
+		return &EncodeError{t, field, "", "makes the packet longer than 268,435,455 bytes (section 2.2.3)"}
+	}
+	return nil
+}

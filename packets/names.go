@@ -1,0 +1,48 @@
+package packets
+
+import "hash/maphash"
+
+const (
+	nameSlots = 128
+	longName  = 256 // bytes; longer Topic Names are not kept
+)
+
+// names keeps Topic Names that were seen and found valid, so that one that comes again
+// and again costs no allocation and no second check. It is bounded: a name takes the
+// place of another one with the same hash.
+type names struct {
+	last  string // most often the next one as well
+	seed  maphash.Seed
+	slots *[nameSlots]string
+}
+
+func (n *names) get(b []byte) (string, bool) {
+	if n.last == string(b) {
+		return n.last, n.last != ""
+	}
+	if n.slots == nil || len(b) > longName {
+		return "", false
+	}
+	s := n.slots[maphash.Bytes(n.seed, b)%nameSlots]
+	if s != string(b) {
+		return "", false
+	}
+	n.last = s
+	return s, s != ""
+}
+
+func (n *names) put(s string) {
+	if len(s) > longName {
+		return
+	}
+	switch {
+	case n.last == "": // the first: one name alone needs no table
+	case n.slots == nil:
+		n.seed, n.slots = maphash.MakeSeed(), new([nameSlots]string)
+		fallthrough
+	default:
+		n.slots[maphash.String(n.seed, n.last)%nameSlots] = n.last
+		n.slots[maphash.String(n.seed, s)%nameSlots] = s
+	}
+	n.last = s
+}

@@ -1,0 +1,150 @@
+package packets
+
+import "strings"
+
+// ValidTopicName returns nil if a message may be published to the Topic Name, section
+// 4.7; otherwise an [*EncodeError] of PUBLISH that says why not.
+func ValidTopicName(name string) error { return checkName(PUBLISH, "Topic", name, "MQTT-3.3.2-1") }
+
+// ValidTopicFilter returns nil if the Topic Filter may be subscribed to, section 4.7;
+// otherwise an [*EncodeError] of SUBSCRIBE that says why not.
+func ValidTopicFilter(filter string) error {
+	return checkFilter(SUBSCRIBE, "Filter", filter, "MQTT-3.8.3-1")
+}
+
+func checkName(t Type, field, s, spec string) error {
+	if len(s) > maxField {
+		return &EncodeError{t, field, "MQTT-4.7.3-3", "is longer than 65,535 bytes"}
+	}
+	if plainName(s) {
+		return nil
+	}
+	if _, spec, reason := badName(s, spec); reason != "" {
+		return &EncodeError{t, field, spec, reason}
+	}
+	return nil
+}
+
+func checkFilter(t Type, field, s, spec string) error {
+	if len(s) > maxField {
+		return &EncodeError{t, field, "MQTT-4.7.3-3", "is longer than 65,535 bytes"}
+	}
+	if _, spec, reason := badFilter(s, spec); reason != "" {
+		return &EncodeError{t, field, spec, reason}
+	}
+	return nil
+}
+
+// plainName tells whether s is a Topic Name of ASCII letters, digits and signs, as
+// nearly all are. It looks at eight bytes at a time; what it does not vouch for may
+// still be a Topic Name, and badName decides.
+func plainName[T string | []byte](s T) bool {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	if len(s) < 8 {
+		for i := range len(s) {
+			if c := s[i]; c == 0 || c == '+' || c == '#' || c >= 0x80 {
+				return false
+			}
+		}
+		return len(s) > 0
+	}
+	bad := uint64(0)
+	for i := 0; ; i += 8 {
+		i = min(i, len(s)-8) // the last eight may be seen twice
+		x := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
+			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+		// x-ones borrows into the top bit of a byte that is zero. '+' and '#' differ
+		// in one bit, so one comparison finds both.
+		wild := (x | ('#'^'+')*ones) ^ '+'*ones
+		bad |= x | (x - ones) | (wild - ones)
+		if i == len(s)-8 {
+			return bad&tops == 0
+		}
+	}
+}
+
+// badName returns where and why s is no Topic Name; utf8 is the statement that makes it
+// a UTF-8 encoded string.
+func badName[T string | []byte](s T, utf8 string) (at int, spec, reason string) {
+	if len(s) == 0 {
+		return 0, "MQTT-4.7.3-1", "is empty"
+	}
+	if at, spec, reason := badText(s, utf8); reason != "" { // [MQTT-4.7.3-2]
+		return at, spec, reason
+	}
+	for i := range len(s) {
+		if s[i] == '+' || s[i] == '#' {
+			return i, "MQTT-3.3.2-2", "holds a wildcard [MQTT-4.7.1-1]"
+		}
+	}
+	return 0, "", ""
+}
+
+// badFilter returns where and why s is no Topic Filter; utf8 is the statement that
+// makes it a UTF-8 encoded string.
+func badFilter[T string | []byte](s T, utf8 string) (at int, spec, reason string) {
+	if len(s) == 0 {
+		return 0, "MQTT-4.7.3-1", "is empty"
+	}
+	if at, spec, reason := badText(s, utf8); reason != "" { // [MQTT-4.7.3-2]
+		return at, spec, reason
+	}
+	for i := range len(s) {
+		first, last := i == 0 || s[i-1] == '/', i == len(s)-1
+		switch s[i] {
+		case '#':
+			if !first || !last {
+				return i, "MQTT-4.7.1-2", "has '#' not as its whole last level"
+			}
+		case '+':
+			if !first || !last && s[i+1] != '/' {
+				return i, "MQTT-4.7.1-3", "has '+' not as a whole level"
+			}
+		}
+	}
+	return 0, "", ""
+}
+
+// ParseShared splits the filter of a shared subscription, "$share/group/filter": an
+// extension of servers, which 3.1.1 does not have. ok is false for every other filter,
+// and for one without a group or whose rest is no Topic Filter.
+func ParseShared(filter string) (group, rest string, ok bool) {
+	s, ok := strings.CutPrefix(filter, "$share/")
+	if !ok {
+		return "", "", false
+	}
+	group, rest, ok = strings.Cut(s, "/")
+	if !ok || group == "" || strings.ContainsAny(group, "+#") || ValidTopicFilter(rest) != nil {
+		return "", "", false
+	}
+	return group, rest, true
+}
+
+// Match tells whether a valid Topic Filter matches a valid Topic Name, section 4.7:
+// byte for byte, without any normalisation [MQTT-4.7.3-4]. "+" matches one level, also
+// an empty one, and "#" what remains, also the level above it. A filter that starts
+// with a wildcard does not match a name that starts with "$" [MQTT-4.7.2-1].
+func Match(filter, topic string) bool {
+	if topic != "" && topic[0] == '$' && filter != "" && (filter[0] == '+' || filter[0] == '#') {
+		return false
+	}
+	for {
+		if filter == "#" {
+			return true
+		}
+		f, filterRest, moreFilter := strings.Cut(filter, "/")
+		t, topicRest, moreTopic := strings.Cut(topic, "/")
+		if f != "+" && f != t {
+			return false
+		}
+		switch {
+		case !moreFilter && !moreTopic:
+			return true
+		case !moreTopic:
+			return filterRest == "#"
+		case !moreFilter:
+			return false
+		}
+		filter, topic = filterRest, topicRest
+	}
+}

@@ -1,0 +1,226 @@
+package session
+
+import (
+	"time"
+
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// quickClose is how soon after CONNACK a close by the Server hints at a takeover.
+const (
+	quickClose  = 2 * time.Second
+	quickCloses = 3
+)
+
+// connection is what is valid for one Network Connection.
+type connection struct {
+	phase    phase
+	number   uint64 // counts Network Connections
+	sends    uint64 // number of the newest Send, over all connections
+	written  uint64 // all Sends up to this one were written
+	connectN uint64 // the Send of CONNECT
+	upSince  time.Time
+	ponged   bool // a PINGRESP came
+	shed     bool // incoming QoS 1 and 2 are left to the Server
+}
+
+// Login is what may change from one attempt to connect to the next.
+type Login struct {
+	HasUserName bool
+	UserName    string
+	HasPassword bool
+	Password    []byte
+	Will        *packets.Will
+}
+
+// Opened tells that a Network Connection is up; CONNECT is the first packet on it
+// [MQTT-3.1.0-1]. It fails, and nothing is sent, if the login cannot be encoded
+// or a Network Connection is up already.
+func (s *Session) Opened(now time.Time, login Login) error {
+	if s.conn.phase != offline {
+		return &ProtocolError{Packet: packets.CONNECT, Spec: "MQTT-3.1.0-2", Reason: "a network connection is up already"}
+	}
+	p := &packets.Connect{
+		ClientID:     s.cfg.ClientID,
+		CleanSession: s.cfg.CleanSession,
+		KeepAlive:    s.keepAliveSeconds(),
+		Will:         login.Will,
+		HasUserName:  login.HasUserName,
+		UserName:     login.UserName,
+		HasPassword:  login.HasPassword,
+		Password:     login.Password,
+	}
+	if _, err := p.AppendBinary(nil); err != nil {
+		return err
+	}
+	s.conn = connection{phase: opening, number: s.conn.number + 1, sends: s.conn.sends, written: s.conn.written}
+	s.keep = keepAlive{lastReceived: now, lastSent: now}
+	s.conn.connectN = s.transmit(packets.CONNECT, p, 0, 0)
+	return nil
+}
+
+// Written tells that all Sends up to n were written to the Network Connection. A
+// QoS 0 message is done then, and keep alive counts from then.
+func (s *Session) Written(now time.Time, n uint64) {
+	if n <= s.conn.written {
+		return
+	}
+	s.conn.written = n
+	s.keep.wrote(now, n)
+	s.send.wrote0(s, n)
+	s.recv.wrote(n)
+}
+
+// Passed tells that the Send n was written though earlier ones still wait for their
+// records: only PINGREQ and QoS 0 may. A slow disk delays no keep alive.
+func (s *Session) Passed(now time.Time, n uint64) {
+	s.keep.wrote(now, n)
+	s.send.wrote0(s, n)
+}
+
+// Received tells that a packet arrived. The packet is not kept.
+func (s *Session) Received(now time.Time, p packets.Packet) {
+	s.Heard(now)
+	switch s.conn.phase {
+	case offline, closing:
+		return // a straggler of a connection that is given up
+	case opening:
+		ack, ok := p.(*packets.Connack)
+		if !ok {
+			s.violation(p.Type(), "MQTT-3.2.0-1", "came before CONNACK")
+			return
+		}
+		s.connack(now, ack)
+		return
+	}
+	switch p := p.(type) {
+	case *packets.Publish:
+		s.publish(p)
+	case *packets.Puback:
+		s.puback(p.PacketID)
+	case *packets.Pubrec:
+		s.pubrec(p.PacketID)
+	case *packets.Pubrel:
+		s.pubrel(p.PacketID)
+	case *packets.Pubcomp:
+		s.pubcomp(p.PacketID)
+	case *packets.Suback:
+		s.suback(p)
+	case *packets.Unsuback:
+		s.unsuback(p.PacketID)
+	case *packets.Pingresp:
+		s.conn.ponged = true // [MQTT-3.12.4-1]
+	case *packets.Connack:
+		s.violation(packets.CONNACK, "MQTT-3.2.0-1", "came twice")
+	case *packets.Disconnect:
+		s.counters.ServerDisconnects++
+		s.close(ErrServerDisconnect)
+	default:
+		s.violation(p.Type(), "", "is never sent by a server (table 2.1)")
+	}
+	s.pump(now)
+}
+
+func (s *Session) connack(now time.Time, p *packets.Connack) {
+	if p.Code != packets.Accepted {
+		s.close(&RefusedError{p.Code}) // [MQTT-3.2.2-5]: the Server closes too
+		return
+	}
+	if p.SessionPresent && s.cfg.CleanSession {
+		s.violation(packets.CONNACK, "MQTT-3.2.2-1", "session present although a clean session was asked for")
+		return
+	}
+	s.conn.phase = up
+	s.conn.upSince = now
+	s.keep.start(&s.cfg, now)
+	s.send.resumed = p.SessionPresent
+	s.notify(Event{Kind: EventConnected, SessionPresent: p.SessionPresent})
+	if !p.SessionPresent {
+		s.sessionAbsent()
+	}
+	if s.send.suspect.strikes >= poisonStrikes-1 {
+		s.ping() // its answer is what lets the suspect go out
+	}
+	s.pump(now)
+}
+
+// sessionAbsent adapts to a Server that knows nothing: incoming Packet Identifiers
+// mean nothing any more, and no subscription stands. Own messages are sent again
+// all the same [MQTT-4.4.0-1], with DUP if they may have left: 3.1.1 asks for it
+// by CleanSession, not by Session Present.
+func (s *Session) sessionAbsent() {
+	known := s.recv.discard(s)
+	s.subs.oweAll()
+	uncertain := s.send.uncertain(s)
+	if known > 0 || s.conn.number > 1 && !s.cfg.CleanSession {
+		s.notify(Event{Kind: EventSessionLost, Count: s.send.live})
+	}
+	if uncertain > 0 {
+		s.notify(Event{Kind: EventReleasedUncertain, Count: uncertain})
+	}
+}
+
+// Loss says how a Network Connection ended.
+type Loss struct {
+	// Position is the last Send of which a byte may have left. Everything after it
+	// certainly did not, but for what passed it.
+	Position uint64
+
+	// Passed is the last Send of which a byte may have left before Sends that still
+	// waited for their records. If zero, none did.
+	Passed uint64
+
+	// ByPeer tells that the peer closed, rather than we or a broken link.
+	ByPeer bool
+}
+
+// Lost tells that the Network Connection is gone. Without one it does nothing.
+func (s *Session) Lost(now time.Time, loss Loss) {
+	if s.conn.phase == offline {
+		return
+	}
+	wasUp := !s.conn.upSince.IsZero()
+	unanswered := s.send.inflight > 0
+	s.subs.lost(s, loss, wasUp)
+	s.send.lost(s, now, loss)
+	s.recv.lost(s, loss)
+	s.conn.phase = offline
+	s.countQuick(now, loss, wasUp, unanswered)
+}
+
+// countQuick finds the pattern of two clients with one ClientID, who throw each
+// other out [MQTT-3.1.4-2].
+func (s *Session) countQuick(now time.Time, loss Loss, wasUp, unanswered bool) {
+	switch {
+	case !wasUp:
+	case loss.ByPeer && !unanswered && now.Sub(s.conn.upSince) < quickClose:
+		s.quick++
+		if s.quick%quickCloses == 0 {
+			s.notify(Event{Kind: EventTakeover, Count: s.quick})
+		}
+	default:
+		s.quick = 0
+	}
+}
+
+// Shed makes the Session leave incoming messages of QoS 1 and 2 to the Server:
+// they are neither delivered nor acknowledged, nor is anything that came after
+// them on this Network Connection, so the Server sends them again on the next one.
+// It is for a driver that must go on reading though it can store no more. It
+// cannot be switched off while the Network Connection lasts, because
+// acknowledgements leave in the order of arrival.
+func (s *Session) Shed() { s.conn.shed = true }
+
+// Disconnect says goodbye: DISCONNECT is the last packet [MQTT-3.14.4-2], and Close
+// follows it [MQTT-3.14.4-1]. The Server then drops the Will [MQTT-3.14.4-3].
+// Before CONNACK, or without a Network Connection, there is nobody to say it to:
+// then it only puts out Close, or nothing.
+func (s *Session) Disconnect() {
+	switch s.conn.phase {
+	case up:
+		s.transmit(packets.DISCONNECT, nil, 0, 0)
+		s.close(nil)
+	case opening:
+		s.close(nil)
+	}
+}

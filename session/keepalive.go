@@ -1,0 +1,122 @@
+package session
+
+import (
+	"time"
+
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// keepAlive watches both directions of one Network Connection, section 3.1.2.10.
+// What we send keeps the Server content; what we receive tells us that it lives.
+type keepAlive struct {
+	lastSent     time.Time // when the newest Send was written
+	lastReceived time.Time
+	every        time.Duration // until the next PINGREQ is due; zero: keep alive is off
+	margin       time.Duration
+	pingN        uint64    // the Send of a PINGREQ that is not written yet
+	asked        bool      // a PINGREQ went out since something was received
+	giveUpAt     time.Time // when asked and nothing received
+	probed       bool      // a late Tick has been given a second chance
+	paused       bool      // we do not read, so silence means nothing
+	patience     time.Duration
+}
+
+// keepAliveSeconds is the field of CONNECT: rounded up, so that the Server never
+// expects more than we do.
+func (s *Session) keepAliveSeconds() uint16 {
+	if s.cfg.KeepAlive < 0 {
+		return 0
+	}
+	return uint16((s.cfg.KeepAlive + time.Second - 1) / time.Second)
+}
+
+func (k *keepAlive) start(cfg *Config, now time.Time) {
+	k.lastReceived = now
+	k.patience = cfg.PingTimeout
+	if cfg.KeepAlive < 0 {
+		return
+	}
+	k.margin = min(cfg.KeepAlive/10, time.Second)
+	k.every = cfg.KeepAlive - k.margin
+}
+
+func (k *keepAlive) wrote(now time.Time, n uint64) {
+	k.lastSent = now
+	if n >= k.pingN {
+		k.pingN = 0
+	}
+}
+
+// Heard tells that bytes arrived, though perhaps no whole packet: any byte is a
+// sign of life.
+func (s *Session) Heard(now time.Time) {
+	k := &s.keep
+	k.lastReceived = now
+	k.asked = false
+	k.probed = false
+	k.giveUpAt = time.Time{}
+}
+
+// Paused tells that the driver stopped reading, so that the Server's silence means
+// nothing. PINGREQ goes on.
+func (s *Session) Paused() { s.keep.paused = true }
+
+// Resumed tells that the driver reads again. The Server gets its full time anew.
+func (s *Session) Resumed(now time.Time) {
+	k := &s.keep
+	k.paused = false
+	k.lastReceived = now
+	if k.asked {
+		k.giveUpAt = now.Add(k.patience)
+	}
+}
+
+// pingAt returns when the next PINGREQ is due.
+func (k *keepAlive) pingAt() time.Time {
+	if k.every == 0 || k.pingN != 0 {
+		return time.Time{}
+	}
+	at := k.lastSent.Add(k.every) // [MQTT-3.1.2-23]
+	if !k.asked && !k.paused {
+		at = earliest(at, k.lastReceived.Add(k.every))
+	}
+	return at
+}
+
+func (k *keepAlive) deadline() time.Time {
+	if k.paused {
+		return k.pingAt()
+	}
+	return earliest(k.pingAt(), k.giveUpAt)
+}
+
+func (s *Session) keepTick(now time.Time) {
+	k := &s.keep
+	if k.every == 0 {
+		return
+	}
+	if !k.paused && k.asked && !now.Before(k.giveUpAt) {
+		// A Tick that is far too late means that this machine slept: what the
+		// Server sent may lie unread in the socket. Ask once more.
+		if k.probed || now.Sub(k.giveUpAt) < k.patience {
+			s.close(ErrPingTimeout)
+			return
+		}
+		k.probed = true
+		k.giveUpAt = now.Add(k.patience)
+		s.ping()
+		return
+	}
+	if at := k.pingAt(); !at.IsZero() && !now.Before(at) {
+		if !k.asked {
+			k.asked = true
+			k.giveUpAt = now.Add(k.margin + k.patience)
+		}
+		s.ping()
+	}
+}
+
+func (s *Session) ping() {
+	s.counters.Pings++
+	s.keep.pingN = s.transmit(packets.PINGREQ, nil, 0, 0)
+}

@@ -1,0 +1,30 @@
+package session
+
+import (
+	"hash/crc32"
+
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// A Message is an Application Message to be published.
+type Message struct {
+	Topic   string
+	Payload []byte // belongs to the Session until Done
+	QoS     packets.QoS
+	Retain  bool
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// fingerprint tells an incoming message from another one under the same Packet
+// Identifier. It is stored, so it must never change. Two CRCs because processors
+// compute both faster than memory can be read; they guard against mistaken
+// identity, not against malice: who can publish can also publish twice.
+func fingerprint(p *packets.Publish) uint64 {
+	var head [64]byte
+	h := append(head[:0], byte(p.QoS), byte(len(p.Topic)), byte(len(p.Topic)>>8))
+	h = append(h, p.Topic...)
+	hi := crc32.Update(crc32.Update(0, castagnoli, h), castagnoli, p.Payload)
+	lo := crc32.Update(crc32.Update(0, crc32.IEEETable, h), crc32.IEEETable, p.Payload)
+	return uint64(hi)<<32 | uint64(lo)
+}

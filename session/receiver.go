@@ -1,0 +1,265 @@
+package session
+
+import (
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// An incoming is a message of QoS 1 or 2 from its PUBLISH until its identifier means
+// nothing any more: at QoS 1 until PUBACK left, at QoS 2 until PUBREL.
+type incoming struct {
+	gen         uint32 // raised when the place is used again, so that old tokens are stale
+	known       bool   // the identifier stands for this message
+	acked       bool   // the application is responsible
+	qos         packets.QoS
+	id          uint16
+	fingerprint uint64
+	placed      uint64 // the Network Connection on whose ring it has a place; 0: none
+	recorded    bool   // QoS 2: it has a record
+	saved       uint64 // QoS 2: its Save, if made by this process
+}
+
+// A place in a ring, or in the row of acknowledgements on their way, refers to a
+// message without keeping it.
+type place struct {
+	index uint32
+	gen   uint32
+	n     uint64 // the Send of the acknowledgement, once it was put out
+}
+
+// receiver is the Receiver column of figures 4.2 and 4.3. Acknowledgements leave in
+// the order in which messages arrived, whatever order the application has
+// [MQTT-4.6.0-2] [MQTT-4.6.0-3]: a ring per kind, a bit per message, and the part
+// that is done leaves from the front. PUBCOMP answers PUBREL at once and so needs no
+// ring.
+type receiver struct {
+	// Valid for the session.
+	all  []incoming
+	free []uint32
+	byID map[uint16]uint32
+
+	// Valid for one Network Connection.
+	pubacks queue[place]
+	pubrecs queue[place]
+	leaving queue[place] // PUBACKs that were put out and perhaps not written
+}
+
+func (r *receiver) init() { r.byID = make(map[uint16]uint32) }
+
+func (r *receiver) add(id uint16, qos packets.QoS, print uint64) (uint32, *incoming) {
+	var i uint32
+	if n := len(r.free); n > 0 {
+		i = r.free[n-1]
+		r.free = r.free[:n-1]
+	} else {
+		i = uint32(len(r.all))
+		r.all = append(r.all, incoming{})
+	}
+	m := &r.all[i]
+	*m = incoming{gen: m.gen + 1, known: true, qos: qos, id: id, fingerprint: print}
+	r.byID[id] = i
+	return i, m
+}
+
+// drop forgets a message: its token is stale, its places in a ring are void.
+func (r *receiver) drop(i uint32) {
+	m := &r.all[i]
+	if m.known && r.byID[m.id] == i {
+		delete(r.byID, m.id)
+	}
+	*m = incoming{gen: m.gen + 1}
+	r.free = append(r.free, i)
+}
+
+func (r *receiver) get(p place) *incoming {
+	if m := &r.all[p.index]; m.gen == p.gen {
+		return m
+	}
+	return nil
+}
+
+func (r *receiver) token(i uint32) Token {
+	return Token(r.all[i].gen)<<32 | Token(i)
+}
+
+// publish receives a PUBLISH, section 3.3.4 [MQTT-3.3.4-1]. Whether the identifier
+// is known decides, never the DUP flag alone [MQTT-4.3.2-2] [MQTT-4.3.3-2].
+func (s *Session) publish(p *packets.Publish) {
+	if p.QoS == packets.AtMostOnce {
+		s.put(Output{Op: Deliver, Packet: p})
+		return
+	}
+	if s.conn.shed {
+		s.counters.Shed++
+		return
+	}
+	r := &s.recv
+	print := fingerprint(p)
+	if i, ok := r.byID[p.PacketID]; ok {
+		m := &r.all[i]
+		switch {
+		case m.fingerprint != print || m.qos != p.QoS:
+			s.counters.Mismatched++
+			s.notify(Event{Kind: EventSessionMismatch, PacketID: p.PacketID, Topic: p.Topic})
+		case s.recognised(i, m, p):
+			s.counters.Redelivered++
+			return
+		}
+		s.unknow(i, m)
+	}
+	i, m := r.add(p.PacketID, p.QoS, print)
+	s.placeOn(i, m)
+	s.put(Output{Op: Deliver, Packet: p, Token: r.token(i)})
+}
+
+// recognised handles a message that came again, and tells whether it did.
+func (s *Session) recognised(i uint32, m *incoming, p *packets.Publish) bool {
+	switch {
+	case m.placed == s.conn.number:
+		return true // its acknowledgement is still to come and answers this copy too
+	case m.qos == packets.AtLeastOnce && !p.Dup:
+		return false // a new message, for all that QoS 1 lets us know
+	case !m.acked:
+		s.counters.Adopted++
+	}
+	s.placeOn(i, m)
+	return true
+}
+
+// unknow gives the identifier to another message. The token is stale.
+func (s *Session) unknow(i uint32, m *incoming) {
+	if m.recorded {
+		s.forget(Record{Kind: RecordReceived, PacketID: m.id})
+	}
+	s.recv.drop(i)
+}
+
+// placeOn gives a message its place in the order of this Network Connection.
+func (s *Session) placeOn(i uint32, m *incoming) {
+	m.placed = s.conn.number
+	s.recv.ring(m.qos).push(place{index: i, gen: m.gen})
+	s.acknowledge(m.qos)
+}
+
+func (r *receiver) ring(qos packets.QoS) *queue[place] {
+	if qos == packets.AtLeastOnce {
+		return &r.pubacks
+	}
+	return &r.pubrecs
+}
+
+// Ack says that the application is responsible for a delivered message from here
+// on: it gates PUBACK at QoS 1 and PUBREC at QoS 2. The error is
+// ErrStale if the token was used before or means nothing any more. A message that
+// was not sent again after a reconnect yet has no place in the new order: its Ack is
+// remembered.
+func (s *Session) Ack(t Token) error {
+	p := place{index: uint32(t), gen: uint32(t >> 32)}
+	if int(p.index) >= len(s.recv.all) {
+		return ErrStale
+	}
+	m := s.recv.get(p)
+	if m == nil || !m.known || m.acked {
+		return ErrStale
+	}
+	m.acked = true
+	if m.qos == packets.ExactlyOnce {
+		m.recorded = true
+		m.saved = s.save(Record{Kind: RecordReceived, PacketID: m.id, Fingerprint: m.fingerprint}) // [MQTT-4.1.0-1]
+	}
+	s.acknowledge(m.qos)
+	return nil
+}
+
+// acknowledge sends the acknowledgements whose turn has come.
+func (s *Session) acknowledge(qos packets.QoS) {
+	if s.conn.phase != up {
+		return
+	}
+	r := &s.recv
+	ring := r.ring(qos)
+	for !ring.empty() {
+		m := r.get(*ring.front())
+		if m != nil && !m.acked {
+			return
+		}
+		p := ring.pop()
+		switch {
+		case m == nil: // its identifier was taken by another message
+		case qos == packets.AtLeastOnce:
+			p.n = s.transmit(packets.PUBACK, nil, m.id, 0) // [MQTT-2.3.1-6]
+			m.known = false                                // from here on the identifier is a new message [MQTT-4.3.2-2]
+			delete(r.byID, m.id)
+			r.leaving.push(p)
+		default:
+			after := m.saved
+			if after == 0 {
+				after = s.logged
+			}
+			m.placed = 0
+			s.transmit(packets.PUBREC, nil, m.id, after)
+		}
+	}
+}
+
+// wrote frees the messages whose PUBACK was written.
+func (r *receiver) wrote(n uint64) {
+	for !r.leaving.empty() && r.leaving.front().n <= n {
+		r.drop(r.leaving.pop().index)
+	}
+}
+
+// pubrel ends an incoming QoS 2 delivery: after PUBCOMP the identifier means a new
+// message. A PUBREL that nobody waits for gets its PUBCOMP all the same
+// [MQTT-4.3.3-2], after everything on the log, because the identifier may have been
+// forgotten there a moment ago.
+func (s *Session) pubrel(id uint16) {
+	r := &s.recv
+	if i, ok := r.byID[id]; ok && r.all[i].qos == packets.ExactlyOnce {
+		s.unknow(i, &r.all[i])
+	}
+	s.transmit(packets.PUBCOMP, nil, id, s.logged)
+	s.acknowledge(packets.ExactlyOnce)
+}
+
+// lost keeps what the Server will send again: everything whose acknowledgement did
+// not leave.
+func (r *receiver) lost(s *Session, loss Loss) {
+	r.pubacks.clear()
+	r.pubrecs.clear()
+	for !r.leaving.empty() {
+		p := r.leaving.pop()
+		m := &r.all[p.index]
+		if _, taken := r.byID[m.id]; p.n <= loss.Position || taken {
+			r.drop(p.index)
+			continue
+		}
+		m.known = true
+		r.byID[m.id] = p.index
+	}
+	if s.cfg.CleanSession {
+		r.discard(s) // [MQTT-3.1.2-6]
+	}
+}
+
+// discard forgets all incoming messages, because the Server has, and returns their
+// number. Their tokens are stale.
+func (r *receiver) discard(s *Session) int {
+	n := 0
+	for i := range r.all {
+		if m := &r.all[i]; m.known {
+			s.unknow(uint32(i), m)
+			n++
+		}
+	}
+	return n
+}
+
+// Unacked tells whether Ack of the token would be taken.
+func (s *Session) Unacked(t Token) bool {
+	p := place{index: uint32(t), gen: uint32(t >> 32)}
+	if int(p.index) >= len(s.recv.all) {
+		return false
+	}
+	m := s.recv.get(p)
+	return m != nil && m.known && !m.acked
+}

@@ -1,0 +1,87 @@
+package session
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// Restore returns the Session that records describe: those that were saved and not
+// forgotten, in any order. Nobody waits for what was begun before: Done of those
+// tokens means nothing to the driver. With no records it is New.
+//
+// What left before the crash is not on record, because that would cost a record per
+// packet, and a Forget may be late: so every message counts as one that may have left,
+// and goes out with DUP.
+func Restore(cfg Config, records []Record) (*Session, error) {
+	s, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	wasClean := false
+	byKind := make(map[RecordKind][]Record)
+	for _, r := range records {
+		byKind[r.Kind] = append(byKind[r.Kind], r)
+	}
+	for _, r := range byKind[RecordSession] {
+		wasClean = r.Order == 1
+	}
+	for _, r := range byKind[RecordSequence] {
+		s.send.reserved = max(s.send.reserved, r.Seq)
+	}
+	s.send.restore(byKind[RecordPublish], byKind[RecordReleased])
+	for _, r := range byKind[RecordReceived] {
+		_, m := s.recv.add(r.PacketID, packets.ExactlyOnce, r.Fingerprint)
+		m.acked, m.recorded = true, true
+	}
+	for _, r := range byKind[RecordFilter] {
+		w := &wish{filter: r.Filter.Filter, qos: r.Filter.QoS, owed: true, newest: true}
+		s.subs.wanted[w.filter] = w
+		s.subs.order = append(s.subs.order, w)
+	}
+	if wasClean || s.cfg.CleanSession {
+		s.recv.discard(s) // [MQTT-3.1.2-6]
+		s.send.cleanLost(s)
+	}
+	clean := uint64(0)
+	if s.cfg.CleanSession {
+		clean = 1
+	}
+	s.save(Record{Kind: RecordSession, Order: clean})
+	return s, nil
+}
+
+func (x *sender) restore(publishes, releases []Record) {
+	bySeq := func(a, b Record) int { return cmp.Compare(a.Seq, b.Seq) }
+	slices.SortFunc(publishes, bySeq)
+	x.first = x.reserved
+	if len(publishes) > 0 {
+		x.first = publishes[0].Seq
+		x.reserved = max(x.reserved, publishes[len(publishes)-1].Seq+1)
+	}
+	for _, r := range publishes {
+		for x.end() < r.Seq {
+			*x.push() = outgoing{stage: over}
+		}
+		d := x.push()
+		*d = outgoing{pub: *r.Publish, stage: published, left: true}
+		d.pub.PacketID = packetID(r.Seq)
+		x.live++
+		x.bytes += len(d.pub.Topic) + len(d.pub.Payload)
+	}
+	for x.n > 0 && x.end() < x.reserved {
+		*x.push() = outgoing{stage: over}
+	}
+	slices.SortFunc(releases, func(a, b Record) int { return cmp.Compare(a.Order, b.Order) })
+	for _, r := range releases {
+		if r.Seq < x.first || r.Seq >= x.end() || x.at(r.Seq).stage == over {
+			continue
+		}
+		d := x.at(r.Seq)
+		d.stage = released
+		x.released = append(x.released, r.Seq)
+		x.recs = r.Order
+	}
+	x.cursor = x.first
+}

@@ -1,0 +1,514 @@
+package session
+
+import (
+	"slices"
+	"time"
+
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// stage is how far an outgoing message of QoS 1 or 2 has come.
+type stage byte
+
+const (
+	queued    stage = iota // its PUBLISH was never put out in this session of the Server
+	published              // its PUBLISH may have left; PUBACK or PUBREC is awaited
+	released               // PUBREC came: only PUBREL is sent from here on [MQTT-4.3.3-1]
+	over                   // done
+)
+
+// An outgoing is the delivery of one message of QoS 1 or 2.
+type outgoing struct {
+	pub     packets.Publish
+	stage   stage
+	silent  bool   // its Done was put out already; only the identifier is to be freed
+	left    bool   // bytes may have left on an earlier Network Connection
+	before  bool   // bytes may have left in a session that the Server has lost
+	passed  bool   // over, and counted in sender.holes
+	sent    uint64 // the newest Send of it on this Network Connection; 0: none
+	sentAt  time.Time
+	saved   uint64 // its newest Save
+	answers uint64 // sender.answers when it was sent
+}
+
+// sender is the Sender column of figures 4.2 and 4.3, and the queue before it. A
+// message keeps its sequence number, and so its Packet Identifier, from acceptance
+// to its end, across Network Connections and crashes [MQTT-2.3.1-3]. The identifier
+// is a function of that number, and unique because the numbers in flight lie close
+// together [MQTT-2.3.1-2]: there is no allocator whose state could be lost.
+type sender struct {
+	// Valid for the session.
+	ring     []outgoing // its length is a power of two
+	head     int        // index of the oldest message that is not over
+	n        int        // messages from the oldest unfinished to the newest
+	first    uint64     // sequence number at head
+	live     int        // messages that are not over
+	waiting  int        // of those, queued
+	bytes    int        // topics and payloads of what is live
+	holes    int        // messages that ended after first and before cursor
+	released []uint64   // sequence numbers in the order of their PUBRECs [MQTT-4.6.0-4]
+	recs     uint64     // counts PUBRECs, for Record.Order
+	suspect  suspect
+	reserved uint64 // sequence numbers below are on record as used
+
+	// Valid for one Network Connection.
+	resumed   bool   // the Server has the session
+	cursor    uint64 // next message to send; those before it were looked at
+	relCursor int    // next of released to send again
+	inflight  int    // sent on this connection and unanswered
+	answers   uint64 // acknowledgements that completed something
+	qos0      queue[sent0]
+	tokens0   uint64
+}
+
+// sent0 is a QoS 0 message until it is written.
+type sent0 struct {
+	token Token
+	n     uint64
+}
+
+const (
+	publishIDs   = 32767 // 1 to 32,767 belong to PUBLISH
+	reserveAhead = 1024
+)
+
+func packetID(seq uint64) uint16 { return uint16(1 + seq%publishIDs) } // [MQTT-2.3.1-1]
+
+func (x *sender) init() { x.ring = make([]outgoing, 16) }
+
+func (x *sender) end() uint64 { return x.first + uint64(x.n) }
+
+func (x *sender) at(seq uint64) *outgoing {
+	return &x.ring[(x.head+int(seq-x.first))&(len(x.ring)-1)]
+}
+
+// find returns the message under a Packet Identifier, if the Server can have it: it was
+// sent on this Network Connection, or before in a session that goes on.
+func (x *sender) find(id uint16) (uint64, *outgoing) {
+	seq, d := x.under(id)
+	if d == nil || d.sent == 0 && !(d.left && x.resumed) {
+		return 0, nil
+	}
+	return seq, d
+}
+
+// under returns the message that a Packet Identifier belongs to.
+func (x *sender) under(id uint16) (uint64, *outgoing) {
+	if id == 0 || id > publishIDs {
+		return 0, nil
+	}
+	offset := (int(id) - 1 - int(x.first%publishIDs) + publishIDs) % publishIDs
+	if offset >= x.n {
+		return 0, nil
+	}
+	seq := x.first + uint64(offset)
+	d := x.at(seq)
+	if d.stage == over {
+		return 0, nil
+	}
+	return seq, d
+}
+
+func (x *sender) push() *outgoing {
+	if x.n == len(x.ring) {
+		bigger := make([]outgoing, 2*len(x.ring))
+		for i := range x.n {
+			bigger[i] = x.ring[(x.head+i)&(len(x.ring)-1)]
+		}
+		x.ring, x.head = bigger, 0
+	}
+	x.n++
+	return x.at(x.first + uint64(x.n) - 1)
+}
+
+// Publish accepts a message and returns the token of the Done that ends it. At QoS
+// 1 and 2 it is queued while no Network Connection is up or the window is full; the
+// payload belongs to the Session until Done. After Publish, [Session.Tail] is the
+// number of the Save that makes it durable.
+//
+// The errors are [*packets.EncodeError] for a message that no packet can carry,
+// ErrNotConnected for QoS 0 without a connection, and ErrQueueFull. Nothing happened
+// then.
+func (s *Session) Publish(now time.Time, m Message) (Token, error) {
+	p := packets.Publish{QoS: m.QoS, Retain: m.Retain, Topic: m.Topic, Payload: m.Payload}
+	if m.QoS == packets.AtMostOnce {
+		return s.publish0(p)
+	}
+	x := &s.send
+	p.PacketID = packetID(x.end())
+	if err := p.Check(); err != nil {
+		return 0, err
+	}
+	size := len(m.Topic) + len(m.Payload)
+	full := s.cfg.QueueMessages > 0 && x.waiting >= s.cfg.QueueMessages ||
+		s.cfg.QueueBytes > 0 && x.live > 0 && x.bytes+size > s.cfg.QueueBytes
+	if full {
+		return 0, ErrQueueFull
+	}
+	seq := x.end()
+	s.reserve(seq)
+	d := x.push()
+	*d = outgoing{pub: p, stage: queued}
+	x.live++
+	x.waiting++
+	x.bytes += size
+	d.saved = s.save(Record{Kind: RecordPublish, Seq: seq, PacketID: p.PacketID, Publish: &d.pub})
+	s.pump(now)
+	return tokenPublish | Token(seq), nil
+}
+
+// reserve records sequence numbers ahead of their use, a thousand at a time.
+func (s *Session) reserve(seq uint64) {
+	if seq >= s.send.reserved {
+		s.send.reserved = seq + reserveAhead
+		s.save(Record{Kind: RecordSequence, Seq: s.send.reserved})
+	}
+}
+
+// publish0 sends a QoS 0 message: once, with DUP 0, and never again [MQTT-4.3.1-1].
+func (s *Session) publish0(p packets.Publish) (Token, error) {
+	if err := p.Check(); err != nil {
+		return 0, err
+	}
+	if s.conn.phase != up {
+		return 0, ErrNotConnected
+	}
+	x := &s.send
+	x.tokens0++
+	t := tokenQoS0 | Token(x.tokens0)
+	// The packet is the caller's message again: copied to the output's own place.
+	n := s.transmit(packets.PUBLISH, s.borrow(p), 0, 0)
+	x.qos0.push(sent0{t, n})
+	return t, nil
+}
+
+// borrow gives a QoS 0 packet an address that lasts until the next input.
+func (s *Session) borrow(p packets.Publish) *packets.Publish {
+	s.lent = p
+	return &s.lent
+}
+
+func (x *sender) wrote0(s *Session, n uint64) {
+	for !x.qos0.empty() && x.qos0.front().n <= n {
+		s.done(x.qos0.pop().token, nil, 0)
+	}
+}
+
+// pump sends what the window allows: on a new Network Connection first the PUBRELs
+// in the order of their PUBRECs [MQTT-4.6.0-4], then the PUBLISHes in the order of
+// their first sending [MQTT-4.6.0-1], then what is new.
+func (s *Session) pump(now time.Time) {
+	if s.conn.phase != up {
+		return
+	}
+	s.request()
+	x := &s.send
+	limit := s.window()
+	for x.relCursor < len(x.released) {
+		if x.inflight >= limit {
+			return
+		}
+		seq := x.released[x.relCursor]
+		x.relCursor++
+		s.transmitRelease(now, seq)
+	}
+	for x.cursor < x.end() && x.inflight < limit && x.cursor-x.first < maxDistance {
+		d := x.at(x.cursor)
+		if d.stage == queued || d.stage == published {
+			if s.onProbation(now, x.cursor) {
+				return
+			}
+			s.transmitPublish(now, d)
+		}
+		x.cursor++
+	}
+}
+
+func (s *Session) transmitPublish(now time.Time, d *outgoing) {
+	x := &s.send
+	if d.stage == queued {
+		x.waiting--
+	}
+	if d.left {
+		s.counters.Resent++
+	}
+	d.pub.Dup = d.left // [MQTT-3.3.1-1], and 0 on a first copy [MQTT-4.3.2-1] [MQTT-4.3.3-1]
+	d.stage = published
+	d.sent = s.transmit(packets.PUBLISH, &d.pub, d.pub.PacketID, d.saved)
+	d.sentAt = now
+	d.answers = x.answers
+	x.inflight++
+}
+
+// transmitRelease sends a PUBREL: the first answer to a PUBREC, or again on a new Network
+// Connection [MQTT-4.4.0-1].
+func (s *Session) transmitRelease(now time.Time, seq uint64) {
+	d := s.send.at(seq)
+	if d.left {
+		s.counters.Resent++
+	}
+	d.sent = s.transmit(packets.PUBREL, nil, d.pub.PacketID, d.saved) // [MQTT-2.3.1-6]
+	d.sentAt = now
+	s.send.inflight++
+}
+
+// puback ends a QoS 1 delivery. For a QoS 2 PUBLISH it means that the Server keeps
+// the message with less than was asked for, as RabbitMQ does.
+func (s *Session) puback(id uint16) {
+	seq, d := s.send.find(id)
+	switch {
+	case d == nil || d.stage != published:
+		s.counters.UnexpectedAcks++
+	case d.pub.QoS == packets.AtLeastOnce:
+		s.finish(seq, d, nil)
+	default:
+		s.counters.Downgraded++
+		s.finish(seq, d, ErrDowngraded)
+	}
+}
+
+// pubrec moves a message from its first half to its second, on disk before PUBREL
+// leaves: "MUST NOT re-send the PUBLISH once it has sent the corresponding PUBREL
+// packet" [MQTT-4.3.3-1]. Every other PUBREC gets its PUBREL too, so that a Server
+// which knows more than we do can finish.
+func (s *Session) pubrec(id uint16) {
+	x := &s.send
+	seq, d := x.find(id)
+	switch {
+	case d != nil && d.stage == published && d.pub.QoS == packets.ExactlyOnce:
+		if d.sent != 0 {
+			x.inflight--
+			d.sent = 0
+		}
+		s.release(seq, d) // pump sends its PUBREL, after those that came before
+		s.acknowledged()
+	case d != nil && d.stage == released && d.sent != 0:
+		d.sent = s.transmit(packets.PUBREL, nil, id, d.saved)
+	case s.ours(id):
+		// Its PUBLISH or PUBREL is about to be sent in its turn.
+		s.counters.UnexpectedAcks++
+	default:
+		s.counters.UnexpectedAcks++
+		s.transmit(packets.PUBREL, nil, id, s.logged)
+	}
+}
+
+// release records that the Server has the message.
+func (s *Session) release(seq uint64, d *outgoing) {
+	x := &s.send
+	d.stage = released
+	if !s.cfg.RepublishQoS2 {
+		x.bytes -= len(d.pub.Payload)
+		d.pub.Payload = nil // never needed again
+	}
+	x.recs++
+	d.saved = s.save(Record{Kind: RecordReleased, Seq: seq, PacketID: d.pub.PacketID, Order: x.recs})
+	x.released = append(x.released, seq)
+}
+
+// ours tells whether a QoS 2 message of ours has the identifier, so that a PUBREL out of
+// turn would come before its PUBLISH.
+func (s *Session) ours(id uint16) bool {
+	_, d := s.send.under(id)
+	return d != nil && d.pub.QoS == packets.ExactlyOnce
+}
+
+// pubcomp ends a QoS 2 delivery; only now is the identifier free [MQTT-2.3.1-3].
+func (s *Session) pubcomp(id uint16) {
+	seq, d := s.send.find(id)
+	if d == nil || d.stage != released {
+		s.counters.UnexpectedAcks++
+		return
+	}
+	s.finish(seq, d, nil)
+}
+
+// acknowledged notes that the Server answered something: no message is suspected
+// of making it close.
+func (s *Session) acknowledged() {
+	s.send.answers++
+	s.send.suspect = suspect{}
+}
+
+func (s *Session) finish(seq uint64, d *outgoing, err error) {
+	s.acknowledged()
+	s.end(seq, d, err)
+}
+
+// end takes a message out of the session and reports it.
+func (s *Session) end(seq uint64, d *outgoing, err error) {
+	after := s.forget(Record{Kind: RecordPublish, Seq: seq, PacketID: d.pub.PacketID})
+	if err == nil {
+		after = 0 // the Server's word does not depend on our disk
+	}
+	if !d.silent {
+		s.done(tokenPublish|Token(seq), err, after)
+	}
+	s.send.remove(seq, d)
+}
+
+func (x *sender) remove(seq uint64, d *outgoing) {
+	if d.sent != 0 {
+		x.inflight--
+	}
+	switch d.stage {
+	case queued:
+		x.waiting--
+	case released:
+		x.unrelease(seq)
+	}
+	x.live--
+	x.bytes -= len(d.pub.Topic) + len(d.pub.Payload)
+	*d = outgoing{stage: over, passed: seq < x.cursor}
+	if d.passed {
+		x.holes++
+	}
+	for x.n > 0 && x.ring[x.head].stage == over {
+		if x.ring[x.head].passed {
+			x.holes--
+		}
+		x.head = (x.head + 1) & (len(x.ring) - 1)
+		x.first++
+		x.n--
+	}
+	x.cursor = max(x.cursor, x.first)
+}
+
+func (x *sender) unrelease(seq uint64) {
+	for i, s := range x.released {
+		if s == seq {
+			x.released = append(x.released[:i], x.released[i+1:]...)
+			if i < x.relCursor {
+				x.relCursor--
+			}
+			return
+		}
+	}
+}
+
+// Withdraw takes a message back that was never sent, because nobody waits for it
+// any more, and tells whether it could: then Done follows with ErrNotSent. Otherwise
+// nothing changes, and the message goes on.
+func (s *Session) Withdraw(t Token) bool {
+	if t&tokenKind != tokenPublish {
+		return false
+	}
+	x := &s.send
+	seq := uint64(t &^ tokenKind)
+	if seq < x.first || seq >= x.end() {
+		return false
+	}
+	d := x.at(seq)
+	if d.stage != queued || d.left || d.before {
+		return false
+	}
+	s.end(seq, d, ErrNotSent)
+	return true
+}
+
+// uncertain handles messages between PUBREC and PUBCOMP when the Server lost its
+// session, and returns their number. The Server had them; it may or may not have
+// passed them on. They are completed, or published anew if Config says so.
+func (x *sender) uncertain(s *Session) int {
+	n := len(x.released)
+	if s.cfg.RepublishQoS2 {
+		for _, seq := range slices.Clone(x.released) {
+			if d := x.at(seq); !d.silent {
+				d.saved = s.forget(Record{Kind: RecordReleased, Seq: seq, PacketID: d.pub.PacketID})
+				x.requeue(seq, d)
+			}
+		}
+	}
+	return n
+}
+
+// requeue makes a message a new one for a Server that has forgotten it: DUP 0, at
+// its old place.
+func (x *sender) requeue(seq uint64, d *outgoing) {
+	if d.stage == released {
+		x.unrelease(seq)
+	}
+	d.stage, d.left, d.before = queued, false, true
+	x.waiting++
+}
+
+// lost settles what the end of the Network Connection means for every message.
+func (x *sender) lost(s *Session, now time.Time, loss Loss) {
+	for !x.qos0.empty() {
+		m := x.qos0.pop()
+		if m.n <= max(loss.Position, loss.Passed) {
+			s.done(m.token, ErrUnknown, 0)
+		} else {
+			s.done(m.token, ErrNotSent, 0)
+		}
+	}
+	s.suspectPoison(loss)
+	for seq := x.first; seq < x.cursor; seq++ {
+		d := x.at(seq)
+		if d.stage == over {
+			continue
+		}
+		if d.sent != 0 && d.sent <= loss.Position {
+			d.left = true
+		}
+		if d.stage == published && !d.left {
+			d.stage = queued
+			x.waiting++
+		}
+		d.sent = 0
+	}
+	x.cursor, x.relCursor, x.inflight = x.first, 0, 0
+	if s.cfg.CleanSession {
+		x.cleanLost(s)
+	}
+}
+
+// cleanLost ends what a clean session leaves open: the Server has forgotten all of
+// it [MQTT-3.1.2-6], so nothing is re-sent; what is published anew is a new message
+// with DUP 0 under an identifier that the new session has not seen.
+func (x *sender) cleanLost(s *Session) {
+	for seq := x.first; seq < x.end(); seq = max(seq+1, x.first) {
+		d := x.at(seq)
+		if d.stage != published && d.stage != released {
+			continue
+		}
+		anew := s.cfg.RepublishQoS2
+		if d.pub.QoS == packets.AtLeastOnce {
+			anew = !s.cfg.FailQoS1
+		}
+		if anew {
+			x.requeue(seq, d)
+		} else {
+			s.end(seq, d, ErrUnknown)
+		}
+	}
+}
+
+// stuckAfter is how long the oldest message may go unanswered while others are
+// answered, or wait because their numbers are too far from its own.
+const stuckAfter = time.Minute
+
+// stuckAt returns when the oldest message will have been unanswered for too long.
+func (x *sender) stuckAt() time.Time {
+	if x.n == 0 {
+		return time.Time{}
+	}
+	d := x.at(x.first)
+	blocked := x.cursor-x.first >= maxDistance && x.cursor < x.end()
+	if d.sent == 0 || x.holes == 0 && !blocked {
+		return time.Time{}
+	}
+	return d.sentAt.Add(stuckAfter)
+}
+
+// Keep makes the Session keep a copy of the payload of a message that is not done,
+// because the caller wants its memory back.
+func (s *Session) Keep(t Token) {
+	x := &s.send
+	seq := uint64(t &^ tokenKind)
+	if t&tokenKind != tokenPublish || seq < x.first || seq >= x.end() {
+		return
+	}
+	d := x.at(seq)
+	d.pub.Payload = slices.Clone(d.pub.Payload)
+}

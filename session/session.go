@@ -1,0 +1,287 @@
+package session
+
+import (
+	"errors"
+	"time"
+
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// Config is fixed for the life of a Session. The zero value is usable with a
+// ClientID, or with CleanSession.
+type Config struct {
+	// ClientID names the session at the Server, section 3.1.3.1. It may be empty
+	// only with CleanSession [MQTT-3.1.3-7].
+	ClientID string
+
+	// CleanSession asks the Server to forget the session when the Network
+	// Connection ends, section 3.1.2.4.
+	CleanSession bool
+
+	// KeepAlive is how long the Client stays silent at the most, section
+	// 3.1.2.10. CONNECT carries it in whole seconds, rounded up; 65,535 seconds
+	// at the most. If zero, 30 seconds. If negative, keep alive is off.
+	KeepAlive time.Duration
+
+	// PingTimeout is how long the Server may stay silent after a PINGREQ. If zero
+	// or negative, 10 seconds.
+	PingTimeout time.Duration
+
+	// MaxInflight is how many PUBLISH packets of QoS 1 and 2 may be unanswered at
+	// a time. If zero or negative, 16; never more than 16,384.
+	MaxInflight int
+
+	// QueueMessages and QueueBytes bound the messages of QoS 1 and 2 that wait to
+	// be sent, and the topics and payloads of all that are unfinished. A message
+	// beyond is refused with ErrQueueFull; when nothing is unfinished one message
+	// of any size is taken. If zero, 1,000 messages and 64 MiB. If negative,
+	// unbounded.
+	QueueMessages int
+	QueueBytes    int
+
+	// FiltersPerPacket is how many filters a SUBSCRIBE or UNSUBSCRIBE carries at
+	// the most; some services allow eight. If zero or negative, 8.
+	FiltersPerPacket int
+
+	// FailQoS1 ends a QoS 1 message that may have left with ErrUnknown when a
+	// clean session is lost, instead of publishing it anew.
+	FailQoS1 bool
+
+	// RepublishQoS2 publishes a QoS 2 message anew whose first copy may have
+	// arrived in a session that was lost. Without it nothing arrives twice: a
+	// clean session ends it with ErrUnknown, and a persistent one completes it.
+	RepublishQoS2 bool
+
+	// Durable makes the Session put out Save and Forget. Without it nothing
+	// outlives the process and no output waits for a record.
+	Durable bool
+}
+
+const (
+	defaultKeepAlive   = 30 * time.Second
+	defaultPingTimeout = 10 * time.Second
+	maxKeepAlive       = 65535 * time.Second
+	defaultInflight    = 16
+	maxDistance        = 16384 // between the oldest unfinished PUBLISH and the newest one sent
+	defaultMessages    = 1000
+	defaultBytes       = 64 << 20
+	defaultFilters     = 8
+)
+
+func (c *Config) setDefaults() {
+	if c.KeepAlive == 0 {
+		c.KeepAlive = defaultKeepAlive
+	}
+	if c.PingTimeout <= 0 {
+		c.PingTimeout = defaultPingTimeout
+	}
+	if c.MaxInflight <= 0 {
+		c.MaxInflight = defaultInflight
+	}
+	c.MaxInflight = min(c.MaxInflight, maxDistance)
+	if c.QueueMessages == 0 {
+		c.QueueMessages = defaultMessages
+	}
+	if c.QueueBytes == 0 {
+		c.QueueBytes = defaultBytes
+	}
+	if c.FiltersPerPacket <= 0 {
+		c.FiltersPerPacket = defaultFilters
+	}
+}
+
+func (c *Config) check() error {
+	var errs []error
+	if c.ClientID == "" && !c.CleanSession {
+		errs = append(errs, errors.New("session: an empty ClientID needs CleanSession [MQTT-3.1.3-7]"))
+	}
+	if c.KeepAlive > maxKeepAlive {
+		errs = append(errs, errors.New("session: KeepAlive of "+c.KeepAlive.String()+" is above 18h12m15s (section 3.1.2.10)"))
+	}
+	probe := packets.Connect{ClientID: c.ClientID, CleanSession: true}
+	if _, err := probe.AppendBinary(nil); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// phase is where the Network Connection is.
+type phase byte
+
+const (
+	offline phase = iota // no Network Connection
+	opening              // CONNECT sent, no CONNACK yet
+	up                   // CONNACK accepted
+	closing              // Close was put out
+)
+
+// A Session is the state of one Client at one Server. Its methods must not be
+// called by two goroutines at once.
+type Session struct {
+	cfg      Config
+	outputs  []Output
+	taken    int
+	logged   uint64 // number of the newest Save or Forget
+	counters Counters
+
+	// Valid for the session: survives the Network Connection, section 4.1.
+	send sender
+	recv receiver
+	subs subscriptions
+	lent packets.Publish // the QoS 0 packet of the newest output
+
+	// Valid from one Network Connection to the next.
+	quick int // connections in a row that were closed right after CONNACK
+
+	// Valid for one Network Connection.
+	conn connection
+	keep keepAlive
+}
+
+// New returns a Session without history. The error joins every mistake in cfg.
+func New(cfg Config) (*Session, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	cfg.setDefaults()
+	s := &Session{cfg: cfg}
+	s.send.init()
+	s.recv.init()
+	s.subs.init()
+	return s, nil
+}
+
+// Next returns the next output to perform. What it points to is valid until the
+// next input.
+func (s *Session) Next() (Output, bool) {
+	if s.taken == len(s.outputs) {
+		s.outputs = s.outputs[:0]
+		s.taken = 0
+		return Output{}, false
+	}
+	o := s.outputs[s.taken]
+	s.outputs[s.taken] = Output{} // keeps no packet alive
+	s.taken++
+	return o, true
+}
+
+// Deadline returns when [Session.Tick] is due; the zero time is never. It changes
+// with every input.
+func (s *Session) Deadline() time.Time {
+	if s.conn.phase != up {
+		return time.Time{}
+	}
+	return earliest(s.keep.deadline(), earliest(s.send.stuckAt(), s.send.probationEnds(&s.conn)))
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// Tick tells that time has passed. It may come early, late or repeatedly: extra
+// calls do nothing.
+func (s *Session) Tick(now time.Time) {
+	if s.conn.phase != up {
+		return
+	}
+	if at := s.send.stuckAt(); !at.IsZero() && !now.Before(at) {
+		s.notify(Event{Kind: EventStuck, Count: s.send.inflight})
+		s.close(ErrStuck)
+		return
+	}
+	s.keepTick(now)
+	s.pump(now)
+}
+
+// Tail returns the number of the newest Save or Forget; zero before the first.
+func (s *Session) Tail() uint64 { return s.logged }
+
+// Counters returns what was counted so far.
+func (s *Session) Counters() Counters { return s.counters }
+
+// Outstanding tells whether an own request waits for the Server on this Network
+// Connection: a driver that stops reading then could wait for ever.
+func (s *Session) Outstanding() bool {
+	return s.send.inflight > 0 || len(s.subs.requests) > 0
+}
+
+// Unfinished returns the number of outgoing messages of QoS 1 and 2 that are not
+// done, and the bytes of their topics and payloads.
+func (s *Session) Unfinished() (messages, bytes int) { return s.send.live, s.send.bytes }
+
+// Up tells whether the Server has accepted the Network Connection.
+func (s *Session) Up() bool { return s.conn.phase == up }
+
+func (s *Session) put(o Output) { s.outputs = append(s.outputs, o) }
+
+func (s *Session) notify(e Event) { s.put(Output{Op: Notify, Event: &e}) }
+
+// save puts out a record and returns its number; 0 if the Session is not durable.
+func (s *Session) save(r Record) uint64 { return s.log(Save, r) }
+
+func (s *Session) forget(r Record) uint64 { return s.log(Forget, r) }
+
+func (s *Session) log(op Op, r Record) uint64 {
+	if !s.cfg.Durable {
+		return 0
+	}
+	s.logged++
+	s.put(Output{Op: op, N: s.logged, Record: r})
+	return s.logged
+}
+
+// transmit puts out a Send and returns its number.
+func (s *Session) transmit(t packets.Type, p packets.Packet, id uint16, after uint64) uint64 {
+	s.conn.sends++
+	s.put(Output{Op: Send, N: s.conn.sends, After: after, Type: t, Packet: p, PacketID: id})
+	return s.conn.sends
+}
+
+func (s *Session) done(t Token, err error, after uint64) {
+	if t != 0 {
+		s.put(Output{Op: Done, Token: t, Err: err, After: after})
+	}
+}
+
+// close ends the Network Connection; err says why.
+func (s *Session) close(err error) {
+	s.conn.phase = closing
+	s.put(Output{Op: Close, Err: err})
+}
+
+func (s *Session) violation(t packets.Type, spec, reason string) {
+	s.close(&ProtocolError{Packet: t, Spec: spec, Reason: reason}) // [MQTT-4.8.0-1]
+}
+
+// Tokens carry their kind in the two top bits, so that no table maps them back.
+const (
+	tokenPublish Token = 1 << 62 // QoS 1 and 2: the sequence number
+	tokenQoS0    Token = 2 << 62
+	tokenRequest Token = 3 << 62
+	tokenKind    Token = 3 << 62
+)
+
+// Abandon ends every operation, because the driver gives up for good: nothing will
+// be sent any more. What never left ends with ErrNotSent, what may have left with
+// ErrUnknown. Records stay: a durable Session goes on with the next [Restore]. It is
+// called without a Network Connection.
+func (s *Session) Abandon() {
+	x := &s.send
+	for seq := x.first; seq < x.end(); seq++ {
+		d := x.at(seq)
+		switch {
+		case d.stage == over || d.silent:
+		case d.stage == queued && !d.before:
+			s.done(tokenPublish|Token(seq), ErrNotSent, 0)
+		default:
+			s.done(tokenPublish|Token(seq), ErrUnknown, 0)
+		}
+		d.silent = true
+	}
+	for _, w := range s.subs.order {
+		s.answer(w, 0, ErrUnknown)
+	}
+}

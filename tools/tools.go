@@ -1,0 +1,6 @@
+//go:build tools
+
+// Package tools pins the programs that check this project, in a module of their own.
+package tools
+
+import _ "honnef.co/go/tools/cmd/staticcheck"
