@@ -270,8 +270,9 @@ func connect(ctx context.Context, cfg client.Config) (*client.Client, error) {
 		return nil, coded(exitUsage, err)
 	}
 	if err := c.Connect(ctx); err != nil {
-		err = unwrapClosed(err)
-		if handshaking(err) {
+		err = attempt(unwrapClosed(err))
+		var h *handshakeError
+		if errors.As(err, &h) {
 			err = fmt.Errorf("waiting for CONNACK: %w", err)
 		}
 		return nil, coded(exitConnection, fmt.Errorf("connect: %w", err))

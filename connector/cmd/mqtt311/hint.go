@@ -17,8 +17,9 @@ func (p *program) hint(err error) string {
 	if h, ok := transport.HintOf(err); ok {
 		en, zh = h.EN, h.ZH
 	}
-	if handshaking(err) {
-		en, zh = handshakeHint(err)
+	var h *handshakeError
+	if errors.As(err, &h) {
+		en, zh = handshakeHint(h)
 	}
 	if p.lang == "zh" {
 		return zh
@@ -26,10 +27,18 @@ func (p *program) hint(err error) string {
 	return en
 }
 
-// handshaking tells whether the transport was open when err ended the attempt.
-func handshaking(err error) bool {
+// A handshakeError ended an attempt to connect after the transport was open.
+type handshakeError struct{ error }
+
+func (e *handshakeError) Unwrap() error { return e.error }
+
+// attempt marks err, unless the transport did not open.
+func attempt(err error) error {
 	var dial *transport.DialError
-	return !errors.As(err, &dial)
+	if errors.As(err, &dial) {
+		return err
+	}
+	return &handshakeError{err}
 }
 
 func handshakeHint(err error) (en, zh string) {
