@@ -25,9 +25,9 @@ type dialFunc = func(context.Context) (net.Conn, error)
 // wires returns a dial function for each listener of the broker.
 func wires(t *testing.T, b *mosquitto.Broker) map[string]dialFunc {
 	t.Helper()
-	trusted := &transport.TLSOptions{ServerCert: transport.File(b.CA)}
+	trusted := &transport.TLSOptions{ServerCert: transport.File(b.CAFile)}
 	mutual := &transport.TLSOptions{
-		ServerCert: transport.File(b.CA),
+		ServerCert: transport.File(b.CAFile),
 		ClientCert: transport.File(b.ClientCert), ClientKey: transport.File(b.ClientKey),
 	}
 	dial := func(d dialFunc, err error) dialFunc {
@@ -35,12 +35,12 @@ func wires(t *testing.T, b *mosquitto.Broker) map[string]dialFunc {
 		return d
 	}
 	return map[string]dialFunc{
-		"TCP":        dial(transport.Dialer("mqtt://"+b.TCP, nil)),
-		"TLS":        dial(transport.Dialer("mqtts://"+b.TLS, &transport.Options{TLS: trusted})),
-		"mutual TLS": dial(transport.Dialer("mqtts://"+b.MTLS, &transport.Options{TLS: mutual})),
-		"WS":         dial(ws.Dialer("ws://"+b.WS+"/mqtt", nil)),
-		"WSS":        dial(ws.Dialer("wss://"+b.WSS+"/mqtt", &ws.Options{Options: transport.Options{TLS: trusted}})),
-		"mutual WSS": dial(ws.Dialer("wss://"+b.WSSM+"/mqtt", &ws.Options{Options: transport.Options{TLS: mutual}})),
+		"TCP":        dial(transport.Dialer(b.TCP, nil)),
+		"TLS":        dial(transport.Dialer(b.TLS, &transport.Options{TLS: trusted})),
+		"mutual TLS": dial(transport.Dialer(b.MTLS, &transport.Options{TLS: mutual})),
+		"WS":         dial(ws.Dialer(b.WS, nil)),
+		"WSS":        dial(ws.Dialer(b.WSS, &ws.Options{Options: transport.Options{TLS: trusted}})),
+		"mutual WSS": dial(ws.Dialer(b.WSSM, &ws.Options{Options: transport.Options{TLS: mutual}})),
 	}
 }
 
@@ -63,7 +63,7 @@ func connect(t *testing.T, ctx context.Context, cfg client.Config) *client.Clien
 // One client publishes to itself at every QoS, an empty payload, text, bytes and 100 KiB,
 // and gets everything once, with the QoS it was sent at.
 func TestInteropEveryWireAtEveryQoS(t *testing.T) {
-	b := mosquitto.Start(t)
+	b := mosquitto.Start(t, mosquitto.Options{})
 	for name, dial := range wires(t, b) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -111,8 +111,8 @@ func TestInteropEveryWireAtEveryQoS(t *testing.T) {
 // answered with nil is lost, and nothing at QoS 2 comes twice but what the server itself
 // has forgotten that it did.
 func TestInteropCrashOfTheServer(t *testing.T) {
-	b := mosquitto.Start(t, "max_queued_messages 0")
-	dial, err := transport.Dialer("mqtt://"+b.TCP, nil)
+	b := mosquitto.Start(t, mosquitto.Options{Config: "max_queued_messages 0\n"})
+	dial, err := transport.Dialer(b.TCP, nil)
 	require.NoError(t, err)
 	ctx := within(t, 60*time.Second)
 	consumer := connect(t, ctx, client.Config{Dial: dial, ClientID: "consumer", MaxReconnectInterval: 100 * time.Millisecond})
@@ -128,7 +128,7 @@ func TestInteropCrashOfTheServer(t *testing.T) {
 				// autosave_on_changes writes before the next message is looked at, so what
 				// was acknowledged is on disk by now.
 				b.Kill()
-				b.Restart(t)
+				b.Restart()
 			}
 			if err := producer.Publish(ctx, client.Message{Topic: "n/x", QoS: 2, Payload: []byte(fmt.Sprint(i))}); err != nil {
 				published <- err
@@ -158,8 +158,8 @@ func TestInteropCrashOfTheServer(t *testing.T) {
 
 // A session that is kept brings what came while nobody was there.
 func TestInteropKeptSession(t *testing.T) {
-	b := mosquitto.Start(t)
-	dial, err := transport.Dialer("mqtt://"+b.TCP, nil)
+	b := mosquitto.Start(t, mosquitto.Options{})
+	dial, err := transport.Dialer(b.TCP, nil)
 	require.NoError(t, err)
 	ctx := within(t, 30*time.Second)
 	first := connect(t, ctx, client.Config{Dial: dial, ClientID: "night"})
@@ -195,8 +195,8 @@ func TestInteropKeptSession(t *testing.T) {
 
 // The will is sent when the client aborts, and not when it closes.
 func TestInteropWill(t *testing.T) {
-	b := mosquitto.Start(t)
-	dial, err := transport.Dialer("mqtt://"+b.TCP, nil)
+	b := mosquitto.Start(t, mosquitto.Options{})
+	dial, err := transport.Dialer(b.TCP, nil)
 	require.NoError(t, err)
 	ctx := within(t, 30*time.Second)
 	watcher := connect(t, ctx, client.Config{Dial: dial, CleanSession: true})

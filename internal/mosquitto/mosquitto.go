@@ -1,195 +1,276 @@
-// Package mosquitto starts a real mosquitto for a test, on free ports of the loopback
-// interface and in a temporary folder, and stops it afterwards.
+// Package mosquitto runs the mosquitto broker for tests: real TCP, TLS and
+// WebSocket of somebody else's making, on loopback.
 package mosquitto
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/mqtt311/mqtt311/internal/testcert"
-	"github.com/mqtt311/mqtt311/packets"
 )
 
-const install = "apt-get install -y --no-install-recommends mosquitto"
+// Options are what a test may want differently.
+type Options struct {
+	// Config is added to the global part of the configuration file, a line
+	// each.
+	Config string
 
-// A Broker is a mosquitto that runs. Its listeners are host:port.
-type Broker struct {
-	TCP, TLS, MTLS, WS, WSS, WSSM string
-
-	CA                    string // file of the authority that signed the server's certificate
-	ClientCert, ClientKey string // files of a client certificate that MTLS and WSSM accept
-
-	program string
-	dir     string
-	cmd     *exec.Cmd
-	exited  chan struct{}
+	// Anonymous is whether clients may come without a user name. If nil, they
+	// may.
+	Anonymous *bool
 }
 
-// Start starts a broker. extra are lines of its configuration. Where mosquitto is not
-// installed the test is skipped; under CI it fails.
-func Start(t testing.TB, extra ...string) *Broker {
+// A Broker is one mosquitto with a folder of its own, where what it stores
+// stays through [Broker.Kill] and [Broker.Restart].
+type Broker struct {
+	// The URLs of the listeners. MTLS and WSSM demand a client certificate,
+	// whose common name becomes the user name.
+	TCP, TLS, MTLS, WS, WSS, WSSM string
+
+	CA     *testcert.Pair // signed Server and Client
+	Server *testcert.Pair
+	Client *testcert.Pair // common name client1
+
+	// Files of the same, for options that take paths.
+	CAFile, ClientCert, ClientKey string
+
+	t       testing.TB
+	program string
+	dir     string
+	addrs   [6]string // host:port of TCP, TLS, MTLS, WS, WSS, WSSM
+	process *exec.Cmd
+	exited  chan struct{} // closed when process has ended
+}
+
+// install says how to get the program.
+const install = "apt-get install -y --no-install-recommends mosquitto"
+
+// Find returns the path of the program. Where it is not installed the test is
+// skipped, or fails if the environment says CI=true.
+func Find(t testing.TB) string {
 	t.Helper()
-	program, err := find()
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("mosquitto is not installed: %s", install)
+	for _, name := range []string{"mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/opt/homebrew/sbin/mosquitto"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
 		}
-		t.Skipf("mosquitto is not installed: %s", install)
 	}
-	b := &Broker{program: program, dir: t.TempDir()}
-	ca := testcert.Authority(t)
-	b.CA, _ = ca.Write(t, b.dir, "ca")
-	ca.Issue(t).Write(t, b.dir, "server")
-	b.ClientCert, b.ClientKey = ca.Issue(t, testcert.ForClients(), testcert.CommonName("client1")).Write(t, b.dir, "client")
-	// mosquitto cannot choose a free port and say which. Another program may take one
-	// between our look and its start: then try again.
-	for range 5 {
-		b.choosePorts(t)
-		b.configure(t, extra)
-		if err = b.launch(); err == nil {
-			t.Cleanup(func() { b.stop(syscall.SIGTERM) })
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("mosquitto is not installed: %s", install)
+	}
+	t.Skipf("mosquitto is not installed: %s", install)
+	return ""
+}
+
+// Start starts a broker and returns once it has answered a CONNECT. It is
+// stopped when the test ends.
+func Start(t testing.TB, opts Options) *Broker {
+	t.Helper()
+	b := &Broker{t: t, program: Find(t), dir: t.TempDir()}
+	b.makeCertificates()
+	t.Cleanup(b.Kill)
+	// The program cannot choose ports itself, so another may take one between
+	// here and there: then new ones.
+	for attempt := 1; ; attempt++ {
+		b.choosePorts()
+		b.write("mosquitto.conf", b.config(opts))
+		err := b.start()
+		if err == nil {
 			return b
 		}
+		if attempt == 5 {
+			t.Fatalf("mosquitto does not start: %v\n%s", err, b.Log())
+		}
 	}
-	t.Fatalf("mosquitto does not start: %v", err)
+}
+
+func (b *Broker) makeCertificates() {
+	b.CA = testcert.Authority(b.t)
+	b.Server = b.CA.Issue(b.t)
+	b.Client = b.CA.Issue(b.t, testcert.ForClients(), testcert.CommonName("client1"))
+	b.CAFile, _ = b.CA.Write(b.t, b.dir, "ca")
+	b.Server.Write(b.t, b.dir, "server")
+	b.ClientCert, b.ClientKey = b.Client.Write(b.t, b.dir, "client")
+	if err := os.Mkdir(filepath.Join(b.dir, "data"), 0o700); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// choosePorts finds six free ports, held all at once so that they differ.
+func (b *Broker) choosePorts() {
+	for i := range b.addrs {
+		ln, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		defer ln.Close()
+		b.addrs[i] = ln.Addr().String()
+	}
+	b.TCP, b.TLS, b.MTLS = "mqtt://"+b.addrs[0], "mqtts://"+b.addrs[1], "mqtts://"+b.addrs[2]
+	b.WS, b.WSS, b.WSSM = "ws://"+b.addrs[3]+"/mqtt", "wss://"+b.addrs[4]+"/mqtt", "wss://"+b.addrs[5]+"/mqtt"
+}
+
+// Addr returns the host:port of the TCP listener.
+func (b *Broker) Addr() string { return b.addrs[0] }
+
+// config writes around what mosquitto 2.0 does: as root it changes to a user
+// that cannot read the folder; a WebSocket listener ignores the address unless
+// it is told IPv4; without set_tcp_nodelay a PUBACK waits 40 ms for another.
+func (b *Broker) config(opts Options) string {
+	anonymous := opts.Anonymous == nil || *opts.Anonymous
+	var s strings.Builder
+	fmt.Fprintf(&s, `user root
+per_listener_settings false
+allow_anonymous %t
+persistence true
+persistence_location %s/
+autosave_interval 1
+autosave_on_changes true
+set_tcp_nodelay true
+log_type all
+log_dest file %s
+%s
+`, anonymous, filepath.Join(b.dir, "data"), b.logFile(), opts.Config)
+	for i, addr := range b.addrs {
+		_, port, _ := net.SplitHostPort(addr)
+		fmt.Fprintf(&s, "listener %s 127.0.0.1\n", port)
+		if i >= 3 {
+			s.WriteString("protocol websockets\nsocket_domain ipv4\n")
+		}
+		if i%3 > 0 {
+			fmt.Fprintf(&s, "cafile %[1]s/ca.crt\ncertfile %[1]s/server.crt\nkeyfile %[1]s/server.key\n", b.dir)
+		}
+		if i%3 == 2 {
+			s.WriteString("require_certificate true\nuse_identity_as_username true\n")
+		}
+	}
+	return s.String()
+}
+
+func (b *Broker) write(name, text string) {
+	if err := os.WriteFile(filepath.Join(b.dir, name), []byte(text), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *Broker) logFile() string { return filepath.Join(b.dir, "log") }
+
+// Log returns the end of the broker's log.
+func (b *Broker) Log() string {
+	text, err := os.ReadFile(b.logFile())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(0, len(text)-8192):])
+}
+
+// start runs the program and waits for its CONNACK.
+func (b *Broker) start() error {
+	b.process = exec.Command(b.program, "-c", filepath.Join(b.dir, "mosquitto.conf"))
+	output := new(strings.Builder)
+	b.process.Stdout, b.process.Stderr = output, output
+	if err := b.process.Start(); err != nil {
+		return err
+	}
+	exited := make(chan struct{})
+	b.exited = exited
+	process := b.process
+	go func() { process.Wait(); close(exited) }()
+	if err := b.await(10 * time.Second); err != nil {
+		b.Kill()
+		return fmt.Errorf("%w\n%s", err, output)
+	}
 	return nil
 }
 
-func find() (string, error) {
-	if p, err := exec.LookPath("mosquitto"); err == nil {
-		return p, nil
-	}
-	return exec.LookPath("/usr/sbin/mosquitto") // not on everybody's PATH
-}
-
-func (b *Broker) choosePorts(t testing.TB) {
-	t.Helper()
-	for _, addr := range []*string{&b.TCP, &b.TLS, &b.MTLS, &b.WS, &b.WSS, &b.WSSM} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close() // after all have been chosen, so that they differ
-		*addr = l.Addr().String()
-	}
-}
-
-func (b *Broker) configure(t testing.TB, extra []string) {
-	t.Helper()
-	var c strings.Builder
-	line := func(format string, args ...any) { fmt.Fprintf(&c, format+"\n", args...) }
-	line("user root") // else it changes to a user who cannot read the folder
-	line("allow_anonymous true")
-	line("persistence true\npersistence_location %s/", b.dir)
-	line("autosave_interval 1\nautosave_on_changes true") // survives SIGKILL
-	line("set_tcp_nodelay true")                          // else a PUBACK behind a PUBLISH waits 40 ms
-	line("log_dest file %s", filepath.Join(b.dir, "log"))
-	for _, e := range extra {
-		line("%s", e)
-	}
-	listen := func(addr string, ws, tls, client bool) {
-		host, port, _ := net.SplitHostPort(addr)
-		line("listener %s %s", port, host)
-		if ws {
-			line("protocol websockets\nsocket_domain ipv4") // else it binds [::]
-		}
-		if tls {
-			line("cafile %s\ncertfile %s\nkeyfile %s", b.CA, filepath.Join(b.dir, "server.crt"), filepath.Join(b.dir, "server.key"))
-		}
-		if client {
-			line("require_certificate true")
-		}
-	}
-	listen(b.TCP, false, false, false)
-	listen(b.TLS, false, true, false)
-	listen(b.MTLS, false, true, true)
-	listen(b.WS, true, false, false)
-	listen(b.WSS, true, true, false)
-	listen(b.WSSM, true, true, true)
-	if err := os.WriteFile(b.config(), []byte(c.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (b *Broker) config() string { return filepath.Join(b.dir, "mosquitto.conf") }
-
-// launch starts the program and waits until it accepts a client.
-func (b *Broker) launch() error {
-	b.cmd = exec.Command(b.program, "-c", b.config())
-	b.exited = make(chan struct{})
-	if err := b.cmd.Start(); err != nil {
-		return err
-	}
-	go func() {
-		b.cmd.Wait()
-		close(b.exited)
-	}()
-	var err error
-	for range 500 {
-		if err = b.handshake(); err == nil {
+// await asks until each listener accepts, and that of TCP answers a CONNECT.
+func (b *Broker) await(patience time.Duration) error {
+	deadline := time.Now().Add(patience)
+	for {
+		err := b.ready()
+		if err == nil {
 			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("not ready after %v: %w", patience, err)
 		}
 		select {
 		case <-b.exited:
-			log, _ := os.ReadFile(filepath.Join(b.dir, "log"))
-			return fmt.Errorf("it ended at once: %s", log)
+			return errors.New("the process ended at once")
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	b.stop(syscall.SIGKILL)
-	return err
 }
 
-// handshake makes one connection and waits for CONNACK.
-func (b *Broker) handshake() error {
-	conn, err := net.Dial("tcp", b.TCP)
+func (b *Broker) ready() error {
+	for _, addr := range b.addrs[1:] {
+		conn, err := net.DialTimeout("tcp", addr, time.Second)
+		if err != nil {
+			return err
+		}
+		conn.Close()
+	}
+	conn, err := net.DialTimeout("tcp", b.addrs[0], time.Second)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(time.Second))
-	hello, err := (&packets.Connect{ClientID: "ready", CleanSession: true}).AppendBinary(nil)
-	if err != nil {
+	// CONNECT, CleanSession 1, Keep Alive 60 s, Client Identifier "ready".
+	if _, err := conn.Write([]byte("\x10\x11\x00\x04MQTT\x04\x02\x00\x3c\x00\x05ready")); err != nil {
 		return err
 	}
-	if _, err := conn.Write(hello); err != nil {
+	var connack [4]byte // any code: a broker that wants a login refuses this one
+	if _, err := io.ReadFull(conn, connack[:]); err != nil {
 		return err
 	}
-	p, err := packets.NewReader(conn, packets.ReaderOptions{}).ReadPacket()
-	if err != nil {
-		return err
-	}
-	if ack, ok := p.(*packets.Connack); !ok || ack.Code != packets.Accepted {
-		return fmt.Errorf("answered %s", p)
+	if connack[0] != 0x20 || connack[1] != 2 {
+		return fmt.Errorf("the CONNACK is % x", connack)
 	}
 	return nil
 }
 
-func (b *Broker) stop(s syscall.Signal) {
-	b.cmd.Process.Signal(syscall.SIGCONT)
-	b.cmd.Process.Signal(s)
+// Kill ends the process as a crash does, without its last words. If it does
+// not run, nothing happens.
+func (b *Broker) Kill() { b.end(os.Kill) }
+
+// Stop ends the process as an operator does, so that it stores what it holds.
+func (b *Broker) Stop() { b.end(os.Interrupt) }
+
+func (b *Broker) end(signal os.Signal) {
+	if b.process == nil || b.process.Process == nil {
+		return
+	}
+	b.process.Process.Signal(signal)
 	select {
 	case <-b.exited:
 	case <-time.After(10 * time.Second):
-		b.cmd.Process.Kill()
+		b.process.Process.Kill()
 		<-b.exited
 	}
+	b.process = nil
 }
 
-// Kill ends the broker as a crash would.
-func (b *Broker) Kill() { b.stop(syscall.SIGKILL) }
-
-// Restart starts it again on the same ports, with what it had stored.
-func (b *Broker) Restart(t testing.TB) {
-	t.Helper()
-	if err := b.launch(); err != nil {
-		t.Fatal(err)
+// Restart starts the broker again after Kill or Stop, in the same folder, on
+// the same ports.
+func (b *Broker) Restart() {
+	b.t.Helper()
+	b.Kill()
+	if err := b.start(); err != nil {
+		b.t.Fatalf("mosquitto does not start again: %v\n%s", err, b.Log())
 	}
 }
+
+// Pause stops the process without ending its connections, as a machine that
+// hangs does. The test must call Resume.
+func (b *Broker) Pause() { b.pause(true) }
+
+// Resume ends Pause.
+func (b *Broker) Resume() { b.pause(false) }
