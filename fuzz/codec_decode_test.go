@@ -28,13 +28,8 @@ func seedWithVectors(add func(b []byte)) {
 func FuzzDecode(f *testing.F) {
 	seedWithVectors(func(b []byte) { f.Add(b) })
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
 		p, n, err := packets.Parse(b)
-		read, readErr := packets.NewReader(bytes.NewReader(b), packets.ReaderOptions{Max: 1 << 30}).ReadPacket()
-		runtime.ReadMemStats(&after)
-		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20+32*len(b)))
-
+		read, readErr := readOne(t, b, err == packets.ErrShort)
 		j := vectors.Judge(b)
 		switch j.Verdict {
 		case vectors.Whole:
@@ -59,6 +54,21 @@ func FuzzDecode(f *testing.F) {
 			require.Equal(t, err, readErr)
 		}
 	})
+}
+
+// readOne reads a packet from a stream that ends after b. Where that is in the middle of
+// a packet, what is allocated must follow what came, whatever the header claims.
+func readOne(t *testing.T, b []byte, short bool) (packets.Packet, error) {
+	r := packets.NewReader(bytes.NewReader(b), packets.ReaderOptions{Max: 1 << 30})
+	if !short {
+		return r.ReadPacket()
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	p, err := r.ReadPacket()
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20+8*len(b)))
+	return p, err
 }
 
 // requireWrittenAgain wants p to give its bytes again. Only a CONNACK is read that may

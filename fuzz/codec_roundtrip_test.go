@@ -24,7 +24,7 @@ func packetOf(kind, flags, level byte, id uint16, s, more string, b []byte) pack
 		if p.HasUserName = bit(3); p.HasUserName || bit(6) {
 			p.UserName = more
 		}
-		if p.HasPassword = bit(4); p.HasPassword || bit(7) {
+		if p.HasPassword = bit(4); p.HasPassword || bit(7) && len(b) > 0 {
 			p.Password = b
 		}
 		return p
