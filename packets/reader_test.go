@@ -126,6 +126,20 @@ func TestReaderEnds(t *testing.T) {
 		_, err = r.ReadPacket()
 		require.Equal(t, io.EOF, err)
 	})
+	t.Run("with an error that came once, beside the last bytes", func(t *testing.T) {
+		broken := errors.New("cable cut")
+		calls := 0
+		r := packets.NewReader(readFunc(func(b []byte) (int, error) {
+			if calls++; calls > 1 {
+				return 0, io.EOF
+			}
+			return copy(b, ping), broken
+		}), packets.ReaderOptions{})
+		_, err := r.ReadPacket()
+		require.NoError(t, err, "what arrived counts")
+		_, err = r.ReadPacket()
+		require.Equal(t, broken, err, "and the error is not lost")
+	})
 	t.Run("with an error of its own", func(t *testing.T) {
 		broken := errors.New("cable cut")
 		r := packets.NewReader(io.MultiReader(bytes.NewReader(ping[:1]), iotest.ErrReader(broken)), packets.ReaderOptions{})
@@ -295,4 +309,21 @@ func TestReaderReusesLists(t *testing.T) {
 		clones = append(clones, packets.Clone(got))
 	}
 	require.Equal(t, want, clones)
+}
+
+// Appending to a slice of a packet does not write into what follows it.
+func TestSlicesEndWhereTheyEnd(t *testing.T) {
+	everything := withWill(packets.Will{Topic: "w", Payload: []byte("gone")})
+	everything.HasUserName, everything.HasPassword, everything.Password = true, true, []byte("pass")
+	stream := append(encoded(t, publishOf(3)), encoded(t, everything)...)
+	before := bytes.Clone(stream)
+
+	p, n, err := packets.Parse(stream)
+	require.NoError(t, err)
+	_ = append(p.(*packets.Publish).Payload, "over"...)
+	p, _, err = packets.Parse(stream[n:])
+	require.NoError(t, err)
+	_ = append(p.(*packets.Connect).Will.Payload, "over"...)
+	_ = append(p.(*packets.Connect).Password, "over"...)
+	require.Equal(t, before, stream)
 }
