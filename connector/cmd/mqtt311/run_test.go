@@ -157,8 +157,8 @@ func TestRunDoesNotStart(t *testing.T) {
 		want string
 	}{
 		"no server":  {"127.0.0.1:1", exitConnection, "Nothing listens on this port"},
-		"refused":    {answer([]byte{0x20, 2, 0, 5}, nil), exitRefused, "Check user name and password"},
-		"no MQTT":    {answer([]byte{0, 0, 0, 0}, nil), exitConnection, "does not speak MQTT 3.1.1"},
+		"refused":    {answer([]byte{0x20, 2, 0, 5}, nil), exitRefused, "Check user name, password"},
+		"no MQTT":    {answer([]byte{0, 0, 0, 0}, nil), exitConnection, "Another protocol answers"},
 		"no filters": {answer([]byte{0x20, 2, 0, 0}, []byte{0x90, 3, 0x80, 0, 0x80}), exitSubscribe, "in/#"},
 	}
 	for name, c := range cases {
