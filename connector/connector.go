@@ -123,15 +123,20 @@ func (c *Connector) Start(ctx context.Context) error {
 		return AsError(err)
 	}
 	var subs []packets.Subscription
-	for _, k := range c.consumers {
-		subs = append(subs, k.subscriptions()...)
+	for _, name := range sortedKeys(c.consumers) {
+		subs = append(subs, c.consumers[name].subscriptions()...)
 	}
 	if len(subs) == 0 {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, deref(c.cfg.Extension.AckTimeout, defaultAckTimeout))
+	defer cancel()
 	granted, err := c.client.Subscribe(ctx, subs...)
 	if err != nil {
 		c.abort()
+		if errors.Is(err, context.DeadlineExceeded) {
+			return newError(TypeSubscribe, fmt.Errorf("the server did not answer SUBSCRIBE in time: %w", err))
+		}
 		return AsError(err)
 	}
 	for i, q := range granted {
@@ -281,8 +286,8 @@ func (c *Connector) clientConfig() (client.Config, error) {
 		CleanSession:         a.Clean(),
 		KeepAlive:            offAtZero(a.KeepAlive),
 		PingTimeout:          deref(a.PingTimeout, 0),
-		ConnectTimeout:       deref(a.ConnectTimeout, 0),
-		WriteTimeout:         deref(a.WriteTimeout, 0),
+		ConnectTimeout:       offAtZero(a.ConnectTimeout),
+		WriteTimeout:         offAtZero(a.WriteTimeout),
 		NoReconnect:          !a.AutoReconnect,
 		MaxReconnectInterval: deref(a.MaxReconnectInterval, 0),
 		ConnectRetry:         a.ConnectRetry,

@@ -203,20 +203,19 @@ func (k *consumer) done(j *job) {
 
 // process runs the flow until the message is settled or the connector stops.
 func (k *consumer) process(j *job) {
-	select {
-	case k.running <- struct{}{}:
-		defer func() { <-k.running }()
-	case <-k.conn.stopping:
+	if !k.begin(j) {
 		k.conn.leave(j.arrival) // not begun: the Server keeps it
 		return
 	}
 	if k.params.AckMode == Immediately {
 		k.conn.settle(j.arrival)
 		k.attempt(j)
+		<-k.running
 		return
 	}
 	for {
 		err := k.attempt(j)
+		<-k.running // a message that waits for its next attempt keeps no flow from running
 		if err == nil {
 			k.conn.settle(j.arrival)
 			return
@@ -226,11 +225,33 @@ func (k *consumer) process(j *job) {
 				return
 			}
 		}
-		if !k.wait(j) {
+		if !k.wait(j) || !k.begin(j) {
 			k.conn.leave(j.arrival)
 			return
 		}
 	}
+}
+
+// begin waits until one more flow may run; false means that the connector stops first
+// and the message comes again. One that the Server does not keep is run in any case, as
+// long as Stop has patience.
+func (k *consumer) begin(j *job) bool {
+	stopping := k.conn.stopping
+	if k.conn.cfg.Advanced.Clean() || j.d.QoS == packets.AtMostOnce {
+		stopping = nil
+	}
+	select {
+	case <-stopping:
+		return false
+	default:
+	}
+	select {
+	case k.running <- struct{}{}:
+		return true
+	case <-stopping:
+	case <-k.conn.flowContext.Done():
+	}
+	return false
 }
 
 // attempt runs the flow once.
@@ -243,7 +264,7 @@ func (k *consumer) attempt(j *job) error {
 	defer cancel()
 	k.conn.stats.running.Add(1)
 	defer k.conn.stats.running.Add(-1)
-	_, err := run(ctx, k.flow, k.message(j))
+	err := k.runApart(ctx, k.message(j))
 	if err == nil {
 		k.conn.stats.succeeded.Add(1)
 		return nil
@@ -256,6 +277,17 @@ func (k *consumer) attempt(j *job) error {
 	}
 	k.log.Warn("flow failed", attrs...)
 	return err
+}
+
+// runApart runs the flow on a goroutine of its own, because a flow may end its goroutine.
+func (k *consumer) runApart(ctx context.Context, m *Message) error {
+	result := make(chan error, 1)
+	go func() {
+		err := errors.New("connector: the flow ended its goroutine")
+		defer func() { result <- err }()
+		_, err = run(ctx, k.flow, m)
+	}()
+	return <-result
 }
 
 func (k *consumer) message(j *job) *Message {

@@ -2,7 +2,6 @@ package connector
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
@@ -39,7 +38,7 @@ func Chain(flows ...Flow) Flow {
 	})
 }
 
-// run runs a flow and makes every kind of failure an error: a panic, a Goexit, a message
+// run runs a flow and makes every kind of failure an error: also a panic, and a message
 // with its Error set.
 func run(ctx context.Context, f Flow, m *Message) (out *Message, err error) {
 	returned := false
@@ -48,11 +47,8 @@ func run(ctx context.Context, f Flow, m *Message) (out *Message, err error) {
 			return
 		}
 		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
-		} else {
-			err = errors.New("connector: the flow ended its goroutine")
+			out, err = m, &PanicError{Value: v, Stack: debug.Stack()}
 		}
-		out = m
 	}()
 	out, err = f.Run(ctx, m)
 	returned = true
