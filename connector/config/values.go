@@ -36,16 +36,27 @@ func optionalText(to **string) readFunc {
 	}
 }
 
-// expanded is text in which ${env:NAME} and ${hostname} are replaced.
-func expanded(to *string) readFunc {
+// expanded is text in which ${env:NAME} and ${hostname} are replaced, and nothing else
+// may stand in ${}.
+func expanded(to *string) readFunc { return expandedBut(to, never) }
+
+// clientID may hold ${random} too, which the connector replaces.
+func clientID(to *string) readFunc {
+	return expandedBut(to, func(expr string) bool { return expr == "random" || strings.HasPrefix(expr, "random:") })
+}
+
+// templated may hold expressions on messages too.
+func templated(to *string) readFunc { return expandedBut(to, func(string) bool { return true }) }
+
+func expandedBut(to *string, keep func(expr string) bool) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		if s, ok := r.scalar(path, n); ok {
-			*to = r.expand(path, n, s)
+			*to = r.expand(path, n, s, keep)
 		}
 	}
 }
 
-func (r *reader) expand(path string, n *yaml.Node, s string) string {
+func (r *reader) expand(path string, n *yaml.Node, s string, keep func(expr string) bool) string {
 	var b strings.Builder
 	for {
 		before, after, ok := strings.Cut(s, "${")
@@ -53,9 +64,11 @@ func (r *reader) expand(path string, n *yaml.Node, s string) string {
 		if !ok {
 			return b.String()
 		}
-		expr, rest, _ := strings.Cut(after, "}")
+		expr, rest, closed := strings.Cut(after, "}")
 		name, isEnv := strings.CutPrefix(expr, "env:")
 		switch {
+		case !closed:
+			r.fail("E142", path, n, `has "${" without "}"`, "“${”缺少“}”", "close it", "请补上“}”")
 		case expr == "hostname":
 			host, err := os.Hostname()
 			if err != nil {
@@ -68,12 +81,17 @@ func (r *reader) expand(path string, n *yaml.Node, s string) string {
 				r.fail("E135", path, n, "needs the environment variable "+name+", which is not set", "需要环境变量 "+name+"，但未设置", "set it", "请设置该变量")
 			}
 			b.WriteString(v)
+		case keep(expr):
+			b.WriteString("${" + expr + "}")
 		default:
-			b.WriteString("${" + expr + "}") // an expression on messages
+			r.fail("E142", path, n, "has ${"+expr+"}, which means nothing here", "包含此处无意义的 ${"+expr+"}",
+				"write ${env:NAME} or ${hostname}", "可使用 ${env:变量名} 或 ${hostname}")
 		}
 		s = rest
 	}
 }
+
+func never(string) bool { return false }
 
 func boolean(to *bool) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
@@ -179,7 +197,7 @@ func secret(to *connector.Secret) readFunc {
 		case (env == "") == (file == ""):
 			r.fail("E140", path, n, "is neither a string, nor {env: NAME}, nor {file: PATH}", "应为字符串、{env: 变量名} 或 {file: 路径}", "choose one", "请选择一种")
 		case env != "":
-			*to = connector.Secret(r.expand(path, n, "${env:"+env+"}"))
+			*to = connector.Secret(r.expand(path, n, "${env:"+env+"}", never))
 		default:
 			b, err := os.ReadFile(r.path(file))
 			if err != nil {
@@ -201,13 +219,22 @@ func pemFile[T ~string](to *T) readFunc {
 		}
 		var file, pem, env string
 		r.object(path, n, []field{{key: "path", read: text(&file)}, {key: "pem", read: text(&pem)}, {key: "env", read: text(&env)}})
+		given := 0
+		for _, s := range []string{file, pem, env} {
+			if s != "" {
+				given++
+			}
+		}
 		switch {
+		case given != 1:
+			r.fail("E140", path, n, "is neither a path, nor one of {path: P}, {pem: TEXT}, {env: NAME}", "应为路径，或 {path: 路径}、{pem: 内容}、{env: 变量名} 之一",
+				"choose one", "请选择一种")
 		case file != "":
 			*to = T(r.path(file))
 		case pem != "":
 			*to = T(pem)
 		case env != "":
-			*to = T(r.expand(path, n, "${env:"+env+"}"))
+			*to = T(r.expand(path, n, "${env:"+env+"}", never))
 		}
 	}
 }
@@ -251,6 +278,10 @@ func named[T any](to *map[string]T, one func(*T) readFunc) readFunc {
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			name := n.Content[i].Value
 			at := join(path, name)
+			if _, twice := (*to)[name]; twice {
+				r.fail("E132", at, n.Content[i], "stands here twice", "重复出现", "keep one", "只保留一个")
+				continue
+			}
 			r.places[at] = n.Content[i+1]
 			var v T
 			one(&v)(r, at, n.Content[i+1])

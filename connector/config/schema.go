@@ -1,0 +1,14 @@
+package config
+
+import (
+	_ "embed"
+	"slices"
+)
+
+//go:embed schema.json
+var schema []byte
+
+// Schema returns the JSON Schema (draft 2020-12) of a configuration in canonical
+// spelling, for editors and for other programs. What it cannot say, such as that a
+// filter is valid, [Parse] checks.
+func Schema() []byte { return slices.Clone(schema) }
