@@ -29,13 +29,18 @@ func (c *Client) run() {
 		}
 		if errors.Is(err, errParked) {
 			c.waitParked()
-			continue
+		} else {
+			c.pause(&wait)
 		}
-		c.pause(&wait)
+		if end := c.ending(nil, 0); end != nil {
+			c.finishAll(end)
+			return
+		}
 	}
 }
 
-// ending returns why the client is over after an attempt that ended with err, or nil.
+// ending returns why the client is over after an attempt that ended with err, or after a
+// pause if err is nil; nil if it is not over.
 func (c *Client) ending(err error, faults int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -46,6 +51,7 @@ func (c *Client) ending(err error, faults int) error {
 		return ErrClosed
 	case c.ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", ErrClosed, context.Cause(c.ctx))
+	case err == nil: // nothing happened since
 	case !everUp && !c.cfg.ConnectRetry:
 		return fmt.Errorf("%w: connect: %w", ErrClosed, err)
 	case everUp && c.cfg.NoReconnect && !errors.Is(err, errParked):
@@ -182,6 +188,9 @@ func (c *Client) lost(l *link, err error, wait *backoff, faults *int) error {
 		c.emit(Event{Kind: ConnectionLost, Err: err, Held: held})
 		c.cfg.Logger.Info("connection lost", slog.Any("reason", err), slog.Duration("held", held))
 	} else {
+		if !c.leaving && c.ctx.Err() == nil {
+			err = &HandshakeError{err}
+		}
 		c.emit(Event{Kind: ConnectFailed, Err: err})
 		c.cfg.Logger.Warn("connect failed", slog.Any("reason", err))
 	}

@@ -223,7 +223,7 @@ func (k *consumer) done(j *job) {
 // process runs the flow until the message is settled or the connector stops.
 func (k *consumer) process(j *job) {
 	if !k.begin(j) {
-		k.conn.leave(j.arrival) // not begun: the Server keeps it
+		k.conn.leave(j.arrival)
 		return
 	}
 	if k.params.AckMode == Immediately {
@@ -239,21 +239,20 @@ func (k *consumer) process(j *job) {
 			k.conn.settle(j.arrival)
 			return
 		}
-		if k.exhausted(j) {
-			if k.dispose(j, err) {
-				return
-			}
+		cut := k.conn.flowContext.Err() != nil // Stop's patience ended, which is no failure of the flow
+		if !cut && k.exhausted(j) && k.dispose(j, err) {
+			return
 		}
-		if !k.wait(j) || !k.begin(j) {
+		if cut || !k.wait(j) || !k.begin(j) {
 			k.conn.leave(j.arrival)
 			return
 		}
 	}
 }
 
-// begin waits until one more flow may run; false means that the connector stops first
-// and the message comes again. One that the Server does not keep is run in any case, as
-// long as Stop has patience.
+// begin waits until one more flow may run; false means that the connector stops first,
+// and the Server keeps the message. One that the Server does not keep is run in any case,
+// as long as Stop has patience.
 func (k *consumer) begin(j *job) bool {
 	stopping := k.conn.stopping
 	if k.conn.cfg.Advanced.Clean() || j.d.QoS == packets.AtMostOnce {
@@ -283,7 +282,7 @@ func (k *consumer) attempt(j *job) error {
 	defer cancel()
 	k.conn.stats.running.Add(1)
 	defer k.conn.stats.running.Add(-1)
-	err := k.runApart(ctx, k.message(j))
+	err := isolated(ctx, k.flow, k.message(j))
 	if err == nil {
 		k.conn.stats.succeeded.Add(1)
 		return nil
@@ -298,15 +297,15 @@ func (k *consumer) attempt(j *job) error {
 	return err
 }
 
-// runApart runs the flow on a goroutine of its own, because a flow may end its goroutine.
-func (k *consumer) runApart(ctx context.Context, m *Message) error {
-	result := make(chan error, 1)
+// isolated runs a flow in a goroutine of its own, so that a Goexit ends that one only.
+func isolated(ctx context.Context, f Flow, m *Message) error {
+	done := make(chan error, 1)
 	go func() {
 		err := errors.New("connector: the flow ended its goroutine")
-		defer func() { result <- err }()
-		_, err = run(ctx, k.flow, m)
+		defer func() { done <- err }()
+		_, err = run(ctx, f, m)
 	}()
-	return <-result
+	return <-done
 }
 
 func (k *consumer) message(j *job) *Message {
@@ -352,7 +351,8 @@ func (k *consumer) dispose(j *job, err error) bool {
 // wait pauses before the next attempt; false means that the connector stops.
 func (k *consumer) wait(j *job) bool {
 	f := &k.params.OnFailure
-	d := jitter(j.attempt, deref(f.InitialDelay, defaultInitialDelay), deref(f.MaxDelay, defaultMaxDelay))
+	first := orDefault(deref(f.InitialDelay, 0), defaultInitialDelay)
+	d := jitter(j.attempt, first, orDefault(deref(f.MaxDelay, 0), defaultMaxDelay))
 	k.conn.stats.retries.Add(1)
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -71,6 +71,13 @@ func (s *Session) Written(now time.Time, n uint64) {
 	s.recv.wrote(n)
 }
 
+// Passed tells that the Send n was written though earlier ones still wait for their
+// records: only PINGREQ and QoS 0 may. A slow disk delays no keep alive.
+func (s *Session) Passed(now time.Time, n uint64) {
+	s.keep.wrote(now, n)
+	s.send.wrote0(s, n)
+}
+
 // Received tells that a packet arrived. The packet is not kept.
 func (s *Session) Received(now time.Time, p packets.Packet) {
 	s.Heard(now)
@@ -156,8 +163,12 @@ func (s *Session) sessionAbsent() {
 // Loss says how a Network Connection ended.
 type Loss struct {
 	// Position is the last Send of which a byte may have left. Everything after it
-	// certainly did not.
+	// certainly did not, but for what passed it.
 	Position uint64
+
+	// Passed is the last Send of which a byte may have left before Sends that still
+	// waited for their records. If zero, none did.
+	Passed uint64
 
 	// ByPeer tells that the peer closed, rather than we or a broken link.
 	ByPeer bool

@@ -23,6 +23,7 @@ type outgoing struct {
 	stage   stage
 	silent  bool   // its Done was put out already; only the identifier is to be freed
 	left    bool   // bytes may have left on an earlier Network Connection
+	before  bool   // bytes may have left in a session that the Server has lost
 	passed  bool   // over, and counted in sender.holes
 	sent    uint64 // the newest Send of it on this Network Connection; 0: none
 	sentAt  time.Time
@@ -398,7 +399,7 @@ func (s *Session) Withdraw(t Token) bool {
 		return false
 	}
 	d := x.at(seq)
-	if d.stage != queued || d.left {
+	if d.stage != queued || d.left || d.before {
 		return false
 	}
 	s.end(seq, d, ErrNotSent)
@@ -427,7 +428,7 @@ func (x *sender) requeue(seq uint64, d *outgoing) {
 	if d.stage == released {
 		x.unrelease(seq)
 	}
-	d.stage, d.left = queued, false
+	d.stage, d.left, d.before = queued, false, true
 	x.waiting++
 }
 
@@ -435,7 +436,7 @@ func (x *sender) requeue(seq uint64, d *outgoing) {
 func (x *sender) lost(s *Session, now time.Time, loss Loss) {
 	for !x.qos0.empty() {
 		m := x.qos0.pop()
-		if m.n <= loss.Position {
+		if m.n <= max(loss.Position, loss.Passed) {
 			s.done(m.token, ErrUnknown, 0)
 		} else {
 			s.done(m.token, ErrNotSent, 0)

@@ -274,7 +274,7 @@ func (s *Session) Abandon() {
 		d := x.at(seq)
 		switch {
 		case d.stage == over || d.silent:
-		case d.stage == queued:
+		case d.stage == queued && !d.before:
 			s.done(tokenPublish|Token(seq), ErrNotSent, 0)
 		default:
 			s.done(tokenPublish|Token(seq), ErrUnknown, 0)

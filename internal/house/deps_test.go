@@ -2,6 +2,7 @@
 package house
 
 import (
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -74,4 +75,11 @@ func TestNoBrokerInTheCommand(t *testing.T) {
 	for _, dep := range deps(t, "connector/cmd/...") {
 		require.NotContains(t, dep, "mochi", "the command links the test broker")
 	}
+}
+
+// The last two releases of Go can build the project.
+func TestGoVersion(t *testing.T) {
+	mod, err := os.ReadFile("../../go.mod")
+	require.NoError(t, err)
+	require.Contains(t, string(mod), "\ngo 1.25.0\n", "a requirement raised the version of Go")
 }
