@@ -361,7 +361,7 @@ func (c *checker) partition(at string, p ConsumerParams) {
 			"keep one", "只保留一个")
 	}
 	if p.Partition.Count < 1 || p.Partition.Index < 0 || p.Partition.Index >= p.Partition.Count {
-		c.add("E125", at+".partition.index", fmt.Sprintf("is %d of %d", p.Partition.Index, p.Partition.Count),
+		c.add("E126", at+".partition.index", fmt.Sprintf("is %d of %d", p.Partition.Index, p.Partition.Count),
 			fmt.Sprintf("为 %d，总数为 %d", p.Partition.Index, p.Partition.Count), "number the processes from 0 to count - 1", "进程从 0 编号到 count - 1")
 	}
 }

@@ -83,7 +83,7 @@ var planted = []struct {
 	{"E122", "then: drop", "then: dead_letter", "{retries"},
 	{"E123", `"plant/${variable.line}/command"`, `""`, `""`},
 	{"E124", "${variable.line}", "${nothing.line}", `"plant`},
-	{"E125", "qos: At Least Once", "qos: 1\n    partition: {index: 2, count: 2}", "2, count"},
+	{"E126", "qos: At Least Once", "qos: 1\n    partition: {index: 2, count: 2}", "2, count"},
 	{"E127", "producers:", "---\nproducers:", "---"},
 	{"E128", "client_id: c", "client_id: 'c", ""},
 	{"E130", "broker_url:", "broker_ulr: x\n    broker_url:", "broker_ulr"},
@@ -141,10 +141,10 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// No rule is without a planted fault: E111 is E104 with a clean session, E126 is free,
-// E129 is a file without anything.
+// No rule is without a planted fault: E111 is E104 with a clean session, E125 is
+// for numbers that only a program can write, E129 is a file without anything.
 func TestEveryRuleIsPlanted(t *testing.T) {
-	known := map[string]bool{"E111": true, "E129": true}
+	known := map[string]bool{"E111": true, "E125": true, "E129": true}
 	for _, c := range planted {
 		known[c.code] = true
 	}
