@@ -8,7 +8,7 @@ import (
 const (
 	firstBuffer = 512      // bytes: an idle client receives four of them a minute
 	fullBuffer  = 64 << 10 // a larger buffer is made only for a packet that needs it
-	lookEvery   = 64       // reads between two looks at whether the buffer is too large
+	lookEvery   = 16       // reads between two looks at whether the buffer is too large
 	emptyReads  = 100
 )
 
@@ -92,7 +92,7 @@ func (b *buffer) makeRoom(size int) {
 		want = min(2*want, max(size, want+1))
 	case b.reads >= lookEvery && held == 0:
 		if b.most <= want/4 {
-			want = max(firstBuffer, want/2)
+			want = max(firstBuffer, 2*b.most)
 		}
 		b.reads, b.most = 0, 0
 	}

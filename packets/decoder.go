@@ -12,10 +12,8 @@ type decoder struct {
 	err      *FormatError
 }
 
-// start makes d ready for the packet b, whose fixed header is h.
-func (d *decoder) start(h header, b []byte) {
-	d.header, d.b, d.i, d.err = h, b, h.length, nil
-}
+// start makes d ready for the fields of the packet b, whose fixed header was parsed.
+func (d *decoder) start(b []byte) { d.b, d.i, d.err = b, d.length, nil }
 
 func (d *decoder) fail(offset int, spec, reason string) {
 	if d.err == nil {
@@ -24,15 +22,12 @@ func (d *decoder) fail(offset int, spec, reason string) {
 	}
 }
 
-// end checks that nothing follows the last field.
+// end returns the first fault. It is an error by itself only if there is one.
 func (d *decoder) end() error {
-	if d.err == nil && d.i < len(d.b) {
-		d.fail(d.i, "", "bytes follow the last field")
+	if d.err == nil {
+		return nil
 	}
-	if d.err != nil {
-		return d.err
-	}
-	return nil
+	return d.err
 }
 
 func (d *decoder) left() int { return len(d.b) - d.i }

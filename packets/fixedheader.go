@@ -43,52 +43,49 @@ var shapes = [16]struct {
 	DISCONNECT:  {0, "MQTT-3.14.1-1", 0, 0},
 }
 
-// parseHeader reads a fixed header and checks all that it tells by itself.
-func parseHeader(b []byte, tolerate Tolerances) (h header, err error) {
+// parse reads a fixed header and checks all that it tells by itself.
+func (h *header) parse(b []byte, tolerate Tolerances) error {
 	if len(b) == 0 {
-		return h, ErrShort
+		return ErrShort
 	}
 	h.typ, h.flags = Type(b[0]>>4), b[0]&0x0F
-	switch h.typ {
-	case 0, 15:
-		return h, &FormatError{h.typ, 0, "", "reserved packet type (table 2.1)"}
-	case PUBLISH:
-		err = checkPublishFlags(h.flags)
-	default:
-		if s := &shapes[h.typ]; h.flags != s.flags {
-			err = &FormatError{h.typ, 0, s.spec, "reserved flags are wrong (table 2.2)"}
+	s := &shapes[h.typ]
+	switch {
+	case h.typ == PUBLISH:
+		if err := checkPublishFlags(h.flags); err != nil {
+			return err
 		}
-	}
-	if err != nil {
-		return h, err
+	case h.typ == 0 || h.typ == 15:
+		return &FormatError{h.typ, 0, "", "reserved packet type (table 2.1)"}
+	case h.flags != s.flags:
+		return &FormatError{h.typ, 0, s.spec, "reserved flags are wrong (table 2.2)"}
 	}
 	// The Remaining Length has seven bits a byte, the least significant first, and
 	// four bytes at the most.
+	remaining := 0
 	for i := 1; ; i++ {
-		if i == len(b) {
-			return h, ErrShort
+		if i >= len(b) {
+			return ErrShort
 		}
-		h.remaining |= int(b[i]&0x7F) << (7 * (i - 1))
+		remaining |= int(b[i]&0x7F) << (7 * (i - 1))
 		if b[i] < 0x80 {
-			h.length = i + 1
+			h.length, h.remaining = i+1, remaining
 			h.overlong = i > 1 && b[i] == 0
 			break
 		}
 		if i == maxLengthBytes {
-			return h, &FormatError{h.typ, i, "", "remaining length has more than four bytes (section 2.2.3)"}
+			return &FormatError{h.typ, i, "", "remaining length has more than four bytes (section 2.2.3)"}
 		}
 	}
-	if h.overlong && tolerate&TolerateOverlongLength == 0 {
-		return h, &FormatError{h.typ, h.length - 1, "", "remaining length takes more bytes than it needs (section 2.2.3)"}
-	}
-	s := &shapes[h.typ]
 	switch {
-	case h.remaining < s.least:
-		return h, &FormatError{h.typ, 1, "", "remaining length is too small for the packet"}
-	case h.remaining > s.most:
-		return h, &FormatError{h.typ, 1, "", "remaining length is too large for the packet"}
+	case h.overlong && tolerate&TolerateOverlongLength == 0:
+		return &FormatError{h.typ, h.length - 1, "", "remaining length takes more bytes than it needs (section 2.2.3)"}
+	case remaining < s.least:
+		return &FormatError{h.typ, 1, "", "remaining length is too small for the packet"}
+	case remaining > s.most:
+		return &FormatError{h.typ, 1, "", "remaining length is too large for the packet"}
 	}
-	return h, nil
+	return nil
 }
 
 // appendHeader appends a fixed header with the shortest Remaining Length.

@@ -114,21 +114,21 @@ func newPacket(t Type) Packet {
 // than one whole packet the error is [ErrShort], unless what is there already breaks
 // the specification: then it is a [*FormatError]. Byte slices in the packet alias b.
 func Parse(b []byte) (p Packet, n int, err error) {
-	h, err := parseHeader(b, 0)
-	if err != nil {
+	var d decoder
+	if err := d.parse(b, 0); err != nil {
 		return nil, 0, err
 	}
-	if len(b) < h.size() {
+	n = d.size()
+	if len(b) < n {
 		return nil, 0, ErrShort
 	}
-	p = newPacket(h.typ)
-	var d decoder
-	d.start(h, b[:h.size()])
+	p = newPacket(d.typ)
+	d.start(b[:n])
 	p.decode(&d)
 	if err := d.end(); err != nil {
 		return nil, 0, err
 	}
-	return p, h.size(), nil
+	return p, n, nil
 }
 
 // Clone returns a copy of p that shares no memory with it, to be kept beyond the next

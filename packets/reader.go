@@ -61,27 +61,31 @@ func (r *Reader) ReadPacket() (Packet, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	if err := r.payload.skip(); err != nil {
-		return nil, err
+	if r.payload.open {
+		if err := r.payload.skip(); err != nil {
+			return nil, err
+		}
 	}
+	h := &r.dec.header
 	for {
 		held := r.in.buf[r.in.r:r.in.w]
-		h, err := parseHeader(held, r.opts.Tolerate)
-		need := h.size()
-		switch {
-		case err == ErrShort:
-			need = maxHeader
-		case err != nil:
-			return nil, r.fail(err)
-		case need > r.opts.Max:
-			return nil, r.fail(&TooLargeError{h.typ, need, r.opts.Max})
-		case h.typ == PUBLISH && r.opts.StreamAbove > 0 && need > r.opts.StreamAbove:
-			if need = payloadStart(&h, held); len(held) >= need {
-				return r.take(h, held[:need])
+		need := maxHeader
+		if err := h.parse(held, r.opts.Tolerate); err == nil {
+			need = h.size()
+			if need > r.opts.Max {
+				return nil, r.fail(&TooLargeError{h.typ, need, r.opts.Max})
 			}
-		case len(held) >= need:
-			return r.take(h, held[:need])
+			if h.typ == PUBLISH && r.opts.StreamAbove > 0 && need > r.opts.StreamAbove {
+				need = payloadStart(h, held)
+			}
+			if len(held) >= need {
+				return r.take(held[:need])
+			}
+		} else if err != ErrShort {
+			return nil, r.fail(err)
 		}
+		// The packets before must not keep a buffer that is about to be replaced.
+		r.publish.Payload, r.have[CONNECT] = nil, nil
 		if err := r.in.fill(need); err != nil {
 			return nil, err
 		}
@@ -95,28 +99,28 @@ func (r *Reader) fail(err error) error {
 
 // take decodes the packet b from the front of the buffer. What b lacks is payload, left
 // to be streamed.
-func (r *Reader) take(h header, b []byte) (Packet, error) {
+func (r *Reader) take(b []byte) (Packet, error) {
 	r.in.r += len(b)
-	if h.overlong {
+	d := &r.dec
+	if d.overlong {
 		r.used.OverlongLength++
 	}
-	d := &r.dec
-	d.start(h, b)
-	if h.typ == PUBLISH {
+	d.start(b)
+	if d.typ == PUBLISH {
 		r.publish.decode(d)
 		if d.err != nil {
 			return nil, r.fail(d.err)
 		}
-		if rest := h.size() - len(b); rest > 0 {
+		if rest := d.size() - len(b); rest > 0 {
 			r.publish.Payload = nil
 			r.payload.left, r.payload.open = rest, true
 		}
 		return &r.publish, nil
 	}
-	p := r.have[h.typ]
+	p := r.have[d.typ]
 	if p == nil {
-		p = newPacket(h.typ)
-		r.have[h.typ] = p
+		p = newPacket(d.typ)
+		r.have[d.typ] = p
 	}
 	p.decode(d)
 	if err := d.end(); err != nil {

@@ -69,7 +69,6 @@ func (p *Payload) Read(b []byte) (int, error) {
 
 // skip leaves the payload of the last packet behind.
 func (p *Payload) skip() error {
-	p.open = false
 	for p.left > 0 {
 		if p.in.r == p.in.w {
 			if err := p.in.fill(firstBuffer); err == io.EOF {
@@ -82,6 +81,7 @@ func (p *Payload) skip() error {
 		p.in.r += n
 		p.left -= n
 	}
+	p.open = false
 	return nil
 }
 

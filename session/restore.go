@@ -60,6 +60,7 @@ func (x *sender) restore(publishes, releases []Record) {
 		x.first = publishes[0].Seq
 		x.reserved = max(x.reserved, publishes[len(publishes)-1].Seq+1)
 	}
+	x.grow(int(x.reserved - x.first))
 	for _, r := range publishes {
 		for x.end() < r.Seq {
 			*x.push() = outgoing{stage: over}

@@ -69,7 +69,7 @@ type sent0 struct {
 
 const (
 	publishIDs   = 32767 // 1 to 32,767 belong to PUBLISH
-	reserveAhead = 1024
+	reserveAhead = 64
 )
 
 func packetID(seq uint64) uint16 { return uint16(1 + seq%publishIDs) } // [MQTT-2.3.1-1]
@@ -110,15 +110,25 @@ func (x *sender) under(id uint16) (uint64, *outgoing) {
 }
 
 func (x *sender) push() *outgoing {
-	if x.n == len(x.ring) {
-		bigger := make([]outgoing, 2*len(x.ring))
-		for i := range x.n {
-			bigger[i] = x.ring[(x.head+i)&(len(x.ring)-1)]
-		}
-		x.ring, x.head = bigger, 0
-	}
+	x.grow(x.n + 1)
 	x.n++
 	return x.at(x.first + uint64(x.n) - 1)
+}
+
+// grow makes room for n messages.
+func (x *sender) grow(n int) {
+	size := len(x.ring)
+	for size < n {
+		size *= 2
+	}
+	if size == len(x.ring) {
+		return
+	}
+	bigger := make([]outgoing, size)
+	for i := range x.n {
+		bigger[i] = x.ring[(x.head+i)&(len(x.ring)-1)]
+	}
+	x.ring, x.head = bigger, 0
 }
 
 // Publish accepts a message and returns the token of the Done that ends it. At QoS
@@ -157,7 +167,7 @@ func (s *Session) Publish(now time.Time, m Message) (Token, error) {
 	return tokenPublish | Token(seq), nil
 }
 
-// reserve records sequence numbers ahead of their use, a thousand at a time.
+// reserve records sequence numbers ahead of their use, 64 at a time.
 func (s *Session) reserve(seq uint64) {
 	if seq >= s.send.reserved {
 		s.send.reserved = seq + reserveAhead

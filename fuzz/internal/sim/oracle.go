@@ -30,6 +30,7 @@ type outMessage struct {
 	forgotten bool   // a Forget was put out
 	inDoubt   bool   // the process that accepted it died: nobody waits
 	gone      bool   // accepted, but it died with the process
+	withdrawn bool   // which a crash may undo as long as it was not reported
 	ended     bool
 	err       error
 
@@ -118,6 +119,7 @@ func (w *world) withdraw() {
 		}
 		if w.c.s.Withdraw(t) {
 			w.logf("app     withdraws %d", m.number)
+			m.withdrawn = true
 			if m.left {
 				w.fail("message %d was withdrawn after bytes of it had left", m.number)
 			}
@@ -277,7 +279,7 @@ func (w *world) arrived(m *outMessage) {
 	case m.arrivals > 1 && m.qos == packets.AtMostOnce:
 		w.fail("[MQTT-4.3.1-1] message %d arrived twice", m.number)
 	}
-	if m.arrivals > 1 || m.qos == packets.AtMostOnce || w.profile.loses || w.profile.clean || w.profile.reorder || w.profile.byPeer {
+	if m.arrivals > 1 || m.withdrawn || m.qos == packets.AtMostOnce || w.profile.loses || w.profile.clean || w.profile.reorder || w.profile.byPeer {
 		return
 	}
 	for _, other := range w.out[m.number+1:] {
