@@ -68,7 +68,11 @@ func (b *buffer) readThrough(p []byte) (int, error) {
 		b.err = nil
 		return 0, err
 	}
-	return b.read(p)
+	n, err := b.read(p)
+	if n > 0 {
+		b.err, err = err, nil
+	}
+	return n, err
 }
 
 // ended tells the end of the stream between packets from the end inside one.

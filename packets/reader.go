@@ -84,11 +84,19 @@ func (r *Reader) ReadPacket() (Packet, error) {
 		} else if err != ErrShort {
 			return nil, r.fail(err)
 		}
-		// The packets before must not keep a buffer that is about to be replaced.
-		r.publish.Payload, r.have[CONNECT] = nil, nil
+		r.forget()
 		if err := r.in.fill(need); err != nil {
 			return nil, err
 		}
+	}
+}
+
+// forget lets go of what the packets before keep alive: the buffer, which is about to be
+// replaced perhaps, and lists, which may have been long.
+func (r *Reader) forget() {
+	r.publish.Payload = nil
+	for _, t := range [...]Type{CONNECT, SUBSCRIBE, SUBACK, UNSUBSCRIBE} {
+		r.have[t] = nil
 	}
 }
 

@@ -173,6 +173,19 @@ func TestPayloadRefusals(t *testing.T) {
 	}
 }
 
+// The end of the stream that comes with the last byte of a payload is not inside it.
+func TestPayloadThatEndsTheStream(t *testing.T) {
+	p := publishOf(5000)
+	r := packets.NewReader(iotest.DataErrReader(bytes.NewReader(encoded(t, p))), packets.ReaderOptions{StreamAbove: 100})
+	_, err := r.ReadPacket()
+	require.NoError(t, err)
+	b, err := io.ReadAll(r.Payload())
+	require.NoError(t, err)
+	require.Equal(t, p.Payload, b)
+	_, err = r.ReadPacket()
+	require.Equal(t, io.EOF, err)
+}
+
 func TestPayloadEndsEarly(t *testing.T) {
 	b := encoded(t, publishOf(1000))
 	for _, cut := range []int{1, 500, 900} {
@@ -190,9 +203,15 @@ func TestPayloadEndsEarly(t *testing.T) {
 		require.Equal(t, io.ErrUnexpectedEOF, err, "skipping meets the end as well")
 	}
 
-	broken := errors.New("cable cut")
-	r := packets.NewReader(io.MultiReader(bytes.NewReader(b[:500]), iotest.ErrReader(broken)), packets.ReaderOptions{StreamAbove: 100})
+	r := packets.NewReader(iotest.DataErrReader(bytes.NewReader(b[:500])), packets.ReaderOptions{StreamAbove: 100})
 	_, err := r.ReadPacket()
+	require.NoError(t, err)
+	_, err = io.ReadAll(r.Payload())
+	require.Equal(t, io.ErrUnexpectedEOF, err, "an end that came with the last bytes")
+
+	broken := errors.New("cable cut")
+	r = packets.NewReader(io.MultiReader(bytes.NewReader(b[:500]), iotest.ErrReader(broken)), packets.ReaderOptions{StreamAbove: 100})
+	_, err = r.ReadPacket()
 	require.NoError(t, err)
 	_, err = r.ReadPacket()
 	require.Equal(t, broken, err)

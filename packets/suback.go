@@ -42,12 +42,15 @@ func (p *Suback) Check() error {
 	if len(p.Codes) == 0 {
 		return &EncodeError{SUBACK, "Codes", "MQTT-3.8.4-5", "is empty"}
 	}
+	if err := checkRemaining(SUBACK, "Codes", 2+int64(len(p.Codes))); err != nil {
+		return err
+	}
 	for i, c := range p.Codes {
 		if c > SubscribeCode(ExactlyOnce) && c != SubscribeFailure {
 			return &EncodeError{SUBACK, "Codes[" + strconv.Itoa(i) + "]", "MQTT-3.9.3-2", "is reserved"}
 		}
 	}
-	return checkRemaining(SUBACK, "Codes", 2+int64(len(p.Codes)))
+	return nil
 }
 
 // AppendBinary appends the packet; see [Packet].
