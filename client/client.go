@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -37,8 +38,12 @@ func (s State) String() string {
 // failed for good, make another.
 type Client struct {
 	cfg    Config
-	events *notifier
+	events notifier[Event]
+	traces notifier[Packet]
 	router router
+
+	servers []func(context.Context) (net.Conn, error)
+	server  int // the one to try; run's own
 
 	ctx      context.Context // ends when no further attempt is to be made
 	cancel   context.CancelCauseFunc
@@ -62,8 +67,10 @@ type Client struct {
 	timer    *time.Timer   // calls tick
 	timerAt  time.Time
 	inbox    inbox
+	offline0 offlineQueue
 	stats    Stats
 	upSince  time.Time
+	accepted uint64        // connections that the Server accepted
 	takeover bool          // the session suspects another client with our ClientID
 	handling bool          // a goroutine runs handlers
 	idle     chan struct{} // closed when it ends
@@ -91,7 +98,8 @@ func New(cfg Config) (*Client, error) {
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.life, c.lifeOver = context.WithCancelCause(context.Background())
 	c.inbox.init(cfg.InboxMessages, cfg.InboxBytes)
-	c.events = newNotifier(cfg.OnEvent)
+	c.events.call, c.traces.call = cfg.OnEvent, cfg.Trace
+	c.servers = append([]func(context.Context) (net.Conn, error){cfg.Dial}, cfg.Fallbacks...)
 	return c, nil
 }
 
@@ -155,6 +163,9 @@ func (c *Client) drive() {
 		switch o.Op {
 		case session.Send:
 			c.link.encode(&o)
+			if c.cfg.Trace != nil {
+				c.trace(true, &o)
+			}
 		case session.Deliver:
 			c.deliver(&o)
 		case session.Done:

@@ -1,12 +1,14 @@
 package connector
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
 )
@@ -205,7 +207,11 @@ func (c *checker) tlsFiles() {
 			continue
 		}
 		if _, err := os.Stat(f.value); err != nil {
-			c.add("E117", at+f.key, "cannot be read: "+err.Error(), "无法读取："+err.Error(), "check the path", "请检查路径")
+			why := err.Error()
+			if cause := errors.Unwrap(err); cause != nil && f.key == "tls_client_key" {
+				why = cause.Error() // what stands for a path may be the key itself
+			}
+			c.add("E117", at+f.key, "cannot be read: "+why, "无法读取："+why, "check the path", "请检查路径")
 		}
 	}
 	if (g.TLSClientCert == "") != (g.TLSClientKey == "") {
@@ -225,21 +231,16 @@ func (c *checker) will() {
 	const at = "connector.advanced."
 	a := &c.cfg.Advanced
 	if !a.WillEnabled {
-		for key, set := range map[string]bool{
+		set := map[string]bool{
 			"will_topic": a.WillTopic != "", "will_payload": a.WillPayload != "",
 			"will_qos": a.WillQoS != 0, "will_retained": a.WillRetained,
-		} {
-			if set {
+		}
+		for _, key := range sortedKeys(set) {
+			if set[key] {
 				c.add("E102", at+key, "is set, but will_enabled is false", "已填写，但未启用遗嘱消息",
 					"set will_enabled: true, or drop it", "启用遗嘱消息，或去掉该项")
 			}
 		}
-		slices.SortStableFunc(c.out, func(x, y Finding) int {
-			if x.Code == "E102" && y.Code == "E102" {
-				return strings.Compare(x.Path, y.Path)
-			}
-			return 0
-		})
 		return
 	}
 	if err := packets.ValidTopicName(a.WillTopic); err != nil {
@@ -253,6 +254,11 @@ func (c *checker) will() {
 func (c *checker) intervals() {
 	const at = "connector.advanced."
 	a := &c.cfg.Advanced
+	c.noNegativeTime("connector.advanced", map[string]*time.Duration{
+		"keep_alive": a.KeepAlive, "ping_timeout": a.PingTimeout, "connect_timeout": a.ConnectTimeout, "write_timeout": a.WriteTimeout,
+		"max_reconnect_interval": a.MaxReconnectInterval, "connect_retry_interval": a.ConnectRetryInterval,
+	})
+	c.noNegativeTime("connector.extension", map[string]*time.Duration{"ack_timeout": c.cfg.Extension.AckTimeout})
 	if a.MaxReconnectInterval != nil && !a.AutoReconnect {
 		c.add("E103", at+"max_reconnect_interval", "is set, but auto_reconnect is false", "已填写，但未启用自动重试连接",
 			"set auto_reconnect: true, or drop it", "启用自动重试连接，或去掉该项")
@@ -291,8 +297,28 @@ func (c *checker) consumer(at string, p ConsumerParams) {
 	if p.ShareGroup != "" && strings.ContainsAny(p.ShareGroup, "/+#") {
 		c.add("E121", at+".share_group", "holds '/', '+' or '#'", "包含“/”、“+”或“#”", "use a plain name", "请使用普通名称")
 	}
+	c.notNegative(at, map[string]int{"concurrency": p.Concurrency, "max_in_flight": p.MaxInFlight, "max_in_flight_bytes": p.MaxInFlightBytes})
+	c.noNegativeTime(at, map[string]*time.Duration{
+		"flow_timeout": p.FlowTimeout, "on_failure.initial_delay": p.OnFailure.InitialDelay, "on_failure.max_delay": p.OnFailure.MaxDelay,
+	})
 	c.failurePolicy(at+".on_failure", p)
 	c.consumerWarnings(at, p, highest)
+}
+
+func (c *checker) notNegative(at string, values map[string]int) {
+	for _, key := range sortedKeys(values) {
+		if values[key] < 0 {
+			c.add("E125", at+"."+key, "is negative", "为负数", "leave it out for the default", "不填写则使用默认值")
+		}
+	}
+}
+
+func (c *checker) noNegativeTime(at string, values map[string]*time.Duration) {
+	for _, key := range sortedKeys(values) {
+		if deref(values[key], 0) < 0 {
+			c.add("E125", at+"."+key, "is negative", "为负数", "leave it out for the default", "不填写则使用默认值")
+		}
+	}
 }
 
 func (c *checker) failurePolicy(at string, p ConsumerParams) {
@@ -358,6 +384,7 @@ func (c *checker) producer(at string, p ProducerParams) {
 	case strings.ContainsAny(strings.Join(t.text, ""), "+#"):
 		c.add("E106", at+".topic", "holds a wildcard [MQTT-3.3.2-2]", "包含通配符 [MQTT-3.3.2-2]", "set a topic without wildcards", "填写不含通配符的主题")
 	}
+	c.noNegativeTime(at, map[string]*time.Duration{"ack_timeout": p.AckTimeout})
 	if p.Payload == nil {
 		return
 	}

@@ -87,8 +87,8 @@ type Extension struct {
 	// TLSALPN lists protocols to offer, such as "mqtt".
 	TLSALPN []string
 
-	// WSHeaders are sent with the WebSocket handshake.
-	WSHeaders map[string]string
+	// WSHeaders are sent with the WebSocket handshake; they may hold tokens.
+	WSHeaders map[string]Secret
 
 	// MaxPacketSize is the largest incoming packet in bytes. If zero, 16 MiB.
 	MaxPacketSize int
@@ -141,8 +141,8 @@ type OnFailure struct {
 	// negative or unset, until it succeeds: the seed's "流运行失败的信息会重试".
 	Retries *int
 
-	InitialDelay *time.Duration // nil: 200 ms
-	MaxDelay     *time.Duration // nil: 30 s
+	InitialDelay *time.Duration // nil or 0: 200 ms
+	MaxDelay     *time.Duration // nil or 0: 30 s
 
 	// Then says what happens when the retries are used up.
 	Then Disposition

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -122,16 +123,18 @@ func (c *Connector) Start(ctx context.Context) error {
 		c.abort()
 		return AsError(err)
 	}
-	var subs []packets.Subscription
-	for _, k := range c.consumers {
-		subs = append(subs, k.subscriptions()...)
-	}
+	subs := c.subscriptions()
 	if len(subs) == 0 {
 		return nil
 	}
-	granted, err := c.client.Subscribe(ctx, subs...)
+	within, cancel := context.WithTimeout(ctx, deref(c.cfg.Extension.AckTimeout, defaultAckTimeout))
+	defer cancel()
+	granted, err := c.client.Subscribe(within, subs...)
 	if err != nil {
 		c.abort()
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = newError(TypeSubscribe, fmt.Errorf("the server did not answer SUBSCRIBE in time: %w", err))
+		}
 		return AsError(err)
 	}
 	for i, q := range granted {
@@ -140,6 +143,23 @@ func (c *Connector) Start(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// subscriptions lists what the consumers want, each filter once and with the highest QoS
+// of those who want it: a second one would replace the first [MQTT-3.8.4-3].
+func (c *Connector) subscriptions() []packets.Subscription {
+	var subs []packets.Subscription
+	for _, name := range sortedKeys(c.consumers) {
+		for _, s := range c.consumers[name].subscriptions() {
+			i := slices.IndexFunc(subs, func(o packets.Subscription) bool { return o.Filter == s.Filter })
+			if i < 0 {
+				subs = append(subs, s)
+			} else {
+				subs[i].QoS = max(subs[i].QoS, s.QoS)
+			}
+		}
+	}
+	return subs
 }
 
 func (c *Connector) abort() {
@@ -281,8 +301,8 @@ func (c *Connector) clientConfig() (client.Config, error) {
 		CleanSession:         a.Clean(),
 		KeepAlive:            offAtZero(a.KeepAlive),
 		PingTimeout:          deref(a.PingTimeout, 0),
-		ConnectTimeout:       deref(a.ConnectTimeout, 0),
-		WriteTimeout:         deref(a.WriteTimeout, 0),
+		ConnectTimeout:       offAtZero(a.ConnectTimeout),
+		WriteTimeout:         offAtZero(a.WriteTimeout),
 		NoReconnect:          !a.AutoReconnect,
 		MaxReconnectInterval: deref(a.MaxReconnectInterval, 0),
 		ConnectRetry:         a.ConnectRetry,
@@ -339,7 +359,7 @@ func (c *Connector) dialer() (func(context.Context) (net.Conn, error), error) {
 		return ws.Dialer(scheme+address, &ws.Options{Options: opts, Header: func(context.Context) (http.Header, error) {
 			header := make(http.Header)
 			for k, v := range x.WSHeaders {
-				header.Set(k, v)
+				header.Set(k, string(v))
 			}
 			return header, nil
 		}})

@@ -203,34 +203,54 @@ func (k *consumer) done(j *job) {
 
 // process runs the flow until the message is settled or the connector stops.
 func (k *consumer) process(j *job) {
-	select {
-	case k.running <- struct{}{}:
-		defer func() { <-k.running }()
-	case <-k.conn.stopping:
-		k.conn.leave(j.arrival) // not begun: the Server keeps it
+	if !k.begin(j) {
+		k.conn.leave(j.arrival)
 		return
 	}
 	if k.params.AckMode == Immediately {
 		k.conn.settle(j.arrival)
 		k.attempt(j)
+		<-k.running
 		return
 	}
 	for {
 		err := k.attempt(j)
+		<-k.running // a message that waits for its next attempt keeps no flow from running
 		if err == nil {
 			k.conn.settle(j.arrival)
 			return
 		}
-		if k.exhausted(j) {
-			if k.dispose(j, err) {
-				return
-			}
+		cut := k.conn.flowContext.Err() != nil // Stop's patience ended, which is no failure of the flow
+		if !cut && k.exhausted(j) && k.dispose(j, err) {
+			return
 		}
-		if !k.wait(j) {
+		if cut || !k.wait(j) || !k.begin(j) {
 			k.conn.leave(j.arrival)
 			return
 		}
 	}
+}
+
+// begin waits until one more flow may run; false means that the connector stops first,
+// and the Server keeps the message. One that the Server does not keep is run in any case,
+// as long as Stop has patience.
+func (k *consumer) begin(j *job) bool {
+	stopping := k.conn.stopping
+	if k.conn.cfg.Advanced.Clean() || j.d.QoS == packets.AtMostOnce {
+		stopping = nil
+	}
+	select {
+	case <-stopping:
+		return false
+	default:
+	}
+	select {
+	case k.running <- struct{}{}:
+		return true
+	case <-stopping:
+	case <-k.conn.flowContext.Done():
+	}
+	return false
 }
 
 // attempt runs the flow once.
@@ -243,7 +263,7 @@ func (k *consumer) attempt(j *job) error {
 	defer cancel()
 	k.conn.stats.running.Add(1)
 	defer k.conn.stats.running.Add(-1)
-	_, err := run(ctx, k.flow, k.message(j))
+	err := isolated(ctx, k.flow, k.message(j))
 	if err == nil {
 		k.conn.stats.succeeded.Add(1)
 		return nil
@@ -256,6 +276,17 @@ func (k *consumer) attempt(j *job) error {
 	}
 	k.log.Warn("flow failed", attrs...)
 	return err
+}
+
+// isolated runs a flow in a goroutine of its own, so that a Goexit ends that one only.
+func isolated(ctx context.Context, f Flow, m *Message) error {
+	done := make(chan error, 1)
+	go func() {
+		err := errors.New("connector: the flow ended its goroutine")
+		defer func() { done <- err }()
+		_, err = run(ctx, f, m)
+	}()
+	return <-done
 }
 
 func (k *consumer) message(j *job) *Message {
@@ -301,7 +332,8 @@ func (k *consumer) dispose(j *job, err error) bool {
 // wait pauses before the next attempt; false means that the connector stops.
 func (k *consumer) wait(j *job) bool {
 	f := &k.params.OnFailure
-	d := jitter(j.attempt, deref(f.InitialDelay, defaultInitialDelay), deref(f.MaxDelay, defaultMaxDelay))
+	first := orDefault(deref(f.InitialDelay, 0), defaultInitialDelay)
+	d := jitter(j.attempt, first, orDefault(deref(f.MaxDelay, 0), defaultMaxDelay))
 	k.conn.stats.retries.Add(1)
 	t := time.NewTimer(d)
 	defer t.Stop()

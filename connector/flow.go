@@ -2,7 +2,6 @@ package connector
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
@@ -39,27 +38,20 @@ func Chain(flows ...Flow) Flow {
 	})
 }
 
-// run runs a flow and makes every kind of failure an error: a panic, a Goexit, a message
-// with its Error set.
+// run runs a flow and makes a panic and a message with an Error of its own errors. The
+// Error that the message came with is being handled, by a Catch, and is none.
 func run(ctx context.Context, f Flow, m *Message) (out *Message, err error) {
-	returned := false
+	handled := m.Error
 	defer func() {
-		if returned {
-			return
-		}
 		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
-		} else {
-			err = errors.New("connector: the flow ended its goroutine")
+			out, err = m, &PanicError{Value: v, Stack: debug.Stack()}
 		}
-		out = m
 	}()
 	out, err = f.Run(ctx, m)
-	returned = true
 	if out == nil {
 		out = m
 	}
-	if err == nil && out.Error != nil {
+	if err == nil && out.Error != nil && out.Error != handled {
 		err = out.Error
 	}
 	return out, err
@@ -91,13 +83,13 @@ type Catch struct {
 	Flow Flow
 }
 
-// Try runs body; the first catch that fits an error handles it. An error that none fits
+// Try runs body, each time on a copy of the message as it came; the first catch that fits an error handles it. An error that none fits
 // is the error of Try.
 func Try(body Flow, catches ...Catch) Flow {
 	return FlowFunc(func(ctx context.Context, m *Message) (*Message, error) {
 		retries := make([]int, len(catches))
 		for {
-			out, err := run(ctx, body, m.Clone())
+			out, err := run(ctx, body, m.fresh())
 			if err == nil {
 				return out, nil
 			}
@@ -109,18 +101,18 @@ func Try(body Flow, catches ...Catch) Flow {
 			c := &catches[i]
 			if retries[i] < c.Retries {
 				retries[i]++
-				if err := sleep(ctx, orDefault(c.Interval, time.Minute)); err != nil {
-					return out, err
+				if end := sleep(ctx, orDefault(c.Interval, time.Minute)); end != nil {
+					return out, fmt.Errorf("connector: %w, before a retry after: %w", end, err)
 				}
 				continue
 			}
 			if c.Flow == nil {
 				return m, nil
 			}
-			failed := m.WithError(e)
-			out, err = c.Flow.Run(ctx, failed)
-			if out == nil || out == failed {
-				out = m // caught: the error is gone
+			out, err = run(ctx, c.Flow, m.WithError(e))
+			if err == nil && out.Error != nil {
+				out = out.Clone() // caught: what m came with counts again
+				out.Error = m.Error
 			}
 			return out, err
 		}
@@ -142,14 +134,15 @@ func fits(catches []Catch, e *Error) int {
 }
 
 // UntilSuccessful runs a flow again until it succeeds, at most retries times more, with
-// pauses between. retries of zero means 3, every of zero 60 seconds.
+// pauses between. If retries is zero, 3; if negative, without limit. If every is zero, 60
+// seconds.
 func UntilSuccessful(f Flow, retries int, every time.Duration) Flow {
 	if retries == 0 {
 		retries = 3
 	}
 	return FlowFunc(func(ctx context.Context, m *Message) (*Message, error) {
 		for n := 0; ; n++ {
-			out, err := run(ctx, f, m.Clone())
+			out, err := run(ctx, f, m.fresh())
 			if err == nil {
 				return out, nil
 			}
@@ -157,15 +150,17 @@ func UntilSuccessful(f Flow, retries int, every time.Duration) Flow {
 				e := newError(TypeRetryExhausted, fmt.Errorf("connector: %d retries used up: %w", retries, err))
 				return out, e
 			}
-			if err := sleep(ctx, orDefault(every, time.Minute)); err != nil {
-				return out, err
+			if end := sleep(ctx, orDefault(every, time.Minute)); end != nil {
+				return out, fmt.Errorf("connector: %w, before a retry after: %w", end, err)
 			}
 		}
 	})
 }
 
-// RaiseError fails with a code and a description of the flow's own.
+// RaiseError fails with a code and a description of the flow's own. If code is empty,
+// CodeRuntime.
 func RaiseError(code, description string) Flow {
+	code = orDefault(code, CodeRuntime)
 	return FlowFunc(func(_ context.Context, m *Message) (*Message, error) {
 		return m, &Error{Code: code, Description: description, Type: ErrorType(code)}
 	})
@@ -200,9 +195,13 @@ func sleep(ctx context.Context, d time.Duration) error {
 // jitter is the pause before attempt n+1: exponential between two bounds, with full
 // jitter, so that messages that failed together do not come back together.
 func jitter(n int, first, most time.Duration) time.Duration {
-	bound := most
-	if n < 20 {
-		bound = min(first<<(n-1), most)
+	bound := first
+	for range n - 1 {
+		if bound >= most/2 {
+			bound = most
+			break
+		}
+		bound *= 2
 	}
-	return rand.N(bound + 1)
+	return 1 + rand.N(min(bound, most))
 }

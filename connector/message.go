@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"bytes"
 	"maps"
 
 	"github.com/mqtt311/mqtt311/packets"
@@ -58,6 +59,14 @@ func (m *Message) Clone() *Message {
 	c := *m
 	c.Attribute, c.Variable = maps.Clone(m.Attribute), maps.Clone(m.Variable)
 	return &c
+}
+
+// fresh returns a copy of which nothing is shared but what the maps refer to: a run that
+// fails leaves no trace for the next.
+func (m *Message) fresh() *Message {
+	c := m.Clone()
+	c.Payload.Blob = bytes.Clone(m.Payload.Blob)
+	return c
 }
 
 // WithError returns a copy that carries err in the seed's form.

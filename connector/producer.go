@@ -74,26 +74,26 @@ func (p *Producer) resolve(m *Message) (client.Message, error) {
 // retained. The error is an [*Error].
 func (p *Producer) Publish(ctx context.Context, m client.Message) error {
 	p.conn.stats.published.Add(1)
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout, errNoAnswer)
 	defer cancel()
 	err := p.conn.client.Publish(ctx, m)
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, client.ErrDowngraded) {
+		return nil // downgraded: the Server has it, at QoS 1, which the client's counters show
 	}
 	p.conn.stats.publishFailed.Add(1)
 	e := newError(classify(err), err)
-	if errors.Is(err, context.DeadlineExceeded) {
+	if context.Cause(ctx) == errNoAnswer {
 		e = newError(TypePublishTimeout, fmt.Errorf("no answer within %s: %w", p.timeout, err))
 	}
 	e.Delivered = DeliveredNo
 	if errors.Is(err, client.ErrUnknown) {
 		e.Delivered = DeliveredUnknown
 	}
-	if errors.Is(err, client.ErrDowngraded) {
-		return nil // the Server has it, at QoS 1, which the client's counters show
-	}
 	return e
 }
+
+// errNoAnswer tells the producer's own patience from the caller's.
+var errNoAnswer = fmt.Errorf("the producer's ack_timeout ended: %w", context.DeadlineExceeded)
 
 // QoS returns the QoS of the producer's parameters.
 func (p *Producer) QoS() packets.QoS { return p.params.QoS }

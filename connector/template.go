@@ -2,7 +2,9 @@ package connector
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 )
 
@@ -79,6 +81,9 @@ func (r *reference) eval(m *Message) (string, error) {
 		d.UseNumber() // an identifier of 20 digits stays what it is
 		if err := d.Decode(&v); err != nil {
 			return "", fmt.Errorf("the payload is no JSON: %w", err)
+		}
+		if _, err := d.Token(); err != io.EOF {
+			return "", errors.New("the payload is no JSON: something follows the value")
 		}
 	case "attribute":
 		v = m.Attribute

@@ -212,6 +212,9 @@ func (s *Session) Outstanding() bool {
 // done, and the bytes of their topics and payloads.
 func (s *Session) Unfinished() (messages, bytes int) { return s.send.live, s.send.bytes }
 
+// Limits returns the configuration with its defaults.
+func (s *Session) Limits() Config { return s.cfg }
+
 // Up tells whether the Server has accepted the Network Connection.
 func (s *Session) Up() bool { return s.conn.phase == up }
 

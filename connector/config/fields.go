@@ -62,7 +62,7 @@ func extension(x *connector.Extension) []field {
 		{key: "tls_server_name", read: text(&x.TLSServerName)},
 		{key: "tls_insecure_skip_verify", read: boolean(&x.TLSInsecureSkipVerify)},
 		{key: "tls_alpn", read: list(&x.TLSALPN, func(s *string) readFunc { return text(s) })},
-		{key: "ws_headers", read: named(&x.WSHeaders, func(s *string) readFunc { return expanded(s) })},
+		{key: "ws_headers", read: named(&x.WSHeaders, func(s *connector.Secret) readFunc { return secret(s) })},
 		{key: "max_packet_size", read: integer(&x.MaxPacketSize, 1024, 268435460)},
 		{key: "ack_timeout", read: duration(&x.AckTimeout)},
 	}

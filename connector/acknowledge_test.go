@@ -1,0 +1,138 @@
+package connector_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/stretchr/testify/require"
+)
+
+// 流运行成功后确认: PUBACK leaves after the flow succeeded and not before.
+func TestAckAfterFlowQoS1(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		g := newGate()
+		d.run(kept(connector.ConsumerParams{}), g)
+		d.deliver(1, "a")
+		require.Equal(t, []string{"a"}, g.running())
+		d.expectNothing(10 * time.Minute)
+		require.Equal(t, 1, d.connector.Health().Unacked)
+		require.Equal(t, 10*time.Minute, d.connector.Health().OldestUnacked)
+		g.finish("a")
+		d.expect("PUBACK id=1")
+		h := d.connector.Health()
+		require.EqualValues(t, 1, h.Acknowledged)
+		require.EqualValues(t, 1, h.Succeeded)
+		require.Zero(t, h.Unacked)
+		require.Zero(t, h.OldestUnacked)
+	})
+}
+
+// At QoS 2 it is PUBREC that is withheld, because it says that we own the message; PUBREL
+// is answered at once.
+func TestAckAfterFlowQoS2(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		g := newGate()
+		d.run(kept(connector.ConsumerParams{}), g)
+		d.deliver(2, "a")
+		d.expectNothing(10 * time.Minute)
+		g.finish("a")
+		d.expect("PUBREC id=1")
+		d.send(&packets.Pubrel{PacketID: 1})
+		d.expect("PUBCOMP id=1")
+		require.EqualValues(t, 1, d.connector.Health().Acknowledged)
+	})
+}
+
+// At QoS 0 there is nothing to acknowledge; the failure policy applies all the same.
+func TestQoS0HasNoAcknowledgement(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		runs := 0
+		d.run(kept(connector.ConsumerParams{}), failing(2, &runs, errGate))
+		d.deliver(0, "a")
+		d.expectNothing(time.Minute)
+		require.Equal(t, 3, runs)
+		h := d.connector.Health()
+		require.Zero(t, h.Acknowledged)
+		require.Zero(t, h.Unacked)
+		require.EqualValues(t, 1, h.Succeeded)
+	})
+}
+
+// 流开始前立即确认: the acknowledgement leaves while the flow runs, and its failure is
+// counted and nothing more.
+func TestAckImmediately(t *testing.T) {
+	for qos, ack := range map[packets.QoS]string{1: "PUBACK id=1", 2: "PUBREC id=1"} {
+		inBubble(t, func(d *dialogue) {
+			g := newGate()
+			d.run(kept(connector.ConsumerParams{AckMode: connector.Immediately}), g)
+			d.deliver(qos, "a")
+			d.expect(ack)
+			require.Equal(t, []string{"a"}, g.running())
+			g.fail("a")
+			d.expectNothing(10 * time.Minute)
+			require.Equal(t, []string{"a"}, g.running(), "processed at most once")
+			h := d.connector.Health()
+			require.EqualValues(t, 1, h.Failed)
+			require.Zero(t, h.Retries)
+		})
+	}
+}
+
+// Flows end as they like; acknowledgements leave in the order of arrival [MQTT-4.6.0-2].
+func TestAcksLeaveInOrderOfArrival(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		g := newGate()
+		d.run(kept(connector.ConsumerParams{}), g)
+		d.deliver(1, "a", "b", "c")
+		require.ElementsMatch(t, []string{"a", "b", "c"}, g.running())
+		g.finish("c", "b")
+		d.expectNothing(time.Minute)
+		g.finish("a")
+		d.expect("PUBACK id=1", "PUBACK id=2", "PUBACK id=3")
+	})
+}
+
+// What a consumer gets is what arrived: bytes, topic, granted QoS and identifier.
+func TestConsumedMessage(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		var got []*connector.Message
+		flow := connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+			got = append(got, m)
+			return nil, nil
+		})
+		d.run(kept(connector.ConsumerParams{Concurrency: 1}), flow)
+		d.send(publish("t/é", 1, 4, "\xff\x00"))
+		d.expect("PUBACK id=4")
+		d.send(publish("t/x", 0, 0, ""))
+		require.Len(t, got, 2)
+		require.Equal(t, []byte{0xff, 0}, got[0].Payload.Blob)
+		require.Equal(t, map[string]any{"QoS": 1, "topic": "t/é", "messageID": uint16(4)}, got[0].Attribute)
+		require.Equal(t, map[string]any{"QoS": 0, "topic": "t/x", "messageID": uint16(0)}, got[1].Attribute)
+		require.Empty(t, got[1].Payload.Blob)
+		require.NotNil(t, got[1].Variable)
+		require.Nil(t, got[1].Error)
+	})
+}
+
+func TestExtendedAttributes(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		var got []map[string]any
+		flow := connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+			if got = append(got, m.Attribute); len(got) == 1 {
+				m.Payload.Blob[0] = 'z' // the next attempt has bytes of its own
+				return nil, errGate
+			}
+			return nil, nil
+		})
+		d.run(kept(connector.ConsumerParams{ExtendedAttributes: true}), flow)
+		d.send(&packets.Publish{Topic: "t/x", QoS: 1, PacketID: 4, Retain: true, Dup: true, Payload: []byte("x")})
+		d.expect("PUBACK id=4")
+		require.Equal(t, []map[string]any{
+			{"QoS": 1, "topic": "t/x", "messageID": uint16(4), "retained": true, "duplicate": true, "attempt": 1},
+			{"QoS": 1, "topic": "t/x", "messageID": uint16(4), "retained": true, "duplicate": true, "attempt": 2},
+		}, got)
+	})
+}

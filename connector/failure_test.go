@@ -1,0 +1,309 @@
+package connector_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/stretchr/testify/require"
+)
+
+func onFailure(retries int, f connector.OnFailure) connector.ConsumerParams {
+	f.Retries = &retries
+	return connector.ConsumerParams{OnFailure: f}
+}
+
+// flow makes a flow of a function that only succeeds or fails.
+func flow(f func(context.Context) error) connector.Flow {
+	return connector.FlowFunc(func(ctx context.Context, _ *connector.Message) (*connector.Message, error) { return nil, f(ctx) })
+}
+
+// The seed's default, 流运行失败的信息会重试: again and again, and never acknowledged.
+func TestHoldRetriesWithoutEnd(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		start, at := time.Now(), []time.Duration{}
+		d.run(kept(connector.ConsumerParams{}), flow(func(context.Context) error {
+			at = append(at, time.Since(start))
+			return errGate
+		}))
+		d.deliver(1, "a")
+		d.expectNothing(24 * time.Hour)
+		bound := 200 * time.Millisecond
+		for i := 1; i < len(at); i++ {
+			require.LessOrEqual(t, at[i]-at[i-1], bound, "pause %d", i)
+			bound = min(2*bound, 30*time.Second)
+		}
+		n := len(at)
+		require.InDelta(t, 24*3600/15, n, 24*3600/15/3, "half of 30 s on average")
+		h := d.connector.Health()
+		require.EqualValues(t, n, h.Failed)
+		require.EqualValues(t, n, h.Retries)
+		require.Equal(t, 1, h.Unacked)
+	})
+}
+
+// Retries are in place: one message that fails does not stop those behind it from
+// running, only from being acknowledged.
+func TestRetryInPlace(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		g := newGate()
+		d.run(kept(connector.ConsumerParams{}), g)
+		d.deliver(1, "a", "b")
+		g.running()
+		g.finish("b")
+		for range 3 {
+			g.fail("a")
+			time.Sleep(time.Hour)
+		}
+		d.expectNothing(time.Second)
+		require.Len(t, g.running(), 5)
+		g.finish("a")
+		d.expect("PUBACK id=1", "PUBACK id=2")
+	})
+}
+
+// Pauses stay within their bounds whatever a configuration says.
+func TestPauseBounds(t *testing.T) {
+	for _, f := range []connector.OnFailure{
+		{InitialDelay: ptr(100 * time.Hour), MaxDelay: ptr(1000 * time.Hour)},
+		{InitialDelay: ptr(time.Hour), MaxDelay: ptr(time.Second)},
+		{InitialDelay: ptr(time.Duration(0)), MaxDelay: ptr(time.Duration(0))},
+	} {
+		inBubble(t, func(d *dialogue) {
+			start, last := time.Now(), time.Duration(0)
+			runs := 0
+			d.run(kept(onFailure(40, f)), flow(func(context.Context) error {
+				if runs++; runs > 40 {
+					last = time.Since(start)
+					return nil
+				}
+				return errGate
+			}))
+			d.deliver(1, "a")
+			d.conn.SetReadDeadline(time.Now().Add(50_000 * time.Hour))
+			p, err := d.conn.Receive()
+			require.NoError(t, err)
+			require.Equal(t, "PUBACK id=1", p.String())
+			synctest.Wait()
+			require.Positive(t, last, "no retry without a pause")
+			require.LessOrEqual(t, last, 40*max(*f.MaxDelay, 30*time.Second))
+		})
+	}
+}
+
+func TestNegativeDelaysAreRefused(t *testing.T) {
+	cfg := kept(onFailure(1, connector.OnFailure{InitialDelay: ptr(-time.Second), MaxDelay: ptr(-time.Second)}))
+	_, err := connector.New(cfg, connector.Options{})
+	require.ErrorContains(t, err, "E125 consumers.in.on_failure.initial_delay")
+	require.ErrorContains(t, err, "E125 consumers.in.on_failure.max_delay")
+}
+
+// A dead letter goes to its topic at QoS 1, verbatim; the message is acknowledged after
+// the PUBACK of the dead letter and not before.
+func TestDeadLetterToTopic(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		p := onFailure(1, connector.OnFailure{Then: connector.DeadLetter, DeadLetterTopic: "dlq/t"})
+		d.run(kept(p), flow(func(context.Context) error { return errGate }))
+		d.deliver(2, "a")
+		d.expect("PUBLISH dlq/t qos=1 id=1 dup=false payload=a")
+		d.expectNothing(20 * time.Second)
+		require.Zero(t, d.connector.Health().DeadLettered)
+		d.send(&packets.Puback{PacketID: 1})
+		d.expect("PUBREC id=1")
+		h := d.connector.Health()
+		require.EqualValues(t, 1, h.DeadLettered)
+		require.EqualValues(t, 2, h.Failed)
+		require.EqualValues(t, 1, h.Retries)
+	})
+}
+
+// A dead letter that the Server does not confirm leaves the message where it is; it is
+// tried again.
+func TestDeadLetterNotConfirmed(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		var fails atomic.Bool
+		fails.Store(true)
+		p := onFailure(0, connector.OnFailure{Then: connector.DeadLetter, DeadLetterTopic: "dlq/t"})
+		d.run(kept(p), flow(func(context.Context) error {
+			if fails.Load() {
+				return errGate
+			}
+			return nil
+		}))
+		d.deliver(1, "a")
+		d.expect("PUBLISH dlq/t qos=1 id=1 dup=false payload=a")
+		d.conn.SetReadDeadline(time.Now().Add(time.Minute))
+		again, err := d.conn.Receive()
+		require.NoError(t, err)
+		require.Equal(t, "PUBLISH dlq/t qos=1 id=2 dup=false payload=a", text(again))
+		fails.Store(false)
+		d.expect("PUBACK id=1") // the next attempt succeeded
+		require.Zero(t, d.connector.Health().DeadLettered)
+	})
+}
+
+func TestDeadLetterToFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "dead.jsonl")
+	inBubble(t, func(d *dialogue) {
+		p := onFailure(2, connector.OnFailure{Then: connector.DeadLetter, DeadLetterFile: file})
+		d.run(kept(p), flow(func(context.Context) error { return errGate }))
+		d.send(publish("t/x", 1, 7, "\xff\x00"))
+		d.expect("PUBACK id=7")
+		d.send(publish("t/y", 1, 8, "21"))
+		d.expect("PUBACK id=8")
+		require.EqualValues(t, 2, d.connector.Health().DeadLettered)
+	})
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	lines := splitLines(text)
+	require.Len(t, lines, 2)
+	var r struct {
+		Time      time.Time
+		Consumer  string
+		Topic     string
+		QoS       int
+		MessageID uint16
+		Attempts  int
+		Error     struct{ Code, Description string }
+		Payload   []byte
+	}
+	require.NoError(t, json.Unmarshal(lines[0], &r))
+	require.Equal(t, "in", r.Consumer)
+	require.Equal(t, "t/x", r.Topic)
+	require.Equal(t, 1, r.QoS)
+	require.EqualValues(t, 7, r.MessageID)
+	require.Equal(t, 3, r.Attempts)
+	require.Equal(t, connector.CodeRuntime, r.Error.Code)
+	require.Equal(t, "the store is down", r.Error.Description)
+	require.Equal(t, []byte{0xff, 0}, r.Payload)
+	require.False(t, r.Time.IsZero())
+	info, err := os.Stat(file)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), "payloads are nobody else's business")
+}
+
+func splitLines(b []byte) (lines []json.RawMessage) {
+	for len(b) > 0 {
+		i := 0
+		for i < len(b) && b[i] != '\n' {
+			i++
+		}
+		lines, b = append(lines, b[:i]), b[i+1:]
+	}
+	return lines
+}
+
+// A dead letter file that cannot be written holds the message.
+func TestDeadLetterFileFails(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		runs := 0
+		file := filepath.Join(t.TempDir(), "nowhere", "dead.jsonl")
+		p := onFailure(0, connector.OnFailure{Then: connector.DeadLetter, DeadLetterFile: file})
+		d.run(kept(p), failing(5, &runs, errGate))
+		d.deliver(1, "a")
+		d.expect("PUBACK id=1")
+		require.Equal(t, 6, runs, "tried until it succeeded")
+		require.Zero(t, d.connector.Health().DeadLettered)
+	})
+}
+
+func TestDrop(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		d.run(kept(onFailure(0, connector.OnFailure{Then: connector.Drop})), flow(func(context.Context) error { return errGate }))
+		d.deliver(1, "a")
+		d.expect("PUBACK id=1")
+		h := d.connector.Health()
+		require.EqualValues(t, 1, h.Dropped)
+		require.EqualValues(t, 1, h.Failed)
+	})
+}
+
+// stop ends the connector and leaves the message to the Server.
+func TestStopPolicy(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		d.run(kept(onFailure(1, connector.OnFailure{Then: connector.Halt})), flow(func(context.Context) error { return errGate }))
+		require.NoError(t, d.connector.Err())
+		d.deliver(1, "a")
+		<-d.connector.Done()
+		require.EqualError(t, d.connector.Err(), "connector: consumer in: the flow failed 2 times: the store is down")
+		require.ErrorIs(t, d.connector.Err(), errGate)
+		require.Equal(t, []string{"DISCONNECT"}, d.stop(time.Minute), "no PUBACK")
+	})
+}
+
+func TestFlowTimeout(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		p := onFailure(1, connector.OnFailure{Then: connector.Drop})
+		p.FlowTimeout = ptr(5 * time.Second)
+		var errs []error
+		d.run(kept(p), flow(func(ctx context.Context) error {
+			start := time.Now()
+			<-ctx.Done()
+			require.Equal(t, 5*time.Second, time.Since(start))
+			errs = append(errs, ctx.Err())
+			return ctx.Err()
+		}))
+		d.deliver(1, "a")
+		d.expect("PUBACK id=1")
+		require.Len(t, errs, 2)
+		require.Equal(t, connector.TypeTimeout, connector.AsError(errs[0]).Type)
+	})
+}
+
+// A panic and a Goexit are failures of the run and of nothing else: the next message of
+// the same order runs.
+func TestFlowThatDies(t *testing.T) {
+	deaths := map[string]func(){"panic": func() { panic("division by zero") }, "Goexit": runtime.Goexit}
+	for name, die := range deaths {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(d *dialogue) {
+				runs := 0
+				cfg := kept(onFailure(1, connector.OnFailure{Then: connector.Drop}))
+				cfg.Advanced.Order = true
+				d.run(cfg, flow(func(context.Context) error {
+					if runs++; runs <= 2 {
+						die()
+					}
+					return nil
+				}))
+				d.deliver(1, "a", "b")
+				d.expect("PUBACK id=1", "PUBACK id=2")
+				require.Equal(t, 3, runs)
+				h := d.connector.Health()
+				require.EqualValues(t, 2, h.Failed)
+				require.EqualValues(t, 1, h.Dropped)
+				require.Zero(t, h.Running)
+			})
+		})
+	}
+}
+
+// Stop's patience is no failure of a flow: what it cuts short is not disposed of.
+func TestStopDisposesOfNothing(t *testing.T) {
+	for _, then := range []connector.Disposition{connector.Drop, connector.DeadLetter, connector.Halt} {
+		inBubble(t, func(d *dialogue) {
+			f := connector.OnFailure{Then: then}
+			if then == connector.DeadLetter {
+				f.DeadLetterFile = filepath.Join(t.TempDir(), "dead.jsonl")
+			}
+			g := newGate()
+			d.run(kept(onFailure(0, f)), g)
+			c := d.connector
+			d.deliver(1, "a")
+			g.running()
+			require.NotContains(t, d.stop(time.Second), "PUBACK id=1")
+			synctest.Wait()
+			require.Zero(t, c.Health().Dropped)
+			require.Zero(t, c.Health().DeadLettered)
+			require.NoError(t, c.Err())
+		})
+	}
+}

@@ -1,0 +1,261 @@
+package connector_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mqtt311/mqtt311/connector"
+	"github.com/stretchr/testify/require"
+)
+
+// set is a flow that replaces the payload.
+func set(payload string) connector.Flow {
+	return connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+		next := m.Clone()
+		next.Payload.Blob = []byte(payload)
+		return next, nil
+	})
+}
+
+// appendText is a flow whose result shows that it ran, and after what.
+func appendText(s string) connector.Flow {
+	return connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+		next := m.Clone()
+		next.Payload.Blob = fmt.Append(nil, string(m.Payload.Blob), s)
+		return next, nil
+	})
+}
+
+var errFlow = errors.New("out of order")
+
+// failing fails its first n runs and counts them all.
+func failing(n int, runs *int, err error) connector.Flow {
+	return connector.FlowFunc(func(context.Context, *connector.Message) (*connector.Message, error) {
+		if *runs++; *runs <= n {
+			return nil, err
+		}
+		return nil, nil
+	})
+}
+
+func reading() *connector.Message { return connector.NewMessage("a/b", []byte("21"), 1, 4) }
+
+func TestChainPassesEachResultOn(t *testing.T) {
+	pass := connector.FlowFunc(func(context.Context, *connector.Message) (*connector.Message, error) { return nil, nil })
+	out, err := connector.Chain(appendText("-one"), pass, appendText("-two")).Run(t.Context(), reading())
+	require.NoError(t, err)
+	require.Equal(t, "21-one-two", string(out.Payload.Blob))
+}
+
+func TestChainStopsAtTheFirstFailure(t *testing.T) {
+	runs := 0
+	out, err := connector.Chain(set("one"), connector.RaiseError("APP:FULL", "the store is full"), failing(0, &runs, nil)).Run(t.Context(), reading())
+	require.EqualError(t, err, "connector: the store is full")
+	require.Equal(t, "one", string(out.Payload.Blob), "the message as it was where the chain stopped")
+	require.Zero(t, runs)
+}
+
+// A step may tell of its failure by the message alone, as the seed does.
+func TestMessageWithErrorIsAFailure(t *testing.T) {
+	step := connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+		return m.WithError(errFlow), nil
+	})
+	out, err := connector.Chain(step, set("never")).Run(t.Context(), reading())
+	require.ErrorIs(t, err, errFlow)
+	require.Equal(t, "out of order", out.Error.Description)
+}
+
+func TestPanicIsAFailure(t *testing.T) {
+	step := connector.FlowFunc(func(context.Context, *connector.Message) (*connector.Message, error) { panic("division by zero") })
+	_, err := connector.Chain(step).Run(t.Context(), reading())
+	require.EqualError(t, err, "connector: the flow panicked: division by zero")
+	var p *connector.PanicError
+	require.ErrorAs(t, err, &p)
+	require.Contains(t, string(p.Stack), "flow_test.go")
+	require.NotContains(t, err.Error(), "flow_test.go")
+}
+
+func TestTryCatches(t *testing.T) {
+	cases := map[string]struct {
+		err     error
+		catches []connector.Catch
+		want    string // payload of the result; nothing: not caught
+	}{
+		"any catches all":                 {errFlow, []connector.Catch{{Types: []connector.ErrorType{connector.TypeAny}, Flow: set("caught")}}, "caught"},
+		"no types catch all":              {errFlow, []connector.Catch{{Flow: set("caught")}}, "caught"},
+		"no flow swallows":                {errFlow, []connector.Catch{{}}, "21"},
+		"a wider type catches":            {raised("MQTT:TLS"), []connector.Catch{{Types: []connector.ErrorType{connector.TypeConnectivity}, Flow: set("caught")}}, "caught"},
+		"a narrower type does not":        {raised("MQTT:CONNECTIVITY"), []connector.Catch{{Types: []connector.ErrorType{connector.TypeTLS}, Flow: set("caught")}}, ""},
+		"a type of one's own":             {raised("APP:FULL"), []connector.Catch{{Types: []connector.ErrorType{"APP:FULL"}, Flow: set("caught")}}, "caught"},
+		"runtime catches one's own":       {raised("APP:FULL"), []connector.Catch{{Types: []connector.ErrorType{connector.TypeRuntime}, Flow: set("caught")}}, "caught"},
+		"the first that fits handles it":  {raised("MQTT:TLS"), []connector.Catch{{Types: []connector.ErrorType{connector.TypePublish}, Flow: set("1")}, {Types: []connector.ErrorType{connector.TypeTLS}, Flow: set("2")}, {Flow: set("3")}}, "2"},
+		"one of several types":            {raised("MQTT:TLS"), []connector.Catch{{Types: []connector.ErrorType{connector.TypePublish, connector.TypeTLS}, Flow: set("caught")}}, "caught"},
+		"a deadline is a timeout":         {context.DeadlineExceeded, []connector.Catch{{Types: []connector.ErrorType{connector.TypeTimeout}, Flow: set("caught")}}, "caught"},
+		"none fits: the error goes on":    {errFlow, []connector.Catch{{Types: []connector.ErrorType{connector.TypePublish}, Flow: set("caught")}}, ""},
+		"a catch that fails is a failure": {errFlow, []connector.Catch{{Flow: connector.RaiseError("APP:WORSE", "worse")}}, ""},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			runs := 0
+			out, err := connector.Try(failing(9, &runs, c.err), c.catches...).Run(t.Context(), reading())
+			require.Equal(t, 1, runs)
+			if c.want == "" {
+				require.Error(t, err)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, c.want, string(out.Payload.Blob))
+			require.Nil(t, out.Error, "what was caught is gone")
+		})
+	}
+}
+
+func raised(code string) error {
+	_, err := connector.RaiseError(code, "raised").Run(context.Background(), reading())
+	return err
+}
+
+// The catch sees the message as it came, with the error in the seed's form; a chain of
+// several steps handles it as well as one.
+func TestCatchSeesTheError(t *testing.T) {
+	var seen *connector.Error
+	look := connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+		seen = m.Error
+		return nil, nil
+	})
+	body := connector.Chain(set("changed"), failing(9, new(int), errFlow))
+	out, err := connector.Try(body, connector.Catch{Flow: connector.Chain(look, appendText("!"))}).Run(t.Context(), reading())
+	require.NoError(t, err, "the error that is being handled is no failure of the handler")
+	require.Equal(t, connector.CodeRuntime, seen.Code)
+	require.Equal(t, "out of order", seen.Description)
+	require.Equal(t, "21!", string(out.Payload.Blob))
+	require.Nil(t, out.Error)
+}
+
+// A catch may be a Try of its own, and may fail by panic.
+func TestCatchNests(t *testing.T) {
+	panics := connector.FlowFunc(func(context.Context, *connector.Message) (*connector.Message, error) { panic("again") })
+	inner := connector.Try(panics, connector.Catch{Flow: set("inner")})
+	out, err := connector.Try(failing(9, new(int), errFlow), connector.Catch{Flow: inner}).Run(t.Context(), reading())
+	require.NoError(t, err)
+	require.Equal(t, "inner", string(out.Payload.Blob))
+
+	_, err = connector.Try(failing(9, new(int), errFlow), connector.Catch{Flow: panics}).Run(t.Context(), reading())
+	require.ErrorContains(t, err, "again")
+}
+
+// Each catch counts its own retries, and pauses before each.
+func TestTryRetries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start, runs := time.Now(), 0
+		errs := []error{raised("APP:A"), raised("APP:B"), raised("APP:A"), raised("APP:B"), raised("APP:A")}
+		body := connector.FlowFunc(func(context.Context, *connector.Message) (*connector.Message, error) {
+			runs++
+			return nil, errs[runs-1]
+		})
+		out, err := connector.Try(body,
+			connector.Catch{Types: []connector.ErrorType{"APP:A"}, Retries: 2, Interval: time.Second, Flow: set("gave up")},
+			connector.Catch{Types: []connector.ErrorType{"APP:B"}, Retries: 5}, // the seed platform's 60 s
+		).Run(t.Context(), reading())
+		require.NoError(t, err)
+		require.Equal(t, "gave up", string(out.Payload.Blob))
+		require.Equal(t, 5, runs)
+		require.Equal(t, 2*time.Second+2*time.Minute, time.Since(start))
+	})
+}
+
+// What a failed run changed is not there in the next.
+func TestRetryStartsFromTheMessageAsItCame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		runs := 0
+		body := connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+			if runs++; len(m.Variable) > 0 || string(m.Payload.Blob) != "21" {
+				return nil, fmt.Errorf("run %d sees %v %s", runs, m.Variable, m.Payload.Blob)
+			}
+			m.Variable["touched"] = true
+			m.Payload.Blob[0] = '9'
+			if runs < 3 {
+				return nil, errFlow
+			}
+			return nil, nil
+		})
+		_, err := connector.UntilSuccessful(body, 5, time.Second).Run(t.Context(), reading())
+		require.NoError(t, err)
+		runs = 0
+		_, err = connector.Try(body, connector.Catch{Retries: 5}).Run(t.Context(), reading())
+		require.NoError(t, err)
+		require.Equal(t, 3, runs)
+	})
+}
+
+func TestUntilSuccessful(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start, runs := time.Now(), 0
+		_, err := connector.UntilSuccessful(failing(3, &runs, errFlow), 0, 0).Run(t.Context(), reading())
+		require.NoError(t, err)
+		require.Equal(t, 4, runs, "one run and three retries")
+		require.Equal(t, 3*time.Minute, time.Since(start))
+
+		runs = 0
+		out, err := connector.UntilSuccessful(failing(9, &runs, errFlow), 1, time.Second).Run(t.Context(), reading())
+		require.Equal(t, 2, runs)
+		require.EqualError(t, err, "connector: [CORE:RETRY_EXHAUSTED] 1 retries used up: out of order")
+		require.ErrorIs(t, err, errFlow)
+		require.NotNil(t, out)
+		_, err = connector.Try(connector.UntilSuccessful(failing(9, &runs, errFlow), 1, time.Second),
+			connector.Catch{Types: []connector.ErrorType{connector.TypeRetryExhausted}}).Run(t.Context(), reading())
+		require.NoError(t, err)
+	})
+}
+
+// A pause ends with the context, and says so.
+func TestPausesEndWithTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, f := range []connector.Flow{
+			connector.UntilSuccessful(failing(9, new(int), errFlow), 5, time.Hour),
+			connector.Try(failing(9, new(int), errFlow), connector.Catch{Retries: 5, Interval: time.Hour}),
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			start := time.Now()
+			_, err := f.Run(ctx, reading())
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.ErrorIs(t, err, errFlow, "what failed is not hidden by the end of the pause")
+			require.Equal(t, time.Minute, time.Since(start))
+			cancel()
+		}
+	})
+}
+
+func TestRaiseError(t *testing.T) {
+	out, err := connector.RaiseError("APP:FULL", "the store is full").Run(t.Context(), reading())
+	var e *connector.Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, "APP:FULL", e.Code)
+	require.Equal(t, "the store is full", e.Description)
+	require.Equal(t, "21", string(out.Payload.Blob))
+
+	_, err = connector.RaiseError("", "no code").Run(t.Context(), reading())
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, connector.CodeRuntime, e.Code, "the common error")
+}
+
+// A Goexit of a step ends the goroutine that runs the flow; Chain cannot stop that, and
+// hides nothing.
+func TestGoexitEndsTheCaller(t *testing.T) {
+	ended := make(chan bool, 1)
+	go func() {
+		ran := false
+		defer func() { ended <- !ran }()
+		connector.Chain(connector.FlowFunc(func(context.Context, *connector.Message) (*connector.Message, error) {
+			runtime.Goexit()
+			return nil, nil
+		})).Run(context.Background(), reading())
+		ran = true
+	}()
+	require.True(t, <-ended)
+}

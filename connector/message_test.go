@@ -1,0 +1,136 @@
+package connector_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/mqtt311/mqtt311/transport"
+	"github.com/stretchr/testify/require"
+)
+
+// The seed's example of attribute, field by field.
+func TestAttributeIsTheSeeds(t *testing.T) {
+	m := connector.NewMessage("some topic", []byte{0xff, 0}, packets.AtLeastOnce, 4)
+	b, err := json.Marshal(m.Attribute)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"QoS": 1, "topic": "some topic", "messageID": 4}`, string(b))
+	require.IsType(t, 0, m.Attribute["QoS"])
+	require.IsType(t, uint16(0), m.Attribute["messageID"])
+	require.Equal(t, []byte{0xff, 0}, m.Payload.Blob)
+	require.Empty(t, m.Variable)
+	require.Nil(t, m.Error)
+	require.Equal(t, "some topic", m.Topic())
+}
+
+// The seed's example of error, byte by byte.
+func TestErrorIsTheSeeds(t *testing.T) {
+	m := reading().WithError(errors.New("some error message."))
+	b, err := json.Marshal(m.Error)
+	require.NoError(t, err)
+	require.Equal(t, `{"Code":"CORE:RUNTIME","Description":"some error message."}`, string(b))
+	whole, err := json.Marshal(m)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"payload": {"blob": "MjE="}, "attribute": {"QoS": 1, "topic": "a/b", "messageID": 4}, "variable": {},
+		"error": {"Code": "CORE:RUNTIME", "Description": "some error message."}}`, string(whole))
+
+	none, err := json.Marshal(reading())
+	require.NoError(t, err)
+	require.Contains(t, string(none), `"error":null`)
+	require.Nil(t, connector.AsError(nil))
+}
+
+func TestWithErrorLeavesTheMessageAlone(t *testing.T) {
+	m := reading()
+	c := m.WithError(errFlow)
+	c.Attribute["topic"], c.Variable["x"] = "else", 1
+	require.Nil(t, m.Error)
+	require.Equal(t, "a/b", m.Topic())
+	require.Empty(t, m.Variable)
+}
+
+// Every error of the layers below has its type, and the Code stays the seed's.
+func TestErrorTypes(t *testing.T) {
+	cases := []struct {
+		err  error
+		want connector.ErrorType
+	}{
+		{&client.RefusedError{Code: packets.UnacceptableProtocolVersion}, connector.TypeProtocolVersion},
+		{&client.RefusedError{Code: packets.IdentifierRejected}, connector.TypeClientIDRejected},
+		{&client.RefusedError{Code: packets.ServerUnavailable}, connector.TypeUnavailable},
+		{&client.RefusedError{Code: packets.BadUserNameOrPassword}, connector.TypeBadCredentials},
+		{&client.RefusedError{Code: packets.NotAuthorized}, connector.TypeNotAuthorized},
+		{&client.RefusedError{Code: 77}, connector.TypeRefused},
+		{&client.FilterError{Filter: "a/#"}, connector.TypeRejected},
+		{&packets.EncodeError{}, connector.TypeInvalidTopic},
+		{&packets.FormatError{}, connector.TypeProtocol},
+		{&transport.DialError{Step: transport.StepTLS, Err: errFlow}, connector.TypeTLS},
+		{&transport.DialError{Step: transport.StepWebSocket, Err: errFlow}, connector.TypeWebSocket},
+		{&transport.DialError{Step: transport.StepTCP, Err: errFlow}, connector.TypeConnectivity},
+		{client.ErrConnectTimeout, connector.TypeConnectTimeout},
+		{client.ErrPingTimeout, connector.TypePingTimeout},
+		{client.ErrNotConnected, connector.TypeNotConnected},
+		{client.ErrConnectionLost, connector.TypeConnectionLost},
+		{client.ErrClosed, connector.TypeNotConnected},
+		{fmt.Errorf("wrapped: %w", client.ErrPingTimeout), connector.TypePingTimeout},
+		{errFlow, connector.TypeRuntime},
+	}
+	for _, c := range cases {
+		e := connector.AsError(c.err)
+		require.Equal(t, c.want, e.Type, "%T", c.err)
+		require.Equal(t, connector.CodeRuntime, e.Code)
+		require.ErrorIs(t, e, c.err)
+		require.True(t, e.Type.Is(connector.TypeRuntime))
+		require.True(t, e.Type.Is(connector.TypeAny))
+		if c.want != connector.TypeRuntime {
+			require.Contains(t, e.Description, "["+string(c.want)+"]")
+		}
+	}
+}
+
+func TestErrorTypeAncestry(t *testing.T) {
+	require.True(t, connector.TypeNotAuthorized.Is(connector.TypeRefused))
+	require.True(t, connector.TypeNotAuthorized.Is(connector.TypeConnectivity))
+	require.False(t, connector.TypeRefused.Is(connector.TypeNotAuthorized))
+	require.False(t, connector.TypePublish.Is(connector.TypeConnectivity))
+	require.Equal(t, connector.TypeRuntime, connector.ErrorType("APP:FULL").Parent())
+	require.Empty(t, connector.TypeAny.Parent())
+}
+
+// No way to print a configuration shows what is secret.
+func TestSecretIsNeverShown(t *testing.T) {
+	const hidden = "hunter2"
+	cfg := connector.Config{
+		General: connector.General{
+			BrokerURL: "127.0.0.1:8883", Protocol: connector.TLS, ClientID: "c",
+			UserName: "u", Password: hidden, TLSClientKey: hidden, TLSClientCert: "nowhere",
+		},
+		Extension: connector.Extension{WSHeaders: map[string]connector.Secret{"Authorization": hidden}},
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
+		require.NotContains(t, fmt.Sprintf(verb, cfg), hidden, verb)
+		require.NotContains(t, fmt.Sprintf(verb, &cfg), hidden, verb)
+		require.NotContains(t, fmt.Sprintf(verb, cfg.General.Password), "68756e74", verb) // hexadecimal
+	}
+	b, err := json.Marshal(cfg)
+	require.NoError(t, err)
+	require.NotContains(t, string(b), hidden)
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "config", cfg, "password", cfg.General.Password)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "config", cfg, "password", cfg.General.Password)
+	require.NotContains(t, log.String(), hidden)
+	require.Contains(t, log.String(), "[redacted]")
+	findings := cfg.Check()
+	require.NotEmpty(t, findings, "the files are not there")
+	for _, f := range findings {
+		require.NotContains(t, f.Text("en")+f.Text("zh"), hidden, "what stands for the key may be the key")
+	}
+	require.Empty(t, connector.Secret("").String())
+	require.Equal(t, hidden, string(cfg.General.Password))
+}

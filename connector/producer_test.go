@@ -1,0 +1,172 @@
+package connector_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/stretchr/testify/require"
+)
+
+func producing(p connector.ProducerParams) connector.Config {
+	cfg := kept(connector.ConsumerParams{})
+	cfg.Consumers = nil
+	cfg.Producers = map[string]connector.ProducerParams{"out": p}
+	return cfg
+}
+
+// A producer is done when the promise of its QoS is kept, and passes the message on as it
+// came.
+func TestProducerWaitsForItsQoS(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		d.run(producing(connector.ProducerParams{Topic: "out/${variable.line}", QoS: packets.ExactlyOnce, Retained: true}), nil)
+		m := reading()
+		m.Variable["line"] = 7
+		var out *connector.Message
+		done := d.start(func() (err error) { out, err = d.connector.Producer("out").Run(d.ctx, m); return err })
+		p, err := d.conn.Receive()
+		require.NoError(t, err)
+		pub := p.(*packets.Publish)
+		require.Equal(t, "out/7", pub.Topic)
+		require.Equal(t, "21", string(pub.Payload))
+		require.True(t, pub.Retain)
+		d.send(&packets.Pubrec{PacketID: pub.PacketID})
+		d.expect("PUBREL id=1")
+		require.Nil(t, out)
+		d.send(&packets.Pubcomp{PacketID: 1})
+		require.NoError(t, done())
+		require.Same(t, m, out)
+		require.Nil(t, out.Error)
+	})
+}
+
+func TestProducerAtQoS1AndQoS0(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := producing(connector.ProducerParams{Topic: "one", QoS: packets.AtLeastOnce})
+		cfg.Producers["zero"] = connector.ProducerParams{Topic: "zero"}
+		d.run(cfg, nil)
+		done := d.start(func() error { _, err := d.connector.Producer("out").Run(d.ctx, reading()); return err })
+		d.expect("PUBLISH one qos=1 id=1 dup=false payload=21")
+		d.send(&packets.Puback{PacketID: 1})
+		require.NoError(t, done())
+		done = d.start(func() error { _, err := d.connector.Producer("zero").Run(d.ctx, reading()); return err })
+		d.expect("PUBLISH zero qos=0 id=0 dup=false payload=21")
+		require.NoError(t, done())
+		require.Equal(t, packets.AtLeastOnce, d.connector.Producer("out").QoS())
+		h := d.connector.Health()
+		require.EqualValues(t, 2, h.Published)
+		require.Zero(t, h.PublishFailed)
+	})
+}
+
+// 消息内容: unset publishes the message's payload, empty publishes nothing, a template its
+// text.
+func TestProducerPayload(t *testing.T) {
+	for want, payload := range map[string]*string{"21": nil, "": ptr(""), "now 21": ptr("now ${payload}")} {
+		inBubble(t, func(d *dialogue) {
+			d.run(producing(connector.ProducerParams{Topic: "out", Payload: payload}), nil)
+			done := d.start(func() error { _, err := d.connector.Producer("out").Run(d.ctx, reading()); return err })
+			d.expect("PUBLISH out qos=0 id=0 dup=false payload=" + want)
+			require.NoError(t, done())
+		})
+	}
+}
+
+// A producer that fails puts the error into the message, and says whether the message may
+// have arrived.
+func TestProducerErrorInMessage(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		d.run(producing(connector.ProducerParams{Topic: "out", QoS: packets.AtLeastOnce, AckTimeout: ptr(5 * time.Second)}), nil)
+		var out *connector.Message
+		start := time.Now()
+		done := d.start(func() (err error) { out, err = d.connector.Producer("out").Run(d.ctx, reading()); return err })
+		d.expect("PUBLISH out qos=1 id=1 dup=false payload=21")
+		err := done()
+		require.Equal(t, 5*time.Second, time.Since(start))
+		require.Equal(t, out.Error, err)
+		require.Equal(t, connector.CodeRuntime, out.Error.Code)
+		require.Equal(t, connector.TypePublishTimeout, out.Error.Type)
+		require.Equal(t, connector.DeliveredUnknown, out.Error.Delivered)
+		require.Contains(t, out.Error.Description, "no answer within 5s")
+		require.Equal(t, "21", string(out.Payload.Blob))
+		require.EqualValues(t, 1, d.connector.Health().PublishFailed)
+	})
+}
+
+func TestProducerErrors(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := producing(connector.ProducerParams{Topic: "${variable.to}", QoS: packets.AtLeastOnce, AckTimeout: ptr(time.Hour)})
+		cfg.Producers["content"] = connector.ProducerParams{Topic: "t", Payload: ptr("${payload.x}")}
+		d.run(cfg, nil)
+		try := func(name string, ctx context.Context, to any) *connector.Error {
+			m := reading()
+			if to != nil {
+				m.Variable["to"] = to
+			}
+			out, err := d.connector.Producer(name).Run(ctx, m)
+			require.Error(t, err)
+			require.Nil(t, m.Error, "the message that came is left alone")
+			return out.Error
+		}
+		e := try("out", d.ctx, nil)
+		require.Equal(t, connector.TypeExpression, e.Type)
+		require.Equal(t, connector.DeliveredNo, e.Delivered)
+		require.Equal(t, "[CORE:EXPRESSION] producer out: topic: there is no variable.to", e.Description)
+
+		e = try("content", d.ctx, nil)
+		require.Contains(t, e.Description, "producer content: payload: there is no payload.x")
+
+		for _, topic := range []string{"", "a/#", "a\x00b", "\xff", strings.Repeat("a", 65536)} {
+			e = try("out", d.ctx, topic)
+			require.Equal(t, connector.TypeInvalidTopic, e.Type, "%.20q", topic)
+			require.Equal(t, connector.DeliveredNo, e.Delivered)
+		}
+
+		// The caller's patience is not the producer's.
+		ctx, cancel := context.WithTimeout(d.ctx, time.Second)
+		defer cancel()
+		done := d.start(func() error { e = try("out", ctx, "t"); return nil })
+		d.expect("PUBLISH t qos=1 id=1 dup=false payload=21")
+		require.NoError(t, done())
+		require.Equal(t, connector.TypeTimeout, e.Type)
+		require.Equal(t, connector.DeliveredUnknown, e.Delivered)
+		require.NotContains(t, e.Description, "1h")
+	})
+}
+
+// A QoS 2 message that the Server took at QoS 1 was published, and did not fail.
+func TestProducerDowngraded(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		d.run(producing(connector.ProducerParams{Topic: "out", QoS: packets.ExactlyOnce}), nil)
+		done := d.start(func() error { _, err := d.connector.Producer("out").Run(d.ctx, reading()); return err })
+		d.expect("PUBLISH out qos=2 id=1 dup=false payload=21")
+		d.send(&packets.Puback{PacketID: 1})
+		require.NoError(t, done())
+		require.Zero(t, d.connector.Health().PublishFailed)
+	})
+}
+
+// Without a connection QoS 0 is not sent, and QoS 1 waits for the next.
+func TestProducerWithoutConnection(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := producing(connector.ProducerParams{Topic: "one", QoS: packets.AtLeastOnce})
+		cfg.Producers["zero"] = connector.ProducerParams{Topic: "zero"}
+		d.run(cfg, nil)
+		d.cut()
+		_, err := d.connector.Producer("zero").Run(d.ctx, reading())
+		var e *connector.Error
+		require.ErrorAs(t, err, &e)
+		require.Equal(t, connector.DeliveredNo, e.Delivered)
+		require.Equal(t, connector.TypeNotConnected, e.Type)
+		require.ErrorIs(t, err, client.ErrNotSent)
+		done := d.start(func() error { _, err := d.connector.Producer("out").Run(d.ctx, reading()); return err })
+		d.accept(true)
+		d.expect("PUBLISH one qos=1 id=1 dup=false payload=21")
+		d.send(&packets.Puback{PacketID: 1})
+		require.NoError(t, done())
+	})
+}
