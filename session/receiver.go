@@ -82,7 +82,8 @@ func (r *receiver) token(i uint32) Token {
 }
 
 // publish receives a PUBLISH, section 3.3.4 [MQTT-3.3.4-1]. Whether the identifier
-// is known decides, never the DUP flag alone [MQTT-4.3.2-2] [MQTT-4.3.3-2].
+// is known decides, never the DUP flag alone [MQTT-4.3.2-2] [MQTT-4.3.3-2]. Whether a
+// filter of ours fits [MQTT-3.3.2-3] is not looked at: all of it is acknowledged.
 func (s *Session) publish(p *packets.Publish) {
 	if p.QoS == packets.AtMostOnce {
 		s.put(Output{Op: Deliver, Packet: p})
