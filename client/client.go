@@ -56,6 +56,7 @@ type Client struct {
 
 	mu       sync.Mutex // guards what follows; never held while anything waits
 	sess     *session.Session
+	output   session.Output // of drive, here so that it is not allocated
 	state    State
 	err      error // why the client is closed
 	leaving  bool  // Close or Abort was called
@@ -155,21 +156,22 @@ func (c *Client) State() State {
 // drive performs what the session asks for. The caller holds mu and has just given
 // the session an input.
 func (c *Client) drive() {
+	o := &c.output
 	for {
-		o, ok := c.sess.Next()
-		if !ok {
+		var ok bool
+		if *o, ok = c.sess.Next(); !ok {
 			break
 		}
 		switch o.Op {
 		case session.Send:
-			c.link.encode(&o)
+			c.link.encode(o)
 			if c.cfg.Trace != nil {
-				c.trace(true, &o)
+				c.trace(true, o)
 			}
 		case session.Deliver:
-			c.deliver(&o)
+			c.deliver(o)
 		case session.Done:
-			c.finish(&o)
+			c.finish(o)
 		case session.Notify:
 			c.noted(o.Event)
 		case session.Close:

@@ -360,6 +360,10 @@ func (c *checker) consumerWarnings(at string, p ConsumerParams, highest packets.
 				"没有重试上限：始终失败的消息会一直保留并阻塞其后的确认", "set retries and then: dead_letter", "设置 retries 以及 then: dead_letter")
 		}
 	}
+	if p.MaxInFlight > 0 && p.Concurrency > p.MaxInFlight {
+		c.add("W214", at+".concurrency", fmt.Sprintf("is above max_in_flight, %d, and never reached", p.MaxInFlight),
+			fmt.Sprintf("大于 max_in_flight（%d），无法达到", p.MaxInFlight), "raise max_in_flight", "请增大 max_in_flight")
+	}
 	if p.ShareGroup != "" && !clean {
 		c.add("W215", at+".share_group", "with a kept session: the server goes on giving an absent member its share",
 			"与保留会话同用：服务端会继续把消息分给离线成员", "set clean_session: true, or stop only after draining", "将 clean_session 设为 true，或先排空再停止")

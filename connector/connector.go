@@ -125,6 +125,7 @@ func (c *Connector) Start(ctx context.Context) error {
 	}
 	subs := c.subscriptions()
 	if len(subs) == 0 {
+		c.log.Info("started", "producers", len(c.producers))
 		return nil
 	}
 	within, cancel := context.WithTimeout(ctx, deref(c.cfg.Extension.AckTimeout, defaultAckTimeout))
@@ -142,6 +143,7 @@ func (c *Connector) Start(ctx context.Context) error {
 			c.log.Warn("the server granted less than asked for", "filter", subs[i].Filter, "asked", subs[i].QoS, "granted", q)
 		}
 	}
+	c.log.Info("started", "consumers", len(c.consumers), "producers", len(c.producers), "filters", len(subs))
 	return nil
 }
 

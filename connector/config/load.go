@@ -1,10 +1,14 @@
 package config
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -25,12 +29,9 @@ func Load(path string) (*connector.Config, []connector.Finding, error) {
 
 // Parse reads a configuration from text; relative paths in it are relative to folder.
 func Parse(text []byte, folder string) (*connector.Config, []connector.Finding, error) {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		return nil, nil, fmt.Errorf("config: not YAML or JSON: %s", strings.TrimPrefix(err.Error(), "yaml: "))
-	}
-	if len(doc.Content) == 0 {
-		return nil, nil, errors.New("config: the file is empty")
+	doc, err := document(text)
+	if err != nil {
+		return nil, nil, err
 	}
 	r := &reader{folder: folder, places: make(map[string]*yaml.Node)}
 	cfg := new(connector.Config)
@@ -45,6 +46,53 @@ func Parse(text []byte, folder string) (*connector.Config, []connector.Finding, 
 		return nil, findings, err
 	}
 	return cfg, findings, nil
+}
+
+// document reads the one document of a file.
+func document(text []byte) (*yaml.Node, error) {
+	if json.Valid(text) {
+		text = paired(text)
+	}
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	var doc, more yaml.Node
+	switch err := d.Decode(&doc); {
+	case err == io.EOF || err == nil && (len(doc.Content) == 0 || doc.Content[0].Tag == "!!null"):
+		return nil, errors.New("config: the file is empty")
+	case err != nil:
+		return nil, notYAML(err)
+	}
+	if err := d.Decode(&more); err == nil {
+		return nil, fmt.Errorf("config: line %d: a second document begins here; write one a file", more.Line)
+	} else if err != io.EOF {
+		return nil, notYAML(err)
+	}
+	return &doc, nil
+}
+
+// paired writes out the escapes of JSON's strings that the YAML reader does not know:
+// surrogate pairs, and a solidus.
+func paired(text []byte) []byte {
+	return escapes.ReplaceAllFunc(text, func(b []byte) []byte {
+		var s string
+		if len(b) != len(`\ud83d\ude00`) && b[1] != '/' || json.Unmarshal([]byte(`"`+string(b)+`"`), &s) != nil {
+			return b
+		}
+		return []byte(s)
+	})
+}
+
+// escapes matches pairs, and every other escape so that none is taken apart.
+var escapes = regexp.MustCompile(`\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\.`)
+
+// notYAML says what is wrong with the text, without quoting it: it holds secrets. (An
+// anchor that is not there is quoted, and is what a password that begins with '*' looks
+// like.)
+func notYAML(err error) error {
+	s := strings.TrimPrefix(err.Error(), "yaml: ")
+	if strings.Contains(s, "anchor") {
+		s = "a value that begins with '*' or '&' needs quotes around it"
+	}
+	return errors.New("config: not YAML or JSON: " + s)
 }
 
 // A reader walks a document and notes where everything stands.

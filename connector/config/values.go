@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -53,7 +54,11 @@ func (r *reader) expand(path string, n *yaml.Node, s string) string {
 		if !ok {
 			return b.String()
 		}
-		expr, rest, _ := strings.Cut(after, "}")
+		expr, rest, closed := strings.Cut(after, "}")
+		if !closed {
+			b.WriteString("${" + after)
+			return b.String()
+		}
 		name, isEnv := strings.CutPrefix(expr, "env:")
 		switch {
 		case expr == "hostname":
@@ -63,16 +68,20 @@ func (r *reader) expand(path string, n *yaml.Node, s string) string {
 			}
 			b.WriteString(host)
 		case isEnv:
-			v, ok := os.LookupEnv(name)
-			if !ok {
-				r.fail("E135", path, n, "needs the environment variable "+name+", which is not set", "需要环境变量 "+name+"，但未设置", "set it", "请设置该变量")
-			}
-			b.WriteString(v)
+			b.WriteString(r.env(path, n, name))
 		default:
 			b.WriteString("${" + expr + "}") // an expression on messages
 		}
 		s = rest
 	}
+}
+
+func (r *reader) env(path string, n *yaml.Node, name string) string {
+	v, ok := os.LookupEnv(name)
+	if !ok {
+		r.fail("E135", path, n, "needs the environment variable "+name+", which is not set", "需要环境变量 "+name+"，但未设置", "set it", "请设置该变量")
+	}
+	return v
 }
 
 func boolean(to *bool) readFunc {
@@ -165,23 +174,36 @@ func choice[T any](to *T, parse func(string) (T, error)) readFunc {
 	}
 }
 
+// where reads the one key of an object that says where a value is. A key that is not known
+// is not shown: it may be the value, written in the wrong place.
+func (r *reader) where(path string, n *yaml.Node, keys ...string) (key, value string) {
+	if n.Kind == yaml.MappingNode && len(n.Content) == 2 {
+		key = n.Content[0].Value
+		if slices.Contains(keys, key) {
+			value, ok := r.scalar(path+"."+key, n.Content[1])
+			if !ok || value != "" {
+				return key, value
+			}
+		}
+	}
+	forms := "{" + strings.Join(keys, ": ...}, {") + ": ...}"
+	r.fail("E140", path, n, "is neither a string nor one of "+forms, "应为字符串，或 "+forms+" 之一", "choose one", "请选择一种")
+	return "", ""
+}
+
 // secret reads a string, {env: NAME} or {file: PATH}.
 func secret(to *connector.Secret) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		n = resolve(n)
 		if n.Kind == yaml.ScalarNode {
-			*to = connector.Secret(n.Value)
+			*to = connector.Secret(r.expand(path, n, n.Value))
 			return
 		}
-		var env, file string
-		r.object(path, n, []field{{key: "env", read: text(&env)}, {key: "file", read: text(&file)}})
-		switch {
-		case (env == "") == (file == ""):
-			r.fail("E140", path, n, "is neither a string, nor {env: NAME}, nor {file: PATH}", "应为字符串、{env: 变量名} 或 {file: 路径}", "choose one", "请选择一种")
-		case env != "":
-			*to = connector.Secret(r.expand(path, n, "${env:"+env+"}"))
-		default:
-			b, err := os.ReadFile(r.path(file))
+		switch key, value := r.where(path, n, "env", "file"); key {
+		case "env":
+			*to = connector.Secret(r.env(path, n, value))
+		case "file":
+			b, err := os.ReadFile(r.path(value))
 			if err != nil {
 				r.fail("E117", path, n, "cannot be read: "+err.Error(), "无法读取："+err.Error(), "check the path", "请检查路径")
 			}
@@ -199,15 +221,13 @@ func pemFile[T ~string](to *T) readFunc {
 			*to = T(r.path(n.Value))
 			return
 		}
-		var file, pem, env string
-		r.object(path, n, []field{{key: "path", read: text(&file)}, {key: "pem", read: text(&pem)}, {key: "env", read: text(&env)}})
-		switch {
-		case file != "":
-			*to = T(r.path(file))
-		case pem != "":
-			*to = T(pem)
-		case env != "":
-			*to = T(r.expand(path, n, "${env:"+env+"}"))
+		switch key, value := r.where(path, n, "path", "pem", "env"); key {
+		case "path":
+			*to = T(r.path(value))
+		case "pem":
+			*to = T(value)
+		case "env":
+			*to = T(r.path(r.env(path, n, value)))
 		}
 	}
 }
@@ -251,6 +271,10 @@ func named[T any](to *map[string]T, one func(*T) readFunc) readFunc {
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			name := n.Content[i].Value
 			at := join(path, name)
+			if _, twice := (*to)[name]; twice {
+				r.fail("E132", at, n.Content[i], "stands here twice", "重复出现", "keep one", "只保留一个")
+				continue
+			}
 			r.places[at] = n.Content[i+1]
 			var v T
 			one(&v)(r, at, n.Content[i+1])

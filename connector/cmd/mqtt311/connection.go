@@ -144,6 +144,9 @@ func (c *connection) dialer(log *slog.Logger) (func(context.Context) (net.Conn, 
 		return transport.Dialer("unix:"+c.unix, &opts)
 	}
 	if c.secure() {
+		if err := c.readable(); err != nil {
+			return nil, err
+		}
 		t := &transport.TLSOptions{
 			ClientCert: transport.File(c.cert), ClientKey: transport.File(c.key),
 			ServerName: c.serverName, InsecureSkipVerify: c.insecure,
@@ -167,6 +170,20 @@ func (c *connection) dialer(log *slog.Logger) (func(context.Context) (net.Conn, 
 		return ws.Dialer(c.scheme("ws", "wss")+c.address(80, 443)+c.path, &ws.Options{Options: opts})
 	}
 	return transport.Dialer(c.scheme("mqtt", "mqtts")+c.address(1883, 8883), &opts)
+}
+
+// readable reports files that are not there before anything is dialled; each is read
+// again at every connection.
+func (c *connection) readable() error {
+	for flag, path := range map[string]string{"--cafile": c.caFile, "--cert": c.cert, "--key": c.key} {
+		if path == "" || path == systemRoots {
+			continue
+		}
+		if _, err := os.ReadFile(path); err != nil {
+			return usage("%s: %w", flag, err)
+		}
+	}
+	return nil
 }
 
 func (c *connection) scheme(plain, secure string) string {
@@ -253,7 +270,12 @@ func connect(ctx context.Context, cfg client.Config) (*client.Client, error) {
 		return nil, coded(exitUsage, err)
 	}
 	if err := c.Connect(ctx); err != nil {
-		return nil, coded(exitConnection, fmt.Errorf("connect: %w", unwrapClosed(err)))
+		err = attempt(unwrapClosed(err))
+		var h *handshakeError
+		if errors.As(err, &h) {
+			err = fmt.Errorf("waiting for CONNACK: %w", err)
+		}
+		return nil, coded(exitConnection, fmt.Errorf("connect: %w", err))
 	}
 	return c, nil
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -104,21 +105,6 @@ func exitCode(ctx context.Context, err error) int {
 	return exitUsage // cobra's own errors are about flags and commands
 }
 
-// hint says what to try, in the user's language.
-func (p *program) hint(err error) string {
-	var h interface {
-		Hint() string
-		HintZH() string
-	}
-	if !errors.As(err, &h) {
-		return ""
-	}
-	if p.lang == "zh" {
-		return h.HintZH()
-	}
-	return h.Hint()
-}
-
 func (p *program) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "mqtt311",
@@ -153,7 +139,7 @@ func (p *program) printFindings(w io.Writer, file string, findings []connector.F
 			mistakes++
 		}
 		if p.json {
-			p.jsonLine(f)
+			json.NewEncoder(w).Encode(f)
 			continue
 		}
 		fmt.Fprintf(w, "%s:%s\n", file, f.Text(p.lang))

@@ -83,7 +83,10 @@ func (o *runOptions) run(ctx context.Context, p *program) error {
 		}
 	}
 	if err := c.Start(ctx); err != nil {
-		return coded(startCode(err), err)
+		if ctx.Err() != nil {
+			return nil // an interrupt is how it is meant to end
+		}
+		return coded(startCode(err), attempt(err))
 	}
 	err = o.serve(ctx, p, c, cfg)
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.drain)
@@ -120,7 +123,7 @@ func (o *runOptions) serve(ctx context.Context, p *program, c *connector.Connect
 	for {
 		select {
 		case <-ctx.Done():
-			return nil // an interrupt is how it is meant to end
+			return nil
 		case <-c.Done():
 			return coded(exitConnection, c.Err())
 		case err := <-fed:

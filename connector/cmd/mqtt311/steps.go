@@ -18,17 +18,17 @@ import (
 // flow returns the flow of a consumer.
 func (o *runOptions) flow(p *program, consumer string) connector.Flow {
 	if o.exec != "" {
-		return o.execStep(consumer)
+		return o.execStep(p, consumer)
 	}
 	return p.stdoutStep(consumer)
 }
 
 // execStep runs a command for each message; exit code 0 is success.
-func (o *runOptions) execStep(consumer string) connector.Flow {
+func (o *runOptions) execStep(p *program, consumer string) connector.Flow {
 	return connector.FlowFunc(func(ctx context.Context, m *connector.Message) (*connector.Message, error) {
 		cmd := exec.CommandContext(ctx, "sh", "-c", o.exec)
 		cmd.Stdin = bytes.NewReader(m.Payload.Blob)
-		cmd.Stdout = os.Stdout
+		cmd.Stdout = p.stdout
 		var said bytes.Buffer
 		cmd.Stderr = &said
 		cmd.Env = append(os.Environ(),

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func configFile(t *testing.T, addr, rest string) string {
+	t.Helper()
+	return writeFile(t, "connector.yaml", "connector:\n  general: {broker_url: '"+addr+"', client_id: q}\n"+
+		"  advanced: {clean_session: false, auto_reconnect: true}\n"+rest)
+}
+
+const consumes = "consumers:\n  in: {topics: ['in/#'], qos: 1, on_failure: {initial_delay: 1ms, max_delay: 2ms, retries: 5, then: drop}}\n"
+
+// A running command, until the test interrupts it.
+type running struct {
+	out, err *output
+	stdin    *io.PipeWriter
+	stop     context.CancelFunc
+	code     chan int
+}
+
+func startRun(t *testing.T, args ...string) *running {
+	ctx, cancel := context.WithCancel(t.Context())
+	in, stdin := io.Pipe()
+	r := &running{out: newOutput(), err: newOutput(), stdin: stdin, stop: cancel, code: make(chan int, 1)}
+	go func() { r.code <- (&program{stdin: in, stdout: r.out, stderr: r.err}).run(ctx, args) }()
+	t.Cleanup(func() { stdin.Close(); cancel() })
+	return r
+}
+
+// Without --exec each message is a JSON line, and is acknowledged when it was written.
+func TestRunWritesJSONLines(t *testing.T) {
+	addr := startBroker(t)
+	file := configFile(t, addr, consumes)
+	queue(t, addr, "in/#")
+	ok(t, "pub", "-b", addr, "-t", "in/a", "-m", "é", "-q", "1")
+	r := startRun(t, "run", "-c", file, "-v")
+	r.out.until(t, "\n")
+	r.err.until(t, `"msg":"started"`)
+	r.stop()
+	require.Equal(t, exitOK, <-r.code, "an interrupt is how run ends")
+	var l struct {
+		Consumer, Payload string
+		Attribute         map[string]any
+	}
+	require.NoError(t, json.Unmarshal([]byte(r.out.String()), &l))
+	require.Equal(t, "in", l.Consumer)
+	require.Equal(t, "é", l.Payload)
+	require.Equal(t, "in/a", l.Attribute["topic"])
+	require.Equal(t, 1.0, l.Attribute["QoS"])
+	require.Len(t, l.Attribute, 3)
+
+	// It was acknowledged: the session has nothing more.
+	got := mqtt311(t, "sub", "-b", addr, "-i", "q", "-c", "-q", "1", "-t", "in/#", "-W", "1")
+	require.Equal(t, exitTimeout, got.code)
+	require.Empty(t, got.out)
+}
+
+// --exec runs a command for each message, with its facts in the environment; a command
+// that fails is run again.
+func TestRunExec(t *testing.T) {
+	addr := startBroker(t)
+	file := configFile(t, addr, consumes)
+	dir := t.TempDir()
+	queue(t, addr, "in/#")
+	ok(t, "pub", "-b", addr, "-t", "in/a", "-m", "hello", "-q", "1")
+	script := `cd '` + dir + `' && echo run >> runs && test $(wc -l < runs) -ge 3 && cat > payload && echo "$MQTT_CONSUMER $MQTT_TOPIC $MQTT_QOS $MQTT_MESSAGE_ID" > facts && echo done`
+	r := startRun(t, "run", "-c", file, "--exec", script, "-v")
+	r.out.until(t, "done\n")
+	r.err.until(t, `"msg":"started"`)
+	r.stop()
+	require.Equal(t, exitOK, <-r.code)
+	payload, err := os.ReadFile(filepath.Join(dir, "payload"))
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(payload))
+	facts, err := os.ReadFile(filepath.Join(dir, "facts"))
+	require.NoError(t, err)
+	require.Regexp(t, `^in in/a 1 [1-9][0-9]*\n$`, string(facts))
+	runs, err := os.ReadFile(filepath.Join(dir, "runs"))
+	require.NoError(t, err)
+	require.Equal(t, "run\nrun\nrun\n", string(runs))
+	require.Equal(t, 2, strings.Count(r.err.String(), `"msg":"flow failed"`), r.err.String())
+	require.Contains(t, r.err.String(), "exit status 1")
+}
+
+// Producers are fed from standard input, and its end ends a run without consumers.
+func TestRunProducers(t *testing.T) {
+	addr := startBroker(t)
+	file := configFile(t, addr, "producers:\n  commands: {topic: 'plant/${variable.line}', qos: 1}\n  other: {topic: plant/other, qos: 2}\n")
+	require.Empty(t, ok(t, "sub", "-b", addr, "-i", "s", "-c", "-q", "2", "-t", "plant/#", "-E"))
+	r := runWith(t, t.Context(), `{"producer": "commands", "payload": "on", "variable": {"line": 7}}
+{"producer": "other", "payload_base64": "/wA=", "attribute": {}}
+`, "run", "-c", file)
+	require.Zero(t, r.code, r.err)
+	r = runWith(t, t.Context(), "plain\n\n", "run", "-c", file, "--producer", "other")
+	require.Zero(t, r.code, r.err)
+	got := ok(t, "sub", "-b", addr, "-i", "s", "-c", "-q", "2", "-t", "plant/#", "-C", "4", "-F", "%t %x", "-W", "20")
+	require.ElementsMatch(t, []string{"plant/7 6f6e", "plant/other ff00", "plant/other 706c61696e", "plant/other ", ""}, strings.Split(got, "\n"))
+}
+
+func TestRunProducerMistakes(t *testing.T) {
+	addr := startBroker(t)
+	file := configFile(t, addr, "producers:\n  commands: {topic: 'plant/${variable.line}', qos: 1}\n")
+	for line, want := range map[string]string{
+		"plain":                                 "standard input: line 1: not a message",
+		`{"producer": "x"}`:                     `standard input: line 1: there is no producer "x"`,
+		`{"producer": "commands", "paylod": 1}`: `standard input: line 1: not a message (json: unknown field "paylod")`,
+		`{"producer": "commands"}`:              "there is no variable.line",
+	} {
+		r := runWith(t, t.Context(), line+"\n", "run", "-c", file)
+		require.Equal(t, exitPublish, r.code)
+		require.Contains(t, r.err, want)
+	}
+	r := mqtt311(t, "run", "-c", file, "--producer", "x")
+	require.Equal(t, exitUsage, r.code)
+	require.Contains(t, r.err, `there is no producer "x"`)
+}
+
+// A connector that takes what its own producer sends, in one process.
+func TestRunBothWays(t *testing.T) {
+	addr := startBroker(t)
+	file := configFile(t, addr, consumes+"producers:\n  out: {topic: in/out, qos: 2}\n")
+	r := startRun(t, "run", "-c", file, "--producer", "out")
+	_, err := io.WriteString(r.stdin, "hello\n")
+	require.NoError(t, err)
+	r.out.until(t, `"payload":"hello"`)
+	require.NoError(t, r.stdin.Close())
+	r.stop()
+	require.Equal(t, exitOK, <-r.code)
+}
+
+// What ends a start says so by its exit code, and what to try.
+func TestRunDoesNotStart(t *testing.T) {
+	answer := func(connack, suback []byte) string {
+		return serveTCP(t, func(c net.Conn) {
+			io.ReadAtLeast(c, make([]byte, 256), 14)
+			c.Write(connack)
+			io.ReadAtLeast(c, make([]byte, 256), 5)
+			c.Write(suback)
+			io.Copy(io.Discard, c)
+		})
+	}
+	t.Setenv("LANG", "C")
+	cases := map[string]struct {
+		addr string
+		code int
+		want string
+	}{
+		"no server":  {"127.0.0.1:1", exitConnection, "Nothing listens on this port"},
+		"refused":    {answer([]byte{0x20, 2, 0, 5}, nil), exitRefused, "Check user name and password"},
+		"no MQTT":    {answer([]byte{0, 0, 0, 0}, nil), exitConnection, "does not speak MQTT 3.1.1"},
+		"no filters": {answer([]byte{0x20, 2, 0, 0}, []byte{0x90, 3, 0x80, 0, 0x80}), exitSubscribe, "in/#"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			r := mqtt311(t, "run", "-c", configFile(t, c.addr, consumes))
+			require.Equal(t, c.code, r.code, r.err)
+			require.Contains(t, r.err, c.want)
+		})
+	}
+}
+
+const wrong = "connector:\n  general: {broker_url: nowhere, client_id: c, pasword: p}\n"
+
+func TestCheck(t *testing.T) {
+	t.Setenv("LANG", "C")
+	good := writeFile(t, "good.yaml", "connector:\n  general: {broker_url: '127.0.0.1:1883', client_id: c}\n")
+	require.Equal(t, good+": nothing to object\n", ok(t, "check", "-c", good))
+
+	warned := configFile(t, "127.0.0.1:1883", "consumers: {in: {topics: [a]}}\n")
+	r := mqtt311(t, "check", "-c", warned)
+	require.Zero(t, r.code, "warnings alone")
+	require.Contains(t, r.out, warned+":4:17: W201 consumers.in.qos: is At Most Once")
+
+	bad := writeFile(t, "bad.yaml", wrong)
+	r = mqtt311(t, "check", "-c", bad)
+	require.Equal(t, exitUsage, r.code)
+	require.Equal(t, bad+":2:48: E130 connector.general.pasword: is not a key that is known here → did you mean password?\n", r.out)
+	require.Equal(t, "mqtt311: 1 mistakes in "+bad+"\n", r.err)
+	r = mqtt311(t, "check", "-c", bad, "--lang", "zh")
+	require.Contains(t, r.out, "不是此处可用的键 → 是否指 password？")
+
+	var f map[string]any
+	r = mqtt311(t, "check", "-c", bad, "--json")
+	require.NoError(t, json.Unmarshal([]byte(r.out), &f))
+	require.Equal(t, "E130", f["code"])
+	require.Equal(t, 2.0, f["line"])
+	require.Equal(t, 48.0, f["column"])
+	require.NotEmpty(t, f["fix_zh"])
+}
+
+// run refuses a wrong file as check does, and connects nowhere.
+func TestRunRefusesAWrongFile(t *testing.T) {
+	t.Setenv("LANG", "C")
+	bad := writeFile(t, "bad.yaml", wrong)
+	for _, args := range [][]string{nil, {"--json"}} {
+		r := mqtt311(t, append([]string{"run", "-c", bad}, args...)...)
+		require.Equal(t, exitUsage, r.code)
+		require.Contains(t, r.err, "E130")
+		require.Empty(t, r.out, "standard output is for messages")
+	}
+}
