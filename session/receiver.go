@@ -36,6 +36,7 @@ type receiver struct {
 	all  []incoming
 	free []uint32
 	byID map[uint16]uint32
+	head []byte // memory of fingerprint
 
 	// Valid for one Network Connection.
 	pubacks queue[place]
@@ -94,7 +95,7 @@ func (s *Session) publish(p *packets.Publish) {
 		return
 	}
 	r := &s.recv
-	print := fingerprint(p)
+	print := r.fingerprint(p)
 	if i, ok := r.byID[p.PacketID]; ok {
 		m := &r.all[i]
 		switch {
