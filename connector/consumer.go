@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -113,6 +114,24 @@ func (k *consumer) wants(topic string) bool {
 		if packets.Match(f, topic) {
 			return true
 		}
+	}
+	return false
+}
+
+// skips tells whether a message of the consumer's topics is not for its flow.
+func (k *consumer) skips(d *client.Delivery) bool {
+	if p := k.params.Partition; p != nil {
+		h := fnv.New32a()
+		h.Write([]byte(d.Topic))
+		if int(h.Sum32()%uint32(p.Count)) != p.Index {
+			return true
+		}
+	}
+	switch k.params.Retained {
+	case RetainedSkip:
+		return d.Retain
+	case RetainedOnly:
+		return !d.Retain
 	}
 	return false
 }

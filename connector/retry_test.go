@@ -15,7 +15,7 @@ func TestRetryTakesNoWorker(t *testing.T) {
 		g := newGate()
 		d.run(kept(connector.ConsumerParams{
 			Concurrency: 1,
-			OnFailure: connector.OnFailure{InitialDelay: ptr(time.Hour), MaxDelay: ptr(time.Hour)},
+			OnFailure:   connector.OnFailure{InitialDelay: ptr(time.Hour), MaxDelay: ptr(time.Hour)},
 		}), g)
 		d.deliver(packets.AtLeastOnce, "a", "b")
 		require.Equal(t, []string{"a"}, g.running())

@@ -124,7 +124,8 @@ type Session struct {
 	logged   uint64 // number of the newest Save or Forget
 	counters Counters
 
-	// Valid for the session: survives the Network Connection, section 4.1.
+	// Valid for the session: survives the Network Connection [MQTT-3.1.2-4]
+	// [MQTT-4.1.0-2].
 	send sender
 	recv receiver
 	subs subscriptions
