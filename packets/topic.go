@@ -128,23 +128,30 @@ func Match(filter, topic string) bool {
 	if topic != "" && topic[0] == '$' && filter != "" && (filter[0] == '+' || filter[0] == '#') {
 		return false
 	}
-	for {
-		if filter == "#" {
+	for f, t := 0, 0; ; f, t = f+1, t+1 { // a level after the other
+		if filter[f:] == "#" {
 			return true
 		}
-		f, filterRest, moreFilter := strings.Cut(filter, "/")
-		t, topicRest, moreTopic := strings.Cut(topic, "/")
-		if f != "+" && f != t {
+		if f < len(filter) && filter[f] == '+' {
+			f++
+			for t < len(topic) && topic[t] != '/' {
+				t++
+			}
+		} else {
+			for f < len(filter) && t < len(topic) && filter[f] == topic[t] && filter[f] != '/' {
+				f++
+				t++
+			}
+		}
+		switch { // has the level ended in both?
+		case f == len(filter):
+			return t == len(topic)
+		case filter[f] != '/':
+			return false
+		case t == len(topic):
+			return filter[f+1:] == "#"
+		case topic[t] != '/':
 			return false
 		}
-		switch {
-		case !moreFilter && !moreTopic:
-			return true
-		case !moreTopic:
-			return filterRest == "#"
-		case !moreFilter:
-			return false
-		}
-		filter, topic = filterRest, topicRest
 	}
 }
