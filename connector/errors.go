@@ -45,7 +45,6 @@ const (
 	TypePublish          ErrorType = "MQTT:PUBLISH"
 	TypeInvalidTopic     ErrorType = "MQTT:INVALID_TOPIC"
 	TypePublishTimeout   ErrorType = "MQTT:PUBLISH_TIMEOUT"
-	TypeDeadLetter       ErrorType = "MQTT:DEAD_LETTER"
 )
 
 var parents = map[ErrorType]ErrorType{
@@ -58,7 +57,6 @@ var parents = map[ErrorType]ErrorType{
 	TypeUnavailable: TypeRefused, TypeBadCredentials: TypeRefused, TypeNotAuthorized: TypeRefused,
 	TypeSubscribe: TypeRuntime, TypeRejected: TypeSubscribe,
 	TypePublish: TypeRuntime, TypeInvalidTopic: TypePublish, TypePublishTimeout: TypePublish,
-	TypeDeadLetter: TypeRuntime,
 }
 
 // Parent returns the wider kind; TypeAny and unknown types of a flow's own have none
