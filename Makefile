@@ -4,7 +4,7 @@ GO ?= go
 T ?= 1m
 FUZZ = $(shell cd fuzz 2>/dev/null && grep -ho '^func Fuzz[A-Za-z0-9]*' *_test.go | sed 's/func //')
 
-.PHONY: all check test race vet staticcheck tidy modules portable fuzz bench interop golden cover
+.PHONY: all check test race vet staticcheck tidy portable fuzz sim nightly bench interop golden cover
 
 all: check
 
@@ -34,6 +34,13 @@ portable: ## other word sizes, byte orders and systems
 
 fuzz: ## each target for T: make fuzz T=10m
 	@for f in $(FUZZ); do echo "== $$f"; $(GO) test ./fuzz -run '^$$' -fuzz "^$$f\$$" -fuzztime $(T) || exit 1; done
+
+sim: ## the simulation, a hundred thousand seeds, and the bugs that it must find
+	$(GO) test ./fuzz -run 'TestSim|TestMutants' -sim.seeds=100000
+
+nightly: ## the long forms: ten minutes a fuzz target, millions of seeds
+	$(MAKE) fuzz T=10m
+	$(GO) test ./fuzz -run 'TestSim|TestMutants' -sim.seeds=5000000 -timeout 4h
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./packets ./session ./client

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -37,8 +38,12 @@ func (s State) String() string {
 // failed for good, make another.
 type Client struct {
 	cfg    Config
-	events *notifier
+	events notifier[Event]
+	traces notifier[Packet]
 	router router
+
+	servers []func(context.Context) (net.Conn, error)
+	server  int // the one to try; run's own
 
 	ctx      context.Context // ends when no further attempt is to be made
 	cancel   context.CancelCauseFunc
@@ -51,6 +56,7 @@ type Client struct {
 
 	mu       sync.Mutex // guards what follows; never held while anything waits
 	sess     *session.Session
+	output   session.Output // of drive, here so that it is not allocated
 	state    State
 	err      error // why the client is closed
 	leaving  bool  // Close or Abort was called
@@ -62,8 +68,10 @@ type Client struct {
 	timer    *time.Timer   // calls tick
 	timerAt  time.Time
 	inbox    inbox
+	offline0 offlineQueue
 	stats    Stats
 	upSince  time.Time
+	accepted uint64        // connections that the Server accepted
 	takeover bool          // the session suspects another client with our ClientID
 	handling bool          // a goroutine runs handlers
 	idle     chan struct{} // closed when it ends
@@ -91,7 +99,8 @@ func New(cfg Config) (*Client, error) {
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.life, c.lifeOver = context.WithCancelCause(context.Background())
 	c.inbox.init(cfg.InboxMessages, cfg.InboxBytes)
-	c.events = newNotifier(cfg.OnEvent)
+	c.events.call, c.traces.call = cfg.OnEvent, cfg.Trace
+	c.servers = append([]func(context.Context) (net.Conn, error){cfg.Dial}, cfg.Fallbacks...)
 	return c, nil
 }
 
@@ -147,18 +156,22 @@ func (c *Client) State() State {
 // drive performs what the session asks for. The caller holds mu and has just given
 // the session an input.
 func (c *Client) drive() {
+	o := &c.output
 	for {
-		o, ok := c.sess.Next()
-		if !ok {
+		var ok bool
+		if *o, ok = c.sess.Next(); !ok {
 			break
 		}
 		switch o.Op {
 		case session.Send:
-			c.link.encode(&o)
+			c.link.encode(o)
+			if c.cfg.Trace != nil {
+				c.trace(true, o)
+			}
 		case session.Deliver:
-			c.deliver(&o)
+			c.deliver(o)
 		case session.Done:
-			c.finish(&o)
+			c.finish(o)
 		case session.Notify:
 			c.noted(o.Event)
 		case session.Close:

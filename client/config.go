@@ -18,6 +18,11 @@ type Config struct {
 	// and must end when its context does.
 	Dial func(ctx context.Context) (net.Conn, error)
 
+	// Fallbacks open Network Connections to further servers that share the sessions of
+	// the first, as the nodes of a cluster do. When an attempt fails the next one is
+	// tried at once, and the pause comes after a round of all; the one that worked stays.
+	Fallbacks []func(ctx context.Context) (net.Conn, error)
+
 	// ClientID names the session at the Server, section 3.1.3.1. Two clients with
 	// one ClientID throw each other out. It may be empty only with CleanSession.
 	ClientID string
@@ -106,6 +111,10 @@ type Config struct {
 	// acknowledged when its handler returned or the iterator steps on.
 	ManualAck bool
 
+	// QueueQoS0 keeps QoS 0 messages, within QueueMessages and QueueBytes, while no
+	// connection is up, instead of failing them with ErrNotConnected.
+	QueueQoS0 bool
+
 	// FiltersPerPacket is how many filters go into one SUBSCRIBE. If zero or
 	// negative, 8.
 	FiltersPerPacket int
@@ -119,6 +128,11 @@ type Config struct {
 	// its own. It may block; events beyond 1,024 waiting ones are dropped and
 	// counted.
 	OnEvent func(Event)
+
+	// Trace is told about every packet, in order, on a goroutine of its own: one line
+	// without payload, user name and password. It is for finding faults: it costs time,
+	// and beyond 1,024 waiting lines some are dropped and counted.
+	Trace func(Packet)
 
 	// Logger gets connection changes at Info and oddities at Warn; credentials and
 	// payloads never. If nil, nothing is logged.

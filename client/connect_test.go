@@ -331,3 +331,37 @@ func TestHazard9ManyReconnects(t *testing.T) {
 		require.EqualValues(t, 1000, d.client.Stats().Reconnects)
 	}) // the bubble fails if a goroutine is left
 }
+
+// A server that is not MQTT, or says nothing, gives an error that says what to try.
+func TestServerIsNotMQTT(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer string
+		want   string
+		hint   string
+	}{
+		"HTTP":    {"HTTP/1.1 400 Bad Request\r\n\r\n", "not MQTT 3.1.1", "Another protocol"},
+		"SSH":     {"SSH-2.0-OpenSSH_9.2\r\n", "not MQTT 3.1.1", "Another protocol"},
+		"PUBLISH": {"\x30\x03\x00\x01a", "came before CONNACK", "Another protocol"},
+		"nothing": {"", "closed the connection before CONNACK", "TLS port"},
+		"refusal": {"\x20\x02\x00\x05", "not authorized", "password"},
+		"version": {"\x20\x02\x00\x01", "unacceptable protocol version", "3.1.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, client.Config{}, func(d *dialogue) {
+				up := d.start(func() error { return d.client.Connect(d.ctx) })
+				conn, err := d.server.Accept(d.ctx)
+				require.NoError(t, err)
+				_, err = conn.Receive()
+				require.NoError(t, err)
+				conn.Write([]byte(c.answer))
+				conn.Close()
+				err = up()
+				require.ErrorContains(t, err, c.want)
+				var handshake *client.HandshakeError
+				require.ErrorAs(t, err, &handshake)
+				require.Contains(t, handshake.Hint(), c.hint)
+				require.NotEmpty(t, handshake.HintZH())
+			})
+		})
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
 )
 
@@ -83,3 +84,86 @@ func (e *outcome) Error() string {
 }
 
 func (e *outcome) Unwrap() []error { return []error{e.kind, e.cause} }
+
+// A HandshakeError says that the connection was opened and CONNECT was not accepted. It
+// wraps the cause, such as a [*RefusedError].
+type HandshakeError struct{ Err error }
+
+func (e *HandshakeError) Error() string {
+	switch e.cause() {
+	case refusal, silence:
+		return e.Err.Error()
+	case closed:
+		return "client: the server closed the connection before CONNACK: " + e.Err.Error()
+	case noise:
+		return "client: the server's answer is not MQTT 3.1.1: " + e.Err.Error()
+	}
+	return "client: no CONNACK: " + e.Err.Error()
+}
+
+// Unwrap returns the cause.
+func (e *HandshakeError) Unwrap() error { return e.Err }
+
+// Hint returns in English what a person may try, or "".
+func (e *HandshakeError) Hint() string { return handshakeHints[e.hint()].en }
+
+// HintZH returns the Hint in Chinese, or "".
+func (e *HandshakeError) HintZH() string { return handshakeHints[e.hint()].zh }
+
+// Causes of a handshake that failed, and reasons of refusals.
+const (
+	refusal     = "refusal"
+	silence     = "silence"
+	closed      = "closed"
+	noise       = "noise"
+	credentials = "credentials"
+	identifier  = "identifier"
+	version     = "version"
+	unavailable = "unavailable"
+)
+
+var handshakeHints = map[string]struct{ en, zh string }{
+	silence:     {"The port is open but nobody answers: is it a TLS port, another protocol, or a server under load?", "端口已打开但没有应答：是否为 TLS 端口、其他协议，或服务端负载过高？"},
+	closed:      {"Some servers refuse that way. Is this a TLS port? Does the server want a client certificate, a user name, or another client id?", "部分服务端以此方式拒绝。是否为 TLS 端口？是否需要客户端证书、用户名，或更换客户端 ID？"},
+	noise:       {"Another protocol answers on this port. Check host, port and protocol (TCP, TLS, WebSocket).", "该端口应答的不是 MQTT。请检查地址、端口与连接协议（TCP、TLS、WebSocket）。"},
+	credentials: {"Check user name, password, and what the server allows this client to do.", "请检查用户名、密码以及服务端授予的权限。"},
+	identifier:  {"The server does not accept this client id: try a shorter one of letters and digits.", "服务端不接受该客户端 ID：请尝试更短的、仅含字母和数字的 ID。"},
+	version:     {"The server does not speak MQTT 3.1.1.", "服务端不支持 MQTT 3.1.1。"},
+	unavailable: {"The server is there but not ready: try again later.", "服务端暂不可用：请稍后重试。"},
+}
+
+func (e *HandshakeError) cause() string {
+	var refused *RefusedError
+	var format *packets.FormatError
+	var large *packets.TooLargeError
+	var protocol *session.ProtocolError
+	switch {
+	case errors.As(e.Err, &refused):
+		return refusal
+	case errors.Is(e.Err, ErrConnectTimeout):
+		return silence
+	case errors.As(e.Err, &format), errors.As(e.Err, &large), errors.As(e.Err, &protocol):
+		return noise
+	case byPeer(e.Err):
+		return closed
+	}
+	return ""
+}
+
+func (e *HandshakeError) hint() string {
+	cause := e.cause()
+	if cause != refusal {
+		return cause
+	}
+	var refused *RefusedError
+	errors.As(e.Err, &refused)
+	switch refused.Code {
+	case packets.UnacceptableProtocolVersion:
+		return version
+	case packets.IdentifierRejected:
+		return identifier
+	case packets.ServerUnavailable:
+		return unavailable
+	}
+	return credentials
+}

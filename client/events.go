@@ -53,18 +53,16 @@ const mostEvents = 1024
 
 // A notifier calls a function with events in order, on a goroutine that lives only
 // while there are any.
-type notifier struct {
-	call func(Event)
+type notifier[T any] struct {
+	call func(T)
 
 	mu      sync.Mutex
-	waiting []Event
+	waiting []T
 	running bool
 	dropped uint64
 }
 
-func newNotifier(call func(Event)) *notifier { return &notifier{call: call} }
-
-func (n *notifier) put(e Event) {
+func (n *notifier[T]) put(e T) {
 	if n.call == nil {
 		return
 	}
@@ -81,7 +79,7 @@ func (n *notifier) put(e Event) {
 	}
 }
 
-func (n *notifier) run() {
+func (n *notifier[T]) run() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for len(n.waiting) > 0 {
@@ -112,4 +110,17 @@ func (c *Client) noted(e *session.Event) {
 	}
 	c.cfg.Logger.Warn(e.Kind.String(), "count", e.Count, "topic", e.Topic, "filter", e.Filter, "reason", e.Err)
 	c.emit(Event{Kind: EventKind(e.Kind.String()), Err: e.Err, Session: e})
+}
+
+// A Packet is what Config.Trace is told: a packet that was encoded for the Server or came
+// from it.
+type Packet struct {
+	Time time.Time
+	Sent bool   // to the Server; otherwise received
+	Text string // as packets.Packet.String
+}
+
+// trace tells about a packet. The caller holds mu.
+func (c *Client) trace(sent bool, p interface{ String() string }) {
+	c.traces.put(Packet{Time: time.Now(), Sent: sent, Text: p.String()})
 }

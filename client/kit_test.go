@@ -3,6 +3,8 @@ package client_test
 import (
 	"context"
 	"io"
+	"net"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -137,4 +139,37 @@ func (d *dialogue) expectEnd() {
 
 func message(topic string, qos packets.QoS, payload string) client.Message {
 	return client.Message{Topic: topic, QoS: qos, Payload: []byte(payload)}
+}
+
+func goroutines() int { return runtime.NumGoroutine() }
+
+// listen runs a server over TCP that accepts every CONNECT and answers every packet.
+func listen(t *testing.T) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				c := clienttest.NewConn(conn)
+				if _, err := c.Handshake(false); err != nil {
+					return
+				}
+				for {
+					p, err := c.Receive()
+					if err != nil {
+						return
+					}
+					answer(c, p)
+				}
+			}()
+		}
+	}()
+	return l.Addr().String()
 }

@@ -23,11 +23,10 @@ type Message = session.Message
 // ErrPoison.
 func (c *Client) Publish(ctx context.Context, m Message) error {
 	r := new(Receipt)
-	t, err := c.start(ctx, m, r, true)
-	if err != nil {
+	if err := c.start(ctx, m, r); err != nil {
 		return err
 	}
-	return c.await(ctx, r, t, "publish")
+	return c.await(ctx, r, "publish")
 }
 
 // PublishAsync queues m and returns a receipt for its outcome. An error means that
@@ -36,36 +35,42 @@ func (c *Client) Publish(ctx context.Context, m Message) error {
 // the client until the receipt is done.
 func (c *Client) PublishAsync(ctx context.Context, m Message) (*Receipt, error) {
 	r := new(Receipt)
-	if _, err := c.start(ctx, m, r, true); err != nil {
+	if err := c.start(ctx, m, r); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
 // start hands m to the session, waiting for room as long as ctx allows.
-func (c *Client) start(ctx context.Context, m Message, r *Receipt, wait bool) (session.Token, error) {
+func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 	for {
 		c.mu.Lock()
 		if c.leaving {
 			defer c.mu.Unlock()
-			return 0, c.refused("publish")
+			return c.refused("publish")
 		}
 		var t session.Token
 		err := ErrQueueFull
 		if !c.congested(m.QoS) {
 			t, err = c.sess.Publish(now(), m)
 		}
+		if errors.Is(err, ErrNotConnected) && c.cfg.QueueQoS0 {
+			if err = c.queueOffline(m, r); err == nil {
+				c.mu.Unlock()
+				return nil
+			}
+		}
 		if err == nil {
-			c.ops[t] = r
+			c.expect(t, r)
 			c.drive()
 			c.kick()
 			c.mu.Unlock()
 			poke(c.nudge)
-			return t, nil
+			return nil
 		}
 		if !errors.Is(err, ErrQueueFull) {
 			c.mu.Unlock()
-			return 0, err
+			return err
 		}
 		c.waiters++
 		space := c.space
@@ -73,7 +78,7 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt, wait bool) (s
 		select {
 		case <-space:
 		case <-ctx.Done():
-			return 0, &outcome{"publish", ErrQueueFull, context.Cause(ctx)}
+			return &outcome{"publish", ErrQueueFull, context.Cause(ctx)}
 		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 
 // A Receipt is the outcome to come of an operation. It is safe for concurrent use.
 type Receipt struct {
+	token session.Token // Client.mu guards it
+
 	mu      sync.Mutex
 	ended   bool
 	err     error
@@ -57,6 +59,12 @@ func (r *Receipt) end(err error, results []session.FilterResult) {
 	}
 }
 
+// expect makes r the receipt of an operation. The caller holds mu.
+func (c *Client) expect(t session.Token, r *Receipt) {
+	r.token = t
+	c.ops[t] = r
+}
+
 // finish ends the operation of a Done. The caller holds mu.
 func (c *Client) finish(o *session.Output) {
 	c.wakeSpace()
@@ -73,7 +81,7 @@ func (c *Client) finish(o *session.Output) {
 }
 
 // await waits for the end of an operation or of ctx.
-func (c *Client) await(ctx context.Context, r *Receipt, t session.Token, what string) error {
+func (c *Client) await(ctx context.Context, r *Receipt, what string) error {
 	select {
 	case <-r.Done():
 		return r.Err()
@@ -81,6 +89,10 @@ func (c *Client) await(ctx context.Context, r *Receipt, t session.Token, what st
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.offline0.withdraw(r) {
+		return &outcome{what, ErrNotSent, context.Cause(ctx)}
+	}
+	t := r.token
 	c.sess.Withdraw(t)
 	c.drive()
 	if _, waiting := c.ops[t]; !waiting {

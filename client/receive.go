@@ -28,7 +28,8 @@ type Delivery struct {
 // it back. It does not wait for the network. At QoS 0 it does nothing.
 //
 // The error is ErrStale if it was acknowledged before, or if the session that it came
-// in is lost: nothing was sent then, and the Server may deliver the message again.
+// in is lost, and ErrClosed if the client is closed: nothing was sent then, and the Server
+// may deliver the message again.
 func (d *Delivery) Ack() error {
 	if d.token == 0 {
 		return nil
@@ -36,6 +37,9 @@ func (d *Delivery) Ack() error {
 	c := d.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.err != nil {
+		return c.err
+	}
 	err := c.sess.Ack(d.token)
 	c.drive()
 	c.kick()

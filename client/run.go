@@ -22,20 +22,53 @@ func (c *Client) run() {
 	wait := backoff{most: c.cfg.MaxReconnectInterval}
 	faults := 0
 	for {
-		err := c.serve(&wait, &faults)
+		err := c.round(&wait, &faults)
 		if end := c.ending(err, faults); end != nil {
 			c.finishAll(end)
 			return
 		}
 		if errors.Is(err, errParked) {
 			c.waitParked()
-			continue
+		} else {
+			c.pause(&wait)
 		}
-		c.pause(&wait)
+		if end := c.ending(nil, 0); end != nil {
+			c.finishAll(end)
+			return
+		}
 	}
 }
 
-// ending returns why the client is over after an attempt that ended with err, or nil.
+// round makes an attempt at each server until one accepts, and returns when its connection
+// ended, or when all failed.
+func (c *Client) round(wait *backoff, faults *int) (err error) {
+	for range c.servers {
+		before := c.reconnects()
+		err = c.serve(wait, faults)
+		if c.reconnects() != before || c.over() {
+			return err
+		}
+		c.server = (c.server + 1) % len(c.servers)
+	}
+	return err
+}
+
+// reconnects counts the connections that the Server accepted.
+func (c *Client) reconnects() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.accepted
+}
+
+// over tells whether no further attempt is to be made.
+func (c *Client) over() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leaving || c.ctx.Err() != nil
+}
+
+// ending returns why the client is over after an attempt that ended with err, or after a
+// pause if err is nil; nil if it is not over.
 func (c *Client) ending(err error, faults int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -46,6 +79,7 @@ func (c *Client) ending(err error, faults int) error {
 		return ErrClosed
 	case c.ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", ErrClosed, context.Cause(c.ctx))
+	case err == nil: // nothing happened since
 	case !everUp && !c.cfg.ConnectRetry:
 		return fmt.Errorf("%w: connect: %w", ErrClosed, err)
 	case everUp && c.cfg.NoReconnect && !errors.Is(err, errParked):
@@ -90,7 +124,7 @@ func (c *Client) open(ctx context.Context) (*link, error) {
 		login = loginOf(user, password)
 	}
 	login.Will = c.cfg.Will
-	conn, err := c.cfg.Dial(ctx)
+	conn, err := c.servers[c.server](ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
@@ -135,8 +169,12 @@ func (c *Client) read(l *link) error {
 		}
 		now := time.Now()
 		c.mu.Lock()
+		if c.cfg.Trace != nil {
+			c.trace(false, p)
+		}
 		c.sess.Received(now, p)
 		c.drive()
+		c.sendOffline()
 		c.kick()
 		full := c.inbox.full()
 		c.mu.Unlock()
@@ -182,6 +220,9 @@ func (c *Client) lost(l *link, err error, wait *backoff, faults *int) error {
 		c.emit(Event{Kind: ConnectionLost, Err: err, Held: held})
 		c.cfg.Logger.Info("connection lost", slog.Any("reason", err), slog.Duration("held", held))
 	} else {
+		if !c.leaving && c.ctx.Err() == nil {
+			err = &HandshakeError{err}
+		}
 		c.emit(Event{Kind: ConnectFailed, Err: err})
 		c.cfg.Logger.Warn("connect failed", slog.Any("reason", err))
 	}
@@ -251,6 +292,7 @@ func (c *Client) connected(sessionPresent bool) {
 	} else {
 		c.stats.Reconnects++
 	}
+	c.accepted++
 	c.upSince = time.Now()
 	c.emit(Event{Kind: ConnectionUp, SessionPresent: sessionPresent})
 	c.cfg.Logger.Info("connected", slog.Bool("session_present", sessionPresent))
@@ -264,6 +306,7 @@ func (c *Client) finishAll(err error) {
 	c.leaving = true
 	c.sess.Abandon()
 	c.drive()
+	c.offline0.abandon(&outcome{"publish", ErrNotSent, err})
 	if c.timer != nil {
 		c.timer.Stop()
 	}

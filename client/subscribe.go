@@ -61,12 +61,12 @@ func (c *Client) request(ctx context.Context, what string, start func() (session
 		c.mu.Unlock()
 		return nil, err
 	}
-	c.ops[t] = r
+	c.expect(t, r)
 	c.drive()
 	c.kick()
 	c.mu.Unlock()
 	poke(c.nudge)
-	err = c.await(ctx, r, t, what)
+	err = c.await(ctx, r, what)
 	return r.filters(), err
 }
 

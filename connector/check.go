@@ -125,6 +125,10 @@ func (c *checker) general() {
 	} else if _, err := (&packets.Connect{ClientID: g.ClientID, CleanSession: true}).AppendBinary(nil); err != nil {
 		c.add("E112", at+"client_id", reason(err), "不是合法的 MQTT 字符串", "use printable UTF-8 text", "请使用可打印的 UTF-8 文本")
 	}
+	if strings.Contains(g.ClientID, "${random") && !c.cfg.Advanced.Clean() {
+		c.add("W207", at+"client_id", "is random, and clean_session is false: each start leaves a session behind at the server",
+			"为随机值，而 clean_session 为 false：每次启动都会在服务端遗留会话", "use a fixed id, or ${hostname}", "使用固定 ID 或 ${hostname}")
+	}
 	if g.Password != "" && g.UserName == "" {
 		c.add("E107", at+"password", "is set without a user name [MQTT-3.1.2-22]", "已填写密码但没有用户名 [MQTT-3.1.2-22]",
 			"set username", "填写用户名")
@@ -297,11 +301,15 @@ func (c *checker) consumer(at string, p ConsumerParams) {
 	if p.ShareGroup != "" && strings.ContainsAny(p.ShareGroup, "/+#") {
 		c.add("E121", at+".share_group", "holds '/', '+' or '#'", "包含“/”、“+”或“#”", "use a plain name", "请使用普通名称")
 	}
+	if p.Partition != nil {
+		c.partition(at, p)
+	}
 	c.notNegative(at, map[string]int{"concurrency": p.Concurrency, "max_in_flight": p.MaxInFlight, "max_in_flight_bytes": p.MaxInFlightBytes})
 	c.noNegativeTime(at, map[string]*time.Duration{
 		"flow_timeout": p.FlowTimeout, "on_failure.initial_delay": p.OnFailure.InitialDelay, "on_failure.max_delay": p.OnFailure.MaxDelay,
 	})
 	c.failurePolicy(at+".on_failure", p)
+	c.overlaps(at, p)
 	c.consumerWarnings(at, p, highest)
 }
 
@@ -336,10 +344,58 @@ func (c *checker) failurePolicy(at string, p ConsumerParams) {
 	if err := packets.ValidTopicName(f.DeadLetterTopic); err != nil {
 		c.add("E106", at+".dead_letter.topic", reason(err), "不是合法的主题名", "set a topic without wildcards", "填写不含通配符的主题")
 	}
-	for _, t := range p.Topics {
-		if packets.Match(matched(t.Topic), f.DeadLetterTopic) {
-			c.add("E110", at+".dead_letter.topic", fmt.Sprintf("is matched by the consumer's own topic %q: an endless loop", t.Topic),
-				fmt.Sprintf("与自身订阅主题 %q 匹配，会无限循环", t.Topic), "choose a topic outside", "请选择订阅范围之外的主题")
+	for _, name := range sortedKeys(c.cfg.Consumers) {
+		for _, t := range c.cfg.Consumers[name].Topics {
+			if packets.Match(matched(t.Topic), f.DeadLetterTopic) {
+				c.add("E110", at+".dead_letter.topic", fmt.Sprintf("is matched by the topic %q of consumer %s: an endless loop", t.Topic, name),
+					fmt.Sprintf("与 Consumer %s 的订阅主题 %q 匹配，会无限循环", name, t.Topic), "choose a topic outside", "请选择订阅范围之外的主题")
+				return
+			}
+		}
+	}
+}
+
+func (c *checker) partition(at string, p ConsumerParams) {
+	if p.ShareGroup != "" {
+		c.add("E109", at+".partition", "stands beside share_group: messages would be divided twice, and some lost", "与 share_group 同时填写：消息会被划分两次而丢失",
+			"keep one", "只保留一个")
+	}
+	if p.Partition.Count < 1 || p.Partition.Index < 0 || p.Partition.Index >= p.Partition.Count {
+		c.add("E126", at+".partition.index", fmt.Sprintf("is %d of %d", p.Partition.Index, p.Partition.Count),
+			fmt.Sprintf("为 %d，总数为 %d", p.Partition.Index, p.Partition.Count), "number the processes from 0 to count - 1", "进程从 0 编号到 count - 1")
+	}
+}
+
+// overlaps warns of filters that one message may match twice: the Server may then
+// deliver it once for each [MQTT-3.3.5-1].
+func (c *checker) overlaps(at string, p ConsumerParams) {
+	for i, t := range p.Topics {
+		for _, u := range p.Topics[:i] {
+			if overlap(matched(t.Topic), matched(u.Topic)) {
+				c.add("W210", fmt.Sprintf("%s.topics[%d]", at, i), fmt.Sprintf("overlaps with %q: a message that matches both may come twice", u.Topic),
+					fmt.Sprintf("与 %q 重叠：同时匹配的消息可能收到两次", u.Topic), "keep the wider one", "只保留范围较大的一个")
+				break
+			}
+		}
+	}
+}
+
+// overlap tells whether some Topic Name matches both filters.
+func overlap(a, b string) bool {
+	x, y := strings.Split(a, "/"), strings.Split(b, "/")
+	for i := 0; ; i++ {
+		moreX, moreY := i < len(x), i < len(y)
+		switch {
+		case moreX && x[i] == "#", moreY && y[i] == "#":
+			return true
+		case !moreX || !moreY:
+			return !moreX && !moreY
+		case x[i] == "+" || y[i] == "+" || x[i] == y[i]:
+			if i == 0 && x[0] != y[0] && (strings.HasPrefix(x[0], "$") || strings.HasPrefix(y[0], "$")) {
+				return false // [MQTT-4.7.2-1]
+			}
+		default:
+			return false
 		}
 	}
 }
@@ -360,9 +416,8 @@ func (c *checker) consumerWarnings(at string, p ConsumerParams, highest packets.
 				"没有重试上限：始终失败的消息会一直保留并阻塞其后的确认", "set retries and then: dead_letter", "设置 retries 以及 then: dead_letter")
 		}
 	}
-	if p.MaxInFlight > 0 && p.Concurrency > p.MaxInFlight {
-		c.add("W214", at+".concurrency", fmt.Sprintf("is above max_in_flight, %d, and never reached", p.MaxInFlight),
-			fmt.Sprintf("大于 max_in_flight（%d），无法达到", p.MaxInFlight), "raise max_in_flight", "请增大 max_in_flight")
+	if concurrency := orDefault(p.Concurrency, defaultConcurrency); concurrency > orDefault(p.MaxInFlight, defaultInFlight) {
+		c.add("W214", at+".concurrency", "is above max_in_flight, which bounds it", "大于 max_in_flight，实际受后者限制", "raise max_in_flight, or lower it", "调大 max_in_flight 或调小该值")
 	}
 	if p.ShareGroup != "" && !clean {
 		c.add("W215", at+".share_group", "with a kept session: the server goes on giving an absent member its share",

@@ -26,6 +26,8 @@ type General struct {
 	Protocol Protocol
 
 	// ClientID names the session at the Server. One connection has it at a time.
+	// "${random}" in it, or "${random:8}" for 8 letters, is different for each
+	// Connector.
 	ClientID string
 
 	// UserName and Password are sent if not empty. A password needs a user name.
@@ -124,9 +126,21 @@ type ConsumerParams struct {
 	// Server has shared subscriptions.
 	ShareGroup string
 
+	// Partition takes a share of the topics by their hash, for Servers without shared
+	// subscriptions. If nil, all.
+	Partition *Partition
+
+	// Retained says what happens to messages that the Server had kept.
+	Retained RetainedPolicy
+
 	// ExtendedAttributes adds retained, duplicate and attempt to the attributes.
 	ExtendedAttributes bool
 }
+
+// A Partition is one of Count processes that divide the messages among them: it takes
+// those whose topic's hash (FNV-1a, 32 bits) modulo Count is Index, and acknowledges the
+// others at once, because another process takes them. All Count processes have to run.
+type Partition struct{ Index, Count int }
 
 // TopicQoS is a Topic Filter and, if HasQoS, a QoS of its own.
 type TopicQoS struct {
@@ -169,4 +183,8 @@ type ProducerParams struct {
 	// AckTimeout bounds how long one message waits for the Server. If nil, that of
 	// Extension.
 	AckTimeout *time.Duration
+
+	// MaxInFlight is how many messages of the producer may be on their way. If zero,
+	// only the connection's 16 unanswered ones bound it.
+	MaxInFlight int
 }

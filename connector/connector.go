@@ -128,9 +128,14 @@ func (c *Connector) Start(ctx context.Context) error {
 		c.log.Info("started", "producers", len(c.producers))
 		return nil
 	}
-	granted, err := c.client.Subscribe(ctx, subs...)
+	within, cancel := context.WithTimeout(ctx, deref(c.cfg.Extension.AckTimeout, defaultAckTimeout))
+	defer cancel()
+	granted, err := c.client.Subscribe(within, subs...)
 	if err != nil {
 		c.abort()
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = newError(TypeSubscribe, fmt.Errorf("the server did not answer SUBSCRIBE in time: %w", err))
+		}
 		return AsError(err)
 	}
 	for i, q := range granted {
@@ -194,16 +199,25 @@ func (c *Connector) pump() {
 func (c *Connector) route(ctx context.Context, d *client.Delivery) {
 	a := &arrival{d: d, at: time.Now()}
 	var takers []*consumer
+	skipped := false
 	for _, k := range c.consumers {
-		if k.wants(d.Topic) {
+		switch {
+		case !k.wants(d.Topic):
+		case k.skips(d):
+			skipped = true
+		default:
 			takers = append(takers, k)
 		}
 	}
 	a.open.Store(int32(max(1, len(takers))))
 	c.unacked.Store(a, nil)
 	if len(takers) == 0 {
-		c.stats.unmatched.Add(1)
-		c.settle(a) // the subscription of an earlier configuration, perhaps
+		if skipped {
+			c.stats.skipped.Add(1)
+		} else {
+			c.stats.unmatched.Add(1) // the subscription of an earlier configuration, perhaps
+		}
+		c.settle(a)
 		return
 	}
 	for _, k := range takers {
@@ -292,14 +306,14 @@ func (c *Connector) clientConfig() (client.Config, error) {
 	g, a, x := &c.cfg.General, &c.cfg.Advanced, &c.cfg.Extension
 	cfg := client.Config{
 		Dial:                 c.opts.Dial,
-		ClientID:             g.ClientID,
+		ClientID:             withRandom(g.ClientID),
 		UserName:             g.UserName,
 		Password:             []byte(g.Password),
 		CleanSession:         a.Clean(),
 		KeepAlive:            offAtZero(a.KeepAlive),
 		PingTimeout:          deref(a.PingTimeout, 0),
-		ConnectTimeout:       deref(a.ConnectTimeout, 0),
-		WriteTimeout:         deref(a.WriteTimeout, 0),
+		ConnectTimeout:       offAtZero(a.ConnectTimeout),
+		WriteTimeout:         offAtZero(a.WriteTimeout),
 		NoReconnect:          !a.AutoReconnect,
 		MaxReconnectInterval: deref(a.MaxReconnectInterval, 0),
 		ConnectRetry:         a.ConnectRetry,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -117,6 +118,24 @@ func (k *consumer) wants(topic string) bool {
 	return false
 }
 
+// skips tells whether a message of the consumer's topics is not for its flow.
+func (k *consumer) skips(d *client.Delivery) bool {
+	if p := k.params.Partition; p != nil {
+		h := fnv.New32a()
+		h.Write([]byte(d.Topic))
+		if int(h.Sum32()%uint32(p.Count)) != p.Index {
+			return true
+		}
+	}
+	switch k.params.Retained {
+	case RetainedSkip:
+		return d.Retain
+	case RetainedOnly:
+		return !d.Retain
+	}
+	return false
+}
+
 // take accepts a message, waiting for room, and starts its lane if it does not run.
 func (k *consumer) take(ctx context.Context, a *arrival) error {
 	select {
@@ -203,20 +222,19 @@ func (k *consumer) done(j *job) {
 
 // process runs the flow until the message is settled or the connector stops.
 func (k *consumer) process(j *job) {
-	select {
-	case k.running <- struct{}{}:
-		defer func() { <-k.running }()
-	case <-k.conn.stopping:
-		k.conn.leave(j.arrival) // not begun: the Server keeps it
+	if !k.begin(j) {
+		k.conn.leave(j.arrival)
 		return
 	}
 	if k.params.AckMode == Immediately {
 		k.conn.settle(j.arrival)
 		k.attempt(j)
+		<-k.running
 		return
 	}
 	for {
 		err := k.attempt(j)
+		<-k.running // a message that waits for its next attempt keeps no flow from running
 		if err == nil {
 			k.conn.settle(j.arrival)
 			return
@@ -225,11 +243,33 @@ func (k *consumer) process(j *job) {
 		if !cut && k.exhausted(j) && k.dispose(j, err) {
 			return
 		}
-		if cut || !k.wait(j) {
+		if cut || !k.wait(j) || !k.begin(j) {
 			k.conn.leave(j.arrival)
 			return
 		}
 	}
+}
+
+// begin waits until one more flow may run; false means that the connector stops first,
+// and the Server keeps the message. One that the Server does not keep is run in any case,
+// as long as Stop has patience.
+func (k *consumer) begin(j *job) bool {
+	stopping := k.conn.stopping
+	if k.conn.cfg.Advanced.Clean() || j.d.QoS == packets.AtMostOnce {
+		stopping = nil
+	}
+	select {
+	case <-stopping:
+		return false
+	default:
+	}
+	select {
+	case k.running <- struct{}{}:
+		return true
+	case <-stopping:
+	case <-k.conn.flowContext.Done():
+	}
+	return false
 }
 
 // attempt runs the flow once.

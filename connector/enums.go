@@ -122,6 +122,32 @@ func ParseDisposition(s string) (Disposition, error) {
 	return 0, fmt.Errorf("%q is none of dead_letter, drop, hold, stop", s)
 }
 
+// RetainedPolicy says what happens to messages that the Server had kept and sent because
+// of a new subscription.
+type RetainedPolicy byte
+
+// The policies.
+const (
+	RetainedDeliver RetainedPolicy = iota
+	RetainedSkip                   // they are acknowledged without a flow
+	RetainedOnly                   // and these are the only ones with a flow
+)
+
+var retainedNames = []string{"deliver", "skip", "only"}
+
+// String returns the policy's key.
+func (p RetainedPolicy) String() string { return nameOf(retainedNames, int(p)) }
+
+// ParseRetained reads a policy by its key.
+func ParseRetained(s string) (RetainedPolicy, error) {
+	for i, name := range retainedNames {
+		if normal(s) == name {
+			return RetainedPolicy(i), nil
+		}
+	}
+	return 0, fmt.Errorf("%q is none of deliver, skip, only", s)
+}
+
 var qosNames = []string{"At Most Once", "At Least Once", "Exactly Once"}
 
 // ParseQoS reads a QoS in the seed's words or as a number.

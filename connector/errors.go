@@ -45,6 +45,7 @@ const (
 	TypePublish          ErrorType = "MQTT:PUBLISH"
 	TypeInvalidTopic     ErrorType = "MQTT:INVALID_TOPIC"
 	TypePublishTimeout   ErrorType = "MQTT:PUBLISH_TIMEOUT"
+	TypeDeadLetter       ErrorType = "MQTT:DEAD_LETTER"
 )
 
 var parents = map[ErrorType]ErrorType{
@@ -57,6 +58,7 @@ var parents = map[ErrorType]ErrorType{
 	TypeUnavailable: TypeRefused, TypeBadCredentials: TypeRefused, TypeNotAuthorized: TypeRefused,
 	TypeSubscribe: TypeRuntime, TypeRejected: TypeSubscribe,
 	TypePublish: TypeRuntime, TypeInvalidTopic: TypePublish, TypePublishTimeout: TypePublish,
+	TypeDeadLetter: TypeRuntime,
 }
 
 // Parent returns the wider kind; TypeAny and unknown types of a flow's own have none
@@ -71,14 +73,36 @@ func (t ErrorType) Parent() ErrorType {
 	return TypeRuntime
 }
 
-// Is tells whether t is wide or below it.
-func (t ErrorType) Is(wide ErrorType) bool {
-	for ; t != ""; t = t.Parent() {
+// Is tells whether target is t or a type above it.
+func (t ErrorType) Is(target error) bool {
+	wide, ok := target.(ErrorType)
+	for ; ok && t != ""; t = t.Parent() {
 		if t == wide {
 			return true
 		}
 	}
 	return false
+}
+
+// Error returns the type, so that errors.Is(err, connector.TypeConnectivity) asks whether
+// err is of that type or below it.
+func (t ErrorType) Error() string { return string(t) }
+
+// Retryable tells whether the same may work later without anybody changing anything.
+func (t ErrorType) Retryable() bool {
+	for ; t != ""; t = t.Parent() {
+		if retry, ok := retryable[t]; ok {
+			return retry
+		}
+	}
+	return false
+}
+
+// retryable has the answer of each type that differs from the one above it.
+var retryable = map[ErrorType]bool{
+	TypeRuntime: true, TypeConfig: false, TypeExpression: false, TypeCancelled: false, TypeRetryExhausted: false,
+	TypeTLS: false, TypeProtocolVersion: false, TypeClientIDRejected: false, TypeBadCredentials: false, TypeNotAuthorized: false,
+	TypeRejected: false, TypeInvalidTopic: false,
 }
 
 // Delivered says whether a message that could not be published may have arrived.
@@ -104,6 +128,35 @@ func (e *Error) Error() string { return "connector: " + e.Description }
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
+
+// Is tells whether target is the error's type or one above it.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(ErrorType)
+	return ok && e.Type.Is(t)
+}
+
+// Explain says in "en" or "zh" what kind of error it is, what it means for the message,
+// and what to try. It does not repeat the Description.
+func (e *Error) Explain(lang string) string {
+	t := e.Type
+	for explanations[t].en == "" {
+		t = t.Parent() // of a flow's own type: CORE:RUNTIME
+	}
+	text := explanations[t]
+	switch {
+	case lang == "zh" && e.Delivered == DeliveredUnknown:
+		return text.zh + "消息可能已送达，重发可能重复。"
+	case lang == "zh" && e.Delivered == DeliveredNo:
+		return text.zh + "消息未送达，可以重发。"
+	case lang == "zh":
+		return text.zh
+	case e.Delivered == DeliveredUnknown:
+		return text.en + " The message may have arrived: sending it again may do so twice."
+	case e.Delivered == DeliveredNo:
+		return text.en + " The message did not arrive: it may be sent again."
+	}
+	return text.en
+}
 
 // MarshalJSON returns the seed's form.
 func (e *Error) MarshalJSON() ([]byte, error) {

@@ -8,7 +8,8 @@ import (
 )
 
 type counters struct {
-	received, unmatched        atomic.Uint64
+	received                   atomic.Uint64
+	unmatched, skipped         atomic.Uint64
 	succeeded, failed, retries atomic.Uint64
 	acknowledged, stale        atomic.Uint64
 	dropped, deadLettered      atomic.Uint64
@@ -22,6 +23,7 @@ type Health struct {
 	Connected     bool          `json:"connected"`
 	Received      uint64        `json:"received"`  // messages taken from the connection
 	Unmatched     uint64        `json:"unmatched"` // of no consumer; acknowledged
+	Skipped       uint64        `json:"skipped"`   // by partition or retained; acknowledged
 	Succeeded     uint64        `json:"succeeded"` // runs of a flow
 	Failed        uint64        `json:"failed"`    // runs of a flow
 	Retries       uint64        `json:"retries"`
@@ -51,6 +53,7 @@ func (c *Connector) Health() Health {
 	h.Connected = h.State == client.Connected
 	h.Received = c.stats.received.Load()
 	h.Unmatched = c.stats.unmatched.Load()
+	h.Skipped = c.stats.skipped.Load()
 	h.Succeeded = c.stats.succeeded.Load()
 	h.Failed = c.stats.failed.Load()
 	h.Retries = c.stats.retries.Load()

@@ -20,6 +20,7 @@ type Producer struct {
 	payload *template // nil: the message's own
 	timeout time.Duration
 	conn    *Connector
+	slots   chan struct{} // holds a token for each message on its way; nil: unbounded
 }
 
 func (c *Connector) newProducer(name string, p ProducerParams) *Producer {
@@ -27,6 +28,9 @@ func (c *Connector) newProducer(name string, p ProducerParams) *Producer {
 	prod.topic, _ = parseTemplate(p.Topic) // Check has read both
 	if p.Payload != nil {
 		prod.payload, _ = parseTemplate(*p.Payload)
+	}
+	if p.MaxInFlight > 0 {
+		prod.slots = make(chan struct{}, p.MaxInFlight)
 	}
 	prod.timeout = deref(p.AckTimeout, deref(c.cfg.Extension.AckTimeout, defaultAckTimeout))
 	return prod
@@ -76,7 +80,7 @@ func (p *Producer) Publish(ctx context.Context, m client.Message) error {
 	p.conn.stats.published.Add(1)
 	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout, errNoAnswer)
 	defer cancel()
-	err := p.conn.client.Publish(ctx, m)
+	err := p.publish(ctx, m)
 	if err == nil || errors.Is(err, client.ErrDowngraded) {
 		return nil // downgraded: the Server has it, at QoS 1, which the client's counters show
 	}
@@ -90,6 +94,18 @@ func (p *Producer) Publish(ctx context.Context, m client.Message) error {
 		e.Delivered = DeliveredUnknown
 	}
 	return e
+}
+
+func (p *Producer) publish(ctx context.Context, m client.Message) error {
+	if p.slots != nil {
+		select {
+		case p.slots <- struct{}{}:
+			defer func() { <-p.slots }()
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", client.ErrNotSent, context.Cause(ctx))
+		}
+	}
+	return p.conn.client.Publish(ctx, m)
 }
 
 // errNoAnswer tells the producer's own patience from the caller's.

@@ -45,7 +45,7 @@ func (p *Connack) Type() Type { return CONNACK }
 // AppendBinary appends the packet; see [Packet].
 func (p *Connack) AppendBinary(b []byte) ([]byte, error) {
 	if p.Code > NotAuthorized {
-		return b, &EncodeError{CONNACK, "Code", "", "is reserved (table 3.1)"}
+		return b, &EncodeError{CONNACK, "Code", "MQTT-3.2.2-6", "is reserved (table 3.1)"}
 	}
 	flags := byte(0)
 	if p.SessionPresent {
@@ -59,8 +59,8 @@ func (p *Connack) AppendBinary(b []byte) ([]byte, error) {
 
 func (p *Connack) decode(d *decoder) {
 	at := d.i
-	flags := d.byte("acknowledge flags")
-	p.Code = ConnectCode(d.byte("return code"))
+	flags := d.byte("acknowledge flags", "")
+	p.Code = ConnectCode(d.byte("return code", ""))
 	p.SessionPresent = flags&1 != 0
 	switch {
 	case flags > 1:

@@ -1,6 +1,9 @@
 package packets
 
-import "strconv"
+import (
+	"bytes"
+	"strconv"
+)
 
 // Connect asks the Server for a session, section 3.1.
 type Connect struct {
@@ -9,16 +12,16 @@ type Connect struct {
 	KeepAlive    uint16 // seconds; 0 turns it off, section 3.1.2.10
 	Will         *Will  // nil for none
 	HasUserName  bool   // a user name is sent, even if empty [MQTT-3.1.2-19]
-	UserName     string
-	HasPassword  bool // a password is sent, even if empty [MQTT-3.1.2-21]; needs HasUserName [MQTT-3.1.2-22]
-	Password     []byte
+	UserName     string `json:"-"`
+	HasPassword  bool   // a password is sent, even if empty [MQTT-3.1.2-21]; needs HasUserName [MQTT-3.1.2-22]
+	Password     []byte `json:"-"`
 }
 
 // Will is the message that the Server publishes when the Network Connection
 // ends without a DISCONNECT, section 3.1.2.5.
 type Will struct {
 	Topic   string
-	Payload []byte // at most 65,535 bytes; may be empty
+	Payload []byte `json:"-"` // at most 65,535 bytes; may be empty
 	QoS     QoS
 	Retain  bool
 }
@@ -34,18 +37,6 @@ const (
 	flagUserName     = 0x80
 	willQoSShift     = 3
 )
-
-// A VersionError says that a CONNECT is not of MQTT 3.1.1. A Server answers an
-// unknown level of a known protocol with [UnacceptableProtocolVersion]
-// [MQTT-3.1.2-2].
-type VersionError struct {
-	Name  string
-	Level byte
-}
-
-func (e *VersionError) Error() string {
-	return "packets: CONNECT: protocol " + strconv.Quote(e.Name) + " level " + strconv.Itoa(int(e.Level)) + " is not MQTT 3.1.1"
-}
 
 // Type returns CONNECT.
 func (p *Connect) Type() Type { return CONNECT }
@@ -132,37 +123,46 @@ func (p *Connect) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
+// decode refuses what a Server must answer before it closes, too: the [FormatError]
+// tells by its Spec, "MQTT-3.1.2-2" for [UnacceptableProtocolVersion] and "MQTT-3.1.3-7"
+// for [IdentifierRejected].
 func (p *Connect) decode(d *decoder) {
 	*p = Connect{}
-	start := d.i
-	name := d.string("protocol name", "")
-	level := d.byte("protocol level")
-	if d.err == nil && (name != protocolName || level != protocolLevel) {
-		d.fail(start, "MQTT-3.1.2-2", (&VersionError{name, level}).Error()[len("packets: CONNECT: "):])
-	}
 	at := d.i
-	flags := d.byte("connect flags")
-	p.KeepAlive = d.uint16("keep alive")
+	if name := d.text("protocol name", "MQTT-3.1.2-1", "MQTT-3.1.2-1"); d.err == nil && name != protocolName {
+		d.fail(at, "MQTT-3.1.2-1", "protocol name is "+strconv.Quote(name)+", not \"MQTT\"")
+	}
+	at = d.i
+	if level := d.byte("protocol level", "MQTT-3.1.2-2"); d.err == nil && level != protocolLevel {
+		d.fail(at, "MQTT-3.1.2-2", "protocol level is "+strconv.Itoa(int(level))+", not 4")
+	}
+	at = d.i
+	flags := d.byte("connect flags", "")
 	checkConnectFlags(d, at, flags)
 	p.CleanSession = flags&flagCleanSession != 0
+	p.KeepAlive = d.uint16("keep alive", "")
+	// [MQTT-3.1.3-1]: Client Identifier, Will Topic, Will Message, User Name, Password.
 	at = d.i
-	p.ClientID = d.string("client identifier", "MQTT-3.1.3-4")
-	if d.err == nil && p.ClientID == "" && !p.CleanSession {
+	p.ClientID = d.text("client identifier", "MQTT-3.1.3-3", "MQTT-3.1.3-4")
+	if p.ClientID == "" && !p.CleanSession {
 		d.fail(at, "MQTT-3.1.3-7", "client identifier is empty without clean session")
 	}
-	if flags&flagWill != 0 && d.err == nil {
+	if flags&flagWill != 0 {
 		p.Will = &Will{
-			Topic:   d.topic("will topic", "MQTT-3.1.3-10"),
-			Payload: d.bytes("will message"),
+			Topic:   d.topic("will topic", "MQTT-3.1.2-9", "MQTT-3.1.3-10"),
+			Payload: d.bytes("will message", "MQTT-3.1.2-9"),
 			QoS:     QoS(flags >> willQoSShift & 3),
 			Retain:  flags&flagWillRetain != 0,
 		}
 	}
-	if p.HasUserName = flags&flagUserName != 0; p.HasUserName {
-		p.UserName = d.string("user name", "MQTT-3.1.3-11")
+	if p.HasUserName = flags&flagUserName != 0; p.HasUserName { // [MQTT-3.1.2-18]
+		p.UserName = d.text("user name", "MQTT-3.1.2-19", "MQTT-3.1.3-11")
 	}
-	if p.HasPassword = flags&flagPassword != 0; p.HasPassword {
-		p.Password = d.bytes("password")
+	if p.HasPassword = flags&flagPassword != 0; p.HasPassword { // [MQTT-3.1.2-20]
+		p.Password = d.bytes("password", "MQTT-3.1.2-21")
+	}
+	if d.left() > 0 {
+		d.fail(d.i, "MQTT-3.1.3-1", "bytes follow the last field that the connect flags announce")
 	}
 }
 
@@ -183,13 +183,25 @@ func checkConnectFlags(d *decoder, at int, flags byte) {
 	}
 }
 
-// String returns the packet in one line, without user name and password.
-func (p *Connect) String() string {
+// Clone returns a copy that shares no memory with p.
+func (p *Connect) Clone() *Connect {
+	c := *p
+	c.Password = bytes.Clone(p.Password)
+	if p.Will != nil {
+		w := *p.Will
+		w.Payload = bytes.Clone(w.Payload)
+		c.Will = &w
+	}
+	return &c
+}
+
+// String returns the packet in one line, without user name and password. As a method of
+// the value it also answers where a log was given the struct.
+func (p Connect) String() string {
 	s := "CONNECT client=" + strconv.Quote(p.ClientID) + " clean=" + strconv.FormatBool(p.CleanSession) +
 		" keepalive=" + strconv.Itoa(int(p.KeepAlive)) + "s"
-	if w := p.Will; w != nil {
-		s += " will=" + strconv.Quote(w.Topic) + " willqos=" + strconv.Itoa(int(w.QoS)) +
-			" willretain=" + strconv.FormatBool(w.Retain) + " willsize=" + strconv.Itoa(len(w.Payload))
+	if p.Will != nil {
+		s += " " + p.Will.String()
 	}
 	if p.HasUserName {
 		s += " user=yes"
@@ -199,3 +211,15 @@ func (p *Connect) String() string {
 	}
 	return s
 }
+
+// GoString returns the same, so that the %#v of package fmt tells no secret either.
+func (p Connect) GoString() string { return p.String() }
+
+// String returns the Will in one line, without its message.
+func (w Will) String() string {
+	return "will=" + strconv.Quote(w.Topic) + " willqos=" + strconv.Itoa(int(w.QoS)) +
+		" willretain=" + strconv.FormatBool(w.Retain) + " willsize=" + strconv.Itoa(len(w.Payload))
+}
+
+// GoString returns the same.
+func (w Will) GoString() string { return w.String() }

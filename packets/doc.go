@@ -9,5 +9,13 @@
 // A value can be appended to a byte slice if, and only if, the specification
 // allows it on the wire; anything else is an [*EncodeError] and appends
 // nothing. Bytes that no conforming peer would send are a [*FormatError], which
-// names the byte and the conformance statement that was broken.
+// names the byte and the conformance statement that was broken. The exceptions are
+// few, and named: a CONNACK that refuses is read whatever its code and its Session
+// Present are, because the user has to learn of it, and a [Reader] has [Tolerances].
+//
+// [Parse] reads one packet from a slice, a [Reader] packets from a stream, without an
+// allocation where the packet has no list: what it returns it uses again, so keep a
+// [Clone]. A payload too large for memory can pass as a stream, [Publish.StreamTo] and
+// [Reader.Payload]. [ValidTopicName], [ValidTopicFilter], [Match] and [ParseShared] are
+// section 4.7. Package vectors checks this codec, and any other, byte by byte.
 package packets

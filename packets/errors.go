@@ -33,8 +33,9 @@ func (e *EncodeError) Error() string {
 	return "packets: " + e.Type.String() + ": " + e.Field + ": " + e.Reason + cite(e.Spec)
 }
 
-// A TooLargeError says that a packet is larger than the Reader's limit, or than any
-// packet of its type can be. Nothing was allocated for it.
+// A TooLargeError says that a packet is larger than the Reader's limit. Nothing was
+// allocated for it. One that is larger than any packet of its type can be, such as a
+// PUBACK of 3 bytes after its header, is a [*FormatError].
 type TooLargeError struct {
 	Type Type
 	Size int // bytes, fixed header included, as the header claims

@@ -12,96 +12,77 @@ const (
 type header struct {
 	typ       Type
 	flags     byte // the low four bits of the first byte
-	remaining int  // Remaining Length
-	length    int  // bytes of the header itself
 	overlong  bool // Remaining Length took more bytes than it needs
+	length    int  // bytes of the header itself
+	remaining int  // Remaining Length
 }
 
 func (h *header) size() int { return h.length + h.remaining }
 
-// parseHeader reads a fixed header and checks all that it tells by itself.
-func parseHeader(b []byte, tolerate Tolerances) (h header, err error) {
+// shapes says what the fixed header of a type must be: the flags of table 2.2 with the
+// statement that asks for them, and what the Remaining Length can be. The flags of
+// PUBLISH are its own.
+var shapes = [16]struct {
+	flags       byte
+	spec        string
+	least, most int
+}{
+	CONNECT:     {0, "MQTT-2.2.2-2", 0, 10 + 5*(2+maxField)},
+	CONNACK:     {0, "MQTT-2.2.2-2", 2, 2},
+	PUBLISH:     {0, "", 0, MaxRemainingLength},
+	PUBACK:      {0, "MQTT-2.2.2-2", 2, 2},
+	PUBREC:      {0, "MQTT-2.2.2-2", 2, 2},
+	PUBREL:      {2, "MQTT-3.6.1-1", 2, 2},
+	PUBCOMP:     {0, "MQTT-2.2.2-2", 2, 2},
+	SUBSCRIBE:   {2, "MQTT-3.8.1-1", 2, MaxRemainingLength},
+	SUBACK:      {0, "MQTT-2.2.2-2", 3, MaxRemainingLength},
+	UNSUBSCRIBE: {2, "MQTT-3.10.1-1", 2, MaxRemainingLength},
+	UNSUBACK:    {0, "MQTT-2.2.2-2", 2, 2},
+	PINGREQ:     {0, "MQTT-2.2.2-2", 0, 0},
+	PINGRESP:    {0, "MQTT-2.2.2-2", 0, 0},
+	DISCONNECT:  {0, "MQTT-3.14.1-1", 0, 0},
+}
+
+// parse reads a fixed header and checks all that it tells by itself.
+func (h *header) parse(b []byte, tolerate Tolerances) error {
 	if len(b) == 0 {
-		return h, ErrShort
+		return ErrShort
 	}
 	h.typ, h.flags = Type(b[0]>>4), b[0]&0x0F
-	if err := checkFlags(h.typ, h.flags); err != nil {
-		return h, err
+	s := &shapes[h.typ]
+	switch {
+	case h.typ == PUBLISH:
+		if err := checkPublishFlags(h.flags); err != nil {
+			return err
+		}
+	case h.typ == 0 || h.typ == 15:
+		return &FormatError{h.typ, 0, "", "reserved packet type (table 2.1)"}
+	case h.flags != s.flags:
+		return &FormatError{h.typ, 0, s.spec, "reserved flags are wrong (table 2.2)"}
 	}
 	// The Remaining Length has seven bits a byte, the least significant first, and
 	// four bytes at the most.
+	remaining := 0
 	for i := 1; ; i++ {
-		if i == len(b) {
-			return h, ErrShort
+		if i >= len(b) {
+			return ErrShort
 		}
-		h.remaining |= int(b[i]&0x7F) << (7 * (i - 1))
+		remaining |= int(b[i]&0x7F) << (7 * (i - 1))
 		if b[i] < 0x80 {
-			h.length = i + 1
+			h.length, h.remaining = i+1, remaining
 			h.overlong = i > 1 && b[i] == 0
 			break
 		}
 		if i == maxLengthBytes {
-			return h, &FormatError{h.typ, i, "", "remaining length has more than four bytes (section 2.2.3)"}
+			return &FormatError{h.typ, i, "", "remaining length has more than four bytes (section 2.2.3)"}
 		}
-	}
-	if h.overlong && tolerate&TolerateOverlongLength == 0 {
-		return h, &FormatError{h.typ, h.length - 1, "", "remaining length takes more bytes than it needs (section 2.2.3)"}
-	}
-	return h, checkLength(&h)
-}
-
-// checkFlags compares the low four bits of the first byte with table 2.2
-// [MQTT-2.2.2-2].
-func checkFlags(t Type, flags byte) error {
-	want, spec := byte(0), "MQTT-2.2.2-2"
-	switch t {
-	case 0, 15:
-		return &FormatError{t, 0, "", "reserved packet type (table 2.1)"}
-	case PUBLISH:
-		return checkPublishFlags(flags)
-	case PUBREL:
-		want, spec = 2, "MQTT-3.6.1-1"
-	case SUBSCRIBE:
-		want, spec = 2, "MQTT-3.8.1-1"
-	case UNSUBSCRIBE:
-		want, spec = 2, "MQTT-3.10.1-1"
-	case DISCONNECT:
-		spec = "MQTT-3.14.1-1"
-	}
-	if flags != want {
-		return &FormatError{t, 0, spec, "reserved flags are wrong"}
-	}
-	return nil
-}
-
-// checkLength refuses a Remaining Length that no packet of the type has.
-func checkLength(h *header) error {
-	least, most := 0, MaxRemainingLength
-	switch h.typ {
-	case CONNECT:
-		least, most = 12, 10+5*(2+65535)
-	case CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, UNSUBACK:
-		least, most = 2, 2
-	case PUBLISH:
-		least = 3
-		if h.flags&qosBits != 0 {
-			least = 5
-		}
-	case SUBSCRIBE:
-		least = 2
-	case SUBACK:
-		least = 3
-	case UNSUBSCRIBE:
-		least = 2
-	case PINGREQ, PINGRESP, DISCONNECT:
-		most = 0
 	}
 	switch {
-	case h.remaining < least:
+	case h.overlong && tolerate&TolerateOverlongLength == 0:
+		return &FormatError{h.typ, h.length - 1, "", "remaining length takes more bytes than it needs (section 2.2.3)"}
+	case remaining < s.least:
 		return &FormatError{h.typ, 1, "", "remaining length is too small for the packet"}
-	case h.remaining > most && h.typ == CONNECT:
-		return &TooLargeError{h.typ, h.size(), most + h.length}
-	case h.remaining > most:
+	case remaining > s.most:
 		return &FormatError{h.typ, 1, "", "remaining length is too large for the packet"}
 	}
 	return nil
@@ -117,19 +98,21 @@ func appendHeader(b []byte, t Type, flags byte, remaining int) []byte {
 	return append(b, byte(remaining))
 }
 
-func headerLength(remaining int) int {
-	n := 2
+// sizeOf returns the length of a packet with the Remaining Length.
+func sizeOf(remaining int64) int {
+	n := 2 + remaining
 	for remaining >= 0x80 {
 		remaining >>= 7
 		n++
 	}
-	return n
+	return int(n)
 }
 
-// checkRemaining refuses a packet that is longer than the protocol can express.
-func checkRemaining(t Type, field string, remaining int) error {
+// checkRemaining refuses a packet that is longer than the protocol can express. It
+// takes an int64, because the sum of the fields may overflow an int of 32 bits.
+func checkRemaining(t Type, field string, remaining int64) error {
 	if remaining > MaxRemainingLength {
-		return &EncodeError{t, field, "", "packet is above 268,435,455 bytes (section 2.2.3)"}
+		return &EncodeError{t, field, "", "makes the packet longer than 268,435,455 bytes (section 2.2.3)"}
 	}
 	return nil
 }

@@ -11,30 +11,38 @@ const (
 // and again costs no allocation and no second check. It is bounded: a name takes the
 // place of another one with the same hash.
 type names struct {
+	last  string // most often the next one as well
 	seed  maphash.Seed
-	slots []string
-}
-
-func (n *names) slot(h uint64) *string {
-	if n.slots == nil {
-		n.slots = make([]string, nameSlots)
-	}
-	return &n.slots[h%nameSlots]
+	slots *[nameSlots]string
 }
 
 func (n *names) get(b []byte) (string, bool) {
-	if n.slots == nil || len(b) > longName || len(b) == 0 {
+	if n.last == string(b) {
+		return n.last, n.last != ""
+	}
+	if n.slots == nil || len(b) > longName {
 		return "", false
 	}
-	s := *n.slot(maphash.Bytes(n.seed, b))
-	return s, s == string(b)
+	s := n.slots[maphash.Bytes(n.seed, b)%nameSlots]
+	if s != string(b) {
+		return "", false
+	}
+	n.last = s
+	return s, s != ""
 }
 
 func (n *names) put(s string) {
-	if n.slots == nil {
-		n.seed = maphash.MakeSeed()
+	if len(s) > longName {
+		return
 	}
-	if len(s) <= longName {
-		*n.slot(maphash.String(n.seed, s)) = s
+	switch {
+	case n.last == "": // the first: one name alone needs no table
+	case n.slots == nil:
+		n.seed, n.slots = maphash.MakeSeed(), new([nameSlots]string)
+		fallthrough
+	default:
+		n.slots[maphash.String(n.seed, n.last)%nameSlots] = n.last
+		n.slots[maphash.String(n.seed, s)%nameSlots] = s
 	}
+	n.last = s
 }

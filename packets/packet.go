@@ -114,17 +114,55 @@ func newPacket(t Type) Packet {
 // than one whole packet the error is [ErrShort], unless what is there already breaks
 // the specification: then it is a [*FormatError]. Byte slices in the packet alias b.
 func Parse(b []byte) (p Packet, n int, err error) {
-	h, err := parseHeader(b, 0)
-	if err != nil {
+	var d decoder
+	if err := d.parse(b, 0); err != nil {
 		return nil, 0, err
 	}
-	if len(b) < h.size() {
+	n = d.size()
+	if len(b) < n {
 		return nil, 0, ErrShort
 	}
-	p = newPacket(h.typ)
-	d := decoder{header: h, b: b[:h.size()], i: h.length}
-	if err := d.packet(p); err != nil {
+	p = newPacket(d.typ)
+	d.start(b[:n])
+	p.decode(&d)
+	if err := d.end(); err != nil {
 		return nil, 0, err
 	}
-	return p, h.size(), nil
+	return p, n, nil
+}
+
+// Clone returns a copy of p that shares no memory with it, to be kept beyond the next
+// call of [Reader.ReadPacket].
+func Clone(p Packet) Packet {
+	switch p := p.(type) {
+	case *Connect:
+		return p.Clone()
+	case *Publish:
+		return p.Clone()
+	case *Subscribe:
+		return p.Clone()
+	case *Suback:
+		return p.Clone()
+	case *Unsubscribe:
+		return p.Clone()
+	case *Connack:
+		c := *p
+		return &c
+	case *Puback:
+		c := *p
+		return &c
+	case *Pubrec:
+		c := *p
+		return &c
+	case *Pubrel:
+		c := *p
+		return &c
+	case *Pubcomp:
+		c := *p
+		return &c
+	case *Unsuback:
+		c := *p
+		return &c
+	}
+	return p // PINGREQ, PINGRESP and DISCONNECT have nothing to copy
 }

@@ -35,7 +35,9 @@ func checkPublishFlags(flags byte) error {
 func (p *Publish) Type() Type { return PUBLISH }
 
 // Check returns nil if the packet may be sent, else an [*EncodeError].
-func (p *Publish) Check() error {
+func (p *Publish) Check() error { return p.check(len(p.Payload)) }
+
+func (p *Publish) check(payload int) error {
 	switch {
 	case p.QoS > ExactlyOnce:
 		return &EncodeError{PUBLISH, "QoS", "MQTT-3.3.1-4", "is above 2"}
@@ -49,11 +51,11 @@ func (p *Publish) Check() error {
 	if err := ValidTopicName(p.Topic); err != nil {
 		return err
 	}
-	return checkRemaining(PUBLISH, "Payload", p.remaining())
+	return checkRemaining(PUBLISH, "Payload", p.remaining(payload))
 }
 
-func (p *Publish) remaining() int {
-	n := 2 + len(p.Topic) + len(p.Payload)
+func (p *Publish) remaining(payload int) int64 {
+	n := 2 + int64(len(p.Topic)) + int64(payload)
 	if p.QoS != AtMostOnce {
 		n += 2
 	}
@@ -61,14 +63,16 @@ func (p *Publish) remaining() int {
 }
 
 // Size returns the length of the packet in bytes, fixed header included.
-func (p *Publish) Size() int { return headerLength(p.remaining()) + p.remaining() }
+func (p *Publish) Size() int { return sizeOf(p.remaining(len(p.Payload))) }
 
 // AppendBinary appends the packet; see [Packet].
 func (p *Publish) AppendBinary(b []byte) ([]byte, error) {
 	if err := p.Check(); err != nil {
 		return b, err
 	}
-	return append(p.appendHead(b, p.remaining()), p.Payload...), nil
+	remaining := p.remaining(len(p.Payload))
+	b = slices.Grow(b, sizeOf(remaining))
+	return append(p.appendHead(b, int(remaining)), p.Payload...), nil
 }
 
 // appendHead appends everything before the payload.
@@ -92,7 +96,7 @@ func (p *Publish) decode(d *decoder) {
 	p.Dup = d.flags&dupBit != 0
 	p.QoS = QoS(d.flags & qosBits >> 1)
 	p.Retain = d.flags&retainBit != 0
-	p.Topic = d.topic("topic name", "MQTT-3.3.2-1")
+	p.Topic = d.topic("topic name", "MQTT-3.3.2-1", "MQTT-3.3.2-1")
 	p.PacketID = 0
 	if p.QoS != AtMostOnce { // [MQTT-2.3.1-5]
 		p.PacketID = d.packetID()
@@ -109,7 +113,7 @@ func (p *Publish) Clone() *Publish {
 }
 
 // String returns the packet in one line, with the size of its payload.
-func (p *Publish) String() string {
+func (p Publish) String() string {
 	s := "PUBLISH " + strconv.Quote(p.Topic) + " qos=" + strconv.Itoa(int(p.QoS))
 	if p.QoS != AtMostOnce {
 		s += " id=" + strconv.Itoa(int(p.PacketID)) + " dup=" + strconv.Itoa(bit(p.Dup))

@@ -2,12 +2,7 @@ package packets
 
 import "io"
 
-const (
-	defaultMax  = 16 << 20
-	firstBuffer = 1 << 10
-	fullBuffer  = 64 << 10 // a buffer that is larger was made for one large packet
-	emptyReads  = 100
-)
+const defaultMax = 16 << 20
 
 // ReaderOptions are the limits of a Reader.
 type ReaderOptions struct {
@@ -15,20 +10,29 @@ type ReaderOptions struct {
 	// 16 MiB. The protocol's own limit is 268,435,455 bytes after the header.
 	Max int
 
+	// StreamAbove lets a PUBLISH that is larger, in bytes with its fixed header, be
+	// returned as soon as its payload begins: Payload is nil, and [Reader.Payload]
+	// reads it. If zero or negative, every PUBLISH is returned whole.
+	StreamAbove int
+
 	// Tolerate loosens single rules.
 	Tolerate Tolerances
 }
 
 // A Reader reads packets of either direction from a byte stream. It reads ahead. Its
 // memory grows with the bytes that arrive, not with the length that a header claims.
+// Only one goroutine at a time may use it. Who must know that bytes arrive though no
+// packet is whole yet gives it an io.Reader that tells.
 type Reader struct {
-	src  io.Reader
-	opts ReaderOptions
-	buf  []byte
-	r, w int // buf[r:w] was received and not yet returned
-	used Tolerated
-	have [16]Packet // reused, one of a type
-	name names
+	in      buffer
+	opts    ReaderOptions
+	dec     decoder
+	used    Tolerated
+	names   names
+	payload Payload
+	publish Publish    // reused for every PUBLISH
+	have    [16]Packet // reused for the others, one of a type
+	err     error      // of the bytes; what follows them has no known meaning
 }
 
 // NewReader returns a Reader of src.
@@ -36,109 +40,99 @@ func NewReader(src io.Reader, opts ReaderOptions) *Reader {
 	if opts.Max <= 0 {
 		opts.Max = defaultMax
 	}
-	return &Reader{src: src, opts: opts}
+	r := &Reader{in: buffer{src: src}, opts: opts}
+	r.payload.in = &r.in
+	r.dec.tolerate, r.dec.used, r.dec.names = opts.Tolerate, &r.used, &r.names
+	return r
 }
 
 // Buffered returns the number of bytes that were received and not yet returned.
-func (r *Reader) Buffered() int { return r.w - r.r }
+func (r *Reader) Buffered() int { return r.in.w - r.in.r }
 
 // Tolerated returns how often a tolerance was needed.
 func (r *Reader) Tolerated() Tolerated { return r.used }
 
 // ReadPacket returns the next packet. The packet and its slices are valid until the
 // next call; its strings stay. At the end of the stream between packets the error is
-// io.EOF, inside a packet io.ErrUnexpectedEOF. A [*FormatError] or [*TooLargeError] is
-// final: what follows in the stream has no known meaning.
+// io.EOF, inside a packet io.ErrUnexpectedEOF. After another error of the stream, such
+// as a timeout, the next call goes on where this one stopped. A [*FormatError] or
+// [*TooLargeError] is final: what follows in the stream has no known meaning.
 func (r *Reader) ReadPacket() (Packet, error) {
-	for {
-		h, err := parseHeader(r.buf[r.r:r.w], r.opts.Tolerate)
-		switch {
-		case err == ErrShort:
-			h.length = maxHeader
-		case err != nil:
+	if r.err != nil {
+		return nil, r.err
+	}
+	if r.payload.open {
+		if err := r.payload.skip(); err != nil {
 			return nil, err
-		case h.size() > r.opts.Max:
-			return nil, &TooLargeError{h.typ, h.size(), r.opts.Max}
-		case r.w-r.r >= h.size():
-			return r.take(h)
 		}
-		if err := r.fill(h.size()); err != nil {
+	}
+	h := &r.dec.header
+	for {
+		held := r.in.buf[r.in.r:r.in.w]
+		need := maxHeader
+		if err := h.parse(held, r.opts.Tolerate); err == nil {
+			need = h.size()
+			if need > r.opts.Max {
+				return nil, r.fail(&TooLargeError{h.typ, need, r.opts.Max})
+			}
+			if h.typ == PUBLISH && r.opts.StreamAbove > 0 && need > r.opts.StreamAbove {
+				need = payloadStart(h, held)
+			}
+			if len(held) >= need {
+				return r.take(held[:need])
+			}
+		} else if err != ErrShort {
+			return nil, r.fail(err)
+		}
+		r.forget()
+		if err := r.in.fill(need); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// take decodes the packet at the front of the buffer.
-func (r *Reader) take(h header) (Packet, error) {
-	p := r.have[h.typ]
-	if p == nil {
-		p = newPacket(h.typ)
-		r.have[h.typ] = p
+// forget lets go of what the packets before keep alive: the buffer, which is about to be
+// replaced perhaps, and lists, which may have been long.
+func (r *Reader) forget() {
+	r.publish.Payload = nil
+	for _, t := range [...]Type{CONNECT, SUBSCRIBE, SUBACK, UNSUBSCRIBE} {
+		r.have[t] = nil
 	}
-	d := decoder{
-		header:   h,
-		b:        r.buf[r.r : r.r+h.size()],
-		i:        h.length,
-		tolerate: r.opts.Tolerate,
-		used:     &r.used,
-		names:    &r.name,
-	}
-	r.r += h.size()
-	if h.overlong {
+}
+
+func (r *Reader) fail(err error) error {
+	r.err = err
+	return err
+}
+
+// take decodes the packet b from the front of the buffer. What b lacks is payload, left
+// to be streamed.
+func (r *Reader) take(b []byte) (Packet, error) {
+	r.in.r += len(b)
+	d := &r.dec
+	if d.overlong {
 		r.used.OverlongLength++
 	}
-	if err := d.packet(p); err != nil {
-		return nil, err
+	d.start(b)
+	if d.typ == PUBLISH {
+		r.publish.decode(d)
+		if d.err != nil {
+			return nil, r.fail(d.err)
+		}
+		if rest := d.size() - len(b); rest > 0 {
+			r.publish.Payload = nil
+			r.payload.left, r.payload.open = rest, true
+		}
+		return &r.publish, nil
+	}
+	p := r.have[d.typ]
+	if p == nil {
+		p = newPacket(d.typ)
+		r.have[d.typ] = p
+	}
+	p.decode(d)
+	if err := d.end(); err != nil {
+		return nil, r.fail(err)
 	}
 	return p, nil
-}
-
-// fill reads once, making room before if there is none. size is what the packet at the
-// front needs.
-func (r *Reader) fill(size int) error {
-	if r.r == r.w {
-		r.r, r.w = 0, 0
-		if len(r.buf) > fullBuffer {
-			r.buf = nil // it was made for one large packet
-		}
-	}
-	if r.w == len(r.buf) {
-		r.makeRoom(size)
-	}
-	for range emptyReads {
-		n, err := r.src.Read(r.buf[r.w:])
-		r.w += n
-		switch {
-		case n > 0:
-			return nil
-		case err == io.EOF && r.w > r.r:
-			return io.ErrUnexpectedEOF
-		case err != nil:
-			return err
-		}
-	}
-	return io.ErrNoProgress
-}
-
-// makeRoom doubles a buffer that is full of what arrived, or moves what is left of it
-// to the front.
-func (r *Reader) makeRoom(size int) {
-	held := r.w - r.r
-	want := len(r.buf)
-	switch {
-	case want == 0:
-		want = firstBuffer
-	case want < fullBuffer:
-		want *= 2 // a full buffer means that more is coming than fits
-	case held == want:
-		want = min(2*want, max(size, want+1))
-	}
-	if want == len(r.buf) && r.r > 0 {
-		copy(r.buf, r.buf[r.r:r.w])
-	} else {
-		bigger := make([]byte, want)
-		copy(bigger, r.buf[r.r:r.w])
-		r.buf = bigger
-	}
-	r.r, r.w = 0, held
 }

@@ -1,6 +1,9 @@
 package packets
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // Suback answers SUBSCRIBE with one code per filter, in the order of the
 // filters, section 3.9.
@@ -39,12 +42,15 @@ func (p *Suback) Check() error {
 	if len(p.Codes) == 0 {
 		return &EncodeError{SUBACK, "Codes", "MQTT-3.8.4-5", "is empty"}
 	}
+	if err := checkRemaining(SUBACK, "Codes", 2+int64(len(p.Codes))); err != nil {
+		return err
+	}
 	for i, c := range p.Codes {
 		if c > SubscribeCode(ExactlyOnce) && c != SubscribeFailure {
 			return &EncodeError{SUBACK, "Codes[" + strconv.Itoa(i) + "]", "MQTT-3.9.3-2", "is reserved"}
 		}
 	}
-	return checkRemaining(SUBACK, "Codes", 2+len(p.Codes))
+	return nil
 }
 
 // AppendBinary appends the packet; see [Packet].
@@ -62,17 +68,20 @@ func (p *Suback) AppendBinary(b []byte) ([]byte, error) {
 
 func (p *Suback) decode(d *decoder) {
 	p.PacketID = d.packetID()
-	p.Codes = p.Codes[:0]
+	p.Codes = slices.Grow(p.Codes[:0], d.left())
 	for d.left() > 0 {
-		c := SubscribeCode(d.byte("return code"))
+		c := SubscribeCode(d.byte("return code", ""))
 		if c > SubscribeCode(ExactlyOnce) && c != SubscribeFailure {
 			if c < SubscribeFailure || !d.tolerated(TolerateSubackCodes) {
-				d.fail(d.i-1, "MQTT-3.9.3-2", "return code is reserved")
+				d.fail(d.i-1, "MQTT-3.9.3-2", "return code "+strconv.Itoa(int(c))+" is reserved")
 			}
 		}
 		p.Codes = append(p.Codes, c)
 	}
 }
+
+// Clone returns a copy that shares no memory with p.
+func (p *Suback) Clone() *Suback { return &Suback{p.PacketID, slices.Clone(p.Codes)} }
 
 // String returns the packet in one line.
 func (p *Suback) String() string {

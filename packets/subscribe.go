@@ -1,6 +1,9 @@
 package packets
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // Subscribe asks for messages whose Topic Names match filters, section 3.8.
 type Subscribe struct {
@@ -25,33 +28,45 @@ func (p *Subscribe) Check() error {
 	if len(p.Subscriptions) == 0 {
 		return &EncodeError{SUBSCRIBE, "Subscriptions", "MQTT-3.8.3-3", "is empty"}
 	}
+	// The length first: it costs little even where the filters are absurdly many.
+	if err := checkRemaining(SUBSCRIBE, "Subscriptions", p.remaining()); err != nil {
+		return err
+	}
 	for i := range p.Subscriptions {
 		s := &p.Subscriptions[i]
-		field := "Subscriptions[" + strconv.Itoa(i) + "]"
-		if err := checkFilter(SUBSCRIBE, field+".Filter", s.Filter, "MQTT-3.8.3-1"); err != nil {
-			return err
+		if err := checkFilter(SUBSCRIBE, "Filter", s.Filter, "MQTT-3.8.3-1"); err != nil {
+			return inList(err, "Subscriptions", i, ".Filter")
 		}
 		if s.QoS > ExactlyOnce {
-			return &EncodeError{SUBSCRIBE, field + ".QoS", "MQTT-3.8.3-4", "is above 2"}
+			return inList(&EncodeError{SUBSCRIBE, "QoS", "MQTT-3.8.3-4", "is above 2"}, "Subscriptions", i, ".QoS")
 		}
 	}
-	return checkRemaining(SUBSCRIBE, "Subscriptions", p.remaining())
+	return nil
 }
 
-func (p *Subscribe) remaining() int {
-	n := 2
+// inList gives the field of an EncodeError its place in a list.
+func inList(err error, list string, i int, field string) error {
+	err.(*EncodeError).Field = list + "[" + strconv.Itoa(i) + "]" + field
+	return err
+}
+
+func (p *Subscribe) remaining() int64 {
+	n := int64(2)
 	for i := range p.Subscriptions {
-		n += 3 + len(p.Subscriptions[i].Filter)
+		n += 3 + int64(len(p.Subscriptions[i].Filter))
 	}
 	return n
 }
+
+// Size returns the length of the packet in bytes, fixed header included.
+func (p *Subscribe) Size() int { return sizeOf(p.remaining()) }
 
 // AppendBinary appends the packet; see [Packet].
 func (p *Subscribe) AppendBinary(b []byte) ([]byte, error) {
 	if err := p.Check(); err != nil {
 		return b, err
 	}
-	b = appendHeader(b, SUBSCRIBE, 2, p.remaining())
+	b = appendHeader(b, SUBSCRIBE, 2, int(p.remaining()))
 	b = appendUint16(b, p.PacketID)
 	for i := range p.Subscriptions {
 		b = appendText(b, p.Subscriptions[i].Filter)
@@ -63,18 +78,21 @@ func (p *Subscribe) AppendBinary(b []byte) ([]byte, error) {
 func (p *Subscribe) decode(d *decoder) {
 	p.PacketID = d.packetID()
 	p.Subscriptions = p.Subscriptions[:0]
-	if d.err == nil && d.left() == 0 {
+	if d.left() == 0 {
 		d.fail(d.i, "MQTT-3.8.3-3", "has no topic filter")
 	}
 	for d.left() > 0 {
 		s := Subscription{Filter: d.filter("MQTT-3.8.3-1")}
-		s.QoS = QoS(d.byte("requested QoS"))
-		if d.err == nil && s.QoS > ExactlyOnce {
+		s.QoS = QoS(d.byte("requested QoS", "MQTT-3.8.3-4"))
+		if s.QoS > ExactlyOnce {
 			d.fail(d.i-1, "MQTT-3.8.3-4", "requested QoS is not 0, 1 or 2")
 		}
 		p.Subscriptions = append(p.Subscriptions, s)
 	}
 }
+
+// Clone returns a copy that shares no memory with p.
+func (p *Subscribe) Clone() *Subscribe { return &Subscribe{p.PacketID, slices.Clone(p.Subscriptions)} }
 
 // String returns the packet in one line.
 func (p *Subscribe) String() string {

@@ -16,10 +16,10 @@ func checkName(t Type, field, s, spec string) error {
 	if len(s) > maxField {
 		return &EncodeError{t, field, "MQTT-4.7.3-3", "is longer than 65,535 bytes"}
 	}
-	if err := checkText(t, field, s, spec); err != nil {
-		return err
+	if plainName(s) {
+		return nil
 	}
-	if _, spec, reason := badName(s); reason != "" {
+	if _, spec, reason := badName(s, spec); reason != "" {
 		return &EncodeError{t, field, spec, reason}
 	}
 	return nil
@@ -29,20 +29,48 @@ func checkFilter(t Type, field, s, spec string) error {
 	if len(s) > maxField {
 		return &EncodeError{t, field, "MQTT-4.7.3-3", "is longer than 65,535 bytes"}
 	}
-	if err := checkText(t, field, s, spec); err != nil {
-		return err
-	}
-	if _, spec, reason := badFilter(s); reason != "" {
+	if _, spec, reason := badFilter(s, spec); reason != "" {
 		return &EncodeError{t, field, spec, reason}
 	}
 	return nil
 }
 
-// badName returns where and why s is no Topic Name. That it is text was checked
-// before [MQTT-4.7.3-2].
-func badName(s string) (at int, spec, reason string) {
-	if s == "" {
+// plainName tells whether s is a Topic Name of ASCII letters, digits and signs, as
+// nearly all are. It looks at eight bytes at a time; what it does not vouch for may
+// still be a Topic Name, and badName decides.
+func plainName[T string | []byte](s T) bool {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	if len(s) < 8 {
+		for i := range len(s) {
+			if c := s[i]; c == 0 || c == '+' || c == '#' || c >= 0x80 {
+				return false
+			}
+		}
+		return len(s) > 0
+	}
+	bad := uint64(0)
+	for i := 0; ; i += 8 {
+		i = min(i, len(s)-8) // the last eight may be seen twice
+		x := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
+			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+		// x-ones borrows into the top bit of a byte that is zero. '+' and '#' differ
+		// in one bit, so one comparison finds both.
+		wild := (x | ('#'^'+')*ones) ^ '+'*ones
+		bad |= x | (x - ones) | (wild - ones)
+		if i == len(s)-8 {
+			return bad&tops == 0
+		}
+	}
+}
+
+// badName returns where and why s is no Topic Name; utf8 is the statement that makes it
+// a UTF-8 encoded string.
+func badName[T string | []byte](s T, utf8 string) (at int, spec, reason string) {
+	if len(s) == 0 {
 		return 0, "MQTT-4.7.3-1", "is empty"
+	}
+	if at, spec, reason := badText(s, utf8); reason != "" { // [MQTT-4.7.3-2]
+		return at, spec, reason
 	}
 	for i := range len(s) {
 		if s[i] == '+' || s[i] == '#' {
@@ -52,20 +80,24 @@ func badName(s string) (at int, spec, reason string) {
 	return 0, "", ""
 }
 
-// badFilter returns where and why s is no Topic Filter.
-func badFilter(s string) (at int, spec, reason string) {
-	if s == "" {
+// badFilter returns where and why s is no Topic Filter; utf8 is the statement that
+// makes it a UTF-8 encoded string.
+func badFilter[T string | []byte](s T, utf8 string) (at int, spec, reason string) {
+	if len(s) == 0 {
 		return 0, "MQTT-4.7.3-1", "is empty"
 	}
+	if at, spec, reason := badText(s, utf8); reason != "" { // [MQTT-4.7.3-2]
+		return at, spec, reason
+	}
 	for i := range len(s) {
-		alone := i == 0 || s[i-1] == '/'
+		first, last := i == 0 || s[i-1] == '/', i == len(s)-1
 		switch s[i] {
 		case '#':
-			if !alone || i != len(s)-1 {
+			if !first || !last {
 				return i, "MQTT-4.7.1-2", "has '#' not as its whole last level"
 			}
 		case '+':
-			if !alone || i != len(s)-1 && s[i+1] != '/' {
+			if !first || !last && s[i+1] != '/' {
 				return i, "MQTT-4.7.1-3", "has '+' not as a whole level"
 			}
 		}
@@ -75,14 +107,14 @@ func badFilter(s string) (at int, spec, reason string) {
 
 // ParseShared splits the filter of a shared subscription, "$share/group/filter": an
 // extension of servers, which 3.1.1 does not have. ok is false for every other filter,
-// and for one without a group or a rest.
+// and for one without a group or whose rest is no Topic Filter.
 func ParseShared(filter string) (group, rest string, ok bool) {
 	s, ok := strings.CutPrefix(filter, "$share/")
 	if !ok {
 		return "", "", false
 	}
 	group, rest, ok = strings.Cut(s, "/")
-	if !ok || group == "" || rest == "" || strings.ContainsAny(group, "+#") {
+	if !ok || group == "" || strings.ContainsAny(group, "+#") || ValidTopicFilter(rest) != nil {
 		return "", "", false
 	}
 	return group, rest, true

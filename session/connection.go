@@ -41,7 +41,7 @@ func (s *Session) Opened(now time.Time, login Login) error {
 		return &ProtocolError{Packet: packets.CONNECT, Spec: "MQTT-3.1.0-2", Reason: "a network connection is up already"}
 	}
 	p := &packets.Connect{
-		ClientID:     s.cfg.ClientID,
+		ClientID:     s.cfg.ClientID, // names the session at both ends [MQTT-3.1.3-2]
 		CleanSession: s.cfg.CleanSession,
 		KeepAlive:    s.keepAliveSeconds(),
 		Will:         login.Will,
@@ -69,6 +69,13 @@ func (s *Session) Written(now time.Time, n uint64) {
 	s.keep.wrote(now, n)
 	s.send.wrote0(s, n)
 	s.recv.wrote(n)
+}
+
+// Passed tells that the Send n was written though earlier ones still wait for their
+// records: only PINGREQ and QoS 0 may. A slow disk delays no keep alive.
+func (s *Session) Passed(now time.Time, n uint64) {
+	s.keep.wrote(now, n)
+	s.send.wrote0(s, n)
 }
 
 // Received tells that a packet arrived. The packet is not kept.
@@ -116,20 +123,22 @@ func (s *Session) Received(now time.Time, p packets.Packet) {
 
 func (s *Session) connack(now time.Time, p *packets.Connack) {
 	if p.Code != packets.Accepted {
-		s.close(&RefusedError{p.Code}) // [MQTT-3.2.2-5]: the Server closes too
+		// The Server closes too [MQTT-3.2.2-5], whether it is the protocol level
+		// [MQTT-3.1.2-2], the ClientID [MQTT-3.1.3-9] or anything else.
+		s.close(&RefusedError{p.Code})
 		return
 	}
 	if p.SessionPresent && s.cfg.CleanSession {
 		s.violation(packets.CONNACK, "MQTT-3.2.2-1", "session present although a clean session was asked for")
 		return
 	}
-	s.conn.phase = up
+	s.conn.phase = up // [MQTT-3.1.4-4]; before it nothing is sent that a refusal would lose [MQTT-3.1.4-5]
 	s.conn.upSince = now
 	s.keep.start(&s.cfg, now)
-	s.send.resumed = p.SessionPresent
+	s.send.resumed = p.SessionPresent // [MQTT-3.2.2-2]
 	s.notify(Event{Kind: EventConnected, SessionPresent: p.SessionPresent})
 	if !p.SessionPresent {
-		s.sessionAbsent()
+		s.sessionAbsent() // [MQTT-3.2.2-3]
 	}
 	if s.send.suspect.strikes >= poisonStrikes-1 {
 		s.ping() // its answer is what lets the suspect go out
@@ -156,8 +165,12 @@ func (s *Session) sessionAbsent() {
 // Loss says how a Network Connection ended.
 type Loss struct {
 	// Position is the last Send of which a byte may have left. Everything after it
-	// certainly did not.
+	// certainly did not, but for what passed it.
 	Position uint64
+
+	// Passed is the last Send of which a byte may have left before Sends that still
+	// waited for their records. If zero, none did.
+	Passed uint64
 
 	// ByPeer tells that the peer closed, rather than we or a broken link.
 	ByPeer bool
@@ -168,7 +181,7 @@ func (s *Session) Lost(now time.Time, loss Loss) {
 	if s.conn.phase == offline {
 		return
 	}
-	wasUp := !s.conn.upSince.IsZero()
+	wasUp := !s.conn.upSince.IsZero() // if not, CONNECT itself was refused [MQTT-3.1.4-1]
 	unanswered := s.send.inflight > 0
 	s.subs.lost(s, loss, wasUp)
 	s.send.lost(s, now, loss)
@@ -197,7 +210,8 @@ func (s *Session) countQuick(now time.Time, loss Loss, wasUp, unanswered bool) {
 // them on this Network Connection, so the Server sends them again on the next one.
 // It is for a driver that must go on reading though it can store no more. It
 // cannot be switched off while the Network Connection lasts, because
-// acknowledgements leave in the order of arrival.
+// acknowledgements leave in the order of arrival. The driver closes as soon as its
+// own requests are answered [MQTT-4.8.0-2].
 func (s *Session) Shed() { s.conn.shed = true }
 
 // Disconnect says goodbye: DISCONNECT is the last packet [MQTT-3.14.4-2], and Close

@@ -22,7 +22,8 @@
 // The driver encodes the packet of a Send before its next input, because outputs
 // point into the Session. It reports with [Session.Written] how far it has written,
 // and with [Session.Lost] how far bytes may have left when the Network Connection
-// ended: what is re-sent with DUP, and what an error says, depend on it.
+// ended: what is re-sent with DUP, and what an error says, depend on it. What passed a
+// Send that waits is reported apart, with [Session.Passed] and Loss.Passed.
 //
 // A mistake of the caller comes back as an error. A mistake of the peer comes out
 // as [Close]. No input from the network can make a Session panic.

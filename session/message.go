@@ -19,11 +19,12 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // fingerprint tells an incoming message from another one under the same Packet
 // Identifier. It is stored, so it must never change. Two CRCs because processors
 // compute both faster than memory can be read; they guard against mistaken
-// identity, not against malice: who can publish can also publish twice.
-func fingerprint(p *packets.Publish) uint64 {
-	var head [64]byte
-	h := append(head[:0], byte(p.QoS), byte(len(p.Topic)), byte(len(p.Topic)>>8))
+// identity, not against malice: who can publish can also publish twice. The head is
+// kept in the receiver because checksums let their input escape.
+func (r *receiver) fingerprint(p *packets.Publish) uint64 {
+	h := append(r.head[:0], byte(p.QoS), byte(len(p.Topic)), byte(len(p.Topic)>>8))
 	h = append(h, p.Topic...)
+	r.head = h
 	hi := crc32.Update(crc32.Update(0, castagnoli, h), castagnoli, p.Payload)
 	lo := crc32.Update(crc32.Update(0, crc32.IEEETable, h), crc32.IEEETable, p.Payload)
 	return uint64(hi)<<32 | uint64(lo)

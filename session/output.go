@@ -1,6 +1,8 @@
 package session
 
 import (
+	"strconv"
+
 	"github.com/mqtt311/mqtt311/packets"
 )
 
@@ -83,4 +85,16 @@ type FilterResult struct {
 	Filter string
 	QoS    packets.QoS // granted; it may be lower than asked for, section 3.9.3
 	Err    error       // nil, a *FilterError or ErrSuperseded
+}
+
+// String returns the packet of a Send in one line.
+func (o *Output) String() string {
+	if o.Packet != nil {
+		return o.Packet.String()
+	}
+	s := o.Type.String()
+	if o.PacketID != 0 {
+		s += " id=" + strconv.Itoa(int(o.PacketID))
+	}
+	return s
 }

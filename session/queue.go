@@ -8,12 +8,7 @@ type queue[T any] struct {
 
 func (q *queue[T]) empty() bool { return q.head == len(q.items) }
 
-func (q *queue[T]) len() int { return len(q.items) - q.head }
-
 func (q *queue[T]) front() *T { return &q.items[q.head] }
-
-// all returns the items from the front on.
-func (q *queue[T]) all() []T { return q.items[q.head:] }
 
 func (q *queue[T]) push(v T) {
 	if q.head > 64 && q.head > len(q.items)/2 {

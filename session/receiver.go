@@ -36,6 +36,7 @@ type receiver struct {
 	all  []incoming
 	free []uint32
 	byID map[uint16]uint32
+	head []byte // memory of fingerprint
 
 	// Valid for one Network Connection.
 	pubacks queue[place]
@@ -82,7 +83,8 @@ func (r *receiver) token(i uint32) Token {
 }
 
 // publish receives a PUBLISH, section 3.3.4 [MQTT-3.3.4-1]. Whether the identifier
-// is known decides, never the DUP flag alone [MQTT-4.3.2-2] [MQTT-4.3.3-2].
+// is known decides, never the DUP flag alone [MQTT-4.3.2-2] [MQTT-4.3.3-2]. Whether a
+// filter of ours fits [MQTT-3.3.2-3] is not looked at: all of it is acknowledged.
 func (s *Session) publish(p *packets.Publish) {
 	if p.QoS == packets.AtMostOnce {
 		s.put(Output{Op: Deliver, Packet: p})
@@ -93,7 +95,7 @@ func (s *Session) publish(p *packets.Publish) {
 		return
 	}
 	r := &s.recv
-	print := fingerprint(p)
+	print := r.fingerprint(p)
 	if i, ok := r.byID[p.PacketID]; ok {
 		m := &r.all[i]
 		switch {

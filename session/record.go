@@ -22,9 +22,8 @@ const (
 	// RecordFilter is a wanted subscription: Filter is the key.
 	RecordFilter RecordKind = 4
 
-	// RecordSession says how the state was made: Seq is the in-flight limit, which
-	// bounds how many stored messages may have left before a crash, Order is 1 for
-	// a clean session. One a store.
+	// RecordSession says how the state was made: Order is 1 for a clean session. One
+	// a store.
 	RecordSession RecordKind = 5
 
 	// RecordScrubbed says that every Packet Identifier below Seq was released

@@ -11,26 +11,26 @@ import (
 // forgotten, in any order. Nobody waits for what was begun before: Done of those
 // tokens means nothing to the driver. With no records it is New.
 //
-// What may have left before the crash is not on record, because that would cost a
-// record per packet; the in-flight limit bounds it, and DUP is set on as many.
+// What left before the crash is not on record, because that would cost a record per
+// packet, and a Forget may be late: so every message counts as one that may have left,
+// and goes out with DUP.
 func Restore(cfg Config, records []Record) (*Session, error) {
 	s, err := New(cfg)
 	if err != nil {
 		return nil, err
 	}
 	wasClean := false
-	window := uint64(s.cfg.MaxInflight)
 	byKind := make(map[RecordKind][]Record)
 	for _, r := range records {
 		byKind[r.Kind] = append(byKind[r.Kind], r)
 	}
 	for _, r := range byKind[RecordSession] {
-		window, wasClean = max(window, r.Seq), r.Order == 1
+		wasClean = r.Order == 1
 	}
 	for _, r := range byKind[RecordSequence] {
 		s.send.reserved = max(s.send.reserved, r.Seq)
 	}
-	s.send.restore(byKind[RecordPublish], byKind[RecordReleased], window)
+	s.send.restore(byKind[RecordPublish], byKind[RecordReleased])
 	for _, r := range byKind[RecordReceived] {
 		_, m := s.recv.add(r.PacketID, packets.ExactlyOnce, r.Fingerprint)
 		m.acked, m.recorded = true, true
@@ -48,11 +48,11 @@ func Restore(cfg Config, records []Record) (*Session, error) {
 	if s.cfg.CleanSession {
 		clean = 1
 	}
-	s.save(Record{Kind: RecordSession, Seq: uint64(s.cfg.MaxInflight), Order: clean})
+	s.save(Record{Kind: RecordSession, Order: clean})
 	return s, nil
 }
 
-func (x *sender) restore(publishes, releases []Record, window uint64) {
+func (x *sender) restore(publishes, releases []Record) {
 	bySeq := func(a, b Record) int { return cmp.Compare(a.Seq, b.Seq) }
 	slices.SortFunc(publishes, bySeq)
 	x.first = x.reserved
@@ -60,17 +60,14 @@ func (x *sender) restore(publishes, releases []Record, window uint64) {
 		x.first = publishes[0].Seq
 		x.reserved = max(x.reserved, publishes[len(publishes)-1].Seq+1)
 	}
+	x.grow(int(x.reserved - x.first))
 	for _, r := range publishes {
 		for x.end() < r.Seq {
 			*x.push() = outgoing{stage: over}
 		}
 		d := x.push()
-		*d = outgoing{pub: *r.Publish, stage: published, left: uint64(x.live) < window}
+		*d = outgoing{pub: *r.Publish, stage: published, left: true}
 		d.pub.PacketID = packetID(r.Seq)
-		if !d.left {
-			d.stage = queued
-			x.waiting++
-		}
 		x.live++
 		x.bytes += len(d.pub.Topic) + len(d.pub.Payload)
 	}
@@ -83,10 +80,7 @@ func (x *sender) restore(publishes, releases []Record, window uint64) {
 			continue
 		}
 		d := x.at(r.Seq)
-		if d.stage == queued {
-			x.waiting--
-		}
-		d.stage, d.left = released, true
+		d.stage = released
 		x.released = append(x.released, r.Seq)
 		x.recs = r.Order
 	}

@@ -321,6 +321,8 @@ func recordText(r session.Record) string {
 		s += fmt.Sprintf(" id=%d", r.PacketID)
 	case session.RecordFilter:
 		s += " " + r.Filter.Filter
+	case session.RecordSession:
+		s += fmt.Sprintf(" clean=%d", r.Order)
 	default:
 		s += fmt.Sprintf(" %d", r.Seq)
 	}

@@ -23,6 +23,7 @@ type outgoing struct {
 	stage   stage
 	silent  bool   // its Done was put out already; only the identifier is to be freed
 	left    bool   // bytes may have left on an earlier Network Connection
+	before  bool   // bytes may have left in a session that the Server has lost
 	passed  bool   // over, and counted in sender.holes
 	sent    uint64 // the newest Send of it on this Network Connection; 0: none
 	sentAt  time.Time
@@ -68,7 +69,7 @@ type sent0 struct {
 
 const (
 	publishIDs   = 32767 // 1 to 32,767 belong to PUBLISH
-	reserveAhead = 1024
+	reserveAhead = 64
 )
 
 func packetID(seq uint64) uint16 { return uint16(1 + seq%publishIDs) } // [MQTT-2.3.1-1]
@@ -109,15 +110,25 @@ func (x *sender) under(id uint16) (uint64, *outgoing) {
 }
 
 func (x *sender) push() *outgoing {
-	if x.n == len(x.ring) {
-		bigger := make([]outgoing, 2*len(x.ring))
-		for i := range x.n {
-			bigger[i] = x.ring[(x.head+i)&(len(x.ring)-1)]
-		}
-		x.ring, x.head = bigger, 0
-	}
+	x.grow(x.n + 1)
 	x.n++
 	return x.at(x.first + uint64(x.n) - 1)
+}
+
+// grow makes room for n messages.
+func (x *sender) grow(n int) {
+	size := len(x.ring)
+	for size < n {
+		size *= 2
+	}
+	if size == len(x.ring) {
+		return
+	}
+	bigger := make([]outgoing, size)
+	for i := range x.n {
+		bigger[i] = x.ring[(x.head+i)&(len(x.ring)-1)]
+	}
+	x.ring, x.head = bigger, 0
 }
 
 // Publish accepts a message and returns the token of the Done that ends it. At QoS
@@ -156,7 +167,7 @@ func (s *Session) Publish(now time.Time, m Message) (Token, error) {
 	return tokenPublish | Token(seq), nil
 }
 
-// reserve records sequence numbers ahead of their use, a thousand at a time.
+// reserve records sequence numbers ahead of their use, 64 at a time.
 func (s *Session) reserve(seq uint64) {
 	if seq >= s.send.reserved {
 		s.send.reserved = seq + reserveAhead
@@ -398,7 +409,7 @@ func (s *Session) Withdraw(t Token) bool {
 		return false
 	}
 	d := x.at(seq)
-	if d.stage != queued || d.left {
+	if d.stage != queued || d.left || d.before {
 		return false
 	}
 	s.end(seq, d, ErrNotSent)
@@ -427,7 +438,7 @@ func (x *sender) requeue(seq uint64, d *outgoing) {
 	if d.stage == released {
 		x.unrelease(seq)
 	}
-	d.stage, d.left = queued, false
+	d.stage, d.left, d.before = queued, false, true
 	x.waiting++
 }
 
@@ -435,7 +446,7 @@ func (x *sender) requeue(seq uint64, d *outgoing) {
 func (x *sender) lost(s *Session, now time.Time, loss Loss) {
 	for !x.qos0.empty() {
 		m := x.qos0.pop()
-		if m.n <= loss.Position {
+		if m.n <= max(loss.Position, loss.Passed) {
 			s.done(m.token, ErrUnknown, 0)
 		} else {
 			s.done(m.token, ErrNotSent, 0)

@@ -124,7 +124,8 @@ type Session struct {
 	logged   uint64 // number of the newest Save or Forget
 	counters Counters
 
-	// Valid for the session: survives the Network Connection, section 4.1.
+	// Valid for the session: survives the Network Connection [MQTT-3.1.2-4]
+	// [MQTT-4.1.0-2].
 	send sender
 	recv receiver
 	subs subscriptions
@@ -212,6 +213,9 @@ func (s *Session) Outstanding() bool {
 // done, and the bytes of their topics and payloads.
 func (s *Session) Unfinished() (messages, bytes int) { return s.send.live, s.send.bytes }
 
+// Limits returns the configuration with its defaults.
+func (s *Session) Limits() Config { return s.cfg }
+
 // Up tells whether the Server has accepted the Network Connection.
 func (s *Session) Up() bool { return s.conn.phase == up }
 
@@ -274,7 +278,7 @@ func (s *Session) Abandon() {
 		d := x.at(seq)
 		switch {
 		case d.stage == over || d.silent:
-		case d.stage == queued:
+		case d.stage == queued && !d.before:
 			s.done(tokenPublish|Token(seq), ErrNotSent, 0)
 		default:
 			s.done(tokenPublish|Token(seq), ErrUnknown, 0)

@@ -259,7 +259,8 @@ func (b *subscriptions) take(id uint16, kind packets.Type) *request {
 	return nil
 }
 
-// suback reads one code per filter [MQTT-3.8.4-5] in the order of the filters
+// suback ends the request that it names [MQTT-3.8.4-1] [MQTT-3.8.4-2]. It has one code
+// per filter [MQTT-3.8.4-5] in the order of the filters
 // [MQTT-3.9.3-1].
 func (s *Session) suback(p *packets.Suback) {
 	b := &s.subs
@@ -286,7 +287,8 @@ func (s *Session) suback(p *packets.Suback) {
 	s.endIsolation()
 }
 
-// refuse ends a wish that the Server does not grant. One that a caller waits for is
+// refuse ends a wish that the Server does not grant, be it that it does not support
+// wildcards [MQTT-3.8.3-2]. One that a caller waits for is
 // not wanted any more; one that was granted before stays wanted and is asked for
 // again on the next Network Connection.
 func (s *Session) refuse(w *wish, err *FilterError, unwant bool) {
@@ -299,6 +301,8 @@ func (s *Session) refuse(w *wish, err *FilterError, unwant bool) {
 	s.answer(w, 0, err)
 }
 
+// unsuback ends the request that it names [MQTT-3.10.4-4], also if the Server had nothing
+// to remove [MQTT-3.10.4-5].
 func (s *Session) unsuback(id uint16) {
 	r := s.subs.take(id, packets.UNSUBSCRIBE)
 	if r == nil {

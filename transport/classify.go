@@ -49,7 +49,7 @@ func cause(err error) string {
 	var dns *net.DNSError
 	var op *net.OpError
 	switch {
-	case errors.As(err, &coded):
+	case errors.As(err, &coded) && coded.HintCode() != "":
 		return coded.HintCode()
 	case errors.As(err, &dns):
 		if dns.IsNotFound {

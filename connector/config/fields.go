@@ -28,7 +28,7 @@ func general(g *connector.General) []field {
 	return []field{
 		{key: "broker_url", zh: "Broker URL", required: true, read: expanded(&g.BrokerURL)},
 		{key: "protocol", zh: "连接协议", read: choice(&g.Protocol, connector.ParseProtocol)},
-		{key: "client_id", zh: "Client ID", required: true, read: expanded(&g.ClientID)},
+		{key: "client_id", zh: "Client ID", required: true, read: clientID(&g.ClientID)},
 		{key: "username", zh: "用户名", read: expanded(&g.UserName)},
 		{key: "password", zh: "密码", read: secret(&g.Password)},
 		{key: "tls_client_cert", zh: "TLS 客户端证书", read: pemFile(&g.TLSClientCert)},
@@ -80,6 +80,8 @@ func consumer(p *connector.ConsumerParams) []field {
 		{key: "flow_timeout", read: duration(&p.FlowTimeout)},
 		{key: "on_failure", read: sub(onFailure(&p.OnFailure))},
 		{key: "share_group", read: text(&p.ShareGroup)},
+		{key: "partition", read: partition(&p.Partition)},
+		{key: "retained", read: choice(&p.Retained, connector.ParseRetained)},
 		{key: "extended_attributes", read: boolean(&p.ExtendedAttributes)},
 	}
 }
@@ -101,6 +103,17 @@ func topic(t *connector.TopicQoS) readFunc {
 	}
 }
 
+func partition(to **connector.Partition) readFunc {
+	return func(r *reader, path string, n *yaml.Node) {
+		p := new(connector.Partition)
+		r.object(path, n, []field{
+			{key: "index", required: true, read: integer(&p.Index, 0, 65534)},
+			{key: "count", required: true, read: integer(&p.Count, 1, 65535)},
+		})
+		*to = p
+	}
+}
+
 func onFailure(f *connector.OnFailure) []field {
 	return []field{
 		{key: "retries", read: optionalInt(&f.Retries, -1, 1<<31-1)},
@@ -119,10 +132,11 @@ func onFailure(f *connector.OnFailure) []field {
 
 func producer(p *connector.ProducerParams) []field {
 	return []field{
-		{key: "topic", zh: "主题", required: true, read: expanded(&p.Topic)},
+		{key: "topic", zh: "主题", required: true, read: templated(&p.Topic)},
 		{key: "payload", zh: "消息内容", read: optionalText(&p.Payload)},
 		{key: "qos", zh: "QoS", read: choice(&p.QoS, connector.ParseQoS)},
 		{key: "retained", zh: "是否保存消息", read: boolean(&p.Retained)},
 		{key: "ack_timeout", read: duration(&p.AckTimeout)},
+		{key: "max_in_flight", read: integer(&p.MaxInFlight, 1, 65535)},
 	}
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,15 +11,16 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/mqtt311/mqtt311/connector"
 	"go.yaml.in/yaml/v3"
 )
 
-// Load reads a file. The findings are all mistakes and warnings; the error joins what
-// makes the configuration unusable: the file cannot be read, or a
-// [*connector.ConfigError]. Relative paths in the file are relative to its folder.
+// Load reads a file. The findings are all mistakes and warnings in the order of the
+// file; the error says why the configuration is unusable: the file cannot be read, or
+// the mistakes as a [*connector.ConfigError]. Relative paths in the file are relative to its folder.
 func Load(path string) (*connector.Config, []connector.Finding, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -29,70 +31,88 @@ func Load(path string) (*connector.Config, []connector.Finding, error) {
 
 // Parse reads a configuration from text; relative paths in it are relative to folder.
 func Parse(text []byte, folder string) (*connector.Config, []connector.Finding, error) {
-	doc, err := document(text)
-	if err != nil {
-		return nil, nil, err
-	}
 	r := &reader{folder: folder, places: make(map[string]*yaml.Node)}
 	cfg := new(connector.Config)
-	r.object("", doc.Content[0], root(cfg))
-	findings := r.findings
-	if len(findings) == 0 {
-		// Only then: what was not read would be reported as missing.
-		findings = cfg.Check()
-		r.locate(findings)
-	}
-	if err := connector.Errors(findings); err != nil {
-		return nil, findings, err
-	}
-	return cfg, findings, nil
-}
-
-// document reads the one document of a file.
-func document(text []byte) (*yaml.Node, error) {
-	if json.Valid(text) {
-		text = paired(text)
-	}
-	d := yaml.NewDecoder(bytes.NewReader(text))
-	var doc, more yaml.Node
-	switch err := d.Decode(&doc); {
-	case err == io.EOF || err == nil && (len(doc.Content) == 0 || doc.Content[0].Tag == "!!null"):
-		return nil, errors.New("config: the file is empty")
-	case err != nil:
-		return nil, notYAML(err)
-	}
-	if err := d.Decode(&more); err == nil {
-		return nil, fmt.Errorf("config: line %d: a second document begins here; write one a file", more.Line)
-	} else if err != io.EOF {
-		return nil, notYAML(err)
-	}
-	return &doc, nil
-}
-
-// paired writes out the escapes of JSON's strings that the YAML reader does not know:
-// surrogate pairs, and a solidus.
-func paired(text []byte) []byte {
-	return escapes.ReplaceAllFunc(text, func(b []byte) []byte {
-		var s string
-		if len(b) != len(`\ud83d\ude00`) && b[1] != '/' || json.Unmarshal([]byte(`"`+string(b)+`"`), &s) != nil {
-			return b
+	if top := r.document(text); top != nil {
+		r.object("", top, root(cfg))
+		checked := cfg.Check()
+		r.locate(checked)
+		unread := r.findings
+		for _, f := range checked {
+			if !follows(f, unread) {
+				r.findings = append(r.findings, f)
+			}
 		}
-		return []byte(s)
+	}
+	slices.SortStableFunc(r.findings, func(a, b connector.Finding) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
+	if err := connector.Errors(r.findings); err != nil {
+		return nil, r.findings, err
+	}
+	return cfg, r.findings, nil
 }
 
-// escapes matches pairs, and every other escape so that none is taken apart.
-var escapes = regexp.MustCompile(`\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\.`)
-
-// notYAML says what is wrong with the text, without quoting it: it holds secrets. (An
-// anchor that is not there is quoted, and is what a password that begins with '*' looks
-// like.)
-func notYAML(err error) error {
-	s := strings.TrimPrefix(err.Error(), "yaml: ")
-	if strings.Contains(s, "anchor") {
-		s = "a value that begins with '*' or '&' needs quotes around it"
+// document parses the text into its one document; nil after a mistake.
+func (r *reader) document(text []byte) *yaml.Node {
+	if json.Valid(text) {
+		return jsonNode(text) // not all JSON is YAML: tabs, surrogates
 	}
-	return errors.New("config: not YAML or JSON: " + s)
+	var doc, second yaml.Node
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	err := d.Decode(&doc)
+	switch {
+	case errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0:
+		r.fail("E129", "", &yaml.Node{Line: 1, Column: 1}, "is empty", "为空", "write connector:, consumers: and producers:", "请填写 connector、consumers 和 producers")
+		return nil
+	case err != nil:
+		at := &yaml.Node{Line: 1, Column: 1}
+		reason := strings.TrimPrefix(err.Error(), "yaml: ")
+		if m := lineOf.FindStringSubmatch(reason); m != nil {
+			at.Line, _ = strconv.Atoi(m[1])
+			reason = strings.TrimPrefix(reason, m[0])
+		}
+		if strings.Contains(reason, "anchor") {
+			// It quotes the name, and a password that begins with '*' looks like one.
+			reason = "a value that begins with '*' or '&' needs quotes around it"
+		}
+		r.fail("E128", "", at, "is neither YAML nor JSON: "+reason, "不是合法的 YAML 或 JSON："+reason, "look at this line and the one above", "请检查该行及上一行")
+		return nil
+	}
+	if err := d.Decode(&second); !errors.Is(err, io.EOF) {
+		r.fail("E127", "", &second, "holds a second document", "包含第二个文档", "keep one, without ---", "只保留一个，去掉 ---")
+	}
+	return doc.Content[0]
+}
+
+var lineOf = regexp.MustCompile(`^line (\d+): `)
+
+// dependsOn lists the fields that a finding is about besides the one it names.
+var dependsOn = map[string][]string{
+	"E101": {"protocol"}, "E102": {"will_enabled"}, "E103": {"auto_reconnect", "connect_retry"},
+	"E104": {"clean_session"}, "E107": {"username"}, "E108": {"tls_client_cert", "tls_client_key"},
+	"E114": {"protocol"}, "W201": {"ack_mode", "qos", "topics"}, "W202": {"ack_mode", "qos", "topics"},
+	"W203": {"ack_mode", "retries"}, "W205": {"protocol", "broker_url"}, "W206": {"protocol"},
+	"W208": {"order", "flow_timeout"}, "W213": {"protocol", "broker_url"}, "W215": {"clean_session"},
+}
+
+// follows tells whether a finding only follows from a value that could not be read.
+func follows(f connector.Finding, unread []connector.Finding) bool {
+	for _, g := range unread {
+		if g.Code > "E129" && (within(g.Path, f.Path) || within(f.Path, g.Path)) {
+			return true
+		}
+		field := g.Path[strings.LastIndexByte(g.Path, '.')+1:]
+		if slices.Contains(dependsOn[f.Code], field) {
+			return true
+		}
+	}
+	return false
+}
+
+func within(path, outer string) bool {
+	rest, ok := strings.CutPrefix(path, outer)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 // A reader walks a document and notes where everything stands.
@@ -121,7 +141,7 @@ func (r *reader) object(path string, n *yaml.Node, fields []field) {
 	seen := make(map[string]bool)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
-		j := slices.IndexFunc(fields, func(f field) bool { return f.key == key.Value || f.zh != "" && f.zh == key.Value })
+		j := slices.IndexFunc(fields, func(f field) bool { return f.key == key.Value || f.zh != "" && label(f.zh) == label(key.Value) })
 		if j < 0 {
 			r.unknown(path, key, fields)
 			continue
@@ -192,6 +212,9 @@ func resolve(n *yaml.Node) *yaml.Node {
 	}
 	return n
 }
+
+// label drops what labels are written with differently: spaces and case.
+func label(s string) string { return strings.ToLower(strings.ReplaceAll(s, " ", "")) }
 
 func join(path, key string) string {
 	if path == "" {

@@ -8,7 +8,7 @@ import (
 //go:embed schema.json
 var schema []byte
 
-// Schema returns the JSON Schema (2020-12) of a configuration: canonical keys and
-// spellings, which editors complete and check. What reading accepts on top, labels and
-// other spellings, it does not have.
+// Schema returns the JSON Schema (draft 2020-12) of a configuration in canonical
+// spelling, for editors and for other programs. What it cannot say, such as that a
+// filter is valid, [Parse] checks.
 func Schema() []byte { return slices.Clone(schema) }

@@ -37,16 +37,27 @@ func optionalText(to **string) readFunc {
 	}
 }
 
-// expanded is text in which ${env:NAME} and ${hostname} are replaced.
-func expanded(to *string) readFunc {
+// expanded is text in which ${env:NAME} and ${hostname} are replaced, and nothing else
+// may stand in ${}.
+func expanded(to *string) readFunc { return expandedBut(to, never) }
+
+// clientID may hold ${random} too, which the connector replaces.
+func clientID(to *string) readFunc {
+	return expandedBut(to, func(expr string) bool { return expr == "random" || strings.HasPrefix(expr, "random:") })
+}
+
+// templated may hold expressions on messages too.
+func templated(to *string) readFunc { return expandedBut(to, func(string) bool { return true }) }
+
+func expandedBut(to *string, keep func(expr string) bool) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		if s, ok := r.scalar(path, n); ok {
-			*to = r.expand(path, n, s)
+			*to = r.expand(path, n, s, keep)
 		}
 	}
 }
 
-func (r *reader) expand(path string, n *yaml.Node, s string) string {
+func (r *reader) expand(path string, n *yaml.Node, s string, keep func(expr string) bool) string {
 	var b strings.Builder
 	for {
 		before, after, ok := strings.Cut(s, "${")
@@ -55,12 +66,10 @@ func (r *reader) expand(path string, n *yaml.Node, s string) string {
 			return b.String()
 		}
 		expr, rest, closed := strings.Cut(after, "}")
-		if !closed {
-			b.WriteString("${" + after)
-			return b.String()
-		}
 		name, isEnv := strings.CutPrefix(expr, "env:")
 		switch {
+		case !closed:
+			r.fail("E142", path, n, `has "${" without "}"`, "“${”缺少“}”", "close it", "请补上“}”")
 		case expr == "hostname":
 			host, err := os.Hostname()
 			if err != nil {
@@ -68,21 +77,22 @@ func (r *reader) expand(path string, n *yaml.Node, s string) string {
 			}
 			b.WriteString(host)
 		case isEnv:
-			b.WriteString(r.env(path, n, name))
+			v, ok := os.LookupEnv(name)
+			if !ok {
+				r.fail("E135", path, n, "needs the environment variable "+name+", which is not set", "需要环境变量 "+name+"，但未设置", "set it", "请设置该变量")
+			}
+			b.WriteString(v)
+		case keep(expr):
+			b.WriteString("${" + expr + "}")
 		default:
-			b.WriteString("${" + expr + "}") // an expression on messages
+			r.fail("E142", path, n, "has ${"+expr+"}, which means nothing here", "包含此处无意义的 ${"+expr+"}",
+				"write ${env:NAME} or ${hostname}", "可使用 ${env:变量名} 或 ${hostname}")
 		}
 		s = rest
 	}
 }
 
-func (r *reader) env(path string, n *yaml.Node, name string) string {
-	v, ok := os.LookupEnv(name)
-	if !ok {
-		r.fail("E135", path, n, "needs the environment variable "+name+", which is not set", "需要环境变量 "+name+"，但未设置", "set it", "请设置该变量")
-	}
-	return v
-}
+func never(string) bool { return false }
 
 func boolean(to *bool) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
@@ -196,12 +206,12 @@ func secret(to *connector.Secret) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		n = resolve(n)
 		if n.Kind == yaml.ScalarNode {
-			*to = connector.Secret(r.expand(path, n, n.Value))
+			*to = connector.Secret(n.Value) // as it stands: a password may hold "${"
 			return
 		}
 		switch key, value := r.where(path, n, "env", "file"); key {
 		case "env":
-			*to = connector.Secret(r.env(path, n, value))
+			*to = connector.Secret(r.expand(path, n, "${env:"+value+"}", never))
 		case "file":
 			b, err := os.ReadFile(r.path(value))
 			if err != nil {
@@ -227,7 +237,7 @@ func pemFile[T ~string](to *T) readFunc {
 		case "pem":
 			*to = T(value)
 		case "env":
-			*to = T(r.path(r.env(path, n, value)))
+			*to = T(r.path(r.expand(path, n, "${env:"+value+"}", never)))
 		}
 	}
 }

@@ -2,6 +2,7 @@
 package house
 
 import (
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -24,7 +25,6 @@ var rules = []rule{
 	{pkg: "packets", not: []string{"net", "os", "fmt", "log/slog"}},
 	{pkg: "session", ours: []string{"packets"}, not: []string{"net", "os", "fmt", "log/slog"}},
 	{pkg: "transport", ours: []string{"transport"}, not: []string{"net/http"}},
-	{pkg: "transport/proxy", ours: []string{"transport"}, others: []string{"golang.org/x/net"}, not: []string{"net/http"}},
 	{pkg: "transport/ws", ours: []string{"transport"}, others: []string{"github.com/gorilla/websocket", "golang.org/x/net"}},
 	{pkg: "client", ours: []string{"packets", "session"}, not: []string{"crypto/tls", "net/http"}},
 	{
@@ -75,4 +75,11 @@ func TestNoBrokerInTheCommand(t *testing.T) {
 	for _, dep := range deps(t, "connector/cmd/...") {
 		require.NotContains(t, dep, "mochi", "the command links the test broker")
 	}
+}
+
+// The last two releases of Go can build the project.
+func TestGoVersion(t *testing.T) {
+	mod, err := os.ReadFile("../../go.mod")
+	require.NoError(t, err)
+	require.Contains(t, string(mod), "\ngo 1.25.0\n", "a requirement raised the version of Go")
 }

@@ -162,10 +162,11 @@ func (c *Conn) CloseWrite() error {
 }
 
 // Close sends a close frame, unless a Write is stuck or it was sent already,
-// and closes the connection. It waits at most 250 ms for each layer.
+// and closes the connection. It waits at most 250 ms for each layer. Calling it
+// again does nothing.
 func (c *Conn) Close() error {
 	if c.closed.Swap(true) {
-		return net.ErrClosed
+		return nil
 	}
 	// A frame cannot be sent in the middle of another, and a Write under way
 	// when everything is over waits for a peer that does not read.

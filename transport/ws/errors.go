@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/mqtt311/mqtt311/transport"
 )
 
 // A HandshakeError says how a server answered the WebSocket handshake, if not
@@ -63,12 +65,10 @@ func refusal(answer *http.Response, err error, secrets []string) error {
 	switch {
 	case answer == nil && errors.Is(err, errTooLong):
 		return &HandshakeError{Reason: errTooLong.Error()}
-	case errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		if answer == nil {
-			return err
-		}
-	}
-	if answer == nil {
+	case answer == nil && (errors.As(err, &network) || errors.Is(err, transport.ErrSpeaksTLS) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
+		return err
+	case answer == nil:
 		return &HandshakeError{Reason: clip(redact(err.Error(), secrets))}
 	}
 	e := &HandshakeError{Status: answer.StatusCode, Reason: err.Error()}

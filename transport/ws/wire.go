@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/mqtt311/mqtt311/transport"
 )
 
 const (
@@ -45,6 +47,10 @@ func (w *wire) Read(b []byte) (int, error) {
 		w.readErr = err
 	}
 	if w.handshake {
+		if w.answered == 0 && bytes.HasPrefix(b[:n], []byte{0x15, 0x03}) { // a TLS alert
+			w.readErr = transport.ErrSpeaksTLS
+			return 0, w.readErr
+		}
 		w.answered += n
 		w.limitBody(b[:n])
 	}

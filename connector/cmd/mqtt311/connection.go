@@ -270,11 +270,7 @@ func connect(ctx context.Context, cfg client.Config) (*client.Client, error) {
 		return nil, coded(exitUsage, err)
 	}
 	if err := c.Connect(ctx); err != nil {
-		err = attempt(unwrapClosed(err))
-		var h *handshakeError
-		if errors.As(err, &h) {
-			err = fmt.Errorf("waiting for CONNACK: %w", err)
-		}
+		err = unwrapClosed(err)
 		return nil, coded(exitConnection, fmt.Errorf("connect: %w", err))
 	}
 	return c, nil

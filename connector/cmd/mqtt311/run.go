@@ -86,7 +86,7 @@ func (o *runOptions) run(ctx context.Context, p *program) error {
 		if ctx.Err() != nil {
 			return nil // an interrupt is how it is meant to end
 		}
-		return coded(startCode(err), attempt(err))
+		return coded(startCode(err), err)
 	}
 	err = o.serve(ctx, p, c, cfg)
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.drain)

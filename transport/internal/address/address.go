@@ -28,7 +28,7 @@ func Parse(rawURL string, schemes Schemes, example string) (u *url.URL, hostPort
 	}
 	u, err = url.Parse(rawURL)
 	if err != nil {
-		return nil, "", withoutContent(err)
+		return nil, "", WithoutContent(err)
 	}
 	if u.User != nil {
 		return nil, "", errors.New("the URL holds a user name or a password: keep them out of it, since URLs end in logs; those of MQTT belong in the CONNECT packet")
@@ -39,15 +39,13 @@ func Parse(rawURL string, schemes Schemes, example string) (u *url.URL, hostPort
 	if port == "" {
 		return u, "", nil
 	}
-	hostPort, err = hostAndPort(u, port)
+	hostPort, err = HostPort(u, port)
 	return u, hostPort, err
 }
 
 // HostPort returns the host:port of a parsed URL, with the given port if it
 // has none.
-func HostPort(u *url.URL, port string) (string, error) { return hostAndPort(u, port) }
-
-func hostAndPort(u *url.URL, port string) (string, error) {
+func HostPort(u *url.URL, port string) (string, error) {
 	if u.Opaque != "" {
 		return "", errors.New("the URL lacks // after its scheme")
 	}
@@ -55,7 +53,10 @@ func hostAndPort(u *url.URL, port string) (string, error) {
 	if host == "" {
 		return "", errors.New("the URL has no host")
 	}
-	if strings.ContainsFunc(host, func(r rune) bool { return r > 0x7e }) {
+	if strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return "", errors.New("the host holds a space or a control character")
+	}
+	if strings.ContainsFunc(host, func(r rune) bool { return r > 0x7f }) {
 		return "", errors.New("the host holds a character outside ASCII: write its name in Punycode, xn--")
 	}
 	if p := u.Port(); p != "" {
@@ -90,9 +91,9 @@ func unknownScheme(scheme, rest, example string) error {
 	return errors.New("the scheme " + strconv.Quote(scheme) + " is not known: write the URL like " + example)
 }
 
-// withoutContent says what is wrong without quoting the URL, as the errors of
-// url.Parse do.
-func withoutContent(err error) error {
+// WithoutContent says what url.Parse found wrong, without quoting the URL
+// as its errors do.
+func WithoutContent(err error) error {
 	var escape url.EscapeError
 	var host url.InvalidHostError
 	switch {

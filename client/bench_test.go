@@ -1,0 +1,132 @@
+package client_test
+
+import (
+	"context"
+	"net"
+	"testing"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/client/clienttest"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/stretchr/testify/require"
+)
+
+// benchServer accepts one client over TCP and answers in the batches in which packets
+// come.
+func benchServer(b *testing.B, flood func(*clienttest.Conn)) (dial func(context.Context) (net.Conn, error)) {
+	b.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(b, err)
+	b.Cleanup(func() { l.Close() })
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		c := clienttest.NewConn(conn)
+		if _, err := c.Handshake(false); err != nil {
+			return
+		}
+		if flood != nil {
+			go flood(c)
+		}
+		r := packets.NewReader(conn, packets.ReaderOptions{})
+		var out []byte
+		for {
+			p, err := r.ReadPacket()
+			if err != nil {
+				return
+			}
+			switch p := p.(type) {
+			case *packets.Publish:
+				switch p.QoS {
+				case packets.AtLeastOnce:
+					out = packets.AppendAck(out, packets.PUBACK, p.PacketID)
+				case packets.ExactlyOnce:
+					out = packets.AppendAck(out, packets.PUBREC, p.PacketID)
+				}
+			case *packets.Pubrel:
+				out = packets.AppendAck(out, packets.PUBCOMP, p.PacketID)
+			}
+			if r.Buffered() == 0 && len(out) > 0 {
+				if _, err := conn.Write(out); err != nil {
+					return
+				}
+				out = out[:0]
+			}
+		}
+	}()
+	return func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
+	}
+}
+
+func benchClient(b *testing.B, flood func(*clienttest.Conn)) *client.Client {
+	b.Helper()
+	c, err := client.New(client.Config{Dial: benchServer(b, flood), CleanSession: true, MaxInflight: 100})
+	require.NoError(b, err)
+	require.NoError(b, c.Connect(b.Context()))
+	b.Cleanup(c.Abort)
+	return c
+}
+
+func BenchmarkPublishAsync(b *testing.B) {
+	payload := make([]byte, 256)
+	for name, qos := range map[string]packets.QoS{"QoS0": 0, "QoS1": 1, "QoS2": 2} {
+		b.Run(name, func(b *testing.B) {
+			c := benchClient(b, nil)
+			m := client.Message{Topic: "bench/a/topic/of/31/bytes/exact", Payload: payload, QoS: qos}
+			ctx := context.Background()
+			b.ReportAllocs()
+			b.SetBytes(256)
+			var last *client.Receipt
+			for b.Loop() {
+				r, err := c.PublishAsync(ctx, m)
+				if err != nil {
+					b.Fatal(err)
+				}
+				last = r
+			}
+			<-last.Done()
+		})
+	}
+}
+
+func BenchmarkPublishSequentially(b *testing.B) {
+	c := benchClient(b, nil)
+	m := client.Message{Topic: "bench/a/topic/of/31/bytes/exact", Payload: make([]byte, 256), QoS: 1}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := c.Publish(context.Background(), m); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkReceive(b *testing.B) {
+	c := benchClient(b, func(c *clienttest.Conn) {
+		var batch []byte
+		for range 100 {
+			p := &packets.Publish{Topic: "bench/a/topic/of/31/bytes/exact", Payload: make([]byte, 256)}
+			batch, _ = p.AppendBinary(batch)
+		}
+		for {
+			if _, err := c.Write(batch); err != nil {
+				return
+			}
+		}
+	})
+	b.ReportAllocs()
+	b.SetBytes(256)
+	n := 0
+	b.ResetTimer()
+	for _, err := range c.Messages(b.Context()) {
+		if err != nil {
+			b.Fatal(err)
+		}
+		if n++; n >= b.N {
+			break
+		}
+	}
+}

@@ -1,0 +1,202 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/client/clienttest"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/stretchr/testify/require"
+)
+
+// Hazard 36: of several servers the one that works is used and kept; the pause comes after
+// a round of all.
+func TestHazard36SeveralServers(t *testing.T) {
+	dead := clienttest.NewServer()
+	dead.Refuse(clienttest.ErrRefused)
+	inBubble(t, client.Config{Dial: dead.Dial}, func(d *dialogue) {}) // one dead server: Dial is used
+	synctest.Test(t, func(t *testing.T) {
+		server := clienttest.NewServer()
+		c, err := client.New(client.Config{
+			Dial: dead.Dial, Fallbacks: []func(context.Context) (net.Conn, error){dead.Dial, server.Dial}, ClientID: "c",
+		})
+		require.NoError(t, err)
+		d := &dialogue{T: t, ctx: t.Context(), server: server, client: c}
+		start := time.Now()
+		up := d.start(func() error { return c.Connect(d.ctx) })
+		d.accept(false)
+		require.NoError(t, up())
+		require.Zero(t, time.Since(start), "no pause within a round")
+		before := dead.Dials()
+		d.cut()
+		d.accept(true)
+		require.Equal(t, before, dead.Dials(), "the server that worked comes first")
+		c.Abort()
+		d.conn.Close()
+		synctest.Wait()
+	})
+}
+
+// Hazard 13, the other policy: QoS 0 is kept while offline, within limits, and sent in
+// order; an outcome is never invented.
+func TestHazard13QoS0Queued(t *testing.T) {
+	connected(t, client.Config{QueueQoS0: true, QueueMessages: 2}, func(d *dialogue) {
+		d.server.Refuse(clienttest.ErrRefused)
+		d.cut()
+		gone := d.start(func() error { return d.client.Publish(timeout(d.ctx, time.Second), message("t", 0, "gone")) })
+		require.ErrorIs(t, gone(), client.ErrNotSent)
+		var receipts []*client.Receipt
+		for _, payload := range []string{"1", "22"} {
+			r, err := d.client.PublishAsync(d.ctx, message("t", 0, payload))
+			require.NoError(t, err)
+			receipts = append(receipts, r)
+		}
+		_, err := d.client.PublishAsync(timeout(d.ctx, time.Second), message("t", 0, "333"))
+		require.ErrorIs(t, err, client.ErrQueueFull)
+		d.server.Refuse(nil)
+		d.accept(true)
+		d.expect(`PUBLISH "t" qos=0 size=1`, `PUBLISH "t" qos=0 size=2`)
+		for _, r := range receipts {
+			<-r.Done()
+			require.NoError(t, r.Err())
+		}
+		d.server.Refuse(clienttest.ErrRefused)
+		d.cut()
+		r, err := d.client.PublishAsync(d.ctx, message("t", 0, "x"))
+		require.NoError(t, err)
+		d.client.Abort()
+		<-r.Done()
+		require.ErrorIs(t, r.Err(), client.ErrNotSent)
+		require.ErrorIs(t, r.Err(), client.ErrClosed)
+	})
+}
+
+// Trace tells about every packet in order, and no payload, user name or password.
+func TestTrace(t *testing.T) {
+	var lines []string
+	connected(t, client.Config{
+		UserName: "canary", Password: []byte("canary"),
+		Trace: func(p client.Packet) { lines = append(lines, fmt.Sprint(p.Sent, " ", p.Text)) },
+	}, func(d *dialogue) {
+		done := d.start(func() error { return d.client.Publish(d.ctx, message("t", 1, "canary")) })
+		d.expect(`PUBLISH "t" qos=1 id=1 dup=0 size=6`)
+		d.send(&packets.Puback{PacketID: 1})
+		require.NoError(t, done())
+		synctest.Wait()
+		require.Equal(t, []string{
+			`true CONNECT client="c" clean=false keepalive=30s user=yes password=yes`,
+			`false CONNACK sp=0 code=0`,
+			`true PUBLISH "t" qos=1 id=1 dup=0 size=6`,
+			`false PUBACK id=1`,
+		}, lines)
+	})
+}
+
+// After Close an acknowledgement says that nothing was sent.
+func TestAckAfterClose(t *testing.T) {
+	connected(t, client.Config{ManualAck: true}, func(d *dialogue) {
+		d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: 1})
+		var m *client.Delivery
+		for m = range d.client.Messages(d.ctx) {
+			break
+		}
+		d.client.Abort()
+		require.ErrorIs(t, m.Ack(), client.ErrClosed)
+	})
+}
+
+// Hazard 9, memory: reconnects leave no heap behind.
+func TestHazard9HeapIsFlat(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			clienttest.NewConn(conn).Handshake(false)
+			conn.Close()
+		}
+	}()
+	c, err := client.New(client.Config{
+		CleanSession: true, MaxReconnectInterval: time.Microsecond,
+		Dial: func(ctx context.Context) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
+		},
+	})
+	require.NoError(t, err)
+	require.NoError(t, c.Connect(t.Context()))
+	defer c.Abort()
+	reconnects := func(n uint64) {
+		require.Eventually(t, func() bool { return c.Stats().Reconnects >= n }, time.Minute, time.Millisecond)
+	}
+	reconnects(200)
+	before := heap()
+	reconnects(3200)
+	require.Less(t, heap(), before+256<<10)
+}
+
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+const minimal = `package main
+
+import (
+	"context"
+	"net"
+
+	"github.com/mqtt311/mqtt311/client"
+)
+
+func main() {
+	c, err := client.New(client.Config{CleanSession: true, Dial: func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", "127.0.0.1:1883")
+	}})
+	if err != nil {
+		panic(err)
+	}
+	if err := c.Connect(context.Background()); err != nil {
+		panic(err)
+	}
+	if err := c.Publish(context.Background(), client.Message{Topic: "t", QoS: 1}); err != nil {
+		panic(err)
+	}
+	c.Close(context.Background())
+}
+`
+
+// Target P14 and hazard 48: what a minimal program over TCP links.
+func TestHazard48Footprint(t *testing.T) {
+	dir, err := os.MkdirTemp(".", "minimal") // inside the module
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(minimal), 0o600))
+	program := filepath.Join(t.TempDir(), "minimal")
+	out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", program, "./"+dir).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	list, err := exec.Command("go", "list", "-deps", "./"+dir).Output()
+	require.NoError(t, err)
+	info, err := os.Stat(program)
+	require.NoError(t, err)
+	n := len(strings.Fields(string(list)))
+	t.Logf("%.2f MB, %d packages", float64(info.Size())/1e6, n)
+	require.LessOrEqual(t, info.Size(), int64(3_000_000*115/100), "15 % for other versions of Go")
+	require.LessOrEqual(t, n, 95)
+}

@@ -1,0 +1,122 @@
+package config_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/config"
+	"github.com/stretchr/testify/require"
+)
+
+// rows returns the cells of the tables of docs/connector.md, by heading.
+func rows(t *testing.T) map[string][][]string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/connector.md")
+	require.NoError(t, err)
+	out := make(map[string][][]string)
+	heading := ""
+	for line := range strings.SplitSeq(string(text), "\n") {
+		if strings.HasPrefix(line, "#") {
+			heading = strings.Fields(strings.TrimLeft(line, "# "))[0]
+		}
+		if strings.HasPrefix(line, "|") && !strings.HasPrefix(line, "|---") {
+			cells := strings.Split(strings.Trim(line, "|"), " | ")
+			for i := range cells {
+				cells[i] = strings.Trim(cells[i], " `")
+			}
+			out[heading] = append(out[heading], cells)
+		}
+	}
+	return out
+}
+
+// source joins the files that match.
+func source(t *testing.T, pattern string) string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	var b strings.Builder
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		require.NoError(t, err)
+		b.Write(text)
+	}
+	return b.String()
+}
+
+// The document has every row of the seed's tables, with its label and default, and the
+// tests that it names are there.
+func TestDocumentHasEveryRowOfTheSeed(t *testing.T) {
+	var schema struct {
+		Defs map[string]struct {
+			Seed       bool                      `json:"x-seed"`
+			Properties map[string]map[string]any `json:"properties"`
+		} `json:"$defs"`
+	}
+	require.NoError(t, json.Unmarshal(config.Schema(), &schema))
+	tables := rows(t)
+	for def, heading := range map[string]string{"general": "General,", "advanced": "Advanced,", "consumer": "Consumer", "producer": "Producer"} {
+		documented := make(map[string][]string)
+		for _, r := range tables[heading] {
+			documented[r[0]] = r
+		}
+		seeds := 0
+		for key, p := range schema.Defs[def].Properties {
+			if p["x-seed"] != true && !schema.Defs[def].Seed {
+				continue
+			}
+			seeds++
+			row := documented[key]
+			require.Len(t, row, 5, "%s.%s", def, key)
+			require.Equal(t, p["x-label-zh"], row[1])
+			want := "-"
+			if p["default"] != nil {
+				want = fmt.Sprint(p["default"])
+			}
+			require.Equal(t, want, row[2], "%s.%s", def, key)
+		}
+		require.Equal(t, map[string]int{"general": 8, "advanced": 15, "consumer": 3, "producer": 4}[def], seeds)
+	}
+	tests := source(t, "*_test.go") + source(t, "../*_test.go")
+	text := source(t, "../../docs/connector.md")
+	for _, name := range regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllStringSubmatch(text, -1) {
+		require.Contains(t, tests, "func "+name[1]+"(t *testing.T)")
+	}
+}
+
+// The document has every rule of lint and every error type with the one above it.
+func TestDocumentHasEveryRuleAndErrorType(t *testing.T) {
+	tables := rows(t)
+	var listed []string
+	for _, r := range tables["Rules"][1:] {
+		listed = append(listed, strings.Split(r[0], ", ")...)
+	}
+	code := source(t, "../check.go") + source(t, "load.go") + source(t, "values.go")
+	known := make(map[string]bool)
+	for _, m := range regexp.MustCompile(`"([EW][12]\d\d)"`).FindAllStringSubmatch(code, -1) {
+		known[m[1]] = true
+	}
+	for _, c := range listed {
+		require.True(t, known[c], "%s is no rule", c)
+		delete(known, c)
+	}
+	require.Empty(t, known, "not documented")
+
+	types := make(map[string]bool)
+	for _, m := range regexp.MustCompile(`ErrorType = "([A-Z]+:[A-Z_]+)"`).FindAllStringSubmatch(source(t, "../errors.go"), -1) {
+		types[m[1]] = true
+	}
+	for _, r := range tables["Errors"][1:] {
+		require.True(t, types[r[0]], "%s is no error type", r[0])
+		delete(types, r[0])
+		require.Equal(t, r[1], string(connector.ErrorType(r[0]).Parent()))
+	}
+	require.Empty(t, types, "not documented")
+}

@@ -1,0 +1,251 @@
+package config_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/config"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/stretchr/testify/require"
+)
+
+// whole has every row of the seed's tables under its canonical key.
+const whole = `{
+	"version": 1,
+	"connector": {
+		"general": {"broker_url": "mq.example.com:8084/mqtt", "protocol": "WebSocket Secure", "client_id": "line-7",
+			"username": "line7", "password": {"env": "MQTT311_PW"},
+			"tls_client_cert": {"pem": "-----BEGIN CERTIFICATE"}, "tls_client_key": {"pem": "-----BEGIN KEY"}, "tls_server_cert": {"pem": "-----BEGIN CA"}},
+		"advanced": {"will_enabled": true, "will_topic": "state", "will_payload": "\ud83d\ude00", "will_qos": "At Least Once", "will_retained": true,
+			"clean_session": false, "order": true, "keep_alive": "45s", "ping_timeout": 5, "connect_timeout": "1m30s",
+			"auto_reconnect": true, "max_reconnect_interval": "30", "connect_retry": true, "connect_retry_interval": "500ms", "write_timeout": 0}
+	},
+	"consumers": {"in": {"topics": ["plant/+/reading", {"topic": "plant/+/alarm", "qos": "Exactly Once"}], "qos": "At Least Once", "ack_mode": "immediately",
+		"flow_timeout": "1m"}},
+	"producers": {"out": {"topic": "a/${attribute.topic}", "payload": "x", "qos": "Exactly Once", "retained": true}}
+}`
+
+// The seed's labels, as it writes them, mean the same.
+const wholeInChinese = `
+connector:
+  通用配置:
+    Broker URL: mq.example.com:8084/mqtt
+    连接协议: wss
+    Client ID: line-7
+    用户名: line7
+    密码: {env: MQTT311_PW}
+    TLS 客户端证书: {pem: "-----BEGIN CERTIFICATE"}
+    TLS 客户端 Key: {pem: "-----BEGIN KEY"}
+    TLS 服务端证书: {pem: "-----BEGIN CA"}
+  高级配置:
+    是否启用遗嘱消息: true
+    遗嘱主题: state
+    遗嘱内容: 😀
+    遗嘱 QoS: at_least_once
+    是否保存遗嘱消息: 是
+    是否清除会话: 否
+    是否顺序发送: true
+    keep-alive 超时时间: 45s
+    ping 超时时间: 5
+    connec t超时时间: 1m30s
+    是否自动重试连接: true
+    reconnect 最大间隔时间: 30
+    是否重试 connect: true
+    connect 重试间隔时间: 500ms
+    write 超时时间: 0
+consumers:
+  in:
+    订阅主题: [plant/+/reading, {topic: plant/+/alarm, QoS: 2}]
+    QoS: 1
+    确认模式: 流开始前立即确认
+    flow_timeout: 1m
+producers:
+  out:
+    主题: a/${attribute.topic}
+    消息内容: x
+    QoS: exactly-once
+    是否保存消息: true
+`
+
+func read(t *testing.T, text string) connector.Config {
+	t.Helper()
+	t.Setenv("MQTT311_PW", "hunter2")
+	cfg, _, err := config.Parse([]byte(text), t.TempDir())
+	require.NoError(t, err)
+	return *cfg
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestEveryRowOfTheSeedIsRead(t *testing.T) {
+	want := connector.Config{
+		General: connector.General{
+			BrokerURL: "mq.example.com:8084/mqtt", Protocol: connector.WebSocketSecure, ClientID: "line-7",
+			UserName: "line7", Password: "hunter2",
+			TLSClientCert: "-----BEGIN CERTIFICATE", TLSClientKey: "-----BEGIN KEY", TLSServerCert: "-----BEGIN CA",
+		},
+		Advanced: connector.Advanced{
+			WillEnabled: true, WillTopic: "state", WillPayload: "😀", WillQoS: packets.AtLeastOnce, WillRetained: true,
+			CleanSession: ptr(false), Order: true, KeepAlive: ptr(45 * time.Second), PingTimeout: ptr(5 * time.Second),
+			ConnectTimeout: ptr(90 * time.Second), AutoReconnect: true, MaxReconnectInterval: ptr(30 * time.Second),
+			ConnectRetry: true, ConnectRetryInterval: ptr(500 * time.Millisecond), WriteTimeout: ptr(time.Duration(0)),
+		},
+		Consumers: map[string]connector.ConsumerParams{"in": {
+			Topics: []connector.TopicQoS{{Topic: "plant/+/reading"}, {Topic: "plant/+/alarm", QoS: packets.ExactlyOnce, HasQoS: true}},
+			QoS:    packets.AtLeastOnce, AckMode: connector.Immediately, FlowTimeout: ptr(time.Minute),
+		}},
+		Producers: map[string]connector.ProducerParams{"out": {
+			Topic: "a/${attribute.topic}", Payload: ptr("x"), QoS: packets.ExactlyOnce, Retained: true,
+		}},
+	}
+	require.Equal(t, want, read(t, whole))
+	require.Equal(t, want, read(t, wholeInChinese))
+}
+
+// The defaults are the seed's.
+func TestDefaultsOfTheSeed(t *testing.T) {
+	cfg := read(t, `{"connector": {"general": {"broker_url": "h:1883", "client_id": "c"}}, "consumers": {"in": {"topics": ["a"]}}, "producers": {"out": {"topic": "a"}}}`)
+	require.Equal(t, connector.TCP, cfg.General.Protocol)
+	require.Equal(t, connector.Advanced{}, cfg.Advanced)
+	require.True(t, cfg.Advanced.Clean())
+	in, out := cfg.Consumers["in"], cfg.Producers["out"]
+	require.Equal(t, packets.AtMostOnce, in.QoS)
+	require.Equal(t, connector.AfterFlowSuccess, in.AckMode)
+	require.Equal(t, connector.Hold, in.OnFailure.Then)
+	require.Equal(t, packets.AtMostOnce, out.QoS)
+	require.False(t, out.Retained)
+	require.Nil(t, out.Payload)
+}
+
+func validator(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(config.Schema()))
+	require.NoError(t, err)
+	c := jsonschema.NewCompiler()
+	require.NoError(t, c.AddResource("schema.json", doc))
+	s, err := c.Compile("schema.json")
+	require.NoError(t, err)
+	return s
+}
+
+func valid(t *testing.T, s *jsonschema.Schema, text string) error {
+	t.Helper()
+	v, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+	require.NoError(t, err)
+	return s.Validate(v)
+}
+
+// A stock validator and the reader agree on what the schema can say.
+func TestSchemaAgreesWithTheReader(t *testing.T) {
+	t.Setenv("MQTT311_PW", "hunter2")
+	s := validator(t)
+	require.NoError(t, valid(t, s, whole))
+	for _, change := range [][2]string{
+		{`"version": 1`, `"version": 2`},
+		{`"client_id": "line-7",`, ``},
+		{`"broker_url": "mq.example.com:8084/mqtt",`, ``},
+		{`"protocol": "WebSocket Secure",`, ``},
+		{`"protocol": "WebSocket Secure"`, `"protocol": "UDP"`},
+		{`"username": "line7",`, ``},
+		{`"tls_client_key": {"pem": "-----BEGIN KEY"}, `, ``},
+		{`{"env": "MQTT311_PW"}`, `{"env": "MQTT311_PW", "file": "x"}`},
+		{`"will_enabled": true`, `"will_enabled": false`},
+		{`"will_topic": "state", `, ``},
+		{`"will_topic": "state"`, `"will_topic": "a/#"`},
+		{`"auto_reconnect": true`, `"auto_reconnect": false`},
+		{`"connect_retry": true`, `"connect_retry": false`},
+		{`"keep_alive": "45s"`, `"keep_alive": "soon"`},
+		{`"keep_alive": "45s"`, `"keep_alive": -1`},
+		{`"order": true`, `"order": "maybe"`},
+		{`"order": true`, `"ordre": true`},
+		{`"qos": "At Least Once"`, `"qos": 3`},
+		{`"ack_mode": "immediately"`, `"ack_mode": "never"`},
+		{`["plant/+/reading", {"topic": "plant/+/alarm", "qos": "Exactly Once"}]`, `[]`},
+		{`{"topic": "plant/+/alarm", "qos": "Exactly Once"}`, `{"qos": 1}`},
+		{`"flow_timeout": "1m"`, `"on_failure": {"then": "dead_letter"}`},
+		{`"flow_timeout": "1m"`, `"on_failure": {"retries": -2}`},
+		{`"flow_timeout": "1m"`, `"share_group": "g", "partition": {"index": 0, "count": 1}`},
+		{`"flow_timeout": "1m"`, `"partition": {"index": 0}`},
+		{`"flow_timeout": "1m"`, `"concurrency": 0`},
+		{`"topic": "a/${attribute.topic}", `, ``},
+	} {
+		text := strings.Replace(whole, change[0], change[1], 1)
+		require.NotEqual(t, whole, text, change[0])
+		require.Error(t, valid(t, s, text), "the schema allows %s", change[1])
+		_, _, err := config.Parse([]byte(text), t.TempDir())
+		require.Error(t, err, "the reader allows %s for %s", change[1], change[0])
+	}
+	for _, change := range [][2]string{
+		{`"flow_timeout": "1m"`, `"flow_timeout": 60, "concurrency": 8, "max_in_flight": 9, "max_in_flight_bytes": 4096, "order_by": "connection", "retained": "skip", "extended_attributes": true,
+			"on_failure": {"retries": 3, "initial_delay": "1s", "max_delay": "2s", "then": "dead_letter", "dead_letter": {"file": "dead.jsonl"}}`},
+		{`"flow_timeout": "1m"`, `"share_group": "g"`},
+		{`"flow_timeout": "1m"`, `"partition": {"index": 1, "count": 2}`},
+		{`"retained": true`, `"retained": false, "ack_timeout": "5s"`},
+		{`"version": 1,`, ``},
+	} {
+		text := strings.Replace(whole, change[0], change[1], 1)
+		require.NoError(t, valid(t, s, text))
+		read(t, text)
+	}
+}
+
+// Every key of the schema is read, and what it marks as the seed's has a label.
+func TestSchemaAndReaderKnowTheSameKeys(t *testing.T) {
+	var schema struct {
+		Defs map[string]struct {
+			Properties map[string]map[string]any `json:"properties"`
+		} `json:"$defs"`
+	}
+	require.NoError(t, json.Unmarshal(config.Schema(), &schema))
+	for def, where := range map[string]string{
+		"general": `{"connector": {"general": {%}}}`, "advanced": `{"connector": {"advanced": {%}}}`, "extension": `{"connector": {"extension": {%}}}`,
+		"consumer": `{"consumers": {"x": {%}}}`, "producer": `{"producers": {"x": {%}}}`,
+	} {
+		require.NotEmpty(t, schema.Defs[def].Properties)
+		var known []string
+		_, findings := parse(t, strings.Replace(where, "%", `"?": 1`, 1))
+		for _, f := range findings {
+			if f.Code == "E130" {
+				known = strings.Split(strings.TrimPrefix(f.Fix, "known keys: "), ", ")
+			}
+		}
+		var want []string
+		for key, p := range schema.Defs[def].Properties {
+			want = append(want, key)
+			if zh, ok := p["x-label-zh"].(string); ok {
+				want = append(want, zh)
+			}
+		}
+		require.ElementsMatch(t, want, known, def)
+	}
+}
+
+// No text makes the reader panic, and what it accepts New accepts too, unless it is
+// about the content of certificates, which only New reads.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(good))
+	f.Add([]byte(whole))
+	f.Add([]byte(wholeInChinese))
+	f.Add([]byte("&a [*a]"))
+	f.Add([]byte("connector: &a {general: *a}"))
+	for _, c := range planted {
+		if len(c.new) < 1000 {
+			f.Add([]byte(strings.Replace(good, c.old, c.new, 1)))
+		}
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		cfg, _, err := config.Parse(text, "/nowhere")
+		if err != nil {
+			return
+		}
+		_, err = connector.New(*cfg, connector.Options{})
+		if err != nil && !cfg.General.Protocol.Secure() {
+			t.Fatalf("accepted, but New says: %v", err)
+		}
+	})
+}

@@ -1,0 +1,205 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/config"
+	"github.com/stretchr/testify/require"
+)
+
+// good is a configuration without any finding; a test replaces a line of it.
+const good = `connector:
+  general:
+    broker_url: 127.0.0.1:1883
+    client_id: c
+  advanced:
+    clean_session: false
+    auto_reconnect: true
+consumers:
+  in:
+    topics: [plant/+/reading]
+    qos: At Least Once
+    on_failure: {retries: 5, then: drop}
+producers:
+  out: {topic: "plant/${variable.line}/command"}
+`
+
+func parse(t *testing.T, text string) (*connector.Config, []connector.Finding) {
+	t.Helper()
+	cfg, findings, err := config.Parse([]byte(text), t.TempDir())
+	if err != nil {
+		var all *connector.ConfigError
+		require.ErrorAs(t, err, &all)
+	}
+	return cfg, findings
+}
+
+func codes(findings []connector.Finding) []string {
+	var out []string
+	for _, f := range findings {
+		out = append(out, f.Code)
+	}
+	return out
+}
+
+func TestGoodConfigurationHasNoFinding(t *testing.T) {
+	cfg, findings := parse(t, good)
+	require.Empty(t, findings)
+	require.Equal(t, "127.0.0.1:1883", cfg.General.BrokerURL)
+}
+
+// planted has a fault for every rule: what it replaces in the good configuration, and
+// where the finding must point.
+var planted = []struct {
+	code, old, new string
+	at             string // text that stands at the finding's line and column
+}{
+	{"E101", "client_id: c", "client_id: c\n    tls_server_cert: ca.pem", "ca.pem"},
+	{"E102", "auto_reconnect: true", "auto_reconnect: true\n    will_topic: gone", "gone"},
+	{"E103", "auto_reconnect: true", "auto_reconnect: true\n    connect_retry_interval: 5s", "5s"},
+	{"E104", "client_id: c", `client_id: ""`, `""`},
+	{"E105", "[plant/+/reading]", "[a/b, a#]", "a#"},
+	{"E105", "[plant/+/reading]", "[a/+b]", "a/+b"},
+	{"E106", "plant/${variable.line}/command", "plant/+/command", `"plant/+`},
+	{"E107", "client_id: c", "client_id: c\n    password: x", "x"},
+	{"E108", "client_id: c", "client_id: c\n    protocol: TLS\n    tls_client_cert: {pem: '-----BEGIN'}", "{pem"},
+	{"E109", "qos: At Least Once", "qos: 1\n    share_group: g\n    partition: {index: 0, count: 2}", "{index"},
+	{"E110", "then: drop", "then: dead_letter, dead_letter: {topic: plant/x/reading}", "plant/x"},
+	{"E112", "client_id: c", `client_id: "a\0b"`, `"a`},
+	{"E113", "broker_url: 127.0.0.1:1883", `broker_url: ""`, `""`},
+	{"E114", "127.0.0.1:1883", "wss://127.0.0.1:1883", "wss"},
+	{"E115", "127.0.0.1:1883", "u:p@127.0.0.1:1883", "u:p"},
+	{"E116", "127.0.0.1:1883", "127.0.0.1", "127"},
+	{"E117", "client_id: c", "client_id: c\n    protocol: TLS\n    tls_server_cert: none.pem", "none.pem"},
+	{"E118", "auto_reconnect: true", "auto_reconnect: true\n    will_enabled: true\n    will_topic: w\n    will_payload: " + strings.Repeat("x", 65536), "xxx"},
+	{"E119", "auto_reconnect: true", "auto_reconnect: true\n    keep_alive: 20h", "20h"},
+	{"E120", "[plant/+/reading]", "[]", "[]"},
+	{"E121", "qos: At Least Once", "qos: 1\n    share_group: a/b", "a/b"},
+	{"E122", "then: drop", "then: dead_letter", "{retries"},
+	{"E123", `"plant/${variable.line}/command"`, `""`, `""`},
+	{"E124", "${variable.line}", "${nothing.line}", `"plant`},
+	{"E126", "qos: At Least Once", "qos: 1\n    partition: {index: 2, count: 2}", "2, count"},
+	{"E127", "producers:", "---\nproducers:", "---"},
+	{"E128", "client_id: c", "client_id: 'c", ""},
+	{"E130", "broker_url:", "broker_ulr: x\n    broker_url:", "broker_ulr"},
+	{"E131", "{retries: 5, then: drop}", "5", "5"},
+	{"E132", "client_id: c", "client_id: c\n    Client ID: d", "Client ID"},
+	{"E133", "    client_id: c\n", "", "broker_url"},
+	{"E134", "client_id: c", "client_id: [c]", "[c]"},
+	{"E135", "client_id: c", "client_id: ${env:MQTT311_NOT_SET}", "${env"},
+	{"E136", "auto_reconnect: true", "auto_reconnect: maybe", "maybe"},
+	{"E137", "retries: 5", "retries: -2", "-2"},
+	{"E138", "auto_reconnect: true", "auto_reconnect: true\n    keep_alive: soon", "soon"},
+	{"E139", "At Least Once", "Often", "Often"},
+	{"E140", "client_id: c", "client_id: c\n    username: u\n    password: {env: A, file: b}", "{env"},
+	{"E141", "[plant/+/reading]", "{a: b}", "{a"},
+	{"E142", "client_id: c", "client_id: ${host}", "${host"},
+	{"W201", "qos: At Least Once", "qos: 0", "0"},
+	{"W202", "clean_session: false", "clean_session: true", "true"},
+	{"W203", "{retries: 5, then: drop}", "{}", "{}"},
+	{"W204", "auto_reconnect: true", "auto_reconnect: false", "false"},
+	{"W205", "127.0.0.1:1883", "127.0.0.1:8883", ""},
+	{"W206", "127.0.0.1:1883", "127.0.0.1:1883/mqtt", "127"},
+	{"W207", "client_id: c", "client_id: c-${random:4}", "c-$"},
+	{"W208", "auto_reconnect: true", "auto_reconnect: true\n    order: true", ""},
+	{"W209", "auto_reconnect: true", "auto_reconnect: true\n    keep_alive: 0", "0"},
+	{"W210", "[plant/+/reading]", "[plant/+/reading, plant/#]", "plant/#"},
+	{"W211", "consumers:", "  extension: {tls_insecure_skip_verify: true}\nconsumers:", "true"},
+	{"W212", `{topic: "plant/${variable.line}/command"}`, `{topic: a, payload: "", retained: true}`, `""`},
+	{"W213", "broker_url: 127.0.0.1:1883", "broker_url: mq.example.com:1883\n    username: u\n    password: p", "p"},
+	{"W214", "qos: At Least Once", "qos: 1\n    concurrency: 65\n    max_in_flight: 64", "65"},
+	{"W215", "qos: At Least Once", "qos: 1\n    share_group: g", "g"},
+}
+
+// Every rule finds the fault that is planted for it, alone, at its place, in both
+// languages, with a fix.
+func TestRules(t *testing.T) {
+	for _, c := range planted {
+		t.Run(c.code, func(t *testing.T) {
+			require.Contains(t, good, c.old)
+			text := strings.Replace(good, c.old, c.new, 1)
+			_, findings := parse(t, text)
+			if c.code[0] == 'E' {
+				findings = slices.DeleteFunc(findings, func(f connector.Finding) bool { return !f.IsError() })
+			}
+			require.Equal(t, []string{c.code}, codes(findings), "%v", findings)
+			f := findings[0]
+			for _, s := range []string{f.Path, f.Message, f.MessageZH, f.Fix, f.FixZH} {
+				require.NotEmpty(t, s)
+			}
+			require.NotEqual(t, f.Text("en"), f.Text("zh"))
+			lines := strings.Split(text, "\n")
+			require.Positive(t, f.Line)
+			require.True(t, strings.HasPrefix(lines[f.Line-1][f.Column-1:], c.at), "%s points at %q", f, lines[f.Line-1][f.Column-1:])
+			require.NotContains(t, f.String(), "u:p")
+		})
+	}
+}
+
+// No rule is without a planted fault: E111 is E104 with a clean session, E125 is
+// for numbers that only a program can write, E129 is a file without anything.
+func TestEveryRuleIsPlanted(t *testing.T) {
+	known := map[string]bool{"E111": true, "E125": true, "E129": true}
+	for _, c := range planted {
+		known[c.code] = true
+	}
+	for _, file := range []string{"../check.go", "load.go", "values.go"} {
+		src, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, part := range strings.Split(string(src), `("`)[1:] {
+			if code, _, _ := strings.Cut(part, `"`); len(code) == 4 && strings.Contains("EW", code[:1]) {
+				require.True(t, known[code], "%s in %s has no planted fault", code, file)
+			}
+		}
+	}
+	_, findings := parse(t, "")
+	require.Equal(t, []string{"E129"}, codes(findings))
+}
+
+// Every mistake is named at once, in the order of the file: those of form beside those
+// of meaning, and none that only follows from another.
+func TestEveryMistakeAtOnce(t *testing.T) {
+	_, findings := parse(t, `connector:
+  general:
+    broker_url: nowhere
+    protcol: TLS
+    client_id: ""
+    password: hunter2
+  advanced:
+    keep_alive: soon
+    will_topic: a
+    clean_session: no
+consumers:
+  in:
+    topics: ["a#", b]
+    qos: Twice
+producers:
+  out: {topik: a}
+`)
+	require.Equal(t, []string{"E116", "E130", "E104", "E107", "E138", "E102", "E105", "E139", "E133", "E130"},
+		slices.DeleteFunc(codes(findings), func(c string) bool { return c[0] == 'W' }))
+	for _, f := range findings {
+		require.NotContains(t, f.String(), "hunter2")
+	}
+	i := slices.IndexFunc(findings, func(f connector.Finding) bool { return f.Code == "E130" })
+	require.Equal(t, "4:5: E130 connector.general.protcol: is not a key that is known here → did you mean protocol?", findings[i].String())
+	require.Equal(t, "4:5: E130 connector.general.protcol: 不是此处可用的键 → 是否指 protocol？", findings[i].Text("zh"))
+}
+
+func TestRelativePathsAreThoseOfTheFile(t *testing.T) {
+	folder := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "pw"), []byte("s3cret\n"), 0o600))
+	file := filepath.Join(folder, "c.yaml")
+	text := strings.Replace(good, "client_id: c", "client_id: c\n    username: u\n    password: {file: pw}", 1)
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	cfg, _, err := config.Load(file)
+	require.NoError(t, err)
+	require.Equal(t, "s3cret", string(cfg.General.Password))
+	_, _, err = config.Load(filepath.Join(folder, "none.yaml"))
+	require.ErrorContains(t, err, "none.yaml")
+}

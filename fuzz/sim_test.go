@@ -1,0 +1,94 @@
+package fuzz
+
+import (
+	"flag"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/mqtt311/mqtt311/fuzz/internal/sim"
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	simSeeds = flag.Uint64("sim.seeds", 2000, "how many seeds TestSim runs")
+	simFirst = flag.Uint64("sim.first", 0, "the first of them")
+	simSeed  = flag.Int64("sim.seed", -1, "run one seed; with -v its transcript")
+)
+
+// TestSim runs the session against everything that can go wrong: see package sim.
+//
+//	go test ./fuzz -run TestSim -sim.seeds=100000
+//	go test ./fuzz -run TestSim -sim.seed=17 -v
+func TestSim(t *testing.T) {
+	if *simSeed >= 0 {
+		o := sim.Options{Seed: uint64(*simSeed)}
+		if testing.Verbose() {
+			o.Trace = os.Stdout
+		}
+		_, err := sim.Run(o)
+		require.NoError(t, err)
+		return
+	}
+	var total struct{ steps, crashes, connections, delivered atomic.Int64 }
+	seeds(*simFirst, *simSeeds, func(seed uint64) bool {
+		st, err := sim.Run(sim.Options{Seed: seed})
+		if err != nil {
+			t.Errorf("%v", err)
+			explain(t, sim.Options{Seed: seed})
+			return false
+		}
+		total.steps.Add(int64(st.Steps))
+		total.crashes.Add(int64(st.Crashes))
+		total.connections.Add(int64(st.Connections))
+		total.delivered.Add(int64(st.Delivered))
+		return true
+	})
+	t.Logf("%d seeds: %d steps, %d connections, %d crashes, %d deliveries", *simSeeds,
+		total.steps.Load(), total.connections.Load(), total.crashes.Load(), total.delivered.Load())
+	// A simulation in which nothing happens proves nothing.
+	require.Greater(t, total.steps.Load(), int64(*simSeeds)*100)
+	require.Greater(t, total.crashes.Load(), int64(*simSeeds)/4)
+	require.Greater(t, total.connections.Load(), int64(*simSeeds))
+	require.Greater(t, total.delivered.Load(), int64(*simSeeds))
+}
+
+// seeds runs f for seeds on all processors until one returns false.
+func seeds(first, n uint64, f func(seed uint64) bool) {
+	var wg sync.WaitGroup
+	var next atomic.Uint64
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for {
+				i := next.Add(1) - 1
+				if i >= n {
+					return
+				}
+				if !f(first + i) {
+					next.Store(n)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// explain prints the shortest transcript of a failure.
+func explain(t *testing.T, o sim.Options) {
+	o = sim.Shrink(o)
+	o.Trace = t.Output()
+	_, err := sim.Run(o)
+	t.Logf("the shortest run found: %v; without steps %v, at most %d messages of a kind", err, o.Without, o.Limit)
+}
+
+// One seed is one run, whatever else happens on the machine.
+func TestSimIsDeterministic(t *testing.T) {
+	for seed := range uint64(50) {
+		a, errA := sim.Run(sim.Options{Seed: seed})
+		b, errB := sim.Run(sim.Options{Seed: seed})
+		require.Equal(t, a, b, "seed %d", seed)
+		require.Equal(t, errA, errB)
+	}
+}

@@ -1,0 +1,65 @@
+package house
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const top = "../.."
+
+// tests returns the names of all test functions of the project, and of the conversations
+// as TestConversations/name.
+func tests(t *testing.T) map[string]bool {
+	t.Helper()
+	names := make(map[string]bool)
+	function := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark|Example)\w*)\(`)
+	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && d.Name() == ".git" {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range function.FindAllSubmatch(text, -1) {
+			names[string(m[1])] = true
+		}
+		return err
+	})
+	require.NoError(t, err)
+	scripts, err := filepath.Glob(top + "/session/testdata/*.txt")
+	require.NoError(t, err)
+	for _, s := range scripts {
+		names["TestConversations/"+strings.TrimSuffix(filepath.Base(s), ".txt")] = true
+	}
+	return names
+}
+
+// Every test that a document names is there.
+func TestHazardsAndOtherDocumentsNameTestsThatExist(t *testing.T) {
+	known := tests(t)
+	named := regexp.MustCompile("`((?:Test|Fuzz|Benchmark|Example)[A-Z]\\w*(?:/\\w+)?)`")
+	documents, err := filepath.Glob(top + "/docs/*.md")
+	require.NoError(t, err)
+	found := 0
+	for _, d := range append(documents, top+"/README.md", top+"/ARCHITECTURE.md") {
+		text, err := os.ReadFile(d)
+		require.NoError(t, err)
+		for _, m := range named.FindAllSubmatch(text, -1) {
+			name := string(m[1])
+			whole, _, _ := strings.Cut(name, "/")
+			found++
+			require.True(t, known[name] || known[whole] && whole != "TestConversations", "%s names %s", d, name)
+		}
+	}
+	require.Greater(t, found, 50)
+}

@@ -1,0 +1,157 @@
+package interop
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/internal/mosquitto"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/stretchr/testify/require"
+)
+
+// A cutter ends the first connection after so many bytes of one direction.
+type cutter struct {
+	addr string
+	mu   sync.Mutex
+	read int // bytes until the cut; negative: never
+	sent int
+}
+
+func (c *cutter) dial(ctx context.Context) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", c.addr)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	cut := &cutConn{Conn: conn, read: c.read, sent: c.sent}
+	c.read, c.sent = -1, -1 // later connections live
+	return cut, nil
+}
+
+type cutConn struct {
+	net.Conn
+	read, sent int
+}
+
+func (c *cutConn) Read(b []byte) (int, error) {
+	if c.read == 0 {
+		c.Close()
+	}
+	if c.read > 0 {
+		b = b[:min(len(b), c.read)]
+	}
+	n, err := c.Conn.Read(b)
+	if c.read > 0 {
+		c.read -= n
+	}
+	return n, err
+}
+
+func (c *cutConn) Write(b []byte) (int, error) {
+	if c.sent < 0 || len(b) < c.sent {
+		n, err := c.Conn.Write(b)
+		if c.sent > 0 {
+			c.sent -= n
+		}
+		return n, err
+	}
+	n, _ := c.Conn.Write(b[:c.sent])
+	c.sent = 0
+	c.Close()
+	return n, net.ErrClosed
+}
+
+// TestInteropCutAtEveryByte plays a whole scenario once for each byte of either direction, and
+// cuts the connection there: a subscription, publishing at QoS 1 and 2, receiving both.
+// Nothing is lost, and nothing at QoS 2 comes twice, to us or to another client.
+func TestInteropCutAtEveryByte(t *testing.T) {
+	b := mosquitto.Start(t, mosquitto.Options{})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	observer, err := client.New(client.Config{Dial: (&cutter{addr: b.Addr(), read: -1, sent: -1}).dial, CleanSession: true})
+	require.NoError(t, err)
+	require.NoError(t, observer.Connect(ctx))
+	defer observer.Abort()
+	_, err = observer.Subscribe(ctx, packets.Subscription{Filter: "out/#", QoS: 2})
+	require.NoError(t, err)
+	seen := make(map[string]int)
+	var mu sync.Mutex
+	go func() {
+		for d, err := range observer.Messages(ctx) {
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			seen[d.Topic]++
+			mu.Unlock()
+		}
+	}()
+	runs := 0
+	for _, direction := range []string{"read", "sent"} {
+		// The scenario has some 100 bytes from the server and 200 to it; a cut after its
+		// end costs nothing.
+		for at := 1; at <= 220; at++ {
+			cut := &cutter{addr: b.Addr(), read: -1, sent: -1}
+			if direction == "read" {
+				cut.read = at
+			} else {
+				cut.sent = at
+			}
+			id := fmt.Sprintf("%s%d", direction, at)
+			scenario(t, ctx, cut, observer, id)
+			runs++
+		}
+	}
+	require.NoError(t, observer.Close(ctx))
+	mu.Lock()
+	defer mu.Unlock()
+	for topic, n := range seen {
+		if topic[len(topic)-1] == '2' {
+			require.Equal(t, 1, n, topic)
+		}
+	}
+	require.Len(t, seen, 2*runs)
+}
+
+func scenario(t *testing.T, ctx context.Context, cut *cutter, observer *client.Client, id string) {
+	t.Helper()
+	c, err := client.New(client.Config{
+		Dial: cut.dial, ClientID: id, ConnectRetry: true, ConnectRetryInterval: time.Millisecond,
+		MaxReconnectInterval: time.Millisecond,
+	})
+	require.NoError(t, err)
+	require.NoError(t, c.Connect(ctx), id)
+	defer c.Abort()
+	_, err = c.Subscribe(ctx, packets.Subscription{Filter: "in/" + id + "/#", QoS: 2})
+	require.NoError(t, err, id)
+	ours := make(chan error, 1)
+	go func() {
+		for q := packets.QoS(1); q <= 2; q++ {
+			if err := c.Publish(ctx, client.Message{Topic: fmt.Sprintf("out/%s/%d", id, q), QoS: q, Payload: []byte("x")}); err != nil {
+				ours <- err
+				return
+			}
+		}
+		ours <- nil
+	}()
+	for q := packets.QoS(1); q <= 2; q++ {
+		require.NoError(t, observer.Publish(ctx, client.Message{Topic: fmt.Sprintf("in/%s/%d", id, q), QoS: q, Payload: []byte("y")}))
+	}
+	got := make(map[packets.QoS]int)
+	for d, err := range c.Messages(ctx) {
+		require.NoError(t, err, id)
+		if got[d.QoS]++; len(got) == 2 {
+			require.NoError(t, d.Ack())
+			break
+		}
+	}
+	require.Equal(t, 1, got[packets.ExactlyOnce], id)
+	require.NoError(t, <-ours, id)
+	require.NoError(t, c.Close(ctx), id)
+}

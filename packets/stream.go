@@ -1,0 +1,100 @@
+package packets
+
+import "io"
+
+// StreamTo writes the packet with a payload of size bytes that comes from payload, in
+// constant memory. p.Payload must be empty. It returns the bytes written. If p may not be
+// sent the error is an [*EncodeError] and nothing was written; after any other error a
+// part of a packet has been, and the stream cannot go on. A payload that ends early is
+// io.ErrUnexpectedEOF; more than size bytes are not read.
+func (p *Publish) StreamTo(w io.Writer, payload io.Reader, size int) (int64, error) {
+	switch {
+	case len(p.Payload) > 0:
+		return 0, &EncodeError{PUBLISH, "Payload", "", "is set beside a payload that is streamed"}
+	case size < 0:
+		return 0, &EncodeError{PUBLISH, "Payload", "", "has a negative size"}
+	}
+	if err := p.check(size); err != nil {
+		return 0, err
+	}
+	head := make([]byte, 0, maxHeader+4+len(p.Topic))
+	n, err := w.Write(p.appendHead(head, int(p.remaining(size))))
+	if err != nil {
+		return int64(n), err
+	}
+	copied, err := io.CopyN(w, payload, int64(size))
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return int64(n) + copied, err
+}
+
+// Payload reads the payload of a PUBLISH that was too large for
+// [ReaderOptions.StreamAbove].
+type Payload struct {
+	in   *buffer
+	left int
+	open bool // belongs to the packet that was returned last
+}
+
+// Payload returns the payload of the packet that ReadPacket returned last, if that is a
+// PUBLISH whose payload is streamed, and nil otherwise. It is valid until the next call
+// of ReadPacket, which skips what was not read.
+func (r *Reader) Payload() *Payload {
+	if !r.payload.open {
+		return nil
+	}
+	return &r.payload
+}
+
+// Len returns how many bytes of the payload are still to come.
+func (p *Payload) Len() int { return p.left }
+
+// Read reads from the payload. Its end is io.EOF; if the stream ends first the error is
+// io.ErrUnexpectedEOF.
+func (p *Payload) Read(b []byte) (int, error) {
+	if p.left == 0 {
+		return 0, io.EOF
+	}
+	if len(b) > p.left {
+		b = b[:p.left]
+	}
+	n, err := p.in.readThrough(b)
+	p.left -= n
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// skip leaves the payload of the last packet behind.
+func (p *Payload) skip() error {
+	for p.left > 0 {
+		if p.in.r == p.in.w {
+			if err := p.in.fill(firstBuffer); err == io.EOF {
+				return io.ErrUnexpectedEOF
+			} else if err != nil {
+				return err
+			}
+		}
+		n := min(p.left, p.in.w-p.in.r)
+		p.in.r += n
+		p.left -= n
+	}
+	p.open = false
+	return nil
+}
+
+// payloadStart returns how many bytes of the PUBLISH with the fixed header h, of which
+// held has the first, come before its payload. As long as that cannot be told it returns
+// how many are needed to tell. A packet whose fields do not fit into it has no payload.
+func payloadStart(h *header, held []byte) int {
+	n := h.length + 2
+	if h.flags&qosBits != 0 {
+		n += 2
+	}
+	if len(held) >= h.length+2 {
+		n += int(held[h.length])<<8 | int(held[h.length+1])
+	}
+	return min(n, h.size())
+}
