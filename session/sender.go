@@ -424,8 +424,7 @@ func (x *sender) uncertain(s *Session) int {
 	if s.cfg.RepublishQoS2 {
 		for _, seq := range slices.Clone(x.released) {
 			if d := x.at(seq); !d.silent {
-				d.saved = s.forget(Record{Kind: RecordReleased, Seq: seq, PacketID: d.pub.PacketID})
-				x.requeue(seq, d)
+				s.requeue(seq, d)
 			}
 		}
 	}
@@ -433,9 +432,11 @@ func (x *sender) uncertain(s *Session) int {
 }
 
 // requeue makes a message a new one for a Server that has forgotten it: DUP 0, at
-// its old place.
-func (x *sender) requeue(seq uint64, d *outgoing) {
+// its old place. It waits for the end of a record that says PUBREL.
+func (s *Session) requeue(seq uint64, d *outgoing) {
+	x := &s.send
 	if d.stage == released {
+		d.saved = s.forget(Record{Kind: RecordReleased, Seq: seq, PacketID: d.pub.PacketID})
 		x.unrelease(seq)
 	}
 	d.stage, d.left, d.before = queued, false, true
@@ -487,7 +488,7 @@ func (x *sender) cleanLost(s *Session) {
 			anew = !s.cfg.FailQoS1
 		}
 		if anew {
-			x.requeue(seq, d)
+			s.requeue(seq, d)
 		} else {
 			s.end(seq, d, ErrUnknown)
 		}

@@ -57,7 +57,7 @@ func (w *world) start(records []session.Record) {
 	p := &w.profile
 	cfg := session.Config{
 		ClientID: "c", CleanSession: p.clean, KeepAlive: p.keepAlive, PingTimeout: 5 * time.Second,
-		MaxInflight: p.inflight, Durable: p.durable, FailQoS1: p.failQoS1,
+		MaxInflight: p.inflight, Durable: p.durable, FailQoS1: p.failQoS1, RepublishQoS2: p.republish,
 	}
 	if w.process > 0 && chance(w.r, 30) {
 		cfg.MaxInflight = 1 << w.r.IntN(5)

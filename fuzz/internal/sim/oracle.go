@@ -41,6 +41,7 @@ type outMessage struct {
 	releasedIn int // epoch of the broker's session in which its PUBREL came
 	mayLose    bool
 	mayDouble  bool
+	anew       bool // it may be published anew, with DUP 0
 }
 
 // An inMessage goes from the broker to the application.
@@ -386,13 +387,13 @@ func (w *world) leaving(f *frame) {
 		if f.dup && m.qos == packets.AtMostOnce {
 			w.fail("[MQTT-3.3.1-2] DUP at QoS 0")
 		}
-		if m.leftNow && !f.dup {
+		if m.leftNow && !f.dup && !m.anew {
 			w.fail("[MQTT-3.3.1-1] message %d sent again without DUP", m.number)
 		}
 		if f.dup && !m.left && m.process == w.process {
 			w.fail("[MQTT-4.3.2-1] message %d sent for the first time with DUP", m.number)
 		}
-		m.left, m.leftNow = true, true
+		m.left, m.leftNow, m.anew = true, true, false
 	case packets.PUBACK:
 		if m := w.c.acks[f.id]; m != nil {
 			m.answerLeft = true
@@ -443,6 +444,9 @@ func (w *world) received(p packets.Packet) {
 		if k.connected && !v.SessionPresent {
 			for _, m := range w.incoming { // the client cannot know them any more
 				m.doubleFine = true
+			}
+			for _, m := range w.out {
+				m.anew = w.profile.republish && m.qos == packets.ExactlyOnce
 			}
 		}
 	case *packets.Puback:
@@ -532,7 +536,9 @@ func (w *world) sessionDropped() {
 		}
 	}
 	for _, m := range w.out {
-		if m.arrivals > 0 && !m.ended && !w.profile.clean {
+		// Whoever asks for messages to be published anew takes a second copy of a
+		// finished one, too: its Forget may be lost.
+		if m.arrivals > 0 && (w.profile.republish || !m.ended && !w.profile.clean) {
 			m.mayDouble = true // sent again to a broker that has forgotten it
 		}
 	}

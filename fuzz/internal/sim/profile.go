@@ -46,6 +46,7 @@ type profile struct {
 
 	durable, clean bool
 	failQoS1       bool
+	republish      bool // QoS 2 messages are published anew when a session is lost
 	inflight       int
 	keepAlive      time.Duration
 	firstSeq       uint64
@@ -93,6 +94,7 @@ func draw(r *rand.Rand, limit int) profile {
 	case 3:
 		p.lieAbsent = true
 	}
+	p.republish = chance(r, 20) && !p.lieAbsent && !p.liePresent
 	if limit > 0 {
 		p.publishes, p.incoming, p.requests = min(p.publishes, limit), min(p.incoming, limit), min(p.requests, limit)
 	}
