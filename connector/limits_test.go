@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
 
@@ -40,5 +41,21 @@ func TestMaxPacketSize(t *testing.T) {
 		go d.conn.Send(publish("t/x", 1, 1, string(make([]byte, 2000))))
 		<-d.connector.Done()
 		require.ErrorContains(t, d.connector.Err(), "1024")
+	})
+}
+
+// max_in_flight of a producer is how many of its messages wait for the Server at once.
+func TestProducerMaxInFlight(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		d.run(producing(connector.ProducerParams{Topic: "t", QoS: 1, MaxInFlight: 1}), nil)
+		publish := func() error { _, err := d.connector.Producer("out").Run(d.ctx, reading()); return err }
+		first, second := d.start(publish), d.start(publish)
+		d.expect("PUBLISH t qos=1 id=1 dup=false payload=21")
+		d.expectNothing(time.Second)
+		d.send(&packets.Puback{PacketID: 1})
+		d.expect("PUBLISH t qos=1 id=2 dup=false payload=21")
+		d.send(&packets.Puback{PacketID: 2})
+		require.NoError(t, first())
+		require.NoError(t, second())
 	})
 }

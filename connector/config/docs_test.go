@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -83,6 +84,21 @@ func TestDocumentHasEveryRowOfTheSeed(t *testing.T) {
 			require.Equal(t, want, row[2], "%s.%s", def, key)
 		}
 		require.Equal(t, map[string]int{"general": 8, "advanced": 15, "consumer": 3, "producer": 4}[def], seeds)
+	}
+	extensions := make(map[string][]string)
+	for _, r := range tables["Extensions"] {
+		extensions[r[0]] = r
+	}
+	for def, d := range schema.Defs {
+		for key, p := range d.Properties {
+			if p["x-seed"] == true || d.Seed || !slices.Contains([]string{"extension", "consumer", "producer"}, def) {
+				continue
+			}
+			row := extensions[key]
+			require.Len(t, row, 5, "%s.%s", def, key)
+			require.Contains(t, row[1], def, key)
+			require.Contains(t, row[4], "Test", key)
+		}
 	}
 	tests := source(t, "*_test.go") + source(t, "../*_test.go")
 	text := source(t, "../../docs/connector.md")
