@@ -232,7 +232,7 @@ func (c *Connector) settle(a *arrival) {
 	if a.open.Add(-1) > 0 {
 		return
 	}
-	c.unacked.Delete(a)
+	defer c.unacked.Delete(a) // after the counts, as Health promises
 	if a.held.Load() {
 		return
 	}

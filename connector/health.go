@@ -39,31 +39,31 @@ type Health struct {
 	Client        client.Stats  `json:"-"`
 }
 
-// Health returns how the connector does now.
+// Health returns how the connector does now. A message that is not among Unacked any more
+// is among Acknowledged, Stale or whatever became of it.
 func (c *Connector) Health() Health {
-	h := Health{
-		State:         c.client.State(),
-		Received:      c.stats.received.Load(),
-		Unmatched:     c.stats.unmatched.Load(),
-		Skipped:       c.stats.skipped.Load(),
-		Succeeded:     c.stats.succeeded.Load(),
-		Failed:        c.stats.failed.Load(),
-		Retries:       c.stats.retries.Load(),
-		Acknowledged:  c.stats.acknowledged.Load(),
-		Stale:         c.stats.stale.Load(),
-		Dropped:       c.stats.dropped.Load(),
-		DeadLettered:  c.stats.deadLettered.Load(),
-		Published:     c.stats.published.Load(),
-		PublishFailed: c.stats.publishFailed.Load(),
-		Running:       c.stats.running.Load(),
-		Client:        c.client.Stats(),
-	}
-	h.Connected = h.State == client.Connected
+	var h Health
 	now := time.Now()
-	c.unacked.Range(func(k, _ any) bool {
+	c.unacked.Range(func(k, _ any) bool { // before the counts: see settle
 		h.Unacked++
 		h.OldestUnacked = max(h.OldestUnacked, now.Sub(k.(*arrival).at))
 		return true
 	})
+	h.State = c.client.State()
+	h.Connected = h.State == client.Connected
+	h.Received = c.stats.received.Load()
+	h.Unmatched = c.stats.unmatched.Load()
+	h.Skipped = c.stats.skipped.Load()
+	h.Succeeded = c.stats.succeeded.Load()
+	h.Failed = c.stats.failed.Load()
+	h.Retries = c.stats.retries.Load()
+	h.Acknowledged = c.stats.acknowledged.Load()
+	h.Stale = c.stats.stale.Load()
+	h.Dropped = c.stats.dropped.Load()
+	h.DeadLettered = c.stats.deadLettered.Load()
+	h.Published = c.stats.published.Load()
+	h.PublishFailed = c.stats.publishFailed.Load()
+	h.Running = c.stats.running.Load()
+	h.Client = c.client.Stats()
 	return h
 }

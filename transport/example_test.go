@@ -13,7 +13,7 @@ import (
 // The dialer is what the client's configuration takes. A wrong URL is found
 // here, before anything is dialled.
 func ExampleDialer() {
-	_, err := transport.Dialer("mqtt:/broker.example.com", nil)
+	_, err := transport.Dialer("mqtt:broker.example.com", nil)
 	fmt.Println(err)
 
 	dial, err := transport.Dialer("mqtts://broker.example.com", &transport.Options{

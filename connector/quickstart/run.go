@@ -203,16 +203,16 @@ func (r *run) settle(ctx context.Context, qos int, before uint64, show *progress
 	const quiet = 3 * time.Second
 	t := &r.tallies[qos]
 	for {
-		h := r.consumer.Health()
+		last := r.received(qos)
+		h := r.consumer.Health() // after that: what was received is acknowledged or among Unacked
 		t.acknowledged = h.Acknowledged - before
-		if r.received(qos) >= t.sent && h.Unacked == 0 {
+		if last >= t.sent && h.Unacked == 0 {
 			return
 		}
-		last := r.received(qos)
 		select {
 		case <-r.arrived:
 		case <-time.After(10 * time.Millisecond):
-			if r.stalled(last, qos, quiet) {
+			if last < t.sent && r.stalled(last, qos, quiet) {
 				return
 			}
 		case <-ctx.Done():
