@@ -27,11 +27,13 @@ import (
 //	withdraw pN                 the caller of publish N gives up
 //	stall                       from here on nothing is written until "written"
 //	written                     everything is written
-//	lost [left=N] [by=peer]     the connection ended; bytes up to Send N may have left (default: all)
+//	passed N                    Send N is written before others that still wait
+//	lost [left=N] [passed=N] [by=peer]
+//	                            the connection ended; bytes up to Send N may have left (default: all)
 //	wait DURATION               time passes; Tick is called whenever Deadline says so
 //	sleep DURATION              time passes and nothing runs; then one late Tick
 //	pause, resume, shed, disconnect, abandon, counters
-//	restart                     the process dies; Restore from what was saved
+//	restart [clean=1]           the process dies; Restore from what was saved
 func TestConversations(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	require.NoError(t, err)
@@ -95,12 +97,14 @@ func (w *world) do(t *testing.T, command string) []string {
 		w.stalled = true
 	case "written":
 		w.stalled = false
+	case "passed":
+		w.s.Passed(w.now, uint64(number(a.Words[1])))
 	case "lost":
 		left := w.sent
 		if v, ok := a.Named["left"]; ok {
 			left = uint64(number(v))
 		}
-		w.s.Lost(w.now, session.Loss{Position: left, ByPeer: a.Named["by"] == "peer"})
+		w.s.Lost(w.now, session.Loss{Position: left, Passed: uint64(number(a.Named["passed"])), ByPeer: a.Named["by"] == "peer"})
 		w.stalled = false
 	case "wait":
 		return w.wait(t, a.Words[1])
@@ -122,6 +126,9 @@ func (w *world) do(t *testing.T, command string) []string {
 	case "counters":
 		return strings.Fields(strings.Trim(fmt.Sprintf("%+v", w.s.Counters()), "{}"))
 	case "restart":
+		if v, ok := a.Named["clean"]; ok {
+			w.cfg.CleanSession = v == "1"
+		}
 		w.s, err = session.Restore(w.cfg, slices.Clone(w.records))
 		w.sent = 0
 	default:
