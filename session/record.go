@@ -30,7 +30,8 @@ const (
 	// once at the Server. One a store.
 	RecordScrubbed RecordKind = 6
 
-	// RecordApplication belongs to the application; a Session never makes one.
+	// RecordApplication is a note of the application, with Name as its key; a Session
+	// never makes one.
 	RecordApplication RecordKind = 7
 
 	// RecordSequence says that sequence numbers below Seq may have been used, so
@@ -47,4 +48,6 @@ type Record struct {
 	Order       uint64           // RecordReleased: the order in which PUBRECs came [MQTT-4.6.0-4]
 	Publish     *packets.Publish // RecordPublish: Topic, Payload, QoS, Retain
 	Filter      packets.Subscription
+	Name        string // RecordApplication
+	Note        []byte // RecordApplication
 }

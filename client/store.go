@@ -1,0 +1,52 @@
+package client
+
+import "errors"
+
+// A Store keeps Session state, section 4.1, through the end of the process: what was
+// published at QoS 1 and 2 and is not finished, which incoming QoS 2 messages were taken
+// over, and notes of the application. It keeps keys and values and understands neither.
+//
+// One Store serves one Client at a time; it belongs to one pair of Server and ClientID,
+// for ever, because the identifiers in it mean something to nobody else. The Client calls
+// one method at a time, but for Room, which any goroutine may call at any time. Package
+// client/wal has one on disk, and package client/storetest tests any.
+type Store interface {
+	// Load calls add once for every key that is kept, in any order, before anything is
+	// committed. The slices are valid until add returns. It returns the first error
+	// of add or its own: then nothing is to be believed of what add has seen.
+	Load(add func(key, value []byte) error) error
+
+	// Room tells whether a message of so many bytes (topic and payload) may be
+	// accepted: it is nil, or an error that wraps ErrStoreFull when the message
+	// would take what has to be left for finishing those that were accepted.
+	Room(bytes int) error
+
+	// Commit makes the changes durable, in order. When it returns nil they outlive the
+	// process and, unless the Store was told otherwise, a loss of power. A crash before
+	// that may leave none of them, or the first few, never one without those before it.
+	// An error is final: the Store takes no more changes until it is opened anew, and the
+	// Client ends with ErrStoreFailed. The changes and what they refer to are the
+	// caller's again when it returns.
+	Commit(changes []Change) error
+}
+
+// A Change is one key set or, if Forget, removed. Removing what is not there is nothing
+// wrong. A key is at most 65,536 bytes long and never empty; a value has at most
+// 268,435,455 bytes and may be empty.
+type Change struct {
+	Key    []byte
+	Value  []byte
+	Forget bool
+}
+
+// The errors of a Store.
+var (
+	// ErrStoreFull says that the Store has no room for another message now. Publish
+	// waits for room; when its context ends the message was not accepted.
+	ErrStoreFull = errors.New("client: the store is full")
+
+	// ErrStoreFailed says that the Store could not keep what it was given, and so the
+	// Client has ended: nothing may leave that is not on record. What was accepted
+	// before is still on record.
+	ErrStoreFailed = errors.New("client: the store failed")
+)

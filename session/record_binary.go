@@ -1,0 +1,153 @@
+package session
+
+import (
+	"encoding/binary"
+	"errors"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// The binary form of a Record is a key, unique in a store, and a value. Numbers are
+// big-endian, as in the packets.
+//
+//	kind                  key after the kind   value
+//	1 publish             Seq, 8 bytes         QoS | Retain<<2, Topic with its length in 2 bytes, Payload
+//	2 released            Seq, 8 bytes         Order, 8 bytes
+//	3 received            PacketID, 2 bytes    Fingerprint, 8 bytes
+//	4 filter              Filter               QoS
+//	5 session                                  1 for a clean session, or 0
+//	6 scrubbed, 8 sequence                     Seq, 8 bytes
+//	7 application         Name                 Note
+
+// AppendKey appends the key of r to b.
+func (r *Record) AppendKey(b []byte) []byte {
+	b = append(b, byte(r.Kind))
+	switch r.Kind {
+	case RecordPublish, RecordReleased:
+		b = binary.BigEndian.AppendUint64(b, r.Seq)
+	case RecordReceived:
+		b = binary.BigEndian.AppendUint16(b, r.PacketID)
+	case RecordFilter:
+		b = append(b, r.Filter.Filter...)
+	case RecordApplication:
+		b = append(b, r.Name...)
+	}
+	return b
+}
+
+// AppendValue appends the value of r to b.
+func (r *Record) AppendValue(b []byte) []byte {
+	switch r.Kind {
+	case RecordPublish:
+		flags := byte(r.Publish.QoS)
+		if r.Publish.Retain {
+			flags |= 1 << 2
+		}
+		b = append(b, flags)
+		b = binary.BigEndian.AppendUint16(b, uint16(len(r.Publish.Topic))) // validated on acceptance
+		b = append(b, r.Publish.Topic...)
+		b = append(b, r.Publish.Payload...)
+	case RecordReleased:
+		b = binary.BigEndian.AppendUint64(b, r.Order)
+	case RecordReceived:
+		b = binary.BigEndian.AppendUint64(b, r.Fingerprint)
+	case RecordFilter:
+		b = append(b, byte(r.Filter.QoS))
+	case RecordSession:
+		b = append(b, byte(r.Order))
+	case RecordScrubbed, RecordSequence:
+		b = binary.BigEndian.AppendUint64(b, r.Seq)
+	case RecordApplication:
+		b = append(b, r.Note...)
+	}
+	return b
+}
+
+// ParseRecord reads what AppendKey and AppendValue wrote. Nothing of key and value is
+// kept. The error says which part is wrong; it never shows a payload.
+func ParseRecord(key, value []byte) (Record, error) {
+	if len(key) == 0 {
+		return Record{}, errors.New("session: record: empty key")
+	}
+	r := Record{Kind: RecordKind(key[0])}
+	in := parser{key: key[1:], value: value}
+	switch r.Kind {
+	case RecordPublish:
+		r.Seq = in.number(&in.key, 8)
+		r.PacketID = packetID(r.Seq)
+		r.Publish = in.publish(r.PacketID)
+	case RecordReleased:
+		r.Seq, r.Order = in.number(&in.key, 8), in.number(&in.value, 8)
+		r.PacketID = packetID(r.Seq)
+	case RecordReceived:
+		r.PacketID, r.Fingerprint = uint16(in.number(&in.key, 2)), in.number(&in.value, 8)
+		in.require(r.PacketID != 0, "packet identifier 0")
+	case RecordFilter:
+		r.Filter.Filter, r.Filter.QoS = in.rest(&in.key), packets.QoS(in.number(&in.value, 1))
+		in.require(r.Filter.QoS <= packets.ExactlyOnce, "QoS above 2")
+		in.require(packets.ValidTopicFilter(r.Filter.Filter) == nil, "not a Topic Filter")
+	case RecordSession:
+		r.Order = in.number(&in.value, 1)
+		in.require(r.Order <= 1, "clean session neither 0 nor 1")
+	case RecordScrubbed, RecordSequence:
+		r.Seq = in.number(&in.value, 8)
+	case RecordApplication:
+		r.Name = in.rest(&in.key)
+		r.Note = []byte(in.rest(&in.value))
+		in.require(utf8.ValidString(r.Name), "name is not UTF-8")
+	default:
+		in.fault = "unknown kind"
+	}
+	in.require(len(in.key) == 0, "key too long")
+	in.require(len(in.value) == 0, "value too long")
+	if in.fault != "" {
+		return Record{}, errors.New("session: record of kind " + strconv.Itoa(int(r.Kind)) + ": " + in.fault)
+	}
+	return r, nil
+}
+
+// A parser takes a record apart and keeps the first fault.
+type parser struct {
+	key, value []byte
+	fault      string
+}
+
+func (p *parser) require(ok bool, fault string) {
+	if !ok && p.fault == "" {
+		p.fault = fault
+	}
+}
+
+func (p *parser) number(from *[]byte, size int) (n uint64) {
+	if len(*from) < size {
+		p.require(false, "too short")
+		return 0
+	}
+	for _, b := range (*from)[:size] {
+		n = n<<8 | uint64(b)
+	}
+	*from = (*from)[size:]
+	return n
+}
+
+func (p *parser) rest(from *[]byte) string {
+	s := string(*from)
+	*from = nil
+	return s
+}
+
+func (p *parser) publish(id uint16) *packets.Publish {
+	flags, size := p.number(&p.value, 1), p.number(&p.value, 2)
+	if uint64(len(p.value)) < size {
+		p.require(false, "topic too short")
+		return nil
+	}
+	m := &packets.Publish{QoS: packets.QoS(flags & 3), Retain: flags&4 != 0, PacketID: id, Topic: string(p.value[:size])}
+	p.value = p.value[size:]
+	m.Payload = []byte(p.rest(&p.value))
+	p.require(flags <= 7 && m.QoS != packets.AtMostOnce, "flags are not those of QoS 1 or 2")
+	p.require(m.Check() == nil, "no packet can carry it")
+	return m
+}

@@ -1,0 +1,85 @@
+package session_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/mqtt311/mqtt311/session"
+	"github.com/stretchr/testify/require"
+)
+
+var everyKind = []session.Record{
+	{Kind: session.RecordPublish, Seq: 32767, PacketID: 1, Publish: &packets.Publish{
+		QoS: packets.ExactlyOnce, Retain: true, PacketID: 1, Topic: "plant/温度", Payload: []byte{0, 255, 7},
+	}},
+	{Kind: session.RecordPublish, Seq: 5, PacketID: 6, Publish: &packets.Publish{
+		QoS: packets.AtLeastOnce, PacketID: 6, Topic: strings.Repeat("t", 65535), Payload: []byte{},
+	}},
+	{Kind: session.RecordReleased, Seq: 1 << 40, PacketID: uint16(1 + (1<<40)%32767), Order: 9},
+	{Kind: session.RecordReceived, PacketID: 65535, Fingerprint: 0x0102030405060708},
+	{Kind: session.RecordFilter, Filter: packets.Subscription{Filter: "a/+/#", QoS: packets.AtLeastOnce}},
+	{Kind: session.RecordSession, Order: 1},
+	{Kind: session.RecordSession},
+	{Kind: session.RecordScrubbed, Seq: 77},
+	{Kind: session.RecordSequence, Seq: 1<<63 + 1},
+	{Kind: session.RecordApplication, Name: "attempts/é", Note: []byte("3")},
+	{Kind: session.RecordApplication, Note: []byte{}},
+}
+
+func TestRecordsSurviveTheirBinaryForm(t *testing.T) {
+	for _, r := range everyKind {
+		got, err := session.ParseRecord(r.AppendKey(nil), r.AppendValue(nil))
+		require.NoError(t, err)
+		require.Equal(t, r, got)
+	}
+}
+
+// What a disk gives back is not trusted: every record that is cut anywhere or has a byte
+// too many is refused or is another whole record, and nothing panics.
+func TestRecordsThatAreCut(t *testing.T) {
+	for _, r := range everyKind {
+		key, value := r.AppendKey(nil), r.AppendValue(nil)
+		free := r.Kind == session.RecordApplication // any bytes are a note
+		for n := range key {
+			got, err := session.ParseRecord(key[:n], value)
+			if err == nil {
+				require.NotEqual(t, r, got)
+			}
+		}
+		for n := range min(len(value), 20) {
+			got, err := session.ParseRecord(key, value[:n])
+			if err == nil {
+				require.NotEqual(t, r, got)
+			}
+		}
+		if !free && r.Kind != session.RecordPublish {
+			_, err := session.ParseRecord(key, append(value, 0))
+			require.ErrorContains(t, err, "value too long")
+		}
+	}
+}
+
+func TestRecordsThatAreWrong(t *testing.T) {
+	for _, c := range []struct{ name, key, value, want string }{
+		{"no key", "", "", "empty key"},
+		{"unknown kind", "\x09", "", "record of kind 9: unknown kind"},
+		{"short sequence number", "\x01\x00", "", "too short"},
+		{"QoS 0", "\x01\x00\x00\x00\x00\x00\x00\x00\x01", "\x00\x00\x01t", "flags"},
+		{"QoS 3", "\x01\x00\x00\x00\x00\x00\x00\x00\x01", "\x03\x00\x01t", "flags"},
+		{"flags", "\x01\x00\x00\x00\x00\x00\x00\x00\x01", "\x09\x00\x01t", "flags"},
+		{"wildcard", "\x01\x00\x00\x00\x00\x00\x00\x00\x01", "\x01\x00\x01#", "no packet can carry it"},
+		{"topic beyond the end", "\x01\x00\x00\x00\x00\x00\x00\x00\x01", "\x01\x00\x09t", "topic too short"},
+		{"identifier 0", "\x03\x00\x00", "12345678", "packet identifier 0"},
+		{"filter", "\x04a#", "\x01", "not a Topic Filter"},
+		{"granted QoS", "\x04a", "\x80", "QoS above 2"},
+		{"clean session", "\x05", "\x02", "neither 0 nor 1"},
+		{"long key", "\x05x", "\x01", "key too long"},
+		{"name", "\x07\xff", "", "not UTF-8"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := session.ParseRecord([]byte(c.key), []byte(c.value))
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
