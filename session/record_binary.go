@@ -147,7 +147,7 @@ func (p *parser) publish(id uint16) *packets.Publish {
 	m := &packets.Publish{QoS: packets.QoS(flags & 3), Retain: flags&4 != 0, PacketID: id, Topic: string(p.value[:size])}
 	p.value = p.value[size:]
 	m.Payload = []byte(p.rest(&p.value))
-	p.require(flags <= 7 && m.QoS != packets.AtMostOnce, "flags are not those of QoS 1 or 2")
+	p.require(flags <= 7 && (m.QoS == packets.AtLeastOnce || m.QoS == packets.ExactlyOnce), "flags are not those of QoS 1 or 2")
 	p.require(m.Check() == nil, "no packet can carry it")
 	return m
 }
