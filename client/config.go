@@ -124,6 +124,10 @@ type Config struct {
 	FailQoS1      bool
 	RepublishQoS2 bool
 
+	// NoScrub switches off that Packet Identifiers are released at the Server before their
+	// first use at QoS 2: see [session.Config].
+	NoScrub bool
+
 	// OnEvent is told what happens to the connection, in order, on a goroutine of
 	// its own. It may block; events beyond 1,024 waiting ones are dropped and
 	// counted.
@@ -208,6 +212,7 @@ func (c *Config) session() session.Config {
 		FiltersPerPacket: c.FiltersPerPacket,
 		FailQoS1:         c.FailQoS1,
 		RepublishQoS2:    c.RepublishQoS2,
+		NoScrub:          c.NoScrub,
 	}
 }
 

@@ -21,7 +21,7 @@ type round struct {
 }
 
 func newRound(tb testing.TB) *round {
-	s, err := session.New(session.Config{ClientID: "c"})
+	s, err := session.New(session.Config{ClientID: "c", NoScrub: true})
 	require.NoError(tb, err)
 	r := &round{s: s, now: time.Unix(0, 0), buf: make([]byte, 0, 4096)}
 	require.NoError(tb, s.Opened(r.now, session.Login{}))

@@ -21,6 +21,7 @@ type connection struct {
 	connectN uint64 // the Send of CONNECT
 	upSince  time.Time
 	ponged   bool // a PINGRESP came
+	held     bool // something waits for the connection to be old enough
 	shed     bool // incoming QoS 1 and 2 are left to the Server
 }
 
@@ -140,7 +141,7 @@ func (s *Session) connack(now time.Time, p *packets.Connack) {
 	if !p.SessionPresent {
 		s.sessionAbsent() // [MQTT-3.2.2-3]
 	}
-	if s.send.suspect.strikes >= poisonStrikes-1 {
+	if s.send.suspect.strikes >= poisonStrikes-1 || s.send.scrub.strikes >= scrubStrikes-1 && !s.send.scrub.refused {
 		s.ping() // its answer is what lets the suspect go out
 	}
 	s.pump(now)
@@ -182,7 +183,7 @@ func (s *Session) Lost(now time.Time, loss Loss) {
 		return
 	}
 	wasUp := !s.conn.upSince.IsZero() // if not, CONNECT itself was refused [MQTT-3.1.4-1]
-	unanswered := s.send.inflight > 0
+	unanswered := s.send.inflight > 0 || s.send.scrub.to != 0
 	s.subs.lost(s, loss, wasUp)
 	s.send.lost(s, now, loss)
 	s.recv.lost(s, loss)

@@ -96,7 +96,7 @@ func (m *machine) live(outputs int) bool {
 	}
 	m.sync(^uint64(0))
 	var err error
-	m.s, err = session.Restore(session.Config{ClientID: "c", KeepAlive: -1, MaxInflight: 3, Durable: true}, slices.Clone(m.disk))
+	m.s, err = session.Restore(session.Config{ClientID: "c", KeepAlive: -1, MaxInflight: 3, Durable: true, NoScrub: true}, slices.Clone(m.disk))
 	require.NoError(m.t, err, m.story)
 	left := outputs
 	now := time.Unix(0, 0)

@@ -33,6 +33,10 @@ var (
 	// message. Whether it took it is not known.
 	ErrPoison error = &kindError{"session: server closes the connection over this message", ErrUnknown}
 
+	// ErrScrubRefused: the Server closes the Network Connection when Packet Identifiers are
+	// released before their use at QoS 2: see [Config]. It is an ErrNotSent.
+	ErrScrubRefused error = &kindError{"session: server closes when packet identifiers are released, so QoS 2 is not safe with it (NoScrub sends all the same)", ErrNotSent}
+
 	// ErrStale: the message that is acknowledged belongs to an earlier session,
 	// was replaced by another under its Packet Identifier, or was acknowledged
 	// before. Nothing was sent.

@@ -41,6 +41,9 @@ const (
 
 	// EventStuck: see ErrStuck.
 	EventStuck
+
+	// EventScrubRefused: see ErrScrubRefused. Count closes in a row.
+	EventScrubRefused
 )
 
 var eventNames = [...]string{
@@ -53,6 +56,7 @@ var eventNames = [...]string{
 	EventPoison:              "poison",
 	EventTakeover:            "takeover suspected",
 	EventStuck:               "stuck",
+	EventScrubRefused:        "identifiers cannot be released",
 }
 
 // String returns the event's name in words.

@@ -14,7 +14,8 @@ const (
 	// Save makes Output.Record durable, replacing the record of the same key.
 	Save Op = iota + 1
 
-	// Forget removes the record with the key of Output.Record.
+	// Forget removes the record with the key of Output.Record. One that no other output
+	// names in After may be done late, but the words on one message in their order.
 	Forget
 
 	// Send writes a packet to the Network Connection: Output.Packet, or an

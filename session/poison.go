@@ -19,7 +19,6 @@ const (
 type suspect struct {
 	seq     uint64
 	strikes int
-	held    bool // it waits for the connection to be old enough
 }
 
 // window is how many messages may be unanswered now.
@@ -37,12 +36,20 @@ func (s *Session) onProbation(now time.Time, seq uint64) bool {
 	if x.strikes < poisonStrikes-1 || x.seq != seq {
 		return false
 	}
-	x.held = now.Sub(s.conn.upSince) < probation
-	return x.held || !s.conn.ponged
+	return !s.proved(now)
 }
 
-func (x *sender) probationEnds(c *connection) time.Time {
-	if !x.suspect.held {
+// proved tells whether the connection is as good as can be known: it has lasted for a while
+// and answered a PINGREQ.
+func (s *Session) proved(now time.Time) bool {
+	s.conn.held = now.Sub(s.conn.upSince) < probation
+	return !s.conn.held && s.conn.ponged
+}
+
+// probationEnds returns when the connection will have lasted for long enough, if something
+// waits for that.
+func (c *connection) probationEnds() time.Time {
+	if !c.held {
 		return time.Time{}
 	}
 	return c.upSince.Add(probation)
@@ -52,8 +59,7 @@ func (x *sender) probationEnds(c *connection) time.Time {
 // were out, if nothing was acknowledged since they left.
 func (s *Session) suspectPoison(loss Loss) {
 	x := &s.send
-	x.suspect.held = false
-	if !loss.ByPeer {
+	if !loss.ByPeer || x.scrub.untouched() {
 		return
 	}
 	for seq := x.first; seq < x.cursor; seq++ {

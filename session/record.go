@@ -11,8 +11,8 @@ const (
 	RecordPublish RecordKind = 1
 
 	// RecordReleased says that PUBREC came for the message Seq; from then on
-	// PUBREL is what is sent, never again the PUBLISH [MQTT-4.3.3-1]. Forgetting
-	// the RecordPublish of a Seq forgets its RecordReleased.
+	// PUBREL is what is sent, never again the PUBLISH [MQTT-4.3.3-1]. It means nothing
+	// without the RecordPublish of its Seq, which is forgotten first.
 	RecordReleased RecordKind = 2
 
 	// RecordReceived is an incoming QoS 2 message that the application took over:
@@ -22,12 +22,12 @@ const (
 	// RecordFilter is a wanted subscription: Filter is the key.
 	RecordFilter RecordKind = 4
 
-	// RecordSession says how the state was made: Order is 1 for a clean session. One
-	// a store.
+	// RecordSession says how the state was made: Order is 1 for a clean session, 2 for one
+	// that releases Packet Identifiers before their use, 0 otherwise. One a store.
 	RecordSession RecordKind = 5
 
-	// RecordScrubbed says that every Packet Identifier below Seq was released
-	// once at the Server. One a store.
+	// RecordScrubbed says that the Packet Identifiers of the sequence numbers from Order
+	// to below Seq were released at the Server. One a store.
 	RecordScrubbed RecordKind = 6
 
 	// RecordApplication is a note of the application, with Name as its key; a Session
@@ -45,7 +45,7 @@ type Record struct {
 	PacketID    uint16
 	Seq         uint64
 	Fingerprint uint64
-	Order       uint64           // RecordReleased: the order in which PUBRECs came [MQTT-4.6.0-4]
+	Order       uint64           // RecordReleased: the order in which PUBRECs came [MQTT-4.6.0-4]; RecordSession, RecordScrubbed
 	Publish     *packets.Publish // RecordPublish: Topic, Payload, QoS, Retain
 	Filter      packets.Subscription
 	Name        string // RecordApplication

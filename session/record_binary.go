@@ -17,8 +17,9 @@ import (
 //	2 released            Seq, 8 bytes         Order, 8 bytes
 //	3 received            PacketID, 2 bytes    Fingerprint, 8 bytes
 //	4 filter              Filter               QoS
-//	5 session                                  1 for a clean session, or 0
-//	6 scrubbed, 8 sequence                     Seq, 8 bytes
+//	5 session                                  Order, 1 byte
+//	6 scrubbed                                 Seq, 8 bytes, Order, 8 bytes
+//	8 sequence                                 Seq, 8 bytes
 //	7 application         Name                 Note
 
 // AppendKey appends the key of r to b.
@@ -57,7 +58,10 @@ func (r *Record) AppendValue(b []byte) []byte {
 		b = append(b, byte(r.Filter.QoS))
 	case RecordSession:
 		b = append(b, byte(r.Order))
-	case RecordScrubbed, RecordSequence:
+	case RecordScrubbed:
+		b = binary.BigEndian.AppendUint64(b, r.Seq)
+		b = binary.BigEndian.AppendUint64(b, r.Order)
+	case RecordSequence:
 		b = binary.BigEndian.AppendUint64(b, r.Seq)
 	case RecordApplication:
 		b = append(b, r.Note...)
@@ -90,8 +94,11 @@ func ParseRecord(key, value []byte) (Record, error) {
 		in.require(packets.ValidTopicFilter(r.Filter.Filter) == nil, "not a Topic Filter")
 	case RecordSession:
 		r.Order = in.number(&in.value, 1)
-		in.require(r.Order <= 1, "clean session neither 0 nor 1")
-	case RecordScrubbed, RecordSequence:
+		in.require(r.Order <= 2, "order above 2")
+	case RecordScrubbed:
+		r.Seq, r.Order = in.number(&in.value, 8), in.number(&in.value, 8)
+		in.require(r.Order <= r.Seq, "order above sequence number")
+	case RecordSequence:
 		r.Seq = in.number(&in.value, 8)
 	case RecordApplication:
 		r.Name = in.rest(&in.key)

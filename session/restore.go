@@ -15,22 +15,28 @@ import (
 // packet, and a Forget may be late: so every message counts as one that may have left,
 // and goes out with DUP.
 func Restore(cfg Config, records []Record) (*Session, error) {
-	s, err := New(cfg)
+	s, err := newSession(cfg)
 	if err != nil {
 		return nil, err
 	}
-	wasClean := false
+	wasClean, scrubbed := false, false
 	byKind := make(map[RecordKind][]Record)
 	for _, r := range records {
 		byKind[r.Kind] = append(byKind[r.Kind], r)
 	}
 	for _, r := range byKind[RecordSession] {
-		wasClean = r.Order == 1
+		wasClean, scrubbed = r.Order == 1, r.Order == 2
+	}
+	for _, r := range byKind[RecordScrubbed] {
+		s.send.scrub.base, s.send.scrub.done = r.Order, r.Seq
 	}
 	for _, r := range byKind[RecordSequence] {
 		s.send.reserved = max(s.send.reserved, r.Seq)
 	}
 	s.send.restore(byKind[RecordPublish], byKind[RecordReleased])
+	if scrubbed {
+		s.send.unsent()
+	}
 	for _, r := range byKind[RecordReceived] {
 		_, m := s.recv.add(r.PacketID, packets.ExactlyOnce, r.Fingerprint)
 		m.acked, m.recorded = true, true
@@ -44,12 +50,31 @@ func Restore(cfg Config, records []Record) (*Session, error) {
 		s.recv.discard(s) // [MQTT-3.1.2-6]
 		s.send.cleanLost(s)
 	}
-	clean := uint64(0)
-	if s.cfg.CleanSession {
-		clean = 1
+	made := uint64(0)
+	switch {
+	case s.cfg.CleanSession:
+		made = 1
+	case !s.cfg.NoScrub:
+		made = 2
 	}
-	s.save(Record{Kind: RecordSession, Order: clean})
+	s.save(Record{Kind: RecordSession, Order: made})
+	for _, r := range byKind[RecordReleased] {
+		if r.Seq < s.send.first || r.Seq >= s.send.end() || s.send.at(r.Seq).stage == over {
+			s.forget(r)
+		}
+	}
 	return s, nil
+}
+
+// unsent takes back that the messages left whose Packet Identifiers are not on record as
+// released: they were waiting for that.
+func (x *sender) unsent() {
+	for seq := max(x.first, x.scrub.done); seq < x.end() && !x.scrub.complete(); seq++ {
+		if d := x.at(seq); d.stage == published && d.pub.QoS == packets.ExactlyOnce {
+			d.stage, d.left = queued, false
+			x.waiting++
+		}
+	}
 }
 
 func (x *sender) restore(publishes, releases []Record) {

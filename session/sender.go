@@ -49,6 +49,7 @@ type sender struct {
 	released []uint64   // sequence numbers in the order of their PUBRECs [MQTT-4.6.0-4]
 	recs     uint64     // counts PUBRECs, for Record.Order
 	suspect  suspect
+	scrub    scrub
 	reserved uint64 // sequence numbers below are on record as used
 
 	// Valid for one Network Connection.
@@ -156,6 +157,9 @@ func (s *Session) Publish(now time.Time, m Message) (Token, error) {
 		return 0, ErrQueueFull
 	}
 	seq := x.end()
+	if m.QoS == packets.ExactlyOnce && x.scrub.refused && seq >= x.scrub.done && s.scrubs() {
+		return 0, ErrScrubRefused
+	}
 	s.reserve(seq)
 	d := x.push()
 	*d = outgoing{pub: p, stage: queued}
@@ -224,14 +228,19 @@ func (s *Session) pump(now time.Time) {
 	}
 	for x.cursor < x.end() && x.inflight < limit && x.cursor-x.first < maxDistance {
 		d := x.at(x.cursor)
-		if d.stage == queued || d.stage == published {
-			if s.onProbation(now, x.cursor) {
-				return
-			}
+		switch {
+		case d.stage != queued && d.stage != published:
+		case s.onProbation(now, x.cursor):
+			return
+		case s.unscrubbed(x.cursor, d):
+			s.scrub(now, true)
+			return
+		default:
 			s.transmitPublish(now, d)
 		}
 		x.cursor++
 	}
+	s.scrub(now, false)
 }
 
 func (s *Session) transmitPublish(now time.Time, d *outgoing) {
@@ -244,7 +253,11 @@ func (s *Session) transmitPublish(now time.Time, d *outgoing) {
 	}
 	d.pub.Dup = d.left // [MQTT-3.3.1-1], and 0 on a first copy [MQTT-4.3.2-1] [MQTT-4.3.3-1]
 	d.stage = published
-	d.sent = s.transmit(packets.PUBLISH, &d.pub, d.pub.PacketID, d.saved)
+	after := d.saved
+	if d.pub.QoS == packets.ExactlyOnce {
+		after = max(after, x.scrub.saved)
+	}
+	d.sent = s.transmit(packets.PUBLISH, &d.pub, d.pub.PacketID, after)
 	d.sentAt = now
 	d.answers = x.answers
 	x.inflight++
@@ -327,7 +340,9 @@ func (s *Session) ours(id uint16) bool {
 func (s *Session) pubcomp(id uint16) {
 	seq, d := s.send.find(id)
 	if d == nil || d.stage != released {
-		s.counters.UnexpectedAcks++
+		if !s.scrubbed(id) {
+			s.counters.UnexpectedAcks++
+		}
 		return
 	}
 	s.finish(seq, d, nil)
@@ -348,6 +363,9 @@ func (s *Session) finish(seq uint64, d *outgoing, err error) {
 // end takes a message out of the session and reports it.
 func (s *Session) end(seq uint64, d *outgoing, err error) {
 	after := s.forget(Record{Kind: RecordPublish, Seq: seq, PacketID: d.pub.PacketID})
+	if d.stage == released {
+		s.forget(Record{Kind: RecordReleased, Seq: seq, PacketID: d.pub.PacketID})
+	}
 	if err == nil {
 		after = 0 // the Server's word does not depend on our disk
 	}
@@ -445,6 +463,7 @@ func (s *Session) requeue(seq uint64, d *outgoing) {
 
 // lost settles what the end of the Network Connection means for every message.
 func (x *sender) lost(s *Session, now time.Time, loss Loss) {
+	stuck := x.scrub.to != 0 && !now.Before(x.scrub.stuckAt())
 	for !x.qos0.empty() {
 		m := x.qos0.pop()
 		if m.n <= max(loss.Position, loss.Passed) {
@@ -472,6 +491,7 @@ func (x *sender) lost(s *Session, now time.Time, loss Loss) {
 	if s.cfg.CleanSession {
 		x.cleanLost(s)
 	}
+	s.scrubLost(loss.ByPeer || stuck)
 }
 
 // cleanLost ends what a clean session leaves open: the Server has forgotten all of
@@ -501,15 +521,16 @@ const stuckAfter = time.Minute
 
 // stuckAt returns when the oldest message will have been unanswered for too long.
 func (x *sender) stuckAt() time.Time {
+	at := x.scrub.stuckAt()
 	if x.n == 0 {
-		return time.Time{}
+		return at
 	}
 	d := x.at(x.first)
 	blocked := x.cursor-x.first >= maxDistance && x.cursor < x.end()
 	if d.sent == 0 || x.holes == 0 && !blocked {
-		return time.Time{}
+		return at
 	}
-	return d.sentAt.Add(stuckAfter)
+	return earliest(at, d.sentAt.Add(stuckAfter))
 }
 
 // Keep makes the Session keep a copy of the payload of a message that is not done,

@@ -52,6 +52,12 @@ type Config struct {
 	// clean session ends it with ErrUnknown, and a persistent one completes it.
 	RepublishQoS2 bool
 
+	// NoScrub switches off that Packet Identifiers are released at the Server before their
+	// first use at QoS 2, for a Server that closes over a PUBREL it does not know. A
+	// QoS 2 message can then be lost if the Server has a session that this one has not:
+	// that of an earlier process without a store, for one.
+	NoScrub bool
+
 	// Durable makes the Session put out Save and Forget. Without it nothing
 	// outlives the process and no output waits for a record.
 	Durable bool
@@ -140,7 +146,9 @@ type Session struct {
 }
 
 // New returns a Session without history. The error joins every mistake in cfg.
-func New(cfg Config) (*Session, error) {
+func New(cfg Config) (*Session, error) { return Restore(cfg, nil) }
+
+func newSession(cfg Config) (*Session, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -172,7 +180,7 @@ func (s *Session) Deadline() time.Time {
 	if s.conn.phase != up {
 		return time.Time{}
 	}
-	return earliest(s.keep.deadline(), earliest(s.send.stuckAt(), s.send.probationEnds(&s.conn)))
+	return earliest(s.keep.deadline(), earliest(s.send.stuckAt(), s.conn.probationEnds()))
 }
 
 func earliest(a, b time.Time) time.Time {
@@ -206,7 +214,7 @@ func (s *Session) Counters() Counters { return s.counters }
 // Outstanding tells whether an own request waits for the Server on this Network
 // Connection: a driver that stops reading then could wait for ever.
 func (s *Session) Outstanding() bool {
-	return s.send.inflight > 0 || len(s.subs.requests) > 0
+	return s.send.inflight > 0 || len(s.subs.requests) > 0 || s.send.scrub.to != 0
 }
 
 // Unfinished returns the number of outgoing messages of QoS 1 and 2 that are not

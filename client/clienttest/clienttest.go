@@ -31,6 +31,7 @@ var ErrRefused = errors.New("clienttest: connection refused")
 // A Server accepts the connections of clients. It is safe for concurrent use.
 type Server struct {
 	conns chan *Conn
+	seen  *identifiers
 
 	mu     sync.Mutex
 	refuse error
@@ -38,7 +39,7 @@ type Server struct {
 }
 
 // NewServer returns a Server that accepts.
-func NewServer() *Server { return &Server{conns: make(chan *Conn)} }
+func NewServer() *Server { return &Server{conns: make(chan *Conn), seen: new(identifiers)} }
 
 // Dial is for client.Config. It waits until the test calls Accept.
 func (s *Server) Dial(ctx context.Context) (net.Conn, error) {
@@ -51,7 +52,7 @@ func (s *Server) Dial(ctx context.Context) (net.Conn, error) {
 	}
 	ours, theirs := net.Pipe()
 	select {
-	case s.conns <- NewConn(theirs):
+	case s.conns <- newConn(theirs, s.seen):
 		return ours, nil
 	case <-ctx.Done():
 		ours.Close()
@@ -88,16 +89,69 @@ func (s *Server) Accept(ctx context.Context) (*Conn, error) {
 // receive.
 type Conn struct {
 	net.Conn
+
+	// Raw makes Receive return every packet.
+	Raw bool
+
 	reader *packets.Reader
+	seen   *identifiers
+}
+
+// identifiers remembers what QoS 2 messages came with, on any connection of a Server.
+type identifiers struct {
+	mu  sync.Mutex
+	set map[uint16]bool
+}
+
+func (i *identifiers) add(id uint16) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.set == nil {
+		i.set = make(map[uint16]bool)
+	}
+	i.set[id] = true
+}
+
+func (i *identifiers) has(id uint16) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.set[id]
 }
 
 // NewConn returns the Server's end over any connection.
-func NewConn(c net.Conn) *Conn {
-	return &Conn{Conn: c, reader: packets.NewReader(c, packets.ReaderOptions{})}
+func NewConn(c net.Conn) *Conn { return newConn(c, new(identifiers)) }
+
+func newConn(c net.Conn, seen *identifiers) *Conn {
+	return &Conn{Conn: c, reader: packets.NewReader(c, packets.ReaderOptions{}), seen: seen}
 }
 
 // Receive returns the next packet of the client. It is valid until the next call.
-func (c *Conn) Receive() (packets.Packet, error) { return c.reader.ReadPacket() }
+//
+// A client with a persistent session releases Packet Identifiers before it uses them at
+// QoS 2: see session.Config.NoScrub. Unless Raw is set, Receive answers a PUBREL
+// whose identifier no QoS 2 message came with by itself, as every Server does.
+func (c *Conn) Receive() (packets.Packet, error) {
+	for {
+		p, err := c.reader.ReadPacket()
+		if err != nil || c.Raw {
+			return p, err
+		}
+		switch p := p.(type) {
+		case *packets.Publish:
+			if p.QoS == packets.ExactlyOnce {
+				c.seen.add(p.PacketID)
+			}
+		case *packets.Pubrel:
+			if !c.seen.has(p.PacketID) {
+				if err := c.Send(&packets.Pubcomp{PacketID: p.PacketID}); err != nil {
+					return nil, err
+				}
+				continue
+			}
+		}
+		return p, nil
+	}
+}
 
 // Send sends packets in one write.
 func (c *Conn) Send(ps ...packets.Packet) error {

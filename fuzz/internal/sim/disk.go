@@ -50,7 +50,8 @@ func (d *disk) append(e entry, late bool) {
 	}
 	k := keyOf(&e.record)
 	for i := range d.lazy {
-		if keyOf(&d.lazy[i].record) == k { // never after a later word on the same key
+		if l := keyOf(&d.lazy[i].record); l == k || k.kind == session.RecordReleased && l.kind == session.RecordPublish && l.n == k.n {
+			// never after a later word on the same key or message
 			d.demand(d.lazy[i].n)
 			break
 		}
@@ -89,9 +90,6 @@ func (d *disk) sync(n int) {
 			continue
 		}
 		delete(d.synced, k)
-		if k.kind == session.RecordPublish {
-			delete(d.synced, key{kind: session.RecordReleased, n: k.n})
-		}
 	}
 	d.log = slices.Delete(d.log, 0, n)
 }

@@ -58,6 +58,7 @@ func (w *world) start(records []session.Record) {
 	cfg := session.Config{
 		ClientID: "c", CleanSession: p.clean, KeepAlive: p.keepAlive, PingTimeout: 5 * time.Second,
 		MaxInflight: p.inflight, Durable: p.durable, FailQoS1: p.failQoS1, RepublishQoS2: p.republish,
+		NoScrub: !p.scrub || w.o.Mutant == Unscrubbed,
 	}
 	if w.process > 0 && chance(w.r, 30) {
 		cfg.MaxInflight = 1 << w.r.IntN(5)
@@ -294,6 +295,11 @@ func (w *world) crash() {
 		c.link.dead, c.link.down = true, nil
 	}
 	records := w.disk.crash(w.r, power)
+	if w.profile.wipes && chance(w.r, 40) {
+		w.logf("WIPED   the disk is lost")
+		w.disk.synced, records = map[key]sessionRecord{}, nil
+		w.wiped()
+	}
 	w.crashed()
 	w.start(records)
 }

@@ -32,6 +32,7 @@ const (
 	WiderWindow            // one more in flight than is allowed
 	NoTick                 // time is not told
 	DropPuback             // an acknowledgement is forgotten
+	Unscrubbed             // identifiers are used that the broker may hold
 	mutants
 )
 
@@ -39,7 +40,7 @@ var mutantNames = [mutants]string{
 	"none", "send early", "send early, unseen", "pass a waiting send", "report early", "publish again after PUBREC",
 	"no inbound recognition", "no recognition by content", "identifier kept after PUBCOMP", "PUBRELs unordered", "disorder",
 	"stale identifiers kept", "no DUP", "always DUP", "position forgotten", "acknowledged early", "window too wide", "no tick",
-	"acknowledgement dropped",
+	"acknowledgement dropped", "identifiers not released",
 }
 
 // String names the bug.

@@ -101,7 +101,8 @@ func (w *world) publish() {
 	w.logf("app     publishes %d, %v", m.number, m.qos)
 	token, err := w.c.s.Publish(w.now, session.Message{Topic: topic, Payload: m.payload, QoS: m.qos})
 	if err != nil {
-		if m.qos > packets.AtMostOnce || !errors.Is(err, session.ErrNotSent) {
+		refused := m.qos == packets.AtMostOnce && errors.Is(err, session.ErrNotSent) || w.scrubMayFail(err)
+		if !refused {
 			w.fail("Publish: %v", err)
 		}
 		m.ended, m.err = true, err
@@ -369,7 +370,7 @@ func (w *world) checkSend(f *frame) {
 func (w *world) unanswered(id uint16) {
 	k := &w.oracle
 	k.open[id] = true
-	if len(k.open) > w.inflight {
+	if len(k.open) > w.inflight && !w.profile.wipes { // a PUBREC for the process before is answered beside the window
 		w.fail("%d messages in flight, %d may be", len(k.open), w.inflight)
 	}
 }
@@ -417,7 +418,7 @@ func (w *world) checkDurable(f *frame) {
 		}
 	case packets.PUBREL:
 		for _, m := range w.out {
-			if m.id != f.id || m.qos != packets.ExactlyOnce || m.forgotten || m.gone || !m.saved {
+			if m.id != f.id || m.qos != packets.ExactlyOnce || m.forgotten || m.gone || !m.saved || !m.left {
 				continue
 			}
 			if _, ok := w.disk.has(session.RecordReleased, m.seq); !ok {
@@ -478,6 +479,26 @@ func (w *world) connectionEnded() {
 }
 
 // crashed judges what the disk has kept.
+// scrubMayFail excuses QoS 2 that was refused after the broker had closed three times over
+// identifiers that were released.
+func (w *world) scrubMayFail(err error) bool {
+	return w.profile.scrub && w.profile.byPeer && errors.Is(err, session.ErrScrubRefused)
+}
+
+// wiped is a crash that leaves nothing on the disk: what was accepted may be lost, or arrive
+// once with what left of it; what the broker sends it sends again.
+func (w *world) wiped() {
+	for _, m := range w.out {
+		if m.accepted && !m.gone && !m.ended {
+			m.ended, m.mayLose, m.inDoubt = true, true, true
+		}
+		m.id, m.forgotten = 0, true
+	}
+	for _, m := range w.incoming {
+		m.doubleFine = m.doubleFine || !m.acknowledged
+	}
+}
+
 func (w *world) crashed() {
 	w.connectionEnded()
 	for _, m := range w.out {
@@ -509,7 +530,7 @@ func (w *world) crashed() {
 		}
 	}
 	for _, m := range w.incoming {
-		if m.qos == packets.ExactlyOnce && m.acked && !m.acknowledged && !w.profile.clean && !w.remembers(m) {
+		if m.qos == packets.ExactlyOnce && m.acked && !m.acknowledged && !m.doubleFine && !w.profile.clean && !w.remembers(m) {
 			m.acked = false // the application took it over and the record was lost: no PUBREC had left
 		}
 	}

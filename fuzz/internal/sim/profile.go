@@ -63,6 +63,9 @@ type profile struct {
 	noise       bool // sends acknowledgements of nothing
 	loses       bool // loses its session
 	identifiers int  // how many Packet Identifiers the broker uses
+
+	scrub bool // identifiers are released before their first use at QoS 2
+	wipes bool // the disk is lost with the process, now and then
 }
 
 func chance(r *rand.Rand, percent int) bool { return r.IntN(100) < percent }
@@ -113,6 +116,8 @@ func draw(r *rand.Rand, limit int) profile {
 	if p.keepAlive < 0 {
 		p.weight[stepHole] = 0 // nobody would ever notice
 	}
+	p.scrub = chance(r, 25)
+	p.wipes = p.scrub && p.durable && !p.clean && !p.liePresent && chance(r, 50)
 	return p
 }
 
