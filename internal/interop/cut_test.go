@@ -94,9 +94,9 @@ func TestInteropCutAtEveryByte(t *testing.T) {
 	}()
 	runs := 0
 	for _, direction := range []string{"read", "sent"} {
-		// The scenario has some 100 bytes from the server and 200 to it; a cut after its
+		// The scenario has some 400 bytes from the server and 500 to it; a cut after its
 		// end costs nothing.
-		for at := 1; at <= 220; at++ {
+		for at := 1; at <= 520; at++ {
 			cut := &cutter{addr: b.Addr(), read: -1, sent: -1}
 			if direction == "read" {
 				cut.read = at
@@ -108,6 +108,11 @@ func TestInteropCutAtEveryByte(t *testing.T) {
 			runs++
 		}
 	}
+	require.Eventually(t, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(seen) == 2*runs
+	}, 10*time.Second, 10*time.Millisecond, "messages are lost")
 	require.NoError(t, observer.Close(ctx))
 	mu.Lock()
 	defer mu.Unlock()
@@ -116,7 +121,6 @@ func TestInteropCutAtEveryByte(t *testing.T) {
 			require.Equal(t, 1, n, topic)
 		}
 	}
-	require.Len(t, seen, 2*runs)
 }
 
 func scenario(t *testing.T, ctx context.Context, cut *cutter, observer *client.Client, id string) {
