@@ -56,6 +56,8 @@ type Client struct {
 
 	mu       sync.Mutex // guards what follows; never held while anything waits
 	sess     *session.Session
+	saver    saver
+	notes    map[string][]byte
 	output   session.Output // of drive, here so that it is not allocated
 	state    State
 	err      error // why the client is closed
@@ -77,17 +79,18 @@ type Client struct {
 	idle     chan struct{} // closed when it ends
 }
 
-// New returns a Client that is not connected yet. It does no I/O. The error joins
-// every mistake in cfg.
+// New returns a Client that is not connected yet. It reads the Store, if there is one, and does
+// no other I/O. The error joins every mistake in cfg.
 func New(cfg Config) (*Client, error) {
-	sess, err := session.New(cfg.session())
+	_, err := session.New(cfg.session())
 	if err := errors.Join(cfg.check(), err); err != nil {
 		return nil, err
 	}
 	cfg.setDefaults()
 	c := &Client{
 		cfg:   cfg,
-		sess:  sess,
+		saver: saver{store: cfg.Store},
+		notes: make(map[string][]byte),
 		up:    make(chan struct{}),
 		done:  make(chan struct{}),
 		nudge: make(chan struct{}, 1),
@@ -95,6 +98,9 @@ func New(cfg Config) (*Client, error) {
 		space: make(chan struct{}),
 		ops:   make(map[session.Token]*Receipt),
 		idle:  make(chan struct{}),
+	}
+	if err := c.restore(cfg.session()); err != nil {
+		return nil, err
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.life, c.lifeOver = context.WithCancelCause(context.Background())
@@ -163,14 +169,22 @@ func (c *Client) drive() {
 			break
 		}
 		switch o.Op {
+		case session.Save, session.Forget:
+			c.saver.record(o)
 		case session.Send:
-			c.link.encode(o)
+			c.saver.want(o.After)
+			c.link.encode(o, c.saver.durable)
 			if c.cfg.Trace != nil {
 				c.trace(true, o)
 			}
 		case session.Deliver:
 			c.deliver(o)
 		case session.Done:
+			if o.After > c.saver.durable {
+				c.saver.want(o.After)
+				c.saver.waits = append(c.saver.waits, *o)
+				break
+			}
 			c.finish(o)
 		case session.Notify:
 			c.noted(o.Event)
@@ -178,6 +192,7 @@ func (c *Client) drive() {
 			c.link.leave(o.Err)
 		}
 	}
+	c.save()
 	c.arm()
 }
 

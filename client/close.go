@@ -112,7 +112,8 @@ func (c *Client) drain(ctx context.Context) error {
 	for {
 		c.mu.Lock()
 		unfinished, _ := c.sess.Unfinished()
-		if unfinished == 0 || !c.sess.Up() {
+		held := c.link != nil && len(c.link.holds) > 0
+		if unfinished == 0 && !held || !c.sess.Up() {
 			c.mu.Unlock()
 			return nil
 		}

@@ -89,7 +89,8 @@ type Config struct {
 	MaxInflight int
 
 	// QueueMessages and QueueBytes bound what waits to be sent at QoS 1 and 2,
-	// connected or not. If zero, 1,000 messages and 64 MiB. If negative, unbounded.
+	// connected or not. If zero, 1,000 messages and 64 MiB, with a Store 100,000 and
+	// 256 MiB. If negative, unbounded.
 	QueueMessages int
 	QueueBytes    int
 
@@ -128,6 +129,11 @@ type Config struct {
 	// first use at QoS 2: see [session.Config].
 	NoScrub bool
 
+	// Store keeps the session through the end of the process: see package client/wal. New
+	// reads it. The Client does not close it, and it must stay open until the Client is
+	// closed. If nil, what is unfinished is gone with the process.
+	Store Store
+
 	// OnEvent is told what happens to the connection, in order, on a goroutine of
 	// its own. It may block; events beyond 1,024 waiting ones are dropped and
 	// counted.
@@ -158,6 +164,8 @@ const (
 	defaultMaxReconnect   = 30 * time.Second
 	defaultInboxMessages  = 256
 	defaultInboxBytes     = 16 << 20
+	durableMessages       = 100_000
+	durableBytes          = 256 << 20
 )
 
 func (c *Config) setDefaults() {
@@ -201,6 +209,12 @@ func (c *Config) check() error {
 }
 
 func (c *Config) session() session.Config {
+	if c.Store != nil && c.QueueMessages == 0 {
+		c.QueueMessages = durableMessages
+	}
+	if c.Store != nil && c.QueueBytes == 0 {
+		c.QueueBytes = durableBytes
+	}
 	return session.Config{
 		ClientID:         c.ClientID,
 		CleanSession:     c.CleanSession,

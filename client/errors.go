@@ -26,6 +26,10 @@ var (
 	// ends with it is also an ErrNotSent or an ErrUnknown.
 	ErrClosed = errors.New("client: closed")
 
+	// ErrStored: the client ended, and the message is in its Store: it goes out when a client
+	// with that Store connects. Repeating it sends it twice.
+	ErrStored = errors.New("client: stored, not finished")
+
 	// ErrConnectTimeout: an attempt took longer than Config.ConnectTimeout.
 	ErrConnectTimeout = errors.New("client: no CONNACK within the connect timeout")
 

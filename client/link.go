@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
 )
 
@@ -28,6 +29,8 @@ type link struct {
 	accept  func() bool // stops the connect timeout
 	out     []byte      // encoded and not yet taken by the writer
 	marks   []mark      // where the Sends in out end
+	held    []byte      // encoded, and behind a Send that waits for its record
+	holds   []mark      // where the Sends in held end
 	spare   []byte
 	spares  []mark
 	writing bool
@@ -39,13 +42,16 @@ type link struct {
 	helpers sync.WaitGroup // the writer and the one that closes
 
 	attempted atomic.Uint64 // bytes of Sends up to it may have left
+	passed    atomic.Uint64 // and of one that passed some that waited; 0: none did
 	lastRead  atomic.Int64  // 1 + since opened, of the newest byte; 0: none since it was looked at
 }
 
 // A mark is where the bytes of a Send end in a buffer.
 type mark struct {
-	end int
-	n   uint64
+	end    int
+	n      uint64
+	after  uint64 // the record that it waits for
+	passes bool   // it left before earlier ones, which wait
 }
 
 func newLink(conn net.Conn) *link {
@@ -68,18 +74,54 @@ func (l *link) heard() (time.Time, bool) {
 	return l.opened.Add(time.Duration(d - 1)), d != 0
 }
 
-// encode adds the packet of a Send to what is to be written.
-func (l *link) encode(o *session.Output) {
+// encode adds the packet of a Send to what is to be written, or to what is held until
+// records are durable. PINGREQ and QoS 0 pass what is held: a slow disk delays neither.
+// DISCONNECT goes last, and what is held then is dropped.
+func (l *link) encode(o *session.Output, durable uint64) {
 	if l == nil || l.err != nil || l.bye {
 		return
 	}
-	out, err := o.AppendPacket(l.out)
+	if o.Type == packets.DISCONNECT {
+		l.held, l.holds = nil, nil
+	}
+	m := mark{n: o.N, after: o.After, passes: len(l.holds) > 0 && passes(o)}
+	buf, marks := &l.out, &l.marks
+	if o.After > durable || len(l.holds) > 0 && !m.passes {
+		buf, marks = &l.held, &l.holds
+	}
+	out, err := o.AppendPacket(*buf)
 	if err != nil {
 		// The session validated it: nothing that came from outside leads here.
 		panic("client: " + err.Error())
 	}
-	l.out = out
-	l.marks = append(l.marks, mark{len(out), o.N})
+	*buf = out
+	m.end = len(out)
+	*marks = append(*marks, m)
+}
+
+func passes(o *session.Output) bool {
+	p, ok := o.Packet.(*packets.Publish)
+	return o.Type == packets.PINGREQ || ok && p.QoS == packets.AtMostOnce
+}
+
+// release moves what waited for records that are durable now to what is to be written.
+func (l *link) release(durable uint64) {
+	n, start := 0, 0
+	for n < len(l.holds) && l.holds[n].after <= durable {
+		m := l.holds[n]
+		l.out = append(l.out, l.held[start:m.end]...)
+		start, m.end = m.end, len(l.out)
+		l.marks = append(l.marks, m)
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	l.held = l.held[:copy(l.held, l.held[start:])]
+	l.holds = l.holds[:copy(l.holds, l.holds[n:])]
+	for i := range l.holds {
+		l.holds[i].end -= start
+	}
 }
 
 // leave ends the link as the session asks: at once for a reason, after what is
@@ -130,7 +172,7 @@ func (c *Client) write(l *link) {
 			break
 		}
 		if c.link == l {
-			c.sess.Written(time.Now(), marks[len(marks)-1].n)
+			c.written(marks)
 			c.drive()
 		}
 		c.wakeSpace()
@@ -144,6 +186,25 @@ func (c *Client) write(l *link) {
 	}
 }
 
+// written tells the session what was written. The caller holds mu.
+func (c *Client) written(marks []mark) {
+	var last, passed uint64
+	for i := range marks {
+		if marks[i].passes {
+			passed = marks[i].n
+		} else {
+			last = marks[i].n
+		}
+	}
+	now := time.Now()
+	if last > 0 {
+		c.sess.Written(now, last)
+	}
+	if passed > 0 {
+		c.sess.Passed(now, passed)
+	}
+}
+
 // writeAll writes buf in pieces, each with its own deadline, and notes before each
 // how far bytes may have left.
 func (l *link) writeAll(buf []byte, marks []mark, timeout time.Duration) error {
@@ -151,7 +212,11 @@ func (l *link) writeAll(buf []byte, marks []mark, timeout time.Duration) error {
 	for start < len(buf) {
 		end := min(start+writePiece, len(buf))
 		for len(marks) > 0 && (marks[0].end <= end || start < marks[0].end) {
-			l.attempted.Store(marks[0].n)
+			if marks[0].passes {
+				l.passed.Store(marks[0].n)
+			} else {
+				l.attempted.Store(marks[0].n)
+			}
 			if marks[0].end > end {
 				break // its end is in a later piece
 			}

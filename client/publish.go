@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
@@ -52,7 +53,7 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 		var t session.Token
 		err := ErrQueueFull
 		if !c.congested(m.QoS) {
-			t, err = c.sess.Publish(now(), m)
+			t, err = c.accept(m)
 		}
 		if errors.Is(err, ErrNotConnected) && c.cfg.QueueQoS0 {
 			if err = c.queueOffline(m, r); err == nil {
@@ -62,13 +63,18 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 		}
 		if err == nil {
 			c.expect(t, r)
+			if m.QoS > packets.AtMostOnce {
+				c.awaitRecord(r)
+			} else {
+				r.accept()
+			}
 			c.drive()
 			c.kick()
 			c.mu.Unlock()
 			poke(c.nudge)
 			return nil
 		}
-		if !errors.Is(err, ErrQueueFull) {
+		if !errors.Is(err, ErrQueueFull) && !errors.Is(err, ErrStoreFull) {
 			c.mu.Unlock()
 			return err
 		}
@@ -78,9 +84,37 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 		select {
 		case <-space:
 		case <-ctx.Done():
-			return &outcome{"publish", ErrQueueFull, context.Cause(ctx)}
+			cause := context.Cause(ctx)
+			if errors.Is(err, ErrStoreFull) {
+				cause = fmt.Errorf("%w (%w)", cause, err)
+			}
+			return &outcome{"publish", ErrQueueFull, cause}
 		}
 	}
+}
+
+// accept hands m to the session if the Store has room for it. The caller holds mu.
+func (c *Client) accept(m Message) (session.Token, error) {
+	if m.QoS > packets.AtMostOnce {
+		if err := c.storeRoom(len(m.Topic) + len(m.Payload)); err != nil {
+			if errors.Is(err, ErrStoreFailed) {
+				err = &outcome{"publish", ErrNotSent, err}
+			}
+			return 0, err
+		}
+	}
+	return c.sess.Publish(now(), m)
+}
+
+// awaitRecord makes r tell when its message is durable. The caller holds mu and has not
+// driven the session since it accepted the message.
+func (c *Client) awaitRecord(r *Receipt) {
+	if c.saver.store == nil {
+		r.accept()
+		return
+	}
+	r.tail = c.sess.Tail()
+	c.saver.next.accepted = append(c.saver.next.accepted, r)
 }
 
 // congested tells whether so much waits to be written that a QoS 0 message, which no

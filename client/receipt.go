@@ -4,19 +4,24 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/mqtt311/mqtt311/session"
 )
 
 // A Receipt is the outcome to come of an operation. It is safe for concurrent use.
 type Receipt struct {
-	token session.Token // Client.mu guards it
+	token session.Token // Client.mu guards it, and tail
 
-	mu      sync.Mutex
-	ended   bool
-	err     error
-	results []session.FilterResult
-	ch      chan struct{}
+	tail uint64 // the record that makes its message durable; 0: no Store, or no record
+
+	mu       sync.Mutex
+	durable  bool
+	onRecord chan struct{}
+	ended    bool
+	err      error
+	results  []session.FilterResult
+	ch       chan struct{}
 }
 
 // Done is closed when the operation ended. It ends exactly once: by the Server's
@@ -50,12 +55,64 @@ func (r *Receipt) Wait(ctx context.Context) error {
 	}
 }
 
+// Accepted is closed when the message is in the Client's Store, at once if there is none or
+// it is of QoS 0, and at the latest when the operation ended. A message that the Store has
+// is sent even if this process dies.
+func (r *Receipt) Accepted() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.onRecord == nil {
+		r.onRecord = make(chan struct{})
+		if r.durable || r.ended {
+			close(r.onRecord)
+		}
+	}
+	return r.onRecord
+}
+
+func (r *Receipt) accept() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.durable && !r.ended && r.onRecord != nil {
+		close(r.onRecord)
+	}
+	r.durable = true
+}
+
+func (r *Receipt) isAccepted() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.durable
+}
+
 func (r *Receipt) end(err error, results []session.FilterResult) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.onRecord != nil && !r.durable && !r.ended {
+		close(r.onRecord)
+	}
 	r.ended, r.err, r.results = true, err, results
 	if r.ch != nil {
 		close(r.ch)
+	}
+}
+
+func (r *Receipt) over() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ended
+}
+
+// forgotten waits until the Store has forgotten the message of r, for as long as the Store
+// deserves. The caller holds mu, which is let go meanwhile.
+func (c *Client) forgotten(r *Receipt) {
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	t := time.NewTimer(storePatience)
+	defer t.Stop()
+	select {
+	case <-r.Done():
+	case <-t.C:
 	}
 }
 
@@ -75,7 +132,7 @@ func (c *Client) finish(o *session.Output) {
 	delete(c.ops, o.Token)
 	err := o.Err
 	if err != nil && c.err != nil {
-		err = &outcome{"ended", o.Err, c.err}
+		err = c.ended(r, err)
 	}
 	r.end(err, o.Results)
 }
@@ -93,8 +150,11 @@ func (c *Client) await(ctx context.Context, r *Receipt, what string) error {
 		return &outcome{what, ErrNotSent, context.Cause(ctx)}
 	}
 	t := r.token
-	c.sess.Withdraw(t)
+	withdrawn := c.sess.Withdraw(t)
 	c.drive()
+	if withdrawn && !r.over() {
+		c.forgotten(r)
+	}
 	if _, waiting := c.ops[t]; !waiting {
 		if err := r.Err(); !errors.Is(err, ErrNotSent) {
 			return err // it ended in the same moment

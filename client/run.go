@@ -201,7 +201,7 @@ func (c *Client) lost(l *link, err error, wait *backoff, faults *int) error {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.sess.Lost(now, session.Loss{Position: l.attempted.Load(), ByPeer: peer})
+	c.sess.Lost(now, session.Loss{Position: l.attempted.Load(), Passed: l.passed.Load(), ByPeer: peer})
 	c.link = nil
 	var held time.Duration
 	if l.up {
@@ -301,9 +301,12 @@ func (c *Client) connected(sessionPresent bool) {
 // finishAll ends everything that waits, because the client is over.
 func (c *Client) finishAll(err error) {
 	c.mu.Lock()
+	c.leaving = true // no message is accepted any more
+	c.mu.Unlock()
+	c.settle()
+	c.mu.Lock()
 	c.err = err
 	c.state = Closed
-	c.leaving = true
 	c.sess.Abandon()
 	c.drive()
 	c.offline0.abandon(&outcome{"publish", ErrNotSent, err})
@@ -313,6 +316,7 @@ func (c *Client) finishAll(err error) {
 	c.emit(Event{Kind: ClientClosed, Err: err})
 	c.wakeSpace()
 	c.mu.Unlock()
+	c.settle()
 	c.cancel(err)
 	c.lifeOver(err)
 	close(c.done)

@@ -1,0 +1,83 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/mqtt311/mqtt311/session"
+)
+
+const maxNoteName = 65535 // bytes
+
+// ErrNoStore says that Config.Store is not set.
+var ErrNoStore = errors.New("client: notes need a store")
+
+// SaveNote keeps a note of the application in the Store, beside the session and with its
+// durability: how often a message was tried, for one. It returns when the note is durable. A
+// note of the same name is replaced. The name is UTF-8 of at most 65,535 bytes.
+//
+// When ctx ends first the error is an ErrUnknown: the note may be kept or not.
+func (c *Client) SaveNote(ctx context.Context, name string, note []byte) error {
+	return c.note(ctx, session.Record{Kind: session.RecordApplication, Name: name, Note: slices.Clone(note)}, false)
+}
+
+// ForgetNote removes a note, and returns when that is durable. A name without a note is
+// nothing wrong.
+func (c *Client) ForgetNote(ctx context.Context, name string) error {
+	return c.note(ctx, session.Record{Kind: session.RecordApplication, Name: name}, true)
+}
+
+// Notes yields the notes by name, sorted. Changes meanwhile are not seen; the notes must not
+// be written to.
+func (c *Client) Notes() iter.Seq2[string, []byte] {
+	c.mu.Lock()
+	notes := maps.Clone(c.notes)
+	c.mu.Unlock()
+	return func(yield func(string, []byte) bool) {
+		for _, name := range slices.SortedFunc(maps.Keys(notes), strings.Compare) {
+			if !yield(name, notes[name]) {
+				return
+			}
+		}
+	}
+}
+
+func (c *Client) note(ctx context.Context, r session.Record, forget bool) error {
+	if len(r.Name) > maxNoteName || !utf8.ValidString(r.Name) {
+		return errors.New("client: a note's name is UTF-8 of at most 65,535 bytes")
+	}
+	done := make(chan struct{})
+	c.mu.Lock()
+	s := &c.saver
+	switch {
+	case s.store == nil:
+		c.mu.Unlock()
+		return ErrNoStore
+	case c.err != nil || s.err != nil:
+		defer c.mu.Unlock()
+		return &outcome{"note", ErrNotSent, errors.Join(c.err, s.err)}
+	}
+	if forget {
+		delete(c.notes, r.Name)
+	} else {
+		c.notes[r.Name] = r.Note
+	}
+	s.next.add(&r, forget)
+	s.next.notes = append(s.next.notes, done)
+	s.due = true
+	c.save()
+	c.mu.Unlock()
+	select {
+	case <-done:
+		return nil
+	case <-c.done:
+		return &outcome{"note", ErrUnknown, c.Err()}
+	case <-ctx.Done():
+		return &outcome{"note", ErrUnknown, context.Cause(ctx)}
+	}
+}

@@ -1,0 +1,365 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/client/clienttest"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/mqtt311/mqtt311/session"
+	"github.com/stretchr/testify/require"
+)
+
+// A slowDisk is a Store in memory that takes as long as the test says.
+type slowDisk struct {
+	mu    sync.Mutex
+	kept  map[string]string
+	gate  chan struct{} // Commit waits for it
+	fails error
+	full  error
+	syncs int
+}
+
+func newDisk() *slowDisk { return &slowDisk{kept: make(map[string]string)} }
+
+func (s *slowDisk) Load(add func(key, value []byte) error) error {
+	for k, v := range s.kept {
+		if err := add([]byte(k), []byte(v)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *slowDisk) Room(int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.full
+}
+
+func (s *slowDisk) Commit(changes []client.Change) error {
+	s.mu.Lock()
+	gate := s.gate
+	s.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fails != nil {
+		return s.fails
+	}
+	s.syncs++
+	for _, c := range changes {
+		if c.Forget {
+			delete(s.kept, string(c.Key))
+		} else {
+			s.kept[string(c.Key)] = string(c.Value)
+		}
+	}
+	return nil
+}
+
+// stall makes Commit wait until the returned function is called.
+func (s *slowDisk) stall() (goOn func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	gate := make(chan struct{})
+	s.gate = gate
+	return func() {
+		s.mu.Lock()
+		s.gate = nil
+		s.mu.Unlock()
+		close(gate)
+	}
+}
+
+func (s *slowDisk) set(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
+// crashed is the disk as a process finds it that starts now.
+func (s *slowDisk) crashed() *slowDisk {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &slowDisk{kept: maps.Clone(s.kept)}
+}
+
+func (s *slowDisk) count(kind session.RecordKind) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for k := range s.kept {
+		if session.RecordKind(k[0]) == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// A PUBLISH leaves when its record is durable; PINGREQ and QoS 0 do not wait for a disk.
+func TestStorePublishWaitsForItsRecord(t *testing.T) {
+	disk := newDisk()
+	connected(t, client.Config{Store: disk, KeepAlive: 10 * time.Second}, func(d *dialogue) {
+		goOn := disk.stall()
+		r, err := d.client.PublishAsync(d.ctx, client.Message{Topic: "t", QoS: 1, Payload: []byte("1")})
+		require.NoError(t, err)
+		synctest.Wait()
+		select {
+		case <-r.Accepted():
+			t.Fatal("accepted before it is durable")
+		default:
+		}
+		zero := d.start(func() error { return d.client.Publish(d.ctx, client.Message{Topic: "zero"}) })
+		d.expect(`PUBLISH "zero" qos=0 size=0`)
+		require.NoError(t, zero())
+		d.expect("PINGREQ")
+		require.NoError(t, d.conn.Send(&packets.Pingresp{}))
+		goOn()
+		d.expect(`PUBLISH "t" qos=1 id=1 dup=0 size=1`)
+		<-r.Accepted()
+		require.Equal(t, 1, disk.count(session.RecordPublish))
+		require.NoError(t, d.conn.Send(&packets.Puback{PacketID: 1}))
+		<-r.Done()
+		require.NoError(t, r.Err())
+		<-time.After(time.Second) // a Forget that nobody waits for is late
+		synctest.Wait()
+		require.Zero(t, disk.count(session.RecordPublish))
+	})
+}
+
+// Whatever gathers while the disk is busy shares one sync.
+func TestStoreGroupsCommits(t *testing.T) {
+	disk := newDisk()
+	inBubble(t, client.Config{Store: disk}, func(d *dialogue) {
+		goOn := disk.stall()
+		for range 100 {
+			_, err := d.client.PublishAsync(d.ctx, client.Message{Topic: "t", QoS: 1})
+			require.NoError(t, err)
+		}
+		synctest.Wait()
+		goOn()
+		synctest.Wait()
+		require.Equal(t, 100, disk.count(session.RecordPublish))
+		require.LessOrEqual(t, disk.syncs, 2)
+	})
+}
+
+// What was published while nothing was connected goes out after a restart, in order; what
+// was between PUBREC and PUBCOMP goes on with PUBREL [MQTT-4.1.0-1] [MQTT-4.4.0-1].
+func TestStoreRestart(t *testing.T) {
+	disk := newDisk()
+	connected(t, client.Config{Store: disk}, func(d *dialogue) {
+		two, err := d.client.PublishAsync(d.ctx, client.Message{Topic: "t", QoS: 2, Payload: []byte("two")})
+		require.NoError(t, err)
+		d.expect(`PUBLISH "t" qos=2 id=1 dup=0 size=3`)
+		require.NoError(t, d.conn.Send(&packets.Pubrec{PacketID: 1}))
+		d.expect("PUBREL id=1")
+		for _, payload := range []string{"a", "b"} {
+			_, err := d.client.PublishAsync(d.ctx, client.Message{Topic: "t", QoS: 1, Payload: []byte(payload)})
+			require.NoError(t, err)
+		}
+		d.expect(`PUBLISH "t" qos=1 id=2 dup=0 size=1`, `PUBLISH "t" qos=1 id=3 dup=0 size=1`)
+		d.client.Abort()
+		require.ErrorIs(t, two.Err(), client.ErrClosed)
+		require.ErrorIs(t, two.Err(), client.ErrStored)
+		require.False(t, client.SafeToRetry(two.Err()))
+	})
+	disk = disk.crashed()
+	inBubble(t, client.Config{Store: disk}, func(d *dialogue) {
+		require.Equal(t, 3, d.client.Stats().Unfinished)
+		_, err := d.client.PublishAsync(d.ctx, client.Message{Topic: "t", QoS: 1, Payload: []byte("new")})
+		require.NoError(t, err)
+		connect := d.start(func() error { return d.client.Connect(d.ctx) })
+		d.accept(true)
+		require.NoError(t, connect())
+		d.conn.Raw = true
+		d.expect("PUBREL id=1",
+			`PUBLISH "t" qos=1 id=2 dup=1 size=1`, `PUBLISH "t" qos=1 id=3 dup=1 size=1`,
+			`PUBLISH "t" qos=1 id=65 dup=0 size=3`) // identifiers are reserved 64 at a time
+		require.NoError(t, d.conn.Send(&packets.Pubcomp{PacketID: 1}, &packets.Puback{PacketID: 2},
+			&packets.Puback{PacketID: 3}, &packets.Puback{PacketID: 65}))
+		require.NoError(t, d.start(func() error { return d.client.Close(d.ctx) })())
+	})
+	require.Zero(t, disk.count(session.RecordPublish))
+	require.Zero(t, disk.count(session.RecordReleased))
+}
+
+// An incoming QoS 2 message is on record before PUBREC leaves, and recognised by the next
+// process [MQTT-4.3.3-2].
+func TestStoreRecognisesAfterARestart(t *testing.T) {
+	disk := newDisk()
+	message := &packets.Publish{Topic: "t", QoS: 2, PacketID: 7, Payload: []byte("x")}
+	connected(t, client.Config{Store: disk}, func(d *dialogue) {
+		require.NoError(t, d.conn.Send(message))
+		for m, err := range d.client.Messages(d.ctx) {
+			require.NoError(t, err)
+			goOn := disk.stall()
+			require.NoError(t, m.Ack())
+			d.expectNothing(time.Second)
+			goOn()
+			break
+		}
+		d.expect("PUBREC id=7")
+	})
+	disk = disk.crashed()
+	inBubble(t, client.Config{Store: disk}, func(d *dialogue) {
+		connect := d.start(func() error { return d.client.Connect(d.ctx) })
+		d.accept(true)
+		require.NoError(t, connect())
+		again := *message
+		again.Dup = true
+		require.NoError(t, d.conn.Send(&again))
+		d.expect("PUBREC id=7")
+		require.NoError(t, d.conn.Send(&packets.Pubrel{PacketID: 7}))
+		d.expect("PUBCOMP id=7")
+		require.Zero(t, d.client.Stats().InboxMessages, "it is not delivered again")
+		require.EqualValues(t, 1, d.client.Stats().Session.Redelivered)
+	})
+	require.Zero(t, disk.count(session.RecordReceived))
+}
+
+// A Store that fails ends the client: nothing leaves that is not on record, and the error
+// says so.
+func TestStoreFails(t *testing.T) {
+	broken := errors.New("input/output error")
+	disk := newDisk()
+	connected(t, client.Config{Store: disk}, func(d *dialogue) {
+		disk.set(func() { disk.fails = broken })
+		err := d.start(func() error {
+			return d.client.Publish(d.ctx, client.Message{Topic: "t", QoS: 1})
+		})()
+		require.ErrorIs(t, err, client.ErrUnknown, "it may be on the disk all the same")
+		require.ErrorIs(t, err, client.ErrStoreFailed)
+		require.ErrorIs(t, err, broken)
+		<-d.client.Done()
+		require.ErrorIs(t, d.client.Err(), client.ErrStoreFailed)
+		_, err = d.conn.Receive()
+		require.Error(t, err, "nothing left")
+		require.ErrorIs(t, d.client.Publish(d.ctx, client.Message{Topic: "t", QoS: 1}), client.ErrNotSent)
+	})
+}
+
+func TestStoreFailsBeforeConnect(t *testing.T) {
+	disk := newDisk()
+	disk.fails = errors.New("read-only file system")
+	inBubble(t, client.Config{Store: disk}, func(d *dialogue) {
+		err := d.start(func() error { return d.client.Publish(d.ctx, client.Message{Topic: "t", QoS: 1}) })()
+		require.ErrorIs(t, err, client.ErrStoreFailed)
+		<-d.client.Done()
+		require.Error(t, d.client.Connect(d.ctx))
+	})
+}
+
+// A context that ends before the message left withdraws it, durably; a Store that hangs
+// cannot tell.
+func TestStoreWithdrawal(t *testing.T) {
+	disk := newDisk()
+	inBubble(t, client.Config{Store: disk}, func(d *dialogue) {
+		ctx, cancel := context.WithTimeout(d.ctx, time.Second)
+		defer cancel()
+		err := d.client.Publish(ctx, client.Message{Topic: "t", QoS: 1})
+		require.ErrorIs(t, err, client.ErrNotSent)
+		require.Zero(t, disk.count(session.RecordPublish), "it is not on record any more")
+
+		goOn := disk.stall()
+		ctx, cancel = context.WithTimeout(d.ctx, time.Second)
+		defer cancel()
+		start := time.Now()
+		err = d.client.Publish(ctx, client.Message{Topic: "t", QoS: 1})
+		require.ErrorIs(t, err, client.ErrUnknown)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, 6*time.Second, time.Since(start))
+		goOn()
+	})
+}
+
+// A full Store takes no message, and goes on recording what finishes those that it has.
+func TestStoreFull(t *testing.T) {
+	disk := newDisk()
+	connected(t, client.Config{Store: disk}, func(d *dialogue) {
+		first := d.start(func() error { return d.client.Publish(d.ctx, client.Message{Topic: "t", QoS: 1}) })
+		d.expect(`PUBLISH "t" qos=1 id=1 dup=0 size=0`)
+		disk.set(func() { disk.full = errors.Join(client.ErrStoreFull, errors.New("256 MiB in use")) })
+		ctx, cancel := context.WithTimeout(d.ctx, time.Second)
+		defer cancel()
+		err := d.client.Publish(ctx, client.Message{Topic: "t", QoS: 1})
+		require.ErrorIs(t, err, client.ErrQueueFull)
+		require.ErrorIs(t, err, client.ErrStoreFull)
+		require.ErrorContains(t, err, "256 MiB in use")
+
+		second := d.start(func() error { return d.client.Publish(d.ctx, client.Message{Topic: "t", QoS: 1, Payload: []byte("2")}) })
+		synctest.Wait()
+		disk.set(func() { disk.full = nil })
+		require.NoError(t, d.conn.Send(&packets.Puback{PacketID: 1}))
+		require.NoError(t, first())
+		d.expect(`PUBLISH "t" qos=1 id=2 dup=0 size=1`)
+		require.NoError(t, d.conn.Send(&packets.Puback{PacketID: 2}))
+		require.NoError(t, second())
+	})
+}
+
+// Records that make no sense stop the client before it does harm.
+func TestStoreWithGarbage(t *testing.T) {
+	disk := newDisk()
+	disk.kept["\x09"] = ""
+	_, err := client.New(client.Config{Store: disk, ClientID: "c", Dial: clienttest.NewServer().Dial})
+	require.ErrorIs(t, err, client.ErrStoreFailed)
+	require.ErrorContains(t, err, "unknown kind")
+}
+
+// Notes are durable when SaveNote returns, and the next process finds them.
+func TestStoreNotes(t *testing.T) {
+	disk := newDisk()
+	inBubble(t, client.Config{Store: disk}, func(d *dialogue) {
+		require.NoError(t, d.client.SaveNote(d.ctx, "b", []byte("2")))
+		require.NoError(t, d.client.SaveNote(d.ctx, "a", []byte("1")))
+		require.NoError(t, d.client.SaveNote(d.ctx, "gone", nil))
+		require.NoError(t, d.client.ForgetNote(d.ctx, "gone"))
+		require.Error(t, d.client.SaveNote(d.ctx, "\xff", nil))
+		ctx, cancel := context.WithCancel(d.ctx)
+		cancel()
+		goOn := disk.stall()
+		require.ErrorIs(t, d.client.SaveNote(ctx, "late", nil), client.ErrUnknown)
+		goOn()
+		require.NoError(t, d.client.ForgetNote(d.ctx, "late"))
+	})
+	disk = disk.crashed()
+	inBubble(t, client.Config{Store: disk}, func(d *dialogue) {
+		var got []string
+		for name, note := range d.client.Notes() {
+			got = append(got, name+"="+string(note))
+		}
+		require.Equal(t, []string{"a=1", "b=2"}, got)
+	})
+	inBubble(t, client.Config{}, func(d *dialogue) {
+		require.ErrorIs(t, d.client.SaveNote(d.ctx, "a", nil), client.ErrNoStore)
+	})
+}
+
+// Close leaves with everything on record, acknowledgements included.
+func TestStoreClose(t *testing.T) {
+	disk := newDisk()
+	connected(t, client.Config{Store: disk, ManualAck: true}, func(d *dialogue) {
+		require.NoError(t, d.conn.Send(&packets.Publish{Topic: "t", QoS: 2, PacketID: 7}))
+		for m, err := range d.client.Messages(d.ctx) {
+			require.NoError(t, err)
+			goOn := disk.stall()
+			require.NoError(t, m.Ack())
+			time.AfterFunc(time.Second, goOn)
+			break
+		}
+		closing := d.start(func() error { return d.client.Close(d.ctx) })
+		d.expect("PUBREC id=7", "DISCONNECT")
+		require.NoError(t, closing())
+		require.Equal(t, 1, disk.count(session.RecordReceived))
+	})
+}
