@@ -156,7 +156,7 @@ func (r *receiver) ring(qos packets.QoS) *queue[place] {
 // remembered.
 func (s *Session) Ack(t Token) error {
 	p := place{index: uint32(t), gen: uint32(t >> 32)}
-	if int(p.index) >= len(s.recv.all) {
+	if uint64(p.index) >= uint64(len(s.recv.all)) {
 		return ErrStale
 	}
 	m := s.recv.get(p)
@@ -259,7 +259,7 @@ func (r *receiver) discard(s *Session) int {
 // Unacked tells whether Ack of the token would be taken.
 func (s *Session) Unacked(t Token) bool {
 	p := place{index: uint32(t), gen: uint32(t >> 32)}
-	if int(p.index) >= len(s.recv.all) {
+	if uint64(p.index) >= uint64(len(s.recv.all)) {
 		return false
 	}
 	m := s.recv.get(p)

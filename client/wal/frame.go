@@ -1,0 +1,119 @@
+package wal
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"io"
+)
+
+// The types of frames. The values are stored and never change.
+const (
+	frameHeader byte = 1 // body: format, policy, Server, ClientID
+	frameSet    byte = 2 // body: length of the key in 4 bytes, key, value
+	frameForget byte = 3 // body: key
+	frameCommit byte = 4 // ends a commit; body: number of its first frame
+)
+
+const (
+	headSize  = 17
+	maxBody   = 4 + maxKey + maxValue
+	maxKey    = 1 << 16
+	maxValue  = 268_435_455
+	maxHeader = 1 << 18 // of the body of a header
+	endSize   = headSize + 8
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// appendFrame appends a frame whose body is the parts in a row.
+func appendFrame(b []byte, number uint64, typ byte, parts ...[]byte) []byte {
+	start, size := len(b), 0
+	for _, p := range parts {
+		size += len(p)
+	}
+	b = binary.BigEndian.AppendUint32(b, uint32(size))
+	b = binary.BigEndian.AppendUint32(b, 0)
+	b = binary.BigEndian.AppendUint64(b, number)
+	b = append(b, typ)
+	for _, p := range parts {
+		b = append(b, p...)
+	}
+	binary.BigEndian.PutUint32(b[start+4:], checksum(b[start:]))
+	return b
+}
+
+func checksum(frame []byte) uint32 {
+	return crc32.Update(crc32.Update(0, castagnoli, frame[:4]), castagnoli, frame[8:])
+}
+
+// A frame is one that was read; its body is valid until the next read.
+type frame struct {
+	number uint64
+	typ    byte
+	body   []byte
+	size   int64 // with its head
+}
+
+// key returns the key of a set or forget, and the value.
+func (f *frame) entry() (key, value []byte, ok bool) {
+	if f.typ == frameForget {
+		return f.body, nil, len(f.body) > 0
+	}
+	if len(f.body) < 4 {
+		return nil, nil, false
+	}
+	n := uint64(binary.BigEndian.Uint32(f.body))
+	if n == 0 || n > uint64(len(f.body)-4) {
+		return nil, nil, false
+	}
+	return f.body[4 : 4+n], f.body[4+n:], true
+}
+
+// A scanner reads frames from a part of a file.
+type scanner struct {
+	r    io.ReaderAt
+	off  int64
+	end  int64
+	buf  []byte // of the file from start
+	from int64
+}
+
+// next reads the frame at s.off and goes on behind it; false if there is none that is whole
+// and good. A length is never believed beyond the end of the file.
+func (s *scanner) next() (frame, bool, error) {
+	head, err := s.bytes(s.off, headSize)
+	if err != nil || head == nil {
+		return frame{}, false, err
+	}
+	size := int64(binary.BigEndian.Uint32(head))
+	if size > maxBody || s.off+headSize+size > s.end {
+		return frame{}, false, nil
+	}
+	all, err := s.bytes(s.off, headSize+size)
+	if err != nil || all == nil || binary.BigEndian.Uint32(all[4:]) != checksum(all) {
+		return frame{}, false, err
+	}
+	f := frame{number: binary.BigEndian.Uint64(all[8:]), typ: all[16], body: all[headSize:], size: headSize + size}
+	s.off += f.size
+	return f, true, nil
+}
+
+const readAhead = 1 << 20
+
+// bytes returns n bytes at off, nil behind the end.
+func (s *scanner) bytes(off, n int64) ([]byte, error) {
+	if off+n > s.end {
+		return nil, nil
+	}
+	if off < s.from || off+n > s.from+int64(len(s.buf)) {
+		want := min(max(n, readAhead), s.end-off)
+		if int64(cap(s.buf)) < want {
+			s.buf = make([]byte, want)
+		}
+		s.buf, s.from = s.buf[:want], off
+		if got, err := s.r.ReadAt(s.buf, off); err != nil && (err != io.EOF || int64(got) < n) {
+			return nil, err
+		}
+	}
+	return s.buf[off-s.from:][:n:n], nil
+}

@@ -1,0 +1,86 @@
+package wal
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+const (
+	format        = 1
+	segmentSuffix = ".log"
+	growBy        = 1 << 20 // bytes of zeros written ahead at the most, so that a commit changes no metadata
+)
+
+// A segment is one file of the log.
+type segment struct {
+	name  string
+	first uint64 // number of its first frame behind the header
+	f     file
+	size  int64 // written
+	room  int64 // size of the file: what is behind size is zeros
+	live  int64 // bytes of frames that hold what is kept
+	moved int64 // compaction has looked at everything before it
+	step  int64 // it grows by so many bytes
+}
+
+func segmentName(first uint64) string { return fmt.Sprintf("%016x%s", first, segmentSuffix) }
+
+// firstOf returns the number in a segment's name.
+func firstOf(name string) (uint64, bool) {
+	digits, ok := strings.CutSuffix(name, segmentSuffix)
+	if !ok || len(digits) != 16 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(digits, 16, 64)
+	return n, err == nil
+}
+
+// An owner is whose a segment is.
+type owner struct {
+	sync     Sync
+	server   string
+	clientID string
+}
+
+func (o *owner) append(b []byte, first uint64) []byte {
+	body := []byte{format, byte(o.sync)}
+	for _, s := range []string{o.server, o.clientID} {
+		body = binary.BigEndian.AppendUint32(body, uint32(len(s)))
+		body = append(body, s...)
+	}
+	return appendFrame(b, first, frameHeader, body)
+}
+
+func parseOwner(f *frame) (owner, bool) {
+	b := f.body
+	if f.typ != frameHeader || len(b) < 2 || len(b) > maxHeader || b[0] != format || Sync(b[1]) > UnsafeNoSync {
+		return owner{}, false
+	}
+	o := owner{sync: Sync(b[1])}
+	b = b[2:]
+	for _, s := range []*string{&o.server, &o.clientID} {
+		if len(b) < 4 || uint64(binary.BigEndian.Uint32(b)) > uint64(len(b)-4) {
+			return owner{}, false
+		}
+		n := binary.BigEndian.Uint32(b)
+		*s = string(b[4 : 4+n])
+		b = b[4+n:]
+	}
+	return o, len(b) == 0
+}
+
+// grow writes zeros so that n more bytes fit.
+func (s *segment) grow(n int64) error {
+	for s.room < s.size+n {
+		if _, err := s.f.WriteAt(zeros[:s.step], s.room); err != nil {
+			s.f.Truncate(s.room) // a part of the zeros may be there; its loss is no loss
+			return err
+		}
+		s.room += s.step
+	}
+	return nil
+}
+
+var zeros [growBy]byte

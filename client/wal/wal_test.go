@@ -1,0 +1,407 @@
+package wal
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/client/storetest"
+	"github.com/stretchr/testify/require"
+)
+
+func options(dir string) Options { return Options{Dir: dir, Server: "mq:1883", ClientID: "line/7"} }
+
+func TestWALIsAStore(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		opt  Options
+	}{
+		{"always", Options{}},
+		{"small segments", Options{SegmentBytes: 4096}},
+		{"interval", Options{Sync: SyncInterval}},
+		{"no sync", Options{Sync: UnsafeNoSync, SegmentBytes: 1 << 16}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			opened := make(map[string]*Store)
+			storetest.Run(t, func(t *testing.T, name string) client.Store {
+				if s := opened[name]; s != nil {
+					require.NoError(t, s.Close())
+				}
+				opt := c.opt
+				opt.Dir, opt.Server, opt.ClientID = dir, "mq:1883", name
+				s, err := Open(opt)
+				require.NoError(t, err)
+				t.Cleanup(func() { require.NoError(t, s.Close()) })
+				opened[name] = s
+				return s
+			})
+		})
+	}
+}
+
+func contents(t *testing.T, s *Store) map[string]string {
+	got := make(map[string]string)
+	require.NoError(t, s.Load(func(key, value []byte) error {
+		got[string(key)] = string(value)
+		return nil
+	}))
+	return got
+}
+
+// A history is what a store was told, and what it may hold after a crash.
+type history struct {
+	want    map[string]string // after the last Commit that returned nil
+	perhaps map[string]string // after the one that did not return; nil: there was none
+}
+
+// play commits random changes until the power goes or n commits are done.
+func play(d *ram, opt Options, r *rand.Rand, n int, h *history) error {
+	s, err := open(d, opt)
+	if err != nil {
+		return err
+	}
+	for range n {
+		h.perhaps = maps.Clone(h.want)
+		var changes []client.Change
+		for range 1 + r.IntN(5) {
+			key := fmt.Sprint("key", r.IntN(12))
+			if r.IntN(5) < 2 {
+				changes = append(changes, client.Change{Key: []byte(key), Forget: true})
+				delete(h.perhaps, key)
+				continue
+			}
+			value := strings.Repeat(fmt.Sprint(r.IntN(10)), r.IntN(400))
+			changes = append(changes, client.Change{Key: []byte(key), Value: []byte(value)})
+			h.perhaps[key] = value
+		}
+		if err := s.Commit(changes); err != nil {
+			return err
+		}
+		h.want, h.perhaps = h.perhaps, nil
+	}
+	return nil
+}
+
+// TestWALCrashAtEveryOperation cuts the power, or kills the process, at each operation on the
+// disk, recovery, rotation and compaction included, and again at each operation of the recovery:
+// what was committed is there, what was being committed is there as a whole or not at
+// all.
+func TestWALCrashAtEveryOperation(t *testing.T) {
+	for _, power := range []bool{false, true} {
+		for seed := range uint64(3) {
+			crashes := 0
+			for at := 1; ; at++ {
+				r := rand.New(rand.NewPCG(seed, uint64(at)))
+				d, h := newRAM(), &history{want: map[string]string{}}
+				d.powerAt = at
+				opt := Options{SegmentBytes: 1500}
+				if play(d, opt, rand.New(rand.NewPCG(seed, 0)), 40, h) == nil {
+					break
+				}
+				crashes++
+				d = d.after(power, r)
+				for again := 1; again < 12; again++ { // the power goes while the log is being repaired
+					next := d.after(false, r)
+					next.powerAt = again
+					if _, err := open(next, opt); err == nil {
+						break
+					}
+					d = next.after(power, r)
+				}
+				s, err := open(d, opt)
+				require.NoError(t, err, "seed %d, power %v, operation %d", seed, power, at)
+				got := contents(t, s)
+				if !maps.Equal(got, h.want) && (h.perhaps == nil || !maps.Equal(got, h.perhaps)) {
+					t.Fatalf("seed %d, power %v, operation %d: %v, want %v or %v", seed, power, at, got, h.want, h.perhaps)
+				}
+				// What was recovered is recovered again, and the log goes on.
+				s, err = open(d.after(power, r), opt)
+				require.NoError(t, err)
+				require.Equal(t, got, contents(t, s))
+				h = &history{want: got}
+				require.NoError(t, play(d, opt, r, 5, h))
+				s, err = open(d, opt)
+				require.NoError(t, err)
+				require.Equal(t, h.want, contents(t, s))
+			}
+			require.Greater(t, crashes, 80)
+		}
+	}
+}
+
+// oneSegment returns a disk with the log of a few commits, where each ends, and what is kept
+// then.
+func oneSegment(t *testing.T) (*ram, []int64, []map[string]string) {
+	d := newRAM()
+	s, err := open(d, Options{Server: "mq", ClientID: "c", SegmentBytes: 4096})
+	require.NoError(t, err)
+	ends, states := []int64{s.active().size}, []map[string]string{{}}
+	for i := range 4 {
+		require.NoError(t, s.Commit([]client.Change{
+			{Key: []byte("n"), Value: []byte{byte(i)}}, {Key: fmt.Append(nil, i), Value: []byte("value")}, {Key: fmt.Append(nil, i-2), Forget: true},
+		}))
+		ends, states = append(ends, s.active().size), append(states, contents(t, s))
+	}
+	return d, ends, states
+}
+
+// TestWALTornTail cuts the log at every byte: whole commits are kept, the rest is dropped.
+func TestWALTornTail(t *testing.T) {
+	d, ends, states := oneSegment(t)
+	for cut := ends[0]; cut <= ends[4]; cut++ {
+		for _, rest := range []byte{0, 0xa5} { // zeros, or what was there before
+			torn := d.after(false, d.r)
+			f := torn.files[segmentName(1)]
+			for i := cut; i < ends[4]; i++ {
+				f.data[i] = rest
+			}
+			s, err := open(torn, Options{Server: "mq", ClientID: "c", SegmentBytes: 4096})
+			require.NoError(t, err)
+			commits := 0
+			for commits < 4 && ends[commits+1] <= cut {
+				commits++
+			}
+			require.Equal(t, states[commits], contents(t, s), "cut at %d", cut)
+		}
+	}
+}
+
+// TestWALBitFlips turns every bit of the log: it is refused, or a commit that may have been
+// under way is dropped. Nothing is read that was not written.
+func TestWALBitFlips(t *testing.T) {
+	d, ends, states := oneSegment(t)
+	refused := 0
+	for bit := range ends[4] * 8 {
+		flipped := d.after(false, d.r)
+		flipped.files[segmentName(1)].data[bit/8] ^= 1 << (bit % 8)
+		s, err := open(flipped, Options{Server: "mq", ClientID: "c", SegmentBytes: 4096})
+		if err != nil {
+			require.ErrorIs(t, err, ErrCorrupt, "byte %d", bit/8)
+			require.ErrorContains(t, err, "byte ")
+			refused++
+			continue
+		}
+		require.Equal(t, states[3], contents(t, s), "byte %d", bit/8)
+		require.GreaterOrEqual(t, bit/8, ends[3], "only the last commit may go")
+	}
+	require.EqualValues(t, ends[3]*8, refused)
+}
+
+// A segment that is missing, or that is cut in the middle of the log, is damage.
+func TestWALMissingSegment(t *testing.T) {
+	d := newRAM()
+	require.NoError(t, play(d, Options{SegmentBytes: 600}, rand.New(rand.NewPCG(1, 1)), 60, &history{want: map[string]string{}}))
+	names, _ := d.List()
+	require.Greater(t, len(names), 2)
+	for _, name := range names {
+		broken := d.after(false, d.r)
+		delete(broken.files, name)
+		s, err := open(broken, Options{SegmentBytes: 600})
+		if err == nil { // the oldest or the newest: nothing tells that it was there
+			require.NotNil(t, s)
+			continue
+		}
+		require.ErrorIs(t, err, ErrCorrupt)
+	}
+}
+
+func TestWALSyncFailureIsFinal(t *testing.T) {
+	d := newRAM()
+	s, err := open(d, Options{})
+	require.NoError(t, err)
+	d.syncErr = syscall.EIO
+	change := []client.Change{{Key: []byte("k"), Value: []byte("v")}}
+	require.ErrorIs(t, s.Commit(change), syscall.EIO)
+	d.syncErr = nil
+	require.ErrorIs(t, s.Commit(change), ErrFailed, "a sync is never tried again")
+	require.ErrorIs(t, s.Room(1), ErrFailed)
+	require.ErrorIs(t, s.Load(nil), syscall.EIO)
+}
+
+// A full disk refuses messages, and takes what finishes those that it has.
+func TestWALFullDisk(t *testing.T) {
+	d := newRAM()
+	d.space = 3 << 20
+	s, err := open(d, Options{SegmentBytes: 1 << 20})
+	require.NoError(t, err)
+	var n int
+	for ; ; n++ {
+		if err := s.Room(10_000); err != nil {
+			require.ErrorIs(t, err, client.ErrStoreFull)
+			require.ErrorIs(t, err, syscall.ENOSPC)
+			break
+		}
+		require.NoError(t, s.Commit([]client.Change{{Key: fmt.Append(nil, "m", n), Value: make([]byte, 10_000)}}))
+		require.Less(t, n, 1000)
+	}
+	for i := range n {
+		require.NoError(t, s.Commit([]client.Change{{Key: fmt.Append(nil, "r", i), Value: make([]byte, 8)}}), "released %d of %d", i, n)
+	}
+	for i := range n {
+		require.NoError(t, s.Commit([]client.Change{
+			{Key: fmt.Append(nil, "m", i), Forget: true}, {Key: fmt.Append(nil, "r", i), Forget: true},
+		}), "forgotten %d of %d", i, n)
+	}
+	require.Empty(t, contents(t, s))
+	d.space += 1 << 20
+	require.NoError(t, s.Room(10_000))
+	s, err = open(d, Options{SegmentBytes: 1 << 20})
+	require.NoError(t, err)
+	require.Empty(t, contents(t, s))
+}
+
+func TestWALQuota(t *testing.T) {
+	s, err := open(newRAM(), Options{MaxBytes: 10_000})
+	require.NoError(t, err)
+	require.NoError(t, s.Room(20_000), "an empty store takes one message of any size")
+	require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Value: make([]byte, 9_000)}}))
+	require.ErrorIs(t, s.Room(1_000), client.ErrStoreFull)
+	require.NoError(t, s.Room(100))
+	require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Forget: true}}))
+	require.NoError(t, s.Room(9_000))
+	require.ErrorIs(t, s.Room(9_000), client.ErrStoreFull, "what was granted counts")
+}
+
+// One message that is stuck does not keep the segments of all that came after it.
+func TestWALCompaction(t *testing.T) {
+	d := newRAM()
+	s, err := open(d, Options{SegmentBytes: 1 << 16})
+	require.NoError(t, err)
+	require.NoError(t, s.Commit([]client.Change{{Key: []byte("stuck"), Value: make([]byte, 1000)}}))
+	for i := range 5000 {
+		key := fmt.Append(nil, i)
+		require.NoError(t, s.Commit([]client.Change{{Key: key, Value: make([]byte, 200)}}))
+		require.NoError(t, s.Commit([]client.Change{{Key: key, Forget: true}}))
+		require.LessOrEqual(t, len(d.files), 4)
+	}
+	require.Len(t, contents(t, s), 1)
+	s, err = open(d, Options{SegmentBytes: 1 << 16})
+	require.NoError(t, err)
+	require.Len(t, contents(t, s)["stuck"], 1000)
+}
+
+func TestWALLock(t *testing.T) {
+	opt := options(t.TempDir())
+	s, err := Open(opt)
+	require.NoError(t, err)
+	_, err = Open(opt)
+	require.ErrorContains(t, err, "in use by another process")
+	other := opt
+	other.ClientID = "line/8"
+	o, err := Open(other)
+	require.NoError(t, err, "another client has another store")
+	require.NoError(t, o.Close())
+	require.NoError(t, s.Close())
+	require.NoError(t, s.Close(), "twice is nothing wrong")
+	require.ErrorIs(t, s.Commit([]client.Change{{Key: []byte("k")}}), ErrClosed)
+	s, err = Open(opt)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+}
+
+func TestWALOwner(t *testing.T) {
+	opt := options(t.TempDir())
+	s, err := Open(opt)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	other := opt
+	other.ClientID = "somebody else"
+	require.NoError(t, os.Rename(Folder(opt.Dir, opt.Server, opt.ClientID), Folder(opt.Dir, opt.Server, other.ClientID)))
+	_, err = Open(other)
+	require.ErrorIs(t, err, ErrOwner)
+	require.ErrorContains(t, err, `"line/7"`)
+}
+
+func TestWALFolderIsPrivate(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("permissions of another kind")
+	}
+	opt := options(t.TempDir())
+	s, err := Open(opt)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	path := Folder(opt.Dir, opt.Server, opt.ClientID)
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
+	names, err := filepath.Glob(filepath.Join(path, "*"))
+	require.NoError(t, err)
+	require.Len(t, names, 2)
+	for _, name := range names {
+		info, err := os.Stat(name)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), name)
+		require.NotContains(t, name, "line")
+	}
+
+	require.NoError(t, os.Chmod(path, 0o750))
+	_, err = Open(opt)
+	require.ErrorContains(t, err, "chmod 700")
+	require.NoError(t, os.Chmod(path, 0o700))
+
+	link := opt
+	link.ClientID = "link"
+	require.NoError(t, os.Symlink(path, Folder(opt.Dir, opt.Server, "link")))
+	_, err = Open(link)
+	require.ErrorContains(t, err, "symbolic link")
+
+	blocked := opt
+	blocked.Dir = filepath.Join(opt.Dir, "file")
+	require.NoError(t, os.WriteFile(blocked.Dir, nil, 0o600))
+	_, err = Open(blocked)
+	require.ErrorIs(t, err, syscall.ENOTDIR)
+}
+
+func TestWALOptions(t *testing.T) {
+	_, err := Open(Options{Sync: 9})
+	require.ErrorContains(t, err, "Options.Dir")
+	require.ErrorContains(t, err, "Options.ClientID")
+	require.ErrorContains(t, err, "Options.Sync")
+}
+
+// A repair is told, without a key or a value.
+func TestWALRepairIsLogged(t *testing.T) {
+	d, ends, _ := oneSegment(t)
+	d.files[segmentName(1)].data[ends[4]-1] ^= 1
+	var log bytes.Buffer
+	_, err := open(d, Options{Server: "mq", ClientID: "c", Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	require.NoError(t, err)
+	require.Contains(t, log.String(), "cut short")
+	require.NotContains(t, log.String(), "value")
+}
+
+func TestWALSyncInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newRAM()
+		s, err := open(d, Options{Sync: SyncInterval})
+		require.NoError(t, err)
+		require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Value: []byte("v")}}))
+		lost, err := open(d.after(true, rand.New(rand.NewPCG(7, 7))), Options{Sync: UnsafeNoSync})
+		require.NoError(t, err)
+		_ = contents(t, lost) // whatever it holds
+		<-time.After(1100 * time.Millisecond)
+		synctest.Wait()
+		kept, err := open(d.after(true, rand.New(rand.NewPCG(7, 7))), Options{Sync: UnsafeNoSync})
+		require.NoError(t, err)
+		require.Equal(t, map[string]string{"k": "v"}, contents(t, kept))
+		d.syncErr = errors.New("gone")
+		require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Value: []byte("w")}}))
+		<-time.After(1100 * time.Millisecond)
+		synctest.Wait()
+		require.ErrorIs(t, s.Commit([]client.Change{{Key: []byte("k"), Forget: true}}), ErrFailed)
+		require.NoError(t, s.Close())
+	})
+}
