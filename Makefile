@@ -28,6 +28,7 @@ staticcheck:
 tidy:
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
+	cd bench && $(GO) mod tidy -diff
 
 portable: ## other word sizes, byte orders and systems
 	.ci/portable
@@ -42,8 +43,9 @@ nightly: ## the long forms: ten minutes a fuzz target, millions of seeds
 	$(MAKE) fuzz T=10m
 	$(GO) test ./fuzz -run 'TestSim|TestMutants' -sim.seeds=5000000 -timeout 4h
 
-bench:
-	$(GO) test -run '^$$' -bench . -benchmem ./packets ./session ./client
+bench: ## beside peers and the limit; results, table and charts go to bench/results
+	cd bench && $(GO) run . -out results -check
+	$(GO) test -run '^$$' -bench . -benchmem ./packets ./session ./client ./client/wal
 
 interop: ## real mosquitto over TCP, TLS, WS and WSS
 	CI=true $(GO) test -count=1 -run 'Interop' ./...

@@ -25,12 +25,12 @@ const (
 type link struct {
 	conn    net.Conn
 	opened  time.Time
-	up      bool        // the Server accepted it
-	accept  func() bool // stops the connect timeout
-	out     []byte      // encoded and not yet taken by the writer
-	marks   []mark      // where the Sends in out end
-	held    []byte      // encoded, and behind a Send that waits for its record
-	holds   []mark      // where the Sends in held end
+	up      bool   // the Server accepted it
+	accept  func() // stops the connect timeout
+	out     []byte // encoded and not yet taken by the writer
+	marks   []mark // where the Sends in out end
+	held    []byte // encoded, and behind a Send that waits for its record
+	holds   []mark // where the Sends in held end
 	spare   []byte
 	spares  []mark
 	writing bool

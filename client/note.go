@@ -23,13 +23,13 @@ var ErrNoStore = errors.New("client: notes need a store")
 //
 // When ctx ends first the error is an ErrUnknown: the note may be kept or not.
 func (c *Client) SaveNote(ctx context.Context, name string, note []byte) error {
-	return c.note(ctx, session.Record{Kind: session.RecordApplication, Name: name, Note: slices.Clone(note)}, false)
+	return c.note(ctx, session.Record{Kind: session.RecordApplication, Note: &session.Note{Name: name, Value: slices.Clone(note)}}, false)
 }
 
 // ForgetNote removes a note, and returns when that is durable. A name without a note is
 // nothing wrong.
 func (c *Client) ForgetNote(ctx context.Context, name string) error {
-	return c.note(ctx, session.Record{Kind: session.RecordApplication, Name: name}, true)
+	return c.note(ctx, session.Record{Kind: session.RecordApplication, Note: &session.Note{Name: name}}, true)
 }
 
 // Notes yields the notes by name, sorted. Changes meanwhile are not seen; the notes must not
@@ -48,7 +48,7 @@ func (c *Client) Notes() iter.Seq2[string, []byte] {
 }
 
 func (c *Client) note(ctx context.Context, r session.Record, forget bool) error {
-	if len(r.Name) > maxNoteName || !utf8.ValidString(r.Name) {
+	if len(r.Note.Name) > maxNoteName || !utf8.ValidString(r.Note.Name) {
 		return errors.New("client: a note's name is UTF-8 of at most 65,535 bytes")
 	}
 	done := make(chan struct{})
@@ -63,9 +63,9 @@ func (c *Client) note(ctx context.Context, r session.Record, forget bool) error 
 		return &outcome{"note", ErrNotSent, errors.Join(c.err, s.err)}
 	}
 	if forget {
-		delete(c.notes, r.Name)
+		delete(c.notes, r.Note.Name)
 	} else {
-		c.notes[r.Name] = r.Note
+		c.notes[r.Note.Name] = r.Note.Value
 	}
 	s.next.add(&r, forget)
 	s.next.notes = append(s.next.notes, done)

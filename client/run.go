@@ -103,7 +103,7 @@ func (c *Client) serve(wait *backoff, faults *int) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, c.cfg.ConnectTimeout, ErrConnectTimeout)
 	}
 	defer cancel()
-	l, err := c.open(ctx)
+	l, err := c.open(ctx, cancel)
 	if err != nil {
 		wait.failed()
 		c.attemptFailed(err)
@@ -114,7 +114,7 @@ func (c *Client) serve(wait *backoff, faults *int) error {
 }
 
 // open dials and sends CONNECT.
-func (c *Client) open(ctx context.Context) (*link, error) {
+func (c *Client) open(ctx context.Context, cancel context.CancelFunc) (*link, error) {
 	login := loginOf(c.cfg.UserName, c.cfg.Password)
 	if c.cfg.Credentials != nil {
 		user, password, err := c.cfg.Credentials(ctx)
@@ -140,11 +140,15 @@ func (c *Client) open(ctx context.Context) (*link, error) {
 		return nil, ErrClosed
 	}
 	c.link = l
-	l.accept = context.AfterFunc(ctx, func() {
+	stop := context.AfterFunc(ctx, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		l.giveUp(context.Cause(ctx))
 	})
+	l.accept = func() {
+		stop()
+		cancel()
+	}
 	if err := c.sess.Opened(l.opened, login); err != nil {
 		c.link = nil
 		l.accept()

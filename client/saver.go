@@ -234,7 +234,7 @@ func (c *Client) restore(cfg session.Config) error {
 		err := c.saver.store.Load(func(key, value []byte) error {
 			r, err := session.ParseRecord(key, value)
 			if err == nil && r.Kind == session.RecordApplication {
-				c.notes[r.Name] = r.Note
+				c.notes[r.Note.Name] = r.Note.Value
 			} else if err == nil {
 				records = append(records, r)
 			}

@@ -184,9 +184,9 @@ func TestStoreRestart(t *testing.T) {
 		d.conn.Raw = true
 		d.expect("PUBREL id=1",
 			`PUBLISH "t" qos=1 id=2 dup=1 size=1`, `PUBLISH "t" qos=1 id=3 dup=1 size=1`,
-			`PUBLISH "t" qos=1 id=65 dup=0 size=3`) // identifiers are reserved 64 at a time
+			`PUBLISH "t" qos=1 id=33 dup=0 size=3`) // identifiers are reserved 32 at a time
 		require.NoError(t, d.conn.Send(&packets.Pubcomp{PacketID: 1}, &packets.Puback{PacketID: 2},
-			&packets.Puback{PacketID: 3}, &packets.Puback{PacketID: 65}))
+			&packets.Puback{PacketID: 3}, &packets.Puback{PacketID: 33}))
 		require.NoError(t, d.start(func() error { return d.client.Close(d.ctx) })())
 	})
 	require.Zero(t, disk.count(session.RecordPublish))

@@ -1,6 +1,7 @@
 package fuzz
 
 import (
+	"runtime/debug"
 	"testing"
 
 	"github.com/mqtt311/mqtt311/fuzz/internal/sim"
@@ -8,6 +9,7 @@ import (
 
 // BenchmarkSim is a seed an operation, on one processor.
 func BenchmarkSim(b *testing.B) {
+	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
 	seed, steps := uint64(0), 0
 	for b.Loop() {
 		st, err := sim.Run(sim.Options{Seed: seed})

@@ -30,7 +30,7 @@ const (
 	// to below Seq were released at the Server. One a store.
 	RecordScrubbed RecordKind = 6
 
-	// RecordApplication is a note of the application, with Name as its key; a Session
+	// RecordApplication is a note of the application, with its Name as the key; a Session
 	// never makes one.
 	RecordApplication RecordKind = 7
 
@@ -48,6 +48,11 @@ type Record struct {
 	Order       uint64           // RecordReleased: the order in which PUBRECs came [MQTT-4.6.0-4]; RecordSession, RecordScrubbed
 	Publish     *packets.Publish // RecordPublish: Topic, Payload, QoS, Retain
 	Filter      packets.Subscription
-	Name        string // RecordApplication
-	Note        []byte // RecordApplication
+	Note        *Note // RecordApplication
+}
+
+// A Note is what the application keeps beside the session, by its name.
+type Note struct {
+	Name  string // the key
+	Value []byte
 }

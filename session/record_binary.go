@@ -20,7 +20,7 @@ import (
 //	5 session                                  Order, 1 byte
 //	6 scrubbed                                 Seq, 8 bytes, Order, 8 bytes
 //	8 sequence                                 Seq, 8 bytes
-//	7 application         Name                 Note
+//	7 application         Name of the Note     Value of the Note
 
 // AppendKey appends the key of r to b.
 func (r *Record) AppendKey(b []byte) []byte {
@@ -33,7 +33,7 @@ func (r *Record) AppendKey(b []byte) []byte {
 	case RecordFilter:
 		b = append(b, r.Filter.Filter...)
 	case RecordApplication:
-		b = append(b, r.Name...)
+		b = append(b, r.Note.Name...)
 	}
 	return b
 }
@@ -64,7 +64,7 @@ func (r *Record) AppendValue(b []byte) []byte {
 	case RecordSequence:
 		b = binary.BigEndian.AppendUint64(b, r.Seq)
 	case RecordApplication:
-		b = append(b, r.Note...)
+		b = append(b, r.Note.Value...)
 	}
 	return b
 }
@@ -101,9 +101,8 @@ func ParseRecord(key, value []byte) (Record, error) {
 	case RecordSequence:
 		r.Seq = in.number(&in.value, 8)
 	case RecordApplication:
-		r.Name = in.rest(&in.key)
-		r.Note = []byte(in.rest(&in.value))
-		in.require(utf8.ValidString(r.Name), "name is not UTF-8")
+		r.Note = &Note{Name: in.rest(&in.key), Value: []byte(in.rest(&in.value))}
+		in.require(utf8.ValidString(r.Note.Name), "name is not UTF-8")
 	default:
 		in.fault = "unknown kind"
 	}

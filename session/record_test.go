@@ -23,8 +23,8 @@ var everyKind = []session.Record{
 	{Kind: session.RecordSession, Order: 2},
 	{Kind: session.RecordScrubbed, Seq: 77, Order: 7},
 	{Kind: session.RecordSequence, Seq: 1<<63 + 1},
-	{Kind: session.RecordApplication, Name: "attempts/é", Note: []byte("3")},
-	{Kind: session.RecordApplication, Note: []byte{}},
+	{Kind: session.RecordApplication, Note: &session.Note{Name: "attempts/é", Value: []byte("3")}},
+	{Kind: session.RecordApplication, Note: &session.Note{Value: []byte{}}},
 }
 
 func TestRecordsSurviveTheirBinaryForm(t *testing.T) {

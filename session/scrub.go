@@ -53,8 +53,7 @@ func (s *Session) unscrubbed(seq uint64, d *outgoing) bool {
 // could not be sent again in the order of their first sending [MQTT-4.6.0-1].
 func (s *Session) scrub(now time.Time, waits bool) {
 	c, next := &s.send.scrub, s.send.cursor
-	used := c.done > c.base
-	if c.to != 0 || c.refused || !s.scrubs() || !waits && (!used || next+scrubAhead < c.done) {
+	if c.to != 0 || c.refused || !s.scrubs() || !waits && next+scrubAhead < c.done {
 		return
 	}
 	if c.strikes >= scrubStrikes-1 && !s.proved(now) {

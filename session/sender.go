@@ -70,12 +70,10 @@ type sent0 struct {
 
 const (
 	publishIDs   = 32767 // 1 to 32,767 belong to PUBLISH
-	reserveAhead = 64
+	reserveAhead = 32
 )
 
 func packetID(seq uint64) uint16 { return uint16(1 + seq%publishIDs) } // [MQTT-2.3.1-1]
-
-func (x *sender) init() { x.ring = make([]outgoing, 16) }
 
 func (x *sender) end() uint64 { return x.first + uint64(x.n) }
 
@@ -118,12 +116,12 @@ func (x *sender) push() *outgoing {
 
 // grow makes room for n messages.
 func (x *sender) grow(n int) {
-	size := len(x.ring)
+	if n <= len(x.ring) {
+		return
+	}
+	size := 16
 	for size < n {
 		size *= 2
-	}
-	if size == len(x.ring) {
-		return
 	}
 	bigger := make([]outgoing, size)
 	for i := range x.n {
@@ -171,7 +169,7 @@ func (s *Session) Publish(now time.Time, m Message) (Token, error) {
 	return tokenPublish | Token(seq), nil
 }
 
-// reserve records sequence numbers ahead of their use, 64 at a time.
+// reserve records sequence numbers ahead of their use, 32 at a time.
 func (s *Session) reserve(seq uint64) {
 	if seq >= s.send.reserved {
 		s.send.reserved = seq + reserveAhead
@@ -240,7 +238,9 @@ func (s *Session) pump(now time.Time) {
 		}
 		x.cursor++
 	}
-	s.scrub(now, false)
+	if x.scrub.done > x.scrub.base { // QoS 2 is used
+		s.scrub(now, false)
+	}
 }
 
 func (s *Session) transmitPublish(now time.Time, d *outgoing) {

@@ -154,7 +154,6 @@ func newSession(cfg Config) (*Session, error) {
 	}
 	cfg.setDefaults()
 	s := &Session{cfg: cfg}
-	s.send.init()
 	s.recv.init()
 	s.subs.init()
 	return s, nil

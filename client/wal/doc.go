@@ -25,5 +25,5 @@
 //
 // What is behind the last whole commit of the last segment is a commit that a crash cut
 // short: Open cuts it off. Anything else that cannot be read is ErrCorrupt, and nothing is
-// touched: [Salvage] keeps what can be.
+// touched.
 package wal

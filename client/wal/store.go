@@ -17,7 +17,7 @@ import (
 var (
 	// ErrCorrupt says that the log cannot be read where no crash can have cut it short:
 	// the disk, or somebody, changed it. Nothing was touched.
-	ErrCorrupt = errors.New("wal: the log is damaged; `mqtt311 store salvage` keeps what can be read")
+	ErrCorrupt = errors.New("wal: the log is damaged")
 
 	// ErrFailed says that a write or a sync failed before. Nobody can know what of it is on
 	// the disk, so nothing is written any more until the store is opened again.
@@ -154,7 +154,9 @@ func (s *Store) Room(bytes int) error {
 }
 
 // reserved is what finishing everything that is kept may take.
-func (s *Store) reserved() int64 { return reserve + overhead*int64(len(s.live)) }
+func (s *Store) reserved() int64 {
+	return min(reserve, s.opt.SegmentBytes) + overhead*int64(len(s.live))
+}
 
 func (s *Store) step() int64 { return min(growBy, s.opt.SegmentBytes) }
 
@@ -185,9 +187,8 @@ func (s *Store) Commit(changes []client.Change) error {
 
 // An update is what a frame of a commit means once it is durable.
 type update struct {
-	key  string
-	at   place // size 0: forgotten
-	over bool
+	key string
+	at  place // size 0: forgotten
 }
 
 // commit writes the changes, behind a part of what compaction has to move.

@@ -27,6 +27,7 @@ var rules = []rule{
 	{pkg: "transport", ours: []string{"transport"}, not: []string{"net/http"}},
 	{pkg: "transport/ws", ours: []string{"transport"}, others: []string{"github.com/gorilla/websocket", "golang.org/x/net"}},
 	{pkg: "client", ours: []string{"packets", "session"}, not: []string{"crypto/tls", "net/http"}},
+	{pkg: "client/wal", ours: []string{"packets", "session", "client"}, not: []string{"crypto/tls", "net/http"}},
 	{
 		pkg:    "connector",
 		ours:   []string{"packets", "session", "client", "transport", "transport/ws", "transport/proxy"},

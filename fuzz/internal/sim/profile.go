@@ -116,7 +116,7 @@ func draw(r *rand.Rand, limit int) profile {
 	if p.keepAlive < 0 {
 		p.weight[stepHole] = 0 // nobody would ever notice
 	}
-	p.scrub = chance(r, 25)
+	p.scrub = chance(r, 12)
 	p.wipes = p.scrub && p.durable && !p.clean && !p.liePresent && chance(r, 50)
 	return p
 }

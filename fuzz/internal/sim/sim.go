@@ -139,9 +139,9 @@ func (w *world) begin() {
 func (w *world) step() {
 	w.stats.Steps++
 	var possible [steps]int
-	total, busy := 0, false
+	total, busy, top := 0, false, w.broker.top()
 	for s := range steps {
-		if w.possible(s) {
+		if w.profile.weight[s] > 0 && w.possible(s, top) {
 			possible[s] = w.profile.weight[s]
 			total += possible[s]
 			busy = busy || s != stepTime && s < stepDisconnect && possible[s] > 0
@@ -160,10 +160,9 @@ func (w *world) step() {
 	}
 }
 
-func (w *world) possible(s int) bool {
+func (w *world) possible(s int, top *peer) bool {
 	c := w.c
 	up := c.link != nil && !c.closing
-	top := w.broker.top()
 	switch s {
 	case stepPublish:
 		return len(w.out) < w.profile.publishes
