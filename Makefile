@@ -4,7 +4,7 @@ GO ?= go
 T ?= 1m
 FUZZ = $(shell cd fuzz 2>/dev/null && grep -ho '^func Fuzz[A-Za-z0-9]*' *_test.go | sed 's/func //')
 
-.PHONY: all check test race vet staticcheck tidy portable fuzz sim nightly bench interop golden cover
+.PHONY: all check test race vet staticcheck tidy portable fuzz sim nightly bench interop golden cover aedes
 
 all: check
 
@@ -46,6 +46,12 @@ nightly: ## the long forms: ten minutes a fuzz target, millions of seeds
 bench: ## beside peers and the limit; results, table and charts go to bench/results
 	cd bench && $(GO) run . -out results -check
 	$(GO) test -run '^$$' -bench . -benchmem ./packets ./session ./client ./client/wal
+
+# A broker in JavaScript, for tests. It goes to bin, where no tool of Go looks at it.
+aedes: ## install the second broker for the tests
+	mkdir -p bin/aedes
+	cp internal/aedes/server/* bin/aedes
+	cd bin/aedes && npm ci --ignore-scripts --no-audit --no-fund --silent
 
 interop: ## real mosquitto over TCP, TLS, WS and WSS
 	CI=true $(GO) test -count=1 -run 'Interop' ./...

@@ -16,6 +16,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/stretchr/testify/require"
 
+	"github.com/mqtt311/mqtt311/internal/aedes"
 	"github.com/mqtt311/mqtt311/internal/mosquitto"
 	"github.com/mqtt311/mqtt311/internal/testcert"
 	"github.com/mqtt311/mqtt311/transport"
@@ -62,6 +63,23 @@ func converse(t *testing.T, conn net.Conn) {
 	rest, err := io.ReadAll(conn)
 	require.Empty(t, rest)
 	require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the server ends it, with a close frame or without")
+}
+
+// aedes, a broker in JavaScript with the WebSocket of the package ws.
+func TestAedes(t *testing.T) {
+	b := aedes.Start(t)
+	opts := &transport.Options{TLS: &transport.TLSOptions{ServerCert: transport.File(b.CA.CertPEM())}}
+	for name, url := range map[string]string{"WS": b.WS, "WSS": b.WSS} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := dialAny(url, opts)
+			require.NoError(t, err)
+			converse(t, conn)
+		})
+	}
+	t.Run("an authority that is not trusted", func(t *testing.T) {
+		_, err := dialAny(b.WSS, &transport.Options{})
+		failure.Is(t, "unknown-authority", err)
+	})
 }
 
 func dialAny(url string, opts *transport.Options) (net.Conn, error) {
