@@ -18,7 +18,8 @@ type Store interface {
 
 	// Room tells whether a message of so many bytes (topic and payload) may be
 	// accepted: it is nil, or an error that wraps ErrStoreFull when the message
-	// would take what has to be left for finishing those that were accepted.
+	// would take what has to be left for finishing those that were accepted. The message
+	// is in the next Commit or in the one after; a grant that is not used by then is void.
 	Room(bytes int) error
 
 	// Commit makes the changes durable, in order. When it returns nil they outlive the

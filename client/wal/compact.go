@@ -21,15 +21,24 @@ func (s *Store) worthwhile() bool {
 	return total > 2*s.bytes+s.opt.SegmentBytes/2
 }
 
+func (s *Store) compactStep() int64 { return min(compactStep, s.opt.SegmentBytes) }
+
 // move gives add what is kept in the next part of the oldest segment, if that is
-// worthwhile. Moving in parts keeps every commit short.
-func (s *Store) move(add func(typ byte, key, value []byte)) error {
+// worthwhile and a, where it goes, has room for it beside a commit of so many bytes and the
+// reserve. Moving in parts keeps every commit short.
+func (s *Store) move(a *segment, commit int64, add func(typ byte, key, value []byte)) error {
 	if !s.worthwhile() {
 		return nil
 	}
-	seg := s.segments[0]
+	if err := a.grow(commit + s.compactStep() + s.promised() + s.reserved()); err != nil {
+		if noSpace(err) {
+			return nil // the disk is full: what is finished makes room by itself
+		}
+		return err
+	}
+	seg, step := s.segments[0], s.compactStep()
 	sc := scanner{r: seg.f, off: seg.moved, end: seg.size}
-	for moved := int64(0); moved < compactStep && sc.off < sc.end && sc.off-seg.moved < 8*compactStep; {
+	for moved := int64(0); moved < step/2 && sc.off < sc.end && sc.off-seg.moved < 8*step; {
 		off := sc.off
 		f, ok, err := sc.next()
 		if err != nil {
@@ -46,6 +55,10 @@ func (s *Store) move(add func(typ byte, key, value []byte)) error {
 			return damaged(seg, off)
 		}
 		if s.live[string(key)] == (place{seg, off, f.size}) {
+			if moved > 0 && moved+f.size > step {
+				sc.off = off // it comes first next time
+				break
+			}
 			add(frameSet, key, value)
 			moved += f.size
 		}
@@ -61,8 +74,7 @@ func (s *Store) tidy() error {
 	for len(s.segments) > 1 && s.segments[0].live == 0 {
 		if s.dirty {
 			if err := s.syncNow(); err != nil {
-				s.err = fmt.Errorf("%w: %w", ErrFailed, err)
-				return s.err
+				return err
 			}
 		}
 		seg := s.segments[0]
@@ -75,8 +87,7 @@ func (s *Store) tidy() error {
 			err = s.disk.Sync()
 		}
 		if err != nil {
-			s.err = fmt.Errorf("%w: %s: %w", ErrFailed, seg.name, err)
-			return s.err
+			return fmt.Errorf("%s: %w", seg.name, err)
 		}
 	}
 	return nil

@@ -41,7 +41,7 @@ const lockName = "LOCK"
 
 // openFolder makes the folder if it has to, and locks it.
 func openFolder(path string) (*folder, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := makeFolder(path); err != nil {
 		return nil, fmt.Errorf("wal: %w", err)
 	}
 	if err := checkPrivate(path); err != nil {
@@ -52,6 +52,21 @@ func openFolder(path string) (*folder, error) {
 		return nil, fmt.Errorf("wal: %s is in use by another process, or cannot be locked: %w", path, err)
 	}
 	return &folder{path, lock}, nil
+}
+
+// makeFolder makes path and what is missing above it, each name on the disk before the next.
+func makeFolder(path string) error {
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(path)
+	if err := makeFolder(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncFolder(parent)
 }
 
 // checkPrivate refuses a folder that others can read or write: it holds messages.
@@ -106,11 +121,13 @@ func (d *folder) Rename(old, new string) error {
 	return os.Rename(filepath.Join(d.path, old), filepath.Join(d.path, new))
 }
 
-func (d *folder) Sync() error {
+func (d *folder) Sync() error { return syncFolder(d.path) }
+
+func syncFolder(path string) error {
 	if runtime.GOOS == "windows" {
 		return nil // a folder cannot be synced there; NTFS keeps its entries in a journal
 	}
-	f, err := os.Open(d.path)
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}

@@ -5,9 +5,13 @@ package wal
 import (
 	"errors"
 	"io"
+	"syscall"
 )
 
-const noFollow = 0
+const (
+	noFollow = 0
+	diskFull = syscall.ENOSPC
+)
 
 func lockFile(string) (io.Closer, error) {
 	return nil, errors.New("there are no locks on this system")

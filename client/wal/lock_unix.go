@@ -8,7 +8,10 @@ import (
 	"syscall"
 )
 
-const noFollow = syscall.O_NOFOLLOW
+const (
+	noFollow = syscall.O_NOFOLLOW
+	diskFull = syscall.ENOSPC
+)
 
 // lockFile holds a lock until Close or the end of the process.
 func lockFile(path string) (io.Closer, error) {

@@ -6,7 +6,10 @@ import (
 	"syscall"
 )
 
-const noFollow = 0
+const (
+	noFollow = 0
+	diskFull = syscall.Errno(112) // ERROR_DISK_FULL
+)
 
 // lockFile holds the file open for nobody else until Close or the end of the process.
 func lockFile(path string) (io.Closer, error) {

@@ -77,7 +77,19 @@ func (d *ram) after(power bool, r *rand.Rand) *ram {
 			}
 		}
 		n.files[name] = &ramFile{d: n, data: data, synced: slices.Clone(data)}
-		n.onDisk[name] = n.files[name]
+		if !power {
+			n.files[name].synced = slices.Clone(f.synced) // a kill syncs nothing
+		}
+	}
+	for name, f := range n.files {
+		if _, ok := d.onDisk[name]; ok || power {
+			n.onDisk[name] = f
+		}
+	}
+	for name, f := range d.onDisk {
+		if !power && n.files[name] == nil { // removed, and the removal not synced
+			n.onDisk[name] = &ramFile{d: n, data: slices.Clone(f.data), synced: slices.Clone(f.synced)}
+		}
 	}
 	return n
 }

@@ -78,7 +78,7 @@ func (s *Store) replay(seg *segment, last bool) (bool, error) {
 	if len(s.segments) > 0 && seg.first != s.next {
 		return false, fmt.Errorf("%w: the segment before %s is missing, or its end is", ErrCorrupt, seg.name)
 	}
-	s.next = seg.first
+	s.next, seg.sync = seg.first, own.sync
 	end, err := s.commits(seg, &sc)
 	if err != nil {
 		return false, err

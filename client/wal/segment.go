@@ -23,6 +23,7 @@ type segment struct {
 	live  int64 // bytes of frames that hold what is kept
 	moved int64 // compaction has looked at everything before it
 	step  int64 // it grows by so many bytes
+	sync  Sync  // the policy that it is kept by
 }
 
 func segmentName(first uint64) string { return fmt.Sprintf("%016x%s", first, segmentSuffix) }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/mqtt311/mqtt311/client"
@@ -36,12 +37,15 @@ type Store struct {
 	own  owner
 	disk disk
 
-	mu       sync.Mutex
+	committing sync.Mutex // one commit at a time; held while the disk works
+
+	mu       sync.Mutex // guards what follows; Room does not wait for the disk's commit
 	segments []*segment // oldest first; the last one is written to
 	live     map[string]place
 	bytes    int64  // of frames that hold what is kept
 	next     uint64 // number of the next frame
-	promised int64  // bytes that Room has granted and no Commit has used
+	granted  int64  // bytes that Room has granted since the newest Commit began
+	before   int64  // and before that, of which no commit has used any
 	buf      []byte
 	err      error
 	dirty    bool // written and not synced
@@ -90,8 +94,8 @@ func open(d disk, opt Options) (*Store, error) {
 		disk: d, live: make(map[string]place), next: 1, stop: make(chan struct{}),
 	}
 	err := s.recover()
-	if err == nil && len(s.segments) == 0 {
-		err = s.rotate()
+	if err == nil {
+		err = s.begin()
 	}
 	if err != nil {
 		s.closeFiles()
@@ -102,6 +106,29 @@ func open(d disk, opt Options) (*Store, error) {
 		go s.syncing()
 	}
 	return s, nil
+}
+
+// begin makes sure that what was recovered is on the disk, contents and names, because it is
+// acted on from here on: the process before may have died ahead of its sync. It also begins a
+// segment if there is none, or if the newest one is kept by another policy.
+func (s *Store) begin() error {
+	if len(s.segments) == 0 {
+		return s.rotate()
+	}
+	a := s.active()
+	if err := firstOr(a.f.Sync(), s.disk.Sync()); err != nil {
+		return fmt.Errorf("wal: %s: %w", a.name, err)
+	}
+	if a.sync == s.own.sync {
+		return nil
+	}
+	if s.next > a.first {
+		return s.rotate()
+	}
+	if _, err := a.f.WriteAt(s.own.append(nil, a.first), 0); err != nil { // as long as the one that is there
+		return fmt.Errorf("wal: %s: %w", a.name, err)
+	}
+	return firstOr(a.f.Sync())
 }
 
 // Load implements [client.Store].
@@ -142,15 +169,33 @@ func (s *Store) Room(bytes int) error {
 	if s.err != nil {
 		return s.err
 	}
-	need := int64(bytes) + overhead
-	if s.opt.MaxBytes > 0 && s.bytes+s.promised+need > s.opt.MaxBytes && s.bytes+s.promised > 0 {
-		return fmt.Errorf("%w: %d of %d bytes are in use", client.ErrStoreFull, s.bytes+s.promised, s.opt.MaxBytes)
+	need, used := int64(bytes)+overhead, s.bytes+s.promised()
+	if s.opt.MaxBytes > 0 && used+need > s.opt.MaxBytes && used > 0 {
+		return fmt.Errorf("%w: %d of %d bytes are in use", client.ErrStoreFull, used, s.opt.MaxBytes)
 	}
-	if err := s.active().grow(s.promised + need + s.reserved()); err != nil {
-		return fmt.Errorf("%w: %w", client.ErrStoreFull, err)
+	if err := s.active().grow(s.promised() + need + s.reserved()); err != nil {
+		if noSpace(err) {
+			return fmt.Errorf("%w: %w", client.ErrStoreFull, err)
+		}
+		return s.fail(err)
 	}
-	s.promised += need
+	s.granted += need
 	return nil
+}
+
+// promised is what Room has granted and no commit has used. A grant belongs to the Commit
+// that follows or, if that had been put together already, to the next one; after that it was
+// never used.
+func (s *Store) promised() int64 { return s.granted + s.before }
+
+// fail makes err the end of the store.
+func (s *Store) fail(err error) error {
+	s.err = fmt.Errorf("%w: %w", ErrFailed, err)
+	return s.err
+}
+
+func noSpace(err error) bool {
+	return errors.Is(err, diskFull) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // reserved is what finishing everything that is kept may take.
@@ -169,6 +214,8 @@ func (s *Store) Commit(changes []client.Change) error {
 			return fmt.Errorf("wal: change %d has a key of %d and a value of %d bytes", i, n, len(changes[i].Value))
 		}
 	}
+	s.committing.Lock()
+	defer s.committing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
@@ -177,12 +224,18 @@ func (s *Store) Commit(changes []client.Change) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	s.promised = 0 // what was granted is in these changes, or was never used
-	if err := s.commit(changes); err != nil {
-		s.err = fmt.Errorf("%w: %w", ErrFailed, err)
+	s.before, s.granted = s.granted, 0
+	err := s.commit(changes)
+	if s.err != nil { // closed meanwhile
 		return s.err
 	}
-	return s.tidy()
+	if err == nil {
+		err = s.tidy()
+	}
+	if err != nil {
+		return s.fail(err)
+	}
+	return nil
 }
 
 // An update is what a frame of a commit means once it is durable.
@@ -204,11 +257,14 @@ func (s *Store) commit(changes []client.Change) error {
 			}
 		}
 		if err := s.rotate(); err != nil {
+			if !noSpace(err) {
+				return err
+			}
 			// The segment that is there has its reserve. Room refuses messages from here on.
 			s.opt.Logger.Warn("wal: no new segment", slog.Any("reason", err))
 		}
 	}
-	a, first := s.active(), s.next
+	a, first, used := s.active(), s.next, int64(0)
 	buf, updates := s.buf[:0], []update(nil)
 	add := func(typ byte, key, value []byte) {
 		off := a.size + int64(len(buf))
@@ -222,7 +278,7 @@ func (s *Store) commit(changes []client.Change) error {
 		}
 		s.next++
 	}
-	if err := s.move(add); err != nil {
+	if err := s.move(a, size, add); err != nil {
 		return err
 	}
 	for i := range changes {
@@ -230,14 +286,15 @@ func (s *Store) commit(changes []client.Change) error {
 			add(frameForget, changes[i].Key, nil)
 		} else {
 			add(frameSet, changes[i].Key, changes[i].Value)
+			used += int64(len(changes[i].Value)) + overhead
 		}
 	}
 	buf = appendFrame(buf, s.next, frameCommit, binary.BigEndian.AppendUint64(nil, first))
 	s.next++
 	if err := s.write(a, buf); err != nil {
-		s.next = first
 		return err
 	}
+	s.before = max(0, s.before-used)
 	for _, u := range updates {
 		s.apply(u.key, u.at)
 	}
@@ -247,17 +304,21 @@ func (s *Store) commit(changes []client.Change) error {
 	return nil
 }
 
-// write puts a commit behind what is there, and on the disk if that is the policy.
+// write puts a commit behind what is there, and on the disk if that is the policy. It lets mu
+// go while the disk works. After an error nobody knows what is there.
 func (s *Store) write(a *segment, buf []byte) error {
 	if err := a.grow(int64(len(buf))); err != nil {
 		return err
 	}
-	if _, err := a.f.WriteAt(buf, a.size); err != nil {
+	off := a.size
+	a.size += int64(len(buf))
+	s.dirty = s.opt.Sync != SyncAlways
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	if _, err := a.f.WriteAt(buf, off); err != nil {
 		return err
 	}
-	a.size += int64(len(buf))
 	if s.opt.Sync != SyncAlways {
-		s.dirty = true
 		return nil
 	}
 	return a.f.Sync()
@@ -280,14 +341,14 @@ func (s *Store) apply(key string, at place) {
 
 // rotate begins a new segment. It is used when its name is on the disk.
 func (s *Store) rotate() error {
-	seg := &segment{name: segmentName(s.next), first: s.next, step: s.step()}
+	seg := &segment{name: segmentName(s.next), first: s.next, step: s.step(), sync: s.own.sync}
 	f, err := s.disk.Create(seg.name)
 	if err != nil {
 		return fmt.Errorf("wal: new segment: %w", err)
 	}
 	seg.f = f
 	head := s.own.append(nil, seg.first)
-	err = seg.grow(int64(len(head)) + s.promised + s.reserved())
+	err = seg.grow(int64(len(head)) + s.promised() + s.reserved())
 	if err == nil {
 		_, err = f.WriteAt(head, 0)
 	}
@@ -322,21 +383,29 @@ func (s *Store) syncing() {
 		case <-s.stop:
 			return
 		}
+		s.committing.Lock()
 		s.mu.Lock()
-		if s.err == nil && s.dirty {
-			if err := s.syncNow(); err != nil {
-				s.err = fmt.Errorf("%w: %w", ErrFailed, err)
+		if a := s.active(); s.err == nil && s.dirty {
+			s.dirty = false
+			s.mu.Unlock()
+			err := a.f.Sync()
+			s.mu.Lock()
+			if err != nil && s.err == nil {
+				s.fail(err)
 			}
 		}
 		s.mu.Unlock()
+		s.committing.Unlock()
 	}
 }
 
 // Close syncs what a lazy policy has left and lets go of the lock.
 func (s *Store) Close() error {
+	s.committing.Lock()
 	s.mu.Lock()
 	if s.err == ErrClosed {
 		s.mu.Unlock()
+		s.committing.Unlock()
 		return nil
 	}
 	var err error
@@ -345,6 +414,7 @@ func (s *Store) Close() error {
 	}
 	s.err = ErrClosed
 	s.mu.Unlock()
+	s.committing.Unlock()
 	close(s.stop)
 	s.stopped.Wait()
 	return errors.Join(err, s.closeFiles(), s.disk.Close())

@@ -113,6 +113,17 @@ func TestWALCrashAtEveryOperation(t *testing.T) {
 				}
 				crashes++
 				d = d.after(power, r)
+				if r.IntN(2) == 0 { // a process that was killed, before the power goes
+					d = d.after(false, r)
+					s, err := open(d, opt)
+					require.NoError(t, err)
+					got := contents(t, s)
+					if maps.Equal(got, h.want) || h.perhaps == nil {
+						h.perhaps = h.want
+					}
+					h.want = got // it was acted on
+					d = d.after(true, r)
+				}
 				for again := 1; again < 12; again++ { // the power goes while the log is being repaired
 					next := d.after(false, r)
 					next.powerAt = again
@@ -269,10 +280,13 @@ func TestWALQuota(t *testing.T) {
 	require.NoError(t, s.Room(20_000), "an empty store takes one message of any size")
 	require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Value: make([]byte, 9_000)}}))
 	require.ErrorIs(t, s.Room(1_000), client.ErrStoreFull)
+	require.NoError(t, s.Commit([]client.Change{{Key: []byte("never"), Forget: true}})) // the rest of the grant was not used
 	require.NoError(t, s.Room(100))
 	require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Forget: true}}))
 	require.NoError(t, s.Room(9_000))
 	require.ErrorIs(t, s.Room(9_000), client.ErrStoreFull, "what was granted counts")
+	require.NoError(t, s.Commit([]client.Change{{Key: []byte("of a batch made before"), Value: []byte("v")}}))
+	require.ErrorIs(t, s.Room(9_000), client.ErrStoreFull, "also in the commit after")
 }
 
 // One message that is stuck does not keep the segments of all that came after it.
