@@ -88,7 +88,7 @@ func TestInteropEveryWireAtEveryQoS(t *testing.T) {
 			}()
 			got := make(map[string]int)
 			for d, err := range c.Messages(ctx) {
-				require.NoError(t, err)
+				require.NoError(t, err, "got %v; %+v; %s", got, c.Stats(), b.Log())
 				var q packets.QoS
 				var i int
 				_, err = fmt.Sscanf(d.Topic[len(topic):], "/%d/%d", &q, &i)
