@@ -12,6 +12,10 @@ type Stats struct {
 	Pauses     uint64 // of reading
 	Faults     uint64 // connections that ended over a packet that cannot be read
 
+	OverlongLengths uint64 // Remaining Lengths with more bytes than they need; tolerated
+	EventsDropped   uint64 // that Config.OnEvent was not told about, because it does not keep up
+	TracesDropped   uint64 // and Config.Trace
+
 	InboxMessages   int // received and not yet taken
 	InboxBytes      int
 	Unfinished      int // outgoing messages of QoS 1 and 2
@@ -28,5 +32,6 @@ func (c *Client) Stats() Stats {
 	s.InboxMessages, s.InboxBytes = c.inbox.len(), c.inbox.bytes
 	s.Unfinished, s.UnfinishedBytes = c.sess.Unfinished()
 	s.Session = c.sess.Counters()
+	s.EventsDropped, s.TracesDropped = c.events.lost(), c.traces.lost()
 	return s
 }
