@@ -23,15 +23,15 @@ type echo struct {
 	window int
 	wake   chan struct{}
 
-	mu       sync.Mutex
-	taken    map[uint16]bool // QoS 2 identifiers between PUBLISH and PUBREL
-	queue    []*echoed       // not finished, oldest first
-	id       uint16
-	known    bool // a session is there
-	conn     *clienttest.Conn
-	out      []byte
-	saw      map[string]int       // if not nil: what was published to it, and how often
-	lag      func() time.Duration // if not nil: before each packet that is received
+	mu    sync.Mutex
+	taken map[uint16]bool // QoS 2 identifiers between PUBLISH and PUBREL
+	queue []*echoed       // not finished, oldest first
+	id    uint16
+	known bool // a session is there
+	conn  *clienttest.Conn
+	out   []byte
+	saw   map[string]int       // if not nil: what was published to it, and how often
+	lag   func() time.Duration // if not nil: before each packet that is received
 }
 
 // An echoed is a message on its way back.
