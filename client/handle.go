@@ -9,7 +9,8 @@ import (
 
 // A Handler is called with each incoming message that matches its filter, one at a
 // time and in the order of arrival. It may block, publish and wait, subscribe, and
-// close the client. Its context ends when the client does.
+// close the client. Its context ends when the client does. A message whose handler ends
+// its goroutine, as [testing.T.FailNow] does, is not acknowledged.
 type Handler func(ctx context.Context, d *Delivery)
 
 // Handle registers a handler for the messages whose Topic Name matches a Topic
@@ -53,29 +54,38 @@ func (c *Client) handle() {
 	ctx := context.WithValue(c.life, handlerKey{}, c)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer c.handled() // also when a handler panics or ends its goroutine
 	for !c.leaving {
 		d, ok := c.inbox.pop()
 		if !ok {
 			break
 		}
 		c.afterTake()
-		handlers := c.router.match(d.Topic)
-		if len(handlers) == 0 {
+		if handlers := c.router.match(d.Topic); len(handlers) > 0 {
+			c.call(ctx, d, handlers)
+		} else {
 			c.unmatched(d)
-			continue
 		}
-		c.mu.Unlock()
-		for _, h := range handlers {
-			h(ctx, d)
-		}
-		if !c.cfg.ManualAck {
-			d.Ack() // stale: the Server will send it again
-		}
-		c.mu.Lock()
 	}
+}
+
+// handled notes that no handler runs. The caller holds mu.
+func (c *Client) handled() {
 	c.handling = false
 	close(c.idle)
 	c.idle = make(chan struct{})
+}
+
+// call runs the handlers of a message. The caller holds mu, which is let go meanwhile.
+func (c *Client) call(ctx context.Context, d *Delivery, handlers []Handler) {
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	for _, h := range handlers {
+		h(ctx, d)
+	}
+	if !c.cfg.ManualAck {
+		d.Ack() // stale: the Server will send it again
+	}
 }
 
 func (c *Client) unmatched(d *Delivery) {
