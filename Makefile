@@ -4,7 +4,7 @@ GO ?= go
 T ?= 1m
 FUZZ = $(shell cd fuzz 2>/dev/null && grep -ho '^func Fuzz[A-Za-z0-9]*' *_test.go | sed 's/func //')
 
-.PHONY: all check test race vet staticcheck tidy portable fuzz sim nightly bench interop golden cover aedes
+.PHONY: all check test race vet staticcheck tidy portable fuzz sim nightly bench interop golden cover aedes nats
 
 all: check
 
@@ -53,7 +53,11 @@ aedes: ## install the second broker for the tests
 	cp internal/aedes/server/* bin/aedes
 	cd bin/aedes && npm ci --ignore-scripts --no-audit --no-fund --silent
 
-interop: ## real mosquitto over TCP, TLS, WS and WSS
+# Another broker, from the same module of its own as staticcheck.
+nats: ## install the third broker for the tests
+	cd tools && $(GO) build -o ../bin/nats-server github.com/nats-io/nats-server/v2
+
+interop: ## real brokers: mosquitto over TCP, TLS, WS and WSS, aedes, nats-server
 	CI=true $(GO) test -count=1 -run 'Interop' ./...
 
 golden: ## rewrite the outcomes of the conversations; read the diff
