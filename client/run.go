@@ -176,6 +176,7 @@ func (c *Client) read(l *link) error {
 		if c.cfg.Trace != nil {
 			c.trace(false, p)
 		}
+		c.stats.PacketsReceived[p.Type()&15]++
 		c.sess.Received(now, p)
 		c.drive()
 		c.sendOffline()
@@ -206,6 +207,7 @@ func (c *Client) lost(l *link, err error, wait *backoff, faults *int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sess.Lost(now, session.Loss{Position: l.attempted.Load(), Passed: l.passed.Load(), ByPeer: peer})
+	c.stats.BytesReceived += l.received.Load()
 	c.link = nil
 	var held time.Duration
 	if l.up {
@@ -237,7 +239,10 @@ func (c *Client) lost(l *link, err error, wait *backoff, faults *int) error {
 // judge looks for ends that another attempt will not mend by itself.
 func (c *Client) judge(err error, wait *backoff, faults *int, held time.Duration) {
 	var refused *RefusedError
-	if errors.As(err, &refused) && lasting(refused.Code) || c.takeover {
+	if errors.As(err, &refused) {
+		c.stats.Refused++
+	}
+	if refused != nil && lasting(refused.Code) || c.takeover {
 		wait.toCap()
 		c.takeover = false
 	}
@@ -282,6 +287,7 @@ func (c *Client) enter(s State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.state = s
+	c.stats.Attempts++
 	c.emit(Event{Kind: Attempting})
 }
 
@@ -297,6 +303,10 @@ func (c *Client) connected(sessionPresent bool) {
 		c.stats.Reconnects++
 	}
 	c.accepted++
+	c.stats.Connects++
+	if sessionPresent {
+		c.stats.Resumed++
+	}
 	c.upSince = time.Now()
 	c.emit(Event{Kind: ConnectionUp, SessionPresent: sessionPresent})
 	c.cfg.Logger.Info("connected", slog.Bool("session_present", sessionPresent))
