@@ -4,7 +4,7 @@ GO ?= go
 T ?= 1m
 FUZZ = $(shell cd fuzz 2>/dev/null && grep -ho '^func Fuzz[A-Za-z0-9]*' *_test.go | sed 's/func //')
 
-.PHONY: all check test race vet staticcheck tidy portable fuzz sim nightly bench interop golden cover aedes
+.PHONY: $(shell sed -n 's/^\([a-z]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 all: check
 
@@ -47,13 +47,20 @@ bench: ## beside peers and the limit; results, table and charts go to bench/resu
 	cd bench && $(GO) run . -out results -check
 	$(GO) test -run '^$$' -bench . -benchmem ./packets ./session ./client ./client/wal
 
+profile: ## where the time goes: pprof files in bin/profile, the top costs as text
+	cd bench && $(GO) run . -profile ../bin/profile
+
 # A broker in JavaScript, for tests. It goes to bin, where no tool of Go looks at it.
 aedes: ## install the second broker for the tests
 	mkdir -p bin/aedes
 	cp internal/aedes/server/* bin/aedes
 	cd bin/aedes && npm ci --ignore-scripts --no-audit --no-fund --silent
 
-interop: ## real mosquitto over TCP, TLS, WS and WSS
+# Another broker, from the same module of its own as staticcheck.
+nats: ## install the third broker for the tests
+	cd tools && $(GO) build -o ../bin/nats-server github.com/nats-io/nats-server/v2
+
+interop: ## real brokers: mosquitto over TCP, TLS, WS and WSS, aedes, nats-server
 	CI=true $(GO) test -count=1 -run 'Interop' ./...
 
 golden: ## rewrite the outcomes of the conversations; read the diff

@@ -188,6 +188,7 @@ func (c *Client) drive() {
 		case session.Send:
 			c.saver.want(o.After)
 			c.link.encode(o, c.saver.durable)
+			c.stats.PacketsSent[o.Type&15]++
 			if c.cfg.Trace != nil {
 				c.trace(true, o)
 			}

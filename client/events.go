@@ -119,6 +119,7 @@ func (c *Client) noted(e *session.Event) {
 		return
 	case session.EventTakeover:
 		c.takeover = true
+		c.stats.Takeovers++
 	}
 	c.cfg.Logger.Warn(e.Kind.String(), "count", e.Count, "topic", e.Topic, "filter", e.Filter, "reason", e.Err)
 	c.emit(Event{Kind: EventKind(e.Kind.String()), Err: e.Err, Session: e})

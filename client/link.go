@@ -44,6 +44,7 @@ type link struct {
 
 	attempted atomic.Uint64 // bytes of Sends up to it may have left
 	passed    atomic.Uint64 // and of one that passed some that waited; 0: none did
+	received  atomic.Uint64 // bytes
 	lastRead  atomic.Int64  // 1 + since opened, of the newest byte; 0: none since it was looked at
 }
 
@@ -64,6 +65,7 @@ func newLink(conn net.Conn) *link {
 func (l *link) Read(b []byte) (int, error) {
 	n, err := l.conn.Read(b)
 	if n > 0 {
+		l.received.Add(uint64(n))
 		l.lastRead.Store(int64(time.Since(l.opened)) + 1)
 	}
 	return n, err
@@ -163,6 +165,9 @@ func (c *Client) write(l *link) {
 		c.mu.Unlock()
 		err := l.writeAll(buf, marks, c.cfg.WriteTimeout)
 		c.mu.Lock()
+		if err == nil {
+			c.stats.BytesSent += uint64(len(buf))
+		}
 		if cap(buf) > keepBuffer {
 			buf = nil
 		}

@@ -79,7 +79,7 @@ func (c *Client) pauseReading(l *link) bool {
 		c.arm()
 		c.stats.Pauses++
 		c.mu.Unlock()
-		over := false
+		over, began := false, time.Now()
 		select {
 		case <-c.room:
 		case <-c.nudge:
@@ -88,7 +88,9 @@ func (c *Client) pauseReading(l *link) bool {
 			over = true
 		}
 		c.mu.Lock()
-		c.sess.Resumed(time.Now())
+		now := time.Now()
+		c.stats.PausedFor += now.Sub(began)
+		c.sess.Resumed(now)
 		c.arm()
 		if over {
 			break

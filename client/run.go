@@ -172,7 +172,7 @@ func (c *Client) read(l *link) error {
 		Max:      c.cfg.MaxPacketSize,
 		Tolerate: packets.TolerateSubackCodes | packets.TolerateOverlongLength,
 	})
-	overlong := c.Stats().OverlongLengths
+	var overlong uint64 // of this connection, as counted already
 	for {
 		p, err := r.ReadPacket()
 		if err != nil {
@@ -180,10 +180,12 @@ func (c *Client) read(l *link) error {
 		}
 		now := time.Now()
 		c.mu.Lock()
-		c.stats.OverlongLengths = overlong + uint64(r.Tolerated().OverlongLength)
+		c.stats.OverlongLengths += uint64(r.Tolerated().OverlongLength) - overlong
+		overlong = uint64(r.Tolerated().OverlongLength)
 		if c.cfg.Trace != nil {
 			c.trace(false, p)
 		}
+		c.stats.PacketsReceived[p.Type()&15]++
 		c.sess.Received(now, p)
 		c.drive()
 		c.sendOffline()
@@ -217,6 +219,7 @@ func (c *Client) lost(l *link, err error, wait *backoff, faults *int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sess.Lost(now, session.Loss{Position: l.attempted.Load(), Passed: l.passed.Load(), ByPeer: peer})
+	c.stats.BytesReceived += l.received.Load()
 	c.link = nil
 	var held time.Duration
 	if l.up {
@@ -249,7 +252,10 @@ func (c *Client) lost(l *link, err error, wait *backoff, faults *int) error {
 // judge looks for ends that another attempt will not mend by itself.
 func (c *Client) judge(l *link, err error, wait *backoff, faults *int, held time.Duration) {
 	var refused *RefusedError
-	if errors.As(err, &refused) && lasting(refused.Code) || c.takeover {
+	if errors.As(err, &refused) {
+		c.stats.Refused++
+	}
+	if refused != nil && lasting(refused.Code) || c.takeover {
 		wait.toCap()
 		c.takeover = false
 	}
@@ -294,6 +300,7 @@ func (c *Client) enter(s State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.state = s
+	c.stats.Attempts++
 	c.emit(Event{Kind: Attempting})
 }
 
@@ -309,6 +316,10 @@ func (c *Client) connected(sessionPresent bool) {
 		c.stats.Reconnects++
 	}
 	c.accepted++
+	c.stats.Connects++
+	if sessionPresent {
+		c.stats.Resumed++
+	}
 	c.upSince = time.Now()
 	c.emit(Event{Kind: ConnectionUp, SessionPresent: sessionPresent})
 	c.cfg.Logger.Info("connected", slog.Bool("session_present", sessionPresent))
