@@ -7,7 +7,11 @@ CONTROL ?= 20
 SEED ?= 0
 FUZZ = $(shell cd fuzz 2>/dev/null && grep -ho '^func Fuzz[A-Za-z0-9]*' *_test.go | sed 's/func //')
 
+<<<<<<< HEAD
 .PHONY: all check test race vet staticcheck tidy portable fuzz sim nightly bench interop golden cover aedes nats torture
+=======
+.PHONY: $(shell sed -n 's/^\([a-z]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
+>>>>>>> main
 
 all: check
 
@@ -57,6 +61,9 @@ nightly: ## the long forms: ten minutes a fuzz target, millions of seeds, a thou
 bench: ## beside peers and the limit; results, table and charts go to bench/results
 	cd bench && $(GO) run . -out results -check
 	$(GO) test -run '^$$' -bench . -benchmem ./packets ./session ./client ./client/wal
+
+profile: ## where the time goes: pprof files in bin/profile, the top costs as text
+	cd bench && $(GO) run . -profile ../bin/profile
 
 # A broker in JavaScript, for tests. It goes to bin, where no tool of Go looks at it.
 aedes: ## install the second broker for the tests

@@ -3,6 +3,7 @@
 package program
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -58,9 +59,13 @@ type Program struct {
 	T    testing.TB
 	Path string
 	Args []string
+	Env  []string // added to the environment of this process
 
 	// Ready asks once whether the broker serves. It is asked until it returns nil.
 	Ready func() error
+
+	// Patience is how long it may take until Ready returns nil. If zero, 10 seconds.
+	Patience time.Duration
 
 	LogFile string // what the broker writes, for what went wrong
 
@@ -71,6 +76,7 @@ type Program struct {
 // Start runs the program and returns when it is ready.
 func (p *Program) Start() error {
 	p.process = exec.Command(p.Path, p.Args...)
+	p.process.Env = append(os.Environ(), p.Env...)
 	output := new(strings.Builder)
 	p.process.Stdout, p.process.Stderr = output, output
 	if err := p.process.Start(); err != nil {
@@ -79,7 +85,7 @@ func (p *Program) Start() error {
 	process, exited := p.process, make(chan struct{})
 	p.exited = exited
 	go func() { process.Wait(); close(exited) }()
-	if err := p.await(10 * time.Second); err != nil {
+	if err := p.await(cmp.Or(p.Patience, 10*time.Second)); err != nil {
 		p.Kill()
 		return fmt.Errorf("%w\n%s%s", err, output, p.Log())
 	}
