@@ -236,6 +236,7 @@ func TestFullInboxPausesThenDropsQoS0(t *testing.T) {
 		n, _ := d.client.Backlog()
 		require.Equal(t, 4, n)
 		require.EqualValues(t, 6, d.client.Stats().Dropped)
+		require.Equal(t, 8*time.Second, d.client.Stats().PausedFor)
 	})
 }
 
