@@ -55,7 +55,7 @@ nightly: ## the long forms: ten minutes a fuzz target, millions of seeds, a thou
 	$(GO) test ./fuzz -run 'TestSim|TestMutants' -sim.seeds=5000000 -timeout 4h
 
 bench: ## beside peers and the limit; results, table and charts go to bench/results
-	cd bench && $(GO) run . -out results -check
+	cd bench && $(GO) run . -out results -readme ../README.md -check
 	$(GO) test -run '^$$' -bench . -benchmem ./packets ./session ./client ./client/wal
 
 profile: ## where the time goes: pprof files in bin/profile, the top costs as text
