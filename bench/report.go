@@ -66,33 +66,106 @@ func (r *results) write(dir string) error {
 	)
 }
 
+// A section of the report is the tables whose names begin with its prefix, a line each.
+type section struct {
+	prefix, title string
+	cell          string   // what stands in a cell
+	who           []string // columns
+	quantities    []quantity
+	ratio         string   // of which quantity
+	of            []string // and of whom
+}
+
+// A quantity as it is shown.
+type quantity struct {
+	name  string
+	scale float64
+	width string
+}
+
+var sections = []section{
+	{
+		"codec: ", "Codec", "nanoseconds, allocations",
+		[]string{ours, paho, mochi, limit}, []quantity{{wall, 1, "%.3g"}, {mallocs, 1, "%.0f"}}, wall, []string{paho, limit},
+	},
+	{
+		"clients: ", "Clients, a null server in another process",
+		"processor time of a message in µs, allocations, reads and writes, thousands of messages a second",
+		[]string{ours, paho, atwat, limit1, limit100},
+		[]quantity{{cpuTime, 1e-3, "%.3g"}, {mallocs, 1, "%.2g"}, {calls, 1, "%.2g"}, {wall, 0, "%.3gk/s"}}, cpuTime, []string{paho, limit100},
+	},
+}
+
 func (r *results) markdown(w io.Writer) {
-	fmt.Fprintf(w, "Medians of %d rounds in turns, of %v each; ", r.Method.Rounds, r.Method.Round)
-	fmt.Fprintf(w, "%s, %s cores, %s, %s.", r.Machine["cpu"], r.Machine["cores"], r.Machine["os"], r.Machine["go"])
-	fmt.Fprintf(w, " paho.mqtt.golang %s, mochi %s.\n", r.Machine["github.com/eclipse/paho.mqtt.golang"], r.Machine["github.com/mochi-mqtt/server/v2"])
-	fmt.Fprint(w, "A cell: nanoseconds (from the least to the most of a round), allocations.\n\n")
-	fmt.Fprint(w, "| | mqtt311 | paho | mochi | limit | of paho | of the limit |\n|---|---|---|---|---|---|---|\n")
-	for i := range r.Tables {
-		t := &r.Tables[i]
-		fmt.Fprintf(w, "| %s", strings.TrimPrefix(t.Name, "codec: "))
-		for _, who := range []string{ours, paho, mochi, limit} {
-			f, ok := t.of(who)
-			if !ok {
-				fmt.Fprint(w, " | ")
-				continue
-			}
-			fmt.Fprintf(w, " | %.3g (%.3g-%.3g), %.0f", f.Nanoseconds, f.Least, f.Most, f.Allocs)
-		}
-		fmt.Fprintf(w, " | 1/%.1f | %.2f |\n", 1/t.ratio(paho), t.ratio(limit))
+	fmt.Fprintf(w, "%s, %s cores, %s, %s;", r.Machine["cpu"], r.Machine["cores"], r.Machine["os"], r.Machine["go"])
+	fmt.Fprintf(w, " paho.mqtt.golang %s, at-wat/mqtt-go %s, mochi %s.\n", r.Machine["github.com/eclipse/paho.mqtt.golang"], r.Machine["github.com/at-wat/mqtt-go"], r.Machine["github.com/mochi-mqtt/server/v2"])
+	fmt.Fprintf(w, "Medians of %d rounds of %v for the codec and of %d rounds of %v for the rest. Ratios are of rounds side by side: median (least to most).\n", r.Method.Rounds, r.Method.Codec, r.Method.Repeats, r.Method.Traffic)
+	for _, s := range sections {
+		r.section(w, s)
 	}
-	fmt.Fprint(w, "\n| target | | at most | measured | |\n|---|---|---|---|---|\n")
+	fmt.Fprint(w, "\n## Targets\n\n| target | | at most | measured | |\n|---|---|---|---|---|\n")
 	for _, t := range r.Targets {
 		verdict := "met"
 		if !t.Met {
 			verdict = "**missed**"
 		}
-		fmt.Fprintf(w, "| %s | %s, %s | %.3g | %.3g | %s |\n", t.ID, strings.TrimPrefix(t.Table, "codec: "), t.What, t.Bound, t.Got, verdict)
+		fmt.Fprintf(w, "| %s | %s, %s | %.3g | %.3g | %s |\n", t.ID, t.Table, t.What, t.Bound, t.Got, verdict)
 	}
+}
+
+func (r *results) section(w io.Writer, s section) {
+	first := true
+	for i := range r.Tables {
+		t := &r.Tables[i]
+		name, ok := strings.CutPrefix(t.Name, s.prefix)
+		if !ok {
+			continue
+		}
+		if first {
+			fmt.Fprintf(w, "\n## %s\n\nA cell: %s.\n\n| | %s", s.title, s.cell, strings.Join(s.who, " | "))
+			for _, who := range s.of {
+				fmt.Fprintf(w, " | of %s", who)
+			}
+			fmt.Fprintf(w, " |\n|---%s|\n", strings.Repeat("|---", len(s.who)+len(s.of)))
+			first = false
+		}
+		fmt.Fprintf(w, "| %s", name)
+		for _, who := range s.who {
+			fmt.Fprintf(w, " | %s", t.cell(who, s.quantities))
+		}
+		for _, who := range s.of {
+			fmt.Fprintf(w, " | %s", t.ratio(who, s.ratio))
+		}
+		fmt.Fprint(w, " |\n")
+	}
+}
+
+func (m *measured) cell(who string, quantities []quantity) string {
+	var parts []string
+	for _, q := range quantities {
+		x := m.get(who, q.name).Median
+		if math.IsNaN(x) {
+			continue
+		}
+		if q.scale == 0 {
+			x = 1e6 / x // thousands a second
+		} else {
+			x *= q.scale
+		}
+		parts = append(parts, fmt.Sprintf(q.width, x))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// String shows a ratio: as a fraction where it is small.
+func (s spread) String() string {
+	switch {
+	case math.IsNaN(s.Median):
+		return ""
+	case s.Median < 0.4:
+		return fmt.Sprintf("1/%.1f (1/%.1f-1/%.1f)", 1/s.Median, 1/s.Least, 1/s.Most)
+	}
+	return fmt.Sprintf("%.2f (%.2f-%.2f)", s.Median, s.Least, s.Most)
 }
 
 // chart draws the tables of a group as bars on a logarithmic axis.
@@ -107,9 +180,9 @@ func (r *results) chart(path, group string) error {
 		names = names[:0]
 		for j := range r.Tables {
 			name, ok := strings.CutPrefix(r.Tables[j].Name, group)
-			f, also := r.Tables[j].of(who)
-			if ok && also && !strings.Contains(name, "owned") {
-				values, names = append(values, math.Log10(max(1, f.Nanoseconds))), append(names, name)
+			ns := r.Tables[j].get(who, wall).Median
+			if ok && !math.IsNaN(ns) {
+				values, names = append(values, math.Log10(max(1, ns))), append(names, name)
 			}
 		}
 		if len(values) == 0 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -237,6 +236,7 @@ func TestFullInboxPausesThenDropsQoS0(t *testing.T) {
 		n, _ := d.client.Backlog()
 		require.Equal(t, 4, n)
 		require.EqualValues(t, 6, d.client.Stats().Dropped)
+		require.Equal(t, 8*time.Second, d.client.Stats().PausedFor)
 	})
 }
 
@@ -270,27 +270,4 @@ func timeout(ctx context.Context, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeoutCause(ctx, d, errors.New("time is up"))
 	context.AfterFunc(ctx, cancel)
 	return ctx
-}
-
-// A handler that ends its goroutine leaves its message unacknowledged, and the next one is
-// handled all the same.
-func TestHandlerEndsItsGoroutine(t *testing.T) {
-	inBubble(t, client.Config{}, func(d *dialogue) {
-		handled := make(chan string, 2)
-		require.NoError(t, d.client.Handle("#", func(_ context.Context, m *client.Delivery) {
-			handled <- m.Topic
-			if m.Topic == "a" {
-				runtime.Goexit()
-			}
-		}))
-		result := d.start(func() error { return d.client.Connect(d.ctx) })
-		d.accept(false)
-		require.NoError(t, result())
-		d.send(&packets.Publish{Topic: "a", QoS: packets.AtLeastOnce, PacketID: 1})
-		require.Equal(t, "a", <-handled)
-		synctest.Wait()
-		d.send(&packets.Publish{Topic: "b", QoS: packets.AtLeastOnce, PacketID: 2})
-		require.Equal(t, "b", <-handled)
-		d.expectNothing(time.Second) // the acknowledgement of b waits behind that of a
-	})
 }

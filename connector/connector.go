@@ -52,6 +52,7 @@ type Connector struct {
 	haltOnce    sync.Once
 	haltErr     error
 	stats       counters
+	numbers     numbers
 
 	unacked sync.Map // *arrival, for the age of the oldest
 }
@@ -78,6 +79,7 @@ func New(cfg Config, opts Options) (*Connector, error) {
 	if err != nil {
 		return nil, err
 	}
+	clientConfig.Dial = c.numbers.noted(clientConfig.Dial)
 	if c.client, err = client.New(clientConfig); err != nil {
 		return nil, newError(TypeConfig, err)
 	}
@@ -191,6 +193,7 @@ func (c *Connector) pump() {
 			return
 		}
 		c.stats.received.Add(1)
+		c.numbers.received(d)
 		c.route(ctx, d)
 	}
 }

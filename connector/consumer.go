@@ -240,7 +240,7 @@ func (k *consumer) process(j *job) {
 			return
 		}
 		cut := k.conn.flowContext.Err() != nil // Stop's patience ended, which is no failure of the flow
-		if !cut && k.exhausted(j) && k.dispose(j, err) {
+		if !cut && (permanent(err) || k.exhausted(j)) && k.dispose(j, err) {
 			return
 		}
 		if cut || !k.wait(j) || !k.begin(j) {
@@ -282,7 +282,9 @@ func (k *consumer) attempt(j *job) error {
 	defer cancel()
 	k.conn.stats.running.Add(1)
 	defer k.conn.stats.running.Add(-1)
+	start := time.Now()
 	err := isolated(ctx, k.flow, k.message(j))
+	k.conn.numbers.flowEnded(ctx, time.Since(start), err)
 	if err == nil {
 		k.conn.stats.succeeded.Add(1)
 		return nil
@@ -334,6 +336,7 @@ func (k *consumer) dispose(j *job, err error) bool {
 		return true
 	case DeadLetter:
 		if derr := k.deadLetter(j, err); derr != nil {
+			k.conn.numbers.deadLettersRefused.Add(1)
 			k.log.Error("dead letter not written; the message is held", "error", derr.Error())
 			return false
 		}
