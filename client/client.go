@@ -58,7 +58,6 @@ type Client struct {
 	sess     *session.Session
 	saver    saver
 	notes    map[string][]byte
-	output   session.Output // of drive, here so that it is not allocated
 	state    State
 	err      error // why the client is closed
 	leaving  bool  // Close or Abort was called
@@ -176,12 +175,7 @@ func (c *Client) State() State {
 // drive performs what the session asks for. The caller holds mu and has just given
 // the session an input.
 func (c *Client) drive() {
-	o := &c.output
-	for {
-		var ok bool
-		if *o, ok = c.sess.Next(); !ok {
-			break
-		}
+	for o, ok := c.sess.Next(); ok; o, ok = c.sess.Next() {
 		switch o.Op {
 		case session.Save, session.Forget:
 			c.saver.record(o)
