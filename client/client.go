@@ -54,19 +54,21 @@ type Client struct {
 	nudge    chan struct{} // an own request came while reading pauses or the client is parked
 	room     chan struct{} // the inbox fell to its low-water mark
 
+	receipts sync.Pool
+
 	mu       sync.Mutex // guards what follows; never held while anything waits
 	sess     *session.Session
 	saver    saver
 	notes    map[string][]byte
 	state    State
-	err      error // why the client is closed
-	leaving  bool  // Close or Abort was called
-	link     *link // the Network Connection; nil: none
-	lastErr  error // of the latest attempt
+	err      error                      // why the client is closed
+	leaving  bool                       // Close or Abort was called
+	link     *link                      // the Network Connection; nil: none
+	lastErr  error                      // of the latest attempt
 	requests map[session.Token]*Receipt // of SUBSCRIBE and UNSUBSCRIBE
-	space    chan struct{} // closed when something that waits for space should look again
-	waiters  int           // for space
-	timer    *time.Timer   // calls tick
+	space    chan struct{}              // closed when something that waits for space should look again
+	waiters  int                        // for space
+	timer    *time.Timer                // calls tick
 	timerAt  time.Time
 	inbox    inbox
 	offline0 offlineQueue
