@@ -53,7 +53,7 @@ func (c *Client) note(ctx context.Context, r session.Record, forget bool) error 
 	}
 	done := make(chan struct{})
 	c.mu.Lock()
-	s := &c.saver
+	s := c.saver
 	switch {
 	case s.store == nil:
 		c.mu.Unlock()
