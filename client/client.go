@@ -40,7 +40,7 @@ type Client struct {
 	cfg    Config
 	events notifier[Event]
 	traces notifier[Packet]
-	router router
+	router *router // nil: no handlers
 
 	servers []func(context.Context) (net.Conn, error)
 	server  int // the one to try; run's own, as the next two
@@ -86,8 +86,7 @@ type Client struct {
 // New returns a Client that is not connected yet. It reads the Store, if there is one, and does
 // no other I/O. The error joins every mistake in cfg.
 func New(cfg Config) (*Client, error) {
-	_, err := session.New(cfg.session())
-	if err := errors.Join(cfg.check(), err); err != nil {
+	if err := errors.Join(cfg.check(), cfg.session().Check()); err != nil {
 		return nil, err
 	}
 	cfg.setDefaults()

@@ -36,6 +36,9 @@ func (c *Client) Handle(filter string, h Handler) error {
 	if _, rest, ok := packets.ParseShared(filter); ok {
 		filter = rest
 	}
+	if c.router == nil {
+		c.router = new(router)
+	}
 	c.router.add(filter, h)
 	return nil
 }

@@ -180,7 +180,7 @@ func (c *Client) deliver(o *session.Output) {
 		token:    o.Token,
 	}
 	c.inbox.push(d)
-	if c.router.empty() {
+	if c.router == nil {
 		poke(c.inbox.ready)
 	} else {
 		c.dispatch()
