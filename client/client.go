@@ -38,8 +38,8 @@ func (s State) String() string {
 // failed for good, make another.
 type Client struct {
 	cfg    Config
-	events notifier[Event]
-	traces notifier[Packet]
+	events *notifier[Event]
+	traces *notifier[Packet]
 	router *router // nil: no handlers
 
 	servers []func(context.Context) (net.Conn, error)
@@ -99,7 +99,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	c.inbox.init(cfg.InboxMessages, cfg.InboxBytes)
-	c.events.call, c.traces.call = cfg.OnEvent, cfg.Trace
+	c.events, c.traces = notify(cfg.OnEvent), notify(cfg.Trace)
 	c.servers = append([]func(context.Context) (net.Conn, error){cfg.Dial}, cfg.Fallbacks...)
 	return c, nil
 }
