@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
@@ -81,8 +82,13 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 		c.waiters++
 		space := c.space
 		c.mu.Unlock()
+		var again <-chan time.Time
+		if errors.Is(err, ErrStoreFull) { // nobody tells when somebody else frees the disk
+			again = time.After(storeRetry)
+		}
 		select {
 		case <-space:
+		case <-again:
 		case <-ctx.Done():
 			cause := context.Cause(ctx)
 			if errors.Is(err, ErrStoreFull) {
