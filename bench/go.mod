@@ -9,8 +9,9 @@ require (
 	github.com/mochi-mqtt/server/v2 v2.7.9
 	github.com/mqtt311/mqtt311 v0.0.0
 	github.com/stretchr/testify v1.12.1
+	go.etcd.io/bbolt v1.5.0
 	golang.org/x/sync v0.20.0
-	golang.org/x/sys v0.44.0
+	golang.org/x/sys v0.45.0
 	gonum.org/v1/plot v0.17.0
 )
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -33,6 +32,7 @@ type job struct {
 	Addr    string        // of the server
 	Via     string        // tcp, tls or ws
 	Count   int
+	Cuts    int
 	Profile string // of what, and into which file: cpu or allocs, "=", path
 }
 
@@ -45,6 +45,10 @@ var works = map[string]func(job) (values, error){
 	"receive": receive,
 	"latency": latency,
 	"blocked": blocked,
+	"through": through,
+	"idle":    idle,
+	"store":   store,
+	"survive": survive,
 }
 
 // child does the job that the environment names. It returns false if there is none.
@@ -120,11 +124,13 @@ func (j job) run(core int) (values, error) {
 // A process serves until it is stopped.
 type process struct {
 	addr string
-	cmd  *exec.Cmd
-	in   io.Closer
+	end  func()
 }
 
-// start starts a server and returns once it listens.
+func (p *process) stop() { p.end() }
+
+// start starts a server and returns once it listens. It ends with its standard input, and so
+// with this process.
 func (j job) start(core int) (*process, error) {
 	cmd, err := j.command()
 	if err != nil {
@@ -142,7 +148,10 @@ func (j job) start(core int) (*process, error) {
 	if err := pinned(core, cmd.Start); err != nil {
 		return nil, err
 	}
-	p := &process{cmd: cmd, in: in}
+	p := &process{end: func() {
+		in.Close()
+		cmd.Wait()
+	}}
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		p.stop()
@@ -152,8 +161,7 @@ func (j job) start(core int) (*process, error) {
 	return p, nil
 }
 
-// stop ends the server: it ends with its standard input, and so with this process.
-func (p *process) stop() {
-	p.in.Close()
-	p.cmd.Wait()
+// starter is start, for later.
+func (j job) starter(core int) func() (*process, error) {
+	return func() (*process, error) { return j.start(core) }
 }

@@ -36,11 +36,13 @@ type row struct {
 
 // A method says how often and how long.
 type method struct {
-	Rounds  int           // of the codec
-	Codec   time.Duration // a round of it
-	Repeats int           // of everything that has processes of its own
-	Traffic time.Duration // a round of it
-	Profile string        `json:",omitempty"` // see job
+	Rounds   int           // of the codec
+	Codec    time.Duration // a round of it
+	Repeats  int           // of everything that has processes of its own
+	Traffic  time.Duration // a round of it
+	Idle     int           // connections
+	Messages int           // while connections are cut
+	Profile  string        `json:",omitempty"` // see job
 }
 
 // A measured table.
@@ -79,6 +81,9 @@ func (m method) measure(t table, step func()) (measured, error) {
 func (m method) rounds(t table) int {
 	if strings.HasPrefix(t.Name, "codec: ") {
 		return m.Rounds
+	}
+	if strings.HasPrefix(t.Name, "program: ") {
+		return 1 // it does not vary
 	}
 	return m.Repeats
 }

@@ -14,7 +14,8 @@ func connectOurs(o options) (conn, error) {
 	c, err := client.New(client.Config{
 		Dial:         func(context.Context) (net.Conn, error) { return o.dial() },
 		ClientID:     o.id,
-		CleanSession: true,
+		CleanSession: o.store == nil,
+		Store:        o.store,
 		MaxInflight:  o.window,
 	})
 	if err != nil {

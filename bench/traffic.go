@@ -159,7 +159,7 @@ func (m method) trafficTables() []table {
 	}
 	all = append(all, m.traffic(job{Work: "latency", QoS: 1, Window: 1}, "clients: one at a time, QoS %d", ours, paho, atwat, limit1))
 	for qos := range byte(2) {
-		t := m.traffic(job{Work: "blocked", QoS: qos}, "clients: 100 goroutines that wait, QoS %d", ours, paho, atwat)
+		t := m.traffic(job{Work: "blocked", QoS: qos}, "clients: 100 callers, QoS %d", ours, paho, atwat)
 		all = append(all, t)
 	}
 	return all
@@ -180,15 +180,7 @@ func (m method) traffic(j job, name string, who ...string) table {
 	for _, w := range who {
 		j := j
 		j.Who = w
-		t.Rows = append(t.Rows, row{w, func() (values, error) {
-			s, err := job{Work: "serve", Window: window}.start(server)
-			if err != nil {
-				return nil, err
-			}
-			defer s.stop()
-			j.Addr = s.addr
-			return j.run(client)
-		}})
+		t.Rows = append(t.Rows, j.against(job{Work: "serve", Window: window}.starter(server), client))
 	}
 	return t
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -22,14 +23,15 @@ type echo struct {
 	window int
 	wake   chan struct{}
 
-	mu       sync.Mutex
-	taken    map[uint16]bool // QoS 2 identifiers between PUBLISH and PUBREL
-	queue    []*echoed       // not finished, oldest first
-	id       uint16
-	known    bool // a session is there
-	conn     *clienttest.Conn
-	out      []byte
-	everSent int // bytes
+	mu    sync.Mutex
+	taken map[uint16]bool // QoS 2 identifiers between PUBLISH and PUBREL
+	queue []*echoed       // not finished, oldest first
+	id    uint16
+	known bool // a session is there
+	conn  *clienttest.Conn
+	out   []byte
+	saw   map[string]int       // if not nil: what was published to it, and how often
+	lag   func() time.Duration // if not nil: before each packet that is received
 }
 
 // An echoed is a message on its way back.
@@ -87,6 +89,9 @@ func (e *echo) session(conn *clienttest.Conn) {
 		if err != nil {
 			break
 		}
+		if e.lag != nil {
+			time.Sleep(e.lag())
+		}
 		e.mu.Lock()
 		e.receive(p)
 		e.pump()
@@ -137,6 +142,9 @@ func (e *echo) receive(p packets.Packet) {
 				return
 			}
 			e.taken[p.PacketID] = true
+		}
+		if e.saw != nil {
+			e.saw[strings.TrimSpace(string(p.Payload))]++
 		}
 		e.add(p.Topic, p.Payload, p.QoS)
 	case *packets.Pubrel:

@@ -170,7 +170,7 @@ func TestHandlerPanicIsSeen(t *testing.T) {
 
 // A handler that ends its goroutine, as a failed test does, leaves its message unacknowledged,
 // and the messages behind it are handled.
-func TestHandlerEndsItsGoroutine(t *testing.T) {
+func TestHandlerEndsItsGoroutineWithMoreWaiting(t *testing.T) {
 	inBubble(t, client.Config{}, func(d *dialogue) {
 		calls := 0
 		require.NoError(t, d.client.Handle("#", func(context.Context, *client.Delivery) {
