@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
@@ -18,7 +19,7 @@ import (
 // ErrUnknown and the filters stay wanted.
 func (c *Client) Subscribe(ctx context.Context, subs ...packets.Subscription) ([]packets.QoS, error) {
 	results, err := c.request(ctx, "subscribe", func() (session.Token, error) {
-		return c.sess.Subscribe(now(), subs...)
+		return c.sess.Subscribe(time.Now(), subs...)
 	})
 	if err != nil && !answered(err) {
 		return nil, err
@@ -37,7 +38,7 @@ func (c *Client) Subscribe(ctx context.Context, subs ...packets.Subscription) ([
 // ends first the error is ErrUnknown and the filters stay unwanted.
 func (c *Client) Unsubscribe(ctx context.Context, filters ...string) error {
 	_, err := c.request(ctx, "unsubscribe", func() (session.Token, error) {
-		return c.sess.Unsubscribe(now(), filters...)
+		return c.sess.Unsubscribe(time.Now(), filters...)
 	})
 	return err
 }
@@ -61,10 +62,14 @@ func (c *Client) request(ctx context.Context, what string, start func() (session
 		c.mu.Unlock()
 		return nil, err
 	}
-	c.expect(t, r)
+	r.token = t
+	if c.requests == nil {
+		c.requests = make(map[session.Token]*Receipt)
+	}
+	c.requests[t] = r
 	c.ask()
 	c.drive()
-	c.kick()
+	c.send()
 	c.mu.Unlock()
 	err = c.await(ctx, r, what)
 	return r.filters(), err
