@@ -33,7 +33,7 @@ type job struct {
 	Via     string        // tcp, tls or ws
 	Count   int
 	Cuts    int
-	Profile string // of what, and into which file: cpu or allocs, "=", path
+	Profile string // its kind and its file, as cpu=path; or empty
 }
 
 // Values are what a round found out, by quantity.

@@ -42,7 +42,7 @@ type method struct {
 	Traffic  time.Duration // a round of it
 	Idle     int           // connections
 	Messages int           // while connections are cut
-	Profile  string        `json:",omitempty"` // see job
+	Profile  string        `json:",omitempty"` // of the job
 }
 
 // A measured table.

@@ -147,8 +147,8 @@ var sections = []section{
 		took, []string{paho, atwat},
 	},
 	{
-		"idle: ", "An idle connection", "goroutines; KiB of heap and stack; KiB of resident memory",
-		[]string{ours, paho, atwat, limit}, []quantity{{goroutines, 1, "%.3g"}, {memory, 1024, "%.3g"}, {residency, 1024, "%.3g"}}, memory, []string{paho, atwat, limit},
+		"idle: ", "An idle connection", "goroutines; KiB of heap and stack; KiB of the stack alone; KiB of resident memory",
+		[]string{ours, paho, atwat, limit}, []quantity{{goroutines, 1, "%.3g"}, {memory, 1024, "%.3g"}, {stacks, 1024, "%.2g"}, {residency, 1024, "%.3g"}}, memory, []string{paho, atwat, limit},
 	},
 	{
 		"program: ", "The smallest program", "MB without symbols; packages; modules of others",
