@@ -7,11 +7,7 @@ CONTROL ?= 20
 SEED ?= 0
 FUZZ = $(shell cd fuzz 2>/dev/null && grep -ho '^func Fuzz[A-Za-z0-9]*' *_test.go | sed 's/func //')
 
-<<<<<<< HEAD
-.PHONY: all check test race vet staticcheck tidy portable fuzz sim nightly bench interop golden cover aedes nats torture
-=======
 .PHONY: $(shell sed -n 's/^\([a-z]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
->>>>>>> main
 
 all: check
 
