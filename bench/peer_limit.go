@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"io"
 	"net"
@@ -15,6 +16,7 @@ type limitConn struct {
 	conn   net.Conn
 	batch  int
 	window int
+	owned  bool
 	bytes  map[string][]byte // of a window, by kind of packet
 }
 
@@ -34,7 +36,7 @@ func connectLimit(batch int) func(options) (conn, error) {
 		}
 		var connack [4]byte
 		_, err = io.ReadFull(c, connack[:])
-		return &limitConn{c, batch, o.window, windows(o.window)}, err
+		return &limitConn{c, batch, o.window, o.owned, windows(o.window)}, err
 	}
 }
 
@@ -153,6 +155,9 @@ func (l *limitConn) receive(qos byte, each func()) error {
 			}
 			out = answer(out, buf[r], body)
 			if buf[r]>>4 == byte(packets.PUBLISH) {
+				if l.owned {
+					kept = bytes.Clone(payload(body))
+				}
 				each()
 			}
 			r += k
