@@ -18,6 +18,7 @@ type limitConn struct {
 	window int
 	owned  bool
 	bytes  map[string][]byte // of a window, by kind of packet
+	acks   []byte
 }
 
 func connectLimit(batch int) func(options) (conn, error) {
@@ -36,7 +37,7 @@ func connectLimit(batch int) func(options) (conn, error) {
 		}
 		var connack [4]byte
 		_, err = io.ReadFull(c, connack[:])
-		return &limitConn{c, batch, o.window, o.owned, windows(o.window)}, err
+		return &limitConn{c, batch, o.window, o.owned, windows(o.window), make([]byte, 4*batch)}, err
 	}
 }
 
@@ -77,10 +78,9 @@ func (l *limitConn) write(kind string, n int) error {
 
 // read reads n acknowledgements in batches.
 func (l *limitConn) read(n int) error {
-	buf := make([]byte, 4*l.batch)
 	for n > 0 {
 		k := min(n, l.batch)
-		if _, err := io.ReadFull(l.conn, buf[:4*k]); err != nil {
+		if _, err := io.ReadFull(l.conn, l.acks[:4*k]); err != nil {
 			return err
 		}
 		n -= k

@@ -111,6 +111,8 @@ var (
 	count     = quantity{mallocs, 1, "%.2g"}
 	transfers = quantity{calls, 1, "%.2g"}
 	rate      = quantity{wall, perSecond, "%.3gk/s"}
+	usually   = quantity{half, 1e3, "p50 %.3g µs"}
+	seldom    = quantity{late, 1e3, "p99 %.3g µs"}
 )
 
 const traffic = "processor time of a message in µs; allocations; reads and writes; thousands of messages a second"
@@ -122,7 +124,7 @@ var sections = []section{
 	},
 	{
 		"clients: ", "Clients, and a server that does nothing in another process", traffic,
-		[]string{ours, paho, atwat, limit1, limit100}, []quantity{micros, count, transfers, rate}, cpuTime, []string{paho, limit100},
+		[]string{ours, paho, atwat, limit1, limit100}, []quantity{micros, count, transfers, rate, usually, seldom}, cpuTime, []string{paho, limit1, limit100},
 	},
 	{
 		"servers: ", "Publisher and subscriber in a process, and a real server in another", traffic,
@@ -141,9 +143,9 @@ var sections = []section{
 		[]string{ours, bolt, files, storeless}, []quantity{{wall, 1e3, "%.3g"}}, wall, []string{bolt, files},
 	},
 	{
-		"cuts: ", "Connections that end", "milliseconds; messages lost, duplicated, out of order, refused, and called done before the server had acknowledged them",
+		"cuts: ", "Connections that end", "milliseconds; messages lost, duplicated, out of order, refused, called done before the server had acknowledged them, and without an outcome",
 		[]string{ours, paho, atwat},
-		[]quantity{{took, 1, "%.3g ms"}, {lost, 1, "%.0f"}, {duplicated, 1, "%.0f"}, {disordered, 1, "%.0f"}, {refused, 1, "%.0f"}, {early, 1, "%.0f"}},
+		[]quantity{{took, 1, "%.3g ms"}, {lost, 1, "%.0f"}, {duplicated, 1, "%.0f"}, {disordered, 1, "%.0f"}, {refused, 1, "%.0f"}, {early, 1, "%.0f"}, {unsettled, 1, "%.0f"}},
 		took, []string{paho, atwat},
 	},
 	{

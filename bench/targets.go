@@ -118,7 +118,7 @@ func otherBounds() []bound {
 	for qos := 1; qos <= 2; qos++ {
 		add("P16", fmt.Sprintf("cuts: 1,000 in flight, QoS %d", qos), took, 10, own(took))
 		name := fmt.Sprintf("cuts: 20,000 messages, 11 cuts, QoS %d", qos)
-		for _, what := range []string{lost, disordered, refused, early} {
+		for _, what := range []string{lost, disordered, refused, early, unsettled} {
 			add("P17", name, what, 0, own(what))
 		}
 		if qos == 2 {
