@@ -23,8 +23,8 @@ type chart struct {
 }
 
 var charts = []chart{
-	{"codec-encode.svg", "Encode: nanoseconds", "codec: encode ", []string{ours, paho, mochi, limit}, wall, 1, false},
-	{"codec-decode.svg", "Decode: nanoseconds", "codec: decode ", []string{ours, paho, mochi, limit}, wall, 1, false},
+	{"codec-encode.svg", "Encode: ns of processor time", "codec: encode ", []string{ours, paho, mochi, limit}, cpuTime, 1, false},
+	{"codec-decode.svg", "Decode: ns of processor time", "codec: decode ", []string{ours, paho, mochi, limit}, cpuTime, 1, false},
 	{"clients.svg", "Clients: µs of processor time a message", "clients: ", []string{ours, paho, atwat, limit1, limit100}, cpuTime, 1e3, false},
 	{"servers.svg", "Through a real server: µs of processor time a message", "servers: ", []string{ours, paho, atwat, limit1, limit100}, cpuTime, 1e3, false},
 	{"store.svg", "Stores: µs a message", "store: ", []string{ours, bolt, files}, wall, 1e3, false},
