@@ -80,18 +80,30 @@ func (n *notifier[T]) put(e T) {
 }
 
 func (n *notifier[T]) run() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for len(n.waiting) > 0 {
-		events := n.waiting
-		n.waiting = nil
-		n.mu.Unlock()
+	for {
+		events := n.take()
+		if events == nil {
+			return
+		}
 		for _, e := range events {
 			n.call(e)
 		}
-		n.mu.Lock()
 	}
-	n.running = false
+}
+
+func (n *notifier[T]) take() []T {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	events := n.waiting
+	n.waiting = nil
+	n.running = events != nil
+	return events
+}
+
+func (n *notifier[T]) lost() uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.dropped
 }
 
 func (c *Client) emit(e Event) {

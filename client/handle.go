@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/mqtt311/mqtt311/packets"
@@ -9,8 +10,7 @@ import (
 
 // A Handler is called with each incoming message that matches its filter, one at a
 // time and in the order of arrival. It may block, publish and wait, subscribe, and
-// close the client. Its context ends when the client does. A message whose handler ends
-// its goroutine, as [testing.T.FailNow] does, is not acknowledged.
+// close the client. Its context ends when the client does.
 type Handler func(ctx context.Context, d *Delivery)
 
 // Handle registers a handler for the messages whose Topic Name matches a Topic
@@ -24,6 +24,9 @@ type Handler func(ctx context.Context, d *Delivery)
 func (c *Client) Handle(filter string, h Handler) error {
 	if err := packets.ValidTopicFilter(filter); err != nil {
 		return fmt.Errorf("client: handle: %w", err)
+	}
+	if h == nil {
+		return errors.New("client: handle: the handler is nil")
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -51,10 +54,27 @@ func (c *Client) dispatch() {
 }
 
 func (c *Client) handle() {
+	defer c.handled() // also when a handler ends its goroutine, as a failed test does
 	ctx := context.WithValue(c.life, handlerKey{}, c)
+	for {
+		d, handlers := c.nextHandled()
+		if d == nil {
+			return
+		}
+		for _, h := range handlers {
+			h(ctx, d)
+		}
+		if !c.cfg.ManualAck {
+			d.Ack() // stale: the Server will send it again
+		}
+	}
+}
+
+// nextHandled returns the next message that a handler matches; nil if there is none now, or
+// the client is leaving.
+func (c *Client) nextHandled() (*Delivery, []Handler) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	defer c.handled() // also when a handler panics or ends its goroutine
 	for !c.leaving {
 		d, ok := c.inbox.pop()
 		if !ok {
@@ -62,29 +82,21 @@ func (c *Client) handle() {
 		}
 		c.afterTake()
 		if handlers := c.router.match(d.Topic); len(handlers) > 0 {
-			c.call(ctx, d, handlers)
-		} else {
-			c.unmatched(d)
+			return d, handlers
 		}
+		c.unmatched(d)
 	}
+	return nil, nil
 }
 
-// handled notes that no handler runs. The caller holds mu.
 func (c *Client) handled() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.handling = false
 	close(c.idle)
 	c.idle = make(chan struct{})
-}
-
-// call runs the handlers of a message. The caller holds mu, which is let go meanwhile.
-func (c *Client) call(ctx context.Context, d *Delivery, handlers []Handler) {
-	c.mu.Unlock()
-	defer c.mu.Lock()
-	for _, h := range handlers {
-		h(ctx, d)
-	}
-	if !c.cfg.ManualAck {
-		d.Ack() // stale: the Server will send it again
+	if c.inbox.len() > 0 && !c.leaving {
+		c.dispatch()
 	}
 }
 

@@ -56,16 +56,23 @@ func (d *Delivery) Ack() error {
 // was called, the next loop yields it again.
 func (c *Client) Messages(ctx context.Context) iter.Seq2[*Delivery, error] {
 	return func(yield func(*Delivery, error) bool) {
+		var held *Delivery
+		defer func() { // also when the loop panics
+			if held != nil {
+				c.giveBack(held)
+			}
+		}()
 		for {
 			d, err := c.take(ctx)
 			if err != nil {
 				yield(nil, err)
 				return
 			}
+			held = d
 			if !yield(d, nil) {
-				c.giveBack(d)
 				return
 			}
+			held = nil
 			if !c.cfg.ManualAck {
 				d.Ack() // stale means that the Server sends it again, which the next loop sees
 			}
@@ -113,6 +120,7 @@ func (c *Client) afterTake() {
 		poke(c.inbox.ready)
 	}
 	if c.inbox.low() {
+		c.inbox.overflowing = false
 		poke(c.room)
 	}
 }

@@ -29,6 +29,10 @@ type Stats struct {
 	BytesSent       uint64     // written to Network Connections
 	BytesReceived   uint64     // read from them
 
+	OverlongLengths uint64 // Remaining Lengths with more bytes than they need; tolerated
+	EventsDropped   uint64 // that Config.OnEvent was not told about, because it does not keep up
+	TracesDropped   uint64 // and Config.Trace
+
 	InboxMessages   int // received and not yet taken
 	InboxBytes      int
 	Unfinished      int // outgoing messages of QoS 1 and 2
@@ -48,5 +52,6 @@ func (c *Client) Stats() Stats {
 	if c.link != nil {
 		s.BytesReceived += c.link.received.Load()
 	}
+	s.EventsDropped, s.TracesDropped = c.events.lost(), c.traces.lost()
 	return s
 }

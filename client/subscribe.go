@@ -62,10 +62,10 @@ func (c *Client) request(ctx context.Context, what string, start func() (session
 		return nil, err
 	}
 	c.expect(t, r)
+	c.ask()
 	c.drive()
 	c.kick()
 	c.mu.Unlock()
-	poke(c.nudge)
 	err = c.await(ctx, r, what)
 	return r.filters(), err
 }
