@@ -267,6 +267,7 @@ func (c *Client) lost(l *link, err error, wait *backoff, faults *int) error {
 		if !c.leaving && c.ctx.Err() == nil {
 			err = &HandshakeError{err}
 		}
+		c.stats.Failures++
 		c.emit(Event{Kind: ConnectFailed, Err: err})
 		c.cfg.Logger.Warn("connect failed", slog.Any("reason", err))
 	}
@@ -299,6 +300,7 @@ func (c *Client) attemptFailed(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lastErr = err
+	c.stats.Failures++
 	c.emit(Event{Kind: ConnectFailed, Err: err})
 	c.cfg.Logger.Warn("connect failed", slog.Any("reason", err))
 }

@@ -53,6 +53,7 @@ type Connector struct {
 	haltErr     error
 	stats       counters
 	numbers     numbers
+	onStep      func(transport.StepTime) // of Test
 
 	unacked sync.Map // *arrival, for the age of the oldest
 }
@@ -349,7 +350,7 @@ func offAtZero(d *time.Duration) time.Duration {
 // dialer opens the connection that the general tab describes.
 func (c *Connector) dialer() (func(context.Context) (net.Conn, error), error) {
 	g, x := &c.cfg.General, &c.cfg.Extension
-	opts := transport.Options{Logger: c.opts.Logger, Timeout: -1} // the client's ConnectTimeout bounds it
+	opts := transport.Options{Logger: c.opts.Logger, OnStep: c.onStep, Timeout: -1} // the client's ConnectTimeout bounds it
 	if g.Protocol.Secure() {
 		opts.TLS = &transport.TLSOptions{
 			ClientCert:         transport.File(g.TLSClientCert),
