@@ -2,9 +2,12 @@
 
 GO ?= go
 T ?= 1m
+N ?= 100
+CONTROL ?= 20
+SEED ?= 0
 FUZZ = $(shell cd fuzz 2>/dev/null && grep -ho '^func Fuzz[A-Za-z0-9]*' *_test.go | sed 's/func //')
 
-.PHONY: all check test race vet staticcheck tidy portable fuzz sim nightly bench interop golden cover aedes
+.PHONY: $(shell sed -n 's/^\([a-z]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 all: check
 
@@ -39,13 +42,24 @@ fuzz: ## each target for T: make fuzz T=10m
 sim: ## the simulation, a hundred thousand seeds, and the bugs that it must find
 	$(GO) test ./fuzz -run 'TestSim|TestMutants' -sim.seeds=100000
 
-nightly: ## the long forms: ten minutes a fuzz target, millions of seeds
+# Test binaries run by themselves, so that progress reaches the terminal.
+torture: ## kill -9 a client N times against mosquitto, then a peer, as a control: make torture N=100
+	$(GO) test -c -o bin/torture.test ./internal/torture
+	CI=true bin/torture.test -test.v -test.run '^TestTorture$$' -test.timeout 4h -torture.n=$(N) -torture.seed=$(SEED)
+	cd bench && $(GO) test -c -o ../bin/control.test ./torture
+	CI=true bin/control.test -test.v -test.timeout 4h -torture.n=$(CONTROL) -torture.seed=$(SEED)
+
+nightly: ## the long forms: ten minutes a fuzz target, millions of seeds, a thousand kills
 	$(MAKE) fuzz T=10m
+	$(MAKE) torture N=1000
 	$(GO) test ./fuzz -run 'TestSim|TestMutants' -sim.seeds=5000000 -timeout 4h
 
 bench: ## beside peers and the limit; results, table and charts go to bench/results
-	cd bench && $(GO) run . -out results -check
+	cd bench && $(GO) run . -out results -readme ../README.md -check
 	$(GO) test -run '^$$' -bench . -benchmem ./packets ./session ./client ./client/wal
+
+profile: ## where the time goes: pprof files in bin/profile, the top costs as text
+	cd bench && $(GO) run . -profile ../bin/profile
 
 # A broker in JavaScript, for tests. It goes to bin, where no tool of Go looks at it.
 aedes: ## install the second broker for the tests
@@ -53,7 +67,11 @@ aedes: ## install the second broker for the tests
 	cp internal/aedes/server/* bin/aedes
 	cd bin/aedes && npm ci --ignore-scripts --no-audit --no-fund --silent
 
-interop: ## real mosquitto over TCP, TLS, WS and WSS
+# Another broker, from the same module of its own as staticcheck.
+nats: ## install the third broker for the tests
+	cd tools && $(GO) build -o ../bin/nats-server github.com/nats-io/nats-server/v2
+
+interop: ## real brokers: mosquitto over TCP, TLS, WS and WSS, aedes, nats-server
 	CI=true $(GO) test -count=1 -run 'Interop' ./...
 
 golden: ## rewrite the outcomes of the conversations; read the diff

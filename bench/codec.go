@@ -96,23 +96,20 @@ func must(err error) {
 }
 
 // codecTables are the encoding and the decoding of each case.
-func codecTables() []table {
+func (m method) codecTables() []table {
 	var tables []table
 	for _, c := range codecCases() {
 		whole, err := c.ours.AppendBinary(nil)
 		must(err)
-		tables = append(tables,
-			table{"codec: encode " + c.name, len(whole), []row{
-				{ours, c.encodeOurs}, {paho, c.encodePaho}, {mochi, c.encodeMochi}, {limit, encodeLimit(c.ours, whole)},
-			}},
-			table{"codec: decode " + c.name, len(whole), []row{
-				{ours, decodeOurs(whole)}, {paho, decodePaho(whole)}, {mochi, c.decodeMochi(whole)}, {limit, decodeLimit(c.ours, whole)},
-			}},
-		)
-		if p, ok := c.ours.(*packets.Publish); ok && len(p.Payload) == 256 {
-			tables = append(tables, table{"codec: decode " + c.name + ", payload owned", len(whole), []row{
-				{ours, decodeOwned(whole)}, {paho, decodePaho(whole)}, {mochi, c.decodeMochi(whole)}, {limit, decodeLimitOwned(whole)},
+		compare := func(name string, us, them, others, least func(n int)) {
+			tables = append(tables, table{"codec: " + name + " " + c.name, []row{
+				m.inProcess(ours, us), m.inProcess(paho, them), m.inProcess(mochi, others), m.inProcess(limit, least),
 			}})
+		}
+		compare("encode", c.encodeOurs, c.encodePaho, c.encodeMochi, encodeLimit(c.ours, whole))
+		compare("decode", decodeOurs(whole), decodePaho(whole), c.decodeMochi(whole), decodeLimit(c.ours, whole))
+		if p, ok := c.ours.(*packets.Publish); ok && len(p.Payload) == 256 {
+			compare("decode, payload owned,", decodeOwned(whole), decodePaho(whole), c.decodeMochi(whole), decodeLimitOwned(whole))
 		}
 	}
 	return tables

@@ -1,103 +1,139 @@
 package main
 
 import (
+	"fmt"
+	"math"
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
 
 // Who a row belongs to.
 const (
-	ours  = "mqtt311"
-	paho  = "paho"
-	mochi = "mochi"
-	limit = "limit"
+	ours     = "mqtt311"
+	paho     = "paho"
+	atwat    = "at-wat"
+	mochi    = "mochi"
+	limit    = "limit"
+	limit1   = "limit-b1"   // one packet a read or write
+	limit100 = "limit-b100" // up to a hundred
 )
 
 // A table is one piece of work, done by several.
 type table struct {
-	Name  string
-	Bytes int // that one operation moves
-	Rows  []row
+	Name string
+	Rows []row
 }
 
-// A row does the work n times.
+// A row does the work for a round.
 type row struct {
-	Who string
-	Do  func(n int)
+	Who   string
+	Round func() (values, error)
 }
 
 // A method says how often and how long.
 type method struct {
-	Rounds int
-	Round  time.Duration
+	Rounds   int           // of the codec
+	Codec    time.Duration // a round of it
+	Repeats  int           // of everything that has processes of its own
+	Traffic  time.Duration // a round of it
+	Idle     int           // connections
+	Messages int           // while connections are cut
+	Profile  string        `json:",omitempty"` // see job
 }
 
 // A measured table.
 type measured struct {
-	Name  string
-	Bytes int
-	Rows  []figures
+	Name string
+	Rows []figures
 }
 
-// Figures are of one operation: the median of the rounds, and their ends.
+// Figures are what every round found out, in turns with the other rows.
 type figures struct {
-	Who         string
-	Nanoseconds float64
-	Least, Most float64
-	Allocs      float64
+	Who    string
+	Rounds map[string][]float64 // by quantity
 }
 
 // measure runs the rows in turns.
-func (m method) measure(t table) measured {
-	defer debug.SetGCPercent(debug.SetGCPercent(400))
-	counts := make([]int, len(t.Rows))
-	for i, r := range t.Rows {
-		counts[i] = calibrate(r, m.Round)
+func (m method) measure(t table, step func()) (measured, error) {
+	out := measured{Name: t.Name}
+	for _, r := range t.Rows {
+		out.Rows = append(out.Rows, figures{r.Who, make(map[string][]float64)})
 	}
-	times, allocs := make([][]float64, len(t.Rows)), make([][]float64, len(t.Rows))
-	for range m.Rounds {
+	for range m.rounds(t) {
 		for i, r := range t.Rows {
-			runtime.GC()
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			start := time.Now()
-			r.Do(counts[i])
-			took := time.Since(start)
-			runtime.ReadMemStats(&after)
-			n := float64(counts[i])
-			times[i] = append(times[i], float64(took.Nanoseconds())/n)
-			allocs[i] = append(allocs[i], float64(after.Mallocs-before.Mallocs)/n)
+			v, err := r.Round()
+			if err != nil {
+				return measured{}, fmt.Errorf("%s: %s: %w", t.Name, r.Who, err)
+			}
+			for quantity, x := range v {
+				out.Rows[i].Rounds[quantity] = append(out.Rows[i].Rounds[quantity], significant(x))
+			}
+			step()
 		}
 	}
-	out := measured{Name: t.Name, Bytes: t.Bytes}
-	for i, r := range t.Rows {
-		slices.Sort(times[i])
-		slices.Sort(allocs[i])
-		out.Rows = append(out.Rows, figures{
-			Who: r.Who, Nanoseconds: median(times[i]), Least: times[i][0], Most: times[i][len(times[i])-1],
-			Allocs: median(allocs[i]),
-		})
+	return out, nil
+}
+
+func (m method) rounds(t table) int {
+	if strings.HasPrefix(t.Name, "codec: ") {
+		return m.Rounds
 	}
-	return out
+	if strings.HasPrefix(t.Name, "program: ") {
+		return 1 // it does not vary
+	}
+	return m.Repeats
+}
+
+// significant rounds to four digits: more is noise, and makes the file long.
+func significant(x float64) float64 {
+	x, _ = strconv.ParseFloat(strconv.FormatFloat(x, 'g', 4, 64), 64)
+	return x
+}
+
+// inProcess is a row of work that needs no process of its own.
+func (m method) inProcess(who string, do func(n int)) row {
+	n := 0
+	return row{who, func() (values, error) {
+		if n == 0 {
+			n = calibrate(do, m.Codec)
+		}
+		defer debug.SetGCPercent(debug.SetGCPercent(400))
+		runtime.GC()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		start := time.Now()
+		do(n)
+		took := time.Since(start)
+		runtime.ReadMemStats(&after)
+		return values{wall: float64(took) / float64(n), mallocs: float64(after.Mallocs-before.Mallocs) / float64(n)}, nil
+	}}
 }
 
 // calibrate finds how many operations take a round.
-func calibrate(r row, round time.Duration) int {
+func calibrate(do func(n int), round time.Duration) int {
 	for n := 1; ; n *= 2 {
 		start := time.Now()
-		r.Do(n)
+		do(n)
 		if took := time.Since(start); took > round/4 {
 			return max(1, int(float64(n)*float64(round)/float64(took)))
 		}
 	}
 }
 
-func median(sorted []float64) float64 {
-	n := len(sorted)
-	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+// A spread is a median with the least and the most that were seen.
+type spread struct{ Median, Least, Most float64 }
+
+func spreadOf(samples []float64) spread {
+	s := slices.Sorted(slices.Values(samples))
+	n := len(s)
+	if n == 0 {
+		return spread{math.NaN(), math.NaN(), math.NaN()}
+	}
+	return spread{(s[(n-1)/2] + s[n/2]) / 2, s[0], s[n-1]}
 }
 
 // of returns the figures of who, and whether there are any.
@@ -109,23 +145,22 @@ func (m *measured) of(who string) (figures, bool) {
 	return m.Rows[i], true
 }
 
-// ratio returns ours over theirs; 0 if either is missing.
-func (m *measured) ratio(who string) float64 {
-	a, ok := m.of(ours)
-	b, also := m.of(who)
-	if !ok || !also {
-		return 0
-	}
-	return a.Nanoseconds / b.Nanoseconds
+// get returns a quantity of who; NaN if there is none.
+func (m *measured) get(who, quantity string) spread {
+	f, _ := m.of(who)
+	return spreadOf(f.Rounds[quantity])
 }
 
-// peers returns everybody but us and the limit.
-func (m *measured) peers() []string {
-	var names []string
-	for _, f := range m.Rows {
-		if f.Who != ours && !strings.HasPrefix(f.Who, limit) {
-			names = append(names, f.Who)
+// ratio returns ours over theirs, round by round: what a machine does meanwhile happens to
+// both.
+func (m *measured) ratio(who, quantity string) spread {
+	a, _ := m.of(ours)
+	b, _ := m.of(who)
+	var ratios []float64
+	for i, x := range a.Rounds[quantity] {
+		if i < len(b.Rounds[quantity]) {
+			ratios = append(ratios, x/b.Rounds[quantity][i])
 		}
 	}
-	return names
+	return spreadOf(ratios)
 }

@@ -8,14 +8,11 @@ import (
 	"io"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
-
-	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/vg"
 )
 
 // Results are of one run.
@@ -38,96 +35,206 @@ func machine() map[string]string {
 			}
 		}
 	}
+	if release, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		m["os"] += " " + strings.TrimSpace(string(release))
+	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, d := range info.Deps {
-			if strings.Contains(d.Path, "mqtt") && d.Replace == nil {
+			if (strings.Contains(d.Path, "mqtt") || strings.Contains(d.Path, "bbolt")) && d.Replace == nil {
 				m[d.Path] = d.Version
 			}
+		}
+	}
+	if program, err := findMosquitto(); err == nil {
+		help, _ := exec.Command(program, "-h").Output() // its exit code says that it did not start
+		if _, version, ok := strings.Cut(string(help), "mosquitto version "); ok {
+			m["mosquitto"] = strings.Fields(version)[0]
 		}
 	}
 	return m
 }
 
+// write leaves the results in a folder, for programs, readers and eyes.
 func (r *results) write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	b, err := json.MarshalIndent(r, "", "  ")
+	b, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
+	// A line a table: short, and a diff shows what has changed.
+	text := strings.NewReplacer(`{"Name"`, "\n{\"Name\"", `{"ID"`, "\n{\"ID\"").Replace(string(b))
 	var md strings.Builder
 	r.markdown(&md)
-	return errors.Join(
-		os.WriteFile(filepath.Join(dir, "results.json"), append(b, '\n'), 0o644),
+	errs := []error{
+		os.WriteFile(filepath.Join(dir, "results.json"), []byte(text+"\n"), 0o644),
 		os.WriteFile(filepath.Join(dir, "results.md"), []byte(md.String()), 0o644),
-		r.chart(filepath.Join(dir, "codec-encode.svg"), "codec: encode "),
-		r.chart(filepath.Join(dir, "codec-decode.svg"), "codec: decode "),
-	)
+	}
+	for _, c := range charts {
+		errs = append(errs, c.draw(r, dir))
+	}
+	return errors.Join(errs...)
+}
+
+// read returns results that were written.
+func read(dir string) (*results, error) {
+	b, err := os.ReadFile(filepath.Join(dir, "results.json"))
+	if err != nil {
+		return nil, err
+	}
+	r := new(results)
+	return r, json.Unmarshal(b, r)
+}
+
+// A section of the report is the tables whose names begin with its prefix, a line each.
+type section struct {
+	prefix, title string
+	cell          string   // what stands in a cell
+	who           []string // columns
+	quantities    []quantity
+	ratio         string   // of which quantity
+	of            []string // and of whom
+}
+
+// A quantity as it is shown: in a unit, or as thousands a second.
+type quantity struct {
+	name   string
+	unit   float64
+	format string
+}
+
+const perSecond = 0
+
+var (
+	micros    = quantity{cpuTime, 1e3, "%.3g"}
+	count     = quantity{mallocs, 1, "%.2g"}
+	transfers = quantity{calls, 1, "%.2g"}
+	rate      = quantity{wall, perSecond, "%.3gk/s"}
+)
+
+const traffic = "processor time of a message in µs; allocations; reads and writes; thousands of messages a second"
+
+var sections = []section{
+	{
+		"codec: ", "Codec", "nanoseconds; allocations",
+		[]string{ours, paho, mochi, limit}, []quantity{{wall, 1, "%.3g"}, {mallocs, 1, "%.0f"}}, wall, []string{paho, limit},
+	},
+	{
+		"clients: ", "Clients, and a server that does nothing in another process", traffic,
+		[]string{ours, paho, atwat, limit1, limit100}, []quantity{micros, count, transfers, rate}, cpuTime, []string{paho, limit100},
+	},
+	{
+		"servers: ", "Publisher and subscriber in a process, and a real server in another", traffic,
+		[]string{ours, paho, atwat, limit1, limit100}, []quantity{micros, count, transfers, rate}, cpuTime, []string{paho, limit1, limit100},
+	},
+	{
+		"connector: ", "The connector: take, run a flow, acknowledge", "processor time of a message in µs; allocations; thousands of messages a second",
+		[]string{ours, unordered, ordered, slow}, []quantity{micros, count, rate}, "", nil,
+	},
+	{
+		"store: ", "Stores: messages of 256 bytes kept, and those of the commit before forgotten", "µs a message",
+		[]string{ours, bolt, files}, []quantity{{wall, 1e3, "%.3g"}}, wall, []string{bolt, files},
+	},
+	{
+		"durable: ", "Durable publishing with each store", "µs a message",
+		[]string{ours, bolt, files, storeless}, []quantity{{wall, 1e3, "%.3g"}}, wall, []string{bolt, files},
+	},
+	{
+		"cuts: ", "Connections that end", "milliseconds; messages lost, duplicated, out of order, refused, and called done before the server had acknowledged them",
+		[]string{ours, paho, atwat},
+		[]quantity{{took, 1, "%.3g ms"}, {lost, 1, "%.0f"}, {duplicated, 1, "%.0f"}, {disordered, 1, "%.0f"}, {refused, 1, "%.0f"}, {early, 1, "%.0f"}},
+		took, []string{paho, atwat},
+	},
+	{
+		"idle: ", "An idle connection", "goroutines; KiB of heap and stack; KiB of resident memory",
+		[]string{ours, paho, atwat, limit}, []quantity{{goroutines, 1, "%.3g"}, {memory, 1024, "%.3g"}, {residency, 1024, "%.3g"}}, memory, []string{paho, atwat, limit},
+	},
+	{
+		"program: ", "The smallest program", "MB without symbols; packages; modules of others",
+		[]string{ours, paho, atwat, limit}, []quantity{{size, 1e6, "%.2f"}, {linked, 1, "%.0f"}, {foreign, 1, "%.0f"}}, size, []string{paho, atwat, limit},
+	},
 }
 
 func (r *results) markdown(w io.Writer) {
-	fmt.Fprintf(w, "Medians of %d rounds in turns, of %v each; ", r.Method.Rounds, r.Method.Round)
-	fmt.Fprintf(w, "%s, %s cores, %s, %s.", r.Machine["cpu"], r.Machine["cores"], r.Machine["os"], r.Machine["go"])
-	fmt.Fprintf(w, " paho.mqtt.golang %s, mochi %s.\n", r.Machine["github.com/eclipse/paho.mqtt.golang"], r.Machine["github.com/mochi-mqtt/server/v2"])
-	fmt.Fprint(w, "A cell: nanoseconds (from the least to the most of a round), allocations.\n\n")
-	fmt.Fprint(w, "| | mqtt311 | paho | mochi | limit | of paho | of the limit |\n|---|---|---|---|---|---|---|\n")
-	for i := range r.Tables {
-		t := &r.Tables[i]
-		fmt.Fprintf(w, "| %s", strings.TrimPrefix(t.Name, "codec: "))
-		for _, who := range []string{ours, paho, mochi, limit} {
-			f, ok := t.of(who)
-			if !ok {
-				fmt.Fprint(w, " | ")
-				continue
-			}
-			fmt.Fprintf(w, " | %.3g (%.3g-%.3g), %.0f", f.Nanoseconds, f.Least, f.Most, f.Allocs)
-		}
-		fmt.Fprintf(w, " | 1/%.1f | %.2f |\n", 1/t.ratio(paho), t.ratio(limit))
+	fmt.Fprintf(w, "%s, %s cores, %s, %s; paho.mqtt.golang %s, at-wat/mqtt-go %s, mochi %s, bbolt %s, mosquitto %s.\n",
+		r.Machine["cpu"], r.Machine["cores"], r.Machine["os"], r.Machine["go"],
+		r.Machine["github.com/eclipse/paho.mqtt.golang"], r.Machine["github.com/at-wat/mqtt-go"],
+		r.Machine["github.com/mochi-mqtt/server/v2"], r.Machine["go.etcd.io/bbolt"], r.Machine["mosquitto"])
+	fmt.Fprintf(w, "Medians of %d rounds of %v for the codec and of %d rounds of %v for the rest.\n", r.Method.Rounds, r.Method.Codec, r.Method.Repeats, r.Method.Traffic)
+	fmt.Fprintln(w, "Ratios are of rounds side by side: the median (the ends).")
+	for _, s := range sections {
+		r.section(w, s)
 	}
-	fmt.Fprint(w, "\n| target | | at most | measured | |\n|---|---|---|---|---|\n")
+	if len(r.Targets) == 0 {
+		return
+	}
+	fmt.Fprint(w, "\n## Targets\n\nA target is missed when it is passed by more than 15 %.\n\n| target | | | at most | measured | |\n|---|---|---|---|---|---|\n")
 	for _, t := range r.Targets {
 		verdict := "met"
 		if !t.Met {
 			verdict = "**missed**"
 		}
-		fmt.Fprintf(w, "| %s | %s, %s | %.3g | %.3g | %s |\n", t.ID, strings.TrimPrefix(t.Table, "codec: "), t.What, t.Bound, t.Got, verdict)
+		fmt.Fprintf(w, "| %s | %s | %s | %.3g | %.3g | %s |\n", t.ID, t.Table, t.What, t.Bound, t.Got, verdict)
 	}
 }
 
-// chart draws the tables of a group as bars on a logarithmic axis.
-func (r *results) chart(path, group string) error {
-	p := plot.New()
-	p.Title.Text = strings.TrimSuffix(strings.TrimPrefix(group, "codec: "), " ") + ": nanoseconds, less is better"
-	// Bars begin at one nanosecond: a bar on a logarithmic axis has no other beginning.
-	p.Y.Tick.Marker = plot.ConstantTicks{{Value: 0, Label: "1"}, {Value: 1, Label: "10"}, {Value: 2, Label: "100"}, {Value: 3, Label: "1,000"}, {Value: 4, Label: "10,000"}, {Value: 5, Label: "100,000"}}
-	var names []string
-	for i, who := range []string{ours, paho, mochi, limit} {
-		var values plotter.Values
-		names = names[:0]
-		for j := range r.Tables {
-			name, ok := strings.CutPrefix(r.Tables[j].Name, group)
-			f, also := r.Tables[j].of(who)
-			if ok && also && !strings.Contains(name, "owned") {
-				values, names = append(values, math.Log10(max(1, f.Nanoseconds))), append(names, name)
+func (r *results) section(w io.Writer, s section) {
+	first := true
+	for i := range r.Tables {
+		t := &r.Tables[i]
+		name, ok := strings.CutPrefix(t.Name, s.prefix)
+		if !ok {
+			continue
+		}
+		if first {
+			fmt.Fprintf(w, "\n## %s\n\nA cell: %s.\n\n| | %s", s.title, s.cell, strings.Join(s.who, " | "))
+			for _, who := range s.of {
+				fmt.Fprintf(w, " | of %s", who)
 			}
+			fmt.Fprintf(w, " |\n|---%s|\n", strings.Repeat("|---", len(s.who)+len(s.of)))
+			first = false
 		}
-		if len(values) == 0 {
-			return nil
+		fmt.Fprintf(w, "| %s", name)
+		for _, who := range s.who {
+			fmt.Fprintf(w, " | %s", t.cell(who, s.quantities))
 		}
-		bars, err := plotter.NewBarChart(values, vg.Points(11))
-		if err != nil {
-			return err
+		for _, who := range s.of {
+			fmt.Fprintf(w, " | %s", t.ratio(who, s.ratio))
 		}
-		bars.Color, bars.LineStyle.Width = colours[i], 0
-		bars.Offset = vg.Points(float64(i)*11 - 16.5)
-		bars.XMin = 0
-		p.Add(bars)
-		p.Legend.Add(who, bars)
+		fmt.Fprint(w, " |\n")
 	}
-	p.Y.Min, p.Y.Max = 0, 5.3
-	p.Legend.Top, p.Legend.Left, p.Legend.XOffs = true, true, vg.Points(8)
-	p.NominalX(names...)
-	p.X.Min, p.X.Max = -0.5, float64(len(names))-0.3
-	return p.Save(10*vg.Inch, 4*vg.Inch, path)
+}
+
+// of returns a quantity of who as it is shown; "" if there is none.
+func (q quantity) of(m *measured, who string) string {
+	x := m.get(who, q.name).Median
+	switch {
+	case math.IsNaN(x):
+		return ""
+	case q.unit == perSecond:
+		return fmt.Sprintf(q.format, 1e6/x)
+	}
+	return fmt.Sprintf(q.format, x/q.unit)
+}
+
+func (m *measured) cell(who string, quantities []quantity) string {
+	var parts []string
+	for _, q := range quantities {
+		if text := q.of(m, who); text != "" {
+			parts = append(parts, text)
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
+// String shows a ratio: as a fraction where it is small.
+func (s spread) String() string {
+	switch {
+	case math.IsNaN(s.Median):
+		return ""
+	case s.Median < 0.4:
+		return fmt.Sprintf("1/%.1f (1/%.1f-1/%.1f)", 1/s.Median, 1/s.Most, 1/s.Least)
+	}
+	return fmt.Sprintf("%.2f (%.2f-%.2f)", s.Median, s.Least, s.Most)
 }

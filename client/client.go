@@ -74,6 +74,8 @@ type Client struct {
 	stats    Stats
 	upSince  time.Time
 	accepted uint64        // connections that the Server accepted
+	asked    uint64        // own requests that need an answer
+	parkedAt uint64        // asked, when the client decided to park
 	takeover bool          // the session suspects another client with our ClientID
 	handling bool          // a goroutine runs handlers
 	idle     chan struct{} // closed when it ends
@@ -87,6 +89,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	cfg.setDefaults()
+	cfg.own()
 	c := &Client{
 		cfg:   cfg,
 		saver: saver{store: cfg.Store},
@@ -129,16 +132,27 @@ func (c *Client) Connect(ctx context.Context) error {
 		return c.Err()
 	case <-ctx.Done():
 	}
-	c.mu.Lock()
-	last := c.lastErr
-	c.mu.Unlock()
-	cause := context.Cause(ctx)
-	if last != nil {
-		cause = fmt.Errorf("%w (last attempt: %w)", cause, last)
+	if c.gotUp(ctx) {
+		return nil
 	}
-	c.cancel(fmt.Errorf("client: connect: %w", cause))
 	<-c.done
 	return c.Err()
+}
+
+// gotUp tells whether the Server accepted a connection before ctx ended; if not, none is
+// wanted any more.
+func (c *Client) gotUp(ctx context.Context) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.upSince.IsZero() {
+		return true
+	}
+	cause := context.Cause(ctx)
+	if c.lastErr != nil {
+		cause = fmt.Errorf("%w (last attempt: %w)", cause, c.lastErr)
+	}
+	c.cancel(fmt.Errorf("client: connect: %w", cause))
+	return false
 }
 
 // Done is closed when the client is closed or has failed for good; Err says why.
@@ -174,6 +188,7 @@ func (c *Client) drive() {
 		case session.Send:
 			c.saver.want(o.After)
 			c.link.encode(o, c.saver.durable)
+			c.stats.PacketsSent[o.Type&15]++
 			if c.cfg.Trace != nil {
 				c.trace(true, o)
 			}
@@ -253,6 +268,13 @@ func (c *Client) wakeSpace() {
 func poke(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:
+	default:
+	}
+}
+
+func unpoke(ch chan struct{}) {
+	select {
+	case <-ch:
 	default:
 	}
 }

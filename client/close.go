@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 )
 
@@ -42,17 +44,40 @@ func (c *Client) Close(ctx context.Context) error {
 		c.kick()
 	}
 	c.mu.Unlock()
+	poke(c.nudge) // reading may pause
 	c.cancel(ErrClosed)
+	return errors.Join(err, c.awaitEnd(ctx))
+}
+
+// awaitEnd waits until the client is over, for the Server a few seconds, and not much longer
+// than ctx lasts for what is the program's own: a Dial or a Store that does not return.
+func (c *Client) awaitEnd(ctx context.Context) error {
+	patience := time.NewTimer(2 * lingerTime)
+	defer patience.Stop()
 	select {
 	case <-c.done:
+		return nil
 	case <-ctx.Done():
+	case <-patience.C:
 		c.abandonLink()
-		<-c.done
-	case <-time.After(2 * lingerTime):
-		c.abandonLink()
-		<-c.done
+		select {
+		case <-c.done:
+			return nil
+		case <-ctx.Done():
+		}
 	}
-	return err
+	c.abandonLink()
+	left := lingerTime
+	if c.cfg.Store != nil {
+		left += 2 * storePatience
+	}
+	patience.Reset(left)
+	select {
+	case <-c.done:
+		return nil
+	case <-patience.C:
+		return fmt.Errorf("client: close: Config.Dial or Config.Store does not return: %w", context.Cause(ctx))
+	}
 }
 
 // Abort ends at once and without DISCONNECT, so that the Server publishes the Will

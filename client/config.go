@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
@@ -186,6 +187,16 @@ func (c *Config) setDefaults() {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// own makes c independent of what the caller does with its own copy.
+func (c *Config) own() {
+	c.Password = slices.Clone(c.Password)
+	if c.Will != nil {
+		will := *c.Will
+		will.Payload = slices.Clone(will.Payload)
+		c.Will = &will
 	}
 }
 

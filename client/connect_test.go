@@ -3,6 +3,8 @@ package client_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -227,6 +229,63 @@ func TestHazard39CloseAndAbort(t *testing.T) {
 		d.expectEnd()
 		require.NoError(t, ended())
 	})
+	// The acknowledgement of what a handler works on leaves before DISCONNECT.
+	inBubble(t, client.Config{}, func(d *dialogue) {
+		require.NoError(t, d.client.Handle("#", func(context.Context, *client.Delivery) { time.Sleep(time.Second) }))
+		up := d.start(func() error { return d.client.Connect(d.ctx) })
+		d.accept(false)
+		require.NoError(t, up())
+		d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: 1}, &packets.Publish{Topic: "t", QoS: 1, PacketID: 2})
+		closed := d.start(func() error { return d.client.Close(d.ctx) })
+		d.expect("PUBACK id=1", "DISCONNECT") // nothing new is begun
+		d.expectEnd()
+		require.NoError(t, closed())
+	})
+}
+
+// Hazard 39 on a real socket: DISCONNECT arrives though the client has not read everything, and
+// then the end, not a reset, which could overtake it.
+func TestHazard39HalfClose(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	last := make(chan error, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			last <- err
+			return
+		}
+		defer conn.Close()
+		c := clienttest.NewConn(conn)
+		if _, err := c.Handshake(false); err != nil {
+			last <- err
+			return
+		}
+		go func() { // more than anybody reads
+			flood, _ := (&packets.Publish{Topic: "t", Payload: make([]byte, 4096)}).AppendBinary(nil)
+			for err := error(nil); err == nil; _, err = conn.Write(flood) {
+			}
+		}()
+		p, err := c.Receive()
+		if err == nil && p.Type() != packets.DISCONNECT {
+			err = fmt.Errorf("%s came", p)
+		}
+		if err == nil {
+			if _, err = c.Receive(); err == io.EOF {
+				err = nil
+			}
+		}
+		last <- err
+	}()
+	c, err := client.New(client.Config{ClientID: "c", InboxMessages: 1, Dial: func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
+	}})
+	require.NoError(t, err)
+	require.NoError(t, c.Connect(t.Context()))
+	require.Eventually(t, func() bool { return c.Stats().Pauses > 0 }, 5*time.Second, time.Millisecond)
+	require.NoError(t, c.Close(t.Context()))
+	require.NoError(t, <-last)
 }
 
 // Hazard 7: Close ends whatever the client is doing, at once and leaving nothing behind.
@@ -258,6 +317,25 @@ func TestHazard7CloseFromAnyState(t *testing.T) {
 		start := time.Now()
 		require.NoError(t, d.client.Close(d.ctx))
 		require.Less(t, time.Since(start), 3*time.Second)
+	})
+	var c *client.Client
+	inBubble(t, client.Config{OnEvent: func(e client.Event) {
+		if e.Kind == client.ConnectionUp {
+			c.Abort()
+		}
+	}}, func(d *dialogue) { // in an event
+		c = d.client
+		up := d.start(func() error { return d.client.Connect(d.ctx) })
+		d.accept(false)
+		<-d.client.Done()
+		up()
+	})
+	connected(t, client.Config{}, func(d *dialogue) { // twice at once
+		one := d.start(func() error { return d.client.Close(d.ctx) })
+		two := d.start(func() error { return d.client.Close(d.ctx) })
+		d.expect("DISCONNECT")
+		d.expectEnd()
+		require.NoError(t, errors.Join(one(), two()))
 	})
 	connected(t, client.Config{}, func(d *dialogue) { // a peer that does not read
 		start := time.Now()

@@ -80,18 +80,30 @@ func (n *notifier[T]) put(e T) {
 }
 
 func (n *notifier[T]) run() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for len(n.waiting) > 0 {
-		events := n.waiting
-		n.waiting = nil
-		n.mu.Unlock()
+	for {
+		events := n.take()
+		if events == nil {
+			return
+		}
 		for _, e := range events {
 			n.call(e)
 		}
-		n.mu.Lock()
 	}
-	n.running = false
+}
+
+func (n *notifier[T]) take() []T {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	events := n.waiting
+	n.waiting = nil
+	n.running = events != nil
+	return events
+}
+
+func (n *notifier[T]) lost() uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.dropped
 }
 
 func (c *Client) emit(e Event) {
@@ -107,6 +119,7 @@ func (c *Client) noted(e *session.Event) {
 		return
 	case session.EventTakeover:
 		c.takeover = true
+		c.stats.Takeovers++
 	}
 	c.cfg.Logger.Warn(e.Kind.String(), "count", e.Count, "topic", e.Topic, "filter", e.Filter, "reason", e.Err)
 	c.emit(Event{Kind: EventKind(e.Kind.String()), Err: e.Err, Session: e})

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/mqtt311/mqtt311/packets"
@@ -23,6 +24,9 @@ type Handler func(ctx context.Context, d *Delivery)
 func (c *Client) Handle(filter string, h Handler) error {
 	if err := packets.ValidTopicFilter(filter); err != nil {
 		return fmt.Errorf("client: handle: %w", err)
+	}
+	if h == nil {
+		return errors.New("client: handle: the handler is nil")
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -50,7 +54,25 @@ func (c *Client) dispatch() {
 }
 
 func (c *Client) handle() {
+	defer c.handled() // also when a handler ends its goroutine, as a failed test does
 	ctx := context.WithValue(c.life, handlerKey{}, c)
+	for {
+		d, handlers := c.nextHandled()
+		if d == nil {
+			return
+		}
+		for _, h := range handlers {
+			h(ctx, d)
+		}
+		if !c.cfg.ManualAck {
+			d.Ack() // stale: the Server will send it again
+		}
+	}
+}
+
+// nextHandled returns the next message that a handler matches; nil if there is none now, or
+// the client is leaving.
+func (c *Client) nextHandled() (*Delivery, []Handler) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !c.leaving {
@@ -59,23 +81,23 @@ func (c *Client) handle() {
 			break
 		}
 		c.afterTake()
-		handlers := c.router.match(d.Topic)
-		if len(handlers) == 0 {
-			c.unmatched(d)
-			continue
+		if handlers := c.router.match(d.Topic); len(handlers) > 0 {
+			return d, handlers
 		}
-		c.mu.Unlock()
-		for _, h := range handlers {
-			h(ctx, d)
-		}
-		if !c.cfg.ManualAck {
-			d.Ack() // stale: the Server will send it again
-		}
-		c.mu.Lock()
+		c.unmatched(d)
 	}
+	return nil, nil
+}
+
+func (c *Client) handled() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.handling = false
 	close(c.idle)
 	c.idle = make(chan struct{})
+	if c.inbox.len() > 0 && !c.leaving {
+		c.dispatch()
+	}
 }
 
 func (c *Client) unmatched(d *Delivery) {

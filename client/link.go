@@ -23,26 +23,28 @@ const (
 // A link is one Network Connection and what is to be written to it. Client.mu guards
 // it, but for what is atomic and for conn itself.
 type link struct {
-	conn    net.Conn
-	opened  time.Time
-	up      bool   // the Server accepted it
-	accept  func() // stops the connect timeout
-	out     []byte // encoded and not yet taken by the writer
-	marks   []mark // where the Sends in out end
-	held    []byte // encoded, and behind a Send that waits for its record
-	holds   []mark // where the Sends in held end
-	spare   []byte
-	spares  []mark
-	writing bool
-	bye     bool  // close when out is written: DISCONNECT is in it, or nothing is
-	closed  bool  // our direction is
-	park    bool  // the bye is a parking
-	err     error // why it was given up; nil while it lives
-	gone    chan struct{}
-	helpers sync.WaitGroup // the writer and the one that closes
+	conn     net.Conn
+	opened   time.Time
+	up       bool   // the Server accepted it
+	accept   func() // stops the connect timeout
+	out      []byte // encoded and not yet taken by the writer
+	marks    []mark // where the Sends in out end
+	held     []byte // encoded, and behind a Send that waits for its record
+	holds    []mark // where the Sends in held end
+	spare    []byte
+	spares   []mark
+	writing  bool
+	bye      bool  // close when out is written: DISCONNECT is in it, or nothing is
+	closed   bool  // our direction is
+	park     bool  // the bye is a parking
+	shedding bool  // see session.Shed
+	err      error // why it was given up; nil while it lives
+	gone     chan struct{}
+	helpers  sync.WaitGroup // the writer and the one that closes
 
 	attempted atomic.Uint64 // bytes of Sends up to it may have left
 	passed    atomic.Uint64 // and of one that passed some that waited; 0: none did
+	received  atomic.Uint64 // bytes
 	lastRead  atomic.Int64  // 1 + since opened, of the newest byte; 0: none since it was looked at
 }
 
@@ -63,6 +65,7 @@ func newLink(conn net.Conn) *link {
 func (l *link) Read(b []byte) (int, error) {
 	n, err := l.conn.Read(b)
 	if n > 0 {
+		l.received.Add(uint64(n))
 		l.lastRead.Store(int64(time.Since(l.opened)) + 1)
 	}
 	return n, err
@@ -162,6 +165,9 @@ func (c *Client) write(l *link) {
 		c.mu.Unlock()
 		err := l.writeAll(buf, marks, c.cfg.WriteTimeout)
 		c.mu.Lock()
+		if err == nil {
+			c.stats.BytesSent += uint64(len(buf))
+		}
 		if cap(buf) > keepBuffer {
 			buf = nil
 		}
@@ -208,10 +214,10 @@ func (c *Client) written(marks []mark) {
 // writeAll writes buf in pieces, each with its own deadline, and notes before each
 // how far bytes may have left.
 func (l *link) writeAll(buf []byte, marks []mark, timeout time.Duration) error {
-	start := 0
+	start, noted := 0, 0 // noted: where the Send of marks[0] starts
 	for start < len(buf) {
 		end := min(start+writePiece, len(buf))
-		for len(marks) > 0 && (marks[0].end <= end || start < marks[0].end) {
+		for len(marks) > 0 && noted < end {
 			if marks[0].passes {
 				l.passed.Store(marks[0].n)
 			} else {
@@ -220,6 +226,7 @@ func (l *link) writeAll(buf []byte, marks []mark, timeout time.Duration) error {
 			if marks[0].end > end {
 				break // its end is in a later piece
 			}
+			noted = marks[0].end
 			marks = marks[1:]
 		}
 		if timeout > 0 {

@@ -44,18 +44,26 @@ func (c *Client) makeRoom(l *link) {
 		return
 	}
 	switch {
+	case l.bye || l.shedding:
 	case c.sess.Outstanding():
+		l.shedding = true
 		c.sess.Shed()
 		c.emit(Event{Kind: Shedding})
 	case c.cfg.CleanSession || !c.inbox.consumed:
 		// A session that ends with the connection would lose what was not taken.
 		c.pauseReading(l)
 	default:
-		l.park = true
-		c.sess.Disconnect()
-		c.drive()
+		c.leaveToReturn(l)
 		c.kick()
 	}
+}
+
+// leaveToReturn says goodbye to come back when there is room: the Server then sends again what
+// was not acknowledged. The caller holds mu.
+func (c *Client) leaveToReturn(l *link) {
+	l.park, c.parkedAt = true, c.asked
+	c.sess.Disconnect()
+	c.drive()
 }
 
 // pauseReading waits for room, for an own request or for as long as is safe, and
@@ -63,16 +71,15 @@ func (c *Client) makeRoom(l *link) {
 func (c *Client) pauseReading(l *link) bool {
 	until := time.NewTimer(mostPause)
 	defer until.Stop()
-	for l.err == nil && !c.sess.Outstanding() {
+	for l.err == nil && !l.bye && !c.sess.Outstanding() {
 		if c.inbox.low() {
-			c.inbox.overflowing = false
 			return true
 		}
 		c.sess.Paused()
 		c.arm()
 		c.stats.Pauses++
 		c.mu.Unlock()
-		over := false
+		over, began := false, time.Now()
 		select {
 		case <-c.room:
 		case <-c.nudge:
@@ -81,17 +88,15 @@ func (c *Client) pauseReading(l *link) bool {
 			over = true
 		}
 		c.mu.Lock()
-		c.sess.Resumed(time.Now())
+		now := time.Now()
+		c.stats.PausedFor += now.Sub(began)
+		c.sess.Resumed(now)
 		c.arm()
 		if over {
 			break
 		}
 	}
-	if c.inbox.low() {
-		c.inbox.overflowing = false
-		return true
-	}
-	return false
+	return c.inbox.low()
 }
 
 // waitParked stays away until the inbox has room, an own request comes, or it is time
@@ -100,7 +105,14 @@ func (c *Client) waitParked() {
 	c.mu.Lock()
 	c.state = Parked
 	c.emit(Event{Kind: ClientParked})
+	// What the channels hold may be from before.
+	unpoke(c.room)
+	unpoke(c.nudge)
+	stay := !c.inbox.low() && c.asked == c.parkedAt && !c.cfg.CleanSession
 	c.mu.Unlock()
+	if !stay {
+		return
+	}
 	t := time.NewTimer(mostParked)
 	defer t.Stop()
 	select {

@@ -3,11 +3,13 @@ package client_test
 import (
 	"context"
 	"errors"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/client/clienttest"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
@@ -166,5 +168,135 @@ func TestT31NoReconnectEndsEverything(t *testing.T) {
 		err := done()
 		require.ErrorIs(t, err, client.ErrUnknown)
 		require.ErrorIs(t, err, client.ErrConnectionLost)
+	})
+}
+
+// T1, T2, T3, T10: results, PUBREL, copies and order across reconnects, in one conversation with
+// all of them at once: hazards 12, 14, 15 and 16 have them one by one.
+func TestT1T2T3T10AcrossReconnects(t *testing.T) {
+	connected(t, client.Config{}, func(d *dialogue) {
+		var results []func() error
+		for _, qos := range []packets.QoS{2, 1, 1, 2} {
+			results = append(results, d.start(func() error { return d.client.Publish(d.ctx, message("t", qos, "x")) }))
+			synctest.Wait()
+		}
+		d.expect(`PUBLISH "t" qos=2 id=1 dup=0 size=1`, `PUBLISH "t" qos=1 id=2 dup=0 size=1`,
+			`PUBLISH "t" qos=1 id=3 dup=0 size=1`, `PUBLISH "t" qos=2 id=4 dup=0 size=1`)
+		d.send(&packets.Pubrec{PacketID: 1}, &packets.Publish{Topic: "in", QoS: 2, PacketID: 9})
+		d.expect("PUBREL id=1")
+		n, _ := d.client.Backlog()
+		require.Equal(t, 1, n)
+		d.cut()
+		d.accept(true)
+		d.expect("PUBREL id=1", `PUBLISH "t" qos=1 id=2 dup=1 size=1`, `PUBLISH "t" qos=1 id=3 dup=1 size=1`, `PUBLISH "t" qos=2 id=4 dup=1 size=1`)
+		d.send(&packets.Publish{Topic: "in", QoS: 2, PacketID: 9, Dup: true})
+		n, _ = d.client.Backlog()
+		require.Equal(t, 1, n, "the copy is known")
+		d.send(&packets.Pubcomp{PacketID: 1}, &packets.Puback{PacketID: 2}, &packets.Puback{PacketID: 3}, &packets.Pubrec{PacketID: 4})
+		d.expect("PUBREL id=4")
+		d.send(&packets.Pubcomp{PacketID: 4})
+		for _, result := range results {
+			require.NoError(t, result())
+		}
+	})
+}
+
+// T11: a refusal of one server changes nothing about what the next one is asked.
+func TestT11TheSecondServerGetsTheSameConnect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first, second := clienttest.NewServer(), clienttest.NewServer()
+		c, err := client.New(client.Config{
+			ClientID: "c", Dial: first.Dial, Fallbacks: []func(context.Context) (net.Conn, error){second.Dial},
+		})
+		require.NoError(t, err)
+		var hellos []string
+		for _, s := range []*clienttest.Server{first, second} {
+			go func() {
+				conn, err := s.Accept(t.Context())
+				if err != nil {
+					return
+				}
+				defer conn.Close()
+				p, err := conn.Receive() // a Reader that takes 3.1.1 only
+				if err != nil {
+					return
+				}
+				hellos = append(hellos, p.String())
+				if s == first {
+					conn.Send(&packets.Connack{Code: packets.BadUserNameOrPassword})
+					return
+				}
+				conn.Send(&packets.Connack{})
+				conn.Receive()
+			}()
+		}
+		require.NoError(t, c.Connect(t.Context()))
+		require.Len(t, hellos, 2)
+		require.Equal(t, hellos[0], hellos[1])
+		c.Abort()
+	})
+}
+
+// T14 and T15: one goroutine a connection (TestIdleGoroutines), and one read for many messages.
+func TestT15OneReadForManyMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := clienttest.NewServer()
+		reads := 0
+		c, err := client.New(client.Config{ClientID: "c", Dial: func(ctx context.Context) (net.Conn, error) {
+			conn, err := server.Dial(ctx)
+			return &counted{conn, &reads}, err
+		}})
+		require.NoError(t, err)
+		d := &dialogue{T: t, ctx: t.Context(), server: server, client: c}
+		up := d.start(func() error { return c.Connect(d.ctx) })
+		d.accept(false)
+		require.NoError(t, up())
+		reads = 0
+		batch := make([]packets.Packet, 100)
+		for i := range batch {
+			batch[i] = &packets.Publish{Topic: "a/topic", Payload: make([]byte, 50)}
+		}
+		d.send(batch...)
+		require.EqualValues(t, 100, c.Stats().Received)
+		require.Less(t, reads, 10)
+		c.Abort()
+	})
+}
+
+// A counted connection counts reads.
+type counted struct {
+	net.Conn
+	reads *int
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	*c.reads++
+	return c.Conn.Read(b)
+}
+
+// T20: what a Store held when the process began is sent before, and not replaced by, what the
+// program publishes as soon as it is connected.
+func TestT20StoredBeforeNew(t *testing.T) {
+	disk := newDisk()
+	connected(t, client.Config{Store: disk, NoScrub: true}, func(d *dialogue) {
+		_, err := d.client.PublishAsync(d.ctx, message("old", 1, "x"))
+		require.NoError(t, err)
+		d.expect(`PUBLISH "old" qos=1 id=1 dup=0 size=1`)
+	})
+	var c *client.Client
+	inBubble(t, client.Config{Store: disk.crashed(), NoScrub: true, OnEvent: func(e client.Event) {
+		if e.Kind == client.ConnectionUp {
+			c.PublishAsync(context.Background(), message("new", 1, "y"))
+		}
+	}}, func(d *dialogue) {
+		c = d.client
+		up := d.start(func() error { return d.client.Connect(d.ctx) })
+		d.accept(true)
+		require.NoError(t, up())
+		d.expect(`PUBLISH "old" qos=1 id=1 dup=1 size=1`)
+		d.send(&packets.Puback{PacketID: 1})
+		p, err := d.conn.Receive()
+		require.NoError(t, err)
+		require.Equal(t, "new", p.(*packets.Publish).Topic)
 	})
 }

@@ -65,13 +65,13 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 			c.expect(t, r)
 			if m.QoS > packets.AtMostOnce {
 				c.awaitRecord(r)
+				c.ask()
 			} else {
 				r.accept()
 			}
 			c.drive()
 			c.kick()
 			c.mu.Unlock()
-			poke(c.nudge)
 			return nil
 		}
 		if !errors.Is(err, ErrQueueFull) && !errors.Is(err, ErrStoreFull) {
@@ -91,6 +91,12 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 			return &outcome{"publish", ErrQueueFull, cause}
 		}
 	}
+}
+
+// ask notes a request that needs an answer: reading has to go on. The caller holds mu.
+func (c *Client) ask() {
+	c.asked++
+	poke(c.nudge)
 }
 
 // accept hands m to the session if the Store has room for it. The caller holds mu.

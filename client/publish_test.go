@@ -2,6 +2,9 @@ package client_test
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -209,5 +212,29 @@ func TestHazard16OrderAfterReconnect(t *testing.T) {
 			`PUBLISH "t" qos=1 id=2 dup=1 size=1`, `PUBLISH "t" qos=1 id=3 dup=1 size=1`,
 			`PUBLISH "t" qos=1 id=4 dup=0 size=1`, `PUBLISH "t" qos=1 id=5 dup=0 size=1`,
 		)
+	})
+}
+
+// A message of which no byte was written is a first copy afterwards, though the one before it
+// in the same write ended with the piece that broke off.
+func TestFirstCopyBehindAWholePiece(t *testing.T) {
+	connected(t, client.Config{}, func(d *dialogue) {
+		const piece = 64 << 10
+		whole := message("t", 1, strings.Repeat("x", piece-1-3-3-2)) // header, topic, identifier
+		for _, m := range []client.Message{message("t", 1, "first"), whole, message("t", 1, "never left")} {
+			_, err := d.client.PublishAsync(d.ctx, m)
+			require.NoError(t, err)
+			synctest.Wait() // the first write blocks with the first message
+		}
+		d.expect(`PUBLISH "t" qos=1 id=1 dup=0 size=5`)
+		_, err := io.ReadFull(d.conn, make([]byte, piece-1))
+		require.NoError(t, err)
+		d.cut()
+		d.accept(true)
+		d.expect(`PUBLISH "t" qos=1 id=1 dup=1 size=5`)
+		d.send(&packets.Puback{PacketID: 1})
+		d.expect(fmt.Sprintf(`PUBLISH "t" qos=1 id=2 dup=1 size=%d`, len(whole.Payload)))
+		d.send(&packets.Puback{PacketID: 2})
+		d.expect(`PUBLISH "t" qos=1 id=3 dup=0 size=10`)
 	})
 }

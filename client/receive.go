@@ -67,16 +67,23 @@ func (d *Delivery) Unacked() bool {
 // was called, the next loop yields it again.
 func (c *Client) Messages(ctx context.Context) iter.Seq2[*Delivery, error] {
 	return func(yield func(*Delivery, error) bool) {
+		var held *Delivery
+		defer func() { // also when the loop panics
+			if held != nil {
+				c.giveBack(held)
+			}
+		}()
 		for {
 			d, err := c.take(ctx)
 			if err != nil {
 				yield(nil, err)
 				return
 			}
+			held = d
 			if !yield(d, nil) {
-				c.giveBack(d)
 				return
 			}
+			held = nil
 			if !c.cfg.ManualAck {
 				d.Ack() // stale means that the Server sends it again, which the next loop sees
 			}
@@ -124,6 +131,7 @@ func (c *Client) afterTake() {
 		poke(c.inbox.ready)
 	}
 	if c.inbox.low() {
+		c.inbox.overflowing = false
 		poke(c.room)
 	}
 }

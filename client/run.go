@@ -125,19 +125,31 @@ func (c *Client) open(ctx context.Context, cancel context.CancelFunc) (*link, er
 	}
 	login.Will = c.cfg.Will
 	conn, err := c.servers[c.server](ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
-		}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, fmt.Errorf("%w: %w", context.Cause(ctx), err)
+	case err != nil:
 		return nil, err
+	case conn == nil:
+		return nil, errors.New("client: Config.Dial returned neither a connection nor an error")
 	}
 	l := newLink(conn)
+	if err := c.greet(ctx, l, login, cancel); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// greet sends CONNECT on a new connection, which ends with ctx until the Server has accepted.
+func (c *Client) greet(ctx context.Context, l *link, login session.Login, cancel context.CancelFunc) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.leaving {
-		l.giveUp(ErrClosed)
-		l.helpers.Wait()
-		return nil, ErrClosed
+		return ErrClosed
+	}
+	if err := c.sess.Opened(l.opened, login); err != nil {
+		return err
 	}
 	c.link = l
 	stop := context.AfterFunc(ctx, func() {
@@ -149,15 +161,9 @@ func (c *Client) open(ctx context.Context, cancel context.CancelFunc) (*link, er
 		stop()
 		cancel()
 	}
-	if err := c.sess.Opened(l.opened, login); err != nil {
-		c.link = nil
-		l.accept()
-		l.giveUp(err)
-		return nil, err
-	}
 	c.drive()
 	c.kick()
-	return l, nil
+	return nil
 }
 
 // read hands packets to the session until the connection ends, and returns why.
@@ -166,6 +172,7 @@ func (c *Client) read(l *link) error {
 		Max:      c.cfg.MaxPacketSize,
 		Tolerate: packets.TolerateSubackCodes | packets.TolerateOverlongLength,
 	})
+	var overlong uint64 // of this connection, as counted already
 	for {
 		p, err := r.ReadPacket()
 		if err != nil {
@@ -173,12 +180,18 @@ func (c *Client) read(l *link) error {
 		}
 		now := time.Now()
 		c.mu.Lock()
+		c.stats.OverlongLengths += uint64(r.Tolerated().OverlongLength) - overlong
+		overlong = uint64(r.Tolerated().OverlongLength)
 		if c.cfg.Trace != nil {
 			c.trace(false, p)
 		}
+		c.stats.PacketsReceived[p.Type()&15]++
 		c.sess.Received(now, p)
 		c.drive()
 		c.sendOffline()
+		if l.shedding && !l.bye && !c.sess.Outstanding() {
+			c.leaveToReturn(l)
+		}
 		c.kick()
 		full := c.inbox.full()
 		c.mu.Unlock()
@@ -206,6 +219,7 @@ func (c *Client) lost(l *link, err error, wait *backoff, faults *int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sess.Lost(now, session.Loss{Position: l.attempted.Load(), Passed: l.passed.Load(), ByPeer: peer})
+	c.stats.BytesReceived += l.received.Load()
 	c.link = nil
 	var held time.Duration
 	if l.up {
@@ -214,9 +228,10 @@ func (c *Client) lost(l *link, err error, wait *backoff, faults *int) error {
 	} else {
 		wait.failed()
 	}
+	c.state = Waiting
 	c.drive()
 	c.wakeSpace()
-	c.judge(err, wait, faults, held)
+	c.judge(l, err, wait, faults, held)
 	if l.park && !c.leaving {
 		return errParked
 	}
@@ -235,16 +250,19 @@ func (c *Client) lost(l *link, err error, wait *backoff, faults *int) error {
 }
 
 // judge looks for ends that another attempt will not mend by itself.
-func (c *Client) judge(err error, wait *backoff, faults *int, held time.Duration) {
+func (c *Client) judge(l *link, err error, wait *backoff, faults *int, held time.Duration) {
 	var refused *RefusedError
-	if errors.As(err, &refused) && lasting(refused.Code) || c.takeover {
+	if errors.As(err, &refused) {
+		c.stats.Refused++
+	}
+	if refused != nil && lasting(refused.Code) || c.takeover {
 		wait.toCap()
 		c.takeover = false
 	}
 	var format *packets.FormatError
 	var large *packets.TooLargeError
 	switch {
-	case errors.As(err, &format), errors.As(err, &large):
+	case l.up && (errors.As(err, &format) || errors.As(err, &large)):
 		*faults++
 		c.stats.Faults++
 	case held >= stableAfter:
@@ -282,6 +300,7 @@ func (c *Client) enter(s State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.state = s
+	c.stats.Attempts++
 	c.emit(Event{Kind: Attempting})
 }
 
@@ -297,6 +316,10 @@ func (c *Client) connected(sessionPresent bool) {
 		c.stats.Reconnects++
 	}
 	c.accepted++
+	c.stats.Connects++
+	if sessionPresent {
+		c.stats.Resumed++
+	}
 	c.upSince = time.Now()
 	c.emit(Event{Kind: ConnectionUp, SessionPresent: sessionPresent})
 	c.cfg.Logger.Info("connected", slog.Bool("session_present", sessionPresent))

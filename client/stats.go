@@ -1,6 +1,10 @@
 package client
 
-import "github.com/mqtt311/mqtt311/session"
+import (
+	"time"
+
+	"github.com/mqtt311/mqtt311/session"
+)
 
 // Stats count what happened since New.
 type Stats struct {
@@ -8,9 +12,25 @@ type Stats struct {
 	Dropped    uint64 // incoming QoS 0 messages that gave way in a full inbox
 	Unmatched  uint64 // incoming messages that no handler matches; acknowledged
 	Reconnects uint64
-	Writes     uint64 // to Network Connections
-	Pauses     uint64 // of reading
-	Faults     uint64 // connections that ended over a packet that cannot be read
+	Writes     uint64        // to Network Connections
+	Pauses     uint64        // of reading
+	PausedFor  time.Duration // how long they lasted; the one that lasts is not in it
+	Faults     uint64        // connections that ended over a packet that cannot be read
+
+	Attempts  uint64 // to connect
+	Connects  uint64 // of those, accepted by the Server
+	Resumed   uint64 // of those, with Session Present 1
+	Refused   uint64 // attempts that a CONNACK ended
+	Takeovers uint64 // suspicions that another client has our ClientID
+
+	PacketsSent     [16]uint64 // by packets.Type; encoded for a Network Connection
+	PacketsReceived [16]uint64 // by packets.Type
+	BytesSent       uint64     // written to Network Connections
+	BytesReceived   uint64     // read from them
+
+	OverlongLengths uint64 // Remaining Lengths with more bytes than they need; tolerated
+	EventsDropped   uint64 // that Config.OnEvent was not told about, because it does not keep up
+	TracesDropped   uint64 // and Config.Trace
 
 	InboxMessages   int // received and not yet taken
 	InboxBytes      int
@@ -28,5 +48,9 @@ func (c *Client) Stats() Stats {
 	s.InboxMessages, s.InboxBytes = c.inbox.len(), c.inbox.bytes
 	s.Unfinished, s.UnfinishedBytes = c.sess.Unfinished()
 	s.Session = c.sess.Counters()
+	if c.link != nil {
+		s.BytesReceived += c.link.received.Load()
+	}
+	s.EventsDropped, s.TracesDropped = c.events.lost(), c.traces.lost()
 	return s
 }

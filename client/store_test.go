@@ -24,6 +24,7 @@ type slowDisk struct {
 	fails error
 	full  error
 	syncs int
+	takes time.Duration // a Commit
 }
 
 func newDisk() *slowDisk { return &slowDisk{kept: make(map[string]string)} }
@@ -50,6 +51,7 @@ func (s *slowDisk) Commit(changes []client.Change) error {
 	if gate != nil {
 		<-gate
 	}
+	time.Sleep(s.takes)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fails != nil {

@@ -93,8 +93,8 @@ func (c *Client) request(what string, start func() (session.Token, error)) (*Rec
 		return nil, err
 	}
 	c.expect(t, r)
+	c.ask()
 	c.drive()
 	c.kick()
-	poke(c.nudge)
 	return r, nil
 }

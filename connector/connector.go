@@ -49,6 +49,7 @@ type Connector struct {
 	haltOnce    sync.Once
 	haltErr     error
 	stats       counters
+	numbers     numbers
 
 	unacked  sync.Map // *arrival, for the age of the oldest
 	arrivals uint64   // taken so far; pump's own
@@ -80,6 +81,10 @@ func New(cfg Config, opts Options) (*Connector, error) {
 		return nil, err
 	}
 	clientConfig.OnEvent = c.observe
+	clientConfig.Dial = c.numbers.noted(clientConfig.Dial)
+	for i, dial := range clientConfig.Fallbacks {
+		clientConfig.Fallbacks[i] = c.numbers.noted(dial)
+	}
 	if c.conn, err = newConnection(clientConfig, cfg.Extension.SessionStore, withoutScheme(cfg.General.BrokerURL)); err != nil {
 		return nil, err
 	}
@@ -260,6 +265,7 @@ func (c *Connector) pump() {
 			return
 		}
 		c.stats.received.Add(1)
+		c.numbers.received(d)
 		c.route(ctx, d)
 	}
 }

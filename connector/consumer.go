@@ -266,7 +266,7 @@ func (k *consumer) process(j *job) {
 				break // Stop's patience ended, or the store failed, which is no failure of the flow
 			}
 		}
-		if k.exhausted(j) && k.dispose(j, err) {
+		if (permanent(err) || k.exhausted(j)) && k.dispose(j, err) {
 			return
 		}
 		if !k.wait(j) {
@@ -350,7 +350,9 @@ func (k *consumer) attempt(j *job) error {
 	k.conn.stats.running.Add(1)
 	defer k.conn.stats.running.Add(-1)
 	d := delivery{key: k.key(j), attempt: j.attempt}
+	start := time.Now()
 	err := isolated(d.in(ctx), k.flow, k.message(j))
+	k.conn.numbers.flowEnded(ctx, time.Since(start), err)
 	if err == nil {
 		k.conn.stats.succeeded.Add(1)
 		return nil
@@ -411,6 +413,7 @@ func (k *consumer) dispose(j *job, err error) bool {
 		return true
 	case DeadLetter:
 		if derr := k.deadLetter(j, err); derr != nil {
+			k.conn.numbers.deadLettersRefused.Add(1)
 			k.log.Error("dead letter not written; the message is held", "error", derr.Error())
 			return false
 		}

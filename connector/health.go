@@ -39,6 +39,15 @@ type Health struct {
 	Unacked       int           `json:"unacked"`        // taken and not settled
 	OldestUnacked time.Duration `json:"oldest_unacked"` // how long the oldest of them has been here
 	Client        client.Stats  `json:"-"`
+
+	ReceivedBy         [3][2][2]uint64 `json:"-"`                    // Received, by QoS, DUP (0 or 1) and retained (0 or 1)
+	FlowTime           Histogram       `json:"-"`                    // of the runs that ended
+	TimedOut           uint64          `json:"timed_out"`            // of Failed, by flow_timeout
+	Panicked           uint64          `json:"panicked"`             // of Failed
+	DeadLettersRefused uint64          `json:"dead_letters_refused"` // attempts to put one away that failed
+	Publishing         int64           `json:"publishing"`           // messages of producers on their way
+	PublishedBy        [3]Publishes    `json:"-"`                    // by QoS
+	CertificatesExpire time.Time       `json:"-"`                    // the first of the server's; zero without TLS
 }
 
 // Health returns how the connector does now. A message that is not among Unacked any more
@@ -69,5 +78,6 @@ func (c *Connector) Health() Health {
 	h.PublishFailed = c.stats.publishFailed.Load()
 	h.Running = c.stats.running.Load()
 	h.Adopted = c.stats.adopted.Load()
+	c.numbers.fill(&h)
 	return h
 }

@@ -78,6 +78,23 @@ func (p *Producer) resolve(m *Message) (client.Message, error) {
 // retained. The error is an [*Error].
 func (p *Producer) Publish(ctx context.Context, m client.Message) error {
 	p.conn.stats.published.Add(1)
+	p.conn.numbers.publishing.Add(1)
+	defer p.conn.numbers.publishing.Add(-1)
+	start := time.Now()
+	err := p.confirmed(ctx, m)
+	var e *Error
+	delivered := Delivered("")
+	if errors.As(err, &e) {
+		delivered = e.Delivered
+	}
+	if m.QoS <= packets.ExactlyOnce {
+		p.conn.numbers.publishEnded(m.QoS, time.Since(start), delivered)
+	}
+	return err
+}
+
+// confirmed publishes and waits for the end, as long as the producer has patience.
+func (p *Producer) confirmed(ctx context.Context, m client.Message) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout, errNoAnswer)
 	defer cancel()
 	err := p.publish(ctx, m)

@@ -293,6 +293,13 @@ func (s *Session) Abandon() {
 		d.silent = true
 	}
 	for _, w := range s.subs.order {
-		s.answer(w, 0, ErrUnknown)
+		if w.op == nil {
+			continue
+		}
+		err := ErrNotSent
+		if w.op.left {
+			err = ErrUnknown
+		}
+		s.answer(w, 0, err)
 	}
 }

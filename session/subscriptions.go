@@ -34,6 +34,7 @@ type operation struct {
 	token   Token
 	results []FilterResult
 	open    int
+	left    bool // bytes of it may have left
 }
 
 // A request is a SUBSCRIBE or UNSUBSCRIBE without its answer.
@@ -41,6 +42,7 @@ type request struct {
 	id     uint16
 	kind   packets.Type
 	wishes []*wish
+	sent   uint64 // its Send
 }
 
 // subscriptions is the wanted set and what became of it.
@@ -230,7 +232,7 @@ func (s *Session) transmitRequest(wishes []*wish) {
 		w.asked = true
 	}
 	b.requests = append(b.requests, r)
-	s.transmit(r.kind, p, id, 0)
+	r.sent = s.transmit(r.kind, p, id, 0)
 }
 
 // freeID returns the next identifier that no request holds; at most maxRequests do.
@@ -333,6 +335,9 @@ func (b *subscriptions) lost(s *Session, loss Loss, wasUp bool) {
 	for _, r := range b.requests {
 		for _, w := range r.wishes {
 			w.asked = false
+			if w.op != nil && r.sent <= loss.Position {
+				w.op.left = true
+			}
 			if !w.newest {
 				s.answer(w, 0, ErrSuperseded)
 				continue

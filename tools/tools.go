@@ -3,4 +3,7 @@
 // Package tools pins the programs that check this project, in a module of their own.
 package tools
 
-import _ "honnef.co/go/tools/cmd/staticcheck"
+import (
+	_ "github.com/nats-io/nats-server/v2"
+	_ "honnef.co/go/tools/cmd/staticcheck"
+)

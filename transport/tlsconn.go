@@ -13,17 +13,43 @@ const closeTimeout = 250 * time.Millisecond
 
 // handshake runs TLS on conn, which it closes on failure.
 func (o Options) handshake(ctx context.Context, conn net.Conn, addr string) (net.Conn, error) {
+	start := time.Now()
+	c, failed := o.shake(ctx, conn, addr)
+	if failed != nil {
+		conn.Close()
+		o.ended(StepTLS, addr, start, failed)
+		return nil, failed
+	}
+	o.ended(StepTLS, addr, start, nil)
+	return &tlsConn{Conn: c, addr: addr}, nil
+}
+
+func (o Options) shake(ctx context.Context, conn net.Conn, addr string) (*tls.Conn, *DialError) {
 	config, err := o.TLS.Config(addr, o.Logger)
 	if err != nil {
-		conn.Close()
 		return nil, &DialError{Step: StepTLS, Addr: addr, Err: err}
 	}
 	c := tls.Client(conn, config)
 	if err := c.HandshakeContext(ctx); err != nil {
-		conn.Close()
 		return nil, Failed(ctx, StepTLS, addr, err)
 	}
-	return &tlsConn{Conn: c, addr: addr}, nil
+	return c, nil
+}
+
+// TLSState returns what was agreed on a connection of this package or of transport/ws, the
+// server's certificates among it; false if it is not over TLS.
+func TLSState(conn net.Conn) (tls.ConnectionState, bool) {
+	for conn != nil {
+		if c, ok := conn.(interface{ ConnectionState() tls.ConnectionState }); ok {
+			return c.ConnectionState(), true
+		}
+		below, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		conn = below.NetConn()
+	}
+	return tls.ConnectionState{}, false
 }
 
 // tlsConn is a connection over TLS. Its CloseWrite is that of tls.Conn, which

@@ -44,6 +44,10 @@ type Options struct {
 	// it returns, and verify the host of the URL whatever it does.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
 
+	// OnStep is told about each step when it has ended, on the goroutine that dials: how
+	// long it took, and why it failed. If nil, nobody is.
+	OnStep func(StepTime)
+
 	// Logger gets warnings: a client certificate that ends soon, a server that
 	// is not verified. If nil, nothing is logged. Secrets never are.
 	Logger *slog.Logger
@@ -150,9 +154,9 @@ func (o Options) dial(ctx context.Context, t target) (net.Conn, error) {
 // connect opens the TCP connection or the unix socket. [net.Dialer] does as
 // RFC 6555, Happy Eyeballs, says.
 func (o Options) connect(ctx context.Context, t target) (net.Conn, error) {
-	netDial := o.NetDial
+	netDial, watch := o.NetDial, &stopwatch{start: time.Now()}
 	if netDial == nil {
-		netDial = new(net.Dialer).DialContext
+		netDial = (&net.Dialer{ControlContext: watch.control(o.OnStep)}).DialContext
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, Failed(ctx, StepTCP, t.addr, err)
@@ -162,7 +166,10 @@ func (o Options) connect(ctx context.Context, t target) (net.Conn, error) {
 		err = errors.New("the NetDial function returned no connection and no error")
 	}
 	if err != nil {
-		return nil, Failed(ctx, StepTCP, t.addr, err)
+		failed := Failed(ctx, StepTCP, t.addr, err)
+		watch.tell(o, t, failed)
+		return nil, failed
 	}
+	watch.tell(o, t, nil)
 	return conn, nil
 }

@@ -12,7 +12,8 @@
 //	connect, err := conn.Handshake(false)
 //
 // A Conn has no buffer: what the client writes waits until the test receives it, so a
-// Server that stops reading is a test that does not call Receive.
+// Server that stops reading is a test that does not call Receive. A [Network] between them
+// delays, goes dead and cuts.
 package clienttest
 
 import (

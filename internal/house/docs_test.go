@@ -1,10 +1,13 @@
 package house
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -62,4 +65,28 @@ func TestHazardsAndOtherDocumentsNameTestsThatExist(t *testing.T) {
 		}
 	}
 	require.Greater(t, found, 50)
+}
+
+// The hazards have a row each, and a test that is named after the row; what other clients were
+// seen to do has one too.
+func TestHazardsHaveARowAndATestEach(t *testing.T) {
+	text, err := os.ReadFile(top + "/docs/hazards.md")
+	require.NoError(t, err)
+	cells := regexp.MustCompile(`(?m)^\| ([T\d, ]+) \|.*\| ([^|]*) \|$`)
+	rows := make(map[string]string)
+	for _, m := range cells.FindAllSubmatch(text, -1) {
+		for number := range strings.SplitSeq(string(m[1]), ", ") {
+			require.Empty(t, rows[number], "two rows for %s", number)
+			rows[number] = string(m[2])
+		}
+	}
+	for n := 1; n <= 48; n++ {
+		require.Regexp(t, fmt.Sprintf(`Hazard%d\D`, n), rows[strconv.Itoa(n)], "row %d", n)
+	}
+	never := []int{13, 17, 18, 22, 24, 29}
+	for n := 1; n <= 32; n++ {
+		test := rows["T"+strconv.Itoa(n)]
+		require.Equal(t, slices.Contains(never, n), test == "", "T%d", n)
+		require.True(t, test == "" || strings.Contains(test, "`Test"), "T%d names no test", n)
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/mqtt311/mqtt311/internal/aedes"
 	"github.com/mqtt311/mqtt311/internal/broker"
 	"github.com/mqtt311/mqtt311/internal/mosquitto"
+	"github.com/mqtt311/mqtt311/internal/nats"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
@@ -29,6 +30,7 @@ func TestInteropScrub(t *testing.T) {
 		"mosquitto": mosquitto.Start(t, mosquitto.Options{}).Addr(),
 		"aedes":     strings.TrimPrefix(aedes.Start(t).TCP, "mqtt://"),
 		"mochi":     m.Addr,
+		"nats":      nats.Start(t, nats.Options{}).Addr(),
 	}
 	for name, addr := range addrs {
 		for _, scrub := range []bool{true, false} {

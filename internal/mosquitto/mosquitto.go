@@ -3,17 +3,15 @@
 package mosquitto
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/mqtt311/mqtt311/internal/program"
 	"github.com/mqtt311/mqtt311/internal/testcert"
 )
 
@@ -29,7 +27,7 @@ type Options struct {
 }
 
 // A Broker is one mosquitto with a folder of its own, where what it stores
-// stays through [Broker.Kill] and [Broker.Restart].
+// stays through Kill, Stop and Restart.
 type Broker struct {
 	// The URLs of the listeners. MTLS and WSSM demand a client certificate,
 	// whose common name becomes the user name.
@@ -42,38 +40,27 @@ type Broker struct {
 	// Files of the same, for options that take paths.
 	CAFile, ClientCert, ClientKey string
 
-	t       testing.TB
-	program string
-	dir     string
-	addrs   [6]string // host:port of TCP, TLS, MTLS, WS, WSS, WSSM
-	process *exec.Cmd
-	exited  chan struct{} // closed when process has ended
+	*program.Program
+
+	t     testing.TB
+	dir   string
+	addrs []string // host:port of TCP, TLS, MTLS, WS, WSS, WSSM
 }
 
 // install says how to get the program.
 const install = "apt-get install -y --no-install-recommends mosquitto"
 
-// Find returns the path of the program. Where it is not installed the test is
-// skipped, or fails if the environment says CI=true.
-func Find(t testing.TB) string {
-	t.Helper()
-	for _, name := range []string{"mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/opt/homebrew/sbin/mosquitto"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("mosquitto is not installed: %s", install)
-	}
-	t.Skipf("mosquitto is not installed: %s", install)
-	return ""
-}
-
 // Start starts a broker and returns once it has answered a CONNECT. It is
 // stopped when the test ends.
 func Start(t testing.TB, opts Options) *Broker {
 	t.Helper()
-	b := &Broker{t: t, program: Find(t), dir: t.TempDir()}
+	path := program.Find(t, install,
+		"mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/opt/homebrew/sbin/mosquitto")
+	b := &Broker{t: t, dir: t.TempDir()}
+	b.Program = &program.Program{
+		T: t, Path: path, Args: []string{"-c", filepath.Join(b.dir, "mosquitto.conf")},
+		Ready: b.ready, LogFile: filepath.Join(b.dir, "log"),
+	}
 	b.makeCertificates()
 	t.Cleanup(b.Kill)
 	// The program cannot choose ports itself, so another may take one between
@@ -81,12 +68,12 @@ func Start(t testing.TB, opts Options) *Broker {
 	for attempt := 1; ; attempt++ {
 		b.choosePorts()
 		b.write("mosquitto.conf", b.config(opts))
-		err := b.start()
+		err := b.Program.Start()
 		if err == nil {
 			return b
 		}
 		if attempt == 5 {
-			t.Fatalf("mosquitto does not start: %v\n%s", err, b.Log())
+			t.Fatalf("mosquitto does not start: %v", err)
 		}
 	}
 }
@@ -103,16 +90,8 @@ func (b *Broker) makeCertificates() {
 	}
 }
 
-// choosePorts finds six free ports, held all at once so that they differ.
 func (b *Broker) choosePorts() {
-	for i := range b.addrs {
-		ln, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		defer ln.Close()
-		b.addrs[i] = ln.Addr().String()
-	}
+	b.addrs = program.FreePorts(b.t, 6)
 	b.TCP, b.TLS, b.MTLS = "mqtt://"+b.addrs[0], "mqtts://"+b.addrs[1], "mqtts://"+b.addrs[2]
 	b.WS, b.WSS, b.WSSM = "ws://"+b.addrs[3]+"/mqtt", "wss://"+b.addrs[4]+"/mqtt", "wss://"+b.addrs[5]+"/mqtt"
 }
@@ -137,7 +116,7 @@ set_tcp_nodelay true
 log_type all
 log_dest file %s
 %s
-`, anonymous, filepath.Join(b.dir, "data"), b.logFile(), opts.Config)
+`, anonymous, filepath.Join(b.dir, "data"), b.LogFile, opts.Config)
 	for i, addr := range b.addrs {
 		_, port, _ := net.SplitHostPort(addr)
 		fmt.Fprintf(&s, "listener %s 127.0.0.1\n", port)
@@ -160,55 +139,7 @@ func (b *Broker) write(name, text string) {
 	}
 }
 
-func (b *Broker) logFile() string { return filepath.Join(b.dir, "log") }
-
-// Log returns the end of the broker's log.
-func (b *Broker) Log() string {
-	text, err := os.ReadFile(b.logFile())
-	if err != nil {
-		return err.Error()
-	}
-	return string(text[max(0, len(text)-8192):])
-}
-
-// start runs the program and waits for its CONNACK.
-func (b *Broker) start() error {
-	b.process = exec.Command(b.program, "-c", filepath.Join(b.dir, "mosquitto.conf"))
-	output := new(strings.Builder)
-	b.process.Stdout, b.process.Stderr = output, output
-	if err := b.process.Start(); err != nil {
-		return err
-	}
-	exited := make(chan struct{})
-	b.exited = exited
-	process := b.process
-	go func() { process.Wait(); close(exited) }()
-	if err := b.await(10 * time.Second); err != nil {
-		b.Kill()
-		return fmt.Errorf("%w\n%s", err, output)
-	}
-	return nil
-}
-
-// await asks until each listener accepts, and that of TCP answers a CONNECT.
-func (b *Broker) await(patience time.Duration) error {
-	deadline := time.Now().Add(patience)
-	for {
-		err := b.ready()
-		if err == nil {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("not ready after %v: %w", patience, err)
-		}
-		select {
-		case <-b.exited:
-			return errors.New("the process ended at once")
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-}
-
+// ready asks whether each listener accepts, and that of TCP answers a CONNECT.
 func (b *Broker) ready() error {
 	for _, addr := range b.addrs[1:] {
 		conn, err := net.DialTimeout("tcp", addr, time.Second)
@@ -217,60 +148,5 @@ func (b *Broker) ready() error {
 		}
 		conn.Close()
 	}
-	conn, err := net.DialTimeout("tcp", b.addrs[0], time.Second)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(time.Second))
-	// CONNECT, CleanSession 1, Keep Alive 60 s, Client Identifier "ready".
-	if _, err := conn.Write([]byte("\x10\x11\x00\x04MQTT\x04\x02\x00\x3c\x00\x05ready")); err != nil {
-		return err
-	}
-	var connack [4]byte // any code: a broker that wants a login refuses this one
-	if _, err := io.ReadFull(conn, connack[:]); err != nil {
-		return err
-	}
-	if connack[0] != 0x20 || connack[1] != 2 {
-		return fmt.Errorf("the CONNACK is % x", connack)
-	}
-	return nil
+	return program.Answers(b.addrs[0])
 }
-
-// Kill ends the process as a crash does, without its last words. If it does
-// not run, nothing happens.
-func (b *Broker) Kill() { b.end(os.Kill) }
-
-// Stop ends the process as an operator does, so that it stores what it holds.
-func (b *Broker) Stop() { b.end(os.Interrupt) }
-
-func (b *Broker) end(signal os.Signal) {
-	if b.process == nil || b.process.Process == nil {
-		return
-	}
-	b.process.Process.Signal(signal)
-	select {
-	case <-b.exited:
-	case <-time.After(10 * time.Second):
-		b.process.Process.Kill()
-		<-b.exited
-	}
-	b.process = nil
-}
-
-// Restart starts the broker again after Kill or Stop, in the same folder, on
-// the same ports.
-func (b *Broker) Restart() {
-	b.t.Helper()
-	b.Kill()
-	if err := b.start(); err != nil {
-		b.t.Fatalf("mosquitto does not start again: %v\n%s", err, b.Log())
-	}
-}
-
-// Pause stops the process without ending its connections, as a machine that
-// hangs does. The test must call Resume.
-func (b *Broker) Pause() { b.pause(true) }
-
-// Resume ends Pause.
-func (b *Broker) Resume() { b.pause(false) }

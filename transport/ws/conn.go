@@ -177,6 +177,9 @@ func (c *Conn) Close() error {
 	return c.wire.Conn.Close()
 }
 
+// NetConn returns the connection below, for looking at it: [transport.TLSState] does.
+func (c *Conn) NetConn() net.Conn { return c.wire.Conn }
+
 // LocalAddr returns the address of this end.
 func (c *Conn) LocalAddr() net.Addr { return c.wire.LocalAddr() }
 

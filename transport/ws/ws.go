@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/mqtt311/mqtt311/transport"
 	"github.com/mqtt311/mqtt311/transport/internal/address"
@@ -112,12 +113,18 @@ func (o *Options) dial(ctx context.Context, t target) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	step := transport.StepTime{Step: transport.StepWebSocket, Addr: t.addr}
+	start := time.Now()
 	conn, err := o.upgrade(ctx, raw, t, header)
 	if err != nil {
 		raw.Close()
-		return nil, transport.Failed(ctx, transport.StepWebSocket, t.addr, err)
+		step.Err = transport.Failed(ctx, transport.StepWebSocket, t.addr, err)
 	}
-	return conn, nil
+	if o.OnStep != nil {
+		step.Took = time.Since(start)
+		o.OnStep(step)
+	}
+	return conn, step.Err
 }
 
 // fresh asks for the URL and the headers of one connection.

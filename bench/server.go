@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+
+	"github.com/gorilla/websocket"
+	"github.com/mqtt311/mqtt311/internal/broker"
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// serve is the job of a server. It prints its address and serves until standard input ends.
+func serve(j job) error {
+	if j.Who == "mochi" {
+		b, err := broker.Start()
+		if err != nil {
+			return err
+		}
+		defer b.Close()
+		fmt.Println(b.Addr)
+	} else {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		fmt.Println(l.Addr())
+		go j.accept(l)
+	}
+	io.Copy(io.Discard, os.Stdin)
+	return nil
+}
+
+// accept gives every connection the null server, over what the job says.
+func (j job) accept(l net.Listener) {
+	switch j.Via {
+	case "ws":
+		up := websocket.Upgrader{Subprotocols: []string{"mqtt"}}
+		http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if ws, err := up.Upgrade(w, r, nil); err == nil {
+				j.serveConn(&wsConn{Conn: ws.NetConn(), ws: ws})
+			}
+		}))
+	case "tls":
+		// The certificate that the standard library has for tests.
+		s := httptest.NewTLSServer(nil)
+		l = tls.NewListener(l, &tls.Config{Certificates: s.TLS.Certificates})
+		s.Close()
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go j.serveConn(c)
+	}
+}
+
+// A wsConn is the stream within the messages of a WebSocket.
+type wsConn struct {
+	net.Conn
+	ws   *websocket.Conn
+	rest io.Reader
+}
+
+func (c *wsConn) Read(b []byte) (n int, err error) {
+	for {
+		if c.rest == nil {
+			if _, c.rest, err = c.ws.NextReader(); err != nil {
+				return 0, err
+			}
+		}
+		if n, err = c.rest.Read(b); err != io.EOF {
+			return n, err
+		}
+		c.rest = nil
+		if n > 0 {
+			return n, nil
+		}
+	}
+}
+
+func (c *wsConn) Write(b []byte) (int, error) {
+	return len(b), c.ws.WriteMessage(websocket.BinaryMessage, b)
+}
+
+// serveConn is the null server: it answers what the specification wants and keeps nothing.
+// Whoever subscribes is flooded with messages of the QoS of the subscription: without end at
+// QoS 0, else a window of them, and another for each that is finished.
+func (j job) serveConn(c net.Conn) {
+	defer c.Close()
+	size := 256 << 10
+	if j.Window == 0 {
+		size = 512 // nothing but connecting and pinging
+	}
+	buf, w := make([]byte, size), 0
+	var out []byte
+	for {
+		n, err := c.Read(buf[w:])
+		if err != nil {
+			return
+		}
+		w += n
+		r := 0
+		for {
+			body, k := cut(buf[r:w])
+			if k == 0 {
+				break
+			}
+			out = j.reply(c, out, buf[r], body)
+			r += k
+		}
+		w = copy(buf, buf[r:w])
+		if len(out) > 0 {
+			if _, err := c.Write(out); err != nil {
+				return
+			}
+			out = out[:0]
+		}
+	}
+}
+
+func (j job) reply(c net.Conn, out []byte, header byte, body []byte) []byte {
+	switch packets.Type(header >> 4) {
+	case packets.PUBREC:
+		return append(out, byte(packets.PUBREL)<<4|2, 2, body[0], body[1])
+	case packets.PUBACK:
+		return appendPublish(out, 1, body)
+	case packets.PUBCOMP:
+		return appendPublish(out, 2, body)
+	case packets.SUBSCRIBE:
+		qos := body[len(body)-1]
+		out = append(out, byte(packets.SUBACK)<<4, 3, body[0], body[1], qos)
+		if qos == 0 {
+			go flood(c, j.Window)
+			return out
+		}
+		for id := range j.Window {
+			out = appendPublish(out, qos, []byte{byte((id + 1) >> 8), byte(id + 1)})
+		}
+		return out
+	}
+	return answer(out, header, body)
+}
+
+// appendPublish appends a message. Its identifier is one that is free again.
+func appendPublish(out []byte, qos byte, id []byte) []byte {
+	p := packets.Publish{Topic: topic, Payload: payload256, QoS: packets.QoS(qos)}
+	if qos > 0 {
+		p.PacketID = uint16(id[0])<<8 | uint16(id[1])
+	}
+	out, err := p.AppendBinary(out)
+	must(err)
+	return out
+}
+
+// flood writes messages of QoS 0 until the connection ends.
+func flood(c net.Conn, window int) {
+	batch := bytes.Repeat(appendPublish(nil, 0, nil), window)
+	for {
+		if _, err := c.Write(batch); err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,209 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/stretchr/testify/require"
+)
+
+// consume makes the client know that somebody takes messages.
+func (d *dialogue) consume() {
+	for range d.client.Messages(timeout(d.ctx, time.Millisecond)) {
+	}
+}
+
+// take takes n messages and acknowledges them.
+func (d *dialogue) take(n int) {
+	d.Helper()
+	for m, err := range d.client.Messages(timeout(d.ctx, time.Second)) {
+		require.NoError(d, err)
+		if n--; n == 0 {
+			require.NoError(d, m.Ack())
+			return
+		}
+	}
+}
+
+// When a full inbox has been emptied, the next time begins with a pause again.
+func TestFullInboxPausesEachTime(t *testing.T) {
+	connected(t, client.Config{InboxMessages: 4, KeepAlive: time.Minute}, func(d *dialogue) {
+		d.consume()
+		for range 2 {
+			start, dropped := time.Now(), d.client.Stats().Dropped
+			for range 6 {
+				require.NoError(t, d.conn.Send(&packets.Publish{Topic: "t"}))
+			}
+			require.Equal(t, 8*time.Second, time.Since(start))
+			synctest.Wait()
+			require.EqualValues(t, 2, d.client.Stats().Dropped-dropped)
+			d.take(4)
+		}
+	})
+}
+
+// The policies for QoS 0 when the pause is over: which messages give way.
+func TestOverflowPolicies(t *testing.T) {
+	for policy, want := range map[client.OverflowPolicy]string{client.OverflowDropOldest: "3 4 5 6 ", client.OverflowDropNewest: "1 2 3 4 "} {
+		connected(t, client.Config{InboxMessages: 4, KeepAlive: time.Minute, QoS0Overflow: policy}, func(d *dialogue) {
+			d.consume()
+			for i := range 6 {
+				require.NoError(t, d.conn.Send(&packets.Publish{Topic: "t", Payload: fmt.Append(nil, i+1)}))
+			}
+			synctest.Wait()
+			var got string
+			for m, err := range d.client.Messages(timeout(d.ctx, time.Second)) {
+				if err == nil {
+					got += string(m.Payload) + " "
+				}
+			}
+			require.Equal(t, want, got)
+			require.EqualValues(t, 2, d.client.Stats().Dropped)
+		})
+	}
+}
+
+// What was left to the Server because nothing more could be kept comes again: the client
+// closes as soon as its own request is answered, even if the inbox is empty by then.
+func TestSheddingEndsWithTheRequest(t *testing.T) {
+	for _, clean := range []bool{false, true} {
+		t.Run(fmt.Sprint("clean session ", clean), func(t *testing.T) {
+			connected(t, client.Config{InboxMessages: 2, CleanSession: clean, KeepAlive: time.Minute}, func(d *dialogue) {
+				d.consume()
+				done := d.start(func() error { return d.client.Publish(d.ctx, message("out", 1, "x")) })
+				d.expect(`PUBLISH "out" qos=1 id=1 dup=0 size=1`)
+				for id := range uint16(7) {
+					d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: id + 1, Payload: []byte{byte(id)}})
+				}
+				require.EqualValues(t, 3, d.client.Stats().Session.Shed)
+				require.Equal(t, 1, count(d.events, client.Shedding), "told once")
+				d.take(4)
+				d.expect("PUBACK id=1", "PUBACK id=2", "PUBACK id=3", "PUBACK id=4")
+				d.send(&packets.Puback{PacketID: 1})
+				require.NoError(t, done())
+				d.expect("DISCONNECT")
+				d.expectEnd()
+				start := time.Now()
+				d.accept(!clean)
+				require.Less(t, time.Since(start), 2*time.Second, "it is not parked: there is room")
+				for id := range uint16(3) {
+					d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: id + 5, Payload: []byte{byte(id)}, Dup: true})
+					d.take(1)
+					d.expect(fmt.Sprintf("PUBACK id=%d", id+5))
+				}
+			})
+		})
+	}
+}
+
+func count(events []client.Event, kind client.EventKind) (n int) {
+	for _, e := range events {
+		if e.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// Parking ends when there is room, after half a minute, or with a request of our own; what
+// happened before does not count.
+func TestParkingEnds(t *testing.T) {
+	parked := func(t *testing.T, f func(d *dialogue)) {
+		connected(t, client.Config{InboxMessages: 2}, func(d *dialogue) {
+			d.consume()
+			for range 2 { // requests and room of before
+				done := d.start(func() error { return d.client.Publish(d.ctx, message("t", 0, "x")) })
+				d.expect(`PUBLISH "t" qos=0 size=1`)
+				require.NoError(t, done())
+				d.send(&packets.Publish{Topic: "t"})
+				d.take(1)
+			}
+			for id := range uint16(4) {
+				d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: id + 1, Payload: []byte{byte(id)}})
+				if id == 2 { // past the pause
+					done := d.start(func() error { return d.client.Publish(d.ctx, message("t", 0, "x")) })
+					d.expect(`PUBLISH "t" qos=0 size=1`)
+					require.NoError(t, done())
+				}
+			}
+			d.expect("DISCONNECT")
+			d.expectEnd()
+			synctest.Wait()
+			require.Equal(t, client.Parked, d.client.State())
+			f(d)
+		})
+	}
+	t.Run("time", func(t *testing.T) {
+		parked(t, func(d *dialogue) {
+			start := time.Now()
+			d.accept(true)
+			require.Equal(t, 30*time.Second, time.Since(start))
+		})
+	})
+	t.Run("request", func(t *testing.T) {
+		parked(t, func(d *dialogue) {
+			_, err := d.client.PublishAsync(d.ctx, message("t", 1, "x"))
+			require.NoError(t, err)
+			start := time.Now()
+			d.accept(true)
+			require.Zero(t, time.Since(start))
+			d.expect(`PUBLISH "t" qos=1 id=1 dup=0 size=1`)
+		})
+	})
+	t.Run("room", func(t *testing.T) {
+		parked(t, func(d *dialogue) {
+			time.Sleep(time.Second)
+			d.take(3)
+			start := time.Now()
+			d.accept(true)
+			require.Zero(t, time.Since(start))
+		})
+	})
+	t.Run("close", func(t *testing.T) {
+		parked(t, func(d *dialogue) {
+			start := time.Now()
+			require.NoError(t, d.client.Close(d.ctx))
+			require.Zero(t, time.Since(start))
+		})
+	})
+}
+
+// A handler that publishes ten thousand messages to its own topic, with the windows of both
+// ends full and an inbox that is much smaller than either, ends; and every message comes.
+func TestHandlerPublishesToItsOwnTopic(t *testing.T) {
+	const messages = 10_000
+	inBubble(t, client.Config{InboxMessages: 8, MaxInflight: 16, MaxReconnectInterval: 10 * time.Millisecond}, func(d *dialogue) {
+		got := make(map[string]bool)
+		all := make(chan struct{})
+		require.NoError(t, d.client.Handle("t", func(ctx context.Context, m *client.Delivery) {
+			if string(m.Payload) != "go" {
+				got[string(m.Payload)] = true
+				if len(got) == messages {
+					close(all)
+				}
+				return
+			}
+			for i := range messages {
+				if err := d.client.Publish(ctx, message("t", 1, fmt.Sprint(i))); err != nil {
+					panic(err)
+				}
+			}
+		}))
+		b := newEcho(100)
+		go b.serve(d.ctx, d.server)
+		require.NoError(t, d.client.Connect(d.ctx))
+		b.publish("t", []byte("go"), 1)
+		select {
+		case <-all:
+		case <-time.After(time.Hour):
+			t.Fatalf("%d messages after an hour", len(got))
+		}
+		require.NoError(t, d.client.Close(d.ctx))
+		b.close()
+	})
+}

@@ -1,0 +1,100 @@
+// Package nats runs the MQTT side of nats-server for tests. It differs from other brokers where
+// it counts: what waits for an acknowledgement is sent again on a connection that lives, each
+// time AckWait has passed, and after a reconnect not before.
+package nats
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mqtt311/mqtt311/internal/program"
+)
+
+// Options are what a test may want differently.
+type Options struct {
+	// AckWait is how long the broker waits for an acknowledgement of a QoS 1 PUBLISH or a
+	// PUBREL before it sends the packet again. If zero, 5 seconds. The broker's own value is 30.
+	AckWait time.Duration
+
+	// MaxAckPending is how many QoS 1 and 2 messages of a subscription may wait for their
+	// acknowledgement. If zero, 100. The broker's own value is 1,024.
+	MaxAckPending int
+
+	// Config is added to the configuration file, a line each.
+	Config string
+}
+
+// A Broker is one nats-server with a folder of its own, where what it stores stays through
+// Kill, Stop and Restart.
+type Broker struct {
+	*program.Program
+	TCP string // URL
+
+	addr string
+}
+
+// install says how to get the program, from the top of the repository.
+const install = "make nats (it builds bin/nats-server)"
+
+// Start starts a broker and returns once it has answered a CONNECT. It is stopped when the test
+// ends. Where it is not installed the test is skipped, or fails if the environment says CI=true.
+func Start(t testing.TB, opts Options) *Broker {
+	t.Helper()
+	path := program.Find(t, install, "bin/nats-server")
+	dir := t.TempDir()
+	config := filepath.Join(dir, "nats.conf")
+	b := new(Broker)
+	b.Program = &program.Program{
+		T: t, Path: path, Args: []string{"-c", config},
+		Ready:   func() error { return program.Answers(b.addr) },
+		LogFile: filepath.Join(dir, "log"),
+	}
+	t.Cleanup(b.Kill)
+	// Another may take the port between here and there: then a new one.
+	for attempt := 1; ; attempt++ {
+		b.addr = program.FreePorts(t, 1)[0]
+		b.TCP = "mqtt://" + b.addr
+		if err := os.WriteFile(config, []byte(text(dir, b.addr, opts)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := b.Program.Start()
+		if err == nil {
+			return b
+		}
+		if attempt == 5 {
+			t.Fatalf("nats-server does not start: %v", err)
+		}
+	}
+}
+
+// Addr returns the host:port of the TCP listener.
+func (b *Broker) Addr() string { return b.addr }
+
+// text is the configuration file. MQTT needs JetStream and a name; the listener of the NATS
+// protocol is of no use here and takes any port.
+func text(dir, addr string, opts Options) string {
+	if opts.AckWait == 0 {
+		opts.AckWait = 5 * time.Second
+	}
+	if opts.MaxAckPending == 0 {
+		opts.MaxAckPending = 100
+	}
+	var s strings.Builder
+	fmt.Fprintf(&s, `server_name: mqtt311
+listen: "127.0.0.1:-1"
+jetstream { store_dir: %q, max_memory_store: 64MB, max_file_store: 1GB }
+log_file: %q
+logtime: true
+mqtt {
+  listen: %q
+  ack_wait: %q
+  max_ack_pending: %d
+}
+%s
+`, filepath.Join(dir, "jetstream"), filepath.Join(dir, "log"), addr, opts.AckWait, opts.MaxAckPending, opts.Config)
+	return s.String()
+}

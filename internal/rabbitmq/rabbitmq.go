@@ -1,0 +1,156 @@
+// Package rabbitmq runs RabbitMQ with its MQTT plugin for tests: a broker that has no QoS 2,
+// grants shared subscriptions and delivers nothing through them, has ten messages unacknowledged
+// at the most, and sends again under new Packet Identifiers.
+package rabbitmq
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/mqtt311/mqtt311/internal/program"
+)
+
+// A Broker is one node of RabbitMQ with a folder of its own, where what it stores stays through
+// Kill and Restart.
+type Broker struct {
+	TCP string // URL
+
+	addr         string
+	node, mapper *program.Program
+}
+
+// install says how to get the program.
+const install = "apt-get install -y --no-install-recommends rabbitmq-server"
+
+// Start starts a broker and returns once it has answered a CONNECT, which takes some five
+// seconds. It is stopped when the test ends. Where it is not installed the test is skipped, or
+// fails if the environment says CI=true.
+func Start(t testing.TB) *Broker {
+	t.Helper()
+	// The script that runs the node as itself, not the one in /usr/sbin that changes the user.
+	node := program.Find(t, install, "/usr/lib/rabbitmq/bin/rabbitmq-server")
+	mapper := program.Find(t, install, "epmd")
+	b := new(Broker)
+	t.TempDir() // the first one, so that the folders are removed after the broker is gone
+	t.Cleanup(b.Kill)
+	// Another may take a port between here and there: then new ones.
+	for attempt := 1; ; attempt++ {
+		b.prepare(t, node, mapper)
+		err := b.start()
+		if err == nil {
+			return b
+		}
+		if attempt == 3 {
+			t.Fatalf("rabbitmq does not start: %v", err)
+		}
+	}
+}
+
+// Addr returns the host:port of the TCP listener.
+func (b *Broker) Addr() string { return b.addr }
+
+// prepare writes what a node reads. Everything is its own: name, cookie, folders, and the port
+// mapper, which Erlang would otherwise start by itself, on all interfaces, and leave behind.
+func (b *Broker) prepare(t testing.TB, node, mapper string) {
+	t.Helper()
+	dir := t.TempDir()
+	ports := program.FreePorts(t, 3)
+	b.addr, b.TCP = ports[0], "mqtt://"+ports[0]
+	mapping, distribution := port(ports[1]), port(ports[2])
+	log := filepath.Join(dir, "log")
+	write(t, filepath.Join(dir, "enabled_plugins"), "[rabbitmq_mqtt].\n")
+	write(t, filepath.Join(dir, "rabbitmq.conf"), fmt.Sprintf(config, b.addr))
+	env := []string{
+		"HOME=" + dir, // of the cookie
+		"RABBITMQ_NODENAME=mqtt311-" + port(b.addr) + "@localhost",
+		"ERL_EPMD_PORT=" + mapping,
+		"ERL_EPMD_ADDRESS=127.0.0.1",
+		"RABBITMQ_DIST_PORT=" + distribution,
+		"RABBITMQ_MNESIA_BASE=" + filepath.Join(dir, "mnesia"),
+		"RABBITMQ_LOG_BASE=" + dir,
+		"RABBITMQ_LOGS=" + log,
+		"RABBITMQ_CONFIG_FILE=" + filepath.Join(dir, "rabbitmq"),
+		"RABBITMQ_ADVANCED_CONFIG_FILE=" + filepath.Join(dir, "advanced.config"),
+		"RABBITMQ_ENABLED_PLUGINS_FILE=" + filepath.Join(dir, "enabled_plugins"),
+		"RABBITMQ_PID_FILE=" + filepath.Join(dir, "pid"),
+		"RABBITMQ_CONF_ENV_FILE=/dev/null",
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}",
+		"RABBITMQ_ALLOW_INPUT=1", // the script becomes the node, so that its process is the node's
+	}
+	b.mapper = &program.Program{
+		T: t, Path: mapper, Args: []string{"-address", "127.0.0.1", "-port", mapping},
+		Ready: func() error {
+			conn, err := net.DialTimeout("tcp", ports[1], time.Second)
+			if err == nil {
+				conn.Close()
+			}
+			return err
+		},
+		LogFile: log,
+	}
+	b.node = &program.Program{
+		T: t, Path: node, Args: []string{"-noinput"}, Env: env,
+		Ready:    func() error { return program.Answers(b.addr) },
+		Patience: time.Minute,
+		LogFile:  log,
+	}
+}
+
+// config lets everybody in, on loopback alone, and keeps the node from taking all memory and
+// from refusing to work on a disk that is nearly full.
+const config = `listeners.tcp = none
+loopback_users = none
+mqtt.listeners.tcp.1 = %s
+mqtt.allow_anonymous = true
+mqtt.default_user = guest
+mqtt.default_pass = guest
+vm_memory_high_watermark.absolute = 1GB
+disk_free_limit.absolute = 50MB
+`
+
+func port(addr string) string {
+	_, p, _ := net.SplitHostPort(addr)
+	return p
+}
+
+func write(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b *Broker) start() error {
+	if err := b.mapper.Start(); err != nil {
+		return err
+	}
+	err := b.node.Start()
+	if err != nil {
+		b.mapper.Kill()
+	}
+	return err
+}
+
+// Kill ends the broker as a crash does. If it does not run, nothing happens.
+func (b *Broker) Kill() {
+	if b.node != nil {
+		b.node.Kill()
+		b.mapper.Kill()
+	}
+}
+
+// Restart starts the broker again, after Kill or now, in the same folder and on the same ports.
+func (b *Broker) Restart(t testing.TB) {
+	t.Helper()
+	b.Kill()
+	if err := b.start(); err != nil {
+		t.Fatalf("rabbitmq does not start again: %v", err)
+	}
+}
+
+// Log returns the end of the broker's log.
+func (b *Broker) Log() string { return b.node.Log() }
