@@ -59,14 +59,14 @@ type Client struct {
 	saver    saver
 	notes    map[string][]byte
 	state    State
-	err      error // why the client is closed
-	leaving  bool  // Close or Abort was called
-	link     *link // the Network Connection; nil: none
-	lastErr  error // of the latest attempt
+	err      error                      // why the client is closed
+	leaving  bool                       // Close or Abort was called
+	link     *link                      // the Network Connection; nil: none
+	lastErr  error                      // of the latest attempt
 	requests map[session.Token]*Receipt // of SUBSCRIBE and UNSUBSCRIBE
-	space    chan struct{} // closed when something that waits for space should look again
-	waiters  int           // for space
-	timer    *time.Timer   // calls tick
+	space    chan struct{}              // closed when something that waits for space should look again
+	waiters  int                        // for space
+	timer    *time.Timer                // calls tick
 	timerAt  time.Time
 	inbox    inbox
 	offline0 offlineQueue
