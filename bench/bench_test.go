@@ -147,6 +147,26 @@ func TestRatio(t *testing.T) {
 	require.True(t, math.IsNaN(m.ratio(mochi, wall).Median))
 }
 
+// A job that fails says why.
+func TestJobFails(t *testing.T) {
+	_, err := job{Work: "publish", Who: "nobody"}.run(anywhere)
+	require.ErrorContains(t, err, `nobody is called "nobody"`)
+	_, err = job{Work: "nothing"}.run(anywhere)
+	require.ErrorContains(t, err, `no work is called "nothing"`)
+	_, err = job{Work: "publish", Who: ours, Addr: "127.0.0.1:1"}.run(anywhere)
+	require.ErrorContains(t, err, "connection refused")
+}
+
+// Profiles are files that the tool can read, and what costs most is named.
+func TestProfiles(t *testing.T) {
+	m := method{Repeats: 1, Traffic: 5 * time.Millisecond, Idle: 10}
+	var out strings.Builder
+	dir := t.TempDir()
+	require.NoError(t, profiles(m, dir, "idle: TCP", &out))
+	require.FileExists(t, filepath.Join(dir, "idle-TCP-mqtt311.heap"))
+	require.True(t, strings.Contains(out.String(), "client.New"), out.String())
+}
+
 // What the documents show is what was measured.
 func TestDocuments(t *testing.T) {
 	r, err := read("results")

@@ -61,8 +61,8 @@ func profiles(m method, dir, only string, w io.Writer) error {
 				continue
 			}
 			for k, r := range t.Rows {
-				if r.Who != ours && !strings.HasPrefix(r.Who, unordered) || r.Who == ours && strings.HasPrefix(t.Name, "connector: ") {
-					continue // a peer's, or measured before
+				if r.Who != ours && !strings.HasPrefix(r.Who, unordered) {
+					continue
 				}
 				path := filepath.Join(dir, fileName(t.Name+" "+r.Who)+"."+kind)
 				m := m

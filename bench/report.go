@@ -132,7 +132,7 @@ var sections = []section{
 	},
 	{
 		"connector: ", "The connector: take, run a flow, acknowledge", "processor time of a message in µs; allocations; thousands of messages a second",
-		[]string{ours, unordered, ordered, slow}, []quantity{micros, count, rate}, "", nil,
+		[]string{alone, unordered, ordered, slow}, []quantity{micros, count, rate}, "", nil,
 	},
 	{
 		"store: ", "Stores: messages of 256 bytes kept, and those of the commit before forgotten", "µs a message",
