@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -145,6 +146,27 @@ func TestRatio(t *testing.T) {
 	m := measured{Rows: []figures{{ours, map[string][]float64{wall: {1, 20, 3}}}, {paho, map[string][]float64{wall: {2, 40, 12}}}}}
 	require.Equal(t, spread{0.5, 0.25, 0.5}, m.ratio(paho, wall))
 	require.True(t, math.IsNaN(m.ratio(mochi, wall).Median))
+}
+
+// A round that fails is repeated, and told.
+func TestRoundFails(t *testing.T) {
+	var rounds int
+	once := row{ours, func() (values, error) {
+		if rounds++; rounds == 2 {
+			return nil, errors.New("a hang")
+		}
+		return values{wall: 1}, nil
+	}}
+	m, err := method{Repeats: 3}.measure(table{"cuts: x", []row{once}}, func() {})
+	require.NoError(t, err)
+	require.Len(t, m.Rows[0].Rounds[wall], 3)
+	require.ErrorContains(t, failed([]measured{m}), "cuts: x: a round failed: mqtt311: a hang")
+	var md strings.Builder
+	(&results{Tables: []measured{m}}).markdown(&md)
+	require.Contains(t, md.String(), "A round failed and was repeated: cuts: x: mqtt311: a hang.")
+	never := row{paho, func() (values, error) { return nil, errors.New("a hang") }}
+	_, err = method{Repeats: 3}.measure(table{"cuts: x", []row{never}}, func() {})
+	require.ErrorContains(t, err, "cuts: x: paho, twice: a hang")
 }
 
 // A job that fails says why.

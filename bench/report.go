@@ -168,6 +168,11 @@ func (r *results) markdown(w io.Writer) {
 	for _, s := range sections {
 		r.section(w, s)
 	}
+	for _, t := range r.Tables {
+		for _, why := range t.Failed {
+			fmt.Fprintf(w, "\nA round failed and was repeated: %s: %s.\n", t.Name, why)
+		}
+	}
 	if len(r.Targets) == 0 {
 		return
 	}
