@@ -231,3 +231,17 @@ func TestMessageHeldBackIsOutstanding(t *testing.T) {
 		require.NoError(t, done())
 	})
 }
+
+// Reading pauses for no longer than keep alive: a server whose writer is blocked may not see a
+// PINGREQ, and cuts the client after one and a half keep alives.
+func TestPauseWithinKeepAlive(t *testing.T) {
+	connected(t, client.Config{InboxMessages: 2, KeepAlive: 3 * time.Second}, func(d *dialogue) {
+		d.consume()
+		start := time.Now()
+		for range 3 {
+			require.NoError(t, d.conn.Send(&packets.Publish{Topic: "t"}))
+		}
+		require.LessOrEqual(t, time.Since(start), 3*time.Second)
+		require.EqualValues(t, 1, d.client.Stats().Pauses)
+	})
+}
