@@ -267,7 +267,7 @@ func (c *checker) intervals() {
 		"keep_alive": a.KeepAlive, "ping_timeout": a.PingTimeout, "connect_timeout": a.ConnectTimeout, "write_timeout": a.WriteTimeout,
 		"max_reconnect_interval": a.MaxReconnectInterval, "connect_retry_interval": a.ConnectRetryInterval,
 	})
-	c.noNegativeTime("connector.extension", map[string]*time.Duration{"ack_timeout": c.cfg.Extension.AckTimeout})
+	c.noNegativeTime("connector.extension", map[string]*time.Duration{"ack_timeout": c.cfg.Extension.AckTimeout, "stall_timeout": c.cfg.Extension.StallTimeout})
 	if a.MaxReconnectInterval != nil && !a.AutoReconnect {
 		c.add("E103", at+"max_reconnect_interval", "is set, but auto_reconnect is false", "已填写，但未启用自动重试连接",
 			"set auto_reconnect: true, or drop it", "启用自动重试连接，或去掉该项")

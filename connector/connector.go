@@ -25,6 +25,11 @@ type Options struct {
 
 	// OnEvent is told what happens to the connection; see [client.Config].
 	OnEvent func(client.Event)
+
+	// OnError is told what goes wrong with the connector itself: connecting, subscribing, a
+	// client id that another process uses, a message that stalls. It is called from one
+	// goroutine or another and should not block for long.
+	OnError func(*Error)
 }
 
 // A Connector is a connection with its consumers and producers. It is used once.
@@ -50,6 +55,7 @@ type Connector struct {
 	haltErr     error
 	stats       counters
 	numbers     numbers
+	trouble     trouble
 
 	unacked  sync.Map // *arrival, for the age of the oldest
 	arrivals uint64   // taken so far; pump's own
@@ -137,17 +143,22 @@ func (c *Connector) Start(ctx context.Context) error {
 	go c.pump()
 	wanted := c.subscriptions()
 	granted, err := c.want(wanted)
+	if err == nil {
+		err = c.conn.client().Connect(ctx)
+	}
+	if err == nil {
+		err = c.subscribed(ctx, wanted, granted)
+	}
 	if err != nil {
-		c.abort()
-		return AsError(err)
+		e := AsError(err)
+		c.failedToStart(e)
+		return e
 	}
-	if err := c.conn.client().Connect(ctx); err != nil {
-		c.abort()
-		return AsError(err)
-	}
-	if err := c.subscribed(ctx, wanted, granted); err != nil {
-		c.abort()
-		return err
+	c.trouble.mu.Lock()
+	c.trouble.started = true
+	c.trouble.mu.Unlock()
+	if limit := c.stallLimit(); limit > 0 && len(c.consumers) > 0 {
+		go c.watch(limit)
 	}
 	c.log.Info("started", "consumers", len(c.consumers), "producers", len(c.producers), "filters", len(wanted))
 	return nil
@@ -177,7 +188,7 @@ func (c *Connector) subscribed(ctx context.Context, subs []packets.Subscription,
 	ctx, cancel := context.WithTimeout(ctx, deref(c.cfg.Extension.AckTimeout, defaultAckTimeout))
 	defer cancel()
 	if err := r.Wait(ctx); err != nil && ctx.Err() != nil {
-		return newError(TypeSubscribe, fmt.Errorf("the server did not answer SUBSCRIBE in time: %w", err))
+		return newError(TypeSubscribeTimeout, fmt.Errorf("the server did not answer SUBSCRIBE in time: %w", err))
 	}
 	granted, err := r.Granted()
 	if err != nil {
@@ -185,7 +196,7 @@ func (c *Connector) subscribed(ctx context.Context, subs []packets.Subscription,
 	}
 	for i, q := range granted {
 		if q < subs[i].QoS {
-			c.log.Warn("the server granted less than asked for", "filter", subs[i].Filter, "asked", subs[i].QoS, "granted", q)
+			c.report(newError(TypeDowngraded, fmt.Errorf("the server granted %s for %q instead of %s", qosNames[q], subs[i].Filter, qosNames[subs[i].QoS])))
 		}
 	}
 	return nil
@@ -211,16 +222,6 @@ func (c *Connector) keepsLedger() bool {
 	return false
 }
 
-// observe is told what happens to the connection.
-func (c *Connector) observe(e client.Event) {
-	if c.ledger != nil && e.Kind == client.ConnectionUp && !e.SessionPresent {
-		c.ledger.sessionLost()
-	}
-	if c.opts.OnEvent != nil {
-		c.opts.OnEvent(e)
-	}
-}
-
 // subscriptions lists what the consumers want, each filter once and with the highest QoS
 // of those who want it: a second one would replace the first [MQTT-3.8.4-3].
 func (c *Connector) subscriptions() []packets.Subscription {
@@ -236,6 +237,13 @@ func (c *Connector) subscriptions() []packets.Subscription {
 		}
 	}
 	return subs
+}
+
+// failedToStart tells who wants to know, and ends the connector.
+func (c *Connector) failedToStart(e *Error) {
+	c.report(e)
+	c.waitTriggered()
+	c.abort()
 }
 
 func (c *Connector) abort() {
@@ -366,6 +374,7 @@ func (c *Connector) Stop(ctx context.Context) error {
 	settled := make(chan struct{})
 	go func() {
 		defer close(settled)
+		c.waitTriggered()
 		for _, k := range c.consumers {
 			k.jobs.Wait()
 		}

@@ -36,6 +36,8 @@ type consumer struct {
 	room    chan struct{} // holds a token for each message that is not settled
 	jobs    sync.WaitGroup
 
+	triggering atomic.Bool // its flow runs on an error of the connector
+
 	mu    sync.Mutex
 	lanes map[string][]*job // what waits for its turn, by lane; a lane that runs is there
 	bytes int
@@ -349,7 +351,7 @@ func (k *consumer) attempt(j *job) error {
 	defer cancel()
 	k.conn.stats.running.Add(1)
 	defer k.conn.stats.running.Add(-1)
-	d := delivery{key: k.key(j), attempt: j.attempt}
+	d := delivery{key: k.key(j), attempt: j.attempt, conn: k.conn}
 	start := time.Now()
 	err := isolated(d.in(ctx), k.flow, k.message(j))
 	k.conn.numbers.flowEnded(ctx, time.Since(start), err)

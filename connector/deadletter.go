@@ -33,7 +33,7 @@ func (k *consumer) deadLetter(j *job, cause error) error {
 	}
 	line, err := json.Marshal(DeadLetterRecord{
 		Time: time.Now(), Consumer: k.name, Topic: j.d.Topic, QoS: j.d.QoS, MessageID: j.d.PacketID,
-		Attempts: j.attempt, Error: AsError(cause), Payload: j.d.Payload,
+		Attempts: j.attempt, Error: k.conn.shown(AsError(cause)), Payload: j.d.Payload,
 	})
 	if err != nil {
 		return err

@@ -6,12 +6,21 @@ import "context"
 type delivery struct {
 	key     string
 	attempt int
+	conn    *Connector
 }
 
 type deliveryKey struct{}
 
 func (d *delivery) in(ctx context.Context) context.Context {
 	return context.WithValue(ctx, deliveryKey{}, d)
+}
+
+// shown returns an error in the form that the messages of a flow carry.
+func shown(ctx context.Context, e *Error) *Error {
+	if d, ok := ctx.Value(deliveryKey{}).(*delivery); ok {
+		return d.conn.shown(e)
+	}
+	return e
 }
 
 // IdempotencyKey names the message that a Consumer runs a flow for, in the context of that

@@ -149,6 +149,30 @@ func ParseRetained(s string) (RetainedPolicy, error) {
 	return 0, fmt.Errorf("%q is none of deliver, skip, only", s)
 }
 
+// ErrorFormat is the form of the errors that messages carry.
+type ErrorFormat byte
+
+// The forms.
+const (
+	ErrorsAsSeed   ErrorFormat = iota // {"Code": "CORE:RUNTIME", "Description": "[TYPE] ..."}
+	ErrorsExtended                    // see Error.Extended
+)
+
+var errorFormats = []string{"seed", "extended"}
+
+// String returns the format's key.
+func (f ErrorFormat) String() string { return nameOf(errorFormats, int(f)) }
+
+// ParseErrorFormat reads a format by its key.
+func ParseErrorFormat(s string) (ErrorFormat, error) {
+	for i, name := range errorFormats {
+		if normal(s) == name {
+			return ErrorFormat(i), nil
+		}
+	}
+	return 0, fmt.Errorf("%q is neither seed nor extended", s)
+}
+
 var syncNames = []string{"always", "interval", "never"}
 
 // ParseSync reads when the session store syncs: always, interval or never.

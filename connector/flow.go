@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"strings"
 	"time"
 )
 
@@ -69,7 +70,7 @@ func (e *PanicError) Error() string { return fmt.Sprintf("connector: the flow pa
 // A Catch handles errors of some types in [Try].
 type Catch struct {
 	// Types are the types that are caught, with all that are narrower; TypeAny catches
-	// everything. If empty, TypeAny.
+	// everything, "MQTT:*" every type that begins so. If empty, TypeAny.
 	Types []ErrorType
 
 	// Retries is how often the body is run again before Flow is, 0 to 5.
@@ -109,7 +110,7 @@ func Try(body Flow, catches ...Catch) Flow {
 			if c.Flow == nil {
 				return m, nil
 			}
-			out, err = run(ctx, c.Flow, m.WithError(e))
+			out, err = run(ctx, c.Flow, m.WithError(shown(ctx, e)))
 			if err == nil && out.Error != nil {
 				out = out.Clone() // caught: what m came with counts again
 				out.Error = m.Error
@@ -125,12 +126,23 @@ func fits(catches []Catch, e *Error) int {
 			return i
 		}
 		for _, t := range c.Types {
-			if e.Type.Is(t) || string(t) == e.Code && e.Code != CodeRuntime {
+			if e.Type.Is(t) || string(t) == e.Code && e.Code != CodeRuntime || inNamespace(e.Type, t) {
 				return i
 			}
 		}
 	}
 	return -1
+}
+
+// inNamespace tells whether pattern is like "MQTT:*" and t, or a type above it, is of MQTT.
+func inNamespace(t, pattern ErrorType) bool {
+	prefix, ok := strings.CutSuffix(string(pattern), "*")
+	for ; ok && t != "" && t != TypeRuntime; t = t.Parent() {
+		if strings.HasPrefix(string(t), prefix) {
+			return true
+		}
+	}
+	return ok && strings.HasPrefix(string(t), prefix)
 }
 
 // UntilSuccessful runs a flow again until it succeeds, at most retries times more, with

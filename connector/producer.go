@@ -45,7 +45,7 @@ func (p *Producer) Run(ctx context.Context, m *Message) (*Message, error) {
 		err = p.Publish(ctx, out)
 	}
 	if err != nil {
-		failed := m.WithError(err)
+		failed := m.WithError(p.conn.shown(AsError(err)))
 		return failed, failed.Error
 	}
 	return m, nil
@@ -95,20 +95,49 @@ func (p *Producer) Publish(ctx context.Context, m client.Message) error {
 
 // confirmed publishes and waits for the end, as long as the producer has patience.
 func (p *Producer) confirmed(ctx context.Context, m client.Message) error {
+	if err := p.fits(m); err != nil {
+		p.conn.stats.publishFailed.Add(1)
+		return err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout, errNoAnswer)
 	defer cancel()
 	err := p.publish(ctx, m)
+	if err = p.outcome(err, context.Cause(ctx) == errNoAnswer); err != nil {
+		p.conn.stats.publishFailed.Add(1)
+	}
+	return err
+}
+
+// fits tells whether a message is within max_packet_size, where that is set.
+func (p *Producer) fits(m client.Message) error {
+	most := p.conn.cfg.Extension.MaxPacketSize
+	if size := len(m.Topic) + len(m.Payload) + packetOverhead; most > 0 && size > most {
+		e := newError(TypePayloadTooLarge, fmt.Errorf("producer %s: a packet of %d bytes is above max_packet_size, %d", p.name, size, most))
+		e.Delivered = DeliveredNo
+		return e
+	}
+	return nil
+}
+
+// packetOverhead is what a PUBLISH has besides topic and payload at the most: 3.3.1 and 3.3.2.
+const packetOverhead = 1 + 4 + 2 + 2
+
+// outcome makes an *Error of how a PUBLISH ended; late says that the producer's patience did.
+func (p *Producer) outcome(err error, late bool) error {
 	if err == nil || errors.Is(err, client.ErrDowngraded) {
 		return nil // downgraded: the Server has it, at QoS 1, which the client's counters show
 	}
-	p.conn.stats.publishFailed.Add(1)
 	e := newError(classify(err), err)
-	if context.Cause(ctx) == errNoAnswer {
+	if late && e.Type != TypeStore && e.Type != TypeOverload {
 		e = newError(TypePublishTimeout, fmt.Errorf("no answer within %s: %w", p.timeout, err))
 	}
-	e.Delivered = DeliveredNo
-	if errors.Is(err, client.ErrUnknown) {
+	switch {
+	case errors.Is(err, client.ErrStored):
+		e.Delivered = DeliveredLater
+	case errors.Is(err, client.ErrUnknown):
 		e.Delivered = DeliveredUnknown
+	default:
+		e.Delivered = DeliveredNo
 	}
 	return e
 }

@@ -170,3 +170,42 @@ func TestProducerWithoutConnection(t *testing.T) {
 		require.NoError(t, done())
 	})
 }
+
+// What is larger than the limit does not leave.
+func TestProducerMaxPacketSize(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := producing(connector.ProducerParams{Topic: "out", QoS: packets.AtLeastOnce})
+		cfg.Extension.MaxPacketSize = 1024
+		d.run(cfg, nil)
+		m := reading()
+		m.Payload.Blob = make([]byte, 1024)
+		_, err := d.connector.Producer("out").Run(d.ctx, m)
+		require.ErrorIs(t, err, connector.TypePayloadTooLarge)
+		require.Equal(t, connector.DeliveredNo, connector.AsError(err).Delivered)
+		require.False(t, connector.AsError(err).Retryable())
+		d.expectNothing(time.Second)
+		require.EqualValues(t, 1, d.connector.Health().PublishFailed)
+	})
+}
+
+// A message that is in the session store when the connector ends goes out with the next one.
+func TestProducerStoredForLater(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := stored(t, producing(connector.ProducerParams{Topic: "out", QoS: packets.AtLeastOnce, AckTimeout: ptr(time.Hour)}))
+		d.run(cfg, nil)
+		done := d.start(func() error { _, err := d.connector.Producer("out").Run(d.ctx, reading()); return err })
+		d.expect("PUBLISH out qos=1 id=1 dup=false payload=21")
+		d.cut()
+		d.stop(time.Second)
+		err := done()
+		require.Equal(t, connector.DeliveredLater, connector.AsError(err).Delivered, "%v", err)
+		require.Contains(t, connector.AsError(err).Explain("en"), "do not send it again")
+		d.conn = nil
+		d.build(cfg, nil)
+		started := d.start(func() error { return d.connector.Start(d.ctx) })
+		d.accept(true)
+		require.NoError(t, started())
+		d.expect("PUBLISH out qos=1 id=1 dup=true payload=21")
+		d.send(&packets.Puback{PacketID: 1})
+	})
+}

@@ -68,6 +68,8 @@ func extension(x *connector.Extension) []field {
 		{key: "ws_headers", read: named(&x.WSHeaders, func(s *connector.Secret) readFunc { return secret(s) })},
 		{key: "max_packet_size", read: integer(&x.MaxPacketSize, 1024, 268435460)},
 		{key: "ack_timeout", read: duration(&x.AckTimeout)},
+		{key: "stall_timeout", read: duration(&x.StallTimeout)},
+		{key: "error_format", read: choice(&x.ErrorFormat, connector.ParseErrorFormat)},
 		{key: "session_store", read: sessionStore(&x.SessionStore)},
 	}
 }
@@ -106,6 +108,7 @@ func consumer(p *connector.ConsumerParams) []field {
 		{key: "share_group", read: text(&p.ShareGroup)},
 		{key: "partition", read: partition(&p.Partition)},
 		{key: "retained", read: choice(&p.Retained, connector.ParseRetained)},
+		{key: "trigger_on_error", read: boolean(&p.TriggerOnError)},
 		{key: "ledger", read: boolean(&p.Ledger)},
 		{key: "extended_attributes", read: boolean(&p.ExtendedAttributes)},
 	}
