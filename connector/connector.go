@@ -114,6 +114,9 @@ func (c *Connector) Consume(name string, f Flow) error {
 	case c.consumers[name] != nil:
 		return newError(TypeConfig, fmt.Errorf("consumer %q has a flow already", name))
 	}
+	if invalid, ok := f.(*invalidFlow); ok {
+		return invalid.err
+	}
 	c.consumers[name] = c.newConsumer(name, p, f)
 	return nil
 }

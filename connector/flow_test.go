@@ -220,8 +220,8 @@ func TestUntilSuccessful(t *testing.T) {
 func TestPausesEndWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, f := range []connector.Flow{
-			connector.UntilSuccessful(failing(9, new(int), errFlow), 5, time.Hour),
-			connector.Try(failing(9, new(int), errFlow), connector.Catch{Retries: 5, Interval: time.Hour}),
+			connector.UntilSuccessful(failing(9, new(int), errFlow), 5, 5*time.Minute),
+			connector.Try(failing(9, new(int), errFlow), connector.Catch{Retries: 5, Interval: 5 * time.Minute}),
 		} {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			start := time.Now()

@@ -184,9 +184,7 @@ func (t *trouble) fill(h *Health) {
 	h.Problem = t.problem
 	h.Subscribed = t.started && len(t.refused) == 0
 	h.Stalled = t.stalled
-	for _, filter := range sortedKeys(t.refused) {
-		h.RefusedFilters = append(h.RefusedFilters, filter)
-	}
+	h.RefusedFilters = append(h.RefusedFilters, sortedKeys(t.refused)...)
 }
 
 // Live is nil as long as the connector may do its work; otherwise it says why only a new one
