@@ -111,6 +111,11 @@ type Extension struct {
 	// AckTimeout bounds how long a producer waits for the Server. If nil, 30 seconds.
 	AckTimeout *time.Duration
 
+	// ProducerConnection says whether producers and dead letters have a Network Connection of
+	// their own, with "-producers" behind the ClientID. If zero, they share that of the
+	// consumers.
+	ProducerConnection ProducerConnection
+
 	// StallTimeout is how long a message may be unacknowledged before that is an error of the
 	// connector, for Health, the log and OnError. If nil, 5 minutes; if zero, for ever.
 	StallTimeout *time.Duration
@@ -231,6 +236,14 @@ type ProducerParams struct {
 
 	QoS      packets.QoS
 	Retained bool
+
+	// QoSFrom and RetainedFrom are templates whose text says it for each message, instead of
+	// QoS and Retained. If empty, those.
+	QoSFrom      string
+	RetainedFrom string
+
+	// DoneWhen says when Run is done. If zero, when the Server has answered.
+	DoneWhen DoneWhen
 
 	// AckTimeout bounds how long one message waits for the Server. If nil, that of
 	// Extension.

@@ -37,8 +37,9 @@ type Connector struct {
 	cfg    Config
 	opts   Options
 	log    *slog.Logger
-	conn   *connection
-	ledger *ledger // of the consumers that have one
+	conn   *connection // of the consumers
+	out    *connection // of the producers; the same one unless they have their own
+	ledger *ledger     // of the consumers that have one
 
 	consumers map[string]*consumer
 	producers map[string]*Producer
@@ -56,6 +57,7 @@ type Connector struct {
 	stats       counters
 	numbers     numbers
 	trouble     trouble
+	pending     waitingList
 
 	unacked  sync.Map // *arrival, for the age of the oldest
 	arrivals uint64   // taken so far; pump's own
@@ -82,16 +84,7 @@ func New(cfg Config, opts Options) (*Connector, error) {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	c.flowContext, c.cancelFlows = context.WithCancelCause(context.Background())
-	clientConfig, err := c.clientConfig()
-	if err != nil {
-		return nil, err
-	}
-	clientConfig.OnEvent = c.observe
-	clientConfig.Dial = c.numbers.noted(clientConfig.Dial)
-	for i, dial := range clientConfig.Fallbacks {
-		clientConfig.Fallbacks[i] = c.numbers.noted(dial)
-	}
-	if c.conn, err = newConnection(clientConfig, cfg.Extension.SessionStore, withoutScheme(cfg.General.BrokerURL)); err != nil {
+	if err := c.connections(); err != nil {
 		return nil, err
 	}
 	for name, p := range cfg.Producers {
@@ -136,7 +129,7 @@ func (c *Connector) Start(ctx context.Context) error {
 	}
 	now := time.Now()
 	c.began = now.UnixNano()
-	if err := c.conn.open(c); err != nil {
+	if err := c.open(); err != nil {
 		close(c.pumped)
 		return err
 	}
@@ -147,7 +140,7 @@ func (c *Connector) Start(ctx context.Context) error {
 	wanted := c.subscriptions()
 	granted, err := c.want(wanted)
 	if err == nil {
-		err = c.conn.client().Connect(ctx)
+		err = c.connect(ctx)
 	}
 	if err == nil {
 		err = c.subscribed(ctx, wanted, granted)
@@ -253,6 +246,7 @@ func (c *Connector) abort() {
 	c.stopNew()
 	c.cancelFlows(client.ErrClosed)
 	c.conn.abort()
+	c.out.abort()
 	<-c.pumped
 }
 
@@ -371,7 +365,7 @@ func (c *Connector) stopNew() { c.stopOnce.Do(func() { close(c.stopping) }) }
 func (c *Connector) Stop(ctx context.Context) error {
 	c.stopNew()
 	if !c.started.Load() {
-		return c.conn.close(ctx)
+		return c.close(ctx)
 	}
 	<-c.pumped
 	settled := make(chan struct{})
@@ -387,7 +381,7 @@ func (c *Connector) Stop(ctx context.Context) error {
 	case <-ctx.Done():
 		c.interrupt(context.Cause(ctx))
 	}
-	err := c.conn.close(ctx)
+	err := c.close(ctx)
 	c.cancelFlows(client.ErrClosed)
 	return err
 }

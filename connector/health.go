@@ -21,7 +21,7 @@ type counters struct {
 // Health is how a connector does. Counts are since New.
 type Health struct {
 	State          client.State  `json:"-"`
-	Connected      bool          `json:"connected"`
+	Connected      bool          `json:"connected"`  // the producers' own connection as well
 	Subscribed     bool          `json:"subscribed"` // every topic is granted; true if there are none
 	Stalled        bool          `json:"stalled"`    // a message is unacknowledged for longer than stall_timeout
 	Problem        *Error        `json:"problem"`    // with the connection; nil while it is up
@@ -70,6 +70,9 @@ func (c *Connector) Health() Health {
 		h.State, h.Client = conn.State(), conn.Stats()
 	}
 	h.Connected = h.State == client.Connected
+	if out := c.out.client(); c.out != c.conn && out != nil {
+		h.Connected = h.Connected && out.State() == client.Connected
+	}
 	h.Received = c.stats.received.Load()
 	h.Unmatched = c.stats.unmatched.Load()
 	h.Skipped = c.stats.skipped.Load()

@@ -209,3 +209,35 @@ func TestProducerStoredForLater(t *testing.T) {
 		d.send(&packets.Puback{PacketID: 1})
 	})
 }
+
+// QoS and retained may be said by the message; what they say has to mean something.
+func TestProducerQoSAndRetainedByExpression(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		d.run(producing(connector.ProducerParams{Topic: "out", QoSFrom: "${variable.q}", RetainedFrom: "${variable.keep}"}), nil)
+		for _, c := range []struct {
+			q, keep any
+			retain  bool
+		}{{0, false, false}, {"At Most Once", "true", true}, {"0", "是", true}} {
+			m := reading()
+			m.Variable["q"], m.Variable["keep"] = c.q, c.keep
+			done := d.start(func() error { _, err := d.connector.Producer("out").Run(d.ctx, m); return err })
+			p, err := d.conn.Receive()
+			require.NoError(t, err)
+			require.Equal(t, c.retain, p.(*packets.Publish).Retain)
+			require.NoError(t, done())
+		}
+		m := reading()
+		m.Variable["q"], m.Variable["keep"] = 1, "no"
+		done := d.start(func() error { _, err := d.connector.Producer("out").Run(d.ctx, m); return err })
+		d.expect("PUBLISH out qos=1 id=1 dup=false payload=21")
+		d.send(&packets.Puback{PacketID: 1})
+		require.NoError(t, done())
+		for _, wrong := range []map[string]any{{"q": 3, "keep": true}, {"q": 1, "keep": "maybe"}, {"q": 1}, {}} {
+			m := reading()
+			m.Variable = wrong
+			_, err := d.connector.Producer("out").Run(d.ctx, m)
+			require.ErrorIs(t, err, connector.TypeExpression)
+			require.Equal(t, connector.DeliveredNo, connector.AsError(err).Delivered)
+		}
+	})
+}

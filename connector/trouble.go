@@ -16,7 +16,7 @@ const defaultStall = 5 * time.Minute
 // trouble is what is wrong with the connector itself, as opposed to a message.
 type trouble struct {
 	mu      sync.Mutex
-	problem *Error            // with the connection; nil: none
+	problem map[*connection]*Error
 	refused map[string]*Error // by Topic Filter
 	started bool              // every filter was granted, at whatever QoS
 	stalled bool
@@ -26,31 +26,45 @@ type trouble struct {
 }
 
 // observe is told what happens to the connection.
-func (c *Connector) observe(e client.Event) {
+func (c *Connector) observe(n *connection, e client.Event) {
 	t := &c.trouble
 	t.mu.Lock()
 	started := t.started
 	t.mu.Unlock()
 	switch {
 	case e.Kind == client.ConnectionUp:
-		if c.ledger != nil && !e.SessionPresent {
+		if c.ledger != nil && n == c.conn && !e.SessionPresent {
 			c.ledger.sessionLost()
 		}
 		t.mu.Lock()
-		t.problem = nil
-		clear(t.refused) // the server is asked again
+		delete(t.problem, n)
+		if n == c.conn {
+			clear(t.refused) // the server is asked again
+		}
 		t.mu.Unlock()
 	case !started && !c.cfg.Advanced.ConnectRetry: // Start tells
 	case e.Kind == client.ConnectFailed, e.Kind == client.ConnectionLost:
-		c.report(connectionError(e))
+		c.connectionFailed(n, connectionError(e))
 	case e.Session != nil && e.Session.Kind == session.EventTakeover:
-		c.report(newError(TypeClientIDInUse, errors.New("the server closed three connections soon after it had accepted them; now it is tried more slowly")))
+		c.connectionFailed(n, newError(TypeClientIDInUse, errors.New("the server closed three connections soon after it had accepted them; now it is tried more slowly")))
 	case e.Session != nil && e.Session.Kind == session.EventSubscriptionRefused:
 		c.report(AsError(e.Err))
 	}
 	if c.opts.OnEvent != nil {
 		c.opts.OnEvent(e)
 	}
+}
+
+// connectionFailed keeps an error for Health until the connection is up again, and reports it.
+func (c *Connector) connectionFailed(n *connection, e *Error) {
+	t := &c.trouble
+	t.mu.Lock()
+	if t.problem == nil {
+		t.problem = make(map[*connection]*Error)
+	}
+	t.problem[n] = e
+	t.mu.Unlock()
+	c.report(e)
 }
 
 func connectionError(e client.Event) *Error {
@@ -77,14 +91,11 @@ func (c *Connector) report(e *Error) {
 		t.mu.Unlock()
 		return
 	}
-	switch {
-	case errors.As(e.Err, &filter):
+	if errors.As(e.Err, &filter) {
 		if t.refused == nil {
 			t.refused = make(map[string]*Error)
 		}
 		t.refused[filter.Filter] = e
-	case errors.Is(e, TypeConnectivity):
-		t.problem = e
 	}
 	t.mu.Unlock()
 	c.log.Error("the connector has trouble", "type", string(e.Type), "error", e.Error(), "hint", e.Explain("en"))
@@ -181,7 +192,9 @@ func (c *Connector) stallLimit() time.Duration {
 func (t *trouble) fill(h *Health) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	h.Problem = t.problem
+	for _, e := range t.problem {
+		h.Problem = e
+	}
 	h.Subscribed = t.started && len(t.refused) == 0
 	h.Stalled = t.stalled
 	h.RefusedFilters = append(h.RefusedFilters, sortedKeys(t.refused)...)
