@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"iter"
-	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
@@ -163,5 +162,3 @@ func (c *Client) deliver(o *session.Output) {
 		c.dispatch()
 	}
 }
-
-func now() time.Time { return time.Now() }

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
@@ -31,7 +32,7 @@ func (c *Client) Subscribe(ctx context.Context, subs ...packets.Subscription) ([
 // them; see [Receipt.Granted]. Before Connect it may be called as well: then they are the
 // first packet after CONNACK.
 func (c *Client) SubscribeAsync(subs ...packets.Subscription) (*Receipt, error) {
-	return c.request("subscribe", func() (session.Token, error) { return c.sess.Subscribe(now(), subs...) })
+	return c.request("subscribe", func() (session.Token, error) { return c.sess.Subscribe(time.Now(), subs...) })
 }
 
 // Granted returns after the end of a SubscribeAsync what Subscribe does.
@@ -63,7 +64,7 @@ func (c *Client) Unsubscribe(ctx context.Context, filters ...string) error {
 
 // UnsubscribeAsync gives filters up and returns a receipt for the Server's answer.
 func (c *Client) UnsubscribeAsync(filters ...string) (*Receipt, error) {
-	return c.request("unsubscribe", func() (session.Token, error) { return c.sess.Unsubscribe(now(), filters...) })
+	return c.request("unsubscribe", func() (session.Token, error) { return c.sess.Unsubscribe(time.Now(), filters...) })
 }
 
 // Wanted returns the filters that are subscribed or to be. Right after New these are the ones
@@ -92,9 +93,13 @@ func (c *Client) request(what string, start func() (session.Token, error)) (*Rec
 	if err != nil {
 		return nil, err
 	}
-	c.expect(t, r)
+	r.token = t
+	if c.requests == nil {
+		c.requests = make(map[session.Token]*Receipt)
+	}
+	c.requests[t] = r
 	c.ask()
 	c.drive()
-	c.kick()
+	c.send()
 	return r, nil
 }

@@ -234,7 +234,7 @@ func offAtZero(d *time.Duration) time.Duration {
 // transport says how connections are opened, wherever they go.
 func (c *Connector) transport() (*transport.Options, error) {
 	g, x := &c.cfg.General, &c.cfg.Extension
-	opts := &transport.Options{Logger: c.opts.Logger, Timeout: -1} // the client's ConnectTimeout bounds it
+	opts := &transport.Options{Logger: c.opts.Logger, OnStep: c.onStep, Timeout: -1} // the client's ConnectTimeout bounds it
 	if g.Protocol.Secure() {
 		opts.TLS = &transport.TLSOptions{
 			ClientCert:         transport.File(g.TLSClientCert),

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/packets"
+	"github.com/mqtt311/mqtt311/transport"
 )
 
 // Options are what a configuration file cannot say.
@@ -58,6 +59,7 @@ type Connector struct {
 	numbers     numbers
 	trouble     trouble
 	pending     waitingList
+	onStep      func(transport.StepTime) // of Test
 
 	unacked  sync.Map // *arrival, for the age of the oldest
 	arrivals uint64   // taken so far; pump's own

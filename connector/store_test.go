@@ -114,7 +114,7 @@ func TestSessionStoreIsLocked(t *testing.T) {
 		require.NoError(t, second.Consume("in", newGate()))
 		err = second.Start(d.ctx)
 		require.ErrorIs(t, err, connector.TypeStore)
-		require.ErrorContains(t, err, "in use by another process")
+		require.ErrorContains(t, err, "the store is in use")
 		require.False(t, connector.AsError(err).Type.Is(connector.TypeConnectivity))
 		require.NoError(t, second.Stop(d.ctx))
 		d.stop(time.Minute)
