@@ -146,7 +146,7 @@ func (w *watch) look(log *slog.Logger) {
 	w.mu.Unlock()
 	switch {
 	case now && !before:
-		log.Warn("stalled", "oldest_unacked", h.OldestUnacked.String(), "unacked", h.Unacked, "running", h.Running)
+		log.Warn("stalled", "oldest_unacked", h.OldestUnacked, "unacked", h.Unacked, "running", h.Running)
 	case before && !now:
 		log.Info("going on after a stall", "unacked", h.Unacked)
 	}
