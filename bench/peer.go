@@ -18,6 +18,7 @@ type options struct {
 	window int           // unanswered messages
 	calls  *atomic.Int64 // counts reads and writes
 	store  client.Store  // or nil
+	owned  bool          // the application keeps the payloads that it receives
 }
 
 // dial opens the Network Connection. Every peer has the same one.

@@ -1,6 +1,9 @@
 package client
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // An offlineQueue keeps QoS 0 messages while no connection is up. The session does not:
 // QoS 0 is no part of its state, section 4.1.
@@ -36,12 +39,12 @@ func (c *Client) sendOffline() {
 	items := c.offline0.items
 	c.offline0 = offlineQueue{}
 	for _, item := range items {
-		t, err := c.sess.Publish(now(), item.m)
+		t, err := c.sess.PublishFor(time.Time{}, item.m, item.r)
 		if err != nil {
 			item.r.end(err, nil)
 			continue
 		}
-		c.expect(t, item.r)
+		item.r.token = t
 		c.drive()
 	}
 	c.wakeSpace()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
@@ -53,7 +54,7 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 		var t session.Token
 		err := ErrQueueFull
 		if !c.congested(m.QoS) {
-			t, err = c.accept(m)
+			t, err = c.accept(m, r)
 		}
 		if errors.Is(err, ErrNotConnected) && c.cfg.QueueQoS0 {
 			if err = c.queueOffline(m, r); err == nil {
@@ -62,7 +63,7 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 			}
 		}
 		if err == nil {
-			c.expect(t, r)
+			r.token = t
 			if m.QoS > packets.AtMostOnce {
 				c.awaitRecord(r)
 				c.ask()
@@ -70,7 +71,7 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 				r.accept()
 			}
 			c.drive()
-			c.kick()
+			c.send()
 			c.mu.Unlock()
 			return nil
 		}
@@ -81,8 +82,13 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 		c.waiters++
 		space := c.space
 		c.mu.Unlock()
+		var again <-chan time.Time
+		if errors.Is(err, ErrStoreFull) { // nobody tells when somebody else frees the disk
+			again = time.After(storeRetry)
+		}
 		select {
 		case <-space:
+		case <-again:
 		case <-ctx.Done():
 			cause := context.Cause(ctx)
 			if errors.Is(err, ErrStoreFull) {
@@ -100,16 +106,17 @@ func (c *Client) ask() {
 }
 
 // accept hands m to the session if the Store has room for it. The caller holds mu.
-func (c *Client) accept(m Message) (session.Token, error) {
-	if m.QoS > packets.AtMostOnce {
-		if err := c.storeRoom(len(m.Topic) + len(m.Payload)); err != nil {
-			if errors.Is(err, ErrStoreFailed) {
-				err = &outcome{"publish", ErrNotSent, err}
-			}
-			return 0, err
-		}
+func (c *Client) accept(m Message, r *Receipt) (session.Token, error) {
+	if m.QoS == packets.AtMostOnce {
+		return c.sess.PublishFor(time.Time{}, m, r) // the time means nothing to it
 	}
-	return c.sess.Publish(now(), m)
+	if err := c.storeRoom(len(m.Topic) + len(m.Payload)); err != nil {
+		if errors.Is(err, ErrStoreFailed) {
+			err = &outcome{"publish", ErrNotSent, err}
+		}
+		return 0, err
+	}
+	return c.sess.PublishFor(c.now(), m, r)
 }
 
 // awaitRecord makes r tell when its message is durable. The caller holds mu and has not

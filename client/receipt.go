@@ -116,20 +116,17 @@ func (c *Client) forgotten(r *Receipt) {
 	}
 }
 
-// expect makes r the receipt of an operation. The caller holds mu.
-func (c *Client) expect(t session.Token, r *Receipt) {
-	r.token = t
-	c.ops[t] = r
-}
-
 // finish ends the operation of a Done. The caller holds mu.
 func (c *Client) finish(o *session.Output) {
 	c.wakeSpace()
-	r := c.ops[o.Token]
-	if r == nil {
-		return // nobody waits for it
+	r, ok := o.For.(*Receipt)
+	if !ok {
+		r = c.requests[o.Token]
+		delete(c.requests, o.Token)
 	}
-	delete(c.ops, o.Token)
+	if r == nil {
+		return // it was accepted by another process
+	}
 	err := o.Err
 	if err != nil && c.err != nil {
 		err = c.ended(r, err)
@@ -155,13 +152,13 @@ func (c *Client) await(ctx context.Context, r *Receipt, what string) error {
 	if withdrawn && !r.over() {
 		c.forgotten(r)
 	}
-	if _, waiting := c.ops[t]; !waiting {
+	c.send()
+	if r.over() {
 		if err := r.Err(); !errors.Is(err, ErrNotSent) {
 			return err // it ended in the same moment
 		}
 		return &outcome{what, ErrNotSent, context.Cause(ctx)}
 	}
 	c.sess.Keep(t)
-	delete(c.ops, t)
 	return &outcome{what, ErrUnknown, context.Cause(ctx)}
 }

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"iter"
-	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
@@ -44,6 +43,17 @@ func (d *Delivery) Ack() error {
 	c.drive()
 	c.kick()
 	return err
+}
+
+// Unacked tells whether Ack would be taken: it was not called, and the session that the
+// message came in goes on. At QoS 0 it is false.
+func (d *Delivery) Unacked() bool {
+	if d.token == 0 {
+		return false
+	}
+	d.client.mu.Lock()
+	defer d.client.mu.Unlock()
+	return d.client.err == nil && d.client.sess.Unacked(d.token)
 }
 
 // Messages yields incoming messages until the loop ends, ctx ends or the client is
@@ -152,5 +162,3 @@ func (c *Client) deliver(o *session.Output) {
 		c.dispatch()
 	}
 }
-
-func now() time.Time { return time.Now() }

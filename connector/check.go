@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
+	"github.com/mqtt311/mqtt311/transport/proxy"
 )
 
 // A Finding is a mistake (E...) or a warning (W...) about a configuration.
@@ -93,6 +94,7 @@ func (cfg *Config) Check() []Finding {
 	c.tlsFiles()
 	c.will()
 	c.intervals()
+	c.extension()
 	for _, name := range sortedKeys(cfg.Consumers) {
 		c.consumer("consumers."+name, cfg.Consumers[name])
 	}
@@ -114,7 +116,10 @@ func sortedKeys[V any](m map[string]V) []string {
 func (c *checker) general() {
 	const at = "connector.general."
 	g := &c.cfg.General
-	c.brokerURL(at+"broker_url", g)
+	c.brokerURL(at+"broker_url", g.BrokerURL)
+	for i, url := range c.cfg.Extension.FailoverURLs {
+		c.brokerURL(fmt.Sprintf("connector.extension.failover_urls[%d]", i), url)
+	}
 	if g.ClientID == "" {
 		if c.cfg.Advanced.Clean() {
 			c.add("E111", at+"client_id", "is empty", "为空", "name this connector: one id per running process", "填写客户端 ID，每个运行的进程各用一个")
@@ -125,9 +130,9 @@ func (c *checker) general() {
 	} else if _, err := (&packets.Connect{ClientID: g.ClientID, CleanSession: true}).AppendBinary(nil); err != nil {
 		c.add("E112", at+"client_id", reason(err), "不是合法的 MQTT 字符串", "use printable UTF-8 text", "请使用可打印的 UTF-8 文本")
 	}
-	if strings.Contains(g.ClientID, "${random") && !c.cfg.Advanced.Clean() {
-		c.add("W207", at+"client_id", "is random, and clean_session is false: each start leaves a session behind at the server",
-			"为随机值，而 clean_session 为 false：每次启动都会在服务端遗留会话", "use a fixed id, or ${hostname}", "使用固定 ID 或 ${hostname}")
+	if strings.Contains(g.ClientID, "${random") && (!c.cfg.Advanced.Clean() || c.cfg.Extension.SessionStore != nil) {
+		c.add("W207", at+"client_id", "is random, and the session is kept: each start leaves one behind that nobody finds again",
+			"为随机值，而会话会被保留：每次启动都会遗留一个再也找不到的会话", "use a fixed id, or ${hostname}", "使用固定 ID 或 ${hostname}")
 	}
 	if g.Password != "" && g.UserName == "" {
 		c.add("E107", at+"password", "is set without a user name [MQTT-3.1.2-22]", "已填写密码但没有用户名 [MQTT-3.1.2-22]",
@@ -147,12 +152,12 @@ var usualPorts = map[string][]Protocol{
 	"1883": {TCP}, "8883": {TLS}, "80": {WebSocket}, "443": {WebSocketSecure}, "8083": {WebSocket}, "8084": {WebSocketSecure},
 }
 
-func (c *checker) brokerURL(at string, g *General) {
-	if g.BrokerURL == "" {
+func (c *checker) brokerURL(at, address string) {
+	g := &c.cfg.General
+	if address == "" {
 		c.add("E113", at, "is empty", "为空", "set it to host:port, or host:port/path for WebSocket", "填写 ip:port/path 或 url:port/path")
 		return
 	}
-	address := g.BrokerURL
 	if scheme, rest, ok := strings.Cut(address, "://"); ok {
 		address = rest
 		p, known := schemes[strings.ToLower(scheme)]
@@ -284,6 +289,44 @@ func (c *checker) intervals() {
 	}
 }
 
+func (c *checker) extension() {
+	const at = "connector.extension."
+	x := &c.cfg.Extension
+	if x.Proxy != "" && x.Proxy != "env" {
+		if _, err := proxy.Dialer(string(x.Proxy), nil); err != nil {
+			c.add("E146", at+"proxy", "is neither a proxy's URL nor env", "既不是代理 URL，也不是 env",
+				"write socks5://host:1080, http://host:3128, or env", "例如 socks5://host:1080、http://host:3128 或 env")
+		}
+	}
+	if x.TLSMinVersion != "" && x.TLSMinVersion != "1.2" && x.TLSMinVersion != "1.3" {
+		c.add("E139", at+"tls_min_version", "is neither 1.2 nor 1.3", "不是 1.2 或 1.3", "choose one of them", "请从可选值中选择")
+	}
+	k := x.SessionStore
+	if k == nil {
+		return
+	}
+	if k.Dir == "" {
+		c.add("E143", at+"session_store.dir", "is empty", "为空", "name a folder", "填写目录")
+	}
+	if c.cfg.Advanced.Clean() {
+		c.add("W216", at+"session_store", "with a clean session: what was received is not kept, and what may have been sent is sent anew",
+			"与清除会话同用：不保留已接收的内容，可能已发送的消息会重新发送", "set clean_session: false", "将 clean_session 设为 false")
+	}
+}
+
+// ledger checks that the ledger has a place and a use.
+func (c *checker) ledger(at string, p ConsumerParams, highest packets.QoS) {
+	switch {
+	case !p.Ledger:
+	case c.cfg.Extension.SessionStore == nil:
+		c.add("E144", at+".ledger", "is on, but there is no session_store to keep it", "已启用，但没有 session_store 可供保存",
+			"set connector.extension.session_store", "设置 connector.extension.session_store")
+	case p.AckMode == Immediately || highest == packets.AtMostOnce:
+		c.add("W217", at+".ledger", "has no use: nothing is acknowledged after its flow", "不起作用：没有消息在流之后确认",
+			"drop it, or set qos and ack_mode", "去掉该项，或设置 qos 与 ack_mode")
+	}
+}
+
 func (c *checker) consumer(at string, p ConsumerParams) {
 	if len(p.Topics) == 0 {
 		c.add("E120", at+".topics", "is empty", "为空", "name one topic at the least", "至少填写一个订阅主题")
@@ -310,6 +353,7 @@ func (c *checker) consumer(at string, p ConsumerParams) {
 	})
 	c.failurePolicy(at+".on_failure", p)
 	c.overlaps(at, p)
+	c.ledger(at, p, highest)
 	c.consumerWarnings(at, p, highest)
 }
 

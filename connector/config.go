@@ -3,6 +3,7 @@ package connector
 import (
 	"time"
 
+	"github.com/mqtt311/mqtt311/client/wal"
 	"github.com/mqtt311/mqtt311/packets"
 )
 
@@ -79,6 +80,18 @@ func (a *Advanced) Clean() bool { return a.CleanSession == nil || *a.CleanSessio
 
 // Extension is what the seed does not have.
 type Extension struct {
+	// FailoverURLs are further servers, as BrokerURL, that share the sessions of the first,
+	// as the nodes of a cluster do. They are tried in turn.
+	FailoverURLs []string
+
+	// Proxy leads connections through a proxy: socks5://host:port or http://host:port,
+	// with user:password@ before the host if it wants them; or "env", for what ALL_PROXY,
+	// HTTPS_PROXY and NO_PROXY say. If empty, none.
+	Proxy Secret
+
+	// TLSMinVersion is "1.2" or "1.3". If empty, "1.2".
+	TLSMinVersion string
+
 	// TLSServerName is the name that the Server's certificate must bear. If empty, the
 	// host of BrokerURL.
 	TLSServerName string
@@ -97,6 +110,26 @@ type Extension struct {
 
 	// AckTimeout bounds how long a producer waits for the Server. If nil, 30 seconds.
 	AckTimeout *time.Duration
+
+	// SessionStore keeps the session on disk. If nil, it ends with the process.
+	SessionStore *SessionStore
+}
+
+// A SessionStore says where the session is kept through the end of the process: what was
+// published at QoS 1 and 2 and is not finished, which messages of QoS 2 were taken over, and
+// the ledger. One running process uses it.
+type SessionStore struct {
+	// Dir is a folder for the stores of any number of connectors; each has a folder of its own
+	// in it. It is made if it is not there.
+	Dir string
+
+	// Sync says when what was written is synced. If zero, always.
+	Sync wal.Sync
+
+	// MaxBytes and MaxMessages bound what waits to be published. If zero, 256 MiB and
+	// 100,000 messages. If negative, unbounded.
+	MaxBytes    int
+	MaxMessages int
 }
 
 // ConsumerParams are the input of a Consumer operation.
@@ -132,6 +165,12 @@ type ConsumerParams struct {
 
 	// Retained says what happens to messages that the Server had kept.
 	Retained RetainedPolicy
+
+	// Ledger keeps in the session store how often a message was tried, so that a message that
+	// kills the process is not tried for ever, and which flows ended while an earlier one
+	// holds their acknowledgement, so that a crash does not run them again. It costs a
+	// synced write before each run.
+	Ledger bool
 
 	// ExtendedAttributes adds retained, duplicate and attempt to the attributes.
 	ExtendedAttributes bool

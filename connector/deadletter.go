@@ -29,7 +29,7 @@ func (k *consumer) deadLetter(j *job, cause error) error {
 	if topic := k.params.OnFailure.DeadLetterTopic; topic != "" {
 		ctx, cancel := context.WithTimeout(k.conn.flowContext, defaultAckTimeout)
 		defer cancel()
-		return k.conn.client.Publish(ctx, client.Message{Topic: topic, QoS: packets.AtLeastOnce, Payload: j.d.Payload})
+		return k.conn.conn.publish(ctx, client.Message{Topic: topic, QoS: packets.AtLeastOnce, Payload: j.d.Payload})
 	}
 	line, err := json.Marshal(DeadLetterRecord{
 		Time: time.Now(), Consumer: k.name, Topic: j.d.Topic, QoS: j.d.QoS, MessageID: j.d.PacketID,

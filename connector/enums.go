@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/mqtt311/mqtt311/client/wal"
 	"github.com/mqtt311/mqtt311/packets"
 )
 
@@ -146,6 +147,18 @@ func ParseRetained(s string) (RetainedPolicy, error) {
 		}
 	}
 	return 0, fmt.Errorf("%q is none of deliver, skip, only", s)
+}
+
+var syncNames = []string{"always", "interval", "never"}
+
+// ParseSync reads when the session store syncs: always, interval or never.
+func ParseSync(s string) (wal.Sync, error) {
+	for i, name := range syncNames {
+		if normal(s) == name {
+			return wal.Sync(i), nil
+		}
+	}
+	return 0, fmt.Errorf("%q is none of always, interval, never", s)
 }
 
 var qosNames = []string{"At Most Once", "At Least Once", "Exactly Once"}

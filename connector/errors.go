@@ -19,38 +19,40 @@ type ErrorType string
 
 // The error types.
 const (
-	TypeAny              ErrorType = "any"
-	TypeRuntime          ErrorType = "CORE:RUNTIME"
-	TypeConfig           ErrorType = "CORE:CONFIG"
-	TypeExpression       ErrorType = "CORE:EXPRESSION"
-	TypeTimeout          ErrorType = "CORE:TIMEOUT"
-	TypeCancelled        ErrorType = "CORE:CANCELLED"
-	TypeRetryExhausted   ErrorType = "CORE:RETRY_EXHAUSTED"
-	TypeConnectivity     ErrorType = "MQTT:CONNECTIVITY"
-	TypeTLS              ErrorType = "MQTT:TLS"
-	TypeWebSocket        ErrorType = "MQTT:WEBSOCKET"
-	TypeConnectTimeout   ErrorType = "MQTT:CONNECT_TIMEOUT"
-	TypePingTimeout      ErrorType = "MQTT:PING_TIMEOUT"
-	TypeConnectionLost   ErrorType = "MQTT:CONNECTION_LOST"
-	TypeNotConnected     ErrorType = "MQTT:NOT_CONNECTED"
-	TypeRefused          ErrorType = "MQTT:REFUSED"
-	TypeProtocolVersion  ErrorType = "MQTT:PROTOCOL_VERSION"
-	TypeClientIDRejected ErrorType = "MQTT:CLIENT_ID_REJECTED"
-	TypeUnavailable      ErrorType = "MQTT:SERVER_UNAVAILABLE"
-	TypeBadCredentials   ErrorType = "MQTT:BAD_CREDENTIALS"
-	TypeNotAuthorized    ErrorType = "MQTT:NOT_AUTHORIZED"
-	TypeProtocol         ErrorType = "MQTT:PROTOCOL"
-	TypeSubscribe        ErrorType = "MQTT:SUBSCRIBE"
-	TypeRejected         ErrorType = "MQTT:SUBSCRIPTION_REJECTED"
-	TypePublish          ErrorType = "MQTT:PUBLISH"
-	TypeInvalidTopic     ErrorType = "MQTT:INVALID_TOPIC"
-	TypePublishTimeout   ErrorType = "MQTT:PUBLISH_TIMEOUT"
-	TypeDeadLetter       ErrorType = "MQTT:DEAD_LETTER"
+	TypeAny                 ErrorType = "any"
+	TypeRuntime             ErrorType = "CORE:RUNTIME"
+	TypeConfig              ErrorType = "CORE:CONFIG"
+	TypeExpression          ErrorType = "CORE:EXPRESSION"
+	TypeTimeout             ErrorType = "CORE:TIMEOUT"
+	TypeCancelled           ErrorType = "CORE:CANCELLED"
+	TypeRetryExhausted      ErrorType = "CORE:RETRY_EXHAUSTED"
+	TypeRedeliveryExhausted ErrorType = "CORE:REDELIVERY_EXHAUSTED"
+	TypeConnectivity        ErrorType = "MQTT:CONNECTIVITY"
+	TypeTLS                 ErrorType = "MQTT:TLS"
+	TypeWebSocket           ErrorType = "MQTT:WEBSOCKET"
+	TypeConnectTimeout      ErrorType = "MQTT:CONNECT_TIMEOUT"
+	TypePingTimeout         ErrorType = "MQTT:PING_TIMEOUT"
+	TypeConnectionLost      ErrorType = "MQTT:CONNECTION_LOST"
+	TypeNotConnected        ErrorType = "MQTT:NOT_CONNECTED"
+	TypeRefused             ErrorType = "MQTT:REFUSED"
+	TypeProtocolVersion     ErrorType = "MQTT:PROTOCOL_VERSION"
+	TypeClientIDRejected    ErrorType = "MQTT:CLIENT_ID_REJECTED"
+	TypeUnavailable         ErrorType = "MQTT:SERVER_UNAVAILABLE"
+	TypeBadCredentials      ErrorType = "MQTT:BAD_CREDENTIALS"
+	TypeNotAuthorized       ErrorType = "MQTT:NOT_AUTHORIZED"
+	TypeProtocol            ErrorType = "MQTT:PROTOCOL"
+	TypeSubscribe           ErrorType = "MQTT:SUBSCRIBE"
+	TypeRejected            ErrorType = "MQTT:SUBSCRIPTION_REJECTED"
+	TypePublish             ErrorType = "MQTT:PUBLISH"
+	TypeInvalidTopic        ErrorType = "MQTT:INVALID_TOPIC"
+	TypePublishTimeout      ErrorType = "MQTT:PUBLISH_TIMEOUT"
+	TypeDeadLetter          ErrorType = "MQTT:DEAD_LETTER"
+	TypeStore               ErrorType = "MQTT:STORE"
 )
 
 var parents = map[ErrorType]ErrorType{
 	TypeRuntime: TypeAny, TypeConfig: TypeRuntime, TypeExpression: TypeRuntime, TypeTimeout: TypeRuntime,
-	TypeCancelled: TypeRuntime, TypeRetryExhausted: TypeRuntime,
+	TypeCancelled: TypeRuntime, TypeRetryExhausted: TypeRuntime, TypeRedeliveryExhausted: TypeRuntime, TypeStore: TypeRuntime,
 	TypeConnectivity: TypeRuntime, TypeTLS: TypeConnectivity, TypeWebSocket: TypeConnectivity,
 	TypeConnectTimeout: TypeConnectivity, TypePingTimeout: TypeConnectivity, TypeConnectionLost: TypeConnectivity,
 	TypeNotConnected: TypeConnectivity, TypeProtocol: TypeConnectivity,
@@ -100,7 +102,7 @@ func (t ErrorType) Retryable() bool {
 
 // retryable has the answer of each type that differs from the one above it.
 var retryable = map[ErrorType]bool{
-	TypeRuntime: true, TypeConfig: false, TypeExpression: false, TypeCancelled: false, TypeRetryExhausted: false,
+	TypeRuntime: true, TypeConfig: false, TypeExpression: false, TypeCancelled: false, TypeRetryExhausted: false, TypeRedeliveryExhausted: false,
 	TypeTLS: false, TypeProtocolVersion: false, TypeClientIDRejected: false, TypeBadCredentials: false, TypeNotAuthorized: false,
 	TypeRejected: false, TypeInvalidTopic: false,
 }
@@ -202,6 +204,8 @@ func classify(err error) ErrorType {
 		dial    *transport.DialError
 	)
 	switch {
+	case errors.Is(err, client.ErrStoreFailed), errors.Is(err, client.ErrStoreFull):
+		return TypeStore
 	case errors.As(err, &refused):
 		if t, ok := refusals[refused.Code]; ok {
 			return t

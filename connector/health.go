@@ -12,6 +12,7 @@ type counters struct {
 	unmatched, skipped         atomic.Uint64
 	succeeded, failed, retries atomic.Uint64
 	acknowledged, stale        atomic.Uint64
+	adopted                    atomic.Uint64
 	dropped, deadLettered      atomic.Uint64
 	published, publishFailed   atomic.Uint64
 	running                    atomic.Int64
@@ -29,6 +30,7 @@ type Health struct {
 	Retries       uint64        `json:"retries"`
 	Acknowledged  uint64        `json:"acknowledged"` // at QoS 1 and 2
 	Stale         uint64        `json:"stale"`        // done after their session had ended
+	Adopted       uint64        `json:"adopted"`      // done by the process before; acknowledged without a run
 	Dropped       uint64        `json:"dropped"`
 	DeadLettered  uint64        `json:"dead_lettered"`
 	Published     uint64        `json:"published"` // calls of producers
@@ -58,7 +60,9 @@ func (c *Connector) Health() Health {
 		h.OldestUnacked = max(h.OldestUnacked, now.Sub(k.(*arrival).at))
 		return true
 	})
-	h.State = c.client.State()
+	if conn := c.conn.client(); conn != nil {
+		h.State, h.Client = conn.State(), conn.Stats()
+	}
 	h.Connected = h.State == client.Connected
 	h.Received = c.stats.received.Load()
 	h.Unmatched = c.stats.unmatched.Load()
@@ -73,7 +77,7 @@ func (c *Connector) Health() Health {
 	h.Published = c.stats.published.Load()
 	h.PublishFailed = c.stats.publishFailed.Load()
 	h.Running = c.stats.running.Load()
-	h.Client = c.client.Stats()
+	h.Adopted = c.stats.adopted.Load()
 	c.numbers.fill(&h)
 	return h
 }

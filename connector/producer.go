@@ -122,7 +122,7 @@ func (p *Producer) publish(ctx context.Context, m client.Message) error {
 			return fmt.Errorf("%w: %w", client.ErrNotSent, context.Cause(ctx))
 		}
 	}
-	return p.conn.client.Publish(ctx, m)
+	return p.conn.conn.publish(ctx, m)
 }
 
 // errNoAnswer tells the producer's own patience from the caller's.

@@ -139,7 +139,7 @@ func (t *tester) connect(ctx context.Context, c *Connector) (*client.Client, err
 		t.ended(transport.StepParse, "", time.Now(), err)
 		return nil, err
 	}
-	cfg.Will, cfg.ConnectRetry, cfg.NoReconnect = nil, false, true
+	cfg.Will, cfg.Fallbacks, cfg.ConnectRetry, cfg.NoReconnect = nil, nil, false, true
 	if !t.opts.OwnID {
 		cfg.ClientID, cfg.CleanSession = cfg.ClientID+"-test-"+withRandom("${random:4}"), true
 	}

@@ -143,6 +143,7 @@ func valid(t *testing.T, s *jsonschema.Schema, text string) error {
 // A stock validator and the reader agree on what the schema can say.
 func TestSchemaAgreesWithTheReader(t *testing.T) {
 	t.Setenv("MQTT311_PW", "hunter2")
+	t.Setenv("MQTT311_PROXY", "socks5://u:p@h")
 	s := validator(t)
 	require.NoError(t, valid(t, s, whole))
 	for _, change := range [][2]string{
@@ -171,6 +172,12 @@ func TestSchemaAgreesWithTheReader(t *testing.T) {
 		{`"flow_timeout": "1m"`, `"on_failure": {"retries": -2}`},
 		{`"flow_timeout": "1m"`, `"share_group": "g", "partition": {"index": 0, "count": 1}`},
 		{`"flow_timeout": "1m"`, `"partition": {"index": 0}`},
+		{`"general":`, `"extension": {"session_store": "disk"}, "general":`},
+		{`"general":`, `"extension": {"session_store": {"sync": "always"}}, "general":`},
+		{`"general":`, `"extension": {"session_store": {"dir": "d", "sync": "often"}}, "general":`},
+		{`"general":`, `"extension": {"session_store": {"dir": "d", "max_bytes": 1}}, "general":`},
+		{`"general":`, `"extension": {"tls_min_version": "1.1"}, "general":`},
+		{`"general":`, `"extension": {"failover_urls": [""]}, "general":`},
 		{`"flow_timeout": "1m"`, `"concurrency": 0`},
 		{`"topic": "a/${attribute.topic}", `, ``},
 	} {
@@ -187,6 +194,8 @@ func TestSchemaAgreesWithTheReader(t *testing.T) {
 		{`"flow_timeout": "1m"`, `"partition": {"index": 1, "count": 2}`},
 		{`"retained": true`, `"retained": false, "ack_timeout": "5s"`},
 		{`"version": 1,`, ``},
+		{`"general":`, `"extension": {"session_store": "memory"}, "general":`},
+		{`"general":`, `"extension": {"session_store": {"dir": "d", "sync": "interval", "max_bytes": 65536, "max_messages": 1}, "failover_urls": ["h:8084"], "proxy": {"env": "MQTT311_PROXY"}, "tls_min_version": "1.3"}, "general":`},
 	} {
 		text := strings.Replace(whole, change[0], change[1], 1)
 		require.NoError(t, valid(t, s, text))

@@ -288,6 +288,25 @@ func (w *worker) now() report {
 	return report{}
 }
 
+// started waits until the worker's connector is.
+func (w *worker) started(ctx context.Context) {
+	w.t.Helper()
+	eventually(w.t, ctx, func() (int, bool) {
+		w.now()
+		return 0, w.last.Load() != nil
+	})
+}
+
+// idle waits until nothing is unacknowledged, in a report of after now.
+func (w *worker) idle(ctx context.Context) {
+	w.t.Helper()
+	old := w.last.Load()
+	eventually(w.t, ctx, func() (int, bool) {
+		r := w.now()
+		return int(r.Health.Acknowledged), w.last.Load() != old && r.Health.Unacked == 0
+	})
+}
+
 // A journal is what workers noted. Several may write to it.
 type journal struct {
 	t      *testing.T
