@@ -236,6 +236,7 @@ func (k collector) Collect(ch chan<- prometheus.Metric) {
 	count(dropped, h.Skipped, "skipped")
 	count(redeliveries, s.Session.Adopted, "adopted")
 	count(redeliveries, minus(s.Session.Redelivered, s.Session.Adopted), "suppressed")
+	count(redeliveries, h.Adopted, "known") // to the ledger, from before a restart
 	count(redeliveries, h.Stale, "orphaned")
 	gauge(inboxMessages, float64(s.InboxMessages))
 	gauge(inboxBytes, float64(s.InboxBytes))
