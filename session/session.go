@@ -128,7 +128,7 @@ type Session struct {
 	outputs  []Output
 	taken    int
 	records  []Record // of outputs
-	logged   uint64 // number of the newest Save or Forget
+	logged   uint64   // number of the newest Save or Forget
 	counters Counters
 
 	// Valid for the session: survives the Network Connection [MQTT-3.1.2-4]
