@@ -90,8 +90,13 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 		}
 		space := c.spaceMade()
 		c.mu.Unlock()
+		var again <-chan time.Time
+		if errors.Is(err, ErrStoreFull) { // nobody tells when somebody else frees the disk
+			again = time.After(storeRetry)
+		}
 		select {
 		case <-space:
+		case <-again:
 		case <-ctx.Done():
 			cause := context.Cause(ctx)
 			if errors.Is(err, ErrStoreFull) {

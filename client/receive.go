@@ -45,6 +45,17 @@ func (d *Delivery) Ack() error {
 	return err
 }
 
+// Unacked tells whether Ack would be taken: it was not called, and the session that the
+// message came in goes on. At QoS 0 it is false.
+func (d *Delivery) Unacked() bool {
+	if d.token == 0 {
+		return false
+	}
+	d.client.mu.Lock()
+	defer d.client.mu.Unlock()
+	return d.client.err == nil && d.client.sess.Unacked(d.token)
+}
+
 // Messages yields incoming messages until the loop ends, ctx ends or the client is
 // closed; the last step then yields the reason as an error. Several loops may run at
 // once: each message goes to one of them. It must not be used together with

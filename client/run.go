@@ -324,11 +324,16 @@ func (c *Client) lost(l *link, err error) error {
 	}
 	if l.up {
 		c.emit(Event{Kind: ConnectionLost, Err: err, Held: held})
-		c.cfg.Logger.Info("connection lost", slog.Any("reason", err), slog.Duration("held", held))
+		if l.bye {
+			c.cfg.Logger.Info("disconnected", slog.Duration("held", held))
+		} else {
+			c.cfg.Logger.Info("connection lost", slog.Any("reason", err), slog.Duration("held", held))
+		}
 	} else {
 		if !c.leaving && c.cause == nil {
 			err = &HandshakeError{err}
 		}
+		c.stats.Failures++
 		c.emit(Event{Kind: ConnectFailed, Err: err})
 		c.cfg.Logger.Warn("connect failed", slog.Any("reason", err))
 	}
@@ -361,6 +366,7 @@ func (c *Client) attemptFailed(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lastErr = err
+	c.stats.Failures++
 	c.emit(Event{Kind: ConnectFailed, Err: err})
 	c.cfg.Logger.Warn("connect failed", slog.Any("reason", err))
 }

@@ -20,7 +20,8 @@ type Stats struct {
 	Attempts  uint64 // to connect
 	Connects  uint64 // of those, accepted by the Server
 	Resumed   uint64 // of those, with Session Present 1
-	Refused   uint64 // attempts that a CONNACK ended
+	Failures  uint64 // attempts that ended otherwise
+	Refused   uint64 // of those, by CONNACK
 	Takeovers uint64 // suspicions that another client has our ClientID
 
 	PacketsSent     [16]uint64 // by packets.Type; encoded for a Network Connection

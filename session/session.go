@@ -218,9 +218,10 @@ func (s *Session) Tail() uint64 { return s.logged }
 func (s *Session) Counters() Counters { return s.counters }
 
 // Outstanding tells whether an own request waits for the Server on this Network
-// Connection: a driver that stops reading then could wait for ever.
+// Connection, or to be sent on it: a driver that stops reading then could wait for ever.
 func (s *Session) Outstanding() bool {
-	return s.send.inflight > 0 || len(s.subs.requests) > 0 || s.send.scrub.to != 0
+	x := &s.send
+	return x.inflight > 0 || x.cursor < x.end() || len(s.subs.requests) > 0 || x.scrub.to != 0
 }
 
 // Unfinished returns the number of outgoing messages of QoS 1 and 2 that are not
