@@ -97,6 +97,7 @@ func (s *Session) Received(now time.Time, p packets.Packet) {
 	switch p := p.(type) {
 	case *packets.Publish:
 		s.publish(p)
+		return // it lets nothing of our own go
 	case *packets.Puback:
 		s.puback(p.PacketID)
 	case *packets.Pubrec:
