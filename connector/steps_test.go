@@ -153,6 +153,7 @@ func TestDefer(t *testing.T) {
 		require.EqualValues(t, 1, d.connector.Health().Running)
 		settle[0](errors.New("not yet"))
 		time.Sleep(time.Second)
+		synctest.Wait()
 		settle[0](nil) // too late
 		synctest.Wait()
 		require.Len(t, settle, 2, "it failed and runs again")
