@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"image/color"
 	"math"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -23,8 +25,8 @@ type chart struct {
 }
 
 var charts = []chart{
-	{"codec-encode.svg", "Encode: nanoseconds", "codec: encode ", []string{ours, paho, mochi, limit}, wall, 1, false},
-	{"codec-decode.svg", "Decode: nanoseconds", "codec: decode ", []string{ours, paho, mochi, limit}, wall, 1, false},
+	{"codec-encode.svg", "Encode: ns of processor time", "codec: encode ", []string{ours, paho, mochi, limit}, cpuTime, 1, false},
+	{"codec-decode.svg", "Decode: ns of processor time", "codec: decode ", []string{ours, paho, mochi, limit}, cpuTime, 1, false},
 	{"clients.svg", "Clients: µs of processor time a message", "clients: ", []string{ours, paho, atwat, limit1, limit100}, cpuTime, 1e3, false},
 	{"servers.svg", "Through a real server: µs of processor time a message", "servers: ", []string{ours, paho, atwat, limit1, limit100}, cpuTime, 1e3, false},
 	{"store.svg", "Stores: µs a message", "store: ", []string{ours, bolt, files}, wall, 1e3, false},
@@ -94,11 +96,25 @@ func (c chart) draw(r *results, dir string) error {
 		p.Legend.Add(who, bars)
 	}
 	p.Y.Min, p.Y.Max = 0, (top-bottom)*1.3
-	p.Legend.Top = true
+	p.Legend.Top, p.Legend.Padding, p.Legend.XOffs = true, vg.Points(6), vg.Points(-6)
 	p.NominalX(names...)
 	p.X.Min, p.X.Max = -0.5, float64(len(names))-0.5
-	width := vg.Inch * vg.Length(max(5, 1.4*float64(len(names))))
-	return p.Save(width, 4*vg.Inch, filepath.Join(dir, c.file))
+	width := vg.Inch * vg.Length(max(7, 1.4*float64(len(names))))
+	return save(p, width, 4*vg.Inch, filepath.Join(dir, c.file))
+}
+
+// save writes an SVG that looks alike where the plotter's font is not installed.
+func save(p *plot.Plot, width, height vg.Length, path string) error {
+	w, err := p.WriterTo(width, height, "svg")
+	if err != nil {
+		return err
+	}
+	var svg bytes.Buffer
+	if _, err := w.WriteTo(&svg); err != nil {
+		return err
+	}
+	text := bytes.ReplaceAll(svg.Bytes(), []byte("font-family:Liberation Serif"), []byte("font-family:'Liberation Serif',Times,serif"))
+	return os.WriteFile(path, text, 0o644)
 }
 
 // powers are marks at the powers of ten from 10^bottom, which is where the axis begins.

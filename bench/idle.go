@@ -23,6 +23,7 @@ import (
 const (
 	goroutines = "goroutines"
 	memory     = "heap+stack"
+	stacks     = "stack" // of that
 	residency  = "RSS"
 )
 
@@ -118,6 +119,10 @@ func idle(j job) (values, error) {
 	if !ok {
 		return nil, fmt.Errorf("nobody is called %q", j.Who)
 	}
+	stop, err := j.profile()
+	if err != nil {
+		return nil, err
+	}
 	// The first has what is made once for all.
 	if err := f(j.Via, j.Addr, "idle"); err != nil {
 		return nil, err
@@ -135,7 +140,7 @@ func idle(j job) (values, error) {
 	if len(live) <= j.Count {
 		return nil, errors.New("a connection was lost")
 	}
-	return after, nil
+	return after, stop()
 }
 
 func footprint() values {
@@ -143,7 +148,7 @@ func footprint() values {
 	debug.FreeOSMemory()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return values{goroutines: float64(runtime.NumGoroutine()), memory: float64(m.HeapAlloc + m.StackInuse), residency: resident("VmRSS:")}
+	return values{goroutines: float64(runtime.NumGoroutine()), memory: float64(m.HeapAlloc + m.StackInuse), stacks: float64(m.StackInuse), residency: resident("VmRSS:")}
 }
 
 // idleTables are what an idle connection costs.
@@ -152,7 +157,7 @@ func (m method) idleTables() []table {
 	for _, via := range []string{"tcp", "tls", "ws"} {
 		t := table{Name: "idle: " + strings.ToUpper(via)}
 		for _, who := range []string{ours, paho, atwat, limit} {
-			j := job{Work: "idle", Who: who, Via: via, Count: m.Idle}
+			j := job{Work: "idle", Who: who, Via: via, Count: m.Idle, Profile: m.Profile}
 			t.Rows = append(t.Rows, j.against(job{Work: "serve", Via: via}.starter(anywhere), anywhere))
 		}
 		all = append(all, t)

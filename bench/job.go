@@ -31,9 +31,10 @@ type job struct {
 	Round   time.Duration // how long the measurement takes, about
 	Addr    string        // of the server
 	Via     string        // tcp, tls or ws
+	Owned   bool          // the application keeps the payloads that it receives
 	Count   int
 	Cuts    int
-	Profile string // of what, and into which file: cpu or allocs, "=", path
+	Profile string // its kind and its file, as cpu=path; or empty
 }
 
 // Values are what a round found out, by quantity.

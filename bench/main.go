@@ -44,7 +44,7 @@ func main() {
 	flag.StringVar(&f.from, "from", "", "report what is in this `folder` instead of measuring")
 	flag.StringVar(&f.readme, "readme", "", "`document` whose short table is to be replaced")
 	flag.StringVar(&f.profile, "profile", "", "`folder` for profiles of the clients' rows, instead of measuring")
-	flag.IntVar(&f.repeats, "repeats", 0, "rounds of everything but the codec; if 0, 9, and 3 with -quick")
+	flag.IntVar(&f.repeats, "repeats", 0, "rounds of everything but the codec; if 0, 7, and 3 with -quick")
 	flag.Usage = func() {
 		fmt.Fprint(os.Stderr, help)
 		flag.PrintDefaults()
@@ -58,7 +58,7 @@ func main() {
 
 // method returns how much is measured.
 func (f flags) method() method {
-	m := method{Rounds: 15, Codec: 100 * time.Millisecond, Repeats: 9, Traffic: 500 * time.Millisecond, Idle: 500, Messages: 20_000}
+	m := method{Rounds: 15, Codec: 100 * time.Millisecond, Repeats: 7, Traffic: 500 * time.Millisecond, Idle: 500, Messages: 20_000}
 	if f.quick {
 		m = method{Rounds: 9, Codec: 20 * time.Millisecond, Repeats: 3, Traffic: 150 * time.Millisecond, Idle: 200, Messages: 20_000}
 	}
@@ -91,7 +91,7 @@ func (f flags) run() error {
 		err = errors.Join(err, r.insert(f.readme))
 	}
 	if f.check {
-		err = errors.Join(err, missed(r.Targets))
+		err = errors.Join(err, failed(r.Tables), missed(r.Targets))
 	}
 	return err
 }

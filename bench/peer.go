@@ -18,6 +18,7 @@ type options struct {
 	window int           // unanswered messages
 	calls  *atomic.Int64 // counts reads and writes
 	store  client.Store  // or nil
+	owned  bool          // the application keeps the payloads that it receives
 }
 
 // dial opens the Network Connection. Every peer has the same one.
@@ -66,6 +67,7 @@ var connectors = map[string]func(options) (conn, error){
 	files:            connectStored(files),
 	storeless:        connectStored(storeless),
 
+	alone:     connectOurs,
 	unordered: connectConnector(unordered),
 	ordered:   connectConnector(ordered),
 	slow:      connectConnector(slow),

@@ -111,18 +111,20 @@ var (
 	count     = quantity{mallocs, 1, "%.2g"}
 	transfers = quantity{calls, 1, "%.2g"}
 	rate      = quantity{wall, perSecond, "%.3gk/s"}
+	usually   = quantity{half, 1e3, "p50 %.3g µs"}
+	seldom    = quantity{late, 1e3, "p99 %.3g µs"}
 )
 
 const traffic = "processor time of a message in µs; allocations; reads and writes; thousands of messages a second"
 
 var sections = []section{
 	{
-		"codec: ", "Codec", "nanoseconds; allocations",
-		[]string{ours, paho, mochi, limit}, []quantity{{wall, 1, "%.3g"}, {mallocs, 1, "%.0f"}}, wall, []string{paho, limit},
+		"codec: ", "Codec", "processor time in ns; allocations",
+		[]string{ours, paho, mochi, limit}, []quantity{{cpuTime, 1, "%.3g"}, {mallocs, 1, "%.0f"}}, cpuTime, []string{paho, limit},
 	},
 	{
 		"clients: ", "Clients, and a server that does nothing in another process", traffic,
-		[]string{ours, paho, atwat, limit1, limit100}, []quantity{micros, count, transfers, rate}, cpuTime, []string{paho, limit100},
+		[]string{ours, paho, atwat, limit1, limit100}, []quantity{micros, count, transfers, rate, usually, seldom}, cpuTime, []string{paho, limit1, limit100},
 	},
 	{
 		"servers: ", "Publisher and subscriber in a process, and a real server in another", traffic,
@@ -130,7 +132,7 @@ var sections = []section{
 	},
 	{
 		"connector: ", "The connector: take, run a flow, acknowledge", "processor time of a message in µs; allocations; thousands of messages a second",
-		[]string{ours, unordered, ordered, slow}, []quantity{micros, count, rate}, "", nil,
+		[]string{alone, unordered, ordered, slow}, []quantity{micros, count, rate}, "", nil,
 	},
 	{
 		"store: ", "Stores: messages of 256 bytes kept, and those of the commit before forgotten", "µs a message",
@@ -141,14 +143,14 @@ var sections = []section{
 		[]string{ours, bolt, files, storeless}, []quantity{{wall, 1e3, "%.3g"}}, wall, []string{bolt, files},
 	},
 	{
-		"cuts: ", "Connections that end", "milliseconds; messages lost, duplicated, out of order, refused, and called done before the server had acknowledged them",
+		"cuts: ", "Connections that end", "milliseconds; messages lost, duplicated, out of order, refused, called done before the server had acknowledged them, and without an outcome",
 		[]string{ours, paho, atwat},
-		[]quantity{{took, 1, "%.3g ms"}, {lost, 1, "%.0f"}, {duplicated, 1, "%.0f"}, {disordered, 1, "%.0f"}, {refused, 1, "%.0f"}, {early, 1, "%.0f"}},
+		[]quantity{{took, 1, "%.3g ms"}, {lost, 1, "%.0f"}, {duplicated, 1, "%.0f"}, {disordered, 1, "%.0f"}, {refused, 1, "%.0f"}, {early, 1, "%.0f"}, {unsettled, 1, "%.0f"}},
 		took, []string{paho, atwat},
 	},
 	{
-		"idle: ", "An idle connection", "goroutines; KiB of heap and stack; KiB of resident memory",
-		[]string{ours, paho, atwat, limit}, []quantity{{goroutines, 1, "%.3g"}, {memory, 1024, "%.3g"}, {residency, 1024, "%.3g"}}, memory, []string{paho, atwat, limit},
+		"idle: ", "An idle connection", "goroutines; KiB of heap and stack; KiB of the stack alone; KiB of resident memory",
+		[]string{ours, paho, atwat, limit}, []quantity{{goroutines, 1, "%.3g"}, {memory, 1024, "%.3g"}, {stacks, 1024, "%.2g"}, {residency, 1024, "%.3g"}}, memory, []string{paho, atwat, limit},
 	},
 	{
 		"program: ", "The smallest program", "MB without symbols; packages; modules of others",
@@ -165,6 +167,11 @@ func (r *results) markdown(w io.Writer) {
 	fmt.Fprintln(w, "Ratios are of rounds side by side: the median (the ends).")
 	for _, s := range sections {
 		r.section(w, s)
+	}
+	for _, t := range r.Tables {
+		for _, why := range t.Failed {
+			fmt.Fprintf(w, "\nA round failed and was repeated: %s: %s.\n", t.Name, why)
+		}
 	}
 	if len(r.Targets) == 0 {
 		return

@@ -53,6 +53,8 @@ func fraction(x float64) string {
 		return fmt.Sprintf("%.2f", x)
 	case x > 0:
 		return fmt.Sprintf("1/%.0f", 1/x)
+	case x == 0:
+		return "0"
 	}
 	return ""
 }

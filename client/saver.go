@@ -73,7 +73,7 @@ func (b *batch) reset() {
 
 // record takes a Save or Forget.
 func (s *saver) record(o *session.Output) {
-	s.next.add(&o.Record, o.Op == session.Forget)
+	s.next.add(o.Record, o.Op == session.Forget)
 	s.next.n = o.N
 	s.due = s.due || o.Op == session.Save
 }

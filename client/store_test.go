@@ -348,6 +348,14 @@ func TestStoreNotes(t *testing.T) {
 		require.ErrorIs(t, d.client.SaveNote(ctx, "late", nil), client.ErrUnknown)
 		goOn()
 		require.NoError(t, d.client.ForgetNote(d.ctx, "late"))
+		require.NoError(t, d.client.SaveNote(d.ctx, "dropped", nil))
+		syncs := disk.syncs
+		d.client.DropNote("dropped")
+		d.client.DropNote("never there")
+		synctest.Wait()
+		require.Equal(t, syncs, disk.syncs, "nothing waits for it")
+		time.Sleep(time.Second)
+		require.Equal(t, syncs+1, disk.syncs)
 	})
 	disk = disk.crashed()
 	inBubble(t, client.Config{Store: disk}, func(d *dialogue) {

@@ -63,16 +63,13 @@ func killed(t *testing.T, mode string) int {
 	require.NoError(t, <-published)
 	require.NoError(t, c.Publish(ctx, numbered("n/end", packets.AtLeastOnce)(messages))) // mosquitto keeps the order
 	w := job.start(t)
-	defer func() {
-		r := w.now()
-		t.Logf("%+v ended %d; %v", r, len(j.ended), j.ended[fmt.Sprint("n/end ", messages)])
-	}()
 	eventually(t, ctx, func() (int, bool) {
 		j.read()
-		return j.runs, j.ended[fmt.Sprint("n/end ", messages)] > 0 && w.now().Health.Unacked == 0
+		return j.runs, j.ended[fmt.Sprint("n/end ", messages)] > 0
 	})
-	j.read()
+	w.idle(ctx)
 	w.stop()
+	j.read()
 	lost := messages + 1 - len(j.ended)
 	t.Logf("%d messages, %d kills amid %d flows, %d lost, %d runs", messages, kills, hit, lost, j.runs)
 	require.Greater(t, hit, kills)

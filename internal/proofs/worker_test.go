@@ -48,6 +48,7 @@ type report struct {
 	Events map[string]int // how often each happened
 	Losses map[string]int // why connections were lost
 	Memory int            // resident, in KiB
+	Client client.Stats
 }
 
 var errPoison = errors.New("the payload is poison")
@@ -176,7 +177,7 @@ func (r *reporter) event(e client.Event) {
 func (r *reporter) report(c *connector.Connector) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return json.NewEncoder(os.Stdout).Encode(report{Health: c.Health(), Events: r.events, Losses: r.losses, Memory: resident()})
+	return json.NewEncoder(os.Stdout).Encode(report{Health: c.Health(), Events: r.events, Losses: r.losses, Memory: resident(), Client: c.Health().Client})
 }
 
 // resident returns the memory of this process in KiB; 0 where the system does not say.
@@ -232,7 +233,12 @@ func (job task) start(t *testing.T) *worker {
 	out, err := w.process.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, w.process.Start())
-	t.Cleanup(w.kill)
+	t.Cleanup(func() {
+		w.kill()
+		if r := w.last.Load(); t.Failed() && r != nil {
+			t.Logf("the worker's last report: %+v", *r)
+		}
+	})
 	go func() {
 		lines := json.NewDecoder(out)
 		for {
@@ -286,6 +292,25 @@ func (w *worker) now() report {
 		return *r
 	}
 	return report{}
+}
+
+// started waits until the worker's connector is.
+func (w *worker) started(ctx context.Context) {
+	w.t.Helper()
+	eventually(w.t, ctx, func() (int, bool) {
+		w.now()
+		return 0, w.last.Load() != nil
+	})
+}
+
+// idle waits until nothing is unacknowledged, in a report of after now.
+func (w *worker) idle(ctx context.Context) {
+	w.t.Helper()
+	old := w.last.Load()
+	eventually(w.t, ctx, func() (int, bool) {
+		r := w.now()
+		return int(r.Health.Acknowledged), w.last.Load() != old && r.Health.Unacked == 0
+	})
 }
 
 // A journal is what workers noted. Several may write to it.
