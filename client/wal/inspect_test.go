@@ -53,10 +53,10 @@ func played(t *testing.T, opt Options, close bool) (*ram, map[string][]string) {
 	return d, had
 }
 
-// TestInspectAgreesWithOpen changes bytes all over every file, cuts every file all over, and
+// TestWALInspectAgreesWithOpen changes bytes all over every file, cuts every file all over, and
 // takes every file away: what Inspect calls sound Open opens, with the same content; what it
 // calls damaged Open refuses. What is read of a damaged log was written.
-func TestInspectAgreesWithOpen(t *testing.T) {
+func TestWALInspectAgreesWithOpen(t *testing.T) {
 	opt := Options{Server: "mq", ClientID: "c", SegmentBytes: 800}
 	sound, refused := 0, 0
 	agree := func(d *ram, had map[string][]string, what string) {
@@ -104,10 +104,11 @@ func TestInspectAgreesWithOpen(t *testing.T) {
 	}
 	require.Greater(t, sound, 100)
 	require.Greater(t, refused, 1000)
+	t.Logf("%d files changed, cut or taken away: %d logs sound, %d refused", sound+refused, sound, refused)
 }
 
 // The place of each damage is named, and what is behind it is read.
-func TestInspectGoesOnBehindDamage(t *testing.T) {
+func TestWALInspectGoesOnBehindDamage(t *testing.T) {
 	d, ends, _ := oneSegment(t)
 	d.files[segmentName(1)].data[ends[0]+3] ^= 1 // in the first commit
 	d.files[segmentName(1)].data[ends[2]-2] ^= 1 // in the second
@@ -138,7 +139,7 @@ func snapshot(t *testing.T, folder string) map[string]string {
 }
 
 // A store that is in use is read while it changes.
-func TestInspectWhileInUse(t *testing.T) {
+func TestWALInspectWhileInUse(t *testing.T) {
 	opt := options(t.TempDir())
 	opt.SegmentBytes, opt.Sync = 2000, UnsafeNoSync
 	s, err := Open(opt)
@@ -190,7 +191,7 @@ func TestInspectWhileInUse(t *testing.T) {
 
 // Salvage of a sound store is a copy; of a damaged one what can be read, and identifiers that
 // nobody knows of any more are released first.
-func TestSalvage(t *testing.T) {
+func TestWALSalvage(t *testing.T) {
 	opt := options(t.TempDir())
 	s, err := Open(opt)
 	require.NoError(t, err)
