@@ -19,7 +19,7 @@ func fill(d *ram, opt Options, h *history) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := range 60 {
+	for i := range 40 {
 		h.perhaps = maps.Clone(h.want)
 		var changes []client.Change
 		switch err := s.Room(3000); {
@@ -53,7 +53,7 @@ func TestWALCrashOnAFullDisk(t *testing.T) {
 	opt := Options{SegmentBytes: 1 << 20}
 	disk := func() *ram {
 		d := newRAM()
-		d.space = 150_000
+		d.space = 115_000
 		return d
 	}
 	h := &history{want: map[string]string{}}

@@ -85,7 +85,7 @@ func TestWALInspectAgreesWithOpen(t *testing.T) {
 			names, _ := d.List()
 			require.Greater(t, len(names), 2)
 			for _, name := range names {
-				for at := turn; at < len(d.files[name].data); at += 7 {
+				for at := turn; at < len(d.files[name].data); at += 13 {
 					if name == headName && at%headSlot > 60 {
 						continue
 					}

@@ -66,6 +66,7 @@ const (
 const (
 	reserve     = 1 << 16 // bytes on disk that are left for what nobody asks room for
 	compactStep = 1 << 18 // bytes that a Commit moves besides its own
+	squeezeGain = 1 << 14 // bytes that it is worth to begin a segment for on a full disk
 )
 
 // Open opens the store of a session, or makes it. It is locked until Close. The errors are those
@@ -157,7 +158,7 @@ func (s *Store) Room(bytes int) error {
 		return fmt.Errorf("%w: %d of %d bytes are in use", client.ErrStoreFull, used, s.opt.MaxBytes)
 	}
 	err := s.active().grow(s.promised() + need + s.reserved())
-	if noSpace(err) && s.squeeze() {
+	if noSpace(err) && s.squeeze(need) {
 		err = s.active().grow(s.promised() + need + s.reserved())
 	}
 	switch {
