@@ -117,8 +117,9 @@ func (s *Store) squeeze(want int64) bool {
 		return false
 	}
 	err := s.squeezeInto(a, room)
-	if noSpace(err) && s.active() == a {
-		return false // another program was faster
+	if noSpace(err) && s.active() == a { // another program was faster
+		a.grow(s.promised() + s.reserved())
+		return false
 	}
 	if err != nil {
 		s.fail(err)

@@ -82,6 +82,14 @@ func (s *Store) complete() error {
 // notBegun refuses a segment that the head does not know if there is a commit in it. A crash
 // between the making of a segment and the writing of the head leaves none.
 func (s *Store) notBegun(seg *segment) error {
+	sc := scanner{r: seg.f, end: seg.room}
+	f, _, err := sc.next()
+	if err != nil {
+		return fmt.Errorf("wal: %s: %w", seg.name, err)
+	}
+	if _, err := parseOwner(&f); errors.Is(err, errFormat) {
+		return fmt.Errorf("wal: %s is of %w", seg.name, err)
+	}
 	commit, err := laterCommit(seg, 0, 0)
 	if err != nil || !commit {
 		return err
