@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,7 +30,8 @@ type consumer struct {
 	params  ConsumerParams
 	flow    Flow
 	conn    *Connector
-	filters []string // as matched: without $share/group/
+	filters []string  // as matched: without $share/group/
+	key     *template // of Partition; nil: the topic
 	log     *slog.Logger
 
 	running chan struct{} // holds a token for each flow that runs
@@ -79,6 +81,9 @@ func (c *Connector) newConsumer(name string, p ConsumerParams, f Flow) *consumer
 	for _, t := range p.Topics {
 		k.filters = append(k.filters, matched(t.Topic))
 	}
+	if p.Partition != nil && p.Partition.Key != "" && p.Partition.Key != keyTopic {
+		k.key, _ = parseTemplate(p.Partition.Key) // Check has read it
+	}
 	return k
 }
 
@@ -115,23 +120,37 @@ func (k *consumer) subscriptions() []packets.Subscription {
 	return subs
 }
 
-func (k *consumer) wants(topic string) bool {
-	for _, f := range k.filters {
-		if packets.Match(f, topic) {
-			return true
+func (k *consumer) wants(topic string) bool { return k.filter(topic) >= 0 }
+
+// filter returns which topic of the parameters matches; below zero if none does.
+func (k *consumer) filter(topic string) int {
+	return slices.IndexFunc(k.filters, func(f string) bool { return packets.Match(f, topic) })
+}
+
+const keyTopic = "topic"
+
+// elsewhere tells whether another process of the partition has a message. All of them have to
+// agree, so that a message without its key goes by its topic.
+func (k *consumer) elsewhere(d *client.Delivery) bool {
+	p := k.params.Partition
+	if p == nil {
+		return false
+	}
+	key := d.Topic
+	if k.key != nil {
+		if s, err := k.key.eval(NewMessage(d.Topic, d.Payload, d.QoS, d.PacketID)); err == nil {
+			key = s
 		}
 	}
-	return false
+	h := fnv.New32a()
+	h.Write([]byte(key))
+	return int(h.Sum32()%uint32(p.Count)) != p.Index
 }
 
 // skips tells whether a message of the consumer's topics is not for its flow.
 func (k *consumer) skips(d *client.Delivery) bool {
-	if p := k.params.Partition; p != nil {
-		h := fnv.New32a()
-		h.Write([]byte(d.Topic))
-		if int(h.Sum32()%uint32(p.Count)) != p.Index {
-			return true
-		}
+	if k.elsewhere(d) {
+		return true
 	}
 	switch k.params.Retained {
 	case RetainedSkip:
@@ -268,7 +287,7 @@ func (k *consumer) process(j *job) {
 				break // Stop's patience ended, or the store failed, which is no failure of the flow
 			}
 		}
-		if (permanent(err) || k.exhausted(j)) && k.dispose(j, err) {
+		if (k.exhausted(j) || !k.retries(err)) && k.dispose(j, err) {
 			return
 		}
 		if !k.wait(j) {
@@ -351,7 +370,7 @@ func (k *consumer) attempt(j *job) error {
 	defer cancel()
 	k.conn.stats.running.Add(1)
 	defer k.conn.stats.running.Add(-1)
-	d := delivery{key: k.key(j), attempt: j.attempt, conn: k.conn}
+	d := delivery{consumer: k, job: j, attempt: j.attempt}
 	start := time.Now()
 	err := d.settled(ctx, isolated(d.in(ctx), k.flow, k.message(j)))
 	k.conn.numbers.flowEnded(ctx, time.Since(start), err)
@@ -386,8 +405,8 @@ func isolatedRun(ctx context.Context, f Flow, m *Message) (out *Message, err err
 	return out, err
 }
 
-// key names a message.
-func (k *consumer) key(j *job) string {
+// keyOf names a message.
+func (k *consumer) keyOf(j *job) string {
 	name := fmt.Sprintf("%s/%x.%x", k.name, k.conn.began, j.n)
 	if j.entry != nil {
 		name = strings.TrimPrefix(j.entry.name, notePrefix)
@@ -397,12 +416,24 @@ func (k *consumer) key(j *job) string {
 
 func (k *consumer) message(j *job) *Message {
 	m := NewMessage(j.d.Topic, append([]byte(nil), j.d.Payload...), j.d.QoS, j.d.PacketID)
+	m.Payload.MimeType, m.Payload.Encoding = k.params.MimeType, k.params.Encoding
 	if k.params.ExtendedAttributes {
 		m.Attribute[AttributeRetained] = j.d.Retain
 		m.Attribute[AttributeDuplicate] = j.d.Dup
 		m.Attribute[AttributeAttempt] = j.attempt
+		m.Attribute[AttributeFilter] = k.params.Topics[k.filter(j.d.Topic)].Topic
+		m.Attribute[AttributeTopicLevels] = strings.Split(j.d.Topic, "/")
+		m.Attribute[AttributeReceivedAt] = j.at.UTC().Format(time.RFC3339Nano)
+		m.Attribute[AttributeClientID] = k.conn.conn.cfg.ClientID
+		m.Attribute[AttributeBroker] = k.conn.cfg.General.BrokerURL
+		m.Attribute[AttributeIdempotencyKey] = k.keyOf(j)
 	}
 	return m
+}
+
+// retries tells whether an error is worth another run.
+func (k *consumer) retries(err error) bool {
+	return !permanent(err) && matches(AsError(err), k.params.OnFailure.RetryOn)
 }
 
 func (k *consumer) exhausted(j *job) bool {
