@@ -44,7 +44,6 @@ type consumer struct {
 	lanes map[string][]*job // what waits for its turn, by lane; a lane that runs is there
 	bytes int
 	less  chan struct{} // closed when bytes fell
-	next  uint64        // lane of the next message without order
 }
 
 // A job is a message on its way through a consumer.
@@ -174,6 +173,10 @@ func (k *consumer) take(ctx context.Context, a *arrival) error {
 	}
 	k.jobs.Add(1)
 	j := k.newJob(a)
+	if k.order() == OrderNone {
+		go k.run(j)
+		return nil
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	lane := k.lane(a.d)
@@ -214,16 +217,12 @@ func (k *consumer) reserve(ctx context.Context, size int) error {
 	}
 }
 
-// lane names the row that a message waits in. The caller holds mu.
+// lane names the row that a message waits in.
 func (k *consumer) lane(d *client.Delivery) string {
-	switch k.order() {
-	case OrderConnection:
-		return ""
-	case OrderTopic:
+	if k.order() == OrderTopic {
 		return d.Topic
 	}
-	k.next++
-	return fmt.Sprint(k.next)
+	return ""
 }
 
 // runLane runs the jobs of a lane in their order.
@@ -239,12 +238,13 @@ func (k *consumer) runLane(lane string) {
 		j := waiting[0]
 		k.lanes[lane] = waiting[1:]
 		k.mu.Unlock()
-		k.process(j)
-		k.done(j)
+		k.run(j)
 	}
 }
 
-func (k *consumer) done(j *job) {
+// run runs a message and makes room for another.
+func (k *consumer) run(j *job) {
+	k.process(j)
 	k.mu.Lock()
 	k.bytes -= len(j.d.Payload)
 	close(k.less)
