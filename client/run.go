@@ -262,7 +262,11 @@ func (c *Client) lost(l *link, err error, wait *backoff, faults *int) error {
 	}
 	if l.up {
 		c.emit(Event{Kind: ConnectionLost, Err: err, Held: held})
-		c.cfg.Logger.Info("connection lost", slog.Any("reason", err), slog.Duration("held", held))
+		if l.bye {
+			c.cfg.Logger.Info("disconnected", slog.Duration("held", held))
+		} else {
+			c.cfg.Logger.Info("connection lost", slog.Any("reason", err), slog.Duration("held", held))
+		}
 	} else {
 		if !c.leaving && c.ctx.Err() == nil {
 			err = &HandshakeError{err}
@@ -363,7 +367,7 @@ func (c *Client) finishAll(err error) {
 	c.state = Closed
 	c.sess.Abandon()
 	c.drive()
-	c.offline0.abandon(&outcome{"publish", ErrNotSent, err})
+	c.abandonOffline(&outcome{"publish", ErrNotSent, err})
 	if c.timer != nil {
 		c.timer.Stop()
 	}

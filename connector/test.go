@@ -57,17 +57,25 @@ type TestReport struct {
 	ClientID           string
 	CleanSession       bool
 	SessionPresent     bool
-	Steps              []TestStep // the last one is the one that failed, if any did
+	Steps              []TestStep // with failover_urls of more than one server, if the first failed
 	Grants             []Grant
 	CertificatesExpire time.Time // the first of the server's; zero without TLS
 }
 
+// Failed returns the first step that failed, else nil.
+func (r *TestReport) Failed() *TestStep {
+	for i := range r.Steps {
+		if r.Steps[i].Err != nil {
+			return &r.Steps[i]
+		}
+	}
+	return nil
+}
+
 // Err returns why the test failed, else nil.
 func (r *TestReport) Err() error {
-	for _, s := range r.Steps {
-		if s.Err != nil {
-			return s.Err
-		}
+	if s := r.Failed(); s != nil {
+		return s.Err
 	}
 	return nil
 }
@@ -144,14 +152,9 @@ func (t *tester) connect(ctx context.Context, c *Connector) (*client.Client, err
 		cfg.ClientID, cfg.CleanSession = cfg.ClientID+"-test-"+withRandom("${random:4}"), true
 	}
 	cfg.OnEvent = nil
-	dial := cfg.Dial
-	cfg.Dial = func(ctx context.Context) (net.Conn, error) {
-		conn, err := dial(ctx)
-		if err == nil {
-			t.report.CertificatesExpire = certificatesExpire(conn)
-		}
-		t.dialed = time.Now()
-		return conn, err
+	cfg.Dial = t.noted(cfg.Dial)
+	for i, dial := range cfg.Fallbacks {
+		cfg.Fallbacks[i] = t.noted(dial)
 	}
 	t.report.ClientID, t.report.CleanSession = cfg.ClientID, cfg.CleanSession
 	conn, err := client.New(cfg)
@@ -174,6 +177,18 @@ func (t *tester) connect(ctx context.Context, c *Connector) (*client.Client, err
 	}
 	t.ended(step, "", start, err)
 	return conn, err
+}
+
+// noted returns a dial function that notes when it ended and what it met.
+func (t *tester) noted(dial func(context.Context) (net.Conn, error)) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) {
+		conn, err := dial(ctx)
+		if err == nil {
+			t.report.CertificatesExpire = certificatesExpire(conn)
+		}
+		t.dialed = time.Now()
+		return conn, err
+	}
 }
 
 // subscribe asks for every topic of every consumer.

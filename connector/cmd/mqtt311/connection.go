@@ -162,7 +162,7 @@ func (c *connection) dialer(log *slog.Logger) (func(context.Context) (net.Conn, 
 		return transport.Dialer("unix:"+c.unix, &opts)
 	}
 	if c.secure() {
-		if err := c.readable(); err != nil {
+		if err := c.filesAreThere(); err != nil {
 			return nil, err
 		}
 		t := &transport.TLSOptions{
@@ -190,9 +190,9 @@ func (c *connection) dialer(log *slog.Logger) (func(context.Context) (net.Conn, 
 	return transport.Dialer(c.scheme("mqtt", "mqtts")+c.address(1883, 8883), &opts)
 }
 
-// readable reports files that are not there before anything is dialled; each is read
+// filesAreThere reports files that are not there before anything is dialled; each is read
 // again at every connection.
-func (c *connection) readable() error {
+func (c *connection) filesAreThere() error {
 	for flag, path := range map[string]string{"--cafile": c.caFile, "--cert": c.cert, "--key": c.key} {
 		if path == "" || path == systemRoots {
 			continue
@@ -299,6 +299,24 @@ func connect(ctx context.Context, cfg client.Config) (*client.Client, error) {
 		return nil, fail(exitConnection, "connect: %w", "连接失败：%w", err)
 	}
 	return c, nil
+}
+
+// closing is the time for leaving in order: little of it when the user's patience has ended,
+// and none after a second interrupt.
+func (p *program) closing(ctx context.Context) (context.Context, context.CancelFunc) {
+	limit := 5 * time.Second
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		limit = 200 * time.Millisecond
+	}
+	out, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	go func() {
+		select {
+		case <-p.hurry:
+			cancel()
+		case <-out.Done():
+		}
+	}()
+	return out, cancel
 }
 
 // unwrapClosed leaves out that the client is over: the cause is what a person needs.

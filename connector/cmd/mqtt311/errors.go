@@ -54,6 +54,8 @@ func usage(en, zh string, args ...any) error { return fail(exitUsage, en, zh, ar
 func exitCode(ctx context.Context, err error) int {
 	var c *codedError
 	switch known := errors.As(err, &c); {
+	case known && (c.code == exitTimeout || c.code == exitInterrupt):
+		return c.code
 	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled):
 		return exitInterrupt
 	case known && c.code != exitConnection:

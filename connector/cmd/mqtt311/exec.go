@@ -84,19 +84,20 @@ func runToEnd(ctx context.Context, cmd *exec.Cmd) ([]byte, error) {
 	case err != nil:
 		return nil, complaint(err, complained)
 	}
-	return said.Bytes(), nil
+	return said.text.Bytes(), nil
 }
 
 func complaint(err error, complained *limited) error {
-	if line := firstLine(complained.String()); line != "" {
+	if line := firstLine(complained.text.String()); line != "" {
 		return fmt.Errorf("command: %w: %s", err, line)
 	}
 	return fmt.Errorf("command: %w", err)
 }
 
-// limited is a buffer with a limit: what is beyond it fails, or is left out.
+// limited is a buffer with a limit: what is beyond it fails, or is left out. It does not
+// embed the buffer, whose ReadFrom knows no limit.
 type limited struct {
-	bytes.Buffer
+	text bytes.Buffer
 	most int
 	cut  bool
 	full bool
@@ -106,12 +107,12 @@ type limited struct {
 var errTooMuch = errors.New("too much output")
 
 func (l *limited) Write(b []byte) (int, error) {
-	room := l.most - l.Len()
+	room := l.most - l.text.Len()
 	if len(b) <= room {
-		return l.Buffer.Write(b)
+		return l.text.Write(b)
 	}
 	if l.cut {
-		l.Buffer.Write(b[:room])
+		l.text.Write(b[:room])
 		return len(b), nil
 	}
 	if !l.full {

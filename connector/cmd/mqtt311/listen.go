@@ -146,7 +146,7 @@ func (w *watch) look(log *slog.Logger) {
 	w.mu.Unlock()
 	switch {
 	case now && !before:
-		log.Warn("stalled", "oldest_unacked", h.OldestUnacked.String(), "unacked", h.Unacked, "running", h.Running)
+		log.Warn("stalled", "oldest_unacked", h.OldestUnacked, "unacked", h.Unacked, "running", h.Running)
 	case before && !now:
 		log.Info("going on after a stall", "unacked", h.Unacked)
 	}
@@ -236,6 +236,7 @@ func (k collector) Collect(ch chan<- prometheus.Metric) {
 	count(dropped, h.Skipped, "skipped")
 	count(redeliveries, s.Session.Adopted, "adopted")
 	count(redeliveries, minus(s.Session.Redelivered, s.Session.Adopted), "suppressed")
+	count(redeliveries, h.Adopted, "known") // to the ledger, from before a restart
 	count(redeliveries, h.Stale, "orphaned")
 	gauge(inboxMessages, float64(s.InboxMessages))
 	gauge(inboxBytes, float64(s.InboxBytes))

@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"os/signal"
@@ -56,7 +57,8 @@ func (p *program) run(ctx context.Context, args []string) int {
 	}
 	p.command = cmd.CommandPath()
 	code := exitCode(ctx, err)
-	if code != exitInterrupt && !p.quiet {
+	var says *codedError
+	if (code != exitInterrupt || errors.As(err, &says) && says.code == code) && !p.quiet {
 		p.report(code, err)
 	}
 	return code
@@ -90,6 +92,7 @@ Exit codes: 0 done, 1 it failed while running, 2 wrong usage or configuration,
 	f.StringVar(&p.lang, "lang", p.lang, p.say("`language` of messages: en or zh", "消息语言 `language`：en 或 zh"))
 	f.BoolVar(&p.json, "json", p.json, p.say("write JSON lines, errors too", "以 JSON 行输出，错误亦然"))
 	f.Bool("help", false, p.say("show this help", "显示帮助")) // -h is the host, as in mosquitto_pub
+	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(p.flagError)
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { p.help(p.stdout, cmd) })
 	root.AddCommand(p.pub(), p.sub(), p.check(), p.test(), p.runCommand(), p.schema(), p.completion(), p.version())

@@ -150,7 +150,7 @@ func (s *pipeStep) keepRunning() {
 		if time.Since(began) > 10*time.Second {
 			delay = 100 * time.Millisecond
 		}
-		s.log.Warn("process ended", "error", err.Error(), "answers", p.answered.Load(), "again_in", delay.String())
+		s.log.Warn("process ended", "error", err.Error(), "answers", p.answered.Load(), "again_in", delay)
 		if p.answered.Load() == 0 {
 			s.unfitFor(err) // it may never come up: what waits should not wait for that
 		}

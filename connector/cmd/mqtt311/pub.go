@@ -99,7 +99,7 @@ func (o *pubOptions) run(ctx context.Context, p *program) error {
 	} else {
 		err = o.publishRepeatedly(ctx, c, payload)
 	}
-	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	closeCtx, cancel := p.closing(ctx)
 	defer cancel()
 	if cerr := c.Close(closeCtx); err == nil {
 		err = coded(exitPublish, cerr)

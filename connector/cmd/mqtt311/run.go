@@ -148,7 +148,15 @@ func (o *runOptions) logger(p *program, show *status) (*slog.Logger, error) {
 	case show.on:
 		level = slog.LevelWarn
 	}
-	return slog.New(slog.NewJSONHandler(show, &slog.HandlerOptions{Level: level})), nil
+	return slog.New(slog.NewJSONHandler(show, &slog.HandlerOptions{Level: level, ReplaceAttr: readable})), nil
+}
+
+// readable writes durations as people do, and not as a number of nanoseconds.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().Round(time.Microsecond).String())
+	}
+	return a
 }
 
 func (o *runOptions) runConnector(ctx context.Context, p *program, cfg *connector.Config, s step, show *status, log *slog.Logger) error {
@@ -180,7 +188,7 @@ func (o *runOptions) runConnector(ctx context.Context, p *program, cfg *connecto
 	show.every(func() string { return p.health(show, c.Health()) })
 	err = o.serve(ctx, p, c, cfg, w, log)
 	w.started.Store(false)
-	if serr := o.stop(ctx, p, c); err == nil {
+	if serr := o.stop(ctx, p, c, log); err == nil {
 		err = serr
 	}
 	return err
@@ -192,14 +200,14 @@ func logged(log *slog.Logger, f connector.Flow) connector.Flow {
 		start := time.Now()
 		out, err := f.Run(ctx, m)
 		if err == nil {
-			log.Debug("flow succeeded", "topic", m.Topic(), "id", m.Attribute[connector.AttributeMessageID], "took", time.Since(start).String())
+			log.Debug("flow succeeded", "topic", m.Topic(), "id", m.Attribute[connector.AttributeMessageID], "took", time.Since(start))
 		}
 		return out, err
 	})
 }
 
 // stop lets running flows end, as long as there is patience.
-func (o *runOptions) stop(ctx context.Context, p *program, c *connector.Connector) error {
+func (o *runOptions) stop(ctx context.Context, p *program, c *connector.Connector, log *slog.Logger) error {
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.drain)
 	defer cancel()
 	over := make(chan struct{})
@@ -213,6 +221,7 @@ func (o *runOptions) stop(ctx context.Context, p *program, c *connector.Connecto
 	}()
 	err := c.Stop(stopCtx)
 	left := c.Health().Unacked
+	log.Info("stopped", "left", left)
 	switch {
 	case errors.Is(stopCtx.Err(), context.DeadlineExceeded) && left > 0:
 		return fail(exitTimeout, "messages that were not done after %s: %d; the server keeps what it may", "%s 后仍未完成的消息：%d 条；服务端会保留其可保留的部分", o.drain, left)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/packets"
@@ -101,7 +100,7 @@ func (o *subOptions) run(ctx context.Context, p *program) error {
 		return outOfTime(ctx, err)
 	}
 	err = o.serve(ctx, c, print)
-	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	closeCtx, cancel := p.closing(ctx)
 	defer cancel()
 	if cerr := c.Close(closeCtx); err == nil {
 		err = coded(exitRuntime, cerr)

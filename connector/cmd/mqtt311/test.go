@@ -95,7 +95,7 @@ func (p *program) testConnection(ctx context.Context, file string, own bool) err
 		if ctx.Err() != nil {
 			return err
 		}
-		return &testError{codedError{code: testCode(r, err), err: err}, r.Steps[len(r.Steps)-1]}
+		return &testError{codedError{code: testCode(r, err), err: err}, *r.Failed()}
 	}
 	return nil
 }
@@ -115,7 +115,7 @@ func testCode(r *connector.TestReport, err error) int {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, connector.TypeConnectTimeout) {
 		return exitTimeout
 	}
-	if r.Steps[len(r.Steps)-1].Step == connector.StepSubscribe {
+	if r.Failed().Step == connector.StepSubscribe {
 		return exitSubscribe
 	}
 	return codeOf(err)
