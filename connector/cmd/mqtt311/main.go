@@ -85,7 +85,7 @@ Exit codes: 0 done, 1 it failed while running, 2 wrong usage or configuration,
 		SilenceErrors:     true,
 		Args:              commandArgs,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(*cobra.Command, []string) error { return p.checkLanguage() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return p.checkLanguage(cmd) },
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true}, // ours speaks both languages
 	}
 	f := root.PersistentFlags()
@@ -101,7 +101,10 @@ Exit codes: 0 done, 1 it failed while running, 2 wrong usage or configuration,
 	return root
 }
 
-func (p *program) checkLanguage() error {
+func (p *program) checkLanguage(cmd *cobra.Command) error {
+	if cmd.Name() == cobra.ShellCompRequestCmd {
+		return nil // it is not complete yet
+	}
 	if p.lang != "en" && p.lang != "zh" {
 		return usage("--lang %q is neither en nor zh", "--lang %q 既不是 en 也不是 zh", p.lang)
 	}
