@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -126,10 +127,10 @@ func (p *program) helpCommand(root *cobra.Command) *cobra.Command {
 			}
 			return cmd.Help()
 		},
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		ValidArgsFunction: func(_ *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 			var names []string
 			for _, c := range root.Commands() {
-				if c.IsAvailableCommand() && len(args) == 0 {
+				if c.IsAvailableCommand() && len(args) == 0 && strings.HasPrefix(c.Name(), begun) {
 					names = append(names, c.Name()+"\t"+c.Short)
 				}
 			}
