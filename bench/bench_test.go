@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -145,6 +146,47 @@ func TestRatio(t *testing.T) {
 	m := measured{Rows: []figures{{ours, map[string][]float64{wall: {1, 20, 3}}}, {paho, map[string][]float64{wall: {2, 40, 12}}}}}
 	require.Equal(t, spread{0.5, 0.25, 0.5}, m.ratio(paho, wall))
 	require.True(t, math.IsNaN(m.ratio(mochi, wall).Median))
+}
+
+// A round that fails is repeated, and told.
+func TestRoundFails(t *testing.T) {
+	var rounds int
+	once := row{ours, func() (values, error) {
+		if rounds++; rounds == 2 {
+			return nil, errors.New("a hang")
+		}
+		return values{wall: 1}, nil
+	}}
+	m, err := method{Repeats: 3}.measure(table{"cuts: x", []row{once}}, func() {})
+	require.NoError(t, err)
+	require.Len(t, m.Rows[0].Rounds[wall], 3)
+	require.ErrorContains(t, failed([]measured{m}), "cuts: x: a round failed: mqtt311: a hang")
+	var md strings.Builder
+	(&results{Tables: []measured{m}}).markdown(&md)
+	require.Contains(t, md.String(), "A round failed and was repeated: cuts: x: mqtt311: a hang.")
+	never := row{paho, func() (values, error) { return nil, errors.New("a hang") }}
+	_, err = method{Repeats: 3}.measure(table{"cuts: x", []row{never}}, func() {})
+	require.ErrorContains(t, err, "cuts: x: paho, twice: a hang")
+}
+
+// A job that fails says why.
+func TestJobFails(t *testing.T) {
+	_, err := job{Work: "publish", Who: "nobody"}.run(anywhere)
+	require.ErrorContains(t, err, `nobody is called "nobody"`)
+	_, err = job{Work: "nothing"}.run(anywhere)
+	require.ErrorContains(t, err, `no work is called "nothing"`)
+	_, err = job{Work: "publish", Who: ours, Addr: "127.0.0.1:1"}.run(anywhere)
+	require.ErrorContains(t, err, "connection refused")
+}
+
+// Profiles are files that the tool can read, and what costs most is named.
+func TestProfiles(t *testing.T) {
+	m := method{Repeats: 1, Traffic: 5 * time.Millisecond, Idle: 10}
+	var out strings.Builder
+	dir := t.TempDir()
+	require.NoError(t, profiles(m, dir, "idle: TCP", &out))
+	require.FileExists(t, filepath.Join(dir, "idle-TCP-mqtt311.heap"))
+	require.True(t, strings.Contains(out.String(), "client.New"), out.String())
 }
 
 // What the documents show is what was measured.

@@ -13,6 +13,7 @@ import (
 
 // The ways of consuming.
 const (
+	alone     = "client" // without a connector
 	unordered = "connector"
 	ordered   = "connector, ordered"
 	slow      = "connector, 1 % slow"
@@ -73,7 +74,7 @@ func (c *connectorConn) close() {}
 func (m method) connectorTables() []table {
 	var all []table
 	for qos := range byte(3) {
-		all = append(all, m.traffic(job{Work: "receive", QoS: qos}, "connector: consume QoS %d", ours, unordered, ordered, slow))
+		all = append(all, m.traffic(job{Work: "receive", QoS: qos}, "connector: consume QoS %d", alone, unordered, ordered, slow))
 	}
 	return all
 }

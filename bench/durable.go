@@ -175,6 +175,10 @@ func store(j job) (values, error) {
 			return nil, err
 		}
 	}
+	stop, err := j.profile()
+	if err != nil {
+		return nil, err
+	}
 	n, start, cpu := 0, time.Now(), processor()
 	for time.Since(start) < j.Round {
 		if err := commit(); err != nil {
@@ -182,7 +186,8 @@ func store(j job) (values, error) {
 		}
 		n += j.Count
 	}
-	return values{wall: float64(time.Since(start)) / float64(n), cpuTime: float64(processor()-cpu) / float64(n)}, nil
+	v := values{wall: float64(time.Since(start)) / float64(n), cpuTime: float64(processor()-cpu) / float64(n)}
+	return v, stop()
 }
 
 // connectStored opens a client of ours whose session is in a store of a kind.
@@ -215,7 +220,7 @@ func (m method) durableTables() []table {
 	for _, n := range []int{1, 10, 100} {
 		t := table{Name: fmt.Sprintf("store: commits of %d", n)}
 		for _, who := range []string{ours, bolt, files} {
-			j := job{Work: "store", Who: who, Count: n, Round: m.Traffic}
+			j := job{Work: "store", Who: who, Count: n, Round: m.Traffic, Profile: m.Profile}
 			t.Rows = append(t.Rows, row{who, func() (values, error) { return j.run(anywhere) }})
 		}
 		all = append(all, t)
@@ -223,7 +228,7 @@ func (m method) durableTables() []table {
 	for _, n := range []int{1, 10, 100} {
 		t := table{Name: fmt.Sprintf("durable: %d who publish and wait, QoS 1", n)}
 		for _, who := range []string{ours, bolt, files, storeless} {
-			j := job{Work: "blocked", Who: who, QoS: 1, Window: n, Round: m.Traffic}
+			j := job{Work: "blocked", Who: who, QoS: 1, Window: n, Round: m.Traffic, Profile: m.Profile}
 			if who == ours {
 				j.Who = ours + " stored"
 			}

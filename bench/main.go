@@ -91,7 +91,7 @@ func (f flags) run() error {
 		err = errors.Join(err, r.insert(f.readme))
 	}
 	if f.check {
-		err = errors.Join(err, missed(r.Targets))
+		err = errors.Join(err, failed(r.Tables), missed(r.Targets))
 	}
 	return err
 }

@@ -47,8 +47,9 @@ type method struct {
 
 // A measured table.
 type measured struct {
-	Name string
-	Rows []figures
+	Name   string
+	Rows   []figures
+	Failed []string `json:",omitempty"` // rounds that failed once, and why
 }
 
 // Figures are what every round found out, in turns with the other rows.
@@ -67,7 +68,11 @@ func (m method) measure(t table, step func()) (measured, error) {
 		for i, r := range t.Rows {
 			v, err := r.Round()
 			if err != nil {
-				return measured{}, fmt.Errorf("%s: %s: %w", t.Name, r.Who, err)
+				// Hours of others are not thrown away for one hang, and it is not hidden.
+				out.Failed = append(out.Failed, fmt.Sprintf("%s: %v", r.Who, err))
+				if v, err = r.Round(); err != nil {
+					return measured{}, fmt.Errorf("%s: %s, twice: %w", t.Name, r.Who, err)
+				}
 			}
 			for quantity, x := range v {
 				out.Rows[i].Rounds[quantity] = append(out.Rows[i].Rounds[quantity], significant(x))

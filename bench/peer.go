@@ -67,6 +67,7 @@ var connectors = map[string]func(options) (conn, error){
 	files:            connectStored(files),
 	storeless:        connectStored(storeless),
 
+	alone:     connectOurs,
 	unordered: connectConnector(unordered),
 	ordered:   connectConnector(ordered),
 	slow:      connectConnector(slow),

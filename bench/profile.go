@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"time"
 )
@@ -52,7 +53,7 @@ func profiles(m method, dir, only string, w io.Writer) error {
 		return err
 	}
 	kinds := func(m method) map[string][]table {
-		running := append(m.trafficTables(), m.connectorTables()...)
+		running := slices.Concat(m.trafficTables(), m.connectorTables(), m.durableTables())
 		return map[string][]table{cpuProfile: running, allocProfile: running, heapProfile: m.idleTables()}
 	}
 	for _, kind := range []string{cpuProfile, allocProfile, heapProfile} {
@@ -61,8 +62,8 @@ func profiles(m method, dir, only string, w io.Writer) error {
 				continue
 			}
 			for k, r := range t.Rows {
-				if r.Who != ours && !strings.HasPrefix(r.Who, unordered) || r.Who == ours && strings.HasPrefix(t.Name, "connector: ") {
-					continue // a peer's, or measured before
+				if r.Who != ours && !strings.HasPrefix(r.Who, unordered) {
+					continue
 				}
 				path := filepath.Join(dir, fileName(t.Name+" "+r.Who)+"."+kind)
 				m := m

@@ -132,7 +132,7 @@ var sections = []section{
 	},
 	{
 		"connector: ", "The connector: take, run a flow, acknowledge", "processor time of a message in µs; allocations; thousands of messages a second",
-		[]string{ours, unordered, ordered, slow}, []quantity{micros, count, rate}, "", nil,
+		[]string{alone, unordered, ordered, slow}, []quantity{micros, count, rate}, "", nil,
 	},
 	{
 		"store: ", "Stores: messages of 256 bytes kept, and those of the commit before forgotten", "µs a message",
@@ -167,6 +167,11 @@ func (r *results) markdown(w io.Writer) {
 	fmt.Fprintln(w, "Ratios are of rounds side by side: the median (the ends).")
 	for _, s := range sections {
 		r.section(w, s)
+	}
+	for _, t := range r.Tables {
+		for _, why := range t.Failed {
+			fmt.Fprintf(w, "\nA round failed and was repeated: %s: %s.\n", t.Name, why)
+		}
 	}
 	if len(r.Targets) == 0 {
 		return

@@ -54,6 +54,8 @@ type Client struct {
 	nudge    chan struct{} // an own request came while reading pauses or the client is parked
 	room     chan struct{} // the inbox fell to its low-water mark
 
+	receipts sync.Pool
+
 	mu       sync.Mutex // guards what follows; never held while anything waits
 	sess     *session.Session
 	saver    saver

@@ -41,10 +41,12 @@ func (c *Client) sendOffline() {
 	for _, item := range items {
 		t, err := c.sess.PublishFor(time.Time{}, item.m, item.r)
 		if err != nil {
-			item.r.end(err, nil)
+			c.end(item.r, err, nil)
 			continue
 		}
-		item.r.token = t
+		if item.r != nil {
+			item.r.token = t
+		}
 		c.drive()
 	}
 	c.wakeSpace()
@@ -61,9 +63,10 @@ func (q *offlineQueue) withdraw(r *Receipt) bool {
 	return true
 }
 
-func (q *offlineQueue) abandon(err error) {
-	for _, item := range q.items {
-		item.r.end(err, nil)
+// abandonOffline ends what is kept, because the client is over. The caller holds mu.
+func (c *Client) abandonOffline(err error) {
+	for _, item := range c.offline0.items {
+		c.end(item.r, err, nil)
 	}
-	*q = offlineQueue{}
+	c.offline0 = offlineQueue{}
 }

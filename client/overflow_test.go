@@ -207,3 +207,41 @@ func TestHandlerPublishesToItsOwnTopic(t *testing.T) {
 		b.close()
 	})
 }
+
+// A message that the session holds back, because the Server closed over it twice, is an own
+// request as well: a client whose inbox is full stays until it is answered. It would wait for a
+// connection that lasts, and the flow that publishes it, and so the inbox, would wait for it.
+func TestMessageHeldBackIsOutstanding(t *testing.T) {
+	connected(t, client.Config{InboxMessages: 2}, func(d *dialogue) {
+		d.consume()
+		done := d.start(func() error { return d.client.Publish(d.ctx, message("out", 1, "x")) })
+		d.expect(`PUBLISH "out" qos=1 id=1 dup=0 size=1`)
+		d.cut()
+		d.accept(true)
+		d.expect(`PUBLISH "out" qos=1 id=1 dup=1 size=1`)
+		d.cut()
+		d.accept(true)
+		for id := range uint16(7) {
+			d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: id + 1})
+		}
+		d.expect("PINGREQ")
+		d.send(&packets.Pingresp{})
+		d.expect(`PUBLISH "out" qos=1 id=1 dup=1 size=1`)
+		d.send(&packets.Puback{PacketID: 1})
+		require.NoError(t, done())
+	})
+}
+
+// Reading pauses for no longer than keep alive: a server whose writer is blocked may not see a
+// PINGREQ, and cuts the client after one and a half keep alives.
+func TestPauseWithinKeepAlive(t *testing.T) {
+	connected(t, client.Config{InboxMessages: 2, KeepAlive: 3 * time.Second}, func(d *dialogue) {
+		d.consume()
+		start := time.Now()
+		for range 3 {
+			require.NoError(t, d.conn.Send(&packets.Publish{Topic: "t"}))
+		}
+		require.LessOrEqual(t, time.Since(start), 3*time.Second)
+		require.EqualValues(t, 1, d.client.Stats().Pauses)
+	})
+}

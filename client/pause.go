@@ -10,8 +10,8 @@ import (
 var errParked = errors.New("client: parked")
 
 const (
-	// mostPause is how long reading pauses: some servers cut a client that does not
-	// read for ten seconds.
+	// mostPause is how long reading pauses, within keep alive: some servers cut a client
+	// that does not read for ten seconds, or for one and a half keep alives.
 	mostPause = 8 * time.Second
 
 	// mostParked is how long a client stays away before it looks again.
@@ -69,12 +69,18 @@ func (c *Client) leaveToReturn(l *link) {
 // pauseReading waits for room, for an own request or for as long as is safe, and
 // tells whether there is room. The caller holds mu.
 func (c *Client) pauseReading(l *link) bool {
-	until := time.NewTimer(mostPause)
+	most := mostPause
+	if k := c.sess.Limits().KeepAlive; k > 0 {
+		most = min(most, k)
+	}
+	until := time.NewTimer(most)
 	defer until.Stop()
 	for l.err == nil && !l.bye && !c.sess.Outstanding() {
 		if c.inbox.low() {
 			return true
 		}
+		unpoke(c.room) // what the channels hold is from before
+		unpoke(c.nudge)
 		c.sess.Paused()
 		c.arm()
 		c.stats.Pauses++
@@ -105,8 +111,7 @@ func (c *Client) waitParked() {
 	c.mu.Lock()
 	c.state = Parked
 	c.emit(Event{Kind: ClientParked})
-	// What the channels hold may be from before.
-	unpoke(c.room)
+	unpoke(c.room) // as in pauseReading
 	unpoke(c.nudge)
 	stay := !c.inbox.low() && c.asked == c.parkedAt && !c.cfg.CleanSession
 	c.mu.Unlock()

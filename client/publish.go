@@ -24,11 +24,15 @@ type Message = session.Message
 // first, in which case a message of QoS 1 or 2 stays in flight; ErrDowngraded;
 // ErrPoison.
 func (c *Client) Publish(ctx context.Context, m Message) error {
-	r := new(Receipt)
+	r := c.lendReceipt()
 	if err := c.start(ctx, m, r); err != nil {
 		return err
 	}
-	return c.await(ctx, r, "publish")
+	err := c.await(ctx, r, "publish")
+	if r.tail == 0 && r.over() { // with a Store, or unfinished, others may refer to it
+		c.takeBack(r)
+	}
+	return err
 }
 
 // PublishAsync queues m and returns a receipt for its outcome. An error means that
@@ -43,7 +47,12 @@ func (c *Client) PublishAsync(ctx context.Context, m Message) (*Receipt, error) 
 	return r, nil
 }
 
-// start hands m to the session, waiting for room as long as ctx allows.
+// Enqueue is PublishAsync for who does not ask for the outcome: it allocates nothing. Errors
+// that come after it returned nil are counted in Stats.Unheard. The payload of a message of
+// QoS 1 or 2 belongs to the client until Close; at QoS 0 it may be used again.
+func (c *Client) Enqueue(ctx context.Context, m Message) error { return c.start(ctx, m, nil) }
+
+// start hands m to the session, waiting for room as long as ctx allows. r may be nil.
 func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 	for {
 		c.mu.Lock()
@@ -63,12 +72,12 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 			}
 		}
 		if err == nil {
-			r.token = t
+			if r != nil {
+				r.token = t
+				c.awaitRecord(m.QoS, r)
+			}
 			if m.QoS > packets.AtMostOnce {
-				c.awaitRecord(r)
 				c.ask()
-			} else {
-				r.accept()
 			}
 			c.drive()
 			c.send()
@@ -121,8 +130,8 @@ func (c *Client) accept(m Message, r *Receipt) (session.Token, error) {
 
 // awaitRecord makes r tell when its message is durable. The caller holds mu and has not
 // driven the session since it accepted the message.
-func (c *Client) awaitRecord(r *Receipt) {
-	if c.saver.store == nil {
+func (c *Client) awaitRecord(qos packets.QoS, r *Receipt) {
+	if qos == packets.AtMostOnce || c.saver.store == nil {
 		r.accept()
 		return
 	}

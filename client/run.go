@@ -367,7 +367,7 @@ func (c *Client) finishAll(err error) {
 	c.state = Closed
 	c.sess.Abandon()
 	c.drive()
-	c.offline0.abandon(&outcome{"publish", ErrNotSent, err})
+	c.abandonOffline(&outcome{"publish", ErrNotSent, err})
 	if c.timer != nil {
 		c.timer.Stop()
 	}

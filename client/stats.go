@@ -29,6 +29,7 @@ type Stats struct {
 	BytesSent       uint64     // written to Network Connections
 	BytesReceived   uint64     // read from them
 
+	Unheard         uint64 // messages that ended with an error that nobody waits for: see Enqueue
 	OverlongLengths uint64 // Remaining Lengths with more bytes than they need; tolerated
 	EventsDropped   uint64 // that Config.OnEvent was not told about, because it does not keep up
 	TracesDropped   uint64 // and Config.Trace

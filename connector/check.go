@@ -267,7 +267,7 @@ func (c *checker) intervals() {
 		"keep_alive": a.KeepAlive, "ping_timeout": a.PingTimeout, "connect_timeout": a.ConnectTimeout, "write_timeout": a.WriteTimeout,
 		"max_reconnect_interval": a.MaxReconnectInterval, "connect_retry_interval": a.ConnectRetryInterval,
 	})
-	c.noNegativeTime("connector.extension", map[string]*time.Duration{"ack_timeout": c.cfg.Extension.AckTimeout})
+	c.noNegativeTime("connector.extension", map[string]*time.Duration{"ack_timeout": c.cfg.Extension.AckTimeout, "stall_timeout": c.cfg.Extension.StallTimeout})
 	if a.MaxReconnectInterval != nil && !a.AutoReconnect {
 		c.add("E103", at+"max_reconnect_interval", "is set, but auto_reconnect is false", "已填写，但未启用自动重试连接",
 			"set auto_reconnect: true, or drop it", "启用自动重试连接，或去掉该项")
@@ -479,7 +479,7 @@ func (c *checker) producer(at string, p ProducerParams) {
 	case p.Topic == "":
 		c.add("E123", at+".topic", "is empty", "为空", "set the topic to publish to", "填写要发布的主题")
 	case err != nil:
-		c.add("E124", at+".topic", err.Error(), "表达式有误："+err.Error(), "write ${payload.path}, ${attribute.name} or ${variable.name}", "使用 ${payload.path}、${attribute.name} 或 ${variable.name}")
+		c.template(at+".topic", p.Topic)
 	case t.constant():
 		if err := packets.ValidTopicName(p.Topic); err != nil {
 			c.add("E106", at+".topic", reason(err), "不是合法的主题名", "set a topic without wildcards", "填写不含通配符的主题")
@@ -488,15 +488,26 @@ func (c *checker) producer(at string, p ProducerParams) {
 		c.add("E106", at+".topic", "holds a wildcard [MQTT-3.3.2-2]", "包含通配符 [MQTT-3.3.2-2]", "set a topic without wildcards", "填写不含通配符的主题")
 	}
 	c.noNegativeTime(at, map[string]*time.Duration{"ack_timeout": p.AckTimeout})
+	c.template(at+".qos", p.QoSFrom)
+	c.template(at+".retained", p.RetainedFrom)
+	if p.DoneWhen == DoneWhenStored && (c.cfg.Extension.SessionStore == nil || p.QoSFrom == "" && p.QoS == packets.AtMostOnce) {
+		c.add("E145", at+".done_when", "is stored, but nothing is stored without a session_store, or at QoS 0", "为 stored，但没有 session_store 或 QoS 为 0 时不会存储",
+			"set connector.extension.session_store and a qos above 0, or leave it out", "设置 connector.extension.session_store 以及大于 0 的 QoS，或去掉该项")
+	}
 	if p.Payload == nil {
 		return
 	}
-	if _, err := parseTemplate(*p.Payload); err != nil {
-		c.add("E124", at+".payload", err.Error(), "表达式有误："+err.Error(), "write ${payload.path}, ${attribute.name} or ${variable.name}", "使用 ${payload.path}、${attribute.name} 或 ${variable.name}")
-	}
+	c.template(at+".payload", *p.Payload)
 	if *p.Payload == "" && p.Retained {
 		c.add("W212", at+".payload", "is empty and retained: it deletes the retained message", "为空且保存：会删除已保存的消息",
 			"leave payload out to publish that of the message", "若要发布流中的内容，请不要填写消息内容")
+	}
+}
+
+// template checks that a template can be read.
+func (c *checker) template(at, text string) {
+	if _, err := parseTemplate(text); err != nil {
+		c.add("E124", at, err.Error(), "表达式有误："+err.Error(), "write ${payload.path}, ${attribute.name} or ${variable.name}", "使用 ${payload.path}、${attribute.name} 或 ${variable.name}")
 	}
 }
 

@@ -111,6 +111,18 @@ type Extension struct {
 	// AckTimeout bounds how long a producer waits for the Server. If nil, 30 seconds.
 	AckTimeout *time.Duration
 
+	// ProducerConnection says whether producers and dead letters have a Network Connection of
+	// their own, with "-producers" behind the ClientID. If zero, they share that of the
+	// consumers.
+	ProducerConnection ProducerConnection
+
+	// StallTimeout is how long a message may be unacknowledged before that is an error of the
+	// connector, for Health, the log and OnError. If nil, 5 minutes; if zero, for ever.
+	StallTimeout *time.Duration
+
+	// ErrorFormat is the form of the errors that messages carry. If zero, the seed's.
+	ErrorFormat ErrorFormat
+
 	// SessionStore keeps the session on disk. If nil, it ends with the process.
 	SessionStore *SessionStore
 }
@@ -166,6 +178,12 @@ type ConsumerParams struct {
 	// Retained says what happens to messages that the Server had kept.
 	Retained RetainedPolicy
 
+	// TriggerOnError also runs the flow when the consumer itself fails, on a message with its
+	// error set and an empty payload: when the connection fails or is lost, when a topic is
+	// refused or granted at a lower QoS, when a message stalls. Nothing is acknowledged
+	// then, and a failure of the flow is logged.
+	TriggerOnError bool
+
 	// Ledger keeps in the session store how often a message was tried, so that a message that
 	// kills the process is not tried for ever, and which flows ended while an earlier one
 	// holds their acknowledgement, so that a crash does not run them again. It costs a
@@ -218,6 +236,14 @@ type ProducerParams struct {
 
 	QoS      packets.QoS
 	Retained bool
+
+	// QoSFrom and RetainedFrom are templates whose text says it for each message, instead of
+	// QoS and Retained. If empty, those.
+	QoSFrom      string
+	RetainedFrom string
+
+	// DoneWhen says when Run is done. If zero, when the Server has answered.
+	DoneWhen DoneWhen
 
 	// AckTimeout bounds how long one message waits for the Server. If nil, that of
 	// Extension.

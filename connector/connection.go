@@ -42,6 +42,74 @@ func newConnection(cfg client.Config, keep *SessionStore, server string) (*conne
 	return n, nil
 }
 
+// connections makes the connection of the consumers, and that of the producers.
+func (c *Connector) connections() error {
+	cfg, err := c.clientConfig()
+	if err != nil {
+		return err
+	}
+	cfg.Dial = c.numbers.noted(cfg.Dial)
+	for i, dial := range cfg.Fallbacks {
+		cfg.Fallbacks[i] = c.numbers.noted(dial)
+	}
+	server := withoutScheme(c.cfg.General.BrokerURL)
+	own := cfg
+	own.OnEvent = func(e client.Event) { c.observe(c.conn, e) }
+	if c.conn, err = newConnection(own, c.cfg.Extension.SessionStore, server); err != nil {
+		return err
+	}
+	c.out = c.conn
+	if c.cfg.Extension.ProducerConnection == SharedConnection {
+		return nil
+	}
+	cfg.ClientID += producersSuffix
+	cfg.Will = nil // one is enough, and it is about the consumers
+	cfg.OnEvent = func(e client.Event) { c.observe(c.out, e) }
+	c.out, err = newConnection(cfg, c.cfg.Extension.SessionStore, server)
+	return err
+}
+
+const producersSuffix = "-producers"
+
+// open opens the session stores, or none.
+func (c *Connector) open() error {
+	err := c.conn.open(c)
+	if err == nil && c.out != c.conn {
+		err = c.out.open(c)
+	}
+	if err != nil {
+		c.conn.closeStore()
+	}
+	return err
+}
+
+// connect connects both.
+func (c *Connector) connect(ctx context.Context) error {
+	if err := c.conn.client().Connect(ctx); err != nil || c.out == c.conn {
+		return err
+	}
+	if err := c.out.client().Connect(ctx); err != nil {
+		return fmt.Errorf("connector: the producers' connection: %w", err)
+	}
+	go func() { // pump does so for the other
+		select {
+		case <-c.out.client().Done():
+			c.halt(AsError(c.out.client().Err()))
+		case <-c.stopping:
+		}
+	}()
+	return nil
+}
+
+// close closes both, the consumers' first: its acknowledgements do not wait for producers.
+func (c *Connector) close(ctx context.Context) error {
+	err := c.conn.close(ctx)
+	if c.out != c.conn {
+		err = errors.Join(err, c.out.close(ctx))
+	}
+	return err
+}
+
 // open opens the session store and makes the client that it belongs to.
 func (n *connection) open(c *Connector) error {
 	if n.keep == nil {

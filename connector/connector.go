@@ -26,6 +26,11 @@ type Options struct {
 
 	// OnEvent is told what happens to the connection; see [client.Config].
 	OnEvent func(client.Event)
+
+	// OnError is told what goes wrong with the connector itself: connecting, subscribing, a
+	// client id that another process uses, a message that stalls. It is called from one
+	// goroutine or another and should not block for long.
+	OnError func(*Error)
 }
 
 // A Connector is a connection with its consumers and producers. It is used once.
@@ -33,8 +38,9 @@ type Connector struct {
 	cfg    Config
 	opts   Options
 	log    *slog.Logger
-	conn   *connection
-	ledger *ledger // of the consumers that have one
+	conn   *connection // of the consumers
+	out    *connection // of the producers; the same one unless they have their own
+	ledger *ledger     // of the consumers that have one
 
 	consumers map[string]*consumer
 	producers map[string]*Producer
@@ -51,6 +57,8 @@ type Connector struct {
 	haltErr     error
 	stats       counters
 	numbers     numbers
+	trouble     trouble
+	pending     waitingList
 	onStep      func(transport.StepTime) // of Test
 
 	unacked  sync.Map // *arrival, for the age of the oldest
@@ -78,16 +86,7 @@ func New(cfg Config, opts Options) (*Connector, error) {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	c.flowContext, c.cancelFlows = context.WithCancelCause(context.Background())
-	clientConfig, err := c.clientConfig()
-	if err != nil {
-		return nil, err
-	}
-	clientConfig.OnEvent = c.observe
-	clientConfig.Dial = c.numbers.noted(clientConfig.Dial)
-	for i, dial := range clientConfig.Fallbacks {
-		clientConfig.Fallbacks[i] = c.numbers.noted(dial)
-	}
-	if c.conn, err = newConnection(clientConfig, cfg.Extension.SessionStore, withoutScheme(cfg.General.BrokerURL)); err != nil {
+	if err := c.connections(); err != nil {
 		return nil, err
 	}
 	for name, p := range cfg.Producers {
@@ -110,6 +109,9 @@ func (c *Connector) Consume(name string, f Flow) error {
 	case c.consumers[name] != nil:
 		return newError(TypeConfig, fmt.Errorf("consumer %q has a flow already", name))
 	}
+	if invalid, ok := f.(*invalidFlow); ok {
+		return invalid.err
+	}
 	c.consumers[name] = c.newConsumer(name, p, f)
 	return nil
 }
@@ -129,7 +131,7 @@ func (c *Connector) Start(ctx context.Context) error {
 	}
 	now := time.Now()
 	c.began = now.UnixNano()
-	if err := c.conn.open(c); err != nil {
+	if err := c.open(); err != nil {
 		close(c.pumped)
 		return err
 	}
@@ -139,17 +141,22 @@ func (c *Connector) Start(ctx context.Context) error {
 	go c.pump()
 	wanted := c.subscriptions()
 	granted, err := c.want(wanted)
+	if err == nil {
+		err = c.connect(ctx)
+	}
+	if err == nil {
+		err = c.subscribed(ctx, wanted, granted)
+	}
 	if err != nil {
-		c.abort()
-		return AsError(err)
+		e := AsError(err)
+		c.failedToStart(e)
+		return e
 	}
-	if err := c.conn.client().Connect(ctx); err != nil {
-		c.abort()
-		return AsError(err)
-	}
-	if err := c.subscribed(ctx, wanted, granted); err != nil {
-		c.abort()
-		return err
+	c.trouble.mu.Lock()
+	c.trouble.started = true
+	c.trouble.mu.Unlock()
+	if limit := c.stallLimit(); limit > 0 && len(c.consumers) > 0 {
+		go c.watch(limit)
 	}
 	c.log.Info("started", "consumers", len(c.consumers), "producers", len(c.producers), "filters", len(wanted))
 	return nil
@@ -179,7 +186,7 @@ func (c *Connector) subscribed(ctx context.Context, subs []packets.Subscription,
 	ctx, cancel := context.WithTimeout(ctx, deref(c.cfg.Extension.AckTimeout, defaultAckTimeout))
 	defer cancel()
 	if err := r.Wait(ctx); err != nil && ctx.Err() != nil {
-		return newError(TypeSubscribe, fmt.Errorf("the server did not answer SUBSCRIBE in time: %w", err))
+		return newError(TypeSubscribeTimeout, fmt.Errorf("the server did not answer SUBSCRIBE in time: %w", err))
 	}
 	granted, err := r.Granted()
 	if err != nil {
@@ -187,7 +194,7 @@ func (c *Connector) subscribed(ctx context.Context, subs []packets.Subscription,
 	}
 	for i, q := range granted {
 		if q < subs[i].QoS {
-			c.log.Warn("the server granted less than asked for", "filter", subs[i].Filter, "asked", subs[i].QoS, "granted", q)
+			c.report(newError(TypeDowngraded, fmt.Errorf("the server granted %s for %q instead of %s", qosNames[q], subs[i].Filter, qosNames[subs[i].QoS])))
 		}
 	}
 	return nil
@@ -213,16 +220,6 @@ func (c *Connector) keepsLedger() bool {
 	return false
 }
 
-// observe is told what happens to the connection.
-func (c *Connector) observe(e client.Event) {
-	if c.ledger != nil && e.Kind == client.ConnectionUp && !e.SessionPresent {
-		c.ledger.sessionLost()
-	}
-	if c.opts.OnEvent != nil {
-		c.opts.OnEvent(e)
-	}
-}
-
 // subscriptions lists what the consumers want, each filter once and with the highest QoS
 // of those who want it: a second one would replace the first [MQTT-3.8.4-3].
 func (c *Connector) subscriptions() []packets.Subscription {
@@ -240,10 +237,18 @@ func (c *Connector) subscriptions() []packets.Subscription {
 	return subs
 }
 
+// failedToStart tells who wants to know, and ends the connector.
+func (c *Connector) failedToStart(e *Error) {
+	c.report(e)
+	c.waitTriggered()
+	c.abort()
+}
+
 func (c *Connector) abort() {
 	c.stopNew()
 	c.cancelFlows(client.ErrClosed)
 	c.conn.abort()
+	c.out.abort()
 	<-c.pumped
 }
 
@@ -362,12 +367,13 @@ func (c *Connector) stopNew() { c.stopOnce.Do(func() { close(c.stopping) }) }
 func (c *Connector) Stop(ctx context.Context) error {
 	c.stopNew()
 	if !c.started.Load() {
-		return c.conn.close(ctx)
+		return c.close(ctx)
 	}
 	<-c.pumped
 	settled := make(chan struct{})
 	go func() {
 		defer close(settled)
+		c.waitTriggered()
 		for _, k := range c.consumers {
 			k.jobs.Wait()
 		}
@@ -377,7 +383,7 @@ func (c *Connector) Stop(ctx context.Context) error {
 	case <-ctx.Done():
 		c.interrupt(context.Cause(ctx))
 	}
-	err := c.conn.close(ctx)
+	err := c.close(ctx)
 	c.cancelFlows(client.ErrClosed)
 	return err
 }

@@ -36,6 +36,8 @@ type consumer struct {
 	room    chan struct{} // holds a token for each message that is not settled
 	jobs    sync.WaitGroup
 
+	triggering atomic.Bool // its flow runs on an error of the connector
+
 	mu    sync.Mutex
 	lanes map[string][]*job // what waits for its turn, by lane; a lane that runs is there
 	bytes int
@@ -349,9 +351,9 @@ func (k *consumer) attempt(j *job) error {
 	defer cancel()
 	k.conn.stats.running.Add(1)
 	defer k.conn.stats.running.Add(-1)
-	d := delivery{key: k.key(j), attempt: j.attempt}
+	d := delivery{key: k.key(j), attempt: j.attempt, conn: k.conn}
 	start := time.Now()
-	err := isolated(d.in(ctx), k.flow, k.message(j))
+	err := d.settled(ctx, isolated(d.in(ctx), k.flow, k.message(j)))
 	k.conn.numbers.flowEnded(ctx, time.Since(start), err)
 	if err == nil {
 		k.conn.stats.succeeded.Add(1)
@@ -369,13 +371,19 @@ func (k *consumer) attempt(j *job) error {
 
 // isolated runs a flow in a goroutine of its own, so that a Goexit ends that one only.
 func isolated(ctx context.Context, f Flow, m *Message) error {
-	done := make(chan error, 1)
+	_, err := isolatedRun(ctx, f, m)
+	return err
+}
+
+func isolatedRun(ctx context.Context, f Flow, m *Message) (out *Message, err error) {
+	done := make(chan struct{})
 	go func() {
-		err := errors.New("connector: the flow ended its goroutine")
-		defer func() { done <- err }()
-		_, err = run(ctx, f, m)
+		defer close(done)
+		out, err = m, errors.New("connector: the flow ended its goroutine")
+		out, err = run(ctx, f, m)
 	}()
-	return <-done
+	<-done
+	return out, err
 }
 
 // key names a message.

@@ -128,7 +128,7 @@ type Session struct {
 	outputs  []Output
 	taken    int
 	records  []Record // of outputs
-	logged   uint64 // number of the newest Save or Forget
+	logged   uint64   // number of the newest Save or Forget
 	counters Counters
 
 	// Valid for the session: survives the Network Connection [MQTT-3.1.2-4]
@@ -211,9 +211,10 @@ func (s *Session) Tail() uint64 { return s.logged }
 func (s *Session) Counters() Counters { return s.counters }
 
 // Outstanding tells whether an own request waits for the Server on this Network
-// Connection: a driver that stops reading then could wait for ever.
+// Connection, or to be sent on it: a driver that stops reading then could wait for ever.
 func (s *Session) Outstanding() bool {
-	return s.send.inflight > 0 || len(s.subs.requests) > 0 || s.send.scrub.to != 0
+	x := &s.send
+	return x.inflight > 0 || x.cursor < x.end() || len(s.subs.requests) > 0 || x.scrub.to != 0
 }
 
 // Unfinished returns the number of outgoing messages of QoS 1 and 2 that are not

@@ -68,6 +68,9 @@ func extension(x *connector.Extension) []field {
 		{key: "ws_headers", read: named(&x.WSHeaders, func(s *connector.Secret) readFunc { return secret(s) })},
 		{key: "max_packet_size", read: integer(&x.MaxPacketSize, 1024, 268435460)},
 		{key: "ack_timeout", read: duration(&x.AckTimeout)},
+		{key: "producer_connection", read: choice(&x.ProducerConnection, connector.ParseProducerConnection)},
+		{key: "stall_timeout", read: duration(&x.StallTimeout)},
+		{key: "error_format", read: choice(&x.ErrorFormat, connector.ParseErrorFormat)},
 		{key: "session_store", read: sessionStore(&x.SessionStore)},
 	}
 }
@@ -106,6 +109,7 @@ func consumer(p *connector.ConsumerParams) []field {
 		{key: "share_group", read: text(&p.ShareGroup)},
 		{key: "partition", read: partition(&p.Partition)},
 		{key: "retained", read: choice(&p.Retained, connector.ParseRetained)},
+		{key: "trigger_on_error", read: boolean(&p.TriggerOnError)},
 		{key: "ledger", read: boolean(&p.Ledger)},
 		{key: "extended_attributes", read: boolean(&p.ExtendedAttributes)},
 	}
@@ -159,8 +163,9 @@ func producer(p *connector.ProducerParams) []field {
 	return []field{
 		{key: "topic", zh: "主题", required: true, read: templated(&p.Topic)},
 		{key: "payload", zh: "消息内容", read: optionalText(&p.Payload)},
-		{key: "qos", zh: "QoS", read: choice(&p.QoS, connector.ParseQoS)},
-		{key: "retained", zh: "是否保存消息", read: boolean(&p.Retained)},
+		{key: "qos", zh: "QoS", read: orTemplate(choice(&p.QoS, connector.ParseQoS), &p.QoSFrom)},
+		{key: "retained", zh: "是否保存消息", read: orTemplate(boolean(&p.Retained), &p.RetainedFrom)},
+		{key: "done_when", read: choice(&p.DoneWhen, connector.ParseDoneWhen)},
 		{key: "ack_timeout", read: duration(&p.AckTimeout)},
 		{key: "max_in_flight", read: integer(&p.MaxInFlight, 1, 65535)},
 	}

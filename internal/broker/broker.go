@@ -22,10 +22,15 @@ type Broker struct {
 	Server *mochi.Server
 }
 
-// Start starts a broker.
-func Start() (*Broker, error) {
+// Start starts a broker. What it can do may be changed first.
+func Start(change ...func(*mochi.Capabilities)) (*Broker, error) {
+	able := mochi.NewDefaultServerCapabilities()
+	for _, f := range change {
+		f(able)
+	}
 	server := mochi.New(&mochi.Options{
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Capabilities: able,
+		Logger:       slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	if err := server.AddHook(new(auth.AllowHook), nil); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)

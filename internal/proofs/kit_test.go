@@ -207,7 +207,7 @@ func (c *tally) counts() (messages, runs int) {
 // eventually waits until a condition holds. While more becomes of it, it has patience.
 func eventually(t *testing.T, ctx context.Context, progress func() (count int, done bool)) {
 	t.Helper()
-	const patience = 20 * time.Second
+	const patience = time.Minute
 	last, since := -1, time.Now()
 	for {
 		n, done := progress()

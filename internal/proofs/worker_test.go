@@ -48,6 +48,7 @@ type report struct {
 	Events map[string]int // how often each happened
 	Losses map[string]int // why connections were lost
 	Memory int            // resident, in KiB
+	Client client.Stats
 }
 
 var errPoison = errors.New("the payload is poison")
@@ -176,7 +177,7 @@ func (r *reporter) event(e client.Event) {
 func (r *reporter) report(c *connector.Connector) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return json.NewEncoder(os.Stdout).Encode(report{Health: c.Health(), Events: r.events, Losses: r.losses, Memory: resident()})
+	return json.NewEncoder(os.Stdout).Encode(report{Health: c.Health(), Events: r.events, Losses: r.losses, Memory: resident(), Client: c.Health().Client})
 }
 
 // resident returns the memory of this process in KiB; 0 where the system does not say.
@@ -232,7 +233,12 @@ func (job task) start(t *testing.T) *worker {
 	out, err := w.process.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, w.process.Start())
-	t.Cleanup(w.kill)
+	t.Cleanup(func() {
+		w.kill()
+		if r := w.last.Load(); t.Failed() && r != nil {
+			t.Logf("the worker's last report: %+v", *r)
+		}
+	})
 	go func() {
 		lines := json.NewDecoder(out)
 		for {
