@@ -10,9 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
-	"github.com/mqtt311/mqtt311/session"
 	"github.com/stretchr/testify/require"
 )
 
@@ -76,7 +74,7 @@ func TestListen(t *testing.T) {
 	r.err.until(t, `"msg":"message dropped"`)
 	waitFor(t, dir+"/good")
 	ok(t, "pub", "-b", addr, "-t", "in/a", "-m", "wait", "-q", "1")
-	r.err.until(t, `"msg":"stalled"`)
+	r.err.until(t, `"type":"CORE:STALLED"`)
 	code, v := verdictAt(t, url+"/readyz")
 	require.Equal(t, 503, code)
 	require.Len(t, v.Reasons, 1)
@@ -86,7 +84,7 @@ func TestListen(t *testing.T) {
 	require.NotEqual(t, "0", metricsAt(t, url)["mqtt_oldest_unacked_seconds"])
 
 	require.NoError(t, os.WriteFile(dir+"/go", nil, 0o600))
-	r.err.until(t, `"msg":"going on after a stall"`)
+	require.Eventually(t, func() bool { code, _ := verdictAt(t, url+"/readyz"); return code == 200 }, 10*time.Second, 5*time.Millisecond)
 	m := metricsAt(t, url)
 	for name, want := range map[string]string{
 		`mqtt_connected`:                                             "1",
@@ -134,7 +132,7 @@ func TestReadyzBeforeTheFirstConnection(t *testing.T) {
 	require.Len(t, v.Reasons, 2)
 	require.Equal(t, "not_connected", v.Reasons[0].Code)
 	require.True(t, chinese(v.Reasons[0].Message))
-	require.Equal(t, "not_started", v.Reasons[1].Code)
+	require.Equal(t, "not_subscribed", v.Reasons[1].Code)
 	code, v = verdictAt(t, url+"/livez")
 	require.Equal(t, 200, code)
 	require.Empty(t, v.Reasons)
@@ -146,11 +144,14 @@ func TestReadyzBeforeTheFirstConnection(t *testing.T) {
 	require.Equal(t, exitOK, <-r.code)
 }
 
-// A filter that the server takes back on a later connection is a reason.
-func TestReadyzOfRefusedFilters(t *testing.T) {
+// Filters that the server took back are reasons, and so is that the connector stops.
+func TestReadyzReasons(t *testing.T) {
 	w := &watch{say: (&program{}).say}
-	w.event(client.Event{Kind: client.ConnectionUp})
-	w.event(client.Event{Session: &session.Event{Kind: session.EventSubscriptionRefused, Filter: "b"}})
-	w.event(client.Event{Session: &session.Event{Kind: session.EventSubscriptionRefused, Filter: "a"}})
-	require.Contains(t, w.reasons(connector.Health{}), reason{"filter_refused", "the server refuses a filter: a"})
+	require.Empty(t, w.reasons(connector.Health{Connected: true, Subscribed: true}))
+	require.Equal(t, []reason{
+		{"filter_refused", `the server refuses the topic "a"`},
+		{"filter_refused", `the server refuses the topic "b"`},
+	}, w.reasons(connector.Health{Connected: true, RefusedFilters: []string{"a", "b"}}))
+	w.stopping.Store(true)
+	require.Equal(t, []reason{{"stopping", "the connector stops"}}, w.reasons(connector.Health{Connected: true, Subscribed: true}))
 }
