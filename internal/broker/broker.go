@@ -24,15 +24,6 @@ type Broker struct {
 
 // Start starts a broker. What it can do may be changed first.
 func Start(change ...func(*mochi.Capabilities)) (*Broker, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("broker: %w", err)
-	}
-	return On(l, change...)
-}
-
-// On starts a broker on a listener of any kind.
-func On(l net.Listener, change ...func(*mochi.Capabilities)) (*Broker, error) {
 	able := mochi.NewDefaultServerCapabilities()
 	for _, f := range change {
 		f(able)
@@ -42,6 +33,10 @@ func On(l net.Listener, change ...func(*mochi.Capabilities)) (*Broker, error) {
 		Logger:       slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	if err := server.AddHook(new(auth.AllowHook), nil); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	if err := server.AddListener(listeners.NewNet("tcp", l)); err != nil {

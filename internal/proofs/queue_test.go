@@ -4,17 +4,16 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/client/clienttest"
 	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/connector/config"
-	"github.com/mqtt311/mqtt311/internal/broker"
 	"github.com/mqtt311/mqtt311/internal/mosquitto"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
@@ -124,25 +123,26 @@ func TestProofQueueFlowsPublish(t *testing.T) {
 }
 
 // Exact time, and a server that knows no window at all: flows of a minute at a keep alive of five
-// seconds, each of which publishes, work through a queue of an hour. No PINGRESP is late, and
-// none waits for another for ever.
+// seconds, each of which publishes, work through a queue of hours. No sign of life comes late,
+// and nothing waits for another for ever.
 func TestProofQueueExactTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		messages := pick(3000, 20_000)
-		l := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
-		b, err := broker.On(l, func(able *mochi.Capabilities) {
-			able.MaximumInflight = 65_535
-			able.MaximumClientWritesPending = 1 << 17
-		})
-		require.NoError(t, err)
+		messages := pick(3000, 30_000)
 		s := settings{
 			addr: "127.0.0.1:1883", id: "behind", advanced: ", keep_alive: 5s, ping_timeout: 5s",
 			consumer: `topics: ["n/#"], qos: At Least Once`, extra: "producers:\n  out: {topic: out/x, qos: At Least Once}\n",
 		}
 		cfg, _, err := config.Parse([]byte(s.yaml()), "")
 		require.NoError(t, err)
+		server := windowless{Server: clienttest.NewServer()}
+		for i := range messages {
+			server.open = append(server.open, &packets.Publish{Topic: "n/x", QoS: 1, PacketID: uint16(i + 1), Payload: fmt.Append(nil, i)})
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var serving sync.WaitGroup
+		serving.Go(func() { server.run(ctx) })
 		var said reporter
-		c, err := connector.New(*cfg, connector.Options{Dial: l.dial, OnEvent: said.event})
+		c, err := connector.New(*cfg, connector.Options{Dial: server.Dial, OnEvent: said.event})
 		require.NoError(t, err)
 		var runs tally
 		require.NoError(t, c.Consume("in", connector.FlowFunc(func(ctx context.Context, m *connector.Message) (*connector.Message, error) {
@@ -150,63 +150,99 @@ func TestProofQueueExactTime(t *testing.T) {
 			time.Sleep(time.Minute)
 			return c.Producer("out").Run(ctx, m)
 		})))
-		require.NoError(t, c.Start(t.Context()))
-		p, err := client.New(client.Config{Dial: l.dial, CleanSession: true})
-		require.NoError(t, err)
-		require.NoError(t, p.Connect(t.Context()))
-		start := time.Now()
-		require.NoError(t, publish(t.Context(), p, 0, messages, numbered("n/x", packets.AtLeastOnce)))
-		most := 0
-		for ran := 0; ran < messages; ran, _ = runs.counts() {
-			time.Sleep(time.Minute)
+		require.NoError(t, c.Start(ctx))
+		start, most, last := time.Now(), 0, -1
+		for acked := 0; acked < messages; acked = int(c.Health().Acknowledged) {
+			time.Sleep(10 * time.Minute)
 			h := c.Health()
 			most = max(most, h.Unacked+h.Client.InboxMessages)
-			require.Less(t, h.OldestUnacked, 10*time.Minute, "%+v", h)
+			if acked == last {
+				events, _ := said.counts()
+				t.Fatalf("nothing more after %d: %v, %+v", acked, events, h)
+			}
+			last = acked
 		}
-		time.Sleep(time.Hour)
-		h := c.Health()
-		ran, total := runs.counts()
-		t.Logf("%d messages, %d runs in %v; at the most %d in memory; events %v", messages, total, time.Since(start)-time.Hour, most, said.events)
-		require.Equal(t, messages, ran)
-		require.Zero(t, h.Unacked)
-		require.Empty(t, said.losses)
 		halt(t, c)
-		require.NoError(t, p.Close(t.Context()))
-		require.NoError(t, b.Close())
+		cancel()
+		serving.Wait()
+		ran, total := runs.counts()
+		events, losses := said.counts()
+		t.Logf("%d messages, sent %d times, %d runs in %v; at the most %d in memory; %d published; events %v",
+			messages, server.sent, total, time.Since(start), most, server.published, events)
+		require.Equal(t, messages, ran)
+		require.Equal(t, messages, server.published)
+		require.LessOrEqual(t, most, 256+512+1)
+		require.Empty(t, losses)
 	})
 }
 
-// pipes are a listener of in-memory connections.
-type pipes struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
+// A windowless server sends all that is open at once on each connection, and no
+// acknowledgement makes a difference to that.
+type windowless struct {
+	*clienttest.Server
+
+	mu        sync.Mutex
+	open      []*packets.Publish
+	sent      int
+	published int // to it
 }
 
-func (l *pipes) dial(ctx context.Context) (net.Conn, error) {
-	ours, theirs := net.Pipe()
-	select {
-	case l.conns <- theirs:
-		return ours, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+func (s *windowless) run(ctx context.Context) {
+	for present := false; ; present = true {
+		conn, err := s.Accept(ctx)
+		if err != nil {
+			return
+		}
+		if _, err := conn.Handshake(present); err == nil {
+			s.serve(conn)
+		}
+		conn.Close()
 	}
 }
 
-func (l *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
+// serve reads, and answers behind what is open.
+func (s *windowless) serve(conn *clienttest.Conn) {
+	answers := make(chan packets.Packet, 1<<16)
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		s.mu.Lock()
+		all := slices.Clone(s.open)
+		s.mu.Unlock()
+		for _, p := range all {
+			if conn.Send(p) != nil {
+				return
+			}
+			s.mu.Lock()
+			p.Dup = true
+			s.sent++
+			s.mu.Unlock()
+		}
+		for p := range answers {
+			if conn.Send(p) != nil {
+				return
+			}
+		}
+	})
+	defer writing.Wait()
+	defer conn.Close()
+	defer close(answers)
+	for {
+		p, err := conn.Receive()
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		switch p := p.(type) {
+		case *packets.Subscribe:
+			answers <- &packets.Suback{PacketID: p.PacketID, Codes: []packets.SubscribeCode{1}}
+		case *packets.Pingreq:
+			answers <- &packets.Pingresp{}
+		case *packets.Publish:
+			s.published++
+			answers <- &packets.Puback{PacketID: p.PacketID}
+		case *packets.Puback:
+			s.open = slices.DeleteFunc(s.open, func(o *packets.Publish) bool { return o.PacketID == p.PacketID })
+		}
+		s.mu.Unlock()
 	}
 }
-
-func (l *pipes) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return nil
-}
-
-func (l *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1883} }
