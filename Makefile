@@ -7,11 +7,7 @@ CONTROL ?= 20
 SEED ?= 0
 FUZZ = $(shell cd fuzz 2>/dev/null && grep -ho '^func Fuzz[A-Za-z0-9]*' *_test.go | sed 's/func //')
 
-<<<<<<< HEAD
-.PHONY: all check test race vet staticcheck tidy portable fuzz sim nightly bench interop golden cover aedes nats torture
-=======
 .PHONY: $(shell sed -n 's/^\([a-z]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
->>>>>>> main
 
 all: check
 
@@ -59,7 +55,7 @@ nightly: ## the long forms: ten minutes a fuzz target, millions of seeds, a thou
 	$(GO) test ./fuzz -run 'TestSim|TestMutants' -sim.seeds=5000000 -timeout 4h
 
 bench: ## beside peers and the limit; results, table and charts go to bench/results
-	cd bench && $(GO) run . -out results -check
+	cd bench && $(GO) run . -out results -readme ../README.md -check
 	$(GO) test -run '^$$' -bench . -benchmem ./packets ./session ./client ./client/wal
 
 profile: ## where the time goes: pprof files in bin/profile, the top costs as text

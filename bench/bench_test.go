@@ -2,13 +2,16 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	pahopackets "github.com/eclipse/paho.mqtt.golang/packets"
+	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
@@ -36,32 +39,97 @@ func TestCodecsAgree(t *testing.T) {
 
 // Every row works, and a run leaves numbers, a table and charts.
 func TestRun(t *testing.T) {
-	m := method{Rounds: 2, Codec: 100 * time.Microsecond, Repeats: 1, Traffic: 5 * time.Millisecond}
+	m := method{Rounds: 2, Codec: 100 * time.Microsecond, Repeats: 1, Traffic: 5 * time.Millisecond, Idle: 10, Messages: 3000}
 	r := results{Machine: machine(), Method: m}
 	for _, table := range m.tables() {
+		if strings.HasPrefix(table.Name, "program: ") {
+			continue // see TestProgram
+		}
 		measured, err := m.measure(table, func() {})
 		require.NoError(t, err)
 		r.Tables = append(r.Tables, measured)
 	}
 	r.Targets = judge(r.Tables)
-	require.Len(t, r.Targets, len(bounds()), "a target names a table that is not there")
 	for _, target := range r.Targets {
 		require.False(t, math.IsNaN(target.Got), "%s %s: %s is not measured", target.ID, target.Table, target.What)
 	}
 	dir := t.TempDir()
 	require.NoError(t, r.write(dir))
-	for _, name := range []string{"results.json", "results.md", "codec-encode.svg", "codec-decode.svg"} {
-		b, err := os.ReadFile(filepath.Join(dir, name))
+	for _, c := range charts {
+		b, err := os.ReadFile(filepath.Join(dir, c.file))
 		require.NoError(t, err)
-		require.NotEmpty(t, b)
+		require.True(t, strings.HasSuffix(strings.TrimSpace(string(b)), "</svg>"), c.file)
 	}
-	require.ErrorContains(t, run(m, false, "no such table", ""), "no such table")
+	again, err := read(dir)
+	require.NoError(t, err)
+	require.Equal(t, &r, again)
+	var md strings.Builder
+	again.markdown(&md)
+	for _, s := range sections {
+		if s.prefix != "program: " {
+			require.True(t, strings.Contains(md.String(), s.title), s.title)
+		}
+	}
+}
+
+func TestProgram(t *testing.T) {
+	v, err := program(programs + "net")
+	require.NoError(t, err)
+	require.Greater(t, v[size], 1e6)
+	require.Greater(t, v[linked], 50.0)
+	require.Zero(t, v[foreign])
+}
+
+// Every target and every line of the summary names a table that there is.
+func TestNames(t *testing.T) {
+	names := make(map[string]bool)
+	for _, table := range (flags{}).method().tables() {
+		names[table.Name] = true
+	}
+	if _, err := findMosquitto(); err != nil {
+		t.Skip(err)
+	}
+	for _, b := range bounds() {
+		require.True(t, names[b.table], "%s: there is no table %q", b.id, b.table)
+	}
+	for _, l := range summary {
+		require.True(t, names[l.table], "%s: there is no table %q", l.text, l.table)
+	}
+}
+
+func TestFlags(t *testing.T) {
+	require.ErrorContains(t, flags{rows: "no such table"}.run(), `no table's name contains "no such table"`)
+	require.ErrorContains(t, flags{rows: "codec", out: "x"}.run(), "leave out -rows")
+}
+
+// The stores that ours is compared with keep what they are given. (They do not take keys as long
+// as a client.Store must, which a session does not have.)
+func TestStores(t *testing.T) {
+	for _, kind := range []string{bolt, files} {
+		t.Run(kind, func(t *testing.T) {
+			dir := t.TempDir()
+			s, end, err := openStore(kind, dir)
+			require.NoError(t, err)
+			require.NoError(t, s.Commit([]client.Change{{Key: []byte("a"), Value: []byte("1")}, {Key: []byte("b")}, {Key: []byte("c")}}))
+			require.NoError(t, s.Commit([]client.Change{{Key: []byte("b"), Forget: true}, {Key: []byte("c"), Value: []byte("3")}}))
+			require.NoError(t, end())
+			s, end, err = openStore(kind, dir)
+			require.NoError(t, err)
+			got := make(map[string]string)
+			require.NoError(t, s.Load(func(key, value []byte) error {
+				got[string(key)] = string(value)
+				return nil
+			}))
+			require.Equal(t, map[string]string{"a": "1", "c": "3"}, got)
+			require.NoError(t, end())
+		})
+	}
 }
 
 func TestJudge(t *testing.T) {
 	table := func(us, them, allocs float64) []measured {
 		one := func(who string, ns, allocs float64) figures {
-			return figures{who, map[string][]float64{wall: {ns}, mallocs: {allocs}}}
+			return figures{who, map[string][]float64{cpuTime: {ns}, mallocs: {allocs}}}
 		}
 		return []measured{{Name: "codec: encode PUBLISH 256 B", Rows: []figures{
 			one(ours, us, allocs), one(limit, them, 0), one(paho, 100*them, 5), one(mochi, us, 2),
@@ -78,6 +146,62 @@ func TestRatio(t *testing.T) {
 	m := measured{Rows: []figures{{ours, map[string][]float64{wall: {1, 20, 3}}}, {paho, map[string][]float64{wall: {2, 40, 12}}}}}
 	require.Equal(t, spread{0.5, 0.25, 0.5}, m.ratio(paho, wall))
 	require.True(t, math.IsNaN(m.ratio(mochi, wall).Median))
+}
+
+// A round that fails is repeated, and told.
+func TestRoundFails(t *testing.T) {
+	var rounds int
+	once := row{ours, func() (values, error) {
+		if rounds++; rounds == 2 {
+			return nil, errors.New("a hang")
+		}
+		return values{wall: 1}, nil
+	}}
+	m, err := method{Repeats: 3}.measure(table{"cuts: x", []row{once}}, func() {})
+	require.NoError(t, err)
+	require.Len(t, m.Rows[0].Rounds[wall], 3)
+	require.ErrorContains(t, failed([]measured{m}), "cuts: x: a round failed: mqtt311: a hang")
+	var md strings.Builder
+	(&results{Tables: []measured{m}}).markdown(&md)
+	require.Contains(t, md.String(), "A round failed and was repeated: cuts: x: mqtt311: a hang.")
+	never := row{paho, func() (values, error) { return nil, errors.New("a hang") }}
+	_, err = method{Repeats: 3}.measure(table{"cuts: x", []row{never}}, func() {})
+	require.ErrorContains(t, err, "cuts: x: paho, twice: a hang")
+}
+
+// A job that fails says why.
+func TestJobFails(t *testing.T) {
+	_, err := job{Work: "publish", Who: "nobody"}.run(anywhere)
+	require.ErrorContains(t, err, `nobody is called "nobody"`)
+	_, err = job{Work: "nothing"}.run(anywhere)
+	require.ErrorContains(t, err, `no work is called "nothing"`)
+	_, err = job{Work: "publish", Who: ours, Addr: "127.0.0.1:1"}.run(anywhere)
+	require.ErrorContains(t, err, "connection refused")
+}
+
+// Profiles are files that the tool can read, and what costs most is named.
+func TestProfiles(t *testing.T) {
+	m := method{Repeats: 1, Traffic: 5 * time.Millisecond, Idle: 10}
+	var out strings.Builder
+	dir := t.TempDir()
+	require.NoError(t, profiles(m, dir, "idle: TCP", &out))
+	require.FileExists(t, filepath.Join(dir, "idle-TCP-mqtt311.heap"))
+	require.True(t, strings.Contains(out.String(), "client.New"), out.String())
+}
+
+// What the documents show is what was measured.
+func TestDocuments(t *testing.T) {
+	r, err := read("results")
+	require.NoError(t, err)
+	var short, long strings.Builder
+	r.short(&short)
+	readme, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	require.True(t, strings.Contains(string(readme), begin+short.String()+end), "run: go run . -from results -readme ../README.md")
+	r.markdown(&long)
+	report, err := os.ReadFile("results/results.md")
+	require.NoError(t, err)
+	require.True(t, string(report) == long.String(), "run: go run . -from results -out results")
 }
 
 // The test binary is the program, for the jobs that it gives itself.

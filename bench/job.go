@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -32,8 +31,10 @@ type job struct {
 	Round   time.Duration // how long the measurement takes, about
 	Addr    string        // of the server
 	Via     string        // tcp, tls or ws
+	Owned   bool          // the application keeps the payloads that it receives
 	Count   int
-	Profile string // of what, and into which file: cpu or allocs, "=", path
+	Cuts    int
+	Profile string // its kind and its file, as cpu=path; or empty
 }
 
 // Values are what a round found out, by quantity.
@@ -45,6 +46,10 @@ var works = map[string]func(job) (values, error){
 	"receive": receive,
 	"latency": latency,
 	"blocked": blocked,
+	"through": through,
+	"idle":    idle,
+	"store":   store,
+	"survive": survive,
 }
 
 // child does the job that the environment names. It returns false if there is none.
@@ -120,11 +125,13 @@ func (j job) run(core int) (values, error) {
 // A process serves until it is stopped.
 type process struct {
 	addr string
-	cmd  *exec.Cmd
-	in   io.Closer
+	end  func()
 }
 
-// start starts a server and returns once it listens.
+func (p *process) stop() { p.end() }
+
+// start starts a server and returns once it listens. It ends with its standard input, and so
+// with this process.
 func (j job) start(core int) (*process, error) {
 	cmd, err := j.command()
 	if err != nil {
@@ -142,7 +149,10 @@ func (j job) start(core int) (*process, error) {
 	if err := pinned(core, cmd.Start); err != nil {
 		return nil, err
 	}
-	p := &process{cmd: cmd, in: in}
+	p := &process{end: func() {
+		in.Close()
+		cmd.Wait()
+	}}
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		p.stop()
@@ -152,8 +162,7 @@ func (j job) start(core int) (*process, error) {
 	return p, nil
 }
 
-// stop ends the server: it ends with its standard input, and so with this process.
-func (p *process) stop() {
-	p.in.Close()
-	p.cmd.Wait()
+// starter is start, for later.
+func (j job) starter(core int) func() (*process, error) {
+	return func() (*process, error) { return j.start(core) }
 }

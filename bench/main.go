@@ -1,87 +1,134 @@
 // Bench measures this project beside its peers and beside the limit: code that moves the same
 // bytes and does nothing else. The rows of a table run in turns, so that what the machine does
 // meanwhile happens to all of them; only the ratios count.
-//
-//	go run . -quick            # under three minutes
-//	go run . -quick -check     # exit 1 when a target is missed by more than 15 %
-//	go run . -rows codec       # the tables whose name has it
-//	go run . -out results      # JSON, Markdown and charts
-//	go run . -profile /tmp/p   # where the time goes in the clients' rows
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
+
+const help = `Bench measures mqtt311 beside its peers and beside the limit.
+
+  go run . -quick                      under three minutes; the report on stdout
+  go run . -quick -check               exit 1 when a target is missed by more than 15 %
+  go run . -quick -rows "receive QoS"  the tables whose name contains this
+  go run . -out results                the whole run: results.json, results.md and charts
+  go run . -from results -summary      the short table of a run
+  go run . -profile /tmp/profile       where the time goes in the clients' rows
+
+`
+
+// Flags are what the user asks for.
+type flags struct {
+	quick, check, summary            bool
+	rows, out, from, readme, profile string
+	repeats                          int
+}
 
 func main() {
 	if child() {
 		return
 	}
-	quick := flag.Bool("quick", false, "few and short rounds")
-	check := flag.Bool("check", false, "exit 1 when a target is missed by more than 15 %")
-	rows := flag.String("rows", "", "only the tables whose name contains this")
-	repeats := flag.Int("repeats", 0, "rounds of what has processes of its own; if zero, 9, or 3 with -quick")
-	out := flag.String("out", "", "folder for results.json, results.md and the charts; if empty, a table on stdout")
-	profile := flag.String("profile", "", "folder for processor and allocation profiles of the clients' work, instead of measuring")
+	var f flags
+	flag.BoolVar(&f.quick, "quick", false, "few and short rounds")
+	flag.BoolVar(&f.check, "check", false, "exit 1 when a target is missed by more than 15 %")
+	flag.BoolVar(&f.summary, "summary", false, "print the short table instead of the report")
+	flag.StringVar(&f.rows, "rows", "", "only the tables whose name contains `this`")
+	flag.StringVar(&f.out, "out", "", "`folder` for results.json, results.md and charts")
+	flag.StringVar(&f.from, "from", "", "report what is in this `folder` instead of measuring")
+	flag.StringVar(&f.readme, "readme", "", "`document` whose short table is to be replaced")
+	flag.StringVar(&f.profile, "profile", "", "`folder` for profiles of the clients' rows, instead of measuring")
+	flag.IntVar(&f.repeats, "repeats", 0, "rounds of everything but the codec; if 0, 7, and 3 with -quick")
+	flag.Usage = func() {
+		fmt.Fprint(os.Stderr, help)
+		flag.PrintDefaults()
+	}
 	flag.Parse()
-	m := method{Rounds: 15, Codec: 100 * time.Millisecond, Repeats: 9, Traffic: 500 * time.Millisecond}
-	if *quick {
-		m = method{Rounds: 9, Codec: 20 * time.Millisecond, Repeats: 3, Traffic: 150 * time.Millisecond}
-	}
-	if *repeats > 0 {
-		m.Repeats = *repeats
-	}
-	if *profile != "" {
-		if err := profiles(m, *profile, *rows, os.Stdout); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1)
-		}
-		return
-	}
-	if err := run(m, *check, *rows, *out); err != nil {
+	if err := f.run(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(m method, check bool, only, out string) error {
-	tables := selected(m.tables(), only)
+// method returns how much is measured.
+func (f flags) method() method {
+	m := method{Rounds: 15, Codec: 100 * time.Millisecond, Repeats: 7, Traffic: 500 * time.Millisecond, Idle: 500, Messages: 20_000}
+	if f.quick {
+		m = method{Rounds: 9, Codec: 20 * time.Millisecond, Repeats: 3, Traffic: 150 * time.Millisecond, Idle: 200, Messages: 20_000}
+	}
+	if f.repeats > 0 {
+		m.Repeats = f.repeats
+	}
+	return m
+}
+
+func (f flags) run() error {
+	m := f.method()
+	if f.profile != "" {
+		return profiles(m, f.profile, f.rows, os.Stdout)
+	}
+	if f.rows != "" && f.out+f.readme != "" {
+		return errors.New("-out and -readme are for whole runs: leave out -rows")
+	}
+	r, err := f.results(m)
+	if err != nil {
+		return err
+	}
+	if f.out != "" {
+		err = r.write(f.out)
+	} else if f.summary {
+		r.short(os.Stdout)
+	} else {
+		r.markdown(os.Stdout)
+	}
+	if f.readme != "" {
+		err = errors.Join(err, r.insert(f.readme))
+	}
+	if f.check {
+		err = errors.Join(err, failed(r.Tables), missed(r.Targets))
+	}
+	return err
+}
+
+// results measures, or reads what was measured.
+func (f flags) results(m method) (*results, error) {
+	if f.from != "" {
+		return read(f.from)
+	}
+	tables := selected(m.tables(), f.rows)
 	if len(tables) == 0 {
-		return fmt.Errorf("no table's name contains %q", only)
+		return nil, fmt.Errorf("no table's name contains %q", f.rows)
 	}
 	p := &progress{}
 	for _, t := range tables {
 		p.of += m.rounds(t) * len(t.Rows)
 	}
-	results := results{Machine: machine(), Method: m}
+	defer p.end()
+	r := &results{Machine: machine(), Method: m}
 	for _, t := range tables {
 		p.show(t.Name)
 		measured, err := m.measure(t, p.step)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		results.Tables = append(results.Tables, measured)
+		r.Tables = append(r.Tables, measured)
 	}
-	p.end()
-	results.Targets = judge(results.Tables)
-	if out == "" {
-		results.markdown(os.Stdout)
-	} else if err := results.write(out); err != nil {
-		return err
-	}
-	if check {
-		return missed(results.Targets)
-	}
-	return nil
+	r.Targets = judge(r.Tables)
+	return r, nil
 }
 
 // tables are all that can be measured.
 func (m method) tables() []table {
-	return append(m.codecTables(), m.trafficTables()...)
+	return slices.Concat(
+		m.codecTables(), m.trafficTables(), m.serverTables(), m.connectorTables(),
+		m.durableTables(), m.survivalTables(), m.idleTables(), programTables(),
+	)
 }
 
 func selected(all []table, only string) []table {

@@ -44,12 +44,12 @@ type meter struct {
 func (m *meter) start() {
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
-	m.alloc, m.count, m.cpu, m.at = mem.Mallocs, m.calls.Load(), used(), time.Now()
+	m.alloc, m.count, m.cpu, m.at = mem.Mallocs, m.calls.Load(), processor(), time.Now()
 }
 
 // stop returns what n messages have used since start.
 func (m *meter) stop(n int) values {
-	took, cpu, count := time.Since(m.at), used()-m.cpu, m.calls.Load()-m.count
+	took, cpu, count := time.Since(m.at), processor()-m.cpu, m.calls.Load()-m.count
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
 	each := float64(n)
@@ -59,8 +59,8 @@ func (m *meter) stop(n int) values {
 	}
 }
 
-// used returns the user and system time of this process.
-func used() time.Duration {
+// processor returns the user and system time of this process.
+func processor() time.Duration {
 	var u syscall.Rusage
 	must(syscall.Getrusage(syscall.RUSAGE_SELF, &u))
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"sync/atomic"
+
+	"github.com/mqtt311/mqtt311/client"
 )
 
 // Payload and topic of every message: 256 and 31 bytes.
@@ -15,6 +17,8 @@ type options struct {
 	id     string
 	window int           // unanswered messages
 	calls  *atomic.Int64 // counts reads and writes
+	store  client.Store  // or nil
+	owned  bool          // the application keeps the payloads that it receives
 }
 
 // dial opens the Network Connection. Every peer has the same one.
@@ -57,6 +61,16 @@ var connectors = map[string]func(options) (conn, error){
 	atwat:    connectAtwat,
 	limit1:   connectLimit(1),
 	limit100: connectLimit(100),
+
+	ours + " stored": connectStored(ours),
+	bolt:             connectStored(bolt),
+	files:            connectStored(files),
+	storeless:        connectStored(storeless),
+
+	alone:     connectOurs,
+	unordered: connectConnector(unordered),
+	ordered:   connectConnector(ordered),
+	slow:      connectConnector(slow),
 }
 
 func connect(who string, o options) (conn, error) {

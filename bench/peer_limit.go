@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"io"
 	"net"
@@ -15,7 +16,9 @@ type limitConn struct {
 	conn   net.Conn
 	batch  int
 	window int
+	owned  bool
 	bytes  map[string][]byte // of a window, by kind of packet
+	acks   []byte
 }
 
 func connectLimit(batch int) func(options) (conn, error) {
@@ -34,7 +37,7 @@ func connectLimit(batch int) func(options) (conn, error) {
 		}
 		var connack [4]byte
 		_, err = io.ReadFull(c, connack[:])
-		return &limitConn{c, batch, o.window, windows(o.window)}, err
+		return &limitConn{c, batch, o.window, o.owned, windows(o.window), make([]byte, 4*batch)}, err
 	}
 }
 
@@ -75,10 +78,9 @@ func (l *limitConn) write(kind string, n int) error {
 
 // read reads n acknowledgements in batches.
 func (l *limitConn) read(n int) error {
-	buf := make([]byte, 4*l.batch)
 	for n > 0 {
 		k := min(n, l.batch)
-		if _, err := io.ReadFull(l.conn, buf[:4*k]); err != nil {
+		if _, err := io.ReadFull(l.conn, l.acks[:4*k]); err != nil {
 			return err
 		}
 		n -= k
@@ -153,6 +155,9 @@ func (l *limitConn) receive(qos byte, each func()) error {
 			}
 			out = answer(out, buf[r], body)
 			if buf[r]>>4 == byte(packets.PUBLISH) {
+				if l.owned {
+					kept = bytes.Clone(payload(body))
+				}
 				each()
 			}
 			r += k

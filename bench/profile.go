@@ -1,17 +1,25 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"time"
 )
+
+// Kinds of profiles, and what go tool pprof calls what they count.
+const (
+	cpuProfile   = "cpu"
+	allocProfile = "allocs"
+	heapProfile  = "heap"
+)
+
+var samples = map[string]string{cpuProfile: "cpu", allocProfile: "alloc_objects", heapProfile: "inuse_space"}
 
 // profile begins the profile that the job asks for and returns what ends it.
 func (j job) profile() (stop func() error, err error) {
@@ -23,60 +31,73 @@ func (j job) profile() (stop func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	switch kind {
-	case "cpu":
-		runtime.SetCPUProfileRate(1000)
+	if kind == cpuProfile {
 		if err := pprof.StartCPUProfile(f); err != nil {
 			return nil, err
 		}
 		return func() error { pprof.StopCPUProfile(); return f.Close() }, nil
-	case "allocs":
-		runtime.MemProfileRate = 512
-		return func() error {
-			if err := pprof.Lookup("allocs").WriteTo(f, 0); err != nil {
-				return err
-			}
-			return f.Close()
-		}, nil
 	}
-	return nil, fmt.Errorf("no profile is called %q", kind)
+	runtime.MemProfileRate = 512
+	return func() error {
+		runtime.GC()
+		if err := pprof.Lookup(kind).WriteTo(f, 0); err != nil {
+			return err
+		}
+		return f.Close()
+	}, nil
 }
 
-// profiles leaves profiles of the client's work in a folder, and says what costs most.
+// profiles leaves profiles of our rows in a folder, and says what costs most.
 func profiles(m method, dir, only string, w io.Writer) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
+	kinds := func(m method) map[string][]table {
+		running := slices.Concat(m.trafficTables(), m.connectorTables(), m.durableTables())
+		return map[string][]table{cpuProfile: running, allocProfile: running, heapProfile: m.idleTables()}
+	}
+	for _, kind := range []string{cpuProfile, allocProfile, heapProfile} {
+		for i, t := range kinds(m)[kind] {
+			if !strings.Contains(t.Name, only) {
+				continue
+			}
+			for k, r := range t.Rows {
+				if r.Who != ours && !strings.HasPrefix(r.Who, unordered) {
+					continue
+				}
+				path := filepath.Join(dir, fileName(t.Name+" "+r.Who)+"."+kind)
+				m := m
+				m.Profile, m.Traffic = kind+"="+path, 200*time.Millisecond
+				if kind == cpuProfile {
+					m.Traffic = 4 * time.Second // the kernel takes a sample every few milliseconds
+				}
+				if _, err := kinds(m)[kind][i].Rows[k].Round(); err != nil {
+					return err
+				}
+				if err := top(w, kind, path); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func fileName(s string) string {
+	return strings.NewReplacer(": ", "-", ", ", "-", " ", "-", "%", "percent").Replace(s)
+}
+
+// top writes what costs most, with what it calls and without.
+func top(w io.Writer, kind, path string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	for _, t := range selected(m.trafficTables(), only) {
-		for _, kind := range []string{"cpu", "allocs"} {
-			name := strings.NewReplacer("clients: ", "", " ", "-", ",", "").Replace(t.Name)
-			path := filepath.Join(dir, name+"."+kind+".pprof")
-			m.Profile, m.Traffic = kind+"="+path, 4*time.Second // the kernel takes a sample every few milliseconds
-			if kind == "allocs" {
-				m.Traffic = 200 * time.Millisecond
-			}
-			for _, again := range selected(m.trafficTables(), t.Name) {
-				if _, err := again.Rows[0].Round(); err != nil {
-					return err
-				}
-			}
-			fmt.Fprintf(w, "\n== %s: %s (%s)\n", t.Name, kind, path)
-			sample := map[string]string{"cpu": "cpu", "allocs": "alloc_objects"}[kind]
-			out, err := exec.Command("go", "tool", "pprof", "-top", "-nodecount=20", "-sample_index="+sample, self, path).Output()
-			if err != nil {
-				var exit *exec.ExitError
-				if errors.As(err, &exit) {
-					err = fmt.Errorf("%w: %s", err, exit.Stderr)
-				}
-				return fmt.Errorf("go tool pprof: %w", err)
-			}
-			_, top, _ := strings.Cut(string(out), "Showing")
-			fmt.Fprint(w, "Showing", top)
-		}
+	out, err := tool("tool", "pprof", "-top", "-cum", "-nodecount=45", "-sample_index="+samples[kind], self, path)
+	if err != nil {
+		return err
 	}
+	_, text, _ := strings.Cut(out, "Showing")
+	fmt.Fprintf(w, "\n== %s\nShowing%s", path, text)
 	return nil
 }

@@ -15,7 +15,7 @@ const window = 100
 // open connects the client of a job.
 func (j job) open() (conn, *meter, error) {
 	m := &meter{calls: new(atomic.Int64)}
-	c, err := connect(j.Who, options{addr: j.Addr, id: "bench", window: j.Window, calls: m.calls})
+	c, err := connect(j.Who, options{addr: j.Addr, id: "bench", window: j.Window, calls: m.calls, owned: j.Owned})
 	return c, m, err
 }
 
@@ -157,9 +157,10 @@ func (m method) trafficTables() []table {
 	for qos := range byte(3) {
 		all = append(all, m.traffic(job{Work: "receive", QoS: qos}, "clients: receive QoS %d", ours, paho, atwat, limit1, limit100))
 	}
+	all = append(all, m.traffic(job{Work: "receive", Owned: true}, "clients: receive QoS %d, payload owned", ours, paho, atwat, limit100))
 	all = append(all, m.traffic(job{Work: "latency", QoS: 1, Window: 1}, "clients: one at a time, QoS %d", ours, paho, atwat, limit1))
 	for qos := range byte(2) {
-		t := m.traffic(job{Work: "blocked", QoS: qos}, "clients: 100 goroutines that wait, QoS %d", ours, paho, atwat)
+		t := m.traffic(job{Work: "blocked", QoS: qos}, "clients: 100 callers, QoS %d", ours, paho, atwat)
 		all = append(all, t)
 	}
 	return all
@@ -180,15 +181,7 @@ func (m method) traffic(j job, name string, who ...string) table {
 	for _, w := range who {
 		j := j
 		j.Who = w
-		t.Rows = append(t.Rows, row{w, func() (values, error) {
-			s, err := job{Work: "serve", Window: window}.start(server)
-			if err != nil {
-				return nil, err
-			}
-			defer s.stop()
-			j.Addr = s.addr
-			return j.run(client)
-		}})
+		t.Rows = append(t.Rows, j.against(job{Work: "serve", Window: window}.starter(server), client))
 	}
 	return t
 }

@@ -54,20 +54,21 @@ type Client struct {
 	nudge    chan struct{} // an own request came while reading pauses or the client is parked
 	room     chan struct{} // the inbox fell to its low-water mark
 
+	receipts sync.Pool
+
 	mu       sync.Mutex // guards what follows; never held while anything waits
 	sess     *session.Session
 	saver    saver
 	notes    map[string][]byte
-	output   session.Output // of drive, here so that it is not allocated
 	state    State
-	err      error // why the client is closed
-	leaving  bool  // Close or Abort was called
-	link     *link // the Network Connection; nil: none
-	lastErr  error // of the latest attempt
-	ops      map[session.Token]*Receipt
-	space    chan struct{} // closed when something that waits for space should look again
-	waiters  int           // for space
-	timer    *time.Timer   // calls tick
+	err      error                      // why the client is closed
+	leaving  bool                       // Close or Abort was called
+	link     *link                      // the Network Connection; nil: none
+	lastErr  error                      // of the latest attempt
+	requests map[session.Token]*Receipt // of SUBSCRIBE and UNSUBSCRIBE
+	space    chan struct{}              // closed when something that waits for space should look again
+	waiters  int                        // for space
+	timer    *time.Timer                // calls tick
 	timerAt  time.Time
 	inbox    inbox
 	offline0 offlineQueue
@@ -99,7 +100,6 @@ func New(cfg Config) (*Client, error) {
 		nudge: make(chan struct{}, 1),
 		room:  make(chan struct{}, 1),
 		space: make(chan struct{}),
-		ops:   make(map[session.Token]*Receipt),
 		idle:  make(chan struct{}),
 	}
 	if err := c.restore(cfg.session()); err != nil {
@@ -174,14 +174,10 @@ func (c *Client) State() State {
 }
 
 // drive performs what the session asks for. The caller holds mu and has just given
-// the session an input.
+// the session an input. It also calls kick if there may be something to write, and arm
+// unless what is written does that.
 func (c *Client) drive() {
-	o := &c.output
-	for {
-		var ok bool
-		if *o, ok = c.sess.Next(); !ok {
-			break
-		}
+	for o, ok := c.sess.Next(); ok; o, ok = c.sess.Next() {
 		switch o.Op {
 		case session.Save, session.Forget:
 			c.saver.record(o)
@@ -208,18 +204,32 @@ func (c *Client) drive() {
 		}
 	}
 	c.save()
-	c.arm()
 }
 
-// kick starts writing if there is something to write. The caller holds mu.
-func (c *Client) kick() {
+// kick starts writing if there is something to write, and tells whether a write runs. The
+// caller holds mu.
+func (c *Client) kick() bool {
 	l := c.link
-	if l == nil || l.writing || l.err != nil || len(l.out) == 0 && (!l.bye || l.closed) {
-		return
+	switch {
+	case l == nil || l.err != nil:
+		return false
+	case l.writing:
+		return true
+	case len(l.out) == 0 && (!l.bye || l.closed):
+		return false
 	}
-	l.writing = true
+	l.writing, l.now = true, time.Now()
 	l.helpers.Add(1)
 	go c.write(l)
+	return true
+}
+
+// send is kick after a request. When something is written the session is told, and its
+// deadline looked at; otherwise it is time to look now. The caller holds mu.
+func (c *Client) send() {
+	if !c.kick() {
+		c.arm()
+	}
 }
 
 // arm sets the timer to the session's deadline. A timer that would fire too early is
@@ -253,6 +263,7 @@ func (c *Client) tick() {
 	c.sess.Tick(time.Now())
 	c.drive()
 	c.kick()
+	c.arm()
 }
 
 // wakeSpace makes everybody look again who waits for space. The caller holds mu.

@@ -109,6 +109,11 @@ type Config struct {
 	// reading cannot pause any longer.
 	QoS0Overflow OverflowPolicy
 
+	// LendPayloads makes a Delivery and its Payload valid only until the loop over Messages
+	// steps on, or until the last handler returned: their memory is then used again. It
+	// saves two allocations a message. With ManualAck, and when a loop breaks off, they stay valid.
+	LendPayloads bool
+
 	// ManualAck leaves acknowledging to [Delivery.Ack]. Without it a message is
 	// acknowledged when its handler returned or the iterator steps on.
 	ManualAck bool

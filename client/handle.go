@@ -66,6 +66,7 @@ func (c *Client) handle() {
 		}
 		if !c.cfg.ManualAck {
 			d.Ack() // stale: the Server will send it again
+			c.handBack(d)
 		}
 	}
 }
@@ -87,6 +88,16 @@ func (c *Client) nextHandled() (*Delivery, []Handler) {
 		c.unmatched(d)
 	}
 	return nil, nil
+}
+
+// handBack takes a message back whose handlers have returned, if it was lent.
+func (c *Client) handBack(d *Delivery) {
+	if !c.cfg.LendPayloads {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inbox.takeBack([]*Delivery{d})
 }
 
 func (c *Client) handled() {

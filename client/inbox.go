@@ -1,6 +1,10 @@
 package client
 
-import "github.com/mqtt311/mqtt311/packets"
+import (
+	"slices"
+
+	"github.com/mqtt311/mqtt311/packets"
+)
 
 // An inbox holds what was received and not yet taken by the application. Client.mu
 // guards it.
@@ -11,8 +15,12 @@ type inbox struct {
 	bytes       int
 	mostItems   int
 	mostBytes   int
-	consumed    bool // somebody took something, once
-	overflowing bool // reading goes on though it is full: QoS 0 gives way
+	consumed    bool        // somebody took something, once
+	loops       int         // over Messages
+	free        []*Delivery // lent before, to be used again
+	kept        int         // bytes of their payloads
+	slab        []Delivery  // not used yet
+	overflowing bool        // reading goes on though it is full: QoS 0 gives way
 }
 
 func (b *inbox) init(items, bytes int) {
@@ -21,6 +29,58 @@ func (b *inbox) init(items, bytes int) {
 }
 
 func (b *inbox) len() int { return len(b.items) - b.head }
+
+const (
+	mostKept  = 1 << 20 // bytes of payloads that wait to be used again
+	mostSlab  = 16      // Deliveries that are allocated together
+	mostTaken = 32      // messages that a loop takes at once
+)
+
+// blank returns a Delivery without content. When many wait, they are allocated together.
+func (b *inbox) blank() *Delivery {
+	if n := len(b.free); n > 0 {
+		d := b.free[n-1]
+		b.free = b.free[:n-1]
+		b.kept -= cap(d.Payload)
+		return d
+	}
+	if len(b.slab) == 0 {
+		b.slab = make([]Delivery, min(b.len()+1, mostSlab))
+	}
+	d := &b.slab[0]
+	b.slab = b.slab[1:]
+	return d
+}
+
+// takeBack takes back what was lent, as far as the inbox can use it again.
+func (b *inbox) takeBack(ds []*Delivery) {
+	for _, d := range ds {
+		payload := d.Payload[:0]
+		if len(b.free) >= b.mostItems+mostTaken || b.kept+cap(payload) > mostKept {
+			return
+		}
+		b.kept += cap(payload)
+		*d = Delivery{Payload: payload}
+		b.free = append(b.free, d)
+	}
+}
+
+// fill moves messages to the empty batch of a loop: more than one only if no other loop could
+// take them, and few in relation to what the inbox may hold.
+func (b *inbox) fill(batch []*Delivery) []*Delivery {
+	n := 1
+	if b.loops == 1 {
+		n = max(1, min(cap(batch), b.mostItems/8))
+	}
+	for len(batch) < n {
+		d, ok := b.pop()
+		if !ok {
+			break
+		}
+		batch = append(batch, d)
+	}
+	return batch
+}
 
 // full tells whether reading should pause. An empty inbox is never full, so that any
 // legal packet finds a place.
@@ -62,15 +122,16 @@ func (b *inbox) pop() (*Delivery, bool) {
 	return d, true
 }
 
-// unpop puts a message back to the front.
-func (b *inbox) unpop(d *Delivery) {
-	if b.head == 0 {
-		b.items = append([]*Delivery{nil}, b.items...)
-		b.head = 1
+// unpop puts messages back to the front.
+func (b *inbox) unpop(ds []*Delivery) {
+	if len(ds) == 0 {
+		return
 	}
-	b.head--
-	b.items[b.head] = d
-	b.bytes += size(d)
+	b.items = append(slices.Clone(ds), b.items[b.head:]...)
+	b.head = 0
+	for _, d := range ds {
+		b.bytes += size(d)
+	}
 	poke(b.ready)
 }
 

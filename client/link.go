@@ -34,11 +34,13 @@ type link struct {
 	spare    []byte
 	spares   []mark
 	writing  bool
-	bye      bool  // close when out is written: DISCONNECT is in it, or nothing is
-	closed   bool  // our direction is
-	park     bool  // the bye is a parking
-	shedding bool  // see session.Shed
-	err      error // why it was given up; nil while it lives
+	now      time.Time // when the newest write began or ended
+	bye      bool      // close when out is written: DISCONNECT is in it, or nothing is
+	closed   bool      // our direction is
+	park     bool      // the bye is a parking
+	shedding bool      // see session.Shed
+	overlong uint64    // lengths that are in Client.stats
+	err      error     // why it was given up; nil while it lives
 	gone     chan struct{}
 	helpers  sync.WaitGroup // the writer and the one that closes
 
@@ -160,11 +162,12 @@ func (c *Client) write(l *link) {
 	defer l.helpers.Done()
 	c.mu.Lock()
 	for l.err == nil && len(l.out) > 0 {
-		buf, marks := l.out, l.marks
+		buf, marks, now := l.out, l.marks, l.now
 		l.out, l.marks = l.spare[:0], l.spares[:0]
 		c.mu.Unlock()
-		err := l.writeAll(buf, marks, c.cfg.WriteTimeout)
+		err := l.writeAll(now, buf, marks, c.cfg.WriteTimeout)
 		c.mu.Lock()
+		l.now = time.Now()
 		if err == nil {
 			c.stats.BytesSent += uint64(len(buf))
 		}
@@ -180,6 +183,7 @@ func (c *Client) write(l *link) {
 		if c.link == l {
 			c.written(marks)
 			c.drive()
+			c.arm()
 		}
 		c.wakeSpace()
 	}
@@ -202,18 +206,26 @@ func (c *Client) written(marks []mark) {
 			last = marks[i].n
 		}
 	}
-	now := time.Now()
 	if last > 0 {
-		c.sess.Written(now, last)
+		c.sess.Written(c.link.now, last)
 	}
 	if passed > 0 {
-		c.sess.Passed(now, passed)
+		c.sess.Passed(c.link.now, passed)
 	}
+}
+
+// now returns the time, or what it was when the write that runs began: the clock is what costs
+// most of a small message that is added to it. The caller holds mu.
+func (c *Client) now() time.Time {
+	if c.link != nil && c.link.writing {
+		return c.link.now
+	}
+	return time.Now()
 }
 
 // writeAll writes buf in pieces, each with its own deadline, and notes before each
 // how far bytes may have left.
-func (l *link) writeAll(buf []byte, marks []mark, timeout time.Duration) error {
+func (l *link) writeAll(now time.Time, buf []byte, marks []mark, timeout time.Duration) error {
 	start, noted := 0, 0 // noted: where the Send of marks[0] starts
 	for start < len(buf) {
 		end := min(start+writePiece, len(buf))
@@ -230,7 +242,10 @@ func (l *link) writeAll(buf []byte, marks []mark, timeout time.Duration) error {
 			marks = marks[1:]
 		}
 		if timeout > 0 {
-			if err := l.conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+			if start > 0 {
+				now = time.Now()
+			}
+			if err := l.conn.SetWriteDeadline(now.Add(timeout)); err != nil {
 				return err
 			}
 		}

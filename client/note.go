@@ -32,6 +32,20 @@ func (c *Client) ForgetNote(ctx context.Context, name string) error {
 	return c.note(ctx, session.Record{Kind: session.RecordApplication, Note: &session.Note{Name: name}}, true)
 }
 
+// DropNote removes a note without waiting: it is gone from Notes at once, and from the Store
+// soon, with whatever is made durable next. A note that is dropped may be back after a crash.
+func (c *Client) DropNote(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &c.saver
+	if _, kept := c.notes[name]; !kept || s.store == nil || c.err != nil || s.err != nil {
+		return
+	}
+	delete(c.notes, name)
+	s.next.add(&session.Record{Kind: session.RecordApplication, Note: &session.Note{Name: name}}, true)
+	c.save()
+}
+
 // Notes yields the notes by name, sorted. Changes meanwhile are not seen; the notes must not
 // be written to.
 func (c *Client) Notes() iter.Seq2[string, []byte] {

@@ -1,6 +1,9 @@
 package client
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // An offlineQueue keeps QoS 0 messages while no connection is up. The session does not:
 // QoS 0 is no part of its state, section 4.1.
@@ -36,12 +39,14 @@ func (c *Client) sendOffline() {
 	items := c.offline0.items
 	c.offline0 = offlineQueue{}
 	for _, item := range items {
-		t, err := c.sess.Publish(now(), item.m)
+		t, err := c.sess.PublishFor(time.Time{}, item.m, item.r)
 		if err != nil {
-			item.r.end(err, nil)
+			c.end(item.r, err, nil)
 			continue
 		}
-		c.expect(t, item.r)
+		if item.r != nil {
+			item.r.token = t
+		}
 		c.drive()
 	}
 	c.wakeSpace()
@@ -58,9 +63,10 @@ func (q *offlineQueue) withdraw(r *Receipt) bool {
 	return true
 }
 
-func (q *offlineQueue) abandon(err error) {
-	for _, item := range q.items {
-		item.r.end(err, nil)
+// abandonOffline ends what is kept, because the client is over. The caller holds mu.
+func (c *Client) abandonOffline(err error) {
+	for _, item := range c.offline0.items {
+		c.end(item.r, err, nil)
 	}
-	*q = offlineQueue{}
+	c.offline0 = offlineQueue{}
 }

@@ -79,6 +79,8 @@ func (c *Client) pauseReading(l *link) bool {
 		if c.inbox.low() {
 			return true
 		}
+		unpoke(c.room) // what the channels hold is from before
+		unpoke(c.nudge)
 		c.sess.Paused()
 		c.arm()
 		c.stats.Pauses++
@@ -109,8 +111,7 @@ func (c *Client) waitParked() {
 	c.mu.Lock()
 	c.state = Parked
 	c.emit(Event{Kind: ClientParked})
-	// What the channels hold may be from before.
-	unpoke(c.room)
+	unpoke(c.room) // as in pauseReading
 	unpoke(c.nudge)
 	stay := !c.inbox.low() && c.asked == c.parkedAt && !c.cfg.CleanSession
 	c.mu.Unlock()

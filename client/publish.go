@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
@@ -23,11 +24,15 @@ type Message = session.Message
 // first, in which case a message of QoS 1 or 2 stays in flight; ErrDowngraded;
 // ErrPoison.
 func (c *Client) Publish(ctx context.Context, m Message) error {
-	r := new(Receipt)
+	r := c.lendReceipt()
 	if err := c.start(ctx, m, r); err != nil {
 		return err
 	}
-	return c.await(ctx, r, "publish")
+	err := c.await(ctx, r, "publish")
+	if r.tail == 0 && r.over() { // with a Store, or unfinished, others may refer to it
+		c.takeBack(r)
+	}
+	return err
 }
 
 // PublishAsync queues m and returns a receipt for its outcome. An error means that
@@ -42,7 +47,12 @@ func (c *Client) PublishAsync(ctx context.Context, m Message) (*Receipt, error) 
 	return r, nil
 }
 
-// start hands m to the session, waiting for room as long as ctx allows.
+// Enqueue is PublishAsync for who does not ask for the outcome: it allocates nothing. Errors
+// that come after it returned nil are counted in Stats.Unheard. The payload of a message of
+// QoS 1 or 2 belongs to the client until Close; at QoS 0 it may be used again.
+func (c *Client) Enqueue(ctx context.Context, m Message) error { return c.start(ctx, m, nil) }
+
+// start hands m to the session, waiting for room as long as ctx allows. r may be nil.
 func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 	for {
 		c.mu.Lock()
@@ -53,7 +63,7 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 		var t session.Token
 		err := ErrQueueFull
 		if !c.congested(m.QoS) {
-			t, err = c.accept(m)
+			t, err = c.accept(m, r)
 		}
 		if errors.Is(err, ErrNotConnected) && c.cfg.QueueQoS0 {
 			if err = c.queueOffline(m, r); err == nil {
@@ -62,15 +72,15 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 			}
 		}
 		if err == nil {
-			c.expect(t, r)
+			if r != nil {
+				r.token = t
+				c.awaitRecord(m.QoS, r)
+			}
 			if m.QoS > packets.AtMostOnce {
-				c.awaitRecord(r)
 				c.ask()
-			} else {
-				r.accept()
 			}
 			c.drive()
-			c.kick()
+			c.send()
 			c.mu.Unlock()
 			return nil
 		}
@@ -81,8 +91,13 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 		c.waiters++
 		space := c.space
 		c.mu.Unlock()
+		var again <-chan time.Time
+		if errors.Is(err, ErrStoreFull) { // nobody tells when somebody else frees the disk
+			again = time.After(storeRetry)
+		}
 		select {
 		case <-space:
+		case <-again:
 		case <-ctx.Done():
 			cause := context.Cause(ctx)
 			if errors.Is(err, ErrStoreFull) {
@@ -100,22 +115,23 @@ func (c *Client) ask() {
 }
 
 // accept hands m to the session if the Store has room for it. The caller holds mu.
-func (c *Client) accept(m Message) (session.Token, error) {
-	if m.QoS > packets.AtMostOnce {
-		if err := c.storeRoom(len(m.Topic) + len(m.Payload)); err != nil {
-			if errors.Is(err, ErrStoreFailed) {
-				err = &outcome{"publish", ErrNotSent, err}
-			}
-			return 0, err
-		}
+func (c *Client) accept(m Message, r *Receipt) (session.Token, error) {
+	if m.QoS == packets.AtMostOnce {
+		return c.sess.PublishFor(time.Time{}, m, r) // the time means nothing to it
 	}
-	return c.sess.Publish(now(), m)
+	if err := c.storeRoom(len(m.Topic) + len(m.Payload)); err != nil {
+		if errors.Is(err, ErrStoreFailed) {
+			err = &outcome{"publish", ErrNotSent, err}
+		}
+		return 0, err
+	}
+	return c.sess.PublishFor(c.now(), m, r)
 }
 
 // awaitRecord makes r tell when its message is durable. The caller holds mu and has not
 // driven the session since it accepted the message.
-func (c *Client) awaitRecord(r *Receipt) {
-	if c.saver.store == nil {
+func (c *Client) awaitRecord(qos packets.QoS, r *Receipt) {
+	if qos == packets.AtMostOnce || c.saver.store == nil {
 		r.accept()
 		return
 	}

@@ -22,6 +22,36 @@ type Receipt struct {
 	err      error
 	results  []session.FilterResult
 	ch       chan struct{}
+
+	signal chan struct{} // of one that is used again: its end puts something into it
+}
+
+// lendReceipt returns a receipt for a Publish, which nobody else sees.
+func (c *Client) lendReceipt() *Receipt {
+	if r, ok := c.receipts.Get().(*Receipt); ok {
+		return r
+	}
+	return &Receipt{signal: make(chan struct{}, 1)}
+}
+
+// takeBack takes back a receipt that nothing refers to any more.
+func (c *Client) takeBack(r *Receipt) {
+	r.mu.Lock()
+	r.token, r.durable, r.onRecord, r.ended, r.err, r.results = 0, false, nil, false, nil, nil
+	select {
+	case <-r.signal:
+	default:
+	}
+	r.mu.Unlock()
+	c.receipts.Put(r)
+}
+
+// ending returns the channel that tells the end.
+func (r *Receipt) ending() <-chan struct{} {
+	if r.signal != nil {
+		return r.signal
+	}
+	return r.Done()
 }
 
 // Done is closed when the operation ended. It ends exactly once: by the Server's
@@ -95,6 +125,9 @@ func (r *Receipt) end(err error, results []session.FilterResult) {
 	if r.ch != nil {
 		close(r.ch)
 	}
+	if r.signal != nil {
+		r.signal <- struct{}{}
+	}
 }
 
 func (r *Receipt) over() bool {
@@ -111,36 +144,41 @@ func (c *Client) forgotten(r *Receipt) {
 	t := time.NewTimer(storePatience)
 	defer t.Stop()
 	select {
-	case <-r.Done():
+	case <-r.ending():
 	case <-t.C:
 	}
-}
-
-// expect makes r the receipt of an operation. The caller holds mu.
-func (c *Client) expect(t session.Token, r *Receipt) {
-	r.token = t
-	c.ops[t] = r
 }
 
 // finish ends the operation of a Done. The caller holds mu.
 func (c *Client) finish(o *session.Output) {
 	c.wakeSpace()
-	r := c.ops[o.Token]
-	if r == nil {
-		return // nobody waits for it
+	r, ok := o.For.(*Receipt)
+	if !ok {
+		r = c.requests[o.Token]
+		delete(c.requests, o.Token)
 	}
-	delete(c.ops, o.Token)
 	err := o.Err
-	if err != nil && c.err != nil {
+	if err != nil && c.err != nil && r != nil {
 		err = c.ended(r, err)
 	}
-	r.end(err, o.Results)
+	c.end(r, err, o.Results)
+}
+
+// end ends an operation. Nobody waits for one without a receipt: it was enqueued, or accepted by
+// an earlier process. The caller holds mu.
+func (c *Client) end(r *Receipt, err error, results []session.FilterResult) {
+	switch {
+	case r != nil:
+		r.end(err, results)
+	case err != nil:
+		c.stats.Unheard++
+	}
 }
 
 // await waits for the end of an operation or of ctx.
 func (c *Client) await(ctx context.Context, r *Receipt, what string) error {
 	select {
-	case <-r.Done():
+	case <-r.ending():
 		return r.Err()
 	case <-ctx.Done():
 	}
@@ -155,13 +193,13 @@ func (c *Client) await(ctx context.Context, r *Receipt, what string) error {
 	if withdrawn && !r.over() {
 		c.forgotten(r)
 	}
-	if _, waiting := c.ops[t]; !waiting {
+	c.send()
+	if r.over() {
 		if err := r.Err(); !errors.Is(err, ErrNotSent) {
 			return err // it ended in the same moment
 		}
 		return &outcome{what, ErrNotSent, context.Cause(ctx)}
 	}
 	c.sess.Keep(t)
-	delete(c.ops, t)
 	return &outcome{what, ErrUnknown, context.Cause(ctx)}
 }

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"iter"
-	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
@@ -12,7 +11,7 @@ import (
 // A Delivery is an incoming Application Message.
 type Delivery struct {
 	Topic    string
-	Payload  []byte // belongs to the application
+	Payload  []byte // belongs to the application, unless Config.LendPayloads is set
 	QoS      packets.QoS
 	Retain   bool   // it was kept by the Server and came because of a new subscription [MQTT-3.3.1-8]
 	Dup      bool   // the Server may have sent it before; it says nothing about this client [MQTT-4.3.2-2]
@@ -46,33 +45,41 @@ func (d *Delivery) Ack() error {
 	return err
 }
 
+// Unacked tells whether Ack would be taken: it was not called, and the session that the
+// message came in goes on. At QoS 0 it is false.
+func (d *Delivery) Unacked() bool {
+	if d.token == 0 {
+		return false
+	}
+	d.client.mu.Lock()
+	defer d.client.mu.Unlock()
+	return d.client.err == nil && d.client.sess.Unacked(d.token)
+}
+
 // Messages yields incoming messages until the loop ends, ctx ends or the client is
 // closed; the last step then yields the reason as an error. Several loops may run at
 // once: each message goes to one of them. It must not be used together with
 // [Client.Handle].
 //
 // Unless Config.ManualAck is set, a message is acknowledged when the loop steps on to
-// the next. A loop that breaks off does not acknowledge its last message: unless Ack
-// was called, the next loop yields it again.
+// the next. A loop that breaks off, or panics, does not acknowledge its last message: unless
+// Ack was called, the next loop yields it again.
 func (c *Client) Messages(ctx context.Context) iter.Seq2[*Delivery, error] {
 	return func(yield func(*Delivery, error) bool) {
-		var held *Delivery
-		defer func() { // also when the loop panics
-			if held != nil {
-				c.giveBack(held)
-			}
-		}()
+		l := loop{client: c, ctx: ctx}
+		c.enterLoop()
+		defer l.leave()
 		for {
-			d, err := c.take(ctx)
+			d, err := l.next()
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			held = d
+			l.held = true
 			if !yield(d, nil) {
 				return
 			}
-			held = nil
+			l.held = false
 			if !c.cfg.ManualAck {
 				d.Ack() // stale means that the Server sends it again, which the next loop sees
 			}
@@ -80,38 +87,69 @@ func (c *Client) Messages(ctx context.Context) iter.Seq2[*Delivery, error] {
 	}
 }
 
-// take returns the next message of the inbox, waiting for one.
-func (c *Client) take(ctx context.Context) (*Delivery, error) {
-	for {
+// A loop is one over Messages. It takes messages in batches, so that the lock is not taken for
+// each.
+type loop struct {
+	client *Client
+	ctx    context.Context
+	space  [mostTaken]*Delivery
+	batch  []*Delivery
+	at     int  // next of batch
+	held   bool // the one before at is being worked on
+}
+
+// next returns the next message, waiting for one.
+func (l *loop) next() (*Delivery, error) {
+	c := l.client
+	for l.at == len(l.batch) && l.ctx.Err() == nil {
 		c.mu.Lock()
-		d, ok := c.inbox.pop()
-		c.inbox.consumed = true
-		if ok {
-			c.afterTake()
-			c.mu.Unlock()
-			return d, nil
+		if c.cfg.LendPayloads && !c.cfg.ManualAck {
+			c.inbox.takeBack(l.batch)
 		}
+		l.batch, l.at = c.inbox.fill(l.space[:0]), 0
+		c.inbox.consumed = true
+		c.afterTake()
 		over := c.err
 		c.mu.Unlock()
+		if len(l.batch) > 0 {
+			break
+		}
 		if over != nil {
 			return nil, over
 		}
 		select {
 		case <-c.inbox.ready:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		case <-l.ctx.Done():
 		case <-c.done:
 		}
 	}
+	if l.ctx.Err() != nil {
+		return nil, context.Cause(l.ctx)
+	}
+	l.at++
+	return l.batch[l.at-1], nil
 }
 
-// giveBack puts a message that is not acknowledged at the front again.
-func (c *Client) giveBack(d *Delivery) {
+func (c *Client) enterLoop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if d.token != 0 && !c.cfg.ManualAck && c.sess.Unacked(d.token) {
-		c.inbox.unpop(d)
+	c.inbox.loops++
+}
+
+// leave puts back what the loop took and did not finish.
+func (l *loop) leave() {
+	c := l.client
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inbox.loops--
+	rest := l.batch[l.at:]
+	if l.held {
+		d := l.batch[l.at-1]
+		if d.token != 0 && !c.cfg.ManualAck && c.sess.Unacked(d.token) {
+			rest = l.batch[l.at-1:]
+		}
 	}
+	c.inbox.unpop(rest)
 }
 
 // afterTake tells the others what a smaller inbox means. The caller holds mu.
@@ -135,9 +173,13 @@ func (c *Client) deliver(o *session.Output) {
 			return
 		}
 	}
-	d := &Delivery{
+	d := c.inbox.blank()
+	if d.Payload == nil {
+		d.Payload = make([]byte, 0, len(p.Payload))
+	}
+	*d = Delivery{
 		Topic:    p.Topic,
-		Payload:  append(make([]byte, 0, len(p.Payload)), p.Payload...),
+		Payload:  append(d.Payload, p.Payload...),
 		QoS:      p.QoS,
 		Retain:   p.Retain,
 		Dup:      p.Dup,
@@ -152,5 +194,3 @@ func (c *Client) deliver(o *session.Output) {
 		c.dispatch()
 	}
 }
-
-func now() time.Time { return time.Now() }

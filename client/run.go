@@ -172,32 +172,57 @@ func (c *Client) read(l *link) error {
 		Max:      c.cfg.MaxPacketSize,
 		Tolerate: packets.TolerateSubackCodes | packets.TolerateOverlongLength,
 	})
-	var overlong uint64 // of this connection, as counted already
 	for {
 		p, err := r.ReadPacket()
 		if err != nil {
 			return err
 		}
-		now := time.Now()
-		c.mu.Lock()
-		c.stats.OverlongLengths += uint64(r.Tolerated().OverlongLength) - overlong
-		overlong = uint64(r.Tolerated().OverlongLength)
-		if c.cfg.Trace != nil {
-			c.trace(false, p)
+		full, err := c.receiveAll(l, r, p)
+		if err != nil {
+			return err
 		}
-		c.stats.PacketsReceived[p.Type()&15]++
-		c.sess.Received(now, p)
-		c.drive()
-		c.sendOffline()
-		if l.shedding && !l.bye && !c.sess.Outstanding() {
-			c.leaveToReturn(l)
-		}
-		c.kick()
-		full := c.inbox.full()
-		c.mu.Unlock()
 		if full {
 			c.makeRoom(l)
 		}
+	}
+}
+
+// mostAtOnce is how many packets are handled before others get their turn with mu.
+const mostAtOnce = 256
+
+// receiveAll handles p and what came with it, and tells whether the inbox is full. An error
+// is that of the bytes behind.
+func (c *Client) receiveAll(l *link, r *packets.Reader, p packets.Packet) (full bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now, n := time.Now(), 0
+	for p != nil {
+		c.receive(now, l, p)
+		full = c.inbox.full()
+		if n++; full || n == mostAtOnce {
+			break
+		}
+		p, err = r.ReadBuffered()
+	}
+	overlong := uint64(r.Tolerated().OverlongLength)
+	c.stats.OverlongLengths += overlong - l.overlong
+	l.overlong = overlong
+	c.kick()
+	c.arm()
+	return full, err
+}
+
+// receive handles a packet. The caller holds mu.
+func (c *Client) receive(now time.Time, l *link, p packets.Packet) {
+	if c.cfg.Trace != nil {
+		c.trace(false, p)
+	}
+	c.stats.PacketsReceived[p.Type()&15]++
+	c.sess.Received(now, p)
+	c.drive()
+	c.sendOffline()
+	if l.shedding && !l.bye && !c.sess.Outstanding() {
+		c.leaveToReturn(l)
 	}
 }
 
@@ -237,11 +262,16 @@ func (c *Client) lost(l *link, err error, wait *backoff, faults *int) error {
 	}
 	if l.up {
 		c.emit(Event{Kind: ConnectionLost, Err: err, Held: held})
-		c.cfg.Logger.Info("connection lost", slog.Any("reason", err), slog.Duration("held", held))
+		if l.bye {
+			c.cfg.Logger.Info("disconnected", slog.Duration("held", held))
+		} else {
+			c.cfg.Logger.Info("connection lost", slog.Any("reason", err), slog.Duration("held", held))
+		}
 	} else {
 		if !c.leaving && c.ctx.Err() == nil {
 			err = &HandshakeError{err}
 		}
+		c.stats.Failures++
 		c.emit(Event{Kind: ConnectFailed, Err: err})
 		c.cfg.Logger.Warn("connect failed", slog.Any("reason", err))
 	}
@@ -274,6 +304,7 @@ func (c *Client) attemptFailed(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lastErr = err
+	c.stats.Failures++
 	c.emit(Event{Kind: ConnectFailed, Err: err})
 	c.cfg.Logger.Warn("connect failed", slog.Any("reason", err))
 }
@@ -336,7 +367,7 @@ func (c *Client) finishAll(err error) {
 	c.state = Closed
 	c.sess.Abandon()
 	c.drive()
-	c.offline0.abandon(&outcome{"publish", ErrNotSent, err})
+	c.abandonOffline(&outcome{"publish", ErrNotSent, err})
 	if c.timer != nil {
 		c.timer.Stop()
 	}

@@ -11,6 +11,7 @@ import (
 const (
 	lateForget    = 50 * time.Millisecond // that nothing waits for may be on record so late
 	storePatience = 5 * time.Second       // with a Store that does not answer, when the caller wants to go
+	storeRetry    = time.Second           // until a Store that was full is asked again
 )
 
 // A saver stands between the Session and the Store. While the Store makes a batch durable
@@ -72,7 +73,7 @@ func (b *batch) reset() {
 
 // record takes a Save or Forget.
 func (s *saver) record(o *session.Output) {
-	s.next.add(&o.Record, o.Op == session.Forget)
+	s.next.add(o.Record, o.Op == session.Forget)
 	s.next.n = o.N
 	s.due = s.due || o.Op == session.Save
 }

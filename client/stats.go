@@ -20,7 +20,8 @@ type Stats struct {
 	Attempts  uint64 // to connect
 	Connects  uint64 // of those, accepted by the Server
 	Resumed   uint64 // of those, with Session Present 1
-	Refused   uint64 // attempts that a CONNACK ended
+	Failures  uint64 // attempts that ended otherwise
+	Refused   uint64 // of those, by CONNACK
 	Takeovers uint64 // suspicions that another client has our ClientID
 
 	PacketsSent     [16]uint64 // by packets.Type; encoded for a Network Connection
@@ -28,6 +29,7 @@ type Stats struct {
 	BytesSent       uint64     // written to Network Connections
 	BytesReceived   uint64     // read from them
 
+	Unheard         uint64 // messages that ended with an error that nobody waits for: see Enqueue
 	OverlongLengths uint64 // Remaining Lengths with more bytes than they need; tolerated
 	EventsDropped   uint64 // that Config.OnEvent was not told about, because it does not keep up
 	TracesDropped   uint64 // and Config.Trace

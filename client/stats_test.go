@@ -35,6 +35,7 @@ func TestStatsCountConnectionsAndPackets(t *testing.T) {
 
 		s := d.client.Stats()
 		require.EqualValues(d, 3, s.Attempts)
+		require.EqualValues(d, 1, s.Failures)
 		require.EqualValues(d, 1, s.Refused)
 		require.EqualValues(d, 2, s.Connects)
 		require.EqualValues(d, 1, s.Reconnects)

@@ -43,7 +43,7 @@ type Change struct {
 // The errors of a Store.
 var (
 	// ErrStoreFull says that the Store has no room for another message now. Publish
-	// waits for room; when its context ends the message was not accepted.
+	// waits for room, and asks again each second; when its context ends the message was not accepted.
 	ErrStoreFull = errors.New("client: the store is full")
 
 	// ErrStoreFailed says that the Store could not keep what it was given, and so the

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
+	"github.com/mqtt311/mqtt311/transport/proxy"
 )
 
 // A Finding is a mistake (E...) or a warning (W...) about a configuration.
@@ -93,6 +94,7 @@ func (cfg *Config) Check() []Finding {
 	c.tlsFiles()
 	c.will()
 	c.intervals()
+	c.extension()
 	for _, name := range sortedKeys(cfg.Consumers) {
 		c.consumer("consumers."+name, cfg.Consumers[name])
 	}
@@ -114,7 +116,10 @@ func sortedKeys[V any](m map[string]V) []string {
 func (c *checker) general() {
 	const at = "connector.general."
 	g := &c.cfg.General
-	c.brokerURL(at+"broker_url", g)
+	c.brokerURL(at+"broker_url", g.BrokerURL)
+	for i, url := range c.cfg.Extension.FailoverURLs {
+		c.brokerURL(fmt.Sprintf("connector.extension.failover_urls[%d]", i), url)
+	}
 	if g.ClientID == "" {
 		if c.cfg.Advanced.Clean() {
 			c.add("E111", at+"client_id", "is empty", "为空", "name this connector: one id per running process", "填写客户端 ID，每个运行的进程各用一个")
@@ -125,9 +130,9 @@ func (c *checker) general() {
 	} else if _, err := (&packets.Connect{ClientID: g.ClientID, CleanSession: true}).AppendBinary(nil); err != nil {
 		c.add("E112", at+"client_id", reason(err), "不是合法的 MQTT 字符串", "use printable UTF-8 text", "请使用可打印的 UTF-8 文本")
 	}
-	if strings.Contains(g.ClientID, "${random") && !c.cfg.Advanced.Clean() {
-		c.add("W207", at+"client_id", "is random, and clean_session is false: each start leaves a session behind at the server",
-			"为随机值，而 clean_session 为 false：每次启动都会在服务端遗留会话", "use a fixed id, or ${hostname}", "使用固定 ID 或 ${hostname}")
+	if strings.Contains(g.ClientID, "${random") && (!c.cfg.Advanced.Clean() || c.cfg.Extension.SessionStore != nil) {
+		c.add("W207", at+"client_id", "is random, and the session is kept: each start leaves one behind that nobody finds again",
+			"为随机值，而会话会被保留：每次启动都会遗留一个再也找不到的会话", "use a fixed id, or ${hostname}", "使用固定 ID 或 ${hostname}")
 	}
 	if g.Password != "" && g.UserName == "" {
 		c.add("E107", at+"password", "is set without a user name [MQTT-3.1.2-22]", "已填写密码但没有用户名 [MQTT-3.1.2-22]",
@@ -147,12 +152,12 @@ var usualPorts = map[string][]Protocol{
 	"1883": {TCP}, "8883": {TLS}, "80": {WebSocket}, "443": {WebSocketSecure}, "8083": {WebSocket}, "8084": {WebSocketSecure},
 }
 
-func (c *checker) brokerURL(at string, g *General) {
-	if g.BrokerURL == "" {
+func (c *checker) brokerURL(at, address string) {
+	g := &c.cfg.General
+	if address == "" {
 		c.add("E113", at, "is empty", "为空", "set it to host:port, or host:port/path for WebSocket", "填写 ip:port/path 或 url:port/path")
 		return
 	}
-	address := g.BrokerURL
 	if scheme, rest, ok := strings.Cut(address, "://"); ok {
 		address = rest
 		p, known := schemes[strings.ToLower(scheme)]
@@ -262,7 +267,7 @@ func (c *checker) intervals() {
 		"keep_alive": a.KeepAlive, "ping_timeout": a.PingTimeout, "connect_timeout": a.ConnectTimeout, "write_timeout": a.WriteTimeout,
 		"max_reconnect_interval": a.MaxReconnectInterval, "connect_retry_interval": a.ConnectRetryInterval,
 	})
-	c.noNegativeTime("connector.extension", map[string]*time.Duration{"ack_timeout": c.cfg.Extension.AckTimeout})
+	c.noNegativeTime("connector.extension", map[string]*time.Duration{"ack_timeout": c.cfg.Extension.AckTimeout, "stall_timeout": c.cfg.Extension.StallTimeout})
 	if a.MaxReconnectInterval != nil && !a.AutoReconnect {
 		c.add("E103", at+"max_reconnect_interval", "is set, but auto_reconnect is false", "已填写，但未启用自动重试连接",
 			"set auto_reconnect: true, or drop it", "启用自动重试连接，或去掉该项")
@@ -281,6 +286,44 @@ func (c *checker) intervals() {
 	if len(c.cfg.Consumers) > 0 && !a.AutoReconnect {
 		c.add("W204", at+"auto_reconnect", "is false: consumers stop at the first loss of the connection", "为 false：连接一旦断开，消费即停止",
 			"set auto_reconnect: true", "设为 true")
+	}
+}
+
+func (c *checker) extension() {
+	const at = "connector.extension."
+	x := &c.cfg.Extension
+	if x.Proxy != "" && x.Proxy != "env" {
+		if _, err := proxy.Dialer(string(x.Proxy), nil); err != nil {
+			c.add("E146", at+"proxy", "is neither a proxy's URL nor env", "既不是代理 URL，也不是 env",
+				"write socks5://host:1080, http://host:3128, or env", "例如 socks5://host:1080、http://host:3128 或 env")
+		}
+	}
+	if x.TLSMinVersion != "" && x.TLSMinVersion != "1.2" && x.TLSMinVersion != "1.3" {
+		c.add("E139", at+"tls_min_version", "is neither 1.2 nor 1.3", "不是 1.2 或 1.3", "choose one of them", "请从可选值中选择")
+	}
+	k := x.SessionStore
+	if k == nil {
+		return
+	}
+	if k.Dir == "" {
+		c.add("E143", at+"session_store.dir", "is empty", "为空", "name a folder", "填写目录")
+	}
+	if c.cfg.Advanced.Clean() {
+		c.add("W216", at+"session_store", "with a clean session: what was received is not kept, and what may have been sent is sent anew",
+			"与清除会话同用：不保留已接收的内容，可能已发送的消息会重新发送", "set clean_session: false", "将 clean_session 设为 false")
+	}
+}
+
+// ledger checks that the ledger has a place and a use.
+func (c *checker) ledger(at string, p ConsumerParams, highest packets.QoS) {
+	switch {
+	case !p.Ledger:
+	case c.cfg.Extension.SessionStore == nil:
+		c.add("E144", at+".ledger", "is on, but there is no session_store to keep it", "已启用，但没有 session_store 可供保存",
+			"set connector.extension.session_store", "设置 connector.extension.session_store")
+	case p.AckMode == Immediately || highest == packets.AtMostOnce:
+		c.add("W217", at+".ledger", "has no use: nothing is acknowledged after its flow", "不起作用：没有消息在流之后确认",
+			"drop it, or set qos and ack_mode", "去掉该项，或设置 qos 与 ack_mode")
 	}
 }
 
@@ -310,6 +353,7 @@ func (c *checker) consumer(at string, p ConsumerParams) {
 	})
 	c.failurePolicy(at+".on_failure", p)
 	c.overlaps(at, p)
+	c.ledger(at, p, highest)
 	c.consumerWarnings(at, p, highest)
 }
 
@@ -435,7 +479,7 @@ func (c *checker) producer(at string, p ProducerParams) {
 	case p.Topic == "":
 		c.add("E123", at+".topic", "is empty", "为空", "set the topic to publish to", "填写要发布的主题")
 	case err != nil:
-		c.add("E124", at+".topic", err.Error(), "表达式有误："+err.Error(), "write ${payload.path}, ${attribute.name} or ${variable.name}", "使用 ${payload.path}、${attribute.name} 或 ${variable.name}")
+		c.template(at+".topic", p.Topic)
 	case t.constant():
 		if err := packets.ValidTopicName(p.Topic); err != nil {
 			c.add("E106", at+".topic", reason(err), "不是合法的主题名", "set a topic without wildcards", "填写不含通配符的主题")
@@ -444,15 +488,26 @@ func (c *checker) producer(at string, p ProducerParams) {
 		c.add("E106", at+".topic", "holds a wildcard [MQTT-3.3.2-2]", "包含通配符 [MQTT-3.3.2-2]", "set a topic without wildcards", "填写不含通配符的主题")
 	}
 	c.noNegativeTime(at, map[string]*time.Duration{"ack_timeout": p.AckTimeout})
+	c.template(at+".qos", p.QoSFrom)
+	c.template(at+".retained", p.RetainedFrom)
+	if p.DoneWhen == DoneWhenStored && (c.cfg.Extension.SessionStore == nil || p.QoSFrom == "" && p.QoS == packets.AtMostOnce) {
+		c.add("E145", at+".done_when", "is stored, but nothing is stored without a session_store, or at QoS 0", "为 stored，但没有 session_store 或 QoS 为 0 时不会存储",
+			"set connector.extension.session_store and a qos above 0, or leave it out", "设置 connector.extension.session_store 以及大于 0 的 QoS，或去掉该项")
+	}
 	if p.Payload == nil {
 		return
 	}
-	if _, err := parseTemplate(*p.Payload); err != nil {
-		c.add("E124", at+".payload", err.Error(), "表达式有误："+err.Error(), "write ${payload.path}, ${attribute.name} or ${variable.name}", "使用 ${payload.path}、${attribute.name} 或 ${variable.name}")
-	}
+	c.template(at+".payload", *p.Payload)
 	if *p.Payload == "" && p.Retained {
 		c.add("W212", at+".payload", "is empty and retained: it deletes the retained message", "为空且保存：会删除已保存的消息",
 			"leave payload out to publish that of the message", "若要发布流中的内容，请不要填写消息内容")
+	}
+}
+
+// template checks that a template can be read.
+func (c *checker) template(at, text string) {
+	if _, err := parseTemplate(text); err != nil {
+		c.add("E124", at, err.Error(), "表达式有误："+err.Error(), "write ${payload.path}, ${attribute.name} or ${variable.name}", "使用 ${payload.path}、${attribute.name} 或 ${variable.name}")
 	}
 }
 

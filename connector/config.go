@@ -3,6 +3,7 @@ package connector
 import (
 	"time"
 
+	"github.com/mqtt311/mqtt311/client/wal"
 	"github.com/mqtt311/mqtt311/packets"
 )
 
@@ -79,6 +80,18 @@ func (a *Advanced) Clean() bool { return a.CleanSession == nil || *a.CleanSessio
 
 // Extension is what the seed does not have.
 type Extension struct {
+	// FailoverURLs are further servers, as BrokerURL, that share the sessions of the first,
+	// as the nodes of a cluster do. They are tried in turn.
+	FailoverURLs []string
+
+	// Proxy leads connections through a proxy: socks5://host:port or http://host:port,
+	// with user:password@ before the host if it wants them; or "env", for what ALL_PROXY,
+	// HTTPS_PROXY and NO_PROXY say. If empty, none.
+	Proxy Secret
+
+	// TLSMinVersion is "1.2" or "1.3". If empty, "1.2".
+	TLSMinVersion string
+
 	// TLSServerName is the name that the Server's certificate must bear. If empty, the
 	// host of BrokerURL.
 	TLSServerName string
@@ -97,6 +110,38 @@ type Extension struct {
 
 	// AckTimeout bounds how long a producer waits for the Server. If nil, 30 seconds.
 	AckTimeout *time.Duration
+
+	// ProducerConnection says whether producers and dead letters have a Network Connection of
+	// their own, with "-producers" behind the ClientID. If zero, they share that of the
+	// consumers.
+	ProducerConnection ProducerConnection
+
+	// StallTimeout is how long a message may be unacknowledged before that is an error of the
+	// connector, for Health, the log and OnError. If nil, 5 minutes; if zero, for ever.
+	StallTimeout *time.Duration
+
+	// ErrorFormat is the form of the errors that messages carry. If zero, the seed's.
+	ErrorFormat ErrorFormat
+
+	// SessionStore keeps the session on disk. If nil, it ends with the process.
+	SessionStore *SessionStore
+}
+
+// A SessionStore says where the session is kept through the end of the process: what was
+// published at QoS 1 and 2 and is not finished, which messages of QoS 2 were taken over, and
+// the ledger. One running process uses it.
+type SessionStore struct {
+	// Dir is a folder for the stores of any number of connectors; each has a folder of its own
+	// in it. It is made if it is not there.
+	Dir string
+
+	// Sync says when what was written is synced. If zero, always.
+	Sync wal.Sync
+
+	// MaxBytes and MaxMessages bound what waits to be published. If zero, 256 MiB and
+	// 100,000 messages. If negative, unbounded.
+	MaxBytes    int
+	MaxMessages int
 }
 
 // ConsumerParams are the input of a Consumer operation.
@@ -132,6 +177,18 @@ type ConsumerParams struct {
 
 	// Retained says what happens to messages that the Server had kept.
 	Retained RetainedPolicy
+
+	// TriggerOnError also runs the flow when the consumer itself fails, on a message with its
+	// error set and an empty payload: when the connection fails or is lost, when a topic is
+	// refused or granted at a lower QoS, when a message stalls. Nothing is acknowledged
+	// then, and a failure of the flow is logged.
+	TriggerOnError bool
+
+	// Ledger keeps in the session store how often a message was tried, so that a message that
+	// kills the process is not tried for ever, and which flows ended while an earlier one
+	// holds their acknowledgement, so that a crash does not run them again. It costs a
+	// synced write before each run.
+	Ledger bool
 
 	// ExtendedAttributes adds retained, duplicate and attempt to the attributes.
 	ExtendedAttributes bool
@@ -179,6 +236,14 @@ type ProducerParams struct {
 
 	QoS      packets.QoS
 	Retained bool
+
+	// QoSFrom and RetainedFrom are templates whose text says it for each message, instead of
+	// QoS and Retained. If empty, those.
+	QoSFrom      string
+	RetainedFrom string
+
+	// DoneWhen says when Run is done. If zero, when the Server has answered.
+	DoneWhen DoneWhen
 
 	// AckTimeout bounds how long one message waits for the Server. If nil, that of
 	// Extension.

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +14,6 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/transport"
-	"github.com/mqtt311/mqtt311/transport/ws"
 )
 
 // Options are what a configuration file cannot say.
@@ -29,6 +26,11 @@ type Options struct {
 
 	// OnEvent is told what happens to the connection; see [client.Config].
 	OnEvent func(client.Event)
+
+	// OnError is told what goes wrong with the connector itself: connecting, subscribing, a
+	// client id that another process uses, a message that stalls. It is called from one
+	// goroutine or another and should not block for long.
+	OnError func(*Error)
 }
 
 // A Connector is a connection with its consumers and producers. It is used once.
@@ -36,7 +38,9 @@ type Connector struct {
 	cfg    Config
 	opts   Options
 	log    *slog.Logger
-	client *client.Client
+	conn   *connection // of the consumers
+	out    *connection // of the producers; the same one unless they have their own
+	ledger *ledger     // of the consumers that have one
 
 	consumers map[string]*consumer
 	producers map[string]*Producer
@@ -53,8 +57,14 @@ type Connector struct {
 	haltErr     error
 	stats       counters
 	numbers     numbers
+	trouble     trouble
+	pending     waitingList
+	onStep      func(transport.StepTime) // of Test
 
-	unacked sync.Map // *arrival, for the age of the oldest
+	unacked  sync.Map // *arrival, for the age of the oldest
+	arrivals uint64   // taken so far; pump's own
+	began    int64    // when Start was called, in ns: with the number of an arrival it names it
+	gate     *gate
 }
 
 // New checks a configuration and returns its connector. It does no I/O. The error is a
@@ -70,18 +80,14 @@ func New(cfg Config, opts Options) (*Connector, error) {
 		stopping:  make(chan struct{}),
 		pumped:    make(chan struct{}),
 		halted:    make(chan struct{}),
+		gate:      newGate(),
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	c.flowContext, c.cancelFlows = context.WithCancelCause(context.Background())
-	clientConfig, err := c.clientConfig()
-	if err != nil {
+	if err := c.connections(); err != nil {
 		return nil, err
-	}
-	clientConfig.Dial = c.numbers.noted(clientConfig.Dial)
-	if c.client, err = client.New(clientConfig); err != nil {
-		return nil, newError(TypeConfig, err)
 	}
 	for name, p := range cfg.Producers {
 		c.producers[name] = c.newProducer(name, p)
@@ -103,6 +109,9 @@ func (c *Connector) Consume(name string, f Flow) error {
 	case c.consumers[name] != nil:
 		return newError(TypeConfig, fmt.Errorf("consumer %q has a flow already", name))
 	}
+	if invalid, ok := f.(*invalidFlow); ok {
+		return invalid.err
+	}
 	c.consumers[name] = c.newConsumer(name, p, f)
 	return nil
 }
@@ -120,33 +129,95 @@ func (c *Connector) Start(ctx context.Context) error {
 			return newError(TypeConfig, fmt.Errorf("consumer %q has no flow: call Consume before Start", name))
 		}
 	}
-	go c.pump()
-	if err := c.client.Connect(ctx); err != nil {
-		c.abort()
-		return AsError(err)
+	now := time.Now()
+	c.began = now.UnixNano()
+	if err := c.open(); err != nil {
+		close(c.pumped)
+		return err
 	}
-	subs := c.subscriptions()
+	if c.keepsLedger() {
+		c.ledger = openLedger(c.conn.client(), now)
+	}
+	go c.pump()
+	wanted := c.subscriptions()
+	granted, err := c.want(wanted)
+	if err == nil {
+		err = c.connect(ctx)
+	}
+	if err == nil {
+		err = c.subscribed(ctx, wanted, granted)
+	}
+	if err != nil {
+		e := AsError(err)
+		c.failedToStart(e)
+		return e
+	}
+	c.trouble.mu.Lock()
+	c.trouble.started = true
+	c.trouble.mu.Unlock()
+	if limit := c.stallLimit(); limit > 0 && len(c.consumers) > 0 {
+		go c.watch(limit)
+	}
+	c.log.Info("started", "consumers", len(c.consumers), "producers", len(c.producers), "filters", len(wanted))
+	return nil
+}
+
+// want makes filters wanted, so that they are the first that the Server is asked, and gives
+// up what only an earlier configuration wanted and the session store remembers. The receipt
+// is nil if there is nothing to ask for.
+func (c *Connector) want(subs []packets.Subscription) (*client.Receipt, error) {
+	conn := c.conn.client()
+	if gone := unwanted(conn.Wanted(), subs); len(gone) > 0 {
+		if _, err := conn.UnsubscribeAsync(gone...); err != nil {
+			return nil, err
+		}
+	}
 	if len(subs) == 0 {
-		c.log.Info("started", "producers", len(c.producers))
+		return nil, nil
+	}
+	return conn.SubscribeAsync(subs...)
+}
+
+// subscribed waits for what the Server says to the filters.
+func (c *Connector) subscribed(ctx context.Context, subs []packets.Subscription, r *client.Receipt) error {
+	if r == nil {
 		return nil
 	}
-	within, cancel := context.WithTimeout(ctx, deref(c.cfg.Extension.AckTimeout, defaultAckTimeout))
+	ctx, cancel := context.WithTimeout(ctx, deref(c.cfg.Extension.AckTimeout, defaultAckTimeout))
 	defer cancel()
-	granted, err := c.client.Subscribe(within, subs...)
+	if err := r.Wait(ctx); err != nil && ctx.Err() != nil {
+		return newError(TypeSubscribeTimeout, fmt.Errorf("the server did not answer SUBSCRIBE in time: %w", err))
+	}
+	granted, err := r.Granted()
 	if err != nil {
-		c.abort()
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = newError(TypeSubscribe, fmt.Errorf("the server did not answer SUBSCRIBE in time: %w", err))
-		}
 		return AsError(err)
 	}
 	for i, q := range granted {
 		if q < subs[i].QoS {
-			c.log.Warn("the server granted less than asked for", "filter", subs[i].Filter, "asked", subs[i].QoS, "granted", q)
+			c.report(newError(TypeDowngraded, fmt.Errorf("the server granted %s for %q instead of %s", qosNames[q], subs[i].Filter, qosNames[subs[i].QoS])))
 		}
 	}
-	c.log.Info("started", "consumers", len(c.consumers), "producers", len(c.producers), "filters", len(subs))
 	return nil
+}
+
+// unwanted lists the filters of before that are not among subs.
+func unwanted(before, subs []packets.Subscription) (gone []string) {
+	for _, s := range before {
+		if !slices.ContainsFunc(subs, func(o packets.Subscription) bool { return o.Filter == s.Filter }) {
+			gone = append(gone, s.Filter)
+		}
+	}
+	return gone
+}
+
+// keepsLedger tells whether a consumer wants the ledger.
+func (c *Connector) keepsLedger() bool {
+	for _, k := range c.consumers {
+		if k.params.Ledger {
+			return true
+		}
+	}
+	return false
 }
 
 // subscriptions lists what the consumers want, each filter once and with the highest QoS
@@ -166,10 +237,18 @@ func (c *Connector) subscriptions() []packets.Subscription {
 	return subs
 }
 
+// failedToStart tells who wants to know, and ends the connector.
+func (c *Connector) failedToStart(e *Error) {
+	c.report(e)
+	c.waitTriggered()
+	c.abort()
+}
+
 func (c *Connector) abort() {
 	c.stopNew()
 	c.cancelFlows(client.ErrClosed)
-	c.client.Abort()
+	c.conn.abort()
+	c.out.abort()
 	<-c.pumped
 }
 
@@ -185,7 +264,7 @@ func (c *Connector) pump() {
 		case <-ctx.Done():
 		}
 	}()
-	for d, err := range c.client.Messages(ctx) {
+	for d, err := range c.conn.client().Messages(ctx) {
 		if err != nil {
 			if !errors.Is(err, context.Canceled) {
 				c.halt(AsError(err))
@@ -200,7 +279,8 @@ func (c *Connector) pump() {
 
 // route gives a message to every consumer whose topics match.
 func (c *Connector) route(ctx context.Context, d *client.Delivery) {
-	a := &arrival{d: d, at: time.Now()}
+	c.arrivals++
+	a := &arrival{d: d, at: time.Now(), n: c.arrivals}
 	var takers []*consumer
 	skipped := false
 	for _, k := range c.consumers {
@@ -238,6 +318,9 @@ func (c *Connector) settle(a *arrival) {
 	defer c.unacked.Delete(a) // after the counts, as Health promises
 	if a.held.Load() {
 		return
+	}
+	if c.ledger != nil {
+		defer c.ledger.settled()
 	}
 	if err := a.d.Ack(); err != nil {
 		c.stats.stale.Add(1) // the session ended first; the Server may send it again
@@ -284,12 +367,13 @@ func (c *Connector) stopNew() { c.stopOnce.Do(func() { close(c.stopping) }) }
 func (c *Connector) Stop(ctx context.Context) error {
 	c.stopNew()
 	if !c.started.Load() {
-		return c.client.Close(ctx)
+		return c.close(ctx)
 	}
 	<-c.pumped
 	settled := make(chan struct{})
 	go func() {
 		defer close(settled)
+		c.waitTriggered()
 		for _, k := range c.consumers {
 			k.jobs.Wait()
 		}
@@ -297,93 +381,22 @@ func (c *Connector) Stop(ctx context.Context) error {
 	select {
 	case <-settled:
 	case <-ctx.Done():
-		c.cancelFlows(context.Cause(ctx))
+		c.interrupt(context.Cause(ctx))
 	}
-	err := c.client.Close(ctx)
+	err := c.close(ctx)
 	c.cancelFlows(client.ErrClosed)
 	return err
 }
 
-// clientConfig makes the client's configuration of the connector's.
-func (c *Connector) clientConfig() (client.Config, error) {
-	g, a, x := &c.cfg.General, &c.cfg.Advanced, &c.cfg.Extension
-	cfg := client.Config{
-		Dial:                 c.opts.Dial,
-		ClientID:             withRandom(g.ClientID),
-		UserName:             g.UserName,
-		Password:             []byte(g.Password),
-		CleanSession:         a.Clean(),
-		KeepAlive:            offAtZero(a.KeepAlive),
-		PingTimeout:          deref(a.PingTimeout, 0),
-		ConnectTimeout:       offAtZero(a.ConnectTimeout),
-		WriteTimeout:         offAtZero(a.WriteTimeout),
-		NoReconnect:          !a.AutoReconnect,
-		MaxReconnectInterval: deref(a.MaxReconnectInterval, 0),
-		ConnectRetry:         a.ConnectRetry,
-		ConnectRetryInterval: deref(a.ConnectRetryInterval, 30*time.Second),
-		MaxPacketSize:        x.MaxPacketSize,
-		ManualAck:            true,
-		OnEvent:              c.opts.OnEvent,
-		Logger:               c.opts.Logger,
+// interrupt cuts the flows short that still run.
+func (c *Connector) interrupt(cause error) {
+	if c.ledger != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), storePatience)
+		defer cancel()
+		c.ledger.interrupted(ctx)
 	}
-	if a.WillEnabled {
-		cfg.Will = &packets.Will{Topic: a.WillTopic, Payload: []byte(a.WillPayload), QoS: a.WillQoS, Retain: a.WillRetained}
-	}
-	if cfg.Dial != nil {
-		return cfg, nil
-	}
-	var err error
-	if cfg.Dial, err = c.dialer(); err != nil {
-		return cfg, newError(TypeConfig, err)
-	}
-	return cfg, nil
+	c.cancelFlows(cause)
 }
 
-func offAtZero(d *time.Duration) time.Duration {
-	if d != nil && *d == 0 {
-		return -1
-	}
-	return deref(d, 0)
-}
-
-// dialer opens the connection that the general tab describes.
-func (c *Connector) dialer() (func(context.Context) (net.Conn, error), error) {
-	g, x := &c.cfg.General, &c.cfg.Extension
-	opts := transport.Options{Logger: c.opts.Logger, Timeout: -1} // the client's ConnectTimeout bounds it
-	if g.Protocol.Secure() {
-		opts.TLS = &transport.TLSOptions{
-			ClientCert:         transport.File(g.TLSClientCert),
-			ClientKey:          transport.File(g.TLSClientKey),
-			ServerCert:         transport.File(g.TLSServerCert),
-			ServerName:         x.TLSServerName,
-			ALPN:               x.TLSALPN,
-			InsecureSkipVerify: x.TLSInsecureSkipVerify,
-		}
-	}
-	address := withoutScheme(g.BrokerURL)
-	host, _, _ := strings.Cut(address, "/")
-	switch g.Protocol {
-	case TLS:
-		return transport.Dialer("mqtts://"+host, &opts)
-	case WebSocket, WebSocketSecure:
-		scheme := "ws://"
-		if g.Protocol == WebSocketSecure {
-			scheme = "wss://"
-		}
-		return ws.Dialer(scheme+address, &ws.Options{Options: opts, Header: func(context.Context) (http.Header, error) {
-			header := make(http.Header)
-			for k, v := range x.WSHeaders {
-				header.Set(k, string(v))
-			}
-			return header, nil
-		}})
-	}
-	return transport.Dialer("mqtt://"+host, &opts)
-}
-
-func withoutScheme(url string) string {
-	if _, rest, ok := strings.Cut(url, "://"); ok {
-		return rest
-	}
-	return url
-}
+// storePatience is how long Stop waits for the session store.
+const storePatience = 2 * time.Second

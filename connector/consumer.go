@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,8 @@ type consumer struct {
 	room    chan struct{} // holds a token for each message that is not settled
 	jobs    sync.WaitGroup
 
+	triggering atomic.Bool // its flow runs on an error of the connector
+
 	mu    sync.Mutex
 	lanes map[string][]*job // what waits for its turn, by lane; a lane that runs is there
 	bytes int
@@ -46,6 +49,8 @@ type consumer struct {
 type job struct {
 	*arrival
 	attempt int
+	entry   *entry // nil: not in the ledger
+	alone   bool   // the next attempt runs while nothing else does
 }
 
 // An arrival is a message that one or more consumers take; it is acknowledged when the
@@ -55,6 +60,7 @@ type arrival struct {
 	open atomic.Int32
 	held atomic.Bool // a consumer could not settle it
 	at   time.Time
+	n    uint64 // counts what the connector received
 }
 
 func (c *Connector) newConsumer(name string, p ConsumerParams, f Flow) *consumer {
@@ -148,7 +154,7 @@ func (k *consumer) take(ctx context.Context, a *arrival) error {
 		return err
 	}
 	k.jobs.Add(1)
-	j := &job{arrival: a}
+	j := k.newJob(a)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	lane := k.lane(a.d)
@@ -158,6 +164,15 @@ func (k *consumer) take(ctx context.Context, a *arrival) error {
 		go k.runLane(lane)
 	}
 	return nil
+}
+
+func (k *consumer) newJob(a *arrival) *job {
+	j := &job{arrival: a}
+	if k.params.Ledger && k.params.AckMode == AfterFlowSuccess && a.d.QoS > packets.AtMostOnce {
+		j.entry = k.conn.ledger.take(k.name, a.d, a.n)
+		j.attempt = int(j.entry.attempts)
+	}
+	return j
 }
 
 // reserve waits until the payload fits into MaxInFlightBytes; alone it always does.
@@ -222,32 +237,78 @@ func (k *consumer) done(j *job) {
 
 // process runs the flow until the message is settled or the connector stops.
 func (k *consumer) process(j *job) {
-	if !k.begin(j) {
-		k.conn.leave(j.arrival)
-		return
-	}
 	if k.params.AckMode == Immediately {
+		if !k.begin(j) {
+			k.conn.leave(j.arrival)
+			return
+		}
 		k.conn.settle(j.arrival)
 		k.attempt(j)
 		<-k.running
 		return
 	}
+	done, err := k.recall(j)
+	if done {
+		k.conn.stats.adopted.Add(1)
+		k.conn.settle(j.arrival)
+		return
+	}
 	for {
-		err := k.attempt(j)
-		<-k.running // a message that waits for its next attempt keeps no flow from running
 		if err == nil {
-			k.conn.settle(j.arrival)
+			if !k.begin(j) {
+				break
+			}
+			err = k.attempt(j)
+			<-k.running // a message that waits for its next attempt keeps no flow from running
+			if err == nil {
+				k.settle(j)
+				return
+			}
+			if k.conn.flowContext.Err() != nil || errors.Is(err, errNotRun) {
+				break // Stop's patience ended, or the store failed, which is no failure of the flow
+			}
+		}
+		if (permanent(err) || k.exhausted(j)) && k.dispose(j, err) {
 			return
 		}
-		cut := k.conn.flowContext.Err() != nil // Stop's patience ended, which is no failure of the flow
-		if !cut && (permanent(err) || k.exhausted(j)) && k.dispose(j, err) {
-			return
+		if !k.wait(j) {
+			break
 		}
-		if cut || !k.wait(j) || !k.begin(j) {
-			k.conn.leave(j.arrival)
-			return
+		if !errors.Is(err, TypeRedeliveryExhausted) {
+			err = nil
 		}
 	}
+	k.conn.leave(j.arrival)
+}
+
+// errNotRun says that a flow did not run because the ledger could not be written, which ends
+// the connector.
+var errNotRun = errors.New("connector: the flow did not run")
+
+// recall finds out what the ledger knows of a message: that its flow has ended, or that
+// processes died while it ran. Many flows run at once, so a death accuses all of them: a
+// message is given up for it when nothing else ran, and only if its retries are used up.
+func (k *consumer) recall(j *job) (done bool, err error) {
+	e := j.entry
+	switch {
+	case e == nil || !e.suspect && !e.done:
+		return false, nil
+	case e.done:
+		return true, nil
+	case e.alone && k.exhausted(j):
+		return false, newError(TypeRedeliveryExhausted, fmt.Errorf("begun %d times, and the process died of it", j.attempt))
+	}
+	j.alone = j.attempt > 1 || k.exhausted(j)
+	return false, nil
+}
+
+// settle is settle of the connector for a message that the flow, or its failure policy, is
+// done with.
+func (k *consumer) settle(j *job) {
+	if j.entry != nil {
+		k.conn.ledger.finish(j.entry)
+	}
+	k.conn.settle(j.arrival)
 }
 
 // begin waits until one more flow may run; false means that the connector stops first,
@@ -275,6 +336,14 @@ func (k *consumer) begin(j *job) bool {
 // attempt runs the flow once.
 func (k *consumer) attempt(j *job) error {
 	j.attempt++
+	if j.entry != nil {
+		defer k.conn.gate.enter(j.alone)()
+		if err := k.conn.ledger.begin(j.entry, j.alone); err != nil {
+			return fmt.Errorf("%w: %w", errNotRun, err)
+		}
+		defer k.conn.ledger.end(j.entry)
+	}
+	j.alone = false
 	ctx, cancel := k.conn.flowContext, context.CancelFunc(func() {})
 	if d := deref(k.params.FlowTimeout, 0); d > 0 {
 		ctx, cancel = context.WithTimeout(ctx, d)
@@ -282,8 +351,9 @@ func (k *consumer) attempt(j *job) error {
 	defer cancel()
 	k.conn.stats.running.Add(1)
 	defer k.conn.stats.running.Add(-1)
+	d := delivery{key: k.key(j), attempt: j.attempt, conn: k.conn}
 	start := time.Now()
-	err := isolated(ctx, k.flow, k.message(j))
+	err := d.settled(ctx, isolated(d.in(ctx), k.flow, k.message(j)))
 	k.conn.numbers.flowEnded(ctx, time.Since(start), err)
 	if err == nil {
 		k.conn.stats.succeeded.Add(1)
@@ -301,13 +371,28 @@ func (k *consumer) attempt(j *job) error {
 
 // isolated runs a flow in a goroutine of its own, so that a Goexit ends that one only.
 func isolated(ctx context.Context, f Flow, m *Message) error {
-	done := make(chan error, 1)
+	_, err := isolatedRun(ctx, f, m)
+	return err
+}
+
+func isolatedRun(ctx context.Context, f Flow, m *Message) (out *Message, err error) {
+	done := make(chan struct{})
 	go func() {
-		err := errors.New("connector: the flow ended its goroutine")
-		defer func() { done <- err }()
-		_, err = run(ctx, f, m)
+		defer close(done)
+		out, err = m, errors.New("connector: the flow ended its goroutine")
+		out, err = run(ctx, f, m)
 	}()
-	return <-done
+	<-done
+	return out, err
+}
+
+// key names a message.
+func (k *consumer) key(j *job) string {
+	name := fmt.Sprintf("%s/%x.%x", k.name, k.conn.began, j.n)
+	if j.entry != nil {
+		name = strings.TrimPrefix(j.entry.name, notePrefix)
+	}
+	return k.conn.conn.cfg.ClientID + "/" + name
 }
 
 func (k *consumer) message(j *job) *Message {
@@ -332,7 +417,7 @@ func (k *consumer) dispose(j *job, err error) bool {
 	case Drop:
 		k.conn.stats.dropped.Add(1)
 		k.log.Warn("message dropped", "topic", j.d.Topic, "id", j.d.PacketID, "attempts", j.attempt)
-		k.conn.settle(j.arrival)
+		k.settle(j)
 		return true
 	case DeadLetter:
 		if derr := k.deadLetter(j, err); derr != nil {
@@ -341,7 +426,7 @@ func (k *consumer) dispose(j *job, err error) bool {
 			return false
 		}
 		k.conn.stats.deadLettered.Add(1)
-		k.conn.settle(j.arrival)
+		k.settle(j)
 		return true
 	case Halt:
 		k.conn.leave(j.arrival)

@@ -29,11 +29,11 @@ func (k *consumer) deadLetter(j *job, cause error) error {
 	if topic := k.params.OnFailure.DeadLetterTopic; topic != "" {
 		ctx, cancel := context.WithTimeout(k.conn.flowContext, defaultAckTimeout)
 		defer cancel()
-		return k.conn.client.Publish(ctx, client.Message{Topic: topic, QoS: packets.AtLeastOnce, Payload: j.d.Payload})
+		return k.conn.out.publish(ctx, client.Message{Topic: topic, QoS: packets.AtLeastOnce, Payload: j.d.Payload})
 	}
 	line, err := json.Marshal(DeadLetterRecord{
 		Time: time.Now(), Consumer: k.name, Topic: j.d.Topic, QoS: j.d.QoS, MessageID: j.d.PacketID,
-		Attempts: j.attempt, Error: AsError(cause), Payload: j.d.Payload,
+		Attempts: j.attempt, Error: k.conn.shown(AsError(cause)), Payload: j.d.Payload,
 	})
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/mqtt311/mqtt311/client/wal"
 	"github.com/mqtt311/mqtt311/packets"
 )
 
@@ -148,6 +149,90 @@ func ParseRetained(s string) (RetainedPolicy, error) {
 	return 0, fmt.Errorf("%q is none of deliver, skip, only", s)
 }
 
+// ProducerConnection says which Network Connection producers have.
+type ProducerConnection byte
+
+// The connections.
+const (
+	SharedConnection ProducerConnection = iota
+	SeparateConnection
+)
+
+var connectionNames = []string{"shared", "separate"}
+
+// String returns the connection's key.
+func (p ProducerConnection) String() string { return nameOf(connectionNames, int(p)) }
+
+// ParseProducerConnection reads it by its key.
+func ParseProducerConnection(s string) (ProducerConnection, error) {
+	for i, name := range connectionNames {
+		if normal(s) == name {
+			return ProducerConnection(i), nil
+		}
+	}
+	return 0, fmt.Errorf("%q is neither shared nor separate", s)
+}
+
+// DoneWhen says when a producer is done with a message.
+type DoneWhen byte
+
+// The ends.
+const (
+	DoneWhenConfirmed DoneWhen = iota // the Server has answered, as the QoS promises
+	DoneWhenStored                    // the session store has it: it goes out, if need be with the next process
+)
+
+var doneNames = []string{"confirmed", "stored"}
+
+// String returns the key.
+func (d DoneWhen) String() string { return nameOf(doneNames, int(d)) }
+
+// ParseDoneWhen reads it by its key.
+func ParseDoneWhen(s string) (DoneWhen, error) {
+	for i, name := range doneNames {
+		if normal(s) == name {
+			return DoneWhen(i), nil
+		}
+	}
+	return 0, fmt.Errorf("%q is neither confirmed nor stored", s)
+}
+
+// ErrorFormat is the form of the errors that messages carry.
+type ErrorFormat byte
+
+// The forms.
+const (
+	ErrorsAsSeed   ErrorFormat = iota // {"Code": "CORE:RUNTIME", "Description": "[TYPE] ..."}
+	ErrorsExtended                    // see Error.Extended
+)
+
+var errorFormats = []string{"seed", "extended"}
+
+// String returns the format's key.
+func (f ErrorFormat) String() string { return nameOf(errorFormats, int(f)) }
+
+// ParseErrorFormat reads a format by its key.
+func ParseErrorFormat(s string) (ErrorFormat, error) {
+	for i, name := range errorFormats {
+		if normal(s) == name {
+			return ErrorFormat(i), nil
+		}
+	}
+	return 0, fmt.Errorf("%q is neither seed nor extended", s)
+}
+
+var syncNames = []string{"always", "interval", "never"}
+
+// ParseSync reads when the session store syncs: always, interval or never.
+func ParseSync(s string) (wal.Sync, error) {
+	for i, name := range syncNames {
+		if normal(s) == name {
+			return wal.Sync(i), nil
+		}
+	}
+	return 0, fmt.Errorf("%q is none of always, interval, never", s)
+}
+
 var qosNames = []string{"At Most Once", "At Least Once", "Exactly Once"}
 
 // ParseQoS reads a QoS in the seed's words or as a number.
@@ -158,6 +243,17 @@ func ParseQoS(s string) (packets.QoS, error) {
 		}
 	}
 	return 0, fmt.Errorf("%q is none of At Most Once (0), At Least Once (1), Exactly Once (2)", s)
+}
+
+// ParseBool reads true or false, in the words that configurations may use as well.
+func ParseBool(s string) (bool, error) {
+	switch strings.ToLower(s) {
+	case "true", "yes", "on", "是":
+		return true, nil
+	case "false", "no", "off", "否":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q is neither true nor false", s)
 }
 
 func nameOf(names []string, i int) string {

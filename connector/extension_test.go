@@ -215,7 +215,7 @@ func TestTLSNames(t *testing.T) {
 			}
 			var e *connector.Error
 			require.ErrorAs(t, err, &e)
-			require.Equal(t, connector.TypeTLS, e.Type)
+			require.Contains(t, []connector.ErrorType{connector.TypeTLSUntrusted, connector.TypeTLSHostname}, e.Type)
 		})
 	}
 }

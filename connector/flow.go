@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -26,7 +28,7 @@ type Middleware func(Flow) Flow
 
 // Chain runs flows one after the other, each with the message of the one before.
 func Chain(flows ...Flow) Flow {
-	return FlowFunc(func(ctx context.Context, m *Message) (*Message, error) {
+	return checked(FlowFunc(func(ctx context.Context, m *Message) (*Message, error) {
 		for _, f := range flows {
 			next, err := run(ctx, f, m)
 			if err != nil {
@@ -35,7 +37,7 @@ func Chain(flows ...Flow) Flow {
 			m = next
 		}
 		return m, nil
-	})
+	}), flows...)
 }
 
 // run runs a flow and makes a panic and a message with an Error of its own errors. The
@@ -69,13 +71,13 @@ func (e *PanicError) Error() string { return fmt.Sprintf("connector: the flow pa
 // A Catch handles errors of some types in [Try].
 type Catch struct {
 	// Types are the types that are caught, with all that are narrower; TypeAny catches
-	// everything. If empty, TypeAny.
+	// everything, "MQTT:*" every type that begins so. If empty, TypeAny.
 	Types []ErrorType
 
 	// Retries is how often the body is run again before Flow is, 0 to 5.
 	Retries int
 
-	// Interval is the pause before a retry. If zero, 60 seconds.
+	// Interval is the pause before a retry, 1 to 300 seconds. If zero, 60 seconds.
 	Interval time.Duration
 
 	// Flow runs with the message, whose Error is set; its result is the result of Try.
@@ -83,10 +85,33 @@ type Catch struct {
 	Flow Flow
 }
 
-// Try runs body, each time on a copy of the message as it came; the first catch that fits an error handles it. An error that none fits
-// is the error of Try.
+// The numbers of the seed's platform.
+const (
+	mostCatchRetries = 5
+	mostRetries      = 100
+	leastInterval    = time.Second
+	mostInterval     = 300 * time.Second
+)
+
+func intervalOutOfRange(d time.Duration) bool {
+	return d != 0 && (d < leastInterval || d > mostInterval)
+}
+
+// Try runs body, each time on a copy of the message as it came; the first catch that fits an
+// error handles it. An error that none fits is the error of Try. Numbers out of range make a
+// flow that Consume refuses.
 func Try(body Flow, catches ...Catch) Flow {
-	return FlowFunc(func(ctx context.Context, m *Message) (*Message, error) {
+	parts := []Flow{body}
+	for _, c := range catches {
+		if c.Retries < 0 || c.Retries > mostCatchRetries {
+			return outOfRange("Retries of a Catch", c.Retries, 0, mostCatchRetries)
+		}
+		if intervalOutOfRange(c.Interval) {
+			return outOfRange("Interval of a Catch", c.Interval, leastInterval, mostInterval)
+		}
+		parts = append(parts, c.Flow)
+	}
+	return checked(FlowFunc(func(ctx context.Context, m *Message) (*Message, error) {
 		retries := make([]int, len(catches))
 		for {
 			out, err := run(ctx, body, m.fresh())
@@ -94,7 +119,7 @@ func Try(body Flow, catches ...Catch) Flow {
 				return out, nil
 			}
 			e := AsError(err)
-			i := fits(catches, e)
+			i := slices.IndexFunc(catches, func(c Catch) bool { return matches(e, c.Types) })
 			if i < 0 {
 				return out, err
 			}
@@ -109,38 +134,48 @@ func Try(body Flow, catches ...Catch) Flow {
 			if c.Flow == nil {
 				return m, nil
 			}
-			out, err = run(ctx, c.Flow, m.WithError(e))
+			out, err = run(ctx, c.Flow, m.WithError(shown(ctx, e)))
 			if err == nil && out.Error != nil {
 				out = out.Clone() // caught: what m came with counts again
 				out.Error = m.Error
 			}
 			return out, err
 		}
+	}), parts...)
+}
+
+// matches tells whether an error is of one of the types; none means all.
+func matches(e *Error, types []ErrorType) bool {
+	return len(types) == 0 || slices.ContainsFunc(types, func(t ErrorType) bool {
+		return e.Type.Is(t) || string(t) == e.Code && e.Code != CodeRuntime || inNamespace(e.Type, t)
 	})
 }
 
-func fits(catches []Catch, e *Error) int {
-	for i, c := range catches {
-		if len(c.Types) == 0 {
-			return i
-		}
-		for _, t := range c.Types {
-			if e.Type.Is(t) || string(t) == e.Code && e.Code != CodeRuntime {
-				return i
-			}
+// inNamespace tells whether pattern is like "MQTT:*" and t, or a type above it, is of MQTT.
+func inNamespace(t, pattern ErrorType) bool {
+	prefix, ok := strings.CutSuffix(string(pattern), "*")
+	for ; ok && t != "" && t != TypeRuntime; t = t.Parent() {
+		if strings.HasPrefix(string(t), prefix) {
+			return true
 		}
 	}
-	return -1
+	return ok && strings.HasPrefix(string(t), prefix)
 }
 
-// UntilSuccessful runs a flow again until it succeeds, at most retries times more, with
-// pauses between. If retries is zero, 3; if negative, without limit. If every is zero, 60
-// seconds.
+// UntilSuccessful runs a flow again until it succeeds, at most retries times more, 1 to 100,
+// with pauses between, 1 to 300 seconds. If retries is zero, 3. If every is zero, 60
+// seconds. Numbers out of range make a flow that Consume refuses.
 func UntilSuccessful(f Flow, retries int, every time.Duration) Flow {
 	if retries == 0 {
 		retries = 3
 	}
-	return FlowFunc(func(ctx context.Context, m *Message) (*Message, error) {
+	if retries < 0 || retries > mostRetries {
+		return outOfRange("retries of UntilSuccessful", retries, 1, mostRetries)
+	}
+	if intervalOutOfRange(every) {
+		return outOfRange("the interval of UntilSuccessful", every, leastInterval, mostInterval)
+	}
+	return checked(FlowFunc(func(ctx context.Context, m *Message) (*Message, error) {
 		for n := 0; ; n++ {
 			out, err := run(ctx, f, m.fresh())
 			if err == nil {
@@ -154,7 +189,7 @@ func UntilSuccessful(f Flow, retries int, every time.Duration) Flow {
 				return out, fmt.Errorf("connector: %w, before a retry after: %w", end, err)
 			}
 		}
-	})
+	}), f)
 }
 
 // RaiseError fails with a code and a description of the flow's own. If code is empty,

@@ -95,6 +95,9 @@ func TestTryCatches(t *testing.T) {
 		"runtime catches one's own":       {raised("APP:FULL"), []connector.Catch{{Types: []connector.ErrorType{connector.TypeRuntime}, Flow: set("caught")}}, "caught"},
 		"the first that fits handles it":  {raised("MQTT:TLS"), []connector.Catch{{Types: []connector.ErrorType{connector.TypePublish}, Flow: set("1")}, {Types: []connector.ErrorType{connector.TypeTLS}, Flow: set("2")}, {Flow: set("3")}}, "2"},
 		"one of several types":            {raised("MQTT:TLS"), []connector.Catch{{Types: []connector.ErrorType{connector.TypePublish, connector.TypeTLS}, Flow: set("caught")}}, "caught"},
+		"a namespace":                     {raised("MQTT:TLS"), []connector.Catch{{Types: []connector.ErrorType{"CORE:CONFIG", "MQTT:*"}, Flow: set("caught")}}, "caught"},
+		"another namespace":               {raised("MQTT:TLS"), []connector.Catch{{Types: []connector.ErrorType{"SHOP:*", "MQ"}, Flow: set("caught")}}, ""},
+		"a namespace without a colon":     {raised("MQTT:TLS"), []connector.Catch{{Types: []connector.ErrorType{"*"}, Flow: set("caught")}}, "caught"},
 		"a deadline is a timeout":         {context.DeadlineExceeded, []connector.Catch{{Types: []connector.ErrorType{connector.TypeTimeout}, Flow: set("caught")}}, "caught"},
 		"none fits: the error goes on":    {errFlow, []connector.Catch{{Types: []connector.ErrorType{connector.TypePublish}, Flow: set("caught")}}, ""},
 		"a catch that fails is a failure": {errFlow, []connector.Catch{{Flow: connector.RaiseError("APP:WORSE", "worse")}}, ""},
@@ -217,8 +220,8 @@ func TestUntilSuccessful(t *testing.T) {
 func TestPausesEndWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, f := range []connector.Flow{
-			connector.UntilSuccessful(failing(9, new(int), errFlow), 5, time.Hour),
-			connector.Try(failing(9, new(int), errFlow), connector.Catch{Retries: 5, Interval: time.Hour}),
+			connector.UntilSuccessful(failing(9, new(int), errFlow), 5, 5*time.Minute),
+			connector.Try(failing(9, new(int), errFlow), connector.Catch{Retries: 5, Interval: 5 * time.Minute}),
 		} {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			start := time.Now()

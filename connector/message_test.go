@@ -2,15 +2,20 @@ package connector_test
 
 import (
 	"bytes"
+	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"os"
 	"testing"
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/packets"
+	"github.com/mqtt311/mqtt311/session"
 	"github.com/mqtt311/mqtt311/transport"
 	"github.com/stretchr/testify/require"
 )
@@ -68,11 +73,32 @@ func TestErrorTypes(t *testing.T) {
 		{&client.RefusedError{Code: packets.NotAuthorized}, connector.TypeNotAuthorized},
 		{&client.RefusedError{Code: 77}, connector.TypeRefused},
 		{&client.FilterError{Filter: "a/#"}, connector.TypeRejected},
-		{&packets.EncodeError{}, connector.TypeInvalidTopic},
+		{&packets.EncodeError{Type: packets.PUBLISH, Field: "Topic"}, connector.TypeInvalidTopic},
+		{&packets.EncodeError{Type: packets.PUBLISH, Field: "Payload"}, connector.TypePayloadTooLarge},
+		{&packets.EncodeError{Type: packets.SUBSCRIBE}, connector.TypeInvalidFilter},
+		{&packets.EncodeError{Type: packets.CONNECT}, connector.TypeConfig},
 		{&packets.FormatError{}, connector.TypeProtocol},
+		{&packets.TooLargeError{}, connector.TypeProtocol},
+		{&session.ProtocolError{}, connector.TypeProtocol},
 		{&transport.DialError{Step: transport.StepTLS, Err: errFlow}, connector.TypeTLS},
 		{&transport.DialError{Step: transport.StepWebSocket, Err: errFlow}, connector.TypeWebSocket},
-		{&transport.DialError{Step: transport.StepTCP, Err: errFlow}, connector.TypeConnectivity},
+		{&transport.DialError{Step: transport.StepTCP, Err: errFlow}, connector.TypeTCP},
+		{&transport.DialError{Step: transport.StepResolve, Err: errFlow}, connector.TypeDNS},
+		{&transport.DialError{Step: transport.StepProxy, Err: errFlow}, connector.TypeProxy},
+		{&transport.DialError{Step: "else", Err: errFlow}, connector.TypeConnectivity},
+		{&transport.DialError{Step: transport.StepTLS, Err: x509.UnknownAuthorityError{}}, connector.TypeTLSUntrusted},
+		{&transport.DialError{Step: transport.StepTLS, Err: x509.CertificateInvalidError{Reason: x509.Expired, Cert: new(x509.Certificate)}}, connector.TypeTLSExpired},
+		{&transport.DialError{Step: transport.StepTLS, Err: x509.HostnameError{Certificate: new(x509.Certificate)}}, connector.TypeTLSHostname},
+		{&transport.DialError{Step: transport.StepTLS, Err: &net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}}, connector.TypeTLSClientCert},
+		{&transport.DialError{Step: transport.StepTCP, Err: context.DeadlineExceeded}, connector.TypeConnectTimeout},
+		{os.ErrDeadlineExceeded, connector.TypeWriteTimeout},
+		{client.ErrQueueFull, connector.TypeOverload},
+		{fmt.Errorf("%w: %w", client.ErrQueueFull, client.ErrStoreFull), connector.TypeStore},
+		{fmt.Errorf("%w: %w", client.ErrClosed, client.ErrStoreFailed), connector.TypeStore},
+		{client.ErrPoison, connector.TypePublishRefused},
+		{session.ErrScrubRefused, connector.TypePublishRefused},
+		{context.DeadlineExceeded, connector.TypeTimeout},
+		{context.Canceled, connector.TypeCancelled},
 		{client.ErrConnectTimeout, connector.TypeConnectTimeout},
 		{client.ErrPingTimeout, connector.TypePingTimeout},
 		{client.ErrNotConnected, connector.TypeNotConnected},
@@ -85,7 +111,8 @@ func TestErrorTypes(t *testing.T) {
 		e := connector.AsError(c.err)
 		require.Equal(t, c.want, e.Type, "%T", c.err)
 		require.Equal(t, connector.CodeRuntime, e.Code)
-		require.ErrorIs(t, e, c.err)
+		require.Same(t, e, connector.AsError(fmt.Errorf("step 3: %w", e)))
+		require.Equal(t, c.err, errors.Unwrap(e))
 		require.True(t, e.Type.Is(connector.TypeRuntime))
 		require.True(t, e.Type.Is(connector.TypeAny))
 		if c.want != connector.TypeRuntime {

@@ -111,7 +111,7 @@ func (n *numbers) publishEnded(qos packets.QoS, took time.Duration, delivered De
 	switch delivered {
 	case DeliveredNo:
 		p.failed.Add(1)
-	case DeliveredUnknown:
+	case DeliveredUnknown, DeliveredLater:
 		p.unknown.Add(1)
 	default:
 		p.succeeded.Add(1)

@@ -18,6 +18,8 @@ type Producer struct {
 	params  ProducerParams
 	topic   *template
 	payload *template // nil: the message's own
+	qos     *template // nil: that of the parameters
+	retain  *template // nil: that of the parameters
 	timeout time.Duration
 	conn    *Connector
 	slots   chan struct{} // holds a token for each message on its way; nil: unbounded
@@ -29,6 +31,12 @@ func (c *Connector) newProducer(name string, p ProducerParams) *Producer {
 	if p.Payload != nil {
 		prod.payload, _ = parseTemplate(*p.Payload)
 	}
+	if p.QoSFrom != "" {
+		prod.qos, _ = parseTemplate(p.QoSFrom)
+	}
+	if p.RetainedFrom != "" {
+		prod.retain, _ = parseTemplate(p.RetainedFrom)
+	}
 	if p.MaxInFlight > 0 {
 		prod.slots = make(chan struct{}, p.MaxInFlight)
 	}
@@ -37,41 +45,65 @@ func (c *Connector) newProducer(name string, p ProducerParams) *Producer {
 }
 
 // Run publishes the message and returns it as it came when the promise of the QoS is
-// kept: written (0), PUBACK (1), PUBCOMP (2). On failure the message that it returns
-// carries the error, which says whether the message may have arrived.
+// kept: written (0), PUBACK (1), PUBCOMP (2); or, with DoneWhenStored, when the session store
+// has it. On failure the message that it returns carries the error, which says whether the
+// message may have arrived.
 func (p *Producer) Run(ctx context.Context, m *Message) (*Message, error) {
 	out, err := p.resolve(m)
-	if err == nil {
+	switch {
+	case err != nil:
+	case p.params.DoneWhen == DoneWhenStored && out.QoS > packets.AtMostOnce:
+		err = p.stored(ctx, out)
+	default:
 		err = p.Publish(ctx, out)
 	}
 	if err != nil {
-		failed := m.WithError(err)
+		failed := m.WithError(p.conn.shown(AsError(err)))
 		return failed, failed.Error
 	}
 	return m, nil
 }
 
+// resolve makes of a message what is published.
 func (p *Producer) resolve(m *Message) (client.Message, error) {
-	topic, err := p.topic.eval(m)
-	if err != nil {
-		return client.Message{}, &Error{
-			Code: CodeRuntime, Type: TypeExpression, Delivered: DeliveredNo, Err: err,
-			Description: fmt.Sprintf("[%s] producer %s: topic: %v", TypeExpression, p.name, err),
+	out := client.Message{QoS: p.params.QoS, Retain: p.params.Retained, Payload: m.Payload.Blob}
+	var err error
+	if out.Topic, err = p.topic.eval(m); err != nil {
+		return out, p.unresolved("topic", err)
+	}
+	if p.payload != nil {
+		payload, err := p.payload.eval(m)
+		if err != nil {
+			return out, p.unresolved("payload", err)
+		}
+		out.Payload = []byte(payload)
+	}
+	if p.qos != nil {
+		if out.QoS, err = evaluated(p.qos, m, ParseQoS); err != nil {
+			return out, p.unresolved("qos", err)
 		}
 	}
-	out := client.Message{Topic: topic, QoS: p.params.QoS, Retain: p.params.Retained, Payload: m.Payload.Blob}
-	if p.payload == nil {
-		return out, nil
-	}
-	payload, err := p.payload.eval(m)
-	if err != nil {
-		return client.Message{}, &Error{
-			Code: CodeRuntime, Type: TypeExpression, Delivered: DeliveredNo, Err: err,
-			Description: fmt.Sprintf("[%s] producer %s: payload: %v", TypeExpression, p.name, err),
+	if p.retain != nil {
+		if out.Retain, err = evaluated(p.retain, m, ParseBool); err != nil {
+			return out, p.unresolved("retained", err)
 		}
 	}
-	out.Payload = []byte(payload)
 	return out, nil
+}
+
+// evaluated reads what a template's text says.
+func evaluated[T any](t *template, m *Message, parse func(string) (T, error)) (v T, err error) {
+	text, err := t.eval(m)
+	if err != nil {
+		return v, err
+	}
+	return parse(text)
+}
+
+func (p *Producer) unresolved(what string, err error) *Error {
+	e := newError(TypeExpression, fmt.Errorf("producer %s: %s: %w", p.name, what, err))
+	e.Delivered = DeliveredNo
+	return e
 }
 
 // Publish publishes a message without regard to the producer's topic, content, QoS and
@@ -95,34 +127,78 @@ func (p *Producer) Publish(ctx context.Context, m client.Message) error {
 
 // confirmed publishes and waits for the end, as long as the producer has patience.
 func (p *Producer) confirmed(ctx context.Context, m client.Message) error {
+	if err := p.fits(m); err != nil {
+		p.conn.stats.publishFailed.Add(1)
+		return err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout, errNoAnswer)
 	defer cancel()
 	err := p.publish(ctx, m)
+	if err = p.outcome(err, context.Cause(ctx) == errNoAnswer); err != nil {
+		p.conn.stats.publishFailed.Add(1)
+	}
+	return err
+}
+
+// fits tells whether a message is within max_packet_size, where that is set.
+func (p *Producer) fits(m client.Message) error {
+	most := p.conn.cfg.Extension.MaxPacketSize
+	if size := len(m.Topic) + len(m.Payload) + packetOverhead; most > 0 && size > most {
+		e := newError(TypePayloadTooLarge, fmt.Errorf("producer %s: a packet of %d bytes is above max_packet_size, %d", p.name, size, most))
+		e.Delivered = DeliveredNo
+		return e
+	}
+	return nil
+}
+
+// packetOverhead is what a PUBLISH has besides topic and payload at the most: 3.3.1 and 3.3.2.
+const packetOverhead = 1 + 4 + 2 + 2
+
+// outcome makes an *Error of how a PUBLISH ended; late says that the producer's patience did.
+func (p *Producer) outcome(err error, late bool) error {
 	if err == nil || errors.Is(err, client.ErrDowngraded) {
 		return nil // downgraded: the Server has it, at QoS 1, which the client's counters show
 	}
-	p.conn.stats.publishFailed.Add(1)
 	e := newError(classify(err), err)
-	if context.Cause(ctx) == errNoAnswer {
+	if late && e.Type != TypeStore && e.Type != TypeOverload {
 		e = newError(TypePublishTimeout, fmt.Errorf("no answer within %s: %w", p.timeout, err))
 	}
-	e.Delivered = DeliveredNo
-	if errors.Is(err, client.ErrUnknown) {
+	switch {
+	case errors.Is(err, client.ErrStored):
+		e.Delivered = DeliveredLater
+	case errors.Is(err, client.ErrUnknown):
 		e.Delivered = DeliveredUnknown
+	default:
+		e.Delivered = DeliveredNo
 	}
 	return e
 }
 
 func (p *Producer) publish(ctx context.Context, m client.Message) error {
-	if p.slots != nil {
-		select {
-		case p.slots <- struct{}{}:
-			defer func() { <-p.slots }()
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", client.ErrNotSent, context.Cause(ctx))
-		}
+	if err := p.slot(ctx); err != nil {
+		return err
 	}
-	return p.conn.client.Publish(ctx, m)
+	defer p.release()
+	return p.conn.out.publish(ctx, m)
+}
+
+// slot waits until one more message may be on its way; release makes room for the next.
+func (p *Producer) slot(ctx context.Context) error {
+	if p.slots == nil {
+		return nil
+	}
+	select {
+	case p.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", client.ErrNotSent, context.Cause(ctx))
+	}
+}
+
+func (p *Producer) release() {
+	if p.slots != nil {
+		<-p.slots
+	}
 }
 
 // errNoAnswer tells the producer's own patience from the caller's.

@@ -170,3 +170,74 @@ func TestProducerWithoutConnection(t *testing.T) {
 		require.NoError(t, done())
 	})
 }
+
+// What is larger than the limit does not leave.
+func TestProducerMaxPacketSize(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := producing(connector.ProducerParams{Topic: "out", QoS: packets.AtLeastOnce})
+		cfg.Extension.MaxPacketSize = 1024
+		d.run(cfg, nil)
+		m := reading()
+		m.Payload.Blob = make([]byte, 1024)
+		_, err := d.connector.Producer("out").Run(d.ctx, m)
+		require.ErrorIs(t, err, connector.TypePayloadTooLarge)
+		require.Equal(t, connector.DeliveredNo, connector.AsError(err).Delivered)
+		require.False(t, connector.AsError(err).Retryable())
+		d.expectNothing(time.Second)
+		require.EqualValues(t, 1, d.connector.Health().PublishFailed)
+	})
+}
+
+// A message that is in the session store when the connector ends goes out with the next one.
+func TestProducerStoredForLater(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := stored(t, producing(connector.ProducerParams{Topic: "out", QoS: packets.AtLeastOnce, AckTimeout: ptr(time.Hour)}))
+		d.run(cfg, nil)
+		done := d.start(func() error { _, err := d.connector.Producer("out").Run(d.ctx, reading()); return err })
+		d.expect("PUBLISH out qos=1 id=1 dup=false payload=21")
+		d.cut()
+		d.stop(time.Second)
+		err := done()
+		require.Equal(t, connector.DeliveredLater, connector.AsError(err).Delivered, "%v", err)
+		require.Contains(t, connector.AsError(err).Explain("en"), "do not send it again")
+		d.conn = nil
+		d.build(cfg, nil)
+		started := d.start(func() error { return d.connector.Start(d.ctx) })
+		d.accept(true)
+		require.NoError(t, started())
+		d.expect("PUBLISH out qos=1 id=1 dup=true payload=21")
+		d.send(&packets.Puback{PacketID: 1})
+	})
+}
+
+// QoS and retained may be said by the message; what they say has to mean something.
+func TestProducerQoSAndRetainedByExpression(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		d.run(producing(connector.ProducerParams{Topic: "out", QoSFrom: "${variable.q}", RetainedFrom: "${variable.keep}"}), nil)
+		for _, c := range []struct {
+			q, keep any
+			retain  bool
+		}{{0, false, false}, {"At Most Once", "true", true}, {"0", "是", true}} {
+			m := reading()
+			m.Variable["q"], m.Variable["keep"] = c.q, c.keep
+			done := d.start(func() error { _, err := d.connector.Producer("out").Run(d.ctx, m); return err })
+			p, err := d.conn.Receive()
+			require.NoError(t, err)
+			require.Equal(t, c.retain, p.(*packets.Publish).Retain)
+			require.NoError(t, done())
+		}
+		m := reading()
+		m.Variable["q"], m.Variable["keep"] = 1, "no"
+		done := d.start(func() error { _, err := d.connector.Producer("out").Run(d.ctx, m); return err })
+		d.expect("PUBLISH out qos=1 id=1 dup=false payload=21")
+		d.send(&packets.Puback{PacketID: 1})
+		require.NoError(t, done())
+		for _, wrong := range []map[string]any{{"q": 3, "keep": true}, {"q": 1, "keep": "maybe"}, {"q": 1}, {}} {
+			m := reading()
+			m.Variable = wrong
+			_, err := d.connector.Producer("out").Run(d.ctx, m)
+			require.ErrorIs(t, err, connector.TypeExpression)
+			require.Equal(t, connector.DeliveredNo, connector.AsError(err).Delivered)
+		}
+	})
+}

@@ -58,37 +58,60 @@ func (r *Reader) Tolerated() Tolerated { return r.used }
 // as a timeout, the next call goes on where this one stopped. A [*FormatError] or
 // [*TooLargeError] is final: what follows in the stream has no known meaning.
 func (r *Reader) ReadPacket() (Packet, error) {
-	if r.err != nil {
-		return nil, r.err
-	}
-	if r.payload.open {
+	if r.payload.open && r.err == nil {
 		if err := r.payload.skip(); err != nil {
 			return nil, err
 		}
 	}
-	h := &r.dec.header
 	for {
-		held := r.in.buf[r.in.r:r.in.w]
-		need := maxHeader
-		if err := h.parse(held, r.opts.Tolerate); err == nil {
-			need = h.size()
-			if need > r.opts.Max {
-				return nil, r.fail(&TooLargeError{h.typ, need, r.opts.Max})
-			}
-			if h.typ == PUBLISH && r.opts.StreamAbove > 0 && need > r.opts.StreamAbove {
-				need = payloadStart(h, held)
-			}
-			if len(held) >= need {
-				return r.take(held[:need])
-			}
-		} else if err != ErrShort {
-			return nil, r.fail(err)
+		p, need, err := r.next()
+		if p != nil || err != nil {
+			return p, err
 		}
 		r.forget()
 		if err := r.in.fill(need); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// ReadBuffered is ReadPacket for a packet that was received whole already; nil if there is
+// none. It does not read from the stream, so it never waits.
+func (r *Reader) ReadBuffered() (Packet, error) {
+	if r.payload.open {
+		return nil, r.err
+	}
+	p, _, err := r.next()
+	return p, err
+}
+
+// next returns the packet at the front of the buffer, or how many bytes it needs if they are
+// not all there.
+func (r *Reader) next() (p Packet, need int, err error) {
+	if r.err != nil {
+		return nil, 0, r.err
+	}
+	h := &r.dec.header
+	held := r.in.buf[r.in.r:r.in.w]
+	switch err := h.parse(held, r.opts.Tolerate); err {
+	case nil:
+	case ErrShort:
+		return nil, maxHeader, nil
+	default:
+		return nil, 0, r.fail(err)
+	}
+	need = h.size()
+	if need > r.opts.Max {
+		return nil, 0, r.fail(&TooLargeError{h.typ, need, r.opts.Max})
+	}
+	if h.typ == PUBLISH && r.opts.StreamAbove > 0 && need > r.opts.StreamAbove {
+		need = payloadStart(h, held)
+	}
+	if len(held) < need {
+		return nil, need, nil
+	}
+	p, err = r.take(held[:need])
+	return p, need, err
 }
 
 // forget lets go of what the packets before keep alive: the buffer, which is about to be

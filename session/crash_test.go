@@ -111,7 +111,7 @@ func (m *machine) live(outputs int) bool {
 			}
 			left--
 			m.outputs++
-			m.perform(o)
+			m.perform(*o)
 		}
 	}
 	if !drain() {
@@ -144,10 +144,12 @@ func (m *machine) live(outputs int) bool {
 func (m *machine) perform(o session.Output) {
 	switch o.Op {
 	case session.Save, session.Forget:
-		if p := o.Record.Publish; p != nil {
-			c := *p
-			o.Record.Publish = &c
+		r := *o.Record
+		if r.Publish != nil {
+			c := *r.Publish
+			r.Publish = &c
 		}
+		o.Record = &r
 		m.pending = append(m.pending, o)
 		if !m.grouped && (o.Op == session.Save || !m.lateForgets) {
 			m.sync(o.N)
@@ -178,12 +180,12 @@ func (m *machine) sync(n uint64) {
 		o := m.pending[0]
 		m.pending = m.pending[1:]
 		w := world{records: m.disk}
-		w.forget(o.Record)
+		w.forget(*o.Record)
 		m.disk = w.records
 		if o.Op == session.Forget {
 			continue
 		}
-		m.disk = append(m.disk, o.Record)
+		m.disk = append(m.disk, *o.Record)
 		if i, ok := m.tails[o.N]; ok && o.Record.Kind == session.RecordPublish {
 			m.accepted[i] = true
 		}

@@ -60,9 +60,10 @@ type Output struct {
 	PacketID uint16         // Send of an acknowledgement
 	Packet   packets.Packet // Send of everything else but PINGREQ; Deliver
 	Token    Token          // Deliver at QoS 1 and 2; Done
+	For      any            // Done of [Session.PublishFor]: its caller
 	Err      error          // Done, Close
 	Results  []FilterResult // Done of Subscribe and Unsubscribe
-	Record   Record         // Save, Forget
+	Record   *Record        // Save, Forget
 	Event    *Event         // Notify
 }
 

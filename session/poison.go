@@ -97,6 +97,6 @@ func (s *Session) strike(seq uint64, d *outgoing) {
 		d.sent = 0
 	}
 	s.release(seq, d)
-	s.done(tokenPublish|Token(seq), ErrPoison, d.saved)
+	s.done(tokenPublish|Token(seq), d.caller, ErrPoison, d.saved)
 	d.silent = true
 }

@@ -250,21 +250,21 @@ func (w *world) drainEach() []string {
 	}
 }
 
-func (w *world) perform(o session.Output) string {
+func (w *world) perform(o *session.Output) string {
 	switch o.Op {
 	case session.Save:
-		w.forget(o.Record)
-		r := o.Record
+		w.forget(*o.Record)
+		r := *o.Record
 		if r.Publish != nil {
 			p := *r.Publish
 			p.Payload = slices.Clone(p.Payload)
 			r.Publish = &p
 		}
 		w.records = append(w.records, r)
-		return fmt.Sprintf("save    %d %s", o.N, recordText(o.Record))
+		return fmt.Sprintf("save    %d %s", o.N, recordText(*o.Record))
 	case session.Forget:
-		w.forget(o.Record)
-		return fmt.Sprintf("forget  %d %s", o.N, recordText(o.Record))
+		w.forget(*o.Record)
+		return fmt.Sprintf("forget  %d %s", o.N, recordText(*o.Record))
 	case session.Send:
 		w.sent = o.N
 		s := fmt.Sprintf("send    %d %s", o.N, packetText(o))
@@ -308,7 +308,7 @@ func (w *world) forget(r session.Record) {
 	})
 }
 
-func (w *world) doneText(o session.Output) string {
+func (w *world) doneText(o *session.Output) string {
 	s := "done    " + w.names[o.Token]
 	if w.names[o.Token] == "" {
 		s = "done    somebody before the crash"
@@ -332,7 +332,7 @@ func (w *world) doneText(o session.Output) string {
 	return s
 }
 
-func packetText(o session.Output) string {
+func packetText(o *session.Output) string {
 	b, err := o.AppendPacket(nil)
 	if err != nil {
 		return err.Error()

@@ -20,6 +20,7 @@ const (
 // An outgoing is the delivery of one message of QoS 1 or 2.
 type outgoing struct {
 	pub     packets.Publish
+	caller  any
 	stage   stage
 	silent  bool   // its Done was put out already; only the identifier is to be freed
 	left    bool   // bytes may have left on an earlier Network Connection
@@ -64,8 +65,9 @@ type sender struct {
 
 // sent0 is a QoS 0 message until it is written.
 type sent0 struct {
-	token Token
-	n     uint64
+	token  Token
+	caller any
+	n      uint64
 }
 
 const (
@@ -139,9 +141,15 @@ func (x *sender) grow(n int) {
 // ErrNotConnected for QoS 0 without a connection, and ErrQueueFull. Nothing happened
 // then.
 func (s *Session) Publish(now time.Time, m Message) (Token, error) {
+	return s.PublishFor(now, m, nil)
+}
+
+// PublishFor is Publish; the Done that ends the message has the caller in Output.For, so
+// that a driver needs no table.
+func (s *Session) PublishFor(now time.Time, m Message, caller any) (Token, error) {
 	p := packets.Publish{QoS: m.QoS, Retain: m.Retain, Topic: m.Topic, Payload: m.Payload}
 	if m.QoS == packets.AtMostOnce {
-		return s.publish0(p)
+		return s.publish0(p, caller)
 	}
 	x := &s.send
 	p.PacketID = packetID(x.end())
@@ -160,7 +168,7 @@ func (s *Session) Publish(now time.Time, m Message) (Token, error) {
 	}
 	s.reserve(seq)
 	d := x.push()
-	*d = outgoing{pub: p, stage: queued}
+	*d = outgoing{pub: p, caller: caller, stage: queued}
 	x.live++
 	x.waiting++
 	x.bytes += size
@@ -178,7 +186,7 @@ func (s *Session) reserve(seq uint64) {
 }
 
 // publish0 sends a QoS 0 message: once, with DUP 0, and never again [MQTT-4.3.1-1].
-func (s *Session) publish0(p packets.Publish) (Token, error) {
+func (s *Session) publish0(p packets.Publish, caller any) (Token, error) {
 	if err := p.Check(); err != nil {
 		return 0, err
 	}
@@ -190,7 +198,7 @@ func (s *Session) publish0(p packets.Publish) (Token, error) {
 	t := tokenQoS0 | Token(x.tokens0)
 	// The packet is the caller's message again: copied to the output's own place.
 	n := s.transmit(packets.PUBLISH, s.borrow(p), 0, 0)
-	x.qos0.push(sent0{t, n})
+	x.qos0.push(sent0{t, caller, n})
 	return t, nil
 }
 
@@ -202,7 +210,8 @@ func (s *Session) borrow(p packets.Publish) *packets.Publish {
 
 func (x *sender) wrote0(s *Session, n uint64) {
 	for !x.qos0.empty() && x.qos0.front().n <= n {
-		s.done(x.qos0.pop().token, nil, 0)
+		m := x.qos0.pop()
+		s.done(m.token, m.caller, nil, 0)
 	}
 }
 
@@ -370,7 +379,7 @@ func (s *Session) end(seq uint64, d *outgoing, err error) {
 		after = 0 // the Server's word does not depend on our disk
 	}
 	if !d.silent {
-		s.done(tokenPublish|Token(seq), err, after)
+		s.done(tokenPublish|Token(seq), d.caller, err, after)
 	}
 	s.send.remove(seq, d)
 }
@@ -467,9 +476,9 @@ func (x *sender) lost(s *Session, now time.Time, loss Loss) {
 	for !x.qos0.empty() {
 		m := x.qos0.pop()
 		if m.n <= max(loss.Position, loss.Passed) {
-			s.done(m.token, ErrUnknown, 0)
+			s.done(m.token, m.caller, ErrUnknown, 0)
 		} else {
-			s.done(m.token, ErrNotSent, 0)
+			s.done(m.token, m.caller, ErrNotSent, 0)
 		}
 	}
 	s.suspectPoison(loss)

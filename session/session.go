@@ -127,7 +127,8 @@ type Session struct {
 	cfg      Config
 	outputs  []Output
 	taken    int
-	logged   uint64 // number of the newest Save or Forget
+	records  []Record // of outputs
+	logged   uint64   // number of the newest Save or Forget
 	counters Counters
 
 	// Valid for the session: survives the Network Connection [MQTT-3.1.2-4]
@@ -159,18 +160,17 @@ func newSession(cfg Config) (*Session, error) {
 	return s, nil
 }
 
-// Next returns the next output to perform. What it points to is valid until the
-// next input.
-func (s *Session) Next() (Output, bool) {
+// Next returns the next output to perform. It, and what it points to, is valid until the
+// next input, or until Next returns false.
+func (s *Session) Next() (*Output, bool) {
 	if s.taken == len(s.outputs) {
-		s.outputs = s.outputs[:0]
-		s.taken = 0
-		return Output{}, false
+		clear(s.outputs) // keeps nothing alive
+		clear(s.records)
+		s.outputs, s.records, s.taken = s.outputs[:0], s.records[:0], 0
+		return nil, false
 	}
-	o := s.outputs[s.taken]
-	s.outputs[s.taken] = Output{} // keeps no packet alive
 	s.taken++
-	return o, true
+	return &s.outputs[s.taken-1], true
 }
 
 // Deadline returns when [Session.Tick] is due; the zero time is never. It changes
@@ -241,7 +241,8 @@ func (s *Session) log(op Op, r Record) uint64 {
 		return 0
 	}
 	s.logged++
-	s.put(Output{Op: op, N: s.logged, Record: r})
+	s.records = append(s.records, r)
+	s.put(Output{Op: op, N: s.logged, Record: &s.records[len(s.records)-1]})
 	return s.logged
 }
 
@@ -252,10 +253,8 @@ func (s *Session) transmit(t packets.Type, p packets.Packet, id uint16, after ui
 	return s.conn.sends
 }
 
-func (s *Session) done(t Token, err error, after uint64) {
-	if t != 0 {
-		s.put(Output{Op: Done, Token: t, Err: err, After: after})
-	}
+func (s *Session) done(t Token, caller any, err error, after uint64) {
+	s.put(Output{Op: Done, Token: t, For: caller, Err: err, After: after})
 }
 
 // close ends the Network Connection; err says why.
@@ -287,9 +286,9 @@ func (s *Session) Abandon() {
 		switch {
 		case d.stage == over || d.silent:
 		case d.stage == queued && !d.before:
-			s.done(tokenPublish|Token(seq), ErrNotSent, 0)
+			s.done(tokenPublish|Token(seq), d.caller, ErrNotSent, 0)
 		default:
-			s.done(tokenPublish|Token(seq), ErrUnknown, 0)
+			s.done(tokenPublish|Token(seq), d.caller, ErrUnknown, 0)
 		}
 		d.silent = true
 	}

@@ -2,6 +2,8 @@ package wal
 
 import (
 	"fmt"
+	"log/slog"
+	"slices"
 )
 
 // worthwhile tells whether the oldest segment is to be moved to the tail: the files hold
@@ -26,17 +28,17 @@ func (s *Store) compactStep() int64 { return min(compactStep, s.opt.SegmentBytes
 // move gives add what is kept in the next part of the oldest segment, if that is
 // worthwhile and a, where it goes, has room for it beside a commit of so many bytes and the
 // reserve. Moving in parts keeps every commit short.
-func (s *Store) move(a *segment, commit int64, add func(typ byte, key, value []byte)) error {
+func (s *Store) move(a *segment, commit int64, add adder) error {
 	if !s.worthwhile() {
 		return nil
 	}
-	if err := a.grow(commit + s.compactStep() + s.promised() + s.reserved()); err != nil {
+	seg, step := s.segments[0], s.compactStep()
+	if err := a.grow(commit + min(step, seg.live) + s.promised() + s.reserved()); err != nil {
 		if noSpace(err) {
-			return nil // the disk is full: what is finished makes room by itself
+			return nil // see squeeze
 		}
 		return err
 	}
-	seg, step := s.segments[0], s.compactStep()
 	sc := scanner{r: seg.f, off: seg.moved, end: seg.size}
 	for moved := int64(0); moved < step/2 && sc.off < sc.end && sc.off-seg.moved < 8*step; {
 		off := sc.off
@@ -67,28 +69,84 @@ func (s *Store) move(a *segment, commit int64, add func(typ byte, key, value []b
 	return nil
 }
 
-// tidy removes the oldest segments that keep nothing. What a later segment forgets must not
-// come back with an older one, so each name is gone from the disk before the next one
-// goes, and a segment goes only when the words of the others are on the disk.
+// tidy removes the oldest segments that keep nothing. From the moment when the head is on the
+// disk they are no part of the log: if a file stays, it is swept when the store is opened.
 func (s *Store) tidy() error {
-	for len(s.segments) > 1 && s.segments[0].live == 0 {
-		if s.dirty {
-			if err := s.syncNow(); err != nil {
-				return err
-			}
-		}
-		seg := s.segments[0]
-		s.segments = s.segments[1:]
-		err := seg.f.Close()
-		if err == nil {
-			err = s.disk.Remove(seg.name)
-		}
-		if err == nil {
-			err = s.disk.Sync()
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", seg.name, err)
+	dead := 0
+	for dead < len(s.segments)-1 && s.segments[dead].live == 0 {
+		dead++
+	}
+	if dead == 0 {
+		return nil
+	}
+	if s.dirty { // what the others have to say is on the disk first
+		if err := s.syncNow(); err != nil {
+			return err
 		}
 	}
+	if err := s.setHead(head{oldest: s.segments[dead].first, newest: s.active().first, next: s.next}); err != nil {
+		return err
+	}
+	for _, seg := range s.segments[:dead] {
+		if err := firstOr(seg.f.Close(), s.disk.Remove(seg.name)); err != nil {
+			s.opt.Logger.Warn("wal: a segment is left", slog.String("segment", seg.name), slog.Any("reason", err))
+		}
+	}
+	s.segments = slices.Delete(s.segments, 0, dead)
 	return nil
+}
+
+// squeeze makes room on a full disk, where no new segment can be made beside the old ones: if what
+// is kept fits into what the newest segment has left, which is its reserve, then that is cut off
+// to make the new one, everything is moved there, and the old ones go. It tells whether it did.
+// The caller holds mu.
+func (s *Store) squeeze() bool {
+	if !s.committing.TryLock() { // whoever waits for room asks again
+		return false
+	}
+	defer s.committing.Unlock()
+	a, all := s.active(), int64(0)
+	for _, seg := range s.segments {
+		all += seg.size
+	}
+	// Half of the reserve is enough until the old ones are gone.
+	left, room := a.room-a.size, s.bytes+endSize+s.promised()+s.reserved()/2
+	need := int64(len(s.own.append(nil, 0))) + room
+	if s.err != nil || left < need || all < 2*s.bytes+left {
+		return false
+	}
+	err := s.squeezeInto(a, room)
+	if noSpace(err) && s.active() == a {
+		return false // another program was faster
+	}
+	if err != nil {
+		s.fail(err)
+	}
+	return err == nil
+}
+
+func (s *Store) squeezeInto(a *segment, room int64) error {
+	if s.dirty {
+		if err := s.syncNow(); err != nil {
+			return err
+		}
+	}
+	if err := a.f.Truncate(a.size); err != nil {
+		return err
+	}
+	a.room = a.size
+	seg, err := s.newSegment(room)
+	if err != nil {
+		return err
+	}
+	if err := s.use(seg); err != nil {
+		return err
+	}
+	err = s.put(func(add adder) error {
+		return s.each(func(key, value []byte) error { add(frameSet, key, value); return nil })
+	})
+	if err != nil {
+		return err
+	}
+	return s.tidy()
 }

@@ -21,9 +21,12 @@
 //
 // The CRC covers everything but itself, so that a frame is good in one place only. A commit
 // is frames that set or forget a key and a frame that ends it; it counts as a whole or not
-// at all. A segment begins with a frame that says whose it is. Numbers are big-endian.
+// at all. A segment begins with a frame that says whose it is. Numbers are big-endian. The file
+// HEAD says which segments there are, and how far the log had come when it was opened or closed
+// last.
 //
-// What is behind the last whole commit of the last segment is a commit that a crash cut
-// short: Open cuts it off. Anything else that cannot be read is ErrCorrupt, and nothing is
-// touched.
+// What is behind the last whole commit of the newest segment is a commit that a crash cut
+// short: Open cuts it off. Anything else that cannot be read, or that is missing, is ErrCorrupt,
+// and nothing is touched: Inspect says what is wrong, and Salvage makes a new store of what can be
+// read.
 package wal

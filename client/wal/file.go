@@ -16,7 +16,6 @@ type disk interface {
 	Create(name string) (file, error)
 	Open(name string) (file, error)
 	Remove(name string) error
-	Rename(old, new string) error
 	Sync() error // of the folder
 	Close() error
 }
@@ -40,47 +39,100 @@ type folder struct {
 const lockName = "LOCK"
 
 // openFolder makes the folder if it has to, and locks it.
-func openFolder(path string) (*folder, error) {
-	if err := makeFolder(path); err != nil {
+func openFolder(path string, opt *Options) (*folder, error) {
+	if err := makeFolder(path, syncFolder); err != nil {
 		return nil, fmt.Errorf("wal: %w", err)
 	}
-	if err := checkPrivate(path); err != nil {
-		return nil, err
+	info, err := os.Lstat(path)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("wal: %w", err)
+	case info.Mode()&fs.ModeSymlink != 0:
+		return nil, fmt.Errorf("wal: %s is a symbolic link; name the folder itself", path)
+	case !info.IsDir():
+		return nil, fmt.Errorf("wal: %s is not a folder", path)
+	}
+	if err := firstOr(checkPrivate(path, info), checkAbove(filepath.Dir(path))); err != nil {
+		if !opt.AllowShared {
+			return nil, fmt.Errorf("%w (Options.AllowShared accepts it)", err)
+		}
+		opt.Logger.Warn(err.Error())
 	}
 	lock, err := lockFile(filepath.Join(path, lockName))
+	if errors.Is(err, ErrLocked) {
+		return nil, fmt.Errorf("%w: %s", err, path)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("wal: %s is in use by another process, or cannot be locked: %w", path, err)
+		return nil, fmt.Errorf("wal: cannot lock the store: %w", err)
 	}
 	return &folder{path, lock}, nil
 }
 
-// makeFolder makes path and what is missing above it, each name on the disk before the next.
-func makeFolder(path string) error {
+// makeFolder makes path and what is missing above it, each name on the disk before the next. The
+// two names that the stores hang on are synced also if they are there: the process that made them
+// may have died before it came to that.
+func makeFolder(path string, sync func(string) error) error {
+	if err := makeMissing(path, sync); err != nil {
+		return err
+	}
+	dir := filepath.Dir(path)
+	if err := sync(dir); err != nil {
+		return err
+	}
+	if err := sync(filepath.Dir(dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return err // a folder that we may not even read is not one that we have made
+	}
+	return nil
+}
+
+func makeMissing(path string, sync func(string) error) error {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	parent := filepath.Dir(path)
-	if err := makeFolder(parent); err != nil {
+	if err := makeMissing(parent, sync); err != nil {
 		return err
 	}
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncFolder(parent)
+	return sync(parent)
 }
 
 // checkPrivate refuses a folder that others can read or write: it holds messages.
-func checkPrivate(path string) error {
-	info, err := os.Lstat(path)
-	switch {
-	case err != nil:
-		return fmt.Errorf("wal: %w", err)
-	case info.Mode()&fs.ModeSymlink != 0:
-		return fmt.Errorf("wal: %s is a symbolic link; name the folder itself", path)
-	case !info.IsDir():
-		return fmt.Errorf("wal: %s is not a folder", path)
-	case runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0:
+func checkPrivate(path string, info fs.FileInfo) error {
+	if owner, self, known := ownerOf(info); known && owner != self {
+		return fmt.Errorf("wal: %s belongs to user %d, and this process is user %d", path, owner, self)
+	}
+	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
 		return fmt.Errorf("wal: %s is open to others (%#o); chmod 700 it", path, info.Mode().Perm())
+	}
+	return nil
+}
+
+// checkAbove refuses a way to the folder on which anybody could put another one in its place. A
+// group may: who made it so has chosen its members.
+func checkAbove(path string) error {
+	path, err := filepath.Abs(path)
+	if err == nil {
+		path, err = filepath.EvalSymlinks(path)
+	}
+	for err == nil && runtime.GOOS != "windows" {
+		var info fs.FileInfo
+		if info, err = os.Stat(path); err != nil {
+			break
+		}
+		if m := info.Mode(); m.Perm()&0o002 != 0 && m&fs.ModeSticky == 0 {
+			return fmt.Errorf("wal: %s can be written to by everybody (%#o); chmod o-w it", path, m.Perm())
+		}
+		if parent := filepath.Dir(path); parent != path {
+			path = parent
+			continue
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("wal: %w", err)
 	}
 	return nil
 }
@@ -116,10 +168,6 @@ func (d *folder) Open(name string) (file, error) {
 }
 
 func (d *folder) Remove(name string) error { return os.Remove(filepath.Join(d.path, name)) }
-
-func (d *folder) Rename(old, new string) error {
-	return os.Rename(filepath.Join(d.path, old), filepath.Join(d.path, new))
-}
 
 func (d *folder) Sync() error { return syncFolder(d.path) }
 

@@ -8,10 +8,11 @@ import (
 
 // The types of frames. The values are stored and never change.
 const (
-	frameHeader byte = 1 // body: format, policy, Server, ClientID
+	frameHeader byte = 1 // of a segment; body: format, Server, ClientID
 	frameSet    byte = 2 // body: length of the key in 4 bytes, key, value
 	frameForget byte = 3 // body: key
 	frameCommit byte = 4 // ends a commit; body: number of its first frame
+	frameHead   byte = 5 // in the file HEAD
 )
 
 const (

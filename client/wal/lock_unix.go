@@ -4,6 +4,7 @@ package wal
 
 import (
 	"io"
+	"io/fs"
 	"os"
 	"syscall"
 )
@@ -21,7 +22,19 @@ func lockFile(path string) (io.Closer, error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
+		if err == syscall.EWOULDBLOCK {
+			return nil, ErrLocked
+		}
 		return nil, os.NewSyscallError("flock", err)
 	}
 	return f, nil
+}
+
+// ownerOf returns the user whose file it is, and the one who asks.
+func ownerOf(info fs.FileInfo) (owner, self int, known bool) {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, 0, false
+	}
+	return int(st.Uid), os.Geteuid(), true
 }

@@ -52,6 +52,11 @@ type Options struct {
 	// unbounded.
 	MaxBytes int64
 
+	// AllowShared accepts a folder that others can read or write, or that belongs to another
+	// user, and tells the Logger instead of failing: for volumes whose permissions somebody else
+	// sets. The messages in it are as private as the folder is.
+	AllowShared bool
+
 	// Logger is told what was found and repaired. If nil, nobody is.
 	Logger *slog.Logger
 }

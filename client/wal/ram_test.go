@@ -134,15 +134,6 @@ func (d *ram) Remove(name string) error {
 	return nil
 }
 
-func (d *ram) Rename(old, new string) error {
-	if err := d.op(); err != nil {
-		return err
-	}
-	d.files[new] = d.files[old]
-	delete(d.files, old)
-	return nil
-}
-
 func (d *ram) Sync() error {
 	if err := d.op(); err != nil {
 		return err
@@ -194,6 +185,9 @@ func (f *ramFile) Truncate(size int64) error {
 		return err
 	}
 	if size < int64(len(f.data)) {
+		if f.d.space >= 0 {
+			f.d.space += int64(len(f.data)) - size
+		}
 		f.data = f.data[:size]
 	}
 	return nil

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -16,20 +17,94 @@ func (s *Store) recover() error {
 		return fmt.Errorf("wal: %w", err)
 	}
 	slices.Sort(names)
-	names = slices.DeleteFunc(names, func(n string) bool { _, ok := firstOf(n); return !ok })
-	for i, name := range names {
-		last := i == len(names)-1
-		seg, err := s.openSegment(name)
-		if err != nil {
-			return err
+	if slices.Contains(names, headName) {
+		if s.headFile, err = s.disk.Open(headName); err == nil {
+			s.head, err = readHead(s.headFile)
 		}
-		kept, err := s.replay(seg, last)
 		if err != nil {
+			return fmt.Errorf("wal: %s: %w", headName, err)
+		}
+	}
+	var beyond []*segment
+	defer func() {
+		for _, seg := range beyond {
 			seg.f.Close()
+		}
+	}()
+	for _, name := range names {
+		first, ok := firstOf(name)
+		if !ok || first < s.head.oldest { // a removal that a crash has cut short
+			continue
+		}
+		seg, err := s.openSegment(name)
+		switch {
+		case err != nil:
+			return err
+		case first > s.head.newest:
+			beyond = append(beyond, seg)
+		default:
+			if err := s.replay(seg); err != nil {
+				seg.f.Close()
+				return err
+			}
+			s.segments = append(s.segments, seg)
+		}
+	}
+	if err := s.complete(); err != nil {
+		return err
+	}
+	for _, seg := range beyond {
+		if err := s.notBegun(seg); err != nil {
 			return err
 		}
-		if kept {
-			s.segments = append(s.segments, seg)
+	}
+	if s.head.newest > 0 {
+		return s.cutTail(s.active())
+	}
+	return nil
+}
+
+// complete refuses a log whose oldest or newest segment is gone; one in between is missed by its
+// number.
+func (s *Store) complete() error {
+	if s.head.newest == 0 {
+		return nil
+	}
+	for _, first := range []uint64{s.head.oldest, s.head.newest} {
+		if !slices.ContainsFunc(s.segments, func(seg *segment) bool { return seg.first == first }) {
+			return fmt.Errorf("%w: %s is missing", ErrCorrupt, segmentName(first))
+		}
+	}
+	return nil
+}
+
+// notBegun refuses a segment that the head does not know if there is a commit in it. A crash
+// between the making of a segment and the writing of the head leaves none.
+func (s *Store) notBegun(seg *segment) error {
+	commit, err := laterCommit(seg, 0, 0)
+	if err != nil || !commit {
+		return err
+	}
+	if s.head.generation == 0 {
+		return fmt.Errorf("%w: %s is missing, or damaged", ErrCorrupt, headName)
+	}
+	return fmt.Errorf("%w: %s knows nothing of %s", ErrCorrupt, headName, seg.name)
+}
+
+// sweep removes the segments that do not belong to the log. The head that says so is on the disk.
+func (s *Store) sweep() error {
+	names, err := s.disk.List()
+	if err != nil {
+		return fmt.Errorf("wal: %w", err)
+	}
+	for _, name := range names {
+		first, ok := firstOf(name)
+		if !ok || first >= s.head.oldest && first <= s.head.newest {
+			continue
+		}
+		s.opt.Logger.Info("wal: a segment that a crash has left is removed", slog.String("segment", name))
+		if err := s.disk.Remove(name); err != nil {
+			return fmt.Errorf("wal: %w", err)
 		}
 	}
 	return nil
@@ -49,48 +124,31 @@ func (s *Store) openSegment(name string) (*segment, error) {
 	return seg, nil
 }
 
-// replay applies the whole commits of a segment. It tells whether the segment counts: a last
-// one whose header never reached the disk is removed.
-func (s *Store) replay(seg *segment, last bool) (bool, error) {
+// replay applies the whole commits of a segment. The newest may have something behind them: see
+// cutTail.
+func (s *Store) replay(seg *segment) error {
 	sc := scanner{r: seg.f, end: seg.room}
 	head, ok, err := sc.next()
 	if err != nil {
-		return false, fmt.Errorf("wal: %s: %w", seg.name, err)
+		return fmt.Errorf("wal: %s: %w", seg.name, err)
 	}
-	own, good := owner{}, false
-	if ok {
-		own, good = parseOwner(&head)
+	own, err := parseOwner(&head)
+	switch {
+	case errors.Is(err, errFormat):
+		return fmt.Errorf("wal: %s is of %w", seg.name, err)
+	case !ok || err != nil || head.number != seg.first:
+		return damaged(seg, 0)
+	case own != s.own:
+		return fmt.Errorf("%w: that of client %q at %q", ErrOwner, own.clientID, own.server)
+	case len(s.segments) > 0 && seg.first != s.next:
+		return fmt.Errorf("%w: the segment before %s is missing, or its end is", ErrCorrupt, seg.name)
 	}
-	if !good || head.number != seg.first {
-		later, err := laterCommit(seg, 0, 0)
-		if err != nil || !last || later || ok {
-			return false, firstOr(err, damaged(seg, 0))
-		}
-		s.opt.Logger.Warn("wal: a segment that was not begun is removed", slog.String("segment", seg.name))
-		if err := firstOr(seg.f.Close(), s.disk.Remove(seg.name), s.disk.Sync()); err != nil {
-			return false, fmt.Errorf("wal: %w", err)
-		}
-		return false, nil
+	s.next = seg.first
+	seg.size, err = s.commits(seg, &sc)
+	if err != nil || seg.first == s.head.newest {
+		return err
 	}
-	if own.server != s.own.server || own.clientID != s.own.clientID {
-		return false, fmt.Errorf("%w: that of client %q at %q", ErrOwner, own.clientID, own.server)
-	}
-	if len(s.segments) > 0 && seg.first != s.next {
-		return false, fmt.Errorf("%w: the segment before %s is missing, or its end is", ErrCorrupt, seg.name)
-	}
-	s.next, seg.sync = seg.first, own.sync
-	end, err := s.commits(seg, &sc)
-	if err != nil {
-		return false, err
-	}
-	seg.size = end
-	if !last {
-		if end < seg.room {
-			err = s.onlyZeros(seg, end)
-		}
-		return true, err
-	}
-	return true, s.cutTail(seg, end, own.sync)
+	return s.onlyZeros(seg, seg.size)
 }
 
 // commits applies commits until one is not whole, and returns where that begins.
@@ -131,18 +189,24 @@ func (s *Store) commits(seg *segment, sc *scanner) (int64, error) {
 
 // cutTail cuts off what is behind the last whole commit. Under SyncAlways one commit at most
 // can have been under way: if another one is behind it, the disk has changed what it had
-// kept.
-func (s *Store) cutTail(seg *segment, end int64, sync Sync) error {
+// kept. So it has under every policy if that is before the place that the head knows.
+func (s *Store) cutTail(seg *segment) error {
+	end := seg.size
+	if s.next < s.head.next {
+		return damaged(seg, end)
+	}
 	clean, err := allZeros(seg, end)
 	if err != nil || clean {
 		return err
 	}
-	later, err := laterCommit(seg, end, s.next)
-	if err != nil {
-		return err
-	}
-	if later && sync == SyncAlways {
-		return damaged(seg, end)
+	if s.head.sync == SyncAlways {
+		later, err := laterCommit(seg, end, s.next)
+		if err != nil {
+			return err
+		}
+		if later {
+			return damaged(seg, end)
+		}
 	}
 	s.opt.Logger.Warn("wal: a commit that was cut short is dropped",
 		slog.String("segment", seg.name), slog.Int64("offset", end))

@@ -2,13 +2,14 @@ package wal
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 )
 
 const (
-	format        = 1
+	format        = 2
 	segmentSuffix = ".log"
 	growBy        = 1 << 20 // bytes of zeros written ahead at the most, so that a commit changes no metadata
 )
@@ -22,8 +23,9 @@ type segment struct {
 	room  int64 // size of the file: what is behind size is zeros
 	live  int64 // bytes of frames that hold what is kept
 	moved int64 // compaction has looked at everything before it
-	step  int64 // it grows by so many bytes
-	sync  Sync  // the policy that it is kept by
+	step  int64 // it grows by so many bytes, if the disk has them
+
+	cramped int64 // a new segment is not tried for before it has this size: the disk was full
 }
 
 func segmentName(first uint64) string { return fmt.Sprintf("%016x%s", first, segmentSuffix) }
@@ -40,13 +42,12 @@ func firstOf(name string) (uint64, bool) {
 
 // An owner is whose a segment is.
 type owner struct {
-	sync     Sync
 	server   string
 	clientID string
 }
 
 func (o *owner) append(b []byte, first uint64) []byte {
-	body := []byte{format, byte(o.sync)}
+	body := []byte{format}
 	for _, s := range []string{o.server, o.clientID} {
 		body = binary.BigEndian.AppendUint32(body, uint32(len(s)))
 		body = append(body, s...)
@@ -54,33 +55,54 @@ func (o *owner) append(b []byte, first uint64) []byte {
 	return appendFrame(b, first, frameHeader, body)
 }
 
-func parseOwner(f *frame) (owner, bool) {
+var (
+	errFormat = errors.New("another format")
+	errHeader = errors.New("not the header of a segment")
+)
+
+func parseOwner(f *frame) (owner, error) {
 	b := f.body
-	if f.typ != frameHeader || len(b) < 2 || len(b) > maxHeader || b[0] != format || Sync(b[1]) > UnsafeNoSync {
-		return owner{}, false
+	if f.typ != frameHeader || len(b) < 1 || len(b) > maxHeader {
+		return owner{}, errHeader
 	}
-	o := owner{sync: Sync(b[1])}
-	b = b[2:]
+	if b[0] != format {
+		return owner{}, fmt.Errorf("%w: format %d, and this version of the program reads format %d", errFormat, b[0], format)
+	}
+	o, b := owner{}, b[1:]
 	for _, s := range []*string{&o.server, &o.clientID} {
 		if len(b) < 4 || uint64(binary.BigEndian.Uint32(b)) > uint64(len(b)-4) {
-			return owner{}, false
+			return owner{}, errHeader
 		}
 		n := binary.BigEndian.Uint32(b)
 		*s = string(b[4 : 4+n])
 		b = b[4+n:]
 	}
-	return o, len(b) == 0
+	if len(b) > 0 {
+		return owner{}, errHeader
+	}
+	return o, nil
 }
 
 // grow writes zeros so that n more bytes fit.
 func (s *segment) grow(n int64) error {
 	for s.room < s.size+n {
-		if _, err := s.f.WriteAt(zeros[:s.step], s.room); err != nil {
-			s.f.Truncate(s.room) // a part of the zeros may be there; its loss is no loss
+		err := s.extend(s.step)
+		if rest := s.size + n - s.room; noSpace(err) && rest < s.step {
+			err = s.extend(rest)
+		}
+		if err != nil {
 			return err
 		}
-		s.room += s.step
 	}
+	return nil
+}
+
+func (s *segment) extend(n int64) error {
+	if _, err := s.f.WriteAt(zeros[:n], s.room); err != nil {
+		s.f.Truncate(s.room) // a part of the zeros may be there; its loss is no loss
+		return err
+	}
+	s.room += n
 	return nil
 }
 

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
+	"maps"
 	"slices"
 	"sync"
 	"syscall"
@@ -23,6 +23,9 @@ var (
 	// ErrFailed says that a write or a sync failed before. Nobody can know what of it is on
 	// the disk, so nothing is written any more until the store is opened again.
 	ErrFailed = errors.New("wal: a write or sync failed before")
+
+	// ErrLocked says that another process, or another Store of this one, has the store open.
+	ErrLocked = errors.New("wal: the store is in use")
 
 	// ErrClosed says that the store was closed.
 	ErrClosed = errors.New("wal: closed")
@@ -43,7 +46,10 @@ type Store struct {
 	segments []*segment // oldest first; the last one is written to
 	live     map[string]place
 	bytes    int64  // of frames that hold what is kept
+	finish   int64  // bytes that forgetting all of it may take
 	next     uint64 // number of the next frame
+	head     head   // as it is on the disk
+	headFile file   // nil before the first head is written
 	granted  int64  // bytes that Room has granted since the newest Commit began
 	before   int64  // and before that, of which no commit has used any
 	buf      []byte
@@ -62,20 +68,28 @@ type place struct {
 	size int64
 }
 
+// What a message takes on the disk besides itself, each step in a commit of its own: that it was
+// accepted, with a sequence number; and to finish it, that it was released and then that both are
+// forgotten.
 const (
-	overhead    = 128     // bytes that finishing a message may take on disk, and its frames
-	reserve     = 1 << 16 // bytes on disk that are left for finishing
+	framing   = (headSize + 4 + 9 + 3) + (headSize + 4 + 1 + 8) + endSize
+	finishing = (headSize + 4 + 9 + 8) + endSize + 2*headSize + 9 + endSize // and a key
+)
+
+const (
+	reserve     = 1 << 16 // bytes on disk that are left for what nobody asks room for
 	compactStep = 1 << 18 // bytes that a Commit moves besides its own
 )
 
 // Open opens the store of a session, or makes it. It is locked until Close. The errors are those
-// of the file system, ErrCorrupt and ErrOwner; a tail that a crash has cut short is repaired
-// and told to the Logger.
+// of the file system, ErrLocked, ErrCorrupt and ErrOwner; a tail that a crash has cut short is
+// repaired and told to the Logger.
 func Open(opt Options) (*Store, error) {
 	if err := opt.check(); err != nil {
 		return nil, err
 	}
-	d, err := openFolder(Folder(opt.Dir, opt.Server, opt.ClientID))
+	opt.setDefaults()
+	d, err := openFolder(Folder(opt.Dir, opt.Server, opt.ClientID), &opt)
 	if err != nil {
 		return nil, err
 	}
@@ -90,8 +104,8 @@ func open(d disk, opt Options) (*Store, error) {
 	opt.setDefaults()
 	s := &Store{
 		opt:  opt,
-		own:  owner{opt.Sync, opt.Server, opt.ClientID},
-		disk: d, live: make(map[string]place), next: 1, stop: make(chan struct{}),
+		own:  owner{opt.Server, opt.ClientID},
+		disk: d, live: make(map[string]place), next: 1, head: unwritten, stop: make(chan struct{}),
 	}
 	err := s.recover()
 	if err == nil {
@@ -110,25 +124,28 @@ func open(d disk, opt Options) (*Store, error) {
 
 // begin makes sure that what was recovered is on the disk, contents and names, because it is
 // acted on from here on: the process before may have died ahead of its sync. It also begins a
-// segment if there is none, or if the newest one is kept by another policy.
+// segment if there is none.
 func (s *Store) begin() error {
-	if len(s.segments) == 0 {
-		return s.rotate()
+	if s.headFile != nil {
+		if err := s.headFile.Sync(); err != nil {
+			return fmt.Errorf("wal: %s: %w", headName, err)
+		}
 	}
-	a := s.active()
-	if err := firstOr(a.f.Sync(), s.disk.Sync()); err != nil {
-		return fmt.Errorf("wal: %s: %w", a.name, err)
+	if len(s.segments) > 0 {
+		a := s.active()
+		if err := firstOr(a.f.Sync(), s.disk.Sync()); err != nil {
+			return fmt.Errorf("wal: %s: %w", a.name, err)
+		}
+		return firstOr(s.sweep(), s.setHead(head{oldest: s.head.oldest, newest: s.head.newest, next: s.next}))
 	}
-	if a.sync == s.own.sync {
-		return nil
+	if err := s.sweep(); err != nil {
+		return err
 	}
-	if s.next > a.first {
-		return s.rotate()
+	seg, err := s.newSegment(s.promised() + s.reserved())
+	if err != nil {
+		return err
 	}
-	if _, err := a.f.WriteAt(s.own.append(nil, a.first), 0); err != nil { // as long as the one that is there
-		return fmt.Errorf("wal: %s: %w", a.name, err)
-	}
-	return firstOr(a.f.Sync())
+	return s.use(seg)
 }
 
 // Load implements [client.Store].
@@ -138,11 +155,12 @@ func (s *Store) Load(add func(key, value []byte) error) error {
 	if s.err != nil {
 		return s.err
 	}
-	places := make([]place, 0, len(s.live))
-	for _, p := range s.live {
-		places = append(places, p)
-	}
-	slices.SortFunc(places, func(a, b place) int {
+	return s.each(add)
+}
+
+// each calls add for everything that is kept, in the order of the log.
+func (s *Store) each(add func(key, value []byte) error) error {
+	places := slices.SortedFunc(maps.Values(s.live), func(a, b place) int {
 		return cmp.Or(cmp.Compare(a.seg.first, b.seg.first), cmp.Compare(a.off, b.off))
 	})
 	for _, p := range places {
@@ -169,14 +187,20 @@ func (s *Store) Room(bytes int) error {
 	if s.err != nil {
 		return s.err
 	}
-	need, used := int64(bytes)+overhead, s.bytes+s.promised()
+	need, used := int64(bytes)+framing+finishing, s.bytes+s.promised()
 	if s.opt.MaxBytes > 0 && used+need > s.opt.MaxBytes && used > 0 {
 		return fmt.Errorf("%w: %d of %d bytes are in use", client.ErrStoreFull, used, s.opt.MaxBytes)
 	}
-	if err := s.active().grow(s.promised() + need + s.reserved()); err != nil {
-		if noSpace(err) {
-			return fmt.Errorf("%w: %w", client.ErrStoreFull, err)
-		}
+	err := s.active().grow(s.promised() + need + s.reserved())
+	if noSpace(err) && s.squeeze() {
+		err = s.active().grow(s.promised() + need + s.reserved())
+	}
+	switch {
+	case s.err != nil:
+		return s.err
+	case noSpace(err):
+		return fmt.Errorf("%w: %w", client.ErrStoreFull, err)
+	case err != nil:
 		return s.fail(err)
 	}
 	s.granted += need
@@ -200,7 +224,7 @@ func noSpace(err error) bool {
 
 // reserved is what finishing everything that is kept may take.
 func (s *Store) reserved() int64 {
-	return min(reserve, s.opt.SegmentBytes) + overhead*int64(len(s.live))
+	return min(reserve, s.opt.SegmentBytes) + s.finish
 }
 
 func (s *Store) step() int64 { return min(growBy, s.opt.SegmentBytes) }
@@ -250,23 +274,55 @@ func (s *Store) commit(changes []client.Change) error {
 	for i := range changes {
 		size += headSize + 4 + int64(len(changes[i].Key)+len(changes[i].Value))
 	}
-	if a := s.active(); a.size+size > s.opt.SegmentBytes && s.next > a.first {
+	if a := s.active(); a.size+size > max(s.opt.SegmentBytes, a.cramped) && s.next > a.first {
 		if s.dirty { // the one before is whole before a new one counts
 			if err := s.syncNow(); err != nil {
 				return err
 			}
 		}
-		if err := s.rotate(); err != nil {
-			if !noSpace(err) {
+		switch seg, err := s.newSegment(s.promised() + s.reserved()); {
+		case err == nil:
+			if err := s.use(seg); err != nil {
 				return err
 			}
+		case !noSpace(err):
+			return err
+		default:
 			// The segment that is there has its reserve. Room refuses messages from here on.
 			s.opt.Logger.Warn("wal: no new segment", slog.Any("reason", err))
+			a.cramped = a.size + s.compactStep() // then it is tried again
 		}
 	}
-	a, first, used := s.active(), s.next, int64(0)
+	used := int64(0)
+	err := s.put(func(add adder) error {
+		if err := s.move(s.active(), size, add); err != nil {
+			return err
+		}
+		for i := range changes {
+			if changes[i].Forget {
+				add(frameForget, changes[i].Key, nil)
+			} else {
+				add(frameSet, changes[i].Key, changes[i].Value)
+				used += int64(len(changes[i].Value)) + framing + finishing
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		s.before = max(0, s.before-used)
+	}
+	return err
+}
+
+// An adder adds a frame to a commit.
+type adder func(typ byte, key, value []byte)
+
+// put writes the frames that fill adds, as one commit. After an error nobody knows what is on
+// the disk.
+func (s *Store) put(fill func(adder) error) error {
+	a, first := s.active(), s.next
 	buf, updates := s.buf[:0], []update(nil)
-	add := func(typ byte, key, value []byte) {
+	err := fill(func(typ byte, key, value []byte) {
 		off := a.size + int64(len(buf))
 		if typ == frameForget {
 			buf = appendFrame(buf, s.next, typ, key)
@@ -277,24 +333,15 @@ func (s *Store) commit(changes []client.Change) error {
 			updates = append(updates, update{key: string(key), at: place{a, off, a.size + int64(len(buf)) - off}})
 		}
 		s.next++
-	}
-	if err := s.move(a, size, add); err != nil {
+	})
+	if err != nil {
 		return err
-	}
-	for i := range changes {
-		if changes[i].Forget {
-			add(frameForget, changes[i].Key, nil)
-		} else {
-			add(frameSet, changes[i].Key, changes[i].Value)
-			used += int64(len(changes[i].Value)) + overhead
-		}
 	}
 	buf = appendFrame(buf, s.next, frameCommit, binary.BigEndian.AppendUint64(nil, first))
 	s.next++
 	if err := s.write(a, buf); err != nil {
 		return err
 	}
-	s.before = max(0, s.before-used)
 	for _, u := range updates {
 		s.apply(u.key, u.at)
 	}
@@ -329,6 +376,7 @@ func (s *Store) apply(key string, at place) {
 	if old, ok := s.live[key]; ok {
 		old.seg.live -= old.size
 		s.bytes -= old.size
+		s.finish -= finishing + int64(len(key))
 	}
 	if at.size == 0 {
 		delete(s.live, key)
@@ -337,22 +385,24 @@ func (s *Store) apply(key string, at place) {
 	s.live[key] = at
 	at.seg.live += at.size
 	s.bytes += at.size
+	s.finish += finishing + int64(len(key))
 }
 
-// rotate begins a new segment. It is used when its name is on the disk.
-func (s *Store) rotate() error {
-	seg := &segment{name: segmentName(s.next), first: s.next, step: s.step(), sync: s.own.sync}
+// newSegment makes a segment with so much room, on the disk with its name. It is no part of the
+// log before use.
+func (s *Store) newSegment(room int64) (*segment, error) {
+	seg := &segment{name: segmentName(s.next), first: s.next, step: s.step()}
 	f, err := s.disk.Create(seg.name)
 	if err != nil {
-		return fmt.Errorf("wal: new segment: %w", err)
+		return nil, fmt.Errorf("wal: new segment: %w", err)
 	}
 	seg.f = f
-	head := s.own.append(nil, seg.first)
-	err = seg.grow(int64(len(head)) + s.promised() + s.reserved())
+	header := s.own.append(nil, seg.first)
+	err = seg.grow(int64(len(header)) + room)
 	if err == nil {
-		_, err = f.WriteAt(head, 0)
+		_, err = f.WriteAt(header, 0)
 	}
-	seg.size = int64(len(head))
+	seg.size = int64(len(header))
 	if err == nil {
 		err = f.Sync()
 	}
@@ -360,10 +410,15 @@ func (s *Store) rotate() error {
 		err = s.disk.Sync()
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("wal: new segment: %w", err), f.Close(), s.disk.Remove(seg.name))
+		return nil, errors.Join(fmt.Errorf("wal: new segment: %w", err), f.Close(), s.disk.Remove(seg.name))
 	}
+	return seg, nil
+}
+
+// use makes a new segment the one that is written to. What is before it is on the disk.
+func (s *Store) use(seg *segment) error {
 	s.segments = append(s.segments, seg)
-	return nil
+	return s.setHead(head{oldest: s.segments[0].first, newest: seg.first, next: seg.first})
 }
 
 // syncNow syncs what was written under a lazy policy.
@@ -412,6 +467,9 @@ func (s *Store) Close() error {
 	if s.err == nil && s.dirty {
 		err = s.syncNow()
 	}
+	if s.err == nil && err == nil {
+		err = s.setHead(head{oldest: s.head.oldest, newest: s.head.newest, next: s.next})
+	}
 	s.err = ErrClosed
 	s.mu.Unlock()
 	s.committing.Unlock()
@@ -425,9 +483,12 @@ func (s *Store) closeFiles() error {
 	for _, seg := range s.segments {
 		errs = append(errs, seg.f.Close())
 	}
+	if s.headFile != nil {
+		errs = append(errs, s.headFile.Close())
+	}
 	return errors.Join(errs...)
 }
 
 func damaged(seg *segment, off int64) error {
-	return fmt.Errorf("%w: %s, byte %d", ErrCorrupt, filepath.Base(seg.name), off)
+	return fmt.Errorf("%w: %s, byte %d", ErrCorrupt, seg.name, off)
 }

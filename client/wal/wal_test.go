@@ -2,6 +2,7 @@ package wal
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -211,22 +213,110 @@ func TestWALBitFlips(t *testing.T) {
 	require.EqualValues(t, ends[3]*8, refused)
 }
 
-// A segment that is missing, or that is cut in the middle of the log, is damage.
-func TestWALMissingSegment(t *testing.T) {
-	d := newRAM()
-	require.NoError(t, play(d, Options{SegmentBytes: 600}, rand.New(rand.NewPCG(1, 1)), 60, &history{want: map[string]string{}}))
-	names, _ := d.List()
-	require.Greater(t, len(names), 2)
-	for _, name := range names {
-		broken := d.after(false, d.r)
-		delete(broken.files, name)
-		s, err := open(broken, Options{SegmentBytes: 600})
-		if err == nil { // the oldest or the newest: nothing tells that it was there
-			require.NotNil(t, s)
-			continue
+// A segment that is missing is damage, be it the oldest, the newest or the only one, and so is a
+// missing head.
+func TestWALMissingFile(t *testing.T) {
+	for _, commits := range []int{0, 1, 60} {
+		d := newRAM()
+		opt := Options{SegmentBytes: 600}
+		require.NoError(t, play(d, opt, rand.New(rand.NewPCG(1, 1)), commits, &history{want: map[string]string{}}))
+		names, _ := d.List()
+		slices.Sort(names)
+		for _, name := range names {
+			if name == headName && commits == 0 {
+				continue // nothing was promised yet
+			}
+			broken := d.after(false, d.r)
+			delete(broken.files, name)
+			_, err := open(broken, opt)
+			require.ErrorIs(t, err, ErrCorrupt, "%s of %v", name, names)
+			require.ErrorContains(t, err, "missing")
 		}
-		require.ErrorIs(t, err, ErrCorrupt)
 	}
+}
+
+// After a store was closed, what it said it had is on the disk: a last commit that cannot be
+// read is damage, not a commit that a crash has cut short.
+func TestWALDamageInTheLastCommit(t *testing.T) {
+	for _, policy := range []Sync{SyncAlways, UnsafeNoSync} {
+		d, ends, states := oneSegment(t)
+		opt := Options{Server: "mq", ClientID: "c", SegmentBytes: 4096, Sync: policy}
+		s, err := open(d, opt)
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+		for at := ends[0]; at < ends[4]; at++ {
+			broken := d.after(false, d.r)
+			broken.files[segmentName(1)].data[at] ^= 1
+			_, err := open(broken, opt)
+			require.ErrorIs(t, err, ErrCorrupt, "byte %d", at)
+		}
+		s, err = open(d, opt)
+		require.NoError(t, err)
+		require.Equal(t, states[4], contents(t, s))
+	}
+}
+
+// The head is written in two places in turn: a crash while one is written costs nothing, and
+// damage to both is refused.
+func TestWALHead(t *testing.T) {
+	d, _, states := oneSegment(t)
+	opt := Options{Server: "mq", ClientID: "c", SegmentBytes: 4096}
+	for range 2 { // so that both places are in use
+		s, err := open(d, opt)
+		require.NoError(t, err)
+		require.NoError(t, s.Commit([]client.Change{{Key: []byte("n"), Value: []byte{3}}}))
+		require.NoError(t, s.Close())
+	}
+	for slot := range 2 {
+		torn := d.after(false, d.r)
+		torn.files[headName].data[slot*headSlot] ^= 1
+		s, err := open(torn, opt)
+		require.NoError(t, err)
+		require.Equal(t, states[4], contents(t, s))
+	}
+	broken := d.after(false, d.r)
+	for slot := range 2 {
+		broken.files[headName].data[slot*headSlot] ^= 1
+	}
+	_, err := open(broken, opt)
+	require.ErrorIs(t, err, ErrCorrupt)
+	require.ErrorContains(t, err, headName)
+}
+
+// A store of another version says so.
+func TestWALFormat(t *testing.T) {
+	d, _, _ := oneSegment(t)
+	other := owner{server: "mq", clientID: "c"}
+	b := other.append(nil, 1)
+	b[headSize] = 7
+	binary.BigEndian.PutUint32(b[4:], checksum(b))
+	copy(d.files[segmentName(1)].data, b)
+	_, err := open(d, Options{Server: "mq", ClientID: "c"})
+	require.ErrorContains(t, err, "format 7")
+	require.NotErrorIs(t, err, ErrCorrupt)
+}
+
+// What was accepted can be finished on a full disk, each message in commits of its own, however
+// many there are.
+func TestWALFullDiskOfSmallMessages(t *testing.T) {
+	d := newRAM()
+	d.space = 6 << 20
+	s, err := open(d, Options{SegmentBytes: 4 << 20, Sync: UnsafeNoSync})
+	require.NoError(t, err)
+	key := func(kind byte, i int) []byte { return fmt.Appendf(nil, "%c%08d", kind, i) }
+	n := 0
+	for ; s.Room(10) == nil; n++ {
+		require.NoError(t, s.Commit([]client.Change{{Key: key('p', n), Value: make([]byte, 13)}}))
+	}
+	require.Greater(t, n, 10_000)
+	for i := range n {
+		require.NoError(t, s.Commit([]client.Change{{Key: key('r', i), Value: make([]byte, 8)}}), "released %d of %d", i, n)
+	}
+	for i := range n {
+		require.NoError(t, s.Commit([]client.Change{{Key: key('p', i), Forget: true}, {Key: key('r', i), Forget: true}}), "forgotten %d of %d", i, n)
+	}
+	require.Empty(t, contents(t, s))
+	require.NoError(t, s.Room(10), "the space is free again")
 }
 
 func TestWALSyncFailureIsFinal(t *testing.T) {
@@ -299,7 +389,7 @@ func TestWALCompaction(t *testing.T) {
 		key := fmt.Append(nil, i)
 		require.NoError(t, s.Commit([]client.Change{{Key: key, Value: make([]byte, 200)}}))
 		require.NoError(t, s.Commit([]client.Change{{Key: key, Forget: true}}))
-		require.LessOrEqual(t, len(d.files), 4)
+		require.LessOrEqual(t, len(d.files), 5)
 	}
 	require.Len(t, contents(t, s), 1)
 	s, err = open(d, Options{SegmentBytes: 1 << 16})
@@ -312,7 +402,8 @@ func TestWALLock(t *testing.T) {
 	s, err := Open(opt)
 	require.NoError(t, err)
 	_, err = Open(opt)
-	require.ErrorContains(t, err, "in use by another process")
+	require.ErrorIs(t, err, ErrLocked)
+	require.ErrorContains(t, err, "is in use")
 	other := opt
 	other.ClientID = "line/8"
 	o, err := Open(other)
@@ -353,7 +444,7 @@ func TestWALFolderIsPrivate(t *testing.T) {
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
 	names, err := filepath.Glob(filepath.Join(path, "*"))
 	require.NoError(t, err)
-	require.Len(t, names, 2)
+	require.Len(t, names, 3, "LOCK, HEAD and a segment")
 	for _, name := range names {
 		info, err := os.Stat(name)
 		require.NoError(t, err)

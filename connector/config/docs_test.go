@@ -130,9 +130,14 @@ func TestDocumentHasEveryRuleAndErrorType(t *testing.T) {
 		types[m[1]] = true
 	}
 	for _, r := range tables["Errors"][1:] {
+		if r[0] == "delivered" {
+			break // the next table
+		}
 		require.True(t, types[r[0]], "%s is no error type", r[0])
 		delete(types, r[0])
 		require.Equal(t, r[1], string(connector.ErrorType(r[0]).Parent()))
+		require.Equal(t, r[2] == "yes", connector.ErrorType(r[0]).Retryable(), r[0])
+		require.Contains(t, r[4], "Test", r[0])
 	}
 	require.Empty(t, types, "not documented")
 }

@@ -59,12 +59,39 @@ func advanced(a *connector.Advanced) []field {
 
 func extension(x *connector.Extension) []field {
 	return []field{
+		{key: "failover_urls", read: list(&x.FailoverURLs, func(s *string) readFunc { return expanded(s) })},
+		{key: "proxy", read: secret(&x.Proxy)},
 		{key: "tls_server_name", read: text(&x.TLSServerName)},
 		{key: "tls_insecure_skip_verify", read: boolean(&x.TLSInsecureSkipVerify)},
 		{key: "tls_alpn", read: list(&x.TLSALPN, func(s *string) readFunc { return text(s) })},
+		{key: "tls_min_version", read: text(&x.TLSMinVersion)},
 		{key: "ws_headers", read: named(&x.WSHeaders, func(s *connector.Secret) readFunc { return secret(s) })},
 		{key: "max_packet_size", read: integer(&x.MaxPacketSize, 1024, 268435460)},
 		{key: "ack_timeout", read: duration(&x.AckTimeout)},
+		{key: "producer_connection", read: choice(&x.ProducerConnection, connector.ParseProducerConnection)},
+		{key: "stall_timeout", read: duration(&x.StallTimeout)},
+		{key: "error_format", read: choice(&x.ErrorFormat, connector.ParseErrorFormat)},
+		{key: "session_store", read: sessionStore(&x.SessionStore)},
+	}
+}
+
+// sessionStore reads "memory" or where the store is.
+func sessionStore(to **connector.SessionStore) readFunc {
+	return func(r *reader, path string, n *yaml.Node) {
+		if v := resolve(n); v.Kind == yaml.ScalarNode && v.Value == "memory" {
+			return
+		}
+		k := new(connector.SessionStore)
+		r.object(path, n, []field{
+			{key: "dir", required: true, read: func(r *reader, path string, n *yaml.Node) {
+				expanded(&k.Dir)(r, path, n)
+				k.Dir = r.path(k.Dir)
+			}},
+			{key: "sync", read: choice(&k.Sync, connector.ParseSync)},
+			{key: "max_bytes", read: integer(&k.MaxBytes, 1<<16, 1<<31-1)},
+			{key: "max_messages", read: integer(&k.MaxMessages, 1, 1<<31-1)},
+		})
+		*to = k
 	}
 }
 
@@ -82,6 +109,8 @@ func consumer(p *connector.ConsumerParams) []field {
 		{key: "share_group", read: text(&p.ShareGroup)},
 		{key: "partition", read: partition(&p.Partition)},
 		{key: "retained", read: choice(&p.Retained, connector.ParseRetained)},
+		{key: "trigger_on_error", read: boolean(&p.TriggerOnError)},
+		{key: "ledger", read: boolean(&p.Ledger)},
 		{key: "extended_attributes", read: boolean(&p.ExtendedAttributes)},
 	}
 }
@@ -134,8 +163,9 @@ func producer(p *connector.ProducerParams) []field {
 	return []field{
 		{key: "topic", zh: "主题", required: true, read: templated(&p.Topic)},
 		{key: "payload", zh: "消息内容", read: optionalText(&p.Payload)},
-		{key: "qos", zh: "QoS", read: choice(&p.QoS, connector.ParseQoS)},
-		{key: "retained", zh: "是否保存消息", read: boolean(&p.Retained)},
+		{key: "qos", zh: "QoS", read: orTemplate(choice(&p.QoS, connector.ParseQoS), &p.QoSFrom)},
+		{key: "retained", zh: "是否保存消息", read: orTemplate(boolean(&p.Retained), &p.RetainedFrom)},
+		{key: "done_when", read: choice(&p.DoneWhen, connector.ParseDoneWhen)},
 		{key: "ack_timeout", read: duration(&p.AckTimeout)},
 		{key: "max_in_flight", read: integer(&p.MaxInFlight, 1, 65535)},
 	}

@@ -107,6 +107,12 @@ func TestEveryRowOfTheSeedIsRead(t *testing.T) {
 	require.Equal(t, want, read(t, wholeInChinese))
 }
 
+// What a template says for each message is kept apart from what is said once.
+func TestProducerTemplatesAreRead(t *testing.T) {
+	cfg := read(t, `{"connector": {"general": {"broker_url": "h:1883", "client_id": "c"}}, "producers": {"out": {"topic": "a", "qos": "${variable.q}", "是否保存消息": "${attribute.r}"}}}`)
+	require.Equal(t, connector.ProducerParams{Topic: "a", QoSFrom: "${variable.q}", RetainedFrom: "${attribute.r}"}, cfg.Producers["out"])
+}
+
 // The defaults are the seed's.
 func TestDefaultsOfTheSeed(t *testing.T) {
 	cfg := read(t, `{"connector": {"general": {"broker_url": "h:1883", "client_id": "c"}}, "consumers": {"in": {"topics": ["a"]}}, "producers": {"out": {"topic": "a"}}}`)
@@ -143,6 +149,7 @@ func valid(t *testing.T, s *jsonschema.Schema, text string) error {
 // A stock validator and the reader agree on what the schema can say.
 func TestSchemaAgreesWithTheReader(t *testing.T) {
 	t.Setenv("MQTT311_PW", "hunter2")
+	t.Setenv("MQTT311_PROXY", "socks5://u:p@h")
 	s := validator(t)
 	require.NoError(t, valid(t, s, whole))
 	for _, change := range [][2]string{
@@ -171,8 +178,18 @@ func TestSchemaAgreesWithTheReader(t *testing.T) {
 		{`"flow_timeout": "1m"`, `"on_failure": {"retries": -2}`},
 		{`"flow_timeout": "1m"`, `"share_group": "g", "partition": {"index": 0, "count": 1}`},
 		{`"flow_timeout": "1m"`, `"partition": {"index": 0}`},
+		{`"general":`, `"extension": {"session_store": "disk"}, "general":`},
+		{`"general":`, `"extension": {"session_store": {"sync": "always"}}, "general":`},
+		{`"general":`, `"extension": {"session_store": {"dir": "d", "sync": "often"}}, "general":`},
+		{`"general":`, `"extension": {"session_store": {"dir": "d", "max_bytes": 1}}, "general":`},
+		{`"general":`, `"extension": {"tls_min_version": "1.1"}, "general":`},
+		{`"general":`, `"extension": {"failover_urls": [""]}, "general":`},
 		{`"flow_timeout": "1m"`, `"concurrency": 0`},
 		{`"topic": "a/${attribute.topic}", `, ``},
+		{`"retained": true`, `"retained": "maybe"`},
+		{`"retained": true`, `"retained": true, "done_when": "sent"`},
+		{`"general":`, `"extension": {"producer_connection": "two"}, "general":`},
+		{`"general":`, `"extension": {"error_format": "long"}, "general":`},
 	} {
 		text := strings.Replace(whole, change[0], change[1], 1)
 		require.NotEqual(t, whole, text, change[0])
@@ -186,7 +203,13 @@ func TestSchemaAgreesWithTheReader(t *testing.T) {
 		{`"flow_timeout": "1m"`, `"share_group": "g"`},
 		{`"flow_timeout": "1m"`, `"partition": {"index": 1, "count": 2}`},
 		{`"retained": true`, `"retained": false, "ack_timeout": "5s"`},
+		{`"retained": true`, `"retained": "${variable.keep}"`},
+		{`"qos": "Exactly Once", "retained"`, `"qos": "${variable.qos}", "retained"`},
+		{`"general":`, `"extension": {"producer_connection": "separate", "stall_timeout": 0, "error_format": "extended"}, "general":`},
+		{`"flow_timeout": "1m"`, `"trigger_on_error": true`},
 		{`"version": 1,`, ``},
+		{`"general":`, `"extension": {"session_store": "memory"}, "general":`},
+		{`"general":`, `"extension": {"session_store": {"dir": "d", "sync": "interval", "max_bytes": 65536, "max_messages": 1}, "failover_urls": ["h:8084"], "proxy": {"env": "MQTT311_PROXY"}, "tls_min_version": "1.3"}, "general":`},
 	} {
 		text := strings.Replace(whole, change[0], change[1], 1)
 		require.NoError(t, valid(t, s, text))

@@ -29,6 +29,17 @@ producers:
   out: {topic: "plant/${variable.line}/command"}
 `
 
+// withConsumer is the part of it that a rule about a connector without consumers replaces.
+const withConsumer = `  advanced:
+    clean_session: false
+    auto_reconnect: true
+consumers:
+  in:
+    topics: [plant/+/reading]
+    qos: At Least Once
+    on_failure: {retries: 5, then: drop}
+`
+
 func parse(t *testing.T, text string) (*connector.Config, []connector.Finding) {
 	t.Helper()
 	cfg, findings, err := config.Parse([]byte(text), t.TempDir())
@@ -99,6 +110,14 @@ var planted = []struct {
 	{"E140", "client_id: c", "client_id: c\n    username: u\n    password: {env: A, file: b}", "{env"},
 	{"E141", "[plant/+/reading]", "{a: b}", "{a"},
 	{"E142", "client_id: c", "client_id: ${host}", "${host"},
+	{"E143", "consumers:", "  extension: {session_store: {dir: ''}}\nconsumers:", "''"},
+	{"E144", "qos: At Least Once", "qos: 1\n    ledger: true", "true"},
+	{"E145", `command"}`, `command", qos: 1, done_when: stored}`, "stored"},
+	{"E124", `command"}`, `command", qos: "${x}"}`, `"${x}`},
+	{"E124", `command"}`, `command", retained: "${x}"}`, `"${x}`},
+	{"E146", "consumers:", "  extension: {proxy: 'ftp://h'}\nconsumers:", "'ftp"},
+	{"E116", "consumers:", "  extension: {failover_urls: ['h:1883', h]}\nconsumers:", "h]"},
+	{"E139", "consumers:", "  extension: {tls_min_version: 1.1}\nconsumers:", "1.1"},
 	{"W201", "qos: At Least Once", "qos: 0", "0"},
 	{"W202", "clean_session: false", "clean_session: true", "true"},
 	{"W203", "{retries: 5, then: drop}", "{}", "{}"},
@@ -113,6 +132,8 @@ var planted = []struct {
 	{"W212", `{topic: "plant/${variable.line}/command"}`, `{topic: a, payload: "", retained: true}`, `""`},
 	{"W213", "broker_url: 127.0.0.1:1883", "broker_url: mq.example.com:1883\n    username: u\n    password: p", "p"},
 	{"W214", "qos: At Least Once", "qos: 1\n    concurrency: 65\n    max_in_flight: 64", "65"},
+	{"W216", withConsumer, "  advanced: {auto_reconnect: true}\n  extension: {session_store: {dir: s}}\n", "{dir"},
+	{"W217", "consumers:\n  in:\n", "  extension: {session_store: {dir: s}}\nconsumers:\n  in:\n    ledger: true\n    ack_mode: immediately\n", "true"},
 	{"W215", "qos: At Least Once", "qos: 1\n    share_group: g", "g"},
 }
 

@@ -100,14 +100,23 @@ func boolean(to *bool) readFunc {
 		if !ok {
 			return
 		}
-		switch strings.ToLower(s) {
-		case "true", "yes", "on", "是":
-			*to = true
-		case "false", "no", "off", "否":
-			*to = false
-		default:
-			r.fail("E136", path, n, strconv.Quote(s)+" is neither true nor false", strconv.Quote(s)+" 不是 true 或 false", "write true or false", "请填写 true 或 false")
+		v, err := connector.ParseBool(s)
+		if err != nil {
+			r.fail("E136", path, n, err.Error(), strconv.Quote(s)+" 不是 true 或 false", "write true or false", "请填写 true 或 false")
+			return
 		}
+		*to = v
+	}
+}
+
+// orTemplate is a value, or a template that gives it for each message.
+func orTemplate(value readFunc, template *string) readFunc {
+	return func(r *reader, path string, n *yaml.Node) {
+		if v := resolve(n); v.Kind == yaml.ScalarNode && strings.Contains(v.Value, "${") {
+			templated(template)(r, path, n)
+			return
+		}
+		value(r, path, n)
 	}
 }
 

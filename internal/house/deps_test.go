@@ -30,7 +30,7 @@ var rules = []rule{
 	{pkg: "client/wal", ours: []string{"packets", "session", "client"}, not: []string{"crypto/tls", "net/http"}},
 	{
 		pkg:    "connector",
-		ours:   []string{"packets", "session", "client", "transport", "transport/ws", "transport/proxy"},
+		ours:   []string{"packets", "session", "client", "client/wal", "transport", "transport/ws", "transport/proxy"},
 		others: []string{"github.com/gorilla/websocket", "golang.org/x/net"},
 	},
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 
@@ -11,42 +13,112 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// configFlag is -c of the commands that need a configuration.
+func (p *program) configFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVarP(file, "config", "c", "", p.say("YAML or JSON `file`", "YAML 或 JSON 配置文件 `file`"))
+	complete(cmd, "config", files("yaml", "yml", "json"))
+}
+
 func (p *program) check() *cobra.Command {
 	var file string
+	var strict bool
 	cmd := &cobra.Command{
 		Use:   "check -c FILE",
-		Short: "Check a connector's configuration",
-		Long: `Check a connector's configuration: every mistake and every warning, each with its place
-and what to do. Mistakes end with exit code 2, warnings alone with 0.`,
+		Short: p.say("Check a connector's configuration", "检查连接器配置"),
+		Long: p.say(`Check a connector's configuration: every mistake and every warning, each with its place
+and what to do. Mistakes end with exit code 8; warnings alone with 0, or with 8 by --strict.
+Nothing is connected to: mqtt311 test does that.`,
+			`检查连接器配置：列出所有错误和警告及其位置、修正方法。有错误时退出码为 8；仅有警告时为 0，
+加 --strict 则为 8。不会连接服务端，连接测试请用 mqtt311 test。`),
 		Example: `  mqtt311 check -c connector.yaml
   mqtt311 check -c connector.yaml --json --lang zh`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if file == "" {
-				return usage("--config is missing")
+				return missingConfig()
 			}
 			_, findings, err := config.Load(file)
-			mistakes := p.printFindings(p.stdout, file, findings)
 			var known *connector.ConfigError
-			if errors.As(err, &known) {
-				err = fmt.Errorf("%d mistakes in %s", mistakes, file)
+			if err != nil && !errors.As(err, &known) {
+				return coded(exitUsage, err)
 			}
-			if err == nil && len(findings) == 0 && !p.json {
-				fmt.Fprintln(p.stdout, file+": nothing to object")
+			mistakes := p.printFindings(p.stdout, file, findings)
+			switch {
+			case mistakes > 0:
+				return fail(exitFindings, "mistakes in %s: %d", "%s 中的错误：%d 处", file, mistakes)
+			case strict && len(findings) > 0:
+				return fail(exitFindings, "warnings in %s: %d", "%s 中的警告：%d 处", file, len(findings))
+			case len(findings) == 0 && !p.json:
+				fmt.Fprintln(p.stdout, file+p.say(": nothing to object", "：没有发现问题"))
 			}
-			return coded(exitUsage, err)
+			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&file, "config", "c", "", "YAML or JSON `file`")
+	p.configFlag(cmd, &file)
+	cmd.Flags().BoolVar(&strict, "strict", false, p.say("warnings count like mistakes", "警告按错误处理"))
 	return cmd
+}
+
+func missingConfig() error {
+	return usage("--config is missing: give the configuration as -c FILE", "缺少 --config：请用 -c FILE 给出配置文件")
+}
+
+// load reads a configuration for a command that needs a good one; what is wrong goes to
+// standard error.
+func (p *program) load(file string) (*connector.Config, error) {
+	if file == "" {
+		return nil, missingConfig()
+	}
+	cfg, findings, err := config.Load(file)
+	var known *connector.ConfigError
+	if err != nil && !errors.As(err, &known) {
+		return nil, coded(exitUsage, err)
+	}
+	mistakes := p.printFindings(p.stderr, file, findings)
+	if err != nil {
+		return nil, usage("mistakes in %s: %d", "%s 中的错误：%d 处", file, mistakes)
+	}
+	return cfg, nil
+}
+
+// printFindings writes findings and tells how many are mistakes.
+func (p *program) printFindings(w io.Writer, file string, findings []connector.Finding) (mistakes int) {
+	for _, f := range findings {
+		if f.IsError() {
+			mistakes++
+		}
+		if p.json {
+			json.NewEncoder(w).Encode(f)
+			continue
+		}
+		fmt.Fprintf(w, "%s:%s\n", file, f.Text(p.lang))
+	}
+	return mistakes
+}
+
+func (p *program) schema() *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: p.say("Print the JSON Schema of a configuration", "输出配置的 JSON Schema"),
+		Long: p.say(`Print the JSON Schema (draft 2020-12) of a configuration, with the labels of the platform.
+Editors complete and check with it; mqtt311 check knows more.`,
+			`输出配置的 JSON Schema（2020-12），含平台的中文名称。编辑器可据此补全和校验；
+mqtt311 check 的检查更全面。`),
+		Example: `  mqtt311 schema > connector.schema.json`,
+		Args:    noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := p.stdout.Write(config.Schema())
+			return err
+		},
+	}
 }
 
 func (p *program) version() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
-		Short:   "Print the version",
+		Short:   p.say("Print the version", "输出版本"),
 		Example: "  mqtt311 version --json",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			version := "(devel)"
 			if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {

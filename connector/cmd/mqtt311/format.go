@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -50,7 +52,7 @@ func (o *subOptions) printer(p *program) (func(*client.Delivery) error, error) {
 	}, nil
 }
 
-const verbs = "tpxlqrmIj%"
+const verbs = "tpxXlqrmIUjJ%"
 
 func checkFormat(format string) error {
 	for i := 0; i < len(format); i++ {
@@ -59,7 +61,7 @@ func checkFormat(format string) error {
 		}
 		i++
 		if i == len(format) || !strings.ContainsRune(verbs, rune(format[i])) {
-			return usage("--format: %q has a percent sign without one of %s", format, strings.Join(strings.Split(verbs, ""), " "))
+			return usage("--format: %q has a percent sign without one of %s", "--format：%q 中的百分号后缺少 %s 之一", format, strings.Join(strings.Split(verbs, ""), " "))
 		}
 	}
 	return nil
@@ -91,6 +93,8 @@ func appendVerb(b []byte, verb byte, d *client.Delivery, now time.Time) []byte {
 		return append(b, d.Payload...)
 	case 'x':
 		return hex.AppendEncode(b, d.Payload)
+	case 'X':
+		return append(b, bytes.ToUpper(hex.AppendEncode(nil, d.Payload))...)
 	case 'l':
 		return strconv.AppendInt(b, int64(len(d.Payload)), 10)
 	case 'q':
@@ -99,8 +103,12 @@ func appendVerb(b []byte, verb byte, d *client.Delivery, now time.Time) []byte {
 		return strconv.AppendInt(b, int64(d.PacketID), 10)
 	case 'I':
 		return now.AppendFormat(b, time.RFC3339Nano)
+	case 'U':
+		return fmt.Appendf(b, "%d.%09d", now.Unix(), now.Nanosecond())
 	case 'j':
-		return append(b, jsonMessage(d, now)...)
+		return append(b, jsonMessage(d, now, false)...)
+	case 'J':
+		return append(b, jsonMessage(d, now, true)...)
 	case 'r':
 		if d.Retain {
 			return append(b, '1')
@@ -136,21 +144,31 @@ type line struct {
 	Base64    []byte      `json:"payload_base64,omitempty"`
 }
 
-func jsonMessage(d *client.Delivery, now time.Time) []byte {
+// A lineOfJSON is one whose payload is JSON itself.
+type lineOfJSON struct {
+	line
+	Payload json.RawMessage `json:"payload"`
+}
+
+func jsonMessage(d *client.Delivery, now time.Time, nested bool) []byte {
 	l := line{At: now, Topic: d.Topic, QoS: d.QoS, Retain: d.Retain, Duplicate: d.Dup, MessageID: d.PacketID}
-	if utf8.Valid(d.Payload) {
-		s := string(d.Payload)
-		l.Payload = &s
-	} else {
-		l.Base64 = d.Payload
+	l.Payload, l.Base64 = text(d.Payload)
+	var v any = l
+	if nested && json.Valid(d.Payload) {
+		v = lineOfJSON{l, d.Payload}
 	}
-	b, err := json.Marshal(l)
+	b, err := json.Marshal(v)
 	if err != nil {
-		panic("mqtt311: " + err.Error()) // strings, numbers and bytes always encode
+		panic("mqtt311: " + err.Error()) // strings, numbers, bytes and valid JSON always encode
 	}
 	return b
 }
 
-func (p *program) jsonLine(v any) error {
-	return json.NewEncoder(p.stdout).Encode(v)
+// text divides payloads into those that are text and other bytes.
+func text(payload []byte) (*string, []byte) {
+	if !utf8.Valid(payload) {
+		return nil, payload
+	}
+	s := string(payload)
+	return &s, nil
 }

@@ -1,148 +1,140 @@
 // Mqtt311 is the command of the connector: it publishes and subscribes like
-// mosquitto_pub and mosquitto_sub, checks a connector's configuration, and runs one.
+// mosquitto_pub and mosquitto_sub, checks a connector's configuration, tries its
+// connection, and runs it.
 package main
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"strings"
+	"slices"
 	"syscall"
 
-	"github.com/mqtt311/mqtt311/client"
-	"github.com/mqtt311/mqtt311/connector"
 	"github.com/spf13/cobra"
 )
 
-// The exit codes.
-const (
-	exitOK         = 0
-	exitRuntime    = 1
-	exitUsage      = 2
-	exitConnection = 3
-	exitRefused    = 4
-	exitSubscribe  = 5
-	exitPublish    = 6
-	exitTimeout    = 7
-	exitFindings   = 8
-	exitInterrupt  = 130
-)
-
-// A codedError is an error with the exit code it stands for.
-type codedError struct {
-	code int
-	err  error
-}
-
-func (e *codedError) Error() string { return e.err.Error() }
-func (e *codedError) Unwrap() error { return e.err }
-
-func coded(code int, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &codedError{code, err}
-}
-
-func usage(format string, args ...any) error {
-	return coded(exitUsage, fmt.Errorf(format, args...))
-}
-
 // A program is what the command needs of the world, so that a test can be the world.
 type program struct {
-	stdin  io.Reader
-	stdout io.Writer
-	stderr io.Writer
-	lang   string
-	json   bool
+	stdin   io.Reader
+	stdout  io.Writer
+	stderr  io.Writer
+	hurry   <-chan struct{} // closed by a second interrupt: end now
+	lang    string
+	json    bool
+	quiet   bool
+	command string // what the user called, for hints
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
-	code := p.run(ctx, os.Args[1:])
-	stop()
-	os.Exit(code)
+	ctx, interrupt := context.WithCancel(context.Background())
+	signals, hurry := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		interrupt()
+		<-signals
+		close(hurry)
+	}()
+	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, hurry: hurry}
+	os.Exit(p.run(ctx, os.Args[1:]))
 }
 
+// run runs the command and returns its exit code.
 func (p *program) run(ctx context.Context, args []string) int {
+	p.lang, p.command = language(args, os.Getenv), "mqtt311"
+	p.json = slices.Contains(args, "--json")
 	root := p.root()
 	root.SetArgs(args)
 	root.SetIn(p.stdin)
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
+	p.command = cmd.CommandPath()
 	code := exitCode(ctx, err)
-	if code == exitInterrupt {
-		return code
-	}
-	fmt.Fprintln(p.stderr, "mqtt311:", err)
-	if hint := p.hint(err); hint != "" {
-		fmt.Fprintln(p.stderr, "        ", hint)
+	var says *codedError
+	if (code != exitInterrupt || errors.As(err, &says) && says.code == code) && !p.quiet {
+		p.report(code, err)
 	}
 	return code
-}
-
-func exitCode(ctx context.Context, err error) int {
-	var c *codedError
-	var refused *client.RefusedError
-	switch {
-	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled):
-		return exitInterrupt
-	case errors.As(err, &refused):
-		return exitRefused
-	case errors.As(err, &c):
-		return c.code
-	}
-	return exitUsage // cobra's own errors are about flags and commands
 }
 
 func (p *program) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "mqtt311",
-		Short: "Publish, subscribe and run connectors over MQTT 3.1.1",
-		Long: `Publish, subscribe and run connectors over MQTT 3.1.1.
+		Short: p.say("Publish, subscribe and run connectors over MQTT 3.1.1", "通过 MQTT 3.1.1 发布、订阅消息，运行连接器"),
+		Long: p.say(`Publish, subscribe and run connectors over MQTT 3.1.1.
 
 Exit codes: 0 done, 1 it failed while running, 2 wrong usage or configuration,
 3 no connection, 4 refused by the server, 5 not subscribed, 6 not published,
-7 out of time, 8 findings, 130 interrupted.`,
+7 out of time, 8 findings, 130 interrupted.`, `通过 MQTT 3.1.1 发布、订阅消息，运行连接器。
+
+退出码：0 完成，1 运行中失败，2 用法或配置有误，3 无法连接，4 被服务端拒绝，
+5 订阅失败，6 发布失败，7 超时，8 检查发现问题，130 被中断。`),
 		Example: `  mqtt311 sub -t 'plant/#' -v -b 127.0.0.1:1883
   mqtt311 pub -t plant/door -m open -q 1 -b 127.0.0.1:1883
   mqtt311 check -c connector.yaml
+  mqtt311 test -c connector.yaml
   mqtt311 run -c connector.yaml --exec './store'`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		Args:              commandArgs,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(*cobra.Command, []string) error { return p.checkLanguage() },
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true}, // ours speaks both languages
 	}
-	lang := "en"
-	if strings.HasPrefix(strings.ToLower(os.Getenv("LANG")), "zh") {
-		lang = "zh"
-	}
-	root.PersistentFlags().StringVar(&p.lang, "lang", lang, "language of messages: en or zh")
-	root.PersistentFlags().BoolVar(&p.json, "json", false, "write JSON lines")
-	root.PersistentFlags().Bool("help", false, "show this help") // -h is the host, as in mosquitto_pub
-	root.AddCommand(p.pub(), p.sub(), p.runCommand(), p.check(), p.version())
+	f := root.PersistentFlags()
+	f.StringVar(&p.lang, "lang", p.lang, p.say("`language` of messages: en or zh", "消息语言 `language`：en 或 zh"))
+	f.BoolVar(&p.json, "json", p.json, p.say("write JSON lines, errors too", "以 JSON 行输出，错误亦然"))
+	f.Bool("help", false, p.say("show this help", "显示帮助")) // -h is the host, as in mosquitto_pub
+	root.SuggestionsMinimumDistance = 2
+	root.SetFlagErrorFunc(p.flagError)
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { p.help(p.stdout, cmd) })
+	root.AddCommand(p.pub(), p.sub(), p.check(), p.test(), p.runCommand(), p.schema(), p.completion(), p.version())
+	root.SetHelpCommand(p.helpCommand(root))
+	complete(root, "lang", values("en", "zh"))
 	return root
 }
 
-// printFindings writes findings and tells how many are mistakes.
-func (p *program) printFindings(w io.Writer, file string, findings []connector.Finding) (mistakes int) {
-	for _, f := range findings {
-		if f.IsError() {
-			mistakes++
-		}
-		if p.json {
-			json.NewEncoder(w).Encode(f)
-			continue
-		}
-		fmt.Fprintf(w, "%s:%s\n", file, f.Text(p.lang))
+func (p *program) checkLanguage() error {
+	if p.lang != "en" && p.lang != "zh" {
+		return usage("--lang %q is neither en nor zh", "--lang %q 既不是 en 也不是 zh", p.lang)
 	}
-	return mistakes
+	return nil
+}
+
+func (p *program) helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   p.say("Show the help of a command", "显示命令的帮助"),
+		Example: "  mqtt311 help run",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err == nil {
+				err = commandArgs(root, rest)
+			}
+			if err != nil {
+				return err
+			}
+			return cmd.Help()
+		},
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			var names []string
+			for _, c := range root.Commands() {
+				if c.IsAvailableCommand() && len(args) == 0 {
+					names = append(names, c.Name()+"\t"+c.Short)
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+	}
+}
+
+func (p *program) jsonLine(v any) error {
+	return json.NewEncoder(p.stdout).Encode(v)
 }

@@ -144,7 +144,7 @@ func TestWrongUsage(t *testing.T) {
 	t.Setenv("LANG", "C")
 	cases := map[string]string{
 		"pub -m x":                                 "--topic is missing",
-		"pub -t a":                                 "give one of --message, --file, --null-message, --stdin-line, --stdin-file",
+		"pub -t a":                                 "give one of --message, --file, --null-message, --stdin-line, --stdin-null",
 		"pub -t a -m x -n":                         "give one of --message",
 		"pub -t a/# -m x":                          "[MQTT-",
 		"pub -t a -m x -q 3":                       "--qos and --will-qos are 0, 1 or 2",

@@ -184,9 +184,9 @@ func TestCheck(t *testing.T) {
 
 	bad := writeFile(t, "bad.yaml", wrong)
 	r = mqtt311(t, "check", "-c", bad)
-	require.Equal(t, exitUsage, r.code)
+	require.Equal(t, exitFindings, r.code)
 	require.Contains(t, r.out, bad+":2:48: E130 connector.general.pasword: is not a key that is known here → did you mean password?\n")
-	require.Equal(t, "mqtt311: 2 mistakes in "+bad+"\n", r.err)
+	require.Equal(t, "mqtt311: mistakes in "+bad+": 2\n", r.err)
 	r = mqtt311(t, "check", "-c", bad, "--lang", "zh")
 	require.Contains(t, r.out, "不是此处可用的键 → 是否指 password？")
 

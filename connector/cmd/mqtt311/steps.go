@@ -1,123 +1,203 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"os"
-	"os/exec"
+	"io"
+	"log/slog"
 	"strings"
 	"sync"
-	"unicode/utf8"
+	"time"
 
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/spf13/cobra"
 )
 
-// flow returns the flow of a consumer.
-func (o *runOptions) flow(p *program, consumer string) connector.Flow {
-	if o.exec != "" {
-		return o.execStep(p, consumer)
-	}
-	return p.stdoutStep(consumer)
+const (
+	// mostOutput bounds what a step gives back for one message.
+	mostOutput = 16 << 20
+
+	// grace is how long a process may take to end after it was asked to.
+	grace = 5 * time.Second
+)
+
+// stepOptions say what happens to a message: one step, and a producer after it.
+type stepOptions struct {
+	exec, pipe, http, append string
+	then                     string
+	processes                int
+	headers                  []string
+	timeout                  time.Duration
 }
 
-// execStep runs a command for each message; exit code 0 is success.
-func (o *runOptions) execStep(p *program, consumer string) connector.Flow {
-	return connector.FlowFunc(func(ctx context.Context, m *connector.Message) (*connector.Message, error) {
-		cmd := exec.CommandContext(ctx, "sh", "-c", o.exec)
-		cmd.Stdin = bytes.NewReader(m.Payload.Blob)
-		cmd.Stdout = p.stdout
-		var said bytes.Buffer
-		cmd.Stderr = &said
-		cmd.Env = append(os.Environ(),
-			"MQTT_CONSUMER="+consumer,
-			"MQTT_TOPIC="+m.Topic(),
-			fmt.Sprint("MQTT_QOS=", m.Attribute[connector.AttributeQoS]),
-			fmt.Sprint("MQTT_MESSAGE_ID=", m.Attribute[connector.AttributeMessageID]),
-		)
-		if err := cmd.Run(); err != nil {
-			return nil, fmt.Errorf("command: %w: %s", err, firstLine(said.String()))
+func (o *stepOptions) flags(p *program, cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.exec, "exec", "", p.say("shell `command` to run for each message", "对每条消息运行的 shell 命令 `command`"))
+	f.StringVar(&o.pipe, "pipe", "", p.say("shell `command` that keeps running and gets the messages as JSON lines", "常驻的 shell 命令 `command`，以 JSON 行接收消息"))
+	f.StringVar(&o.http, "http", "", p.say("`URL` to POST each message to", "以 POST 方式接收每条消息的 `URL`"))
+	f.StringVar(&o.append, "append", "", p.say("`file` to append each message to, as a JSON line", "将每条消息以 JSON 行追加到文件 `file`"))
+	f.StringVar(&o.then, "then", "", p.say("`producer` that publishes what the step gave back, or the message without a step", "用 `producer` 发布步骤的结果；没有步骤时直接发布消息"))
+	f.IntVar(&o.processes, "processes", 1, p.say("how many processes of --pipe run", "--pipe 的进程数"))
+	f.StringArrayVarP(&o.headers, "header", "H", nil, p.say("`header` of --http, as 'Name: value'; ${NAME} is taken from the environment", "--http 的请求头 `header`，如 'Name: value'；${NAME} 取自环境变量"))
+	f.DurationVar(&o.timeout, "step-timeout", 0, p.say("`time` for one run of the step (0: none; 30s for --http)", "步骤单次运行的时限 `time`（0 为不限；--http 为 30s）"))
+	complete(cmd, "then", producers)
+	for _, flag := range []string{"http", "processes", "header", "step-timeout"} {
+		complete(cmd, flag, cobra.NoFileCompletions)
+	}
+}
+
+// A step makes the flow of a consumer. Close ends what it runs, after the flows have ended.
+type step interface {
+	flow(consumer string) connector.Flow
+	close() error
+}
+
+// step returns the one that the flags choose.
+func (o *stepOptions) step(p *program, errs io.Writer, log *slog.Logger) (step, error) {
+	given := 0
+	for _, s := range []string{o.exec, o.pipe, o.http, o.append} {
+		if s != "" {
+			given++
 		}
-		return nil, nil
+	}
+	switch {
+	case given > 1:
+		return nil, usage("give one of --exec, --pipe, --http, --append", "--exec、--pipe、--http、--append 只能给出一项")
+	case o.processes < 1:
+		return nil, usage("--processes is 1 at the least", "--processes 至少为 1")
+	case o.timeout < 0:
+		return nil, usage("--step-timeout is not negative", "--step-timeout 不能为负")
+	case len(o.headers) > 0 && o.http == "":
+		return nil, usage("--header needs --http", "--header 需要 --http")
+	case o.exec != "":
+		return &execStep{command: o.exec, out: p.sink(o.then == "")}, nil
+	case o.pipe != "":
+		return newPipe(o.pipe, o.processes, errs, log), nil
+	case o.http != "":
+		return newHTTP(o.http, o.headers)
+	case o.append != "":
+		return openAppend(o.append)
+	case o.then != "":
+		return pass{}, nil
+	}
+	return &stdoutStep{out: p.sink(true)}, nil
+}
+
+// flow is the step, in its time, and the producer behind it.
+func (o *stepOptions) flow(s step, c *connector.Connector, consumer string) connector.Flow {
+	limit := o.timeout
+	if limit == 0 && o.http != "" {
+		limit = 30 * time.Second
+	}
+	f := s.flow(consumer)
+	if limit > 0 {
+		f = within(limit, f)
+	}
+	if o.then != "" {
+		f = connector.Chain(f, c.Producer(o.then))
+	}
+	return f
+}
+
+// within ends the context of a flow after a time.
+func within(limit time.Duration, f connector.Flow) connector.Flow {
+	return connector.FlowFunc(func(ctx context.Context, m *connector.Message) (*connector.Message, error) {
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		out, err := f.Run(ctx, m)
+		if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = fmt.Errorf("not done within %s: %w", limit, err)
+		}
+		return out, err
 	})
 }
 
-func firstLine(s string) string {
-	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
-	return s
+// with returns a copy of a message with another payload.
+func with(m *connector.Message, payload []byte, mimeType string) *connector.Message {
+	c := m.Clone()
+	c.Payload = connector.Entity{Blob: payload, MimeType: mimeType}
+	return c
 }
 
-// A stdoutLine is a consumed message on standard output.
-type stdoutLine struct {
+// A sink is standard output, written by many flows, each of whose texts stays whole.
+type sink struct {
+	mu sync.Mutex
+	w  io.Writer // nil: nothing is printed
+}
+
+func (p *program) sink(on bool) *sink {
+	if !on {
+		return &sink{}
+	}
+	return &sink{w: p.stdout}
+}
+
+func (o *sink) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.w == nil {
+		return len(b), nil
+	}
+	return o.w.Write(b)
+}
+
+// pass is no step: a producer gets the message as it came.
+type pass struct{}
+
+func (pass) flow(string) connector.Flow {
+	return connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) { return m, nil })
+}
+
+func (pass) close() error { return nil }
+
+// A messageLine is a consumed message as a JSON line: payload if it is text,
+// payload_base64 otherwise.
+type messageLine struct {
+	ID        string         `json:"id,omitempty"` // of --pipe
 	Consumer  string         `json:"consumer"`
 	Attribute map[string]any `json:"attribute"`
 	Payload   *string        `json:"payload,omitempty"`
 	Base64    []byte         `json:"payload_base64,omitempty"`
 }
 
-var stdoutLock sync.Mutex
+func lineOf(consumer string, m *connector.Message) messageLine {
+	l := messageLine{Consumer: consumer, Attribute: m.Attribute}
+	l.Payload, l.Base64 = text(m.Payload.Blob)
+	return l
+}
 
-func (p *program) stdoutStep(consumer string) connector.Flow {
+// jsonText returns v as a line of JSON, for people too: nothing is escaped for HTML.
+func jsonText(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return b.Bytes(), err
+}
+
+// stdoutStep writes each message to standard output; success is that it was written.
+type stdoutStep struct{ out *sink }
+
+func (s *stdoutStep) flow(consumer string) connector.Flow {
 	return connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
-		l := stdoutLine{Consumer: consumer, Attribute: m.Attribute}
-		if utf8.Valid(m.Payload.Blob) {
-			s := string(m.Payload.Blob)
-			l.Payload = &s
-		} else {
-			l.Base64 = m.Payload.Blob
+		text, err := jsonText(lineOf(consumer, m))
+		if err == nil {
+			_, err = s.out.Write(text)
 		}
-		stdoutLock.Lock()
-		defer stdoutLock.Unlock()
-		return nil, p.jsonLine(l)
+		return nil, err
 	})
 }
 
-// A stdinLine is a message for a producer.
-type stdinLine struct {
-	Producer  string         `json:"producer"`
-	Payload   string         `json:"payload"`
-	Base64    []byte         `json:"payload_base64"`
-	Attribute map[string]any `json:"attribute"`
-	Variable  map[string]any `json:"variable"`
-}
+func (s *stdoutStep) close() error { return nil }
 
-// feed gives lines of standard input to producers until it ends.
-func (o *runOptions) feed(ctx context.Context, p *program, c *connector.Connector) error {
-	in := bufio.NewScanner(p.stdin)
-	in.Buffer(nil, longestLine)
-	for n := 1; in.Scan(); n++ {
-		if err := o.feedLine(ctx, c, in.Bytes()); err != nil {
-			return coded(exitPublish, fmt.Errorf("standard input: line %d: %w", n, err))
-		}
+// firstLine is what an error shows of a text.
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
+	if len(s) > 200 {
+		s = strings.ToValidUTF8(s[:200], "") + "…"
 	}
-	if err := in.Err(); err != nil {
-		return coded(exitRuntime, fmt.Errorf("standard input: %w", err))
-	}
-	return nil
-}
-
-func (o *runOptions) feedLine(ctx context.Context, c *connector.Connector, text []byte) error {
-	if o.producer != "" {
-		m := &connector.Message{Payload: connector.Entity{Blob: bytes.Clone(text)}}
-		_, err := c.Producer(o.producer).Run(ctx, m)
-		return err
-	}
-	var l stdinLine
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&l); err != nil {
-		return fmt.Errorf("not a message (%w); with --producer each line is a payload", err)
-	}
-	prod := c.Producer(l.Producer)
-	if prod == nil {
-		return fmt.Errorf("there is no producer %q", l.Producer)
-	}
-	m := &connector.Message{Payload: connector.Entity{Blob: l.Base64}, Attribute: l.Attribute, Variable: l.Variable}
-	if l.Base64 == nil {
-		m.Payload.Blob = []byte(l.Payload)
-	}
-	_, err := prod.Run(ctx, m)
-	return err
+	return s
 }

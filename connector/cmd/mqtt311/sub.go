@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"time"
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/packets"
@@ -28,33 +26,43 @@ func (p *program) sub() *cobra.Command {
 	o := new(subOptions)
 	cmd := &cobra.Command{
 		Use:   "sub -t FILTER...",
-		Short: "Subscribe and print messages",
-		Long: `Subscribe and print messages. A message is acknowledged after it was printed.
+		Short: p.say("Subscribe and print messages", "订阅并输出消息"),
+		Long: p.say(`Subscribe and print messages. A message is acknowledged after it was printed.
 
-Formats for -F: %t topic, %p payload, %x payload in hexadecimal, %l payload's length,
-%q QoS, %r retain, %m packet identifier, %I time, %j JSON, %% a percent sign, \n, \t.`,
+Formats for -F: %t topic, %p payload, %x and %X payload in hexadecimal, %l payload's
+length, %q QoS, %r retain, %m packet identifier, %I time, %U seconds since 1970, %j JSON,
+%J JSON with the payload as JSON if it is some, %% a percent sign, \n, \t, \0.`,
+			`订阅并输出消息。消息输出后才确认。
+
+-F 的格式：%t 主题，%p 内容，%x 和 %X 十六进制内容，%l 内容长度，%q QoS，%r 是否为保存的消息，
+%m 消息 ID，%I 时间，%U 1970 年以来的秒数，%j JSON，%J JSON（内容为 JSON 时原样嵌入），
+%% 百分号，\n，\t，\0。`),
 		Example: `  mqtt311 sub -t 'plant/#' -v -b 127.0.0.1:1883
   mqtt311 sub -t plant/door -C 1 -W 10
   mqtt311 sub -t 'plant/+/alarm' -q 2 -i night-shift -c --json
-  mqtt311 sub -t '#' -F '%I %t %l'`,
-		Args: cobra.NoArgs,
+  mqtt311 sub -t '#' -F '%I %t %l'
+  mqtt311 sub -t 'plant/#' --retained-only --remove-retained -W 5   # deletes what is retained`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), p) },
 	}
 	f := cmd.Flags()
-	f.StringArrayVarP(&o.topics, "topic", "t", nil, "topic filter; may be given more than once")
-	f.StringArrayVarP(&o.unsubscribe, "unsubscribe", "U", nil, "unsubscribe from this filter of a kept session")
-	f.StringArrayVarP(&o.filterOut, "filter-out", "T", nil, "print nothing that matches this filter")
-	f.IntVarP(&o.count, "count", "C", 0, "end after so many messages")
-	f.IntVarP(&o.wait, "timeout", "W", 0, "end after so many seconds")
-	f.BoolVarP(&o.exitAfterSuback, "exit-after-suback", "E", false, "end when subscribed")
-	f.StringVarP(&o.format, "format", "F", "", "how to print a message")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "print the topic before the payload")
-	f.BoolVarP(&o.noEOL, "no-eol", "N", false, "print no end of line after a message")
-	f.BoolVarP(&o.noRetained, "no-retained", "R", false, "print no retained messages")
-	f.BoolVar(&o.retainedOnly, "retained-only", false, "print only retained messages and end when others come")
-	f.BoolVar(&o.removeRetained, "remove-retained", false, "delete the retained messages that come")
-	f.Float64Var(&o.randomFilter, "random-filter", 100, "print this percentage of the messages, at random")
-	o.flags(cmd)
+	f.StringArrayVarP(&o.topics, "topic", "t", nil, p.say("topic `filter`; may be given more than once", "订阅主题 `filter`，可多次给出"))
+	f.StringArrayVarP(&o.unsubscribe, "unsubscribe", "U", nil, p.say("unsubscribe from this `filter` of a kept session", "从保留的会话中退订主题 `filter`"))
+	f.StringArrayVarP(&o.filterOut, "filter-out", "T", nil, p.say("print nothing that matches this `filter`", "不输出匹配 `filter` 的消息"))
+	f.IntVarP(&o.count, "count", "C", 0, p.say("end after so many messages (0: never)", "输出此数量的消息后结束（0 为不限）"))
+	f.IntVarP(&o.wait, "timeout", "W", 0, p.say("end after so many `seconds`, with exit code 7 (0: never)", "超过此`秒`数后结束，退出码为 7（0 为不限）"))
+	f.BoolVarP(&o.exitAfterSuback, "exit-after-suback", "E", false, p.say("end when subscribed", "订阅成功后结束"))
+	f.StringVarP(&o.format, "format", "F", "", p.say("`format` of a message", "消息的输出格式 `format`"))
+	f.BoolVarP(&o.verbose, "verbose", "v", false, p.say("print the topic before the payload", "在内容前输出主题"))
+	f.BoolVarP(&o.noEOL, "no-eol", "N", false, p.say("print no end of line after a message", "消息后不换行"))
+	f.BoolVarP(&o.noRetained, "no-retained", "R", false, p.say("print no retained messages", "不输出服务端保存的消息"))
+	f.BoolVar(&o.retainedOnly, "retained-only", false, p.say("print only retained messages and end when others come", "只输出服务端保存的消息，收到其他消息时结束"))
+	f.BoolVar(&o.removeRetained, "remove-retained", false, p.say("delete the retained messages that come", "删除收到的服务端保存的消息"))
+	f.Float64Var(&o.randomFilter, "random-filter", 100, p.say("print this `percentage` of the messages, at random", "随机输出此`百分比`的消息"))
+	o.flags(p, cmd)
+	for _, flag := range []string{"topic", "unsubscribe", "filter-out", "count", "timeout", "format", "random-filter"} {
+		complete(cmd, flag, cobra.NoFileCompletions)
+	}
 	return cmd
 }
 
@@ -70,7 +78,7 @@ func (o *subOptions) run(ctx context.Context, p *program) error {
 		o.topics = append(o.topics, topic)
 	}
 	if len(o.topics) == 0 {
-		return usage("--topic is missing")
+		return usage("--topic is missing", "缺少 --topic")
 	}
 	for _, f := range append(append(append([]string(nil), o.topics...), o.filterOut...), o.unsubscribe...) {
 		if err := packets.ValidTopicFilter(f); err != nil {
@@ -85,18 +93,14 @@ func (o *subOptions) run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	if o.wait > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(o.wait)*time.Second,
-			fmt.Errorf("no more than %d seconds were given", o.wait))
-		defer cancel()
-	}
+	ctx, cancel := patience(ctx, o.wait)
+	defer cancel()
 	c, err := connect(ctx, cfg)
 	if err != nil {
-		return err
+		return outOfTime(ctx, err)
 	}
 	err = o.serve(ctx, c, print)
-	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	closeCtx, cancel := p.closing(ctx)
 	defer cancel()
 	if cerr := c.Close(closeCtx); err == nil {
 		err = coded(exitRuntime, cerr)
@@ -104,10 +108,7 @@ func (o *subOptions) run(ctx context.Context, p *program) error {
 	if errors.Is(err, errEnough) {
 		return nil
 	}
-	if ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return coded(exitTimeout, context.Cause(ctx))
-	}
-	return err
+	return outOfTime(ctx, err)
 }
 
 // serve subscribes and prints until there is a reason to end. Messages may come before
@@ -128,7 +129,7 @@ func (o *subOptions) serve(ctx context.Context, c *client.Client, print func(*cl
 	err := o.print(ctx, c, print)
 	cancel(errEnough)
 	if serr := <-subscribed; serr != nil && !errors.Is(err, errEnough) {
-		return coded(exitSubscribe, fmt.Errorf("subscribe: %w", serr))
+		return fail(exitSubscribe, "%w", "订阅失败：%w", serr)
 	}
 	return err
 }
@@ -161,7 +162,7 @@ func (o *subOptions) print(ctx context.Context, c *client.Client, print func(*cl
 		}
 		if o.removeRetained && d.Retain {
 			if err := c.Publish(ctx, client.Message{Topic: d.Topic, QoS: 1, Retain: true}); err != nil {
-				return coded(exitPublish, err)
+				return notPublished(err)
 			}
 		}
 		if !o.shows(d) {

@@ -88,13 +88,13 @@ func (w *world) drain() {
 		}
 		switch o.Op {
 		case session.Save, session.Forget:
-			w.record(&o)
+			w.record(o)
 		case session.Send:
-			w.queue(&o)
+			w.queue(o)
 		case session.Deliver:
 			w.delivered(o.Packet.(*packets.Publish), o.Token)
 		case session.Done:
-			w.done(&o)
+			w.done(o)
 		case session.Notify:
 			w.event(o.Event)
 		case session.Close:
@@ -123,7 +123,7 @@ func (w *world) settle() {
 }
 
 func (w *world) record(o *session.Output) {
-	e := entry{n: o.N, forget: o.Op == session.Forget, record: o.Record}
+	e := entry{n: o.N, forget: o.Op == session.Forget, record: *o.Record}
 	if o.Record.Publish != nil {
 		pub := *o.Record.Publish
 		e.record.Publish = &pub

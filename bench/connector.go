@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// The ways of consuming.
+const (
+	alone     = "client" // without a connector
+	unordered = "connector"
+	ordered   = "connector, ordered"
+	slow      = "connector, 1 % slow"
+)
+
+// A slow flow takes so long.
+const slowness = 5 * time.Millisecond
+
+// A connectorConn consumes with a connector: take, run a flow, acknowledge.
+type connectorConn struct {
+	conn
+	o    options
+	kind string
+	c    *connector.Connector
+}
+
+func connectConnector(kind string) func(options) (conn, error) {
+	return func(o options) (conn, error) { return &connectorConn{o: o, kind: kind}, nil }
+}
+
+func (c *connectorConn) receive(qos byte, each func()) (err error) {
+	clean := true
+	c.c, err = connector.New(connector.Config{
+		General:  connector.General{BrokerURL: c.o.addr, ClientID: c.o.id},
+		Advanced: connector.Advanced{CleanSession: &clean, Order: c.kind == ordered},
+		Consumers: map[string]connector.ConsumerParams{
+			"bench": {Topics: []connector.TopicQoS{{Topic: topic}}, QoS: packets.QoS(qos)},
+		},
+	}, connector.Options{Dial: func(context.Context) (net.Conn, error) { return c.o.dial() }})
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex
+	var n atomic.Uint64
+	flow := connector.FlowFunc(func(context.Context, *connector.Message) (*connector.Message, error) {
+		if n.Add(1)%100 == 0 && c.kind == slow {
+			time.Sleep(slowness)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		each()
+		return nil, nil
+	})
+	if err := c.c.Consume("bench", flow); err != nil {
+		return err
+	}
+	if err := c.c.Start(context.Background()); err != nil {
+		return err
+	}
+	<-c.c.Done()
+	return c.c.Err()
+}
+
+// close leaves it to the end of the process.
+func (c *connectorConn) close() {}
+
+// connectorTables are the connector from end to end, beside the client that it stands on.
+func (m method) connectorTables() []table {
+	var all []table
+	for qos := range byte(3) {
+		all = append(all, m.traffic(job{Work: "receive", QoS: qos}, "connector: consume QoS %d", alone, unordered, ordered, slow))
+	}
+	return all
+}

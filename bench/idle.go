@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	atwatmqtt "github.com/at-wat/mqtt-go"
+	pahomqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/gorilla/websocket"
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/transport"
+	"github.com/mqtt311/mqtt311/transport/ws"
+)
+
+// The quantities of an idle connection.
+const (
+	goroutines = "goroutines"
+	memory     = "heap+stack"
+	stacks     = "stack" // of that
+	residency  = "RSS"
+)
+
+const keepAlive = 30 * time.Second
+
+// insecure trusts the certificate of the null server.
+var insecure = &tls.Config{InsecureSkipVerify: true}
+
+// An idler opens a connection that is kept alive, to a server reached via tcp, tls or ws.
+type idler func(via, addr, id string) error
+
+var idlers = map[string]idler{ours: idleOurs, paho: idlePaho, atwat: idleAtwat, limit: idleLimit}
+
+// live keeps what an idler opened.
+var live []any
+
+func idleOurs(via, addr, id string) (err error) {
+	dial := func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", addr) }
+	switch via {
+	case "tls":
+		dial, err = transport.Dialer("mqtts://"+addr, &transport.Options{TLS: &transport.TLSOptions{InsecureSkipVerify: true}})
+	case "ws":
+		dial, err = ws.Dialer("ws://"+addr, nil)
+	}
+	if err != nil {
+		return err
+	}
+	c, err := client.New(client.Config{Dial: dial, ClientID: id, CleanSession: true})
+	if err != nil {
+		return err
+	}
+	live = append(live, c)
+	return c.Connect(context.Background())
+}
+
+func idlePaho(via, addr, id string) error {
+	opts := pahomqtt.NewClientOptions().SetClientID(id).SetTLSConfig(insecure)
+	opts.AddBroker(map[string]string{"tcp": "tcp://", "tls": "ssl://", "ws": "ws://"}[via] + addr)
+	c := pahomqtt.NewClient(opts)
+	live = append(live, c)
+	return wait(c.Connect())
+}
+
+// idleAtwat is the smaller of the two clients of the library: this one does not reconnect.
+func idleAtwat(via, addr, id string) error {
+	ctx := context.Background()
+	url := map[string]string{"tcp": "mqtt://", "tls": "mqtts://", "ws": "ws://"}[via] + addr
+	c, err := atwatmqtt.DialContext(ctx, url, atwatmqtt.WithTLSConfig(insecure))
+	if err != nil {
+		return err
+	}
+	if _, err := c.Connect(ctx, id, atwatmqtt.WithKeepAlive(30)); err != nil {
+		return err
+	}
+	live = append(live, c)
+	go atwatmqtt.KeepAlive(ctx, c, keepAlive, keepAlive)
+	return nil
+}
+
+// idleLimit is a goroutine that is blocked in a read into 512 bytes.
+func idleLimit(via, addr, _ string) error {
+	read := func(c interface{ Read([]byte) (int, error) }) {
+		live = append(live, c)
+		go c.Read(make([]byte, 512))
+	}
+	switch via {
+	case "tls":
+		c, err := tls.Dial("tcp", addr, insecure)
+		if err != nil {
+			return err
+		}
+		read(c)
+	case "ws":
+		c, _, err := websocket.DefaultDialer.Dial("ws://"+addr, nil)
+		if err != nil {
+			return err
+		}
+		live = append(live, c)
+		go c.ReadMessage()
+	default:
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			return err
+		}
+		read(c)
+	}
+	return nil
+}
+
+// idle opens connections and says what each costs while nothing happens.
+func idle(j job) (values, error) {
+	f, ok := idlers[j.Who]
+	if !ok {
+		return nil, fmt.Errorf("nobody is called %q", j.Who)
+	}
+	stop, err := j.profile()
+	if err != nil {
+		return nil, err
+	}
+	// The first has what is made once for all.
+	if err := f(j.Via, j.Addr, "idle"); err != nil {
+		return nil, err
+	}
+	before := footprint()
+	for i := range j.Count {
+		if err := f(j.Via, j.Addr, fmt.Sprint("idle-", i)); err != nil {
+			return nil, err
+		}
+	}
+	after := footprint()
+	for quantity := range after {
+		after[quantity] = (after[quantity] - before[quantity]) / float64(j.Count)
+	}
+	if len(live) <= j.Count {
+		return nil, errors.New("a connection was lost")
+	}
+	return after, stop()
+}
+
+func footprint() values {
+	debug.FreeOSMemory()
+	debug.FreeOSMemory()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return values{goroutines: float64(runtime.NumGoroutine()), memory: float64(m.HeapAlloc + m.StackInuse), stacks: float64(m.StackInuse), residency: resident("VmRSS:")}
+}
+
+// idleTables are what an idle connection costs.
+func (m method) idleTables() []table {
+	var all []table
+	for _, via := range []string{"tcp", "tls", "ws"} {
+		t := table{Name: "idle: " + strings.ToUpper(via)}
+		for _, who := range []string{ours, paho, atwat, limit} {
+			j := job{Work: "idle", Who: who, Via: via, Count: m.Idle, Profile: m.Profile}
+			t.Rows = append(t.Rows, j.against(job{Work: "serve", Via: via}.starter(anywhere), anywhere))
+		}
+		all = append(all, t)
+	}
+	return all
+}

@@ -1,0 +1,135 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/stretchr/testify/require"
+)
+
+// A loop that breaks off in the middle of what it took leaves the rest to the next one, in order,
+// whether memory is lent or not.
+func TestMessagesBreakKeepsTheOrder(t *testing.T) {
+	for _, lend := range []bool{false, true} {
+		connected(t, client.Config{LendPayloads: lend}, func(d *dialogue) {
+			for i := range 100 {
+				p := &packets.Publish{Topic: "t", QoS: packets.QoS(i % 2), Payload: fmt.Append(nil, i)}
+				if p.QoS > 0 {
+					p.PacketID = uint16(i)
+				}
+				d.send(p)
+			}
+			go func() {
+				for {
+					if _, err := d.conn.Receive(); err != nil {
+						return
+					}
+				}
+			}()
+			next := 0
+			for next < 100 {
+				n := 0
+				for m, err := range d.client.Messages(timeout(d.ctx, time.Second)) {
+					require.NoError(t, err)
+					require.Equal(t, fmt.Sprint(next), string(m.Payload))
+					next++
+					if n++; n == 7 || next == 100 {
+						require.NoError(t, m.Ack())
+						break
+					}
+				}
+			}
+		})
+	}
+}
+
+// Several loops share what comes: none keeps messages that another could work on.
+func TestMessagesAreShared(t *testing.T) {
+	connected(t, client.Config{}, func(d *dialogue) {
+		took := make([]int, 2)
+		for i := range took {
+			go func() {
+				for _, err := range d.client.Messages(d.ctx) {
+					if err != nil {
+						return
+					}
+					took[i]++
+					time.Sleep(time.Second)
+				}
+			}()
+		}
+		synctest.Wait()
+		for range 20 {
+			d.send(&packets.Publish{Topic: "t"})
+		}
+		time.Sleep(30 * time.Second)
+		require.Equal(t, []int{10, 10}, took)
+	})
+}
+
+// A context that has ended ends the loop, however much waits.
+func TestMessagesEndWithTheContext(t *testing.T) {
+	connected(t, client.Config{}, func(d *dialogue) {
+		for range 20 {
+			d.send(&packets.Publish{Topic: "t"})
+		}
+		ctx, cancel := context.WithCancel(d.ctx)
+		defer cancel()
+		n := 0
+		for _, err := range d.client.Messages(ctx) {
+			if err != nil {
+				require.ErrorIs(t, err, context.Canceled)
+				break
+			}
+			n++
+			cancel()
+		}
+		require.Equal(t, 1, n)
+		left, _ := d.client.Backlog()
+		require.Equal(t, 19, left)
+	})
+}
+
+// Lent memory is used again, by handlers as well, and what is received is right all the same.
+func TestLentPayloads(t *testing.T) {
+	inBubble(t, client.Config{LendPayloads: true}, func(d *dialogue) {
+		seen := make(map[*client.Delivery]bool)
+		n := 0
+		require.NoError(t, d.client.Handle("#", func(_ context.Context, m *client.Delivery) {
+			require.Equal(t, fmt.Sprint("payload ", n), string(m.Payload))
+			seen[m] = true
+			n++
+		}))
+		up := d.start(func() error { return d.client.Connect(d.ctx) })
+		d.accept(false)
+		require.NoError(t, up())
+		for i := range 50 {
+			d.send(&packets.Publish{Topic: "t", Payload: fmt.Append(nil, "payload ", i)})
+		}
+		require.Equal(t, 50, n)
+		require.Len(t, seen, 1)
+	})
+}
+
+// What is enqueued is sent like anything else; what goes wrong with it later is counted.
+func TestEnqueue(t *testing.T) {
+	connected(t, client.Config{QueueQoS0: true}, func(d *dialogue) {
+		for qos := range 3 {
+			require.NoError(t, d.client.Enqueue(d.ctx, message("t", packets.QoS(qos), "x")))
+		}
+		d.expect(`PUBLISH "t" qos=0 size=1`, `PUBLISH "t" qos=1 id=1 dup=0 size=1`, `PUBLISH "t" qos=2 id=2 dup=0 size=1`)
+		d.send(&packets.Puback{PacketID: 1})
+		var wrong *packets.EncodeError
+		require.ErrorAs(t, d.client.Enqueue(d.ctx, message("a/#", 1, "x")), &wrong)
+		d.cut()
+		require.NoError(t, d.client.Enqueue(d.ctx, message("t", 0, "kept")))
+		d.client.Abort()
+		require.EqualValues(t, 2, d.client.Stats().Unheard, "that of QoS 2, and the one that was kept")
+		require.ErrorIs(t, d.client.Enqueue(d.ctx, message("t", 1, "x")), client.ErrClosed)
+	})
+}

@@ -1,0 +1,104 @@
+package wal
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A folder that is there already may have been made by a process that died before it had synced
+// the name: then the name is not on the disk yet.
+func TestWALNamesOfFoldersAreSynced(t *testing.T) {
+	dir := t.TempDir()
+	var synced []string
+	note := func(path string) error { synced = append(synced, path); return nil }
+	path := filepath.Join(dir, "a", "b")
+	require.NoError(t, makeFolder(path, note))
+	require.Equal(t, []string{dir, filepath.Join(dir, "a")}, synced[:2], "each before the next")
+	synced = nil
+	require.NoError(t, makeFolder(path, note))
+	require.Contains(t, synced, filepath.Join(dir, "a"))
+	require.Contains(t, synced, dir)
+}
+
+// Who may write to a folder above the store can put another one in its place.
+func TestWALFoldersAboveArePrivate(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("permissions of another kind")
+	}
+	opt := options(filepath.Join(t.TempDir(), "var", "stores"))
+	s, err := Open(opt)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	for _, path := range []string{opt.Dir, filepath.Dir(opt.Dir)} {
+		require.NoError(t, os.Chmod(path, 0o777))
+		_, err := Open(opt)
+		require.ErrorContains(t, err, path+" can be written to by everybody")
+		require.ErrorContains(t, err, "chmod o-w")
+
+		require.NoError(t, os.Chmod(path, 0o777|os.ModeSticky))
+		s, err := Open(opt)
+		require.NoError(t, err, "as /tmp: what is another's cannot be renamed")
+		require.NoError(t, s.Close())
+		require.NoError(t, os.Chmod(path, 0o755))
+	}
+	link := opt
+	link.Dir = filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Symlink(opt.Dir, link.Dir))
+	require.NoError(t, os.Chmod(filepath.Dir(opt.Dir), 0o777))
+	_, err = Open(link)
+	require.ErrorContains(t, err, "can be written to by everybody", "where the link leads counts")
+}
+
+// Volumes in clusters have permissions that somebody else sets.
+func TestWALAllowShared(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("permissions of another kind")
+	}
+	opt := options(t.TempDir())
+	s, err := Open(opt)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	path := Folder(opt.Dir, opt.Server, opt.ClientID)
+	require.NoError(t, os.Chmod(path, 0o770))
+	_, err = Open(opt)
+	require.ErrorContains(t, err, "chmod 700")
+	require.ErrorContains(t, err, "AllowShared")
+
+	var log bytes.Buffer
+	opt.AllowShared, opt.Logger = true, slog.New(slog.NewTextHandler(&log, nil))
+	s, err = Open(opt)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	require.Contains(t, log.String(), "open to others")
+}
+
+func TestWALOwnerOfTheFolder(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give a folder away")
+	}
+	opt := options(t.TempDir())
+	s, err := Open(opt)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	path := Folder(opt.Dir, opt.Server, opt.ClientID)
+	require.NoError(t, os.Chown(path, 12345, -1))
+	_, err = Open(opt)
+	require.ErrorContains(t, err, "belongs to user 12345, and this process is user 0")
+}
+
+// Whoever cannot lock says why.
+func TestWALLockThatCannotBeMade(t *testing.T) {
+	opt := options(t.TempDir())
+	path := Folder(opt.Dir, opt.Server, opt.ClientID)
+	require.NoError(t, os.MkdirAll(filepath.Join(path, lockName), 0o700))
+	_, err := Open(opt)
+	require.Error(t, err)
+	require.NotErrorIs(t, err, ErrLocked)
+	require.NotContains(t, err.Error(), "in use")
+}

@@ -1,0 +1,108 @@
+package wal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+const (
+	headName = "HEAD"
+	headSlot = 4096 // bytes between the two places, so that they share no sector
+)
+
+// A head says which segments there are, so that one that is gone is missed, and how far the log
+// had come on the disk when the head was written: what is before that can be read, or is damaged.
+// It is written before a segment is used, before one is removed, and when a store is opened and
+// closed. There are two places, written in turn, so that one of them is always whole; writing
+// needs no space.
+type head struct {
+	generation uint64 // 0: none was written yet
+	oldest     uint64 // first number of the oldest segment
+	newest     uint64 // and of the newest
+	next       uint64 // number of the first frame behind what was on the disk
+	sync       Sync   // policy by which the newest is kept
+}
+
+// unwritten is the head of a store that has promised nothing: any segment is one that was not
+// begun.
+var unwritten = head{oldest: 1, next: 1}
+
+func (h *head) append(b []byte) []byte {
+	var body []byte
+	for _, n := range []uint64{h.oldest, h.newest, h.next} {
+		body = binary.BigEndian.AppendUint64(body, n)
+	}
+	return appendFrame(b, h.generation, frameHead, append(body, byte(h.sync)))
+}
+
+func parseHead(f *frame) (head, bool) {
+	if f.typ != frameHead || len(f.body) != 25 {
+		return head{}, false
+	}
+	h := head{
+		generation: f.number,
+		oldest:     binary.BigEndian.Uint64(f.body),
+		newest:     binary.BigEndian.Uint64(f.body[8:]),
+		next:       binary.BigEndian.Uint64(f.body[16:]),
+		sync:       Sync(f.body[24]),
+	}
+	return h, h.generation > 0 && h.oldest <= h.newest && h.sync <= UnsafeNoSync
+}
+
+// readHead returns the newest head in a file that is whole, or unwritten.
+func readHead(f file) (head, error) {
+	size, err := f.Size()
+	if err != nil {
+		return head{}, err
+	}
+	h := unwritten
+	for slot := range int64(2) {
+		sc := scanner{r: f, off: slot * headSlot, end: min(size, (slot+1)*headSlot)}
+		fr, ok, err := sc.next()
+		if err != nil {
+			return head{}, err
+		}
+		if !ok {
+			continue
+		}
+		if got, good := parseHead(&fr); good && got.generation > h.generation {
+			h = got
+		}
+	}
+	return h, nil
+}
+
+// errHead marks an error after which nobody knows which head is on the disk.
+var errHead = errors.New(headName)
+
+// setHead writes a head and makes it durable. The first one makes the file.
+func (s *Store) setHead(h head) error {
+	h.generation, h.sync = s.head.generation, s.opt.Sync
+	if h == s.head {
+		return nil
+	}
+	h.generation++
+	if s.headFile == nil {
+		f, err := s.disk.Create(headName)
+		if err != nil {
+			return fmt.Errorf("wal: %w: %w", errHead, err)
+		}
+		s.headFile = f
+		if _, err := f.WriteAt(zeros[:2*headSlot], 0); err != nil {
+			return fmt.Errorf("wal: %w: %w", errHead, err)
+		}
+	}
+	_, err := s.headFile.WriteAt(h.append(nil), int64(h.generation%2)*headSlot)
+	if err == nil {
+		err = s.headFile.Sync()
+	}
+	if err == nil && h.generation == 1 {
+		err = s.disk.Sync() // its name
+	}
+	if err != nil {
+		return fmt.Errorf("wal: %w: %w", errHead, err)
+	}
+	s.head = h
+	return nil
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/mqtt311/mqtt311/connector/config"
+	"github.com/spf13/cobra"
+)
+
+func (p *program) completion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "completion bash|zsh|fish|powershell",
+		Short: p.say("Print the completion script of a shell", "输出 shell 自动补全脚本"),
+		Long: p.say(`Print the script that makes a shell complete commands, flags and their values: the
+producers of a configuration, languages, qualities of service.`,
+			`输出 shell 自动补全脚本：可补全命令、选项及其取值，例如配置中的 Producer、语言、QoS。`),
+		Example: `  mqtt311 completion bash > /etc/bash_completion.d/mqtt311
+  mqtt311 completion zsh > "${fpath[1]}/_mqtt311"
+  mqtt311 completion fish > ~/.config/fish/completions/mqtt311.fish`,
+		ValidArgs: shells,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 || !slices.Contains(shells, args[0]) {
+				return usage("name one shell: %s", "请给出一个 shell：%s", strings.Join(shells, ", "))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			root := cmd.Root()
+			switch args[0] {
+			case "bash":
+				return root.GenBashCompletionV2(p.stdout, true)
+			case "zsh":
+				return root.GenZshCompletion(p.stdout)
+			case "fish":
+				return root.GenFishCompletion(p.stdout, true)
+			}
+			return root.GenPowerShellCompletionWithDesc(p.stdout)
+		},
+	}
+}
+
+var shells = []string{"bash", "zsh", "fish", "powershell"}
+
+// complete gives a flag the values that a shell offers. A flag that is not there is a
+// mistake of ours.
+func complete(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
+		panic("mqtt311: " + err.Error())
+	}
+}
+
+// values offers fixed ones; what stands behind a tab explains.
+func values(list ...string) cobra.CompletionFunc {
+	return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
+}
+
+// files offers files by their extensions.
+func files(extensions ...string) cobra.CompletionFunc {
+	return cobra.FixedCompletions(extensions, cobra.ShellCompDirectiveFilterFileExt)
+}
+
+// qualities are the values of a QoS.
+func (p *program) qualities() cobra.CompletionFunc {
+	return values("0\t"+p.say("at most once", "最多一次"), "1\t"+p.say("at least once", "至少一次"), "2\t"+p.say("exactly once", "恰好一次"))
+}
+
+// producers offers the names in the configuration that stands on the same line.
+func producers(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var names []string
+	file := cmd.Flag("config").Value.String()
+	if rest, ok := strings.CutPrefix(file, "~/"); ok {
+		if home, err := os.UserHomeDir(); err == nil {
+			file = home + "/" + rest
+		}
+	}
+	if cfg, _, err := config.Load(file); err == nil {
+		for name, params := range cfg.Producers {
+			names = append(names, name+"\t"+params.Topic)
+		}
+	}
+	slices.Sort(names)
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// logLevels are the values of --log-level.
+func logLevels() cobra.CompletionFunc { return values("debug", "info", "warn", "error") }

@@ -1,0 +1,290 @@
+package connector
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/client/wal"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/mqtt311/mqtt311/transport"
+	"github.com/mqtt311/mqtt311/transport/proxy"
+	"github.com/mqtt311/mqtt311/transport/ws"
+)
+
+// A connection is a client with its session store, if it has one.
+type connection struct {
+	cfg     client.Config // without the store
+	keep    *SessionStore // nil: in memory
+	server  string        // names the server in the store
+	current atomic.Pointer[client.Client]
+	store   *wal.Store
+}
+
+// newConnection checks cfg. A client with a store on disk is made by open, so that nothing
+// is locked before Start.
+func newConnection(cfg client.Config, keep *SessionStore, server string) (*connection, error) {
+	n := &connection{cfg: cfg, keep: keep, server: server}
+	c, err := client.New(cfg)
+	if err != nil {
+		return nil, newError(TypeConfig, err)
+	}
+	if keep == nil {
+		n.current.Store(c)
+	}
+	return n, nil
+}
+
+// connections makes the connection of the consumers, and that of the producers.
+func (c *Connector) connections() error {
+	cfg, err := c.clientConfig()
+	if err != nil {
+		return err
+	}
+	cfg.Dial = c.numbers.noted(cfg.Dial)
+	for i, dial := range cfg.Fallbacks {
+		cfg.Fallbacks[i] = c.numbers.noted(dial)
+	}
+	server := withoutScheme(c.cfg.General.BrokerURL)
+	own := cfg
+	own.OnEvent = func(e client.Event) { c.observe(c.conn, e) }
+	if c.conn, err = newConnection(own, c.cfg.Extension.SessionStore, server); err != nil {
+		return err
+	}
+	c.out = c.conn
+	if c.cfg.Extension.ProducerConnection == SharedConnection {
+		return nil
+	}
+	cfg.ClientID += producersSuffix
+	cfg.Will = nil // one is enough, and it is about the consumers
+	cfg.OnEvent = func(e client.Event) { c.observe(c.out, e) }
+	c.out, err = newConnection(cfg, c.cfg.Extension.SessionStore, server)
+	return err
+}
+
+const producersSuffix = "-producers"
+
+// open opens the session stores, or none.
+func (c *Connector) open() error {
+	err := c.conn.open(c)
+	if err == nil && c.out != c.conn {
+		err = c.out.open(c)
+	}
+	if err != nil {
+		c.conn.closeStore()
+	}
+	return err
+}
+
+// connect connects both.
+func (c *Connector) connect(ctx context.Context) error {
+	if err := c.conn.client().Connect(ctx); err != nil || c.out == c.conn {
+		return err
+	}
+	if err := c.out.client().Connect(ctx); err != nil {
+		return fmt.Errorf("connector: the producers' connection: %w", err)
+	}
+	go func() { // pump does so for the other
+		select {
+		case <-c.out.client().Done():
+			c.halt(AsError(c.out.client().Err()))
+		case <-c.stopping:
+		}
+	}()
+	return nil
+}
+
+// close closes both, the consumers' first: its acknowledgements do not wait for producers.
+func (c *Connector) close(ctx context.Context) error {
+	err := c.conn.close(ctx)
+	if c.out != c.conn {
+		err = errors.Join(err, c.out.close(ctx))
+	}
+	return err
+}
+
+// open opens the session store and makes the client that it belongs to.
+func (n *connection) open(c *Connector) error {
+	if n.keep == nil {
+		return nil
+	}
+	var err error
+	n.store, err = wal.Open(wal.Options{
+		Dir: n.keep.Dir, Server: n.server, ClientID: n.cfg.ClientID,
+		Sync: n.keep.Sync, MaxBytes: int64(n.keep.MaxBytes), Logger: c.log,
+	})
+	if err != nil {
+		return newError(TypeStore, err)
+	}
+	cfg := n.cfg
+	cfg.Store, cfg.QueueMessages = n.store, n.keep.MaxMessages
+	if n.keep.MaxBytes != 0 {
+		cfg.QueueBytes = -1 // the store itself counts them
+	}
+	made, err := client.New(cfg)
+	if err != nil {
+		return newError(TypeStore, errors.Join(err, n.store.Close()))
+	}
+	n.current.Store(made)
+	return nil
+}
+
+// client returns the client; nil before open.
+func (n *connection) client() *client.Client { return n.current.Load() }
+
+// close leaves in order, as long as ctx lasts, and closes the store.
+func (n *connection) close(ctx context.Context) error {
+	var err error
+	if c := n.client(); c != nil {
+		err = c.Close(ctx)
+	}
+	return errors.Join(err, n.closeStore())
+}
+
+// abort leaves at once.
+func (n *connection) abort() {
+	if c := n.client(); c != nil {
+		c.Abort()
+	}
+	n.closeStore() // nothing that was promised depends on it
+}
+
+func (n *connection) closeStore() error {
+	if n.store == nil {
+		return nil
+	}
+	if err := n.store.Close(); err != nil {
+		return newError(TypeStore, err)
+	}
+	return nil
+}
+
+// publish publishes over the connection.
+func (n *connection) publish(ctx context.Context, m client.Message) error {
+	c := n.client()
+	if c == nil {
+		return errNotStarted
+	}
+	return c.Publish(ctx, m)
+}
+
+// errNotStarted is for a producer that is used before Start with a session store.
+var errNotStarted = fmt.Errorf("connector: the session store opens with Start: %w", client.ErrNotConnected)
+
+// clientConfig makes the client's configuration of the connector's.
+func (c *Connector) clientConfig() (client.Config, error) {
+	g, a, x := &c.cfg.General, &c.cfg.Advanced, &c.cfg.Extension
+	cfg := client.Config{
+		Dial:                 c.opts.Dial,
+		ClientID:             withRandom(g.ClientID),
+		UserName:             g.UserName,
+		Password:             []byte(g.Password),
+		CleanSession:         a.Clean(),
+		KeepAlive:            offAtZero(a.KeepAlive),
+		PingTimeout:          deref(a.PingTimeout, 0),
+		ConnectTimeout:       offAtZero(a.ConnectTimeout),
+		WriteTimeout:         offAtZero(a.WriteTimeout),
+		NoReconnect:          !a.AutoReconnect,
+		MaxReconnectInterval: deref(a.MaxReconnectInterval, 0),
+		ConnectRetry:         a.ConnectRetry,
+		ConnectRetryInterval: deref(a.ConnectRetryInterval, 30*time.Second),
+		MaxPacketSize:        x.MaxPacketSize,
+		ManualAck:            true,
+		OnEvent:              c.opts.OnEvent,
+		Logger:               c.opts.Logger,
+	}
+	if a.WillEnabled {
+		cfg.Will = &packets.Will{Topic: a.WillTopic, Payload: []byte(a.WillPayload), QoS: a.WillQoS, Retain: a.WillRetained}
+	}
+	if cfg.Dial != nil {
+		return cfg, nil
+	}
+	opts, err := c.transport()
+	if err != nil {
+		return cfg, newError(TypeConfig, err)
+	}
+	for i, url := range append([]string{g.BrokerURL}, x.FailoverURLs...) {
+		dial, err := c.dialer(url, opts)
+		switch {
+		case err != nil:
+			return cfg, newError(TypeConfig, err)
+		case i == 0:
+			cfg.Dial = dial
+		default:
+			cfg.Fallbacks = append(cfg.Fallbacks, dial)
+		}
+	}
+	return cfg, nil
+}
+
+func offAtZero(d *time.Duration) time.Duration {
+	if d != nil && *d == 0 {
+		return -1
+	}
+	return deref(d, 0)
+}
+
+// transport says how connections are opened, wherever they go.
+func (c *Connector) transport() (*transport.Options, error) {
+	g, x := &c.cfg.General, &c.cfg.Extension
+	opts := &transport.Options{Logger: c.opts.Logger, OnStep: c.onStep, Timeout: -1} // the client's ConnectTimeout bounds it
+	if g.Protocol.Secure() {
+		opts.TLS = &transport.TLSOptions{
+			ClientCert:         transport.File(g.TLSClientCert),
+			ClientKey:          transport.File(g.TLSClientKey),
+			ServerCert:         transport.File(g.TLSServerCert),
+			ServerName:         x.TLSServerName,
+			ALPN:               x.TLSALPN,
+			InsecureSkipVerify: x.TLSInsecureSkipVerify,
+		}
+		if x.TLSMinVersion == "1.3" {
+			opts.TLS.MinVersion = tls.VersionTLS13
+		}
+	}
+	var err error
+	switch x.Proxy {
+	case "":
+	case "env":
+		opts.NetDial, err = proxy.FromEnvironment(nil)
+	default:
+		opts.NetDial, err = proxy.Dialer(string(x.Proxy), nil)
+	}
+	return opts, err
+}
+
+// dialer opens connections to a server of the general tab's protocol.
+func (c *Connector) dialer(url string, opts *transport.Options) (func(context.Context) (net.Conn, error), error) {
+	address := withoutScheme(url)
+	host, _, _ := strings.Cut(address, "/")
+	switch c.cfg.General.Protocol {
+	case TLS:
+		return transport.Dialer("mqtts://"+host, opts)
+	case WebSocket:
+		return ws.Dialer("ws://"+address, &ws.Options{Options: *opts, Header: c.wsHeader})
+	case WebSocketSecure:
+		return ws.Dialer("wss://"+address, &ws.Options{Options: *opts, Header: c.wsHeader})
+	}
+	return transport.Dialer("mqtt://"+host, opts)
+}
+
+func (c *Connector) wsHeader(context.Context) (http.Header, error) {
+	header := make(http.Header)
+	for k, v := range c.cfg.Extension.WSHeaders {
+		header.Set(k, string(v))
+	}
+	return header, nil
+}
+
+func withoutScheme(url string) string {
+	if _, rest, ok := strings.Cut(url, "://"); ok {
+		return rest
+	}
+	return url
+}

@@ -1,0 +1,316 @@
+package connector
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// A ledger keeps, as notes in the session store, how often the flow of each message was begun
+// and whether it ended well, so that the next process knows it after a crash.
+//
+// A message that comes again is known by its consumer, its Packet Identifier and a fingerprint
+// of its content. If no identifier fits, because the Server gave it a new one, the content
+// alone tells how often it was tried.
+//
+// That a flow ended well spares the message a second run only if its acknowledgement cannot
+// have left: after PUBACK the same identifier may stand for another message with the same
+// content [MQTT-4.3.2-2]. The session sends acknowledgements in the order of arrival, so the
+// proof is an earlier message whose flow had not ended: see sound.
+type ledger struct {
+	client *client.Client
+	start  uint64 // names this process
+
+	mu    sync.Mutex
+	found map[entryKey][]*entry // of the process before, until they come again
+	live  []*entry              // of this one, in the order of arrival
+}
+
+// An entryKey is what a message is known by when it comes again.
+type entryKey struct {
+	consumer string
+	print    [16]byte
+	id       uint16 // 0: any
+}
+
+// An entry is what the ledger knows of one message and one consumer.
+type entry struct {
+	entryKey
+	name string // of its note, as long as the message lives
+	qos  packets.QoS
+
+	attempts uint32 // begun
+	start    uint64 // the process that it is in
+	order    uint64 // its place among what that process received
+	done     bool   // the flow ended well, or its failure policy did
+	alone    bool   // the newest attempt runs while nothing else does
+
+	adopt   bool // done, and its acknowledgement cannot have left
+	suspect bool // a process died while its flow ran
+	running bool
+	noted   bool // it has a note
+	lost    bool // the session that it came in is over
+	d       *client.Delivery
+}
+
+const (
+	notePrefix = "flow/"
+	mostFound  = 65535 // as many as there are identifiers
+)
+
+// openLedger reads what the process before left behind.
+func openLedger(c *client.Client, now time.Time) *ledger {
+	l := &ledger{client: c, start: uint64(now.UnixNano()), found: make(map[entryKey][]*entry)}
+	var all []*entry
+	for name, note := range c.Notes() {
+		if !strings.HasPrefix(name, notePrefix) {
+			continue
+		}
+		e, ok := parseEntry(name, note)
+		if !ok {
+			c.DropNote(name) // of a later version of this package
+			continue
+		}
+		l.start = max(l.start, e.start+1) // whatever the clock says
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b *entry) int { // newest first
+		return cmp.Or(cmp.Compare(b.start, a.start), cmp.Compare(b.order, a.order))
+	})
+	for _, e := range all[min(mostFound, len(all)):] {
+		c.DropNote(e.name) // it did not come again for long
+	}
+	all = all[:min(mostFound, len(all))]
+	for _, e := range all {
+		e.adopt = e.done && sound(all, e)
+		e.suspect = !e.done
+		for _, k := range []entryKey{e.entryKey, e.byContent()} {
+			l.found[k] = append(l.found[k], e)
+		}
+	}
+	return l
+}
+
+// sound tells whether the acknowledgement of e cannot have left: the flow of a message that
+// arrived before it, or of the same one in another consumer, has not ended.
+func sound(all []*entry, e *entry) bool {
+	return slices.ContainsFunc(all, func(o *entry) bool {
+		return !o.done && !o.lost && o.start == e.start && (o.order == e.order || o.order < e.order && o.qos == e.qos)
+	})
+}
+
+func (k entryKey) byContent() entryKey {
+	k.id = 0
+	return k
+}
+
+func fingerprint(d *client.Delivery) (print [16]byte) {
+	h := sha256.New()
+	h.Write([]byte{byte(d.QoS)})
+	h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(d.Topic))))
+	h.Write([]byte(d.Topic))
+	h.Write(d.Payload)
+	copy(print[:], h.Sum(nil))
+	return print
+}
+
+// take enters a message that arrived. Messages are entered in their order.
+func (l *ledger) take(consumer string, d *client.Delivery, order uint64) *entry {
+	e := &entry{
+		entryKey: entryKey{consumer, fingerprint(d), d.PacketID},
+		qos:      d.QoS, start: l.start, order: order, d: d,
+		name: fmt.Sprintf("%s%s/%x.%x", notePrefix, consumer, l.start, order),
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if before := l.find(e.entryKey); before != nil {
+		e.name, e.attempts, e.noted = before.name, before.attempts, true
+		e.suspect = before.suspect
+		e.alone = before.alone
+		e.done = before.adopt && before.id == e.id && (d.Dup || d.QoS == packets.ExactlyOnce)
+	}
+	l.live = append(l.live, e)
+	return e
+}
+
+// find takes out what is known of a message of the process before. The caller holds mu.
+func (l *ledger) find(k entryKey) *entry {
+	if l == nil || len(l.found) == 0 {
+		return nil
+	}
+	for _, k := range []entryKey{k, k.byContent()} {
+		if known := l.found[k]; len(known) > 0 {
+			e := known[0]
+			l.lose(e)
+			return e
+		}
+	}
+	return nil
+}
+
+// lose takes an entry out of found. The caller holds mu.
+func (l *ledger) lose(e *entry) {
+	for _, k := range []entryKey{e.entryKey, e.byContent()} {
+		l.found[k] = slices.DeleteFunc(l.found[k], func(o *entry) bool { return o == e })
+		if len(l.found[k]) == 0 {
+			delete(l.found, k)
+		}
+	}
+}
+
+// begin notes that the flow is about to run, durably.
+func (l *ledger) begin(e *entry, alone bool) error {
+	l.mu.Lock()
+	e.attempts++
+	e.alone, e.running = alone, true
+	lost := e.lost
+	e.noted = !lost
+	note := e.append(nil)
+	l.mu.Unlock()
+	if lost {
+		return nil // it will not come again
+	}
+	return l.client.SaveNote(context.Background(), e.name, note)
+}
+
+// end notes that the flow does not run any more.
+func (l *ledger) end(e *entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e.running = false
+}
+
+// finish notes that a message is to be acknowledged. While one before it is not done, that is
+// made durable: a crash then spares this one a second run.
+func (l *ledger) finish(e *entry) {
+	l.mu.Lock()
+	e.done = true
+	waits := sound(l.live, e) && !e.lost
+	if waits {
+		e.noted = true
+	}
+	note := e.append(nil)
+	l.mu.Unlock()
+	if waits {
+		l.client.SaveNote(context.Background(), e.name, note) // if not, it runs again
+	}
+}
+
+// settled forgets what was acknowledged: all that is done and waits for nothing before it.
+func (l *ledger) settled() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	kept, before := l.live[:0], [3]bool{} // whether one before it is not done, by QoS
+	for rest := l.live; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].order == rest[0].order {
+			n++
+		}
+		for _, e := range rest[:n] {
+			before[e.qos] = before[e.qos] || !e.done && !e.lost
+		}
+		for _, e := range rest[:n] {
+			switch {
+			case !e.done || before[e.qos]:
+				kept = append(kept, e)
+			case e.noted:
+				l.client.DropNote(e.name)
+			}
+		}
+		rest = rest[n:]
+	}
+	clear(l.live[len(kept):])
+	l.live = kept
+}
+
+// interrupted takes back the attempts that Stop cuts short, which is no failure of theirs.
+func (l *ledger) interrupted(ctx context.Context) {
+	l.mu.Lock()
+	notes := make(map[string][]byte)
+	for _, e := range l.live {
+		if e.running && !e.lost {
+			e.attempts--
+			e.alone = false
+			notes[e.name] = e.append(nil)
+		}
+	}
+	l.mu.Unlock()
+	for name, note := range notes {
+		if l.client.SaveNote(ctx, name, note) != nil {
+			return // they count as attempts that failed
+		}
+	}
+}
+
+// sessionLost forgets everything that another session was about.
+func (l *ledger) sessionLost() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, known := range l.found {
+		for _, e := range known {
+			l.client.DropNote(e.name)
+		}
+	}
+	clear(l.found)
+	for _, e := range l.live {
+		if e.d.Unacked() {
+			continue // of the new session
+		}
+		if e.noted {
+			l.client.DropNote(e.name)
+		}
+		e.noted, e.lost = false, true
+	}
+}
+
+const entrySize = 1 + 1 + 1 + 2 + 4 + 8 + 8 + 16
+
+const entryVersion = 1
+
+const (
+	flagDone = 1 << iota
+	flagAlone
+)
+
+// append appends the note of an entry.
+func (e *entry) append(b []byte) []byte {
+	flags := byte(0)
+	if e.done {
+		flags |= flagDone
+	}
+	if e.alone {
+		flags |= flagAlone
+	}
+	b = append(b, entryVersion, flags, byte(e.qos))
+	b = binary.BigEndian.AppendUint16(b, e.id)
+	b = binary.BigEndian.AppendUint32(b, e.attempts)
+	b = binary.BigEndian.AppendUint64(b, e.start)
+	b = binary.BigEndian.AppendUint64(b, e.order)
+	return append(b, e.print[:]...)
+}
+
+// parseEntry reads the note of an entry; false if it is none.
+func parseEntry(name string, b []byte) (*entry, bool) {
+	end := strings.LastIndexByte(name, '/')
+	if len(b) != entrySize || b[0] != entryVersion || end < len(notePrefix) {
+		return nil, false
+	}
+	e := &entry{name: name, qos: packets.QoS(b[2])}
+	e.consumer = name[len(notePrefix):end]
+	e.done, e.alone = b[1]&flagDone != 0, b[1]&flagAlone != 0
+	e.id = binary.BigEndian.Uint16(b[3:])
+	e.attempts = binary.BigEndian.Uint32(b[5:])
+	e.start = binary.BigEndian.Uint64(b[9:])
+	e.order = binary.BigEndian.Uint64(b[17:])
+	copy(e.print[:], b[25:])
+	return e, true
+}

@@ -1,0 +1,155 @@
+package connector_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/stretchr/testify/require"
+)
+
+func closed(ch <-chan struct{}) bool {
+	synctest.Wait()
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
+}
+
+// PublishAsync does not wait; what it returns says how it ends.
+func TestPublishAsync(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		d.run(producing(connector.ProducerParams{Topic: "out", MaxInFlight: 2}), nil)
+		p := d.connector.Producer("out")
+		one, err := p.PublishAsync(d.ctx, client.Message{Topic: "a", QoS: 1, Payload: []byte("1")})
+		require.NoError(t, err)
+		two, err := p.PublishAsync(d.ctx, client.Message{Topic: "a", QoS: 1, Payload: []byte("2")})
+		require.NoError(t, err)
+		require.True(t, closed(one.Stored()), "there is no store to wait for")
+		d.expect("PUBLISH a qos=1 id=1 dup=false payload=1", "PUBLISH a qos=1 id=2 dup=false payload=2")
+		require.False(t, closed(one.Done()))
+		require.Equal(t, connector.DeliveredUnknown, one.Delivered())
+		require.NoError(t, one.Err())
+		require.EqualValues(t, 2, d.connector.Health().Publishing)
+
+		ctx, cancel := context.WithTimeout(d.ctx, time.Second)
+		defer cancel()
+		_, err = p.PublishAsync(ctx, client.Message{Topic: "a", QoS: 1})
+		require.Equal(t, connector.DeliveredNo, connector.AsError(err).Delivered, "max_in_flight")
+		d.send(&packets.Puback{PacketID: 1})
+		require.True(t, closed(one.Done()))
+		require.Equal(t, connector.DeliveredYes, one.Delivered())
+		_, err = p.PublishAsync(d.ctx, client.Message{Topic: "a/#", QoS: 1})
+		require.ErrorIs(t, err, connector.TypeInvalidTopic)
+		d.cut()
+		d.stop(time.Second)
+		require.True(t, closed(two.Done()))
+		require.Equal(t, connector.DeliveredUnknown, two.Delivered())
+		require.ErrorIs(t, two.Err(), connector.TypeConnectivity)
+	})
+}
+
+// The offline queue: what is published without a connection is in the store at once, goes out
+// when there is one, and if need be with the next process, in its order.
+func TestOfflineQueue(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := stored(t, producing(connector.ProducerParams{Topic: "out", QoS: packets.AtLeastOnce, DoneWhen: connector.DoneWhenStored}))
+		d.run(cfg, nil)
+		p := d.connector.Producer("out")
+		d.server.Refuse(errGate)
+		d.cut()
+		for _, s := range []string{"1", "2"} {
+			m := reading()
+			m.Payload.Blob = []byte(s)
+			out, err := p.Run(d.ctx, m)
+			require.NoError(t, err, "the store has it")
+			require.Same(t, m, out)
+		}
+		cfg = d.crash(cfg)
+		d.server.Refuse(nil)
+		d.build(cfg, nil)
+		started := d.start(func() error { return d.connector.Start(d.ctx) })
+		d.accept(true)
+		require.NoError(t, started())
+		d.conn.SetReadDeadline(time.Now().Add(time.Minute))
+		for _, want := range []string{"PUBLISH out qos=1 id=1 dup=true payload=1", "PUBLISH out qos=1 id=2 dup=true payload=2"} {
+			packet, err := d.conn.Receive()
+			require.NoError(t, err)
+			require.Equal(t, want, text(packet), "DUP: nobody knows what left before the crash")
+		}
+		d.send(&packets.Puback{PacketID: 1}, &packets.Puback{PacketID: 2})
+	})
+}
+
+// max_messages bounds the queue: then publishing waits, and says that nothing happened.
+func TestOfflineQueueIsBounded(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := stored(t, producing(connector.ProducerParams{Topic: "out", QoS: packets.AtLeastOnce, DoneWhen: connector.DoneWhenStored, AckTimeout: ptr(time.Second)}))
+		cfg.Extension.SessionStore.MaxMessages = 1
+		d.run(cfg, nil)
+		d.server.Refuse(errGate)
+		d.cut()
+		p := d.connector.Producer("out")
+		_, err := p.Run(d.ctx, reading())
+		require.NoError(t, err)
+		_, err = p.Run(d.ctx, reading())
+		require.ErrorIs(t, err, connector.TypeOverload)
+		require.Equal(t, connector.DeliveredNo, connector.AsError(err).Delivered)
+	})
+}
+
+// producer_connection: separate gives producers and dead letters a connection of their own: it
+// has a name of its own, no will, and its loss is known.
+func TestSeparateProducerConnection(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := kept(onFailure(0, connector.OnFailure{Then: connector.DeadLetter, DeadLetterTopic: "dlq"}))
+		cfg.Advanced.WillEnabled, cfg.Advanced.WillTopic = true, "gone"
+		cfg.Extension.ProducerConnection = connector.SeparateConnection
+		cfg.Producers = map[string]connector.ProducerParams{"out": {Topic: "out", QoS: packets.AtLeastOnce}}
+		d.build(cfg, flow(func(context.Context) error { return errGate }))
+		started := d.start(func() error { return d.connector.Start(d.ctx) })
+		connect := d.accept(false)
+		require.Equal(t, "c", connect.ClientID)
+		require.NotNil(t, connect.Will)
+		consumers := d.conn
+		p, err := consumers.Receive()
+		require.NoError(t, err)
+		require.NoError(t, consumers.Send(&packets.Suback{PacketID: p.(*packets.Subscribe).PacketID, Codes: []packets.SubscribeCode{2}}))
+		connect = d.accept(false)
+		require.Equal(t, "c-producers", connect.ClientID)
+		require.Nil(t, connect.Will)
+		producers := d.conn
+		require.NoError(t, started())
+		require.NoError(t, ready(d))
+
+		require.NoError(t, consumers.Send(publish("t/a", 1, 1, "a")))
+		d.expect("PUBLISH dlq qos=1 id=1 dup=false payload=a")
+		d.send(&packets.Puback{PacketID: 1})
+		d.conn = consumers
+		d.expect("PUBACK id=1")
+		d.conn = producers
+		done := d.start(func() error { _, err := d.connector.Producer("out").Run(d.ctx, reading()); return err })
+		d.expect("PUBLISH out qos=1 id=2 dup=false payload=21")
+		d.send(&packets.Puback{PacketID: 2})
+		require.NoError(t, done())
+		d.cut()
+		require.ErrorIs(t, ready(d), connector.TypeConnectionLost)
+		d.accept(true)
+		require.NoError(t, ready(d))
+		read := make(chan string, 1)
+		go func() {
+			packet, err := consumers.Receive()
+			require.NoError(t, err)
+			consumers.Close()
+			read <- packet.String()
+		}()
+		require.Equal(t, []string{"DISCONNECT"}, d.stop(time.Minute))
+		require.Equal(t, "DISCONNECT", <-read)
+	})
+}

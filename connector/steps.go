@@ -1,0 +1,149 @@
+package connector
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+)
+
+// A Case is a branch of [Choice].
+type Case struct {
+	When func(*Message) bool
+	Flow Flow
+}
+
+// Choice runs the flow of the first case that applies, or else the last argument; if that is
+// nil the message passes as it is.
+func Choice(cases []Case, otherwise Flow) Flow {
+	flows := []Flow{otherwise}
+	for _, c := range cases {
+		flows = append(flows, c.Flow)
+	}
+	return checked(FlowFunc(func(ctx context.Context, m *Message) (*Message, error) {
+		for _, c := range cases {
+			if c.When(m) {
+				return run(ctx, c.Flow, m)
+			}
+		}
+		if otherwise == nil {
+			return m, nil
+		}
+		return run(ctx, otherwise, m)
+	}), flows...)
+}
+
+// Parallel runs flows at the same time, each on a copy of the message. It ends when all have;
+// it failed if one did, with the first one's error in the order of the arguments, and the context of the
+// others is cancelled then. The message that comes out has the payload and the attributes
+// that came in, and the variables that the flows set, later arguments winning.
+func Parallel(flows ...Flow) Flow {
+	return checked(FlowFunc(func(ctx context.Context, m *Message) (*Message, error) {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		outs, errs := make([]*Message, len(flows)), make([]error, len(flows))
+		var failed error // the first in time: the others may only have been cancelled
+		var once sync.Once
+		var all sync.WaitGroup
+		for i, f := range flows {
+			copied := m.fresh()
+			all.Go(func() {
+				if outs[i], errs[i] = isolatedRun(ctx, f, copied); errs[i] != nil {
+					once.Do(func() { failed = errs[i] })
+					cancel(errs[i])
+				}
+			})
+		}
+		all.Wait()
+		if failed != nil {
+			return m, failed
+		}
+		out := m.Clone()
+		if out.Variable == nil {
+			out.Variable = make(map[string]any)
+		}
+		for _, o := range outs {
+			maps.Copy(out.Variable, o.Variable)
+		}
+		return out, nil
+	}), flows...)
+}
+
+// SetPayload replaces the payload by a template: text with ${payload.path}, ${attribute.name}
+// and ${variable.name} in it. Mime type and encoding stay.
+func SetPayload(text string) Flow {
+	return set(text, func(m *Message, value string) { m.Payload.Blob = []byte(value) })
+}
+
+// SetVariable sets a variable to a template's text.
+func SetVariable(name, text string) Flow {
+	return set(text, func(m *Message, value string) { m.Variable = with(m.Variable, name, value) })
+}
+
+// SetAttribute sets an attribute to a template's text.
+func SetAttribute(name, text string) Flow {
+	return set(text, func(m *Message, value string) { m.Attribute = with(m.Attribute, name, value) })
+}
+
+// Log logs a template's text at Info, with the key of the message.
+func Log(log *slog.Logger, text string) Flow {
+	t, err := parseTemplate(text)
+	if err != nil {
+		return &invalidFlow{newError(TypeExpression, err)}
+	}
+	return FlowFunc(func(ctx context.Context, m *Message) (*Message, error) {
+		value, err := t.eval(m)
+		if err != nil {
+			return m, newError(TypeExpression, err)
+		}
+		log.InfoContext(ctx, value, "key", IdempotencyKey(ctx))
+		return m, nil
+	})
+}
+
+func set(text string, apply func(*Message, string)) Flow {
+	t, err := parseTemplate(text)
+	if err != nil {
+		return &invalidFlow{newError(TypeExpression, err)}
+	}
+	return FlowFunc(func(_ context.Context, m *Message) (*Message, error) {
+		value, err := t.eval(m)
+		if err != nil {
+			return m, newError(TypeExpression, err)
+		}
+		out := m.Clone()
+		apply(out, value)
+		return out, nil
+	})
+}
+
+func with(values map[string]any, name, value string) map[string]any {
+	if values == nil {
+		values = make(map[string]any)
+	}
+	values[name] = value
+	return values
+}
+
+// An invalidFlow is what a constructor returns that was given what no flow can do. Consume
+// refuses it; running it fails without effect.
+type invalidFlow struct{ err *Error }
+
+func (f *invalidFlow) Run(_ context.Context, m *Message) (*Message, error) {
+	return m, Permanent(f.err)
+}
+
+// checked returns f, unless a flow that it is made of is invalid: then that.
+func checked(f Flow, parts ...Flow) Flow {
+	for _, part := range parts {
+		if invalid, ok := part.(*invalidFlow); ok {
+			return invalid
+		}
+	}
+	return f
+}
+
+func outOfRange(what string, is any, least, most any) Flow {
+	return &invalidFlow{newError(TypeConfig, fmt.Errorf("%s is %v, and has to be from %v to %v", what, is, least, most))}
+}

@@ -1,0 +1,368 @@
+package connector_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/stretchr/testify/require"
+)
+
+// stored is cfg with a session store, and a ledger for its consumers.
+func stored(t *testing.T, cfg connector.Config) connector.Config {
+	cfg.Extension.SessionStore = &connector.SessionStore{Dir: t.TempDir()}
+	for name, p := range cfg.Consumers {
+		p.Ledger = true
+		cfg.Consumers[name] = p
+	}
+	return cfg
+}
+
+// crash ends the process as kill -9 does, and returns the configuration of the next one: it
+// finds the store as it was at this moment.
+func (d *dialogue) crash(cfg connector.Config) connector.Config {
+	d.Helper()
+	synctest.Wait()
+	dir := d.TempDir()
+	require.NoError(d, os.CopyFS(dir, os.DirFS(cfg.Extension.SessionStore.Dir)))
+	stores, err := filepath.Glob(filepath.Join(dir, "*"))
+	require.NoError(d, err)
+	for _, store := range stores {
+		require.NoError(d, os.Chmod(store, 0o700))
+	}
+	d.stop(0)
+	synctest.Wait()
+	d.conn = nil
+	cfg.Extension.SessionStore = &connector.SessionStore{Dir: dir}
+	return cfg
+}
+
+// resume starts the next process; the Server has kept the session.
+func (d *dialogue) resume(cfg connector.Config, flow connector.Flow) {
+	d.Helper()
+	d.build(cfg, flow)
+	started := d.start(func() error { return d.connector.Start(d.ctx) })
+	d.accept(true)
+	for range cfg.Consumers {
+		d.grant() // every process asks again: the Server may know better
+		break
+	}
+	require.NoError(d, started())
+}
+
+func again(p *packets.Publish) *packets.Publish {
+	p.Dup = true
+	return p
+}
+
+// What a producer published and the Server did not answer goes out again with the next
+// process, under its identifier.
+func TestSessionStorePublishesAgain(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := stored(t, producing(connector.ProducerParams{Topic: "out", QoS: packets.AtLeastOnce}))
+		d.run(cfg, nil)
+		d.start(func() error { _, err := d.connector.Producer("out").Run(d.ctx, reading()); return err })
+		d.expect("PUBLISH out qos=1 id=1 dup=false payload=21")
+		cfg = d.crash(cfg)
+		d.build(cfg, nil)
+		started := d.start(func() error { return d.connector.Start(d.ctx) })
+		d.accept(true)
+		require.NoError(t, started())
+		d.expect("PUBLISH out qos=1 id=1 dup=true payload=21")
+		d.send(&packets.Puback{PacketID: 1})
+		d.expectNothing(time.Minute)
+	})
+}
+
+// A message of QoS 2 whose flow ended is recognised by the next process: PUBREC again, and
+// no second run.
+func TestSessionStoreRecognisesQoS2(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		g := newGate()
+		cfg := kept(connector.ConsumerParams{})
+		cfg.Extension.SessionStore = &connector.SessionStore{Dir: t.TempDir()}
+		d.run(cfg, g)
+		d.deliver(2, "a")
+		g.finish("a")
+		d.expect("PUBREC id=1")
+		cfg = d.crash(cfg)
+		next := newGate()
+		d.resume(cfg, next)
+		d.send(again(publish("t/a", 2, 1, "a")))
+		d.expect("PUBREC id=1")
+		require.Empty(t, next.running())
+		d.send(&packets.Pubrel{PacketID: 1})
+		d.expect("PUBCOMP id=1")
+	})
+}
+
+// One process has the store; a second one is told so, and the first one lets it go with Stop.
+func TestSessionStoreIsLocked(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := stored(t, kept(connector.ConsumerParams{}))
+		d.run(cfg, newGate())
+		second, err := connector.New(cfg, connector.Options{Dial: d.server.Dial})
+		require.NoError(t, err, "New opens nothing")
+		require.NoError(t, second.Consume("in", newGate()))
+		err = second.Start(d.ctx)
+		require.ErrorIs(t, err, connector.TypeStore)
+		require.ErrorContains(t, err, "the store is in use")
+		require.False(t, connector.AsError(err).Type.Is(connector.TypeConnectivity))
+		require.NoError(t, second.Stop(d.ctx))
+		d.stop(time.Minute)
+
+		d.build(cfg, newGate())
+		started := d.start(func() error { return d.connector.Start(d.ctx) })
+		d.accept(true)
+		d.grant()
+		require.NoError(t, started())
+	})
+}
+
+// A producer that is used before Start has opened the store says that nothing happened.
+func TestSessionStoreBeforeStart(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		d.build(stored(t, producing(connector.ProducerParams{Topic: "out", QoS: packets.AtLeastOnce})), nil)
+		_, err := d.connector.Producer("out").Run(d.ctx, reading())
+		e := connector.AsError(err)
+		require.Equal(t, connector.TypeNotConnected, e.Type)
+		require.Equal(t, connector.DeliveredNo, e.Delivered)
+		require.Equal(t, "idle", d.connector.Health().State.String())
+	})
+}
+
+// A topic that only the configuration of before had is given up.
+func TestSessionStoreForgetsTopicsOfBefore(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := stored(t, kept(connector.ConsumerParams{Topics: []connector.TopicQoS{{Topic: "a"}, {Topic: "b"}}}))
+		d.run(cfg, newGate())
+		cfg = d.crash(cfg)
+		p := cfg.Consumers["in"]
+		p.Topics = p.Topics[1:]
+		cfg.Consumers["in"] = p
+		d.build(cfg, newGate())
+		started := d.start(func() error { return d.connector.Start(d.ctx) })
+		d.accept(true)
+		packet, err := d.conn.Receive()
+		require.NoError(t, err)
+		gone, ok := packet.(*packets.Unsubscribe)
+		require.True(t, ok, "came: %s", packet)
+		require.Equal(t, []string{"a"}, gone.Filters)
+		d.send(&packets.Unsuback{PacketID: gone.PacketID})
+		d.grant()
+		require.NoError(t, started())
+	})
+}
+
+// A store that cannot be opened is an error of its own type.
+func TestSessionStoreCannotBeOpened(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		file := filepath.Join(t.TempDir(), "file")
+		require.NoError(t, os.WriteFile(file, nil, 0o600))
+		cfg := kept(connector.ConsumerParams{})
+		cfg.Extension.SessionStore = &connector.SessionStore{Dir: file}
+		d.build(cfg, newGate())
+		err := d.connector.Start(d.ctx)
+		require.ErrorIs(t, err, connector.TypeStore)
+		require.Zero(t, d.server.Dials())
+	})
+}
+
+// A killer is a flow that never returns from some payloads: the process dies of them. It
+// notes what it ran, with the key and the number of the attempt.
+type killer struct {
+	kills []string
+	mu    sync.Mutex
+	ran   []string
+	keys  map[string]string
+}
+
+func newKiller(kills ...string) *killer { return &killer{kills: kills, keys: make(map[string]string)} }
+
+func (k *killer) Run(ctx context.Context, m *connector.Message) (*connector.Message, error) {
+	payload := string(m.Payload.Blob)
+	deadly := slices.Contains(k.kills, payload)
+	k.mu.Lock()
+	k.ran = append(k.ran, fmt.Sprint(payload, connector.Attempt(ctx)))
+	k.keys[payload] = connector.IdempotencyKey(ctx)
+	k.mu.Unlock()
+	if deadly {
+		<-ctx.Done()
+	}
+	return nil, ctx.Err()
+}
+
+func (k *killer) runs() []string {
+	synctest.Wait()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	slices.Sort(k.ran)
+	return k.ran
+}
+
+// A message that kills the process is counted across restarts, is tried alone, and then goes
+// to the dead letters without being tried again. Those that ran beside it lose no attempt.
+func TestLedgerPoisonAcrossRestarts(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		p := onFailure(2, connector.OnFailure{Then: connector.DeadLetter, DeadLetterTopic: "dlq"})
+		cfg := stored(t, kept(p))
+		bystander := newKiller("bad", "slow") // "slow" does not end before the process dies
+		d.run(cfg, bystander)
+		send := func() {
+			d.send(again(publish("t/slow", 1, 1, "slow")), again(publish("t/bad", 1, 2, "bad")))
+		}
+		send()
+		require.Equal(t, []string{"bad1", "slow1"}, bystander.runs())
+		cfg = d.crash(cfg)
+
+		second := newKiller("bad", "slow")
+		d.resume(cfg, second)
+		send()
+		require.Equal(t, []string{"bad2", "slow2"}, second.runs(), "once is no proof")
+		require.Equal(t, bystander.keys, second.keys, "the same messages")
+		cfg = d.crash(cfg)
+
+		third := newKiller("bad")
+		d.resume(cfg, third)
+		d.send(again(publish("t/bad", 1, 2, "bad")))
+		d.send(publish("t/other", 1, 3, "other"))
+		require.Equal(t, []string{"bad3"}, third.runs(), "alone")
+		cfg = d.crash(cfg)
+
+		last := newKiller("bad")
+		d.resume(cfg, last)
+		d.send(again(publish("t/bad", 1, 2, "bad")))
+		d.expect("PUBLISH dlq qos=1 id=1 dup=false payload=bad")
+		d.send(&packets.Puback{PacketID: 1})
+		d.expect("PUBACK id=2")
+		require.Empty(t, last.runs())
+		require.EqualValues(t, 1, d.connector.Health().DeadLettered)
+		d.send(again(publish("t/slow", 1, 1, "slow")))
+		d.expect("PUBACK id=1")
+		require.Equal(t, []string{"slow3"}, last.runs())
+	})
+}
+
+// A server that gives the message a new identifier does not hide it.
+func TestLedgerKnowsContentUnderAnotherIdentifier(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := stored(t, kept(connector.ConsumerParams{}))
+		d.run(cfg, newKiller("bad"))
+		d.deliver(2, "bad")
+		cfg = d.crash(cfg)
+		k := newKiller()
+		d.resume(cfg, k)
+		d.send(publish("t/bad", 2, 9, "bad"))
+		require.Equal(t, []string{"bad2"}, k.runs())
+		d.expect("PUBREC id=9")
+	})
+}
+
+// Flows that ended behind one that runs are not run again after a crash: their
+// acknowledgements cannot have left.
+func TestLedgerDoneIsAcknowledgedWithoutARun(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := stored(t, kept(connector.ConsumerParams{}))
+		g := newGate()
+		d.run(cfg, g)
+		d.deliver(1, "a", "b", "c")
+		g.finish("b", "c")
+		d.expectNothing(time.Minute)
+		cfg = d.crash(cfg)
+
+		next := newGate()
+		d.resume(cfg, next)
+		d.send(again(publish("t/a", 1, 1, "a")), again(publish("t/b", 1, 2, "b")))
+		d.send(publish("t/c", 1, 3, "c")) // DUP 0: another message, of the same content
+		require.ElementsMatch(t, []string{"a", "c"}, next.running())
+		next.finish("c", "a")
+		d.expect("PUBACK id=1", "PUBACK id=2", "PUBACK id=3")
+		require.EqualValues(t, 1, d.connector.Health().Adopted)
+		cfg = d.crash(cfg)
+
+		last := newGate()
+		d.resume(cfg, last)
+		d.send(again(publish("t/b", 1, 2, "b")))
+		require.Equal(t, []string{"b"}, last.running(), "its PUBACK may have left [MQTT-4.3.2-2]")
+		last.finish("b")
+		d.expect("PUBACK id=2")
+	})
+}
+
+// What the Server has forgotten means nothing any more.
+func TestLedgerEndsWithTheSession(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := stored(t, kept(connector.ConsumerParams{}))
+		g := newGate()
+		d.run(cfg, g)
+		d.deliver(1, "a", "b")
+		g.finish("b")
+		d.cut()
+		d.accept(false)
+		d.grant()
+		time.Sleep(time.Second)
+		cfg = d.crash(cfg)
+		k := newKiller()
+		d.resume(cfg, k)
+		d.send(again(publish("t/b", 1, 2, "b")), again(publish("t/a", 1, 1, "a")))
+		require.Equal(t, []string{"a1", "b1"}, k.runs())
+		d.expect("PUBACK id=2", "PUBACK id=1")
+		cfg = d.crash(cfg)
+
+		d.build(cfg, newGate())
+		started := d.start(func() error { return d.connector.Start(d.ctx) })
+		d.accept(false)
+		d.grant()
+		require.NoError(t, started())
+	})
+}
+
+// A flow that Stop cuts short has not failed.
+func TestLedgerDoesNotCountStop(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := stored(t, kept(connector.ConsumerParams{}))
+		d.run(cfg, newGate())
+		d.deliver(1, "a")
+		d.stop(time.Second)
+		k := newKiller()
+		d.resume(cfg, k)
+		d.send(again(publish("t/a", 1, 1, "a")))
+		require.Equal(t, []string{"a1"}, k.runs())
+		d.expect("PUBACK id=1")
+	})
+}
+
+// Each message has a key of its own, also under the same identifier and with the same content,
+// and each run of it has the same.
+func TestIdempotencyKey(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		var keys []string
+		var attempts []int
+		runs := 0
+		d.run(kept(connector.ConsumerParams{}), flow(func(ctx context.Context) error {
+			keys, attempts = append(keys, connector.IdempotencyKey(ctx)), append(attempts, connector.Attempt(ctx))
+			if runs++; runs == 1 {
+				return errGate
+			}
+			return nil
+		}))
+		d.deliver(1, "a")
+		d.expect("PUBACK id=1")
+		d.deliver(1, "a")
+		d.expect("PUBACK id=1")
+		require.Equal(t, []int{1, 2, 1}, attempts)
+		require.Equal(t, keys[0], keys[1])
+		require.NotEqual(t, keys[1], keys[2])
+		require.Contains(t, keys[0], "c/in/")
+		require.Empty(t, connector.IdempotencyKey(d.ctx))
+		require.Zero(t, connector.Attempt(d.ctx))
+	})
+}

@@ -1,0 +1,244 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/mqtt311/mqtt311/transport"
+)
+
+// The steps of [Connector.Test] after those of package transport.
+const (
+	StepConnect    transport.Step = "connect"    // CONNECT and CONNACK, section 3.1
+	StepSubscribe  transport.Step = "subscribe"  // of each topic of each consumer
+	StepDisconnect transport.Step = "disconnect" // in order
+)
+
+// TestOptions are what a test may do differently.
+type TestOptions struct {
+	// OwnID connects as the connector itself would, with its client id and its kind of
+	// session: a connector that runs under that id is thrown out, and subscriptions of a
+	// kept session stay. Without it the id has a random end and the session is clean.
+	OwnID bool
+
+	// OnStep is told about each step when it has ended, on the goroutine of Test. If nil,
+	// nobody is.
+	OnStep func(TestStep)
+}
+
+// A TestStep is a step of [Connector.Test].
+type TestStep struct {
+	Step   transport.Step
+	Addr   string // where there is one
+	Took   time.Duration
+	Err    *Error // nil: it went well
+	Hint   string // what to try, in English
+	HintZH string // and in Chinese
+}
+
+// A Grant is what the server says to one topic of a consumer.
+type Grant struct {
+	Consumer string
+	Filter   string
+	Shared   bool // the consumer has a share group, which the test does not join: it would take messages away
+	Asked    packets.QoS
+	Granted  packets.QoS // may be lower, section 3.9.3
+	Err      *Error      // refused
+}
+
+// A TestReport says how far a connection came.
+type TestReport struct {
+	ClientID           string
+	CleanSession       bool
+	SessionPresent     bool
+	Steps              []TestStep // with failover_urls of more than one server, if the first failed
+	Grants             []Grant
+	CertificatesExpire time.Time // the first of the server's; zero without TLS
+}
+
+// Failed returns the first step that failed, else nil.
+func (r *TestReport) Failed() *TestStep {
+	for i := range r.Steps {
+		if r.Steps[i].Err != nil {
+			return &r.Steps[i]
+		}
+	}
+	return nil
+}
+
+// Err returns why the test failed, else nil.
+func (r *TestReport) Err() error {
+	if s := r.Failed(); s != nil {
+		return s.Err
+	}
+	return nil
+}
+
+// Test is 测试连接: it goes through name resolution, TCP, TLS, WebSocket, CONNECT and the
+// subscriptions of all consumers, and leaves in order. It uses a connection of its own,
+// whatever the connector does, has no will, and runs no flow; a message that comes is not
+// acknowledged.
+func (c *Connector) Test(ctx context.Context, o TestOptions) *TestReport {
+	t := &tester{opts: o, report: new(TestReport)}
+	conn, err := t.connect(ctx, c)
+	if err != nil {
+		return t.report
+	}
+	t.subscribe(ctx, c, conn)
+	start := time.Now()
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := conn.Close(within); t.report.Err() == nil {
+		t.ended(StepDisconnect, "", start, err)
+	}
+	return t.report
+}
+
+// A tester makes a report.
+type tester struct {
+	opts   TestOptions
+	report *TestReport
+	dialed time.Time
+}
+
+// ended notes a step.
+func (t *tester) ended(step transport.Step, addr string, start time.Time, err error) {
+	t.note(transport.StepTime{Step: step, Addr: addr, Took: time.Since(start), Err: err})
+}
+
+func (t *tester) note(st transport.StepTime) {
+	s := TestStep{Step: st.Step, Addr: st.Addr, Took: st.Took, Err: AsError(st.Err)}
+	if s.Err != nil {
+		s.Hint, s.HintZH = t.hints(st.Err, s.Err)
+	}
+	t.report.Steps = append(t.report.Steps, s)
+	if t.opts.OnStep != nil {
+		t.opts.OnStep(s)
+	}
+}
+
+func (t *tester) hints(err error, e *Error) (en, zh string) {
+	var knows interface {
+		Hint() string
+		HintZH() string
+	}
+	en, zh = e.Explain("en"), e.Explain("zh")
+	if errors.As(err, &knows) && knows.Hint() != "" {
+		en, zh = knows.Hint(), knows.HintZH()
+	}
+	if !t.opts.OwnID && (e.Type.Is(TypeRefused) || e.Type.Is(TypeRejected)) {
+		en += " The test had a client id of its own; perhaps the server allows the configured one only."
+		zh += "测试使用了临时客户端 ID，服务端可能只允许配置中的客户端 ID。"
+	}
+	return en, zh
+}
+
+// connect opens a connection as the connector would.
+func (t *tester) connect(ctx context.Context, c *Connector) (*client.Client, error) {
+	probe := &Connector{cfg: c.cfg, opts: c.opts, onStep: t.note}
+	cfg, err := probe.clientConfig()
+	if err != nil {
+		t.ended(transport.StepParse, "", time.Now(), err)
+		return nil, err
+	}
+	cfg.Will, cfg.Fallbacks, cfg.ConnectRetry, cfg.NoReconnect = nil, nil, false, true
+	if !t.opts.OwnID {
+		cfg.ClientID, cfg.CleanSession = cfg.ClientID+"-test-"+withRandom("${random:4}"), true
+	}
+	cfg.OnEvent = nil
+	cfg.Dial = t.noted(cfg.Dial)
+	for i, dial := range cfg.Fallbacks {
+		cfg.Fallbacks[i] = t.noted(dial)
+	}
+	t.report.ClientID, t.report.CleanSession = cfg.ClientID, cfg.CleanSession
+	conn, err := client.New(cfg)
+	if err != nil {
+		t.ended(transport.StepParse, "", time.Now(), newError(TypeConfig, err))
+		return nil, err
+	}
+	start := time.Now()
+	err = conn.Connect(ctx)
+	t.report.SessionPresent = conn.Stats().Resumed > 0
+	if n := len(t.report.Steps); err != nil && n > 0 && t.report.Steps[n-1].Err != nil {
+		return nil, err // a step of dialling failed, and is noted
+	}
+	if !t.dialed.IsZero() {
+		start = t.dialed
+	}
+	step, known := StepConnect, (*transport.DialError)(nil)
+	if errors.As(err, &known) {
+		step = known.Step // as a client certificate, which TLS 1.3 refuses afterwards
+	}
+	t.ended(step, "", start, err)
+	return conn, err
+}
+
+// noted returns a dial function that notes when it ended and what it met.
+func (t *tester) noted(dial func(context.Context) (net.Conn, error)) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) {
+		conn, err := dial(ctx)
+		if err == nil {
+			t.report.CertificatesExpire = certificatesExpire(conn)
+		}
+		t.dialed = time.Now()
+		return conn, err
+	}
+}
+
+// subscribe asks for every topic of every consumer.
+func (t *tester) subscribe(ctx context.Context, c *Connector, conn *client.Client) {
+	var subs []packets.Subscription
+	for _, name := range sortedKeys(c.cfg.Consumers) {
+		p := c.cfg.Consumers[name]
+		shared := p.ShareGroup != ""
+		p.ShareGroup = ""
+		for _, s := range c.newConsumer(name, p, nil).subscriptions() {
+			if _, rest, ok := packets.ParseShared(s.Filter); ok {
+				shared, s.Filter = true, rest
+			}
+			t.report.Grants = append(t.report.Grants, Grant{Consumer: name, Filter: s.Filter, Shared: shared, Asked: s.QoS})
+			i := slices.IndexFunc(subs, func(o packets.Subscription) bool { return o.Filter == s.Filter })
+			if i < 0 {
+				subs = append(subs, s)
+				continue
+			}
+			subs[i].QoS = max(subs[i].QoS, s.QoS)
+		}
+	}
+	if len(subs) == 0 {
+		return
+	}
+	start := time.Now()
+	within, cancel := context.WithTimeout(ctx, deref(c.cfg.Extension.AckTimeout, defaultAckTimeout))
+	defer cancel()
+	granted, err := conn.Subscribe(within, subs...)
+	var refused *client.SubscribeError
+	switch {
+	case errors.As(err, &refused):
+		t.grant(subs, granted, refused)
+		err = newError(TypeRejected, err)
+	case err == nil:
+		t.grant(subs, granted, nil)
+	case errors.Is(err, context.DeadlineExceeded):
+		err = newError(TypeSubscribe, fmt.Errorf("the server did not answer SUBSCRIBE in time: %w", err))
+	}
+	t.ended(StepSubscribe, "", start, err)
+}
+
+// grant notes what the server said to each filter.
+func (t *tester) grant(subs []packets.Subscription, granted []packets.QoS, refused *client.SubscribeError) {
+	for i := range t.report.Grants {
+		g := &t.report.Grants[i]
+		j := slices.IndexFunc(subs, func(s packets.Subscription) bool { return s.Filter == g.Filter })
+		g.Granted = min(granted[j], g.Asked)
+		if refused != nil && refused.Results[j].Err != nil {
+			g.Err = AsError(refused.Results[j].Err)
+		}
+	}
+}

@@ -1,0 +1,148 @@
+package connector_test
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/internal/mosquitto"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/mqtt311/mqtt311/transport"
+	"github.com/stretchr/testify/require"
+)
+
+func steps(r *connector.TestReport) (out []transport.Step) {
+	for _, s := range r.Steps {
+		out = append(out, s.Step)
+	}
+	return out
+}
+
+// tested runs Test in a dialogue; the function answers after CONNECT was accepted.
+func (d *dialogue) tested(cfg connector.Config, o connector.TestOptions, talk func(*packets.Connect)) *connector.TestReport {
+	d.Helper()
+	c, err := connector.New(cfg, connector.Options{Dial: d.server.Dial})
+	require.NoError(d, err)
+	done := make(chan *connector.TestReport, 1)
+	go func() { done <- c.Test(d.ctx, o) }()
+	talk(d.accept(false))
+	p, err := d.conn.Receive()
+	require.NoError(d, err)
+	require.IsType(d, &packets.Disconnect{}, p)
+	d.conn.Close()
+	return <-done
+}
+
+// A test has an id of its own, a clean session and no will; it asks for every topic at its
+// QoS, without share groups, and tells what was granted.
+func TestTestConnection(t *testing.T) {
+	cfg := kept(connector.ConsumerParams{Topics: []connector.TopicQoS{{Topic: "a"}, {Topic: "b", QoS: 1, HasQoS: true}}})
+	cfg.Consumers["shared"] = connector.ConsumerParams{Topics: []connector.TopicQoS{{Topic: "c"}}, QoS: 1, ShareGroup: "g"}
+	cfg.Advanced.WillEnabled, cfg.Advanced.WillTopic = true, "gone"
+	inBubble(t, func(d *dialogue) {
+		r := d.tested(cfg, connector.TestOptions{}, func(p *packets.Connect) {
+			require.Regexp(t, `^c-test-[A-Z2-7]{4}$`, p.ClientID)
+			require.True(t, p.CleanSession)
+			require.Nil(t, p.Will)
+			p2, err := d.conn.Receive()
+			require.NoError(t, err)
+			sub := p2.(*packets.Subscribe)
+			require.Equal(t, []packets.Subscription{{Filter: "a", QoS: 2}, {Filter: "b", QoS: 1}, {Filter: "c", QoS: 1}}, sub.Subscriptions)
+			time.Sleep(time.Second)
+			d.send(&packets.Suback{PacketID: sub.PacketID, Codes: []packets.SubscribeCode{1, 1, 0}})
+		})
+		require.NoError(t, r.Err())
+		require.Nil(t, r.Failed())
+		require.Equal(t, []transport.Step{"connect", "subscribe", "disconnect"}, steps(r))
+		require.Equal(t, time.Second, r.Steps[1].Took)
+		require.Equal(t, []connector.Grant{
+			{Consumer: "in", Filter: "a", Asked: 2, Granted: 1},
+			{Consumer: "in", Filter: "b", Asked: 1, Granted: 1},
+			{Consumer: "shared", Filter: "c", Shared: true, Asked: 1, Granted: 0},
+		}, r.Grants)
+		require.True(t, r.CleanSession)
+	})
+}
+
+// With its own id the test is what the connector would be; a refusal says which topic.
+func TestTestWithTheOwnID(t *testing.T) {
+	cfg := kept(connector.ConsumerParams{Topics: []connector.TopicQoS{{Topic: "a"}, {Topic: "b"}}})
+	inBubble(t, func(d *dialogue) {
+		r := d.tested(cfg, connector.TestOptions{OwnID: true}, func(p *packets.Connect) {
+			require.Equal(t, "c", p.ClientID)
+			require.False(t, p.CleanSession)
+			p2, err := d.conn.Receive()
+			require.NoError(t, err)
+			d.send(&packets.Suback{PacketID: p2.(*packets.Subscribe).PacketID, Codes: []packets.SubscribeCode{2, 0x80}})
+		})
+		require.ErrorIs(t, r.Err(), connector.TypeRejected)
+		require.Equal(t, connector.StepSubscribe, r.Failed().Step)
+		require.Nil(t, r.Grants[0].Err)
+		require.NotNil(t, r.Grants[1].Err)
+		require.NotContains(t, r.Failed().Hint, "client id of its own")
+	})
+}
+
+// Each way and each failure through a real server: which step, what type, what to try.
+func TestTestStepByStep(t *testing.T) {
+	no := false
+	b := mosquitto.Start(t, mosquitto.Options{Anonymous: &no})
+	open := mosquitto.Start(t, mosquitto.Options{})
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	closed := free.Addr().String()
+	free.Close()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close()
+	short := 300 * time.Millisecond
+	for _, c := range []struct {
+		name string
+		url  string
+		g    connector.General
+		want []transport.Step
+		typ  connector.ErrorType // of the last step; empty: all went well
+		hint string
+	}{
+		{"TCP", open.TCP, connector.General{}, []transport.Step{"tcp", "connect", "subscribe", "disconnect"}, "", ""},
+		{"WSS", open.WSS, connector.General{Protocol: connector.WebSocketSecure, TLSServerCert: open.CAFile},
+			[]transport.Step{"tcp", "tls", "websocket", "connect", "subscribe", "disconnect"}, "", ""},
+		{"no server", "mqtt://" + closed, connector.General{}, []transport.Step{"tcp"}, connector.TypeConnectivity, "Nothing listens"},
+		{"no answer", "mqtt://" + silent.Addr().String(), connector.General{}, []transport.Step{"tcp", "connect"}, connector.TypeConnectTimeout, "nobody answers"},
+		{"no login", b.TCP, connector.General{}, []transport.Step{"tcp", "connect"}, connector.TypeNotAuthorized, "client id of its own"},
+		{"unknown authority", open.TLS, connector.General{Protocol: connector.TLS}, []transport.Step{"tcp", "tls"}, connector.TypeTLS, "not trusted here"},
+		{"no client certificate", open.MTLS, connector.General{Protocol: connector.TLS, TLSServerCert: open.CAFile}, []transport.Step{"tcp", "tls", "tls"}, connector.TypeTLS, "client certificate"},
+		{"TLS on the port of TCP", open.TCP, connector.General{Protocol: connector.TLS}, []transport.Step{"tcp", "tls"}, connector.TypeTLS, "does not speak TLS"},
+		{"no such name", "mqtt://no.such.name.invalid:1883", connector.General{}, []transport.Step{"resolve"}, connector.TypeConnectivity, "host name"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, c.g.BrokerURL, _ = strings.Cut(c.url, "://")
+			c.g.ClientID = "c"
+			cfg := kept(connector.ConsumerParams{})
+			cfg.General, cfg.Advanced.ConnectTimeout = c.g, &short
+			if c.typ == "" || c.typ == connector.TypeTLS || c.typ == connector.TypeNotAuthorized {
+				cfg.Advanced.ConnectTimeout = nil
+			}
+			conn, err := connector.New(cfg, connector.Options{})
+			require.NoError(t, err)
+			told := 0
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			r := conn.Test(ctx, connector.TestOptions{OnStep: func(connector.TestStep) { told++ }})
+			require.Equal(t, c.want, steps(r))
+			require.Equal(t, len(c.want), told)
+			require.Equal(t, strings.HasPrefix(c.url, "wss"), !r.CertificatesExpire.IsZero() && c.typ == "")
+			if c.typ == "" {
+				require.NoError(t, r.Err())
+				return
+			}
+			require.ErrorIs(t, r.Err(), c.typ)
+			require.Equal(t, &r.Steps[len(r.Steps)-1], r.Failed())
+			require.Contains(t, r.Failed().Hint, c.hint)
+			require.Regexp(t, `\p{Han}`, r.Failed().HintZH)
+		})
+	}
+}
