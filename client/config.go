@@ -105,6 +105,11 @@ type Config struct {
 	// header. If zero or negative, 16 MiB.
 	MaxPacketSize int
 
+	// SkipOversize makes the client go past a PUBLISH that is larger: it is acknowledged and
+	// counted without being kept, and MessageSkipped tells its Topic Name. Without it the
+	// connection ends, and the client with the third in a row.
+	SkipOversize bool
+
 	// QoS0Overflow says what happens to QoS 0 messages when the inbox is full and
 	// reading cannot pause any longer.
 	QoS0Overflow OverflowPolicy
@@ -168,6 +173,7 @@ const (
 	defaultConnectTimeout = 30 * time.Second
 	defaultWriteTimeout   = 30 * time.Second
 	defaultMaxReconnect   = 30 * time.Second
+	defaultMaxPacket      = 16 << 20
 	defaultInboxMessages  = 256
 	defaultInboxBytes     = 16 << 20
 	durableMessages       = 100_000
@@ -175,6 +181,9 @@ const (
 )
 
 func (c *Config) setDefaults() {
+	if c.MaxPacketSize <= 0 {
+		c.MaxPacketSize = defaultMaxPacket
+	}
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = defaultConnectTimeout
 	}

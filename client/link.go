@@ -26,6 +26,7 @@ const (
 type link struct {
 	conn     net.Conn
 	reader   *packets.Reader // of run
+	skip     bool            // the packet that is handled was too large to be kept; run's own
 	quiet    bool            // what came last comes when nothing else does; run's own
 	opened   time.Time
 	up       bool   // the Server accepted it
@@ -61,12 +62,16 @@ type mark struct {
 	passes bool   // it left before earlier ones, which wait
 }
 
-func newLink(conn net.Conn, maxPacket int) *link {
+func newLink(conn net.Conn, cfg *Config) *link {
 	l := &link{conn: conn, opened: time.Now()}
-	l.reader = packets.NewReader(l, packets.ReaderOptions{
-		Max:      maxPacket,
+	opts := packets.ReaderOptions{
+		Max:      cfg.MaxPacketSize,
 		Tolerate: packets.TolerateSubackCodes | packets.TolerateOverlongLength,
-	})
+	}
+	if cfg.SkipOversize {
+		opts.StreamAbove, opts.MaxStream = opts.Max, packets.MaxRemainingLength+5
+	}
+	l.reader = packets.NewReader(l, opts)
 	return l
 }
 

@@ -245,3 +245,36 @@ func TestPauseWithinKeepAlive(t *testing.T) {
 		require.EqualValues(t, 1, d.client.Stats().Pauses)
 	})
 }
+
+// A message that is too large is gone past, if so asked: acknowledged, counted and told, and what
+// comes behind it is received.
+func TestSkipOversize(t *testing.T) {
+	connected(t, client.Config{MaxPacketSize: 1 << 20, SkipOversize: true}, func(d *dialogue) {
+		large := make([]byte, 5<<20)
+		for qos := range uint16(3) {
+			p := &packets.Publish{Topic: "large", Payload: large, QoS: packets.QoS(qos)}
+			if qos > 0 {
+				p.PacketID = qos
+			}
+			d.send(p)
+		}
+		d.expect("PUBACK id=1", "PUBREC id=2")
+		p := &packets.Publish{Topic: "large", Payload: large, QoS: 2, PacketID: 2, Dup: true}
+		d.send(p, &packets.Pubrel{PacketID: 2}, &packets.Publish{Topic: "small", QoS: 1, PacketID: 3, Payload: []byte("x")})
+		d.expect("PUBREC id=2", "PUBCOMP id=2")
+		for m, err := range d.client.Messages(d.ctx) {
+			require.NoError(t, err)
+			require.Equal(t, "small", m.Topic)
+			break
+		}
+		s := d.client.Stats()
+		require.EqualValues(t, 3, s.Skipped)
+		require.EqualValues(t, 1, s.Session.Redelivered)
+		require.Equal(t, 3, count(d.events, client.MessageSkipped))
+		require.Equal(t, client.Connected, d.client.State())
+
+		// Only a PUBLISH may be so large.
+		d.conn.Write([]byte{0x90, 0xff, 0xff, 0xff, 0x7f})
+		d.expectEnd()
+	})
+}

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"iter"
+	"strconv"
 
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
@@ -169,6 +170,10 @@ func (c *Client) afterTake() {
 // deliver puts an incoming message into the inbox. The caller holds mu.
 func (c *Client) deliver(p *packets.Publish, token session.Token) {
 	c.stats.Received++
+	if c.link.skip {
+		c.skip(p, token)
+		return
+	}
 	if p.QoS == packets.AtMostOnce && c.inbox.full() && c.inbox.overflowing {
 		c.stats.Dropped++
 		if !c.inbox.makeWay(c.cfg.QoS0Overflow) {
@@ -190,6 +195,22 @@ func (c *Client) deliver(p *packets.Publish, token session.Token) {
 		token:    token,
 	}
 	c.inbox.push(d)
+}
+
+// skip acknowledges a message that is too large to be kept. The caller holds mu.
+func (c *Client) skip(p *packets.Publish, token session.Token) {
+	c.stats.Skipped++
+	c.cfg.Logger.Warn("message is too large; acknowledged and counted", "topic", p.Topic)
+	c.emit(Event{Kind: MessageSkipped, Err: &skipped{p.Topic}})
+	if token != 0 {
+		c.sess.Ack(token)
+	}
+}
+
+type skipped struct{ topic string }
+
+func (s *skipped) Error() string {
+	return "client: a message on " + strconv.Quote(s.topic) + " is larger than Config.MaxPacketSize"
 }
 
 // delivered tells that there are messages. The caller holds mu.

@@ -155,7 +155,7 @@ func (c *Client) open(ctx context.Context, cancel context.CancelFunc) (*link, er
 	case conn == nil:
 		return nil, errors.New("client: Config.Dial returned neither a connection nor an error")
 	}
-	l := newLink(conn, c.cfg.MaxPacketSize)
+	l := newLink(conn, &c.cfg)
 	if err := c.greet(ctx, l, login, cancel); err != nil {
 		conn.Close()
 		return nil, err
@@ -208,6 +208,13 @@ func (c *Client) read(l *link) error {
 // readOn handles p and what came with it. After what comes when nothing else does, it
 // leaves the reading to a new goroutine, whose stack is small.
 func (c *Client) readOn(l *link, p packets.Packet) error {
+	l.skip = false
+	if payload := l.reader.Payload(); payload != nil {
+		l.skip = true
+		if _, err := io.Copy(io.Discard, payload); err != nil {
+			return err
+		}
+	}
 	full, err := c.receiveAll(l, p)
 	switch {
 	case err != nil:
@@ -253,7 +260,7 @@ func (c *Client) receiveAll(l *link, p packets.Packet) (full bool, err error) {
 	for p != nil {
 		c.receive(now, l, p)
 		full = c.inbox.full()
-		if n++; full || n == mostAtOnce {
+		if n++; full || n == mostAtOnce || l.skip {
 			break
 		}
 		if p, err = r.ReadBuffered(); p != nil {

@@ -10,6 +10,7 @@ import (
 type Stats struct {
 	Received   uint64 // incoming messages, delivered or dropped
 	Dropped    uint64 // incoming QoS 0 messages that gave way in a full inbox
+	Skipped    uint64 // incoming messages that were too large: see Config.SkipOversize
 	Unmatched  uint64 // incoming messages that no handler matches; acknowledged
 	Reconnects uint64
 	Writes     uint64        // to Network Connections

@@ -15,6 +15,10 @@ type ReaderOptions struct {
 	// reads it. If zero or negative, every PUBLISH is returned whole.
 	StreamAbove int
 
+	// MaxStream is the largest PUBLISH whose payload is streamed, like Max. If zero or negative,
+	// Max.
+	MaxStream int
+
 	// Tolerate loosens single rules.
 	Tolerate Tolerances
 }
@@ -102,10 +106,14 @@ func (r *Reader) next() (p Packet, need int, err error) {
 		return nil, 0, r.fail(err)
 	}
 	need = h.size()
-	if need > r.opts.Max {
-		return nil, 0, r.fail(&TooLargeError{h.typ, need, r.opts.Max})
+	most, stream := r.opts.Max, h.typ == PUBLISH && r.opts.StreamAbove > 0 && need > r.opts.StreamAbove
+	if stream && r.opts.MaxStream > 0 {
+		most = r.opts.MaxStream
 	}
-	if h.typ == PUBLISH && r.opts.StreamAbove > 0 && need > r.opts.StreamAbove {
+	if need > most {
+		return nil, 0, r.fail(&TooLargeError{h.typ, need, most})
+	}
+	if stream {
 		need = payloadStart(h, held)
 	}
 	if len(held) < need {
