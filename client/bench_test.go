@@ -2,7 +2,9 @@ package client_test
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"runtime"
 	"testing"
 
 	"github.com/mqtt311/mqtt311/client"
@@ -62,9 +64,9 @@ func benchServer(b *testing.B, flood func(*clienttest.Conn)) (dial func(context.
 	}
 }
 
-func benchClient(b *testing.B, flood func(*clienttest.Conn)) *client.Client {
+func benchClient(b *testing.B, lend bool, flood func(*clienttest.Conn)) *client.Client {
 	b.Helper()
-	c, err := client.New(client.Config{Dial: benchServer(b, flood), CleanSession: true, MaxInflight: 100})
+	c, err := client.New(client.Config{Dial: benchServer(b, flood), CleanSession: true, MaxInflight: 100, LendPayloads: lend})
 	require.NoError(b, err)
 	require.NoError(b, c.Connect(b.Context()))
 	b.Cleanup(c.Abort)
@@ -75,7 +77,7 @@ func BenchmarkPublishAsync(b *testing.B) {
 	payload := make([]byte, 256)
 	for name, qos := range map[string]packets.QoS{"QoS0": 0, "QoS1": 1, "QoS2": 2} {
 		b.Run(name, func(b *testing.B) {
-			c := benchClient(b, nil)
+			c := benchClient(b, false, nil)
 			m := client.Message{Topic: "bench/a/topic/of/31/bytes/exact", Payload: payload, QoS: qos}
 			ctx := context.Background()
 			b.ReportAllocs()
@@ -94,7 +96,7 @@ func BenchmarkPublishAsync(b *testing.B) {
 }
 
 func BenchmarkPublishSequentially(b *testing.B) {
-	c := benchClient(b, nil)
+	c := benchClient(b, false, nil)
 	m := client.Message{Topic: "bench/a/topic/of/31/bytes/exact", Payload: make([]byte, 256), QoS: 1}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -104,8 +106,46 @@ func BenchmarkPublishSequentially(b *testing.B) {
 	}
 }
 
+// Nobody asks for the outcome: nothing is allocated.
+func BenchmarkEnqueue(b *testing.B) {
+	c := benchClient(b, false, nil)
+	m := client.Message{Topic: "bench/a/topic/of/31/bytes/exact", Payload: make([]byte, 256)}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := c.Enqueue(context.Background(), m); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// A hundred callers wait at once: their messages share writes, and their receipts are used again.
+func BenchmarkPublishFromManyCallers(b *testing.B) {
+	for _, qos := range []packets.QoS{0, 1} {
+		b.Run(fmt.Sprint("QoS", qos), func(b *testing.B) {
+			c := benchClient(b, false, nil)
+			m := client.Message{Topic: "bench/a/topic/of/31/bytes/exact", Payload: make([]byte, 256), QoS: qos}
+			b.ReportAllocs()
+			b.SetParallelism(100 / runtime.GOMAXPROCS(0))
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if err := c.Publish(context.Background(), m); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+			b.ReportMetric(float64(c.Stats().Writes)/float64(b.N), "writes/op")
+		})
+	}
+}
+
 func BenchmarkReceive(b *testing.B) {
-	c := benchClient(b, func(c *clienttest.Conn) {
+	b.Run("Owned", func(b *testing.B) { receiveFlood(b, false) })
+	b.Run("Lent", func(b *testing.B) { receiveFlood(b, true) })
+}
+
+func receiveFlood(b *testing.B, lend bool) {
+	c := benchClient(b, lend, func(c *clienttest.Conn) {
 		var batch []byte
 		for range 100 {
 			p := &packets.Publish{Topic: "bench/a/topic/of/31/bytes/exact", Payload: make([]byte, 256)}

@@ -95,6 +95,9 @@ type Config struct {
 	QueueMessages int
 	QueueBytes    int
 
+	// WhenFull says what a Publish does when that is reached.
+	WhenFull QueuePolicy
+
 	// InboxMessages and InboxBytes bound what was received and not yet taken by the
 	// application. If zero or negative, 256 messages and 16 MiB. An empty inbox
 	// takes any legal packet.
@@ -159,6 +162,16 @@ type Config struct {
 	// payloads never. If nil, nothing is logged.
 	Logger *slog.Logger
 }
+
+// QueuePolicy says what gives way when the queue of outgoing messages is full.
+type QueuePolicy byte
+
+// The queue policies.
+const (
+	QueueWait       QueuePolicy = iota // the caller waits until its context ends
+	QueueFail                          // the new message: ErrQueueFull at once
+	QueueDropOldest                    // the oldest that was never sent: it ends with ErrQueueFull
+)
 
 // OverflowPolicy says which QoS 0 message gives way when the inbox is full.
 type OverflowPolicy byte

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
@@ -15,8 +16,8 @@ type Message = session.Message
 
 // Publish publishes m and returns nil only when the promise of its QoS is kept:
 // written to the Network Connection (QoS 0), PUBACK received (1), PUBCOMP received
-// (2), across any number of reconnects. It waits for room in the queue and for the
-// Server until ctx ends. The payload may be used again when it returns.
+// (2), across any number of reconnects. It waits for room in the queue, unless
+// Config.WhenFull says otherwise, and for the Server until ctx ends. The payload may be used again when it returns.
 //
 // Otherwise the error says whether it happened: [*packets.EncodeError] for a message
 // that no packet can carry; ErrNotSent (also ErrNotConnected for QoS 0, and ErrClosed)
@@ -88,6 +89,15 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 			c.mu.Unlock()
 			return err
 		}
+		switch {
+		case !errors.Is(err, ErrQueueFull):
+		case c.cfg.WhenFull == QueueFail:
+			c.mu.Unlock()
+			return err
+		case c.cfg.WhenFull == QueueDropOldest && c.dropOldest(m.QoS):
+			c.mu.Unlock()
+			continue
+		}
 		space := c.spaceMade()
 		c.mu.Unlock()
 		var again <-chan time.Time
@@ -105,6 +115,23 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 			return &outcome{"publish", ErrQueueFull, cause}
 		}
 	}
+}
+
+// dropOldest makes room in the queue for a message, and tells whether it could. The caller holds mu.
+func (c *Client) dropOldest(qos packets.QoS) bool {
+	q := &c.offline0
+	switch {
+	case qos > packets.AtMostOnce && c.sess.DropOldest():
+		c.drive()
+	case qos == packets.AtMostOnce && len(q.items) > 0:
+		oldest := q.items[0]
+		q.bytes -= len(oldest.m.Topic) + len(oldest.m.Payload)
+		q.items = slices.Delete(q.items, 0, 1)
+		c.end(oldest.r, ErrQueueFull, nil)
+	default:
+		return false
+	}
+	return true
 }
 
 // ask notes a request that needs an answer: reading has to go on. The caller holds mu.

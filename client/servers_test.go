@@ -81,6 +81,43 @@ func TestHazard13QoS0Queued(t *testing.T) {
 	})
 }
 
+// The policies of a full queue: the caller waits (TestPublishOfflineIsQueued), the new message
+// fails, or the oldest one that was never sent gives way.
+func TestHazard28QueuePolicies(t *testing.T) {
+	for _, qos := range []packets.QoS{0, 1, 2} {
+		connected(t, client.Config{QueueMessages: 2, QueueQoS0: true, WhenFull: client.QueueFail}, func(d *dialogue) {
+			d.server.Refuse(clienttest.ErrRefused)
+			d.cut()
+			for range 2 {
+				require.NoError(t, d.client.Enqueue(d.ctx, message("t", qos, "x")))
+			}
+			start := time.Now()
+			err := d.client.Enqueue(d.ctx, message("t", qos, "x"))
+			require.ErrorIs(t, err, client.ErrQueueFull)
+			require.True(t, client.SafeToRetry(err))
+			require.Zero(t, time.Since(start))
+		})
+		connected(t, client.Config{QueueMessages: 2, QueueQoS0: true, NoScrub: true, WhenFull: client.QueueDropOldest}, func(d *dialogue) {
+			d.server.Refuse(clienttest.ErrRefused)
+			d.cut()
+			var results []func() error
+			for i := range 4 {
+				results = append(results, d.start(func() error { return d.client.Publish(d.ctx, message("t", qos, strings.Repeat("x", i))) }))
+				synctest.Wait()
+			}
+			require.ErrorIs(t, results[0](), client.ErrQueueFull)
+			require.ErrorIs(t, results[1](), client.ErrQueueFull)
+			d.server.Refuse(nil)
+			d.accept(true)
+			for i := range 2 {
+				p, err := d.conn.Receive()
+				require.NoError(t, err)
+				require.Len(t, p.(*packets.Publish).Payload, 2+i, "the newest two, in order")
+			}
+		})
+	}
+}
+
 // Trace tells about every packet in order, and no payload, user name or password.
 func TestTrace(t *testing.T) {
 	var lines []string

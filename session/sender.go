@@ -443,6 +443,19 @@ func (s *Session) Withdraw(t Token) bool {
 	return true
 }
 
+// DropOldest ends the oldest message that was never sent with ErrQueueFull, to make room for
+// another, and tells whether there was one.
+func (s *Session) DropOldest() bool {
+	x := &s.send
+	for seq := x.cursor; seq < x.end(); seq++ {
+		if d := x.at(seq); d.stage == queued && !d.left && !d.before {
+			s.end(seq, d, ErrQueueFull)
+			return true
+		}
+	}
+	return false
+}
+
 // uncertain handles messages between PUBREC and PUBCOMP when the Server lost its
 // session, and returns their number. The Server had them; it may or may not have
 // passed them on. They are completed, or published anew if Config says so.
