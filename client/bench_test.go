@@ -121,7 +121,7 @@ func BenchmarkEnqueue(b *testing.B) {
 // A hundred callers wait at once: their messages share writes, and their receipts are used again.
 func BenchmarkPublishFromManyCallers(b *testing.B) {
 	for _, qos := range []packets.QoS{0, 1} {
-		b.Run(fmt.Sprint("QoS", qos), func(b *testing.B) {
+		b.Run(fmt.Sprintf("QoS%d", qos), func(b *testing.B) {
 			c := benchClient(b, false, nil)
 			m := client.Message{Topic: "bench/a/topic/of/31/bytes/exact", Payload: make([]byte, 256), QoS: qos}
 			b.ReportAllocs()
