@@ -40,7 +40,7 @@ type connection struct {
 	willTopic, willPayload               string
 	willQoS                              int
 	willRetain                           bool
-	debug, quiet                         bool
+	debug                                bool
 	timeout                              time.Duration
 }
 

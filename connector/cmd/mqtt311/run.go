@@ -213,24 +213,34 @@ func logged(log *slog.Logger, f connector.Flow) connector.Flow {
 
 // stop lets running flows end, as long as there is patience.
 func (o *runOptions) stop(ctx context.Context, p *program, c *connector.Connector, log *slog.Logger) error {
-	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.drain)
-	defer cancel()
-	over := make(chan struct{})
-	defer close(over)
+	stopCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	over, watched := make(chan struct{}), make(chan struct{})
+	left := 0 // when patience ended
 	go func() {
+		defer close(watched)
+		patience := time.NewTimer(o.drain)
+		defer patience.Stop()
+		var why error
 		select {
-		case <-p.hurry:
-			cancel()
 		case <-over:
+			return
+		case <-p.hurry:
+			why = context.Canceled
+		case <-patience.C:
+			why = context.DeadlineExceeded
 		}
+		left = c.Health().Unacked
+		cancel(why)
 	}()
 	err := c.Stop(stopCtx)
-	left := c.Health().Unacked
+	close(over)
+	<-watched
 	log.Info("stopped", "left", left)
-	switch {
-	case errors.Is(stopCtx.Err(), context.DeadlineExceeded) && left > 0:
+	switch why := context.Cause(stopCtx); {
+	case errors.Is(why, context.DeadlineExceeded) && left > 0:
 		return fail(exitTimeout, "messages that were not done after %s: %d; the server keeps what it may", "%s 后仍未完成的消息：%d 条；服务端会保留其可保留的部分", o.drain, left)
-	case errors.Is(stopCtx.Err(), context.Canceled):
+	case errors.Is(why, context.Canceled):
 		return fail(exitInterrupt, "interrupted before messages were done: %d", "在消息处理完之前被中断：%d 条", left)
 	}
 	return coded(exitRuntime, err)
