@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -48,7 +49,6 @@ type report struct {
 	Events map[string]int // how often each happened
 	Losses map[string]int // why connections were lost
 	Memory int            // resident, in KiB
-	Client client.Stats
 }
 
 var errPoison = errors.New("the payload is poison")
@@ -174,10 +174,17 @@ func (r *reporter) event(e client.Event) {
 	}
 }
 
+// counts returns copies.
+func (r *reporter) counts() (events, losses map[string]int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.events), maps.Clone(r.losses)
+}
+
 func (r *reporter) report(c *connector.Connector) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return json.NewEncoder(os.Stdout).Encode(report{Health: c.Health(), Events: r.events, Losses: r.losses, Memory: resident(), Client: c.Health().Client})
+	return json.NewEncoder(os.Stdout).Encode(report{Health: c.Health(), Events: r.events, Losses: r.losses, Memory: resident()})
 }
 
 // resident returns the memory of this process in KiB; 0 where the system does not say.

@@ -96,7 +96,7 @@ Exit codes: 0 done, 1 it failed while running, 2 wrong usage or configuration,
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(p.flagError)
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { p.help(p.stdout, cmd) })
-	root.AddCommand(p.pub(), p.sub(), p.check(), p.test(), p.runCommand(), p.schema(), p.completion(), p.version())
+	root.AddCommand(p.pub(), p.sub(), p.check(), p.test(), p.runCommand(), p.schema(), p.store(), p.completion(), p.version())
 	root.SetHelpCommand(p.helpCommand(root))
 	complete(root, "lang", values("en", "zh"))
 	return root

@@ -1,0 +1,248 @@
+package proofs
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/client/clienttest"
+	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/config"
+	"github.com/mqtt311/mqtt311/internal/mosquitto"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/stretchr/testify/require"
+)
+
+// sized is a message with its number and enough behind it that a queue in the wrong place shows.
+func sized(topic string, size int) func(int) client.Message {
+	return func(i int) client.Message {
+		b := make([]byte, 0, size)
+		b = fmt.Append(b, i, " ")
+		return client.Message{Topic: topic, QoS: packets.AtLeastOnce, Payload: append(b, bytes.Repeat([]byte("x"), size-len(b))...)}
+	}
+}
+
+// hurried are the settings of a process whose flows take far longer than its keep alive.
+func hurried(addr string) settings {
+	return settings{
+		addr: addr, id: "behind",
+		advanced: ", keep_alive: 5s, ping_timeout: 5s",
+		consumer: `topics: ["n/#"], qos: At Least Once`,
+	}
+}
+
+// A million messages wait at the server, which sends as many as there are Packet Identifiers,
+// while flows take a minute. The process keeps its memory and its connection. When the flows hurry, every
+// message runs.
+func TestProofQueue(t *testing.T) {
+	t.Parallel()
+	messages, size, behind := pick(50_000, 1_000_000), pick(4096, 1024), pick(15*time.Second, 3*time.Minute)
+	b := mosquitto.Start(t, mosquitto.Options{Config: unlimited + "max_inflight_messages 0\n"})
+	ctx := within(t, 2*time.Minute)
+	subscribed(t, ctx, b.Addr(), "behind", "n/#", packets.AtLeastOnce)
+	p := publisher(t, ctx, b.Addr())
+	require.NoError(t, publish(ctx, p, 0, messages, sized("n/x", size)))
+
+	job := hurried(b.Addr()).task(t)
+	job.Least = pick(6*time.Second, time.Minute)
+	job.Most = job.Least
+	w := job.start(t)
+	w.started(ctx)
+	time.Sleep(behind)
+	slow := w.now()
+	w.hurry()
+	j := job.journal(t)
+	j.await(ctx, messages)
+	w.idle(ctx)
+	r := w.now()
+	w.stop()
+	t.Logf("%d messages of %d bytes, %d runs; flows of %v for %v: %d runs, events %v; at the most %d MiB", messages, size, j.runs, job.Least, behind,
+		slow.Health.Succeeded, slow.Events, w.most.Load()>>10)
+	require.Len(t, j.ended, messages)
+	require.Empty(t, r.Losses, "connections were lost")
+	require.Less(t, w.most.Load(), int64(64<<10), "KiB of memory")
+}
+
+// The same where every flow publishes at QoS 1 on the connection that it came from: neither
+// waits for the other for ever, and all that is published arrives.
+func TestProofQueueFlowsPublish(t *testing.T) {
+	t.Parallel()
+	messages, size, behind := pick(10_000, 1_000_000), pick(4096, 256), pick(15*time.Second, 3*time.Minute)
+	b := mosquitto.Start(t, mosquitto.Options{Config: unlimited + "max_inflight_messages 0\n"})
+	ctx := within(t, 2*time.Minute)
+	subscribed(t, ctx, b.Addr(), "behind", "n/#", packets.AtLeastOnce)
+	p := publisher(t, ctx, b.Addr())
+	require.NoError(t, publish(ctx, p, 0, messages, sized("n/x", size)))
+	var mu sync.Mutex
+	arrived, total := make(map[string]bool), 0
+	observer, err := client.New(client.Config{Dial: dialer(b.Addr()), CleanSession: true})
+	require.NoError(t, err)
+	require.NoError(t, observer.Handle("out/#", func(_ context.Context, m *client.Delivery) {
+		number, _, _ := bytes.Cut(m.Payload, []byte(" "))
+		mu.Lock()
+		defer mu.Unlock()
+		arrived[string(number)] = true
+		total++
+	}))
+	require.NoError(t, observer.Connect(ctx))
+	t.Cleanup(observer.Abort)
+	_, err = observer.Subscribe(ctx, packets.Subscription{Filter: "out/#", QoS: packets.AtLeastOnce})
+	require.NoError(t, err)
+
+	s := hurried(b.Addr())
+	s.extra = "producers:\n  out: {topic: out/x, qos: At Least Once}\n"
+	job := s.task(t)
+	job.Least = pick(6*time.Second, time.Minute)
+	job.Most = job.Least
+	job.Producer = "out"
+	w := job.start(t)
+	w.started(ctx)
+	time.Sleep(behind)
+	slow := w.now()
+	w.hurry()
+	j := job.journal(t)
+	j.await(ctx, messages)
+	w.idle(ctx)
+	eventually(t, ctx, func() (int, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		return total, len(arrived) == messages
+	})
+	r := w.now()
+	w.stop()
+	t.Logf("%d messages of %d bytes, %d runs, %d published; flows of %v for %v: %d runs, events %v; then %v; at the most %d MiB", messages, size, j.runs, total,
+		job.Least, behind, slow.Health.Succeeded, slow.Events, r.Events, w.most.Load()>>10)
+	require.Empty(t, r.Losses, "connections were lost")
+	require.Less(t, w.most.Load(), int64(64<<10), "KiB of memory")
+}
+
+// Exact time, and a server that knows no window at all: flows of a minute at a keep alive of five
+// seconds, each of which publishes, work through a queue of hours. No sign of life comes late,
+// and nothing waits for another for ever.
+func TestProofQueueExactTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		messages := pick(3000, 30_000)
+		s := settings{
+			addr: "127.0.0.1:1883", id: "behind", advanced: ", keep_alive: 5s, ping_timeout: 5s",
+			consumer: `topics: ["n/#"], qos: At Least Once`, extra: "producers:\n  out: {topic: out/x, qos: At Least Once}\n",
+		}
+		cfg, _, err := config.Parse([]byte(s.yaml()), "")
+		require.NoError(t, err)
+		server := windowless{Server: clienttest.NewServer()}
+		for i := range messages {
+			server.open = append(server.open, &packets.Publish{Topic: "n/x", QoS: 1, PacketID: uint16(i + 1), Payload: fmt.Append(nil, i)})
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var serving sync.WaitGroup
+		serving.Go(func() { server.run(ctx) })
+		var said reporter
+		c, err := connector.New(*cfg, connector.Options{Dial: server.Dial, OnEvent: said.event})
+		require.NoError(t, err)
+		var runs tally
+		require.NoError(t, c.Consume("in", connector.FlowFunc(func(ctx context.Context, m *connector.Message) (*connector.Message, error) {
+			runs.add(m)
+			time.Sleep(time.Minute)
+			return c.Producer("out").Run(ctx, m)
+		})))
+		require.NoError(t, c.Start(ctx))
+		start, most, last := time.Now(), 0, -1
+		for acked := 0; acked < messages; acked = int(c.Health().Acknowledged) {
+			time.Sleep(10 * time.Minute)
+			h := c.Health()
+			most = max(most, h.Unacked+h.Client.InboxMessages)
+			if acked == last {
+				events, _ := said.counts()
+				t.Fatalf("nothing more after %d: %v, %+v", acked, events, h)
+			}
+			last = acked
+		}
+		halt(t, c)
+		cancel()
+		serving.Wait()
+		ran, total := runs.counts()
+		events, losses := said.counts()
+		t.Logf("%d messages, sent %d times, %d runs in %v; at the most %d in memory; %d published; events %v",
+			messages, server.sent, total, time.Since(start), most, server.published, events)
+		require.Equal(t, messages, ran)
+		require.Equal(t, messages, server.published)
+		require.LessOrEqual(t, most, 256+512+1)
+		require.Empty(t, losses)
+	})
+}
+
+// A windowless server sends all that is open at once on each connection, and no
+// acknowledgement makes a difference to that.
+type windowless struct {
+	*clienttest.Server
+
+	mu        sync.Mutex
+	open      []*packets.Publish
+	sent      int
+	published int // to it
+}
+
+func (s *windowless) run(ctx context.Context) {
+	for present := false; ; present = true {
+		conn, err := s.Accept(ctx)
+		if err != nil {
+			return
+		}
+		if _, err := conn.Handshake(present); err == nil {
+			s.serve(conn)
+		}
+		conn.Close()
+	}
+}
+
+// serve reads, and answers behind what is open.
+func (s *windowless) serve(conn *clienttest.Conn) {
+	answers := make(chan packets.Packet, 1<<16)
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		s.mu.Lock()
+		all := slices.Clone(s.open)
+		s.mu.Unlock()
+		for _, p := range all {
+			if conn.Send(p) != nil {
+				return
+			}
+			s.mu.Lock()
+			p.Dup = true
+			s.sent++
+			s.mu.Unlock()
+		}
+		for p := range answers {
+			if conn.Send(p) != nil {
+				return
+			}
+		}
+	})
+	defer writing.Wait()
+	defer conn.Close()
+	defer close(answers)
+	for {
+		p, err := conn.Receive()
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		switch p := p.(type) {
+		case *packets.Subscribe:
+			answers <- &packets.Suback{PacketID: p.PacketID, Codes: []packets.SubscribeCode{1}}
+		case *packets.Pingreq:
+			answers <- &packets.Pingresp{}
+		case *packets.Publish:
+			s.published++
+			answers <- &packets.Puback{PacketID: p.PacketID}
+		case *packets.Puback:
+			s.open = slices.DeleteFunc(s.open, func(o *packets.Publish) bool { return o.PacketID == p.PacketID })
+		}
+		s.mu.Unlock()
+	}
+}
