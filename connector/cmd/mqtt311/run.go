@@ -112,7 +112,7 @@ Producer 的输入来自标准输入，每行一个 JSON：{"producer": "command
 }
 
 func (o *runOptions) run(ctx context.Context, p *program) error {
-	cfg, err := p.load(o.file)
+	cfg, findings, err := p.load(o.file)
 	if err != nil {
 		return err
 	}
@@ -131,6 +131,13 @@ func (o *runOptions) run(ctx context.Context, p *program) error {
 		return err
 	}
 	log = log.With("connector", strings.TrimSuffix(filepath.Base(o.file), filepath.Ext(o.file)), "client_id", cfg.General.ClientID)
+	if show.on {
+		p.printFindings(p.stderr, o.file, findings)
+	} else { // a log is read by programs
+		for _, f := range findings {
+			log.Warn(p.say(f.Message, f.MessageZH), "code", f.Code, "path", f.Path, "line", f.Line, "column", f.Column, "fix", p.say(f.Fix, f.FixZH))
+		}
+	}
 	s, err := o.step(p, show, log)
 	if err != nil {
 		return err
