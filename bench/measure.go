@@ -163,7 +163,7 @@ func (m *measured) ratio(who, quantity string) spread {
 	b, _ := m.of(who)
 	var ratios []float64
 	for i, x := range a.Rounds[quantity] {
-		if i < len(b.Rounds[quantity]) {
+		if i < len(b.Rounds[quantity]) && b.Rounds[quantity][i] != 0 { // nothing is no part of nothing
 			ratios = append(ratios, x/b.Rounds[quantity][i])
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -147,6 +148,9 @@ func judge(tables []measured) []target {
 			most := b.most * slack
 			if b.what == "allocations" {
 				most = b.most + 0.05 // what the runtime itself does meanwhile
+			}
+			if math.IsNaN(got) {
+				got, most = 0, -1 // nobody measured it: that is no success
 			}
 			out = append(out, target{b.id, b.table, b.what, b.most, significant(got), got <= most})
 		}

@@ -14,7 +14,6 @@ const (
 // backoff is the pause before the next attempt to connect: full jitter, so that a
 // thousand clients of a Server that restarts do not come back together.
 type backoff struct {
-	most     time.Duration
 	failures int // since the last stable connection
 	atCap    bool
 }
@@ -36,20 +35,20 @@ func (b *backoff) failed() { b.failures++ }
 func (b *backoff) toCap() { b.atCap = true }
 
 // bound is the longest that the next pause may be.
-func (b *backoff) bound() time.Duration {
+func (b *backoff) bound(most time.Duration) time.Duration {
 	switch {
 	case b.atCap:
-		return b.most
+		return most
 	case b.failures == 0:
-		return min(afterStable, b.most)
+		return min(afterStable, most)
 	case b.failures > 20:
-		return b.most
+		return most
 	}
-	return min(firstBackoff<<(b.failures-1), b.most)
+	return min(firstBackoff<<(b.failures-1), most)
 }
 
-func (b *backoff) next() time.Duration {
-	bound := b.bound()
+func (b *backoff) next(most time.Duration) time.Duration {
+	bound := b.bound(most)
 	if b.atCap {
 		return bound/2 + rand.N(bound/2+1)
 	}

@@ -38,27 +38,28 @@ func (s State) String() string {
 // failed for good, make another.
 type Client struct {
 	cfg    Config
-	events notifier[Event]
-	traces notifier[Packet]
-	router router
+	events *notifier[Event]
+	traces *notifier[Packet]
+	router *router // nil: no handlers
 
 	servers []func(context.Context) (net.Conn, error)
-	server  int // the one to try; run's own
+	server  int // the one to try; run's own, as the next two
+	backoff backoff
+	faults  int // connections in a row that ended over what cannot be read
 
-	ctx      context.Context // ends when no further attempt is to be made
-	cancel   context.CancelCauseFunc
-	life     context.Context // ends when the client is over; handlers have it
-	lifeOver context.CancelCauseFunc
-	up       chan struct{} // closed when the Server first accepted a connection
-	done     chan struct{} // closed when run returned
-	nudge    chan struct{} // an own request came while reading pauses or the client is parked
-	room     chan struct{} // the inbox fell to its low-water mark
+	done chan struct{} // closed when the client is over
 
 	receipts sync.Pool
 
 	mu       sync.Mutex // guards what follows; never held while anything waits
 	sess     *session.Session
-	saver    saver
+	saver    *saver
+	up       chan struct{}           // closed when the Server first accepted a connection; nil without a Connect
+	cause    error                   // why no further attempt is to be made
+	attempt  context.CancelCauseFunc // ends the attempt to connect; nil: none
+	wake     chan struct{}           // of one place, while run waits: something has changed
+	life     context.Context         // of handlers; nil: none was called yet
+	lifeOver context.CancelCauseFunc
 	notes    map[string][]byte
 	state    State
 	err      error                      // why the client is closed
@@ -79,36 +80,26 @@ type Client struct {
 	parkedAt uint64        // asked, when the client decided to park
 	takeover bool          // the session suspects another client with our ClientID
 	handling bool          // a goroutine runs handlers
-	idle     chan struct{} // closed when it ends
+	idle     chan struct{} // closed when it ends; nil: none runs
 }
 
 // New returns a Client that is not connected yet. It reads the Store, if there is one, and does
 // no other I/O. The error joins every mistake in cfg.
 func New(cfg Config) (*Client, error) {
-	_, err := session.New(cfg.session())
-	if err := errors.Join(cfg.check(), err); err != nil {
+	if err := errors.Join(cfg.check(), cfg.session().Check()); err != nil {
 		return nil, err
 	}
 	cfg.setDefaults()
 	cfg.own()
-	c := &Client{
-		cfg:   cfg,
-		saver: saver{store: cfg.Store},
-		notes: make(map[string][]byte),
-		up:    make(chan struct{}),
-		done:  make(chan struct{}),
-		nudge: make(chan struct{}, 1),
-		room:  make(chan struct{}, 1),
-		space: make(chan struct{}),
-		idle:  make(chan struct{}),
+	c := &Client{cfg: cfg, saver: &noSaver, done: make(chan struct{})}
+	if cfg.Store != nil {
+		c.saver = &saver{store: cfg.Store}
 	}
 	if err := c.restore(cfg.session()); err != nil {
 		return nil, err
 	}
-	c.ctx, c.cancel = context.WithCancelCause(context.Background())
-	c.life, c.lifeOver = context.WithCancelCause(context.Background())
 	c.inbox.init(cfg.InboxMessages, cfg.InboxBytes)
-	c.events.call, c.traces.call = cfg.OnEvent, cfg.Trace
+	c.events, c.traces = notify(cfg.OnEvent), notify(cfg.Trace)
 	c.servers = append([]func(context.Context) (net.Conn, error){cfg.Dial}, cfg.Fallbacks...)
 	return c, nil
 }
@@ -122,11 +113,12 @@ func (c *Client) Connect(ctx context.Context) error {
 		c.mu.Unlock()
 		return ErrStarted
 	}
-	c.state = Connecting
+	up := make(chan struct{})
+	c.state, c.up = Connecting, up
 	c.mu.Unlock()
 	go c.run()
 	select {
-	case <-c.up:
+	case <-up:
 		return nil
 	case <-c.done:
 		return c.Err()
@@ -151,9 +143,29 @@ func (c *Client) gotUp(ctx context.Context) bool {
 	if c.lastErr != nil {
 		cause = fmt.Errorf("%w (last attempt: %w)", cause, c.lastErr)
 	}
-	c.cancel(fmt.Errorf("client: connect: %w", cause))
+	c.quit(fmt.Errorf("client: connect: %w", cause))
 	return false
 }
+
+// quit makes the current attempt to connect the last. The caller holds mu.
+func (c *Client) quit(cause error) {
+	if c.cause == nil {
+		c.cause = cause
+	}
+	if c.attempt != nil {
+		c.attempt(cause)
+	}
+	poke(c.wake)
+}
+
+// wait makes a channel that is poked when something has changed. The caller holds mu, and calls
+// woken when it waits no longer.
+func (c *Client) wait() <-chan struct{} {
+	c.wake = make(chan struct{}, 1)
+	return c.wake
+}
+
+func (c *Client) woken() { c.wake = nil }
 
 // Done is closed when the client is closed or has failed for good; Err says why.
 func (c *Client) Done() <-chan struct{} { return c.done }
@@ -182,7 +194,9 @@ func (c *Client) drive() {
 		case session.Save, session.Forget:
 			c.saver.record(o)
 		case session.Send:
-			c.saver.want(o.After)
+			if o.After > 0 {
+				c.saver.want(o.After)
+			}
 			c.link.encode(o, c.saver.durable)
 			c.stats.PacketsSent[o.Type&15]++
 			if c.cfg.Trace != nil {
@@ -266,26 +280,26 @@ func (c *Client) tick() {
 	c.arm()
 }
 
+// spaceMade returns a channel that is closed when there may be space. The caller holds mu.
+func (c *Client) spaceMade() <-chan struct{} {
+	if c.space == nil {
+		c.space = make(chan struct{})
+	}
+	return c.space
+}
+
 // wakeSpace makes everybody look again who waits for space. The caller holds mu.
 func (c *Client) wakeSpace() {
-	if c.waiters > 0 {
+	if c.space != nil {
 		close(c.space)
-		c.space = make(chan struct{})
-		c.waiters = 0
+		c.space = nil
 	}
 }
 
-// poke wakes whoever waits on a channel of one place.
+// poke wakes whoever waits on a channel of one place, if there is one.
 func poke(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:
-	default:
-	}
-}
-
-func unpoke(ch chan struct{}) {
-	select {
-	case <-ch:
 	default:
 	}
 }

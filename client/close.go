@@ -39,13 +39,9 @@ func (c *Client) Close(ctx context.Context) error {
 	c.mu.Lock()
 	c.sess.Disconnect()
 	c.drive()
-	l := c.link
-	if l != nil {
-		c.kick()
-	}
+	c.kick()
+	c.quit(ErrClosed)
 	c.mu.Unlock()
-	poke(c.nudge) // reading may pause
-	c.cancel(ErrClosed)
 	return errors.Join(err, c.awaitEnd(ctx))
 }
 
@@ -90,12 +86,12 @@ func (c *Client) Abort() {
 	if idle {
 		c.state = Closed
 	}
+	c.quit(ErrClosed)
 	c.mu.Unlock()
 	if idle {
 		c.finishAll(ErrClosed)
 		return
 	}
-	c.cancel(ErrClosed)
 	c.abandonLink()
 	<-c.done
 }
@@ -117,9 +113,9 @@ func (c *Client) wakeAll() {
 // waitHandler waits for the handler that runs, so that its acknowledgement leaves.
 func (c *Client) waitHandler(ctx context.Context) {
 	c.mu.Lock()
-	running, idle := c.handling, c.idle
+	idle := c.idle
 	c.mu.Unlock()
-	if !running {
+	if idle == nil {
 		return
 	}
 	t := time.NewTimer(handlerPatience)
@@ -142,8 +138,7 @@ func (c *Client) drain(ctx context.Context) error {
 			c.mu.Unlock()
 			return nil
 		}
-		c.waiters++
-		space := c.space
+		space := c.spaceMade()
 		c.mu.Unlock()
 		select {
 		case <-space:

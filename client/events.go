@@ -62,8 +62,16 @@ type notifier[T any] struct {
 	dropped uint64
 }
 
+// notify returns nil, which drops everything, if there is nobody to call.
+func notify[T any](call func(T)) *notifier[T] {
+	if call == nil {
+		return nil
+	}
+	return &notifier[T]{call: call}
+}
+
 func (n *notifier[T]) put(e T) {
-	if n.call == nil {
+	if n == nil {
 		return
 	}
 	n.mu.Lock()
@@ -101,6 +109,9 @@ func (n *notifier[T]) take() []T {
 }
 
 func (n *notifier[T]) lost() uint64 {
+	if n == nil {
+		return 0
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.dropped

@@ -36,6 +36,9 @@ func (c *Client) Handle(filter string, h Handler) error {
 	if _, rest, ok := packets.ParseShared(filter); ok {
 		filter = rest
 	}
+	if c.router == nil {
+		c.router = new(router)
+	}
 	c.router.add(filter, h)
 	return nil
 }
@@ -48,14 +51,16 @@ func (c *Client) dispatch() {
 	if c.handling {
 		return
 	}
-	c.handling = true
+	c.handling, c.idle = true, make(chan struct{})
 	c.inbox.consumed = true
-	go c.handle()
+	if c.life == nil {
+		c.life, c.lifeOver = context.WithCancelCause(context.WithValue(context.Background(), handlerKey{}, c))
+	}
+	go c.handle(c.life)
 }
 
-func (c *Client) handle() {
+func (c *Client) handle(ctx context.Context) {
 	defer c.handled() // also when a handler ends its goroutine, as a failed test does
-	ctx := context.WithValue(c.life, handlerKey{}, c)
 	for {
 		d, handlers := c.nextHandled()
 		if d == nil {
@@ -105,7 +110,7 @@ func (c *Client) handled() {
 	defer c.mu.Unlock()
 	c.handling = false
 	close(c.idle)
-	c.idle = make(chan struct{})
+	c.idle = nil
 	if c.inbox.len() > 0 && !c.leaving {
 		c.dispatch()
 	}

@@ -9,7 +9,7 @@ import (
 // An inbox holds what was received and not yet taken by the application. Client.mu
 // guards it.
 type inbox struct {
-	ready       chan struct{} // something may be there
+	ready       chan struct{} // something may be there; nil: no loop has waited yet
 	items       []*Delivery
 	head        int
 	bytes       int
@@ -24,7 +24,6 @@ type inbox struct {
 }
 
 func (b *inbox) init(items, bytes int) {
-	b.ready = make(chan struct{}, 1)
 	b.mostItems, b.mostBytes = items, bytes
 }
 

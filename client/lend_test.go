@@ -68,6 +68,7 @@ func TestMessagesAreShared(t *testing.T) {
 			d.send(&packets.Publish{Topic: "t"})
 		}
 		time.Sleep(30 * time.Second)
+		synctest.Wait()
 		require.Equal(t, []int{10, 10}, took)
 	})
 }

@@ -24,6 +24,8 @@ const (
 // it, but for what is atomic and for conn itself.
 type link struct {
 	conn     net.Conn
+	reader   *packets.Reader // of run
+	quiet    bool            // what came last comes when nothing else does; run's own
 	opened   time.Time
 	up       bool   // the Server accepted it
 	accept   func() // stops the connect timeout
@@ -34,14 +36,14 @@ type link struct {
 	spare    []byte
 	spares   []mark
 	writing  bool
-	now      time.Time // when the newest write began or ended
-	bye      bool      // close when out is written: DISCONNECT is in it, or nothing is
-	closed   bool      // our direction is
-	park     bool      // the bye is a parking
-	shedding bool      // see session.Shed
-	overlong uint64    // lengths that are in Client.stats
-	err      error     // why it was given up; nil while it lives
-	gone     chan struct{}
+	now      time.Time      // when the newest write began or ended
+	bye      bool           // close when out is written: DISCONNECT is in it, or nothing is
+	closed   bool           // our direction is
+	park     bool           // the bye is a parking
+	shedding bool           // see session.Shed
+	overlong uint64         // lengths that are in Client.stats
+	err      error          // why it was given up; nil while it lives
+	gone     chan struct{}  // closed when it is given up; nil: nobody waits for that
 	helpers  sync.WaitGroup // the writer and the one that closes
 
 	attempted atomic.Uint64 // bytes of Sends up to it may have left
@@ -58,8 +60,13 @@ type mark struct {
 	passes bool   // it left before earlier ones, which wait
 }
 
-func newLink(conn net.Conn) *link {
-	return &link{conn: conn, opened: time.Now(), gone: make(chan struct{})}
+func newLink(conn net.Conn, maxPacket int) *link {
+	l := &link{conn: conn, opened: time.Now()}
+	l.reader = packets.NewReader(l, packets.ReaderOptions{
+		Max:      maxPacket,
+		Tolerate: packets.TolerateSubackCodes | packets.TolerateOverlongLength,
+	})
+	return l
 }
 
 // Read notes that bytes came, for keep alive: a large packet may take long to be
@@ -148,7 +155,9 @@ func (l *link) giveUp(err error) {
 		return
 	}
 	l.err = err
-	close(l.gone)
+	if l.gone != nil {
+		close(l.gone)
+	}
 	l.helpers.Add(1)
 	go func() {
 		defer l.helpers.Done()

@@ -37,7 +37,7 @@ func (c *Client) ForgetNote(ctx context.Context, name string) error {
 func (c *Client) DropNote(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := &c.saver
+	s := c.saver
 	if _, kept := c.notes[name]; !kept || s.store == nil || c.err != nil || s.err != nil {
 		return
 	}
@@ -67,7 +67,7 @@ func (c *Client) note(ctx context.Context, r session.Record, forget bool) error 
 	}
 	done := make(chan struct{})
 	c.mu.Lock()
-	s := &c.saver
+	s := c.saver
 	switch {
 	case s.store == nil:
 		c.mu.Unlock()

@@ -75,33 +75,30 @@ func (c *Client) pauseReading(l *link) bool {
 	}
 	until := time.NewTimer(most)
 	defer until.Stop()
-	for l.err == nil && !l.bye && !c.sess.Outstanding() {
-		if c.inbox.low() {
-			return true
-		}
-		unpoke(c.room) // what the channels hold is from before
-		unpoke(c.nudge)
+	wake := c.wait()
+	defer c.woken()
+	gone := make(chan struct{})
+	l.gone = gone
+	if !c.inbox.low() && !c.sess.Outstanding() {
+		c.stats.Pauses++
+	}
+	began, over := time.Now(), false
+	for l.err == nil && !l.bye && !over && !c.inbox.low() && !c.sess.Outstanding() {
 		c.sess.Paused()
 		c.arm()
-		c.stats.Pauses++
 		c.mu.Unlock()
-		over, began := false, time.Now()
 		select {
-		case <-c.room:
-		case <-c.nudge:
-		case <-l.gone:
+		case <-wake:
+		case <-gone:
 		case <-until.C:
 			over = true
 		}
 		c.mu.Lock()
-		now := time.Now()
-		c.stats.PausedFor += now.Sub(began)
-		c.sess.Resumed(now)
+		c.sess.Resumed(time.Now())
 		c.arm()
-		if over {
-			break
-		}
 	}
+	l.gone = nil
+	c.stats.PausedFor += time.Since(began)
 	return c.inbox.low()
 }
 
@@ -111,20 +108,28 @@ func (c *Client) waitParked() {
 	c.mu.Lock()
 	c.state = Parked
 	c.emit(Event{Kind: ClientParked})
-	unpoke(c.room) // as in pauseReading
-	unpoke(c.nudge)
-	stay := !c.inbox.low() && c.asked == c.parkedAt && !c.cfg.CleanSession
 	c.mu.Unlock()
-	if !stay {
-		return
-	}
-	t := time.NewTimer(mostParked)
+	c.sleep(mostParked, func() bool {
+		return c.inbox.low() || c.asked != c.parkedAt || c.cfg.CleanSession
+	})
+}
+
+// sleep waits for d, or until it may go on, or until no further attempt is to be made.
+func (c *Client) sleep(d time.Duration, goOn func() bool) {
+	t := time.NewTimer(d)
 	defer t.Stop()
-	select {
-	case <-c.room:
-	case <-c.nudge:
-	case <-t.C:
-	case <-c.ctx.Done():
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wake := c.wait()
+	defer c.woken()
+	for over := false; !over && c.cause == nil && !goOn(); {
+		c.mu.Unlock()
+		select {
+		case <-wake:
+		case <-t.C:
+			over = true
+		}
+		c.mu.Lock()
 	}
 }
 

@@ -88,8 +88,7 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 			c.mu.Unlock()
 			return err
 		}
-		c.waiters++
-		space := c.space
+		space := c.spaceMade()
 		c.mu.Unlock()
 		var again <-chan time.Time
 		if errors.Is(err, ErrStoreFull) { // nobody tells when somebody else frees the disk
@@ -111,7 +110,7 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 // ask notes a request that needs an answer: reading has to go on. The caller holds mu.
 func (c *Client) ask() {
 	c.asked++
-	poke(c.nudge)
+	poke(c.wake)
 }
 
 // accept hands m to the session if the Store has room for it. The caller holds mu.

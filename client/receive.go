@@ -109,6 +109,9 @@ func (l *loop) next() (*Delivery, error) {
 		l.batch, l.at = c.inbox.fill(l.space[:0]), 0
 		c.inbox.consumed = true
 		c.afterTake()
+		if c.inbox.ready == nil {
+			c.inbox.ready = make(chan struct{}, 1)
+		}
 		over := c.err
 		c.mu.Unlock()
 		if len(l.batch) > 0 {
@@ -159,7 +162,7 @@ func (c *Client) afterTake() {
 	}
 	if c.inbox.low() {
 		c.inbox.overflowing = false
-		poke(c.room)
+		poke(c.wake)
 	}
 }
 
@@ -188,7 +191,7 @@ func (c *Client) deliver(o *session.Output) {
 		token:    o.Token,
 	}
 	c.inbox.push(d)
-	if c.router.empty() {
+	if c.router == nil {
 		poke(c.inbox.ready)
 	} else {
 		c.dispatch()

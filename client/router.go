@@ -5,8 +5,7 @@ import "strings"
 // A router finds the handlers for a Topic Name: a tree with a level of the Topic
 // Filter on each branch, section 4.7.
 type router struct {
-	root  node
-	count int
+	root node
 }
 
 type node struct {
@@ -15,10 +14,7 @@ type node struct {
 	children map[string]*node
 }
 
-func (r *router) empty() bool { return r.count == 0 }
-
 func (r *router) add(filter string, h Handler) {
-	r.count++
 	n := &r.root
 	for level := range strings.SplitSeq(filter, "/") {
 		if level == "#" {

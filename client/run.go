@@ -19,32 +19,38 @@ const sameFaults = 3
 // run connects, reads and reconnects until the client is closed. It is the only
 // goroutine of an idle client: it reads.
 func (c *Client) run() {
-	wait := backoff{most: c.cfg.MaxReconnectInterval}
-	faults := 0
 	for {
-		err := c.round(&wait, &faults)
-		if end := c.ending(err, faults); end != nil {
-			c.finishAll(end)
-			return
-		}
-		if errors.Is(err, errParked) {
-			c.waitParked()
-		} else {
-			c.pause(&wait)
-		}
-		if end := c.ending(nil, 0); end != nil {
-			c.finishAll(end)
+		err := c.round()
+		if err == errResting || !c.again(err) {
 			return
 		}
 	}
 }
 
+// again waits before the next round of attempts; false means that the client is over, and has
+// settled everything. err is how the round before ended.
+func (c *Client) again(err error) bool {
+	end := c.ending(err, c.faults)
+	if end == nil {
+		if errors.Is(err, errParked) {
+			c.waitParked()
+		} else {
+			c.pause()
+		}
+		end = c.ending(nil, 0)
+	}
+	if end != nil {
+		c.finishAll(end)
+	}
+	return end == nil
+}
+
 // round makes an attempt at each server until one accepts, and returns when its connection
 // ended, or when all failed.
-func (c *Client) round(wait *backoff, faults *int) (err error) {
+func (c *Client) round() (err error) {
 	for range c.servers {
 		before := c.reconnects()
-		err = c.serve(wait, faults)
+		err = c.serve()
 		if c.reconnects() != before || c.over() {
 			return err
 		}
@@ -64,7 +70,7 @@ func (c *Client) reconnects() uint64 {
 func (c *Client) over() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.leaving || c.ctx.Err() != nil
+	return c.leaving || c.cause != nil
 }
 
 // ending returns why the client is over after an attempt that ended with err, or after a
@@ -77,8 +83,8 @@ func (c *Client) ending(err error, faults int) error {
 	switch {
 	case c.leaving:
 		return ErrClosed
-	case c.ctx.Err() != nil:
-		return fmt.Errorf("%w: %w", ErrClosed, context.Cause(c.ctx))
+	case c.cause != nil:
+		return fmt.Errorf("%w: %w", ErrClosed, c.cause)
 	case err == nil: // nothing happened since
 	case !everUp && !c.cfg.ConnectRetry:
 		return fmt.Errorf("%w: connect: %w", ErrClosed, err)
@@ -96,21 +102,37 @@ func (c *Client) ending(err error, faults int) error {
 func lasting(code packets.ConnectCode) bool { return code != packets.ServerUnavailable }
 
 // serve makes one attempt and, if it succeeds, serves the connection until it ends.
-func (c *Client) serve(wait *backoff, faults *int) error {
+func (c *Client) serve() error {
 	c.enter(Connecting)
-	ctx, cancel := c.ctx, context.CancelFunc(func() {})
-	if c.cfg.ConnectTimeout > 0 {
-		ctx, cancel = context.WithTimeoutCause(ctx, c.cfg.ConnectTimeout, ErrConnectTimeout)
-	}
+	ctx, cancel := c.limit()
 	defer cancel()
 	l, err := c.open(ctx, cancel)
 	if err != nil {
-		wait.failed()
+		c.backoff.failed()
 		c.attemptFailed(err)
 		return err
 	}
-	err = c.read(l)
-	return c.lost(l, err, wait, faults)
+	return c.lost(l, c.read(l))
+}
+
+// limit returns the context of an attempt. It is no child of another, so that nothing of it is
+// left when it is over.
+func (c *Client) limit() (context.Context, context.CancelFunc) {
+	ctx, stop := context.Background(), context.CancelFunc(func() {})
+	if c.cfg.ConnectTimeout > 0 {
+		ctx, stop = context.WithTimeoutCause(ctx, c.cfg.ConnectTimeout, ErrConnectTimeout)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.attempt = cancel
+	if c.cause != nil {
+		cancel(c.cause)
+	}
+	return ctx, func() {
+		cancel(context.Canceled)
+		stop()
+	}
 }
 
 // open dials and sends CONNECT.
@@ -133,7 +155,7 @@ func (c *Client) open(ctx context.Context, cancel context.CancelFunc) (*link, er
 	case conn == nil:
 		return nil, errors.New("client: Config.Dial returned neither a connection nor an error")
 	}
-	l := newLink(conn)
+	l := newLink(conn, c.cfg.MaxPacketSize)
 	if err := c.greet(ctx, l, login, cancel); err != nil {
 		conn.Close()
 		return nil, err
@@ -160,30 +182,61 @@ func (c *Client) greet(ctx context.Context, l *link, login session.Login, cancel
 	l.accept = func() {
 		stop()
 		cancel()
+		l.accept, c.attempt = nil, nil // nothing of them is left
 	}
 	c.drive()
 	c.kick()
 	return nil
 }
 
+// errResting says that another goroutine goes on reading.
+var errResting = errors.New("client: resting")
+
 // read hands packets to the session until the connection ends, and returns why.
 func (c *Client) read(l *link) error {
-	r := packets.NewReader(l, packets.ReaderOptions{
-		Max:      c.cfg.MaxPacketSize,
-		Tolerate: packets.TolerateSubackCodes | packets.TolerateOverlongLength,
-	})
 	for {
-		p, err := r.ReadPacket()
+		p, err := l.reader.ReadPacket()
 		if err != nil {
 			return err
 		}
-		full, err := c.receiveAll(l, r, p)
-		if err != nil {
+		if err := c.readOn(l, p); err != nil {
 			return err
 		}
-		if full {
-			c.makeRoom(l)
-		}
+	}
+}
+
+// readOn handles p and what came with it. After what comes when nothing else does, it
+// leaves the reading to a new goroutine, whose stack is small.
+func (c *Client) readOn(l *link, p packets.Packet) error {
+	full, err := c.receiveAll(l, p)
+	switch {
+	case err != nil:
+		return err
+	case full:
+		c.makeRoom(l)
+	case l.quiet:
+		go c.rest(l)
+		return errResting
+	}
+	return nil
+}
+
+// rest waits for the next packet, and goes on as run does. Half the memory of an idle client
+// would be the stack that is deep enough to handle a packet.
+func (c *Client) rest(l *link) {
+	p, err := l.reader.ReadPacket()
+	c.resume(l, p, err)
+}
+
+func (c *Client) resume(l *link, p packets.Packet, err error) {
+	if err == nil {
+		err = c.readOn(l, p)
+	}
+	if err == nil {
+		err = c.read(l)
+	}
+	if err = c.lost(l, err); err != errResting && c.again(err) {
+		c.run()
 	}
 }
 
@@ -192,18 +245,22 @@ const mostAtOnce = 256
 
 // receiveAll handles p and what came with it, and tells whether the inbox is full. An error
 // is that of the bytes behind.
-func (c *Client) receiveAll(l *link, r *packets.Reader, p packets.Packet) (full bool, err error) {
+func (c *Client) receiveAll(l *link, p packets.Packet) (full bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now, n := time.Now(), 0
+	r, now, n := l.reader, time.Now(), 0
+	l.quiet = p.Type() == packets.PINGRESP || p.Type() == packets.CONNACK
 	for p != nil {
 		c.receive(now, l, p)
 		full = c.inbox.full()
 		if n++; full || n == mostAtOnce {
 			break
 		}
-		p, err = r.ReadBuffered()
+		if p, err = r.ReadBuffered(); p != nil {
+			l.quiet = false
+		}
 	}
+	l.quiet = l.quiet && l.up
 	overlong := uint64(r.Tolerated().OverlongLength)
 	c.stats.OverlongLengths += overlong - l.overlong
 	l.overlong = overlong
@@ -226,10 +283,15 @@ func (c *Client) receive(now time.Time, l *link, p packets.Packet) {
 	}
 }
 
-// lost settles the end of a connection that CONNECT was sent on.
-func (c *Client) lost(l *link, err error, wait *backoff, faults *int) error {
-	l.accept()
+// lost settles the end of a connection that CONNECT was sent on, unless it goes on.
+func (c *Client) lost(l *link, err error) error {
+	if err == errResting {
+		return err
+	}
 	c.mu.Lock()
+	if l.accept != nil {
+		l.accept()
+	}
 	if l.err != nil {
 		err = l.err // our reason came first; the reader only saw the consequence
 	} else if l.bye {
@@ -249,14 +311,14 @@ func (c *Client) lost(l *link, err error, wait *backoff, faults *int) error {
 	var held time.Duration
 	if l.up {
 		held = now.Sub(c.upSince)
-		wait.lost(held)
+		c.backoff.lost(held)
 	} else {
-		wait.failed()
+		c.backoff.failed()
 	}
 	c.state = Waiting
 	c.drive()
 	c.wakeSpace()
-	c.judge(l, err, wait, faults, held)
+	c.judge(l, err, held)
 	if l.park && !c.leaving {
 		return errParked
 	}
@@ -268,7 +330,7 @@ func (c *Client) lost(l *link, err error, wait *backoff, faults *int) error {
 			c.cfg.Logger.Info("connection lost", slog.Any("reason", err), slog.Duration("held", held))
 		}
 	} else {
-		if !c.leaving && c.ctx.Err() == nil {
+		if !c.leaving && c.cause == nil {
 			err = &HandshakeError{err}
 		}
 		c.stats.Failures++
@@ -280,23 +342,23 @@ func (c *Client) lost(l *link, err error, wait *backoff, faults *int) error {
 }
 
 // judge looks for ends that another attempt will not mend by itself.
-func (c *Client) judge(l *link, err error, wait *backoff, faults *int, held time.Duration) {
+func (c *Client) judge(l *link, err error, held time.Duration) {
 	var refused *RefusedError
 	if errors.As(err, &refused) {
 		c.stats.Refused++
 	}
 	if refused != nil && lasting(refused.Code) || c.takeover {
-		wait.toCap()
+		c.backoff.toCap()
 		c.takeover = false
 	}
 	var format *packets.FormatError
 	var large *packets.TooLargeError
 	switch {
 	case l.up && (errors.As(err, &format) || errors.As(err, &large)):
-		*faults++
+		c.faults++
 		c.stats.Faults++
 	case held >= stableAfter:
-		*faults = 0
+		c.faults = 0
 	}
 }
 
@@ -310,8 +372,8 @@ func (c *Client) attemptFailed(err error) {
 }
 
 // pause waits before the next attempt, or until the client is closed.
-func (c *Client) pause(wait *backoff) {
-	d := wait.next()
+func (c *Client) pause() {
+	d := c.backoff.next(c.cfg.MaxReconnectInterval)
 	c.mu.Lock()
 	if c.upSince.IsZero() && c.cfg.ConnectRetryInterval > 0 {
 		d = c.cfg.ConnectRetryInterval
@@ -319,12 +381,7 @@ func (c *Client) pause(wait *backoff) {
 	c.state = Waiting
 	c.emit(Event{Kind: WaitingToReconnect, Delay: d})
 	c.mu.Unlock()
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-c.ctx.Done():
-	}
+	c.sleep(d, func() bool { return false })
 }
 
 func (c *Client) enter(s State) {
@@ -338,11 +395,14 @@ func (c *Client) enter(s State) {
 // connected notes that the Server accepted the connection. The caller holds mu.
 func (c *Client) connected(sessionPresent bool) {
 	l := c.link
-	l.accept()
+	if l.accept != nil {
+		l.accept()
+	}
 	l.up = true
 	c.state = Connected
 	if c.upSince.IsZero() {
 		close(c.up)
+		c.up = nil
 	} else {
 		c.stats.Reconnects++
 	}
@@ -375,7 +435,8 @@ func (c *Client) finishAll(err error) {
 	c.wakeSpace()
 	c.mu.Unlock()
 	c.settle()
-	c.cancel(err)
-	c.lifeOver(err)
+	if c.lifeOver != nil {
+		c.lifeOver(err)
+	}
 	close(c.done)
 }

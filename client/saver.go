@@ -30,6 +30,9 @@ type saver struct {
 	err     error            // the Store is no good any more
 }
 
+// noSaver is that of every Client without a Store. Nothing writes to it.
+var noSaver saver
+
 // A batch is what one Commit takes.
 type batch struct {
 	bytes    []byte
@@ -87,7 +90,7 @@ func (s *saver) flush() { s.due = s.due || len(s.next.entries) > 0 }
 // save starts a goroutine that gives the Store what gathered, if something waits for it. The
 // caller holds mu.
 func (c *Client) save() {
-	s := &c.saver
+	s := c.saver
 	switch {
 	case s.busy || s.err != nil || len(s.next.entries) == 0:
 	case s.due:
@@ -106,7 +109,7 @@ func (c *Client) save() {
 
 // commit gives the Store batches until nothing waits any more.
 func (c *Client) commit() {
-	s := &c.saver
+	s := c.saver
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for s.due && s.err == nil {
@@ -138,7 +141,7 @@ func (c *Client) commit() {
 
 // recorded lets go what waited for the records that are durable now. The caller holds mu.
 func (c *Client) recorded() {
-	s := &c.saver
+	s := c.saver
 	if c.link != nil {
 		c.link.release(s.durable)
 	}
@@ -158,7 +161,7 @@ func (c *Client) recorded() {
 
 // storeFailed ends the client: nothing may leave any more that is not on record.
 func (c *Client) storeFailed(err error) {
-	s := &c.saver
+	s := c.saver
 	s.err = fmt.Errorf("%w: %w", ErrStoreFailed, err)
 	for i := range s.waits {
 		s.waits[i].Err = ErrUnknown // it may be on record, or may not
@@ -168,7 +171,7 @@ func (c *Client) storeFailed(err error) {
 	if c.link != nil {
 		c.link.giveUp(s.err)
 	}
-	c.cancel(s.err)
+	c.quit(s.err)
 	if c.state == Idle {
 		c.state, c.leaving = Closed, true
 		go c.finishAll(fmt.Errorf("%w: %w", ErrClosed, s.err))
@@ -178,7 +181,7 @@ func (c *Client) storeFailed(err error) {
 // settled returns a channel that is closed when everything is durable, or the Store has
 // failed; nil if that is so already. The caller holds mu.
 func (c *Client) settled() <-chan struct{} {
-	s := &c.saver
+	s := c.saver
 	if s.store == nil || s.err != nil {
 		return nil
 	}
@@ -216,7 +219,7 @@ func (c *Client) settle() {
 
 // storeRoom asks the Store whether a message may be accepted. The caller holds mu.
 func (c *Client) storeRoom(bytes int) error {
-	switch s := &c.saver; {
+	switch s := c.saver; {
 	case s.store == nil:
 		return nil
 	case s.err != nil:
@@ -231,6 +234,7 @@ func (c *Client) storeRoom(bytes int) error {
 func (c *Client) restore(cfg session.Config) error {
 	var records []session.Record
 	if c.saver.store != nil {
+		c.notes = make(map[string][]byte)
 		cfg.Durable = true
 		err := c.saver.store.Load(func(key, value []byte) error {
 			r, err := session.ParseRecord(key, value)

@@ -130,9 +130,29 @@ func TestExtendedAttributes(t *testing.T) {
 		d.run(kept(connector.ConsumerParams{ExtendedAttributes: true}), flow)
 		d.send(&packets.Publish{Topic: "t/x", QoS: 1, PacketID: 4, Retain: true, Dup: true, Payload: []byte("x")})
 		d.expect("PUBACK id=4")
-		require.Equal(t, []map[string]any{
-			{"QoS": 1, "topic": "t/x", "messageID": uint16(4), "retained": true, "duplicate": true, "attempt": 1},
-			{"QoS": 1, "topic": "t/x", "messageID": uint16(4), "retained": true, "duplicate": true, "attempt": 2},
-		}, got)
+		require.Len(t, got, 2)
+		require.Equal(t, got[0]["idempotencyKey"], got[1]["idempotencyKey"])
+		for i, attributes := range got {
+			require.NotEmpty(t, attributes["idempotencyKey"])
+			delete(attributes, "idempotencyKey")
+			require.Equal(t, map[string]any{
+				"QoS": 1, "topic": "t/x", "messageID": uint16(4), "retained": true, "duplicate": true, "attempt": i + 1,
+				"filter": "t/#", "topicLevels": []string{"t", "x"}, "receivedAt": "2000-01-01T00:00:00Z", "clientID": "c", "broker": "127.0.0.1:1883",
+			}, attributes)
+		}
+	})
+}
+
+// mime_type and encoding stand in the payload's Entity.
+func TestMimeType(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		var got *connector.Message
+		d.run(kept(connector.ConsumerParams{MimeType: "application/json", Encoding: "UTF-8"}), connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+			got = m
+			return nil, nil
+		}))
+		d.deliver(1, "21")
+		d.expect("PUBACK id=1")
+		require.Equal(t, connector.Entity{Blob: []byte("21"), MimeType: "application/json", Encoding: "UTF-8"}, got.Payload)
 	})
 }

@@ -375,10 +375,17 @@ func (c *checker) noNegativeTime(at string, values map[string]*time.Duration) {
 
 func (c *checker) failurePolicy(at string, p ConsumerParams) {
 	f := &p.OnFailure
+	for i, t := range f.RetryOn {
+		if _, err := ParseErrorType(string(t)); err != nil {
+			c.add("E139", fmt.Sprintf("%s.retry_on[%d]", at, i), err.Error(), fmt.Sprintf("%q 不是错误类型", string(t)), "write any, NAMESPACE:IDENTIFIER or NAMESPACE:*", "请填写 any、NAMESPACE:IDENTIFIER 或 NAMESPACE:*")
+		}
+	}
 	targets := f.DeadLetterTopic != "" || f.DeadLetterFile != ""
 	switch {
 	case f.DeadLetterTopic != "" && f.DeadLetterFile != "":
 		c.add("E122", at+".dead_letter", "has a topic and a file", "同时填写了主题和文件", "keep one", "只保留一个")
+	case f.DeadLetterMeta && f.DeadLetterTopic == "":
+		c.add("E122", at+".dead_letter.meta", "is about a topic, and there is none", "仅用于主题，而未填写主题", "drop it: a file has it all", "去掉该项：文件中已包含全部信息")
 	case f.Then == DeadLetter && !targets:
 		c.add("E122", at+".dead_letter", "is missing", "缺失", "name a topic or a file", "填写主题或文件")
 	}
@@ -390,7 +397,7 @@ func (c *checker) failurePolicy(at string, p ConsumerParams) {
 	}
 	for _, name := range sortedKeys(c.cfg.Consumers) {
 		for _, t := range c.cfg.Consumers[name].Topics {
-			if packets.Match(matched(t.Topic), f.DeadLetterTopic) {
+			if packets.Match(matched(t.Topic), f.DeadLetterTopic) || f.DeadLetterMeta && packets.Match(matched(t.Topic), f.DeadLetterTopic+metaLevel) {
 				c.add("E110", at+".dead_letter.topic", fmt.Sprintf("is matched by the topic %q of consumer %s: an endless loop", t.Topic, name),
 					fmt.Sprintf("与 Consumer %s 的订阅主题 %q 匹配，会无限循环", name, t.Topic), "choose a topic outside", "请选择订阅范围之外的主题")
 				return
@@ -407,6 +414,9 @@ func (c *checker) partition(at string, p ConsumerParams) {
 	if p.Partition.Count < 1 || p.Partition.Index < 0 || p.Partition.Index >= p.Partition.Count {
 		c.add("E126", at+".partition.index", fmt.Sprintf("is %d of %d", p.Partition.Index, p.Partition.Count),
 			fmt.Sprintf("为 %d，总数为 %d", p.Partition.Index, p.Partition.Count), "number the processes from 0 to count - 1", "进程从 0 编号到 count - 1")
+	}
+	if p.Partition.Key != keyTopic {
+		c.template(at+".partition.key", p.Partition.Key)
 	}
 }
 

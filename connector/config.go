@@ -3,6 +3,7 @@ package connector
 import (
 	"time"
 
+	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/client/wal"
 	"github.com/mqtt311/mqtt311/packets"
 )
@@ -108,6 +109,10 @@ type Extension struct {
 	// MaxPacketSize is the largest incoming packet in bytes. If zero, 16 MiB.
 	MaxPacketSize int
 
+	// QoS0Overflow says which message of QoS 0 gives way when the consumers do not keep up
+	// and reading cannot pause any longer. If zero, the oldest.
+	QoS0Overflow client.OverflowPolicy
+
 	// AckTimeout bounds how long a producer waits for the Server. If nil, 30 seconds.
 	AckTimeout *time.Duration
 
@@ -178,6 +183,10 @@ type ConsumerParams struct {
 	// Retained says what happens to messages that the Server had kept.
 	Retained RetainedPolicy
 
+	// MimeType and Encoding are what the payload's Entity says of itself.
+	MimeType string
+	Encoding string
+
 	// TriggerOnError also runs the flow when the consumer itself fails, on a message with its
 	// error set and an empty payload: when the connection fails or is lost, when a topic is
 	// refused or granted at a lower QoS, when a message stalls. Nothing is acknowledged
@@ -190,14 +199,22 @@ type ConsumerParams struct {
 	// synced write before each run.
 	Ledger bool
 
-	// ExtendedAttributes adds retained, duplicate and attempt to the attributes.
+	// ExtendedAttributes adds what else is known of a message to the attributes: see
+	// AttributeRetained and those behind it.
 	ExtendedAttributes bool
 }
 
 // A Partition is one of Count processes that divide the messages among them: it takes
-// those whose topic's hash (FNV-1a, 32 bits) modulo Count is Index, and acknowledges the
+// those whose key's hash (FNV-1a, 32 bits) modulo Count is Index, and acknowledges the
 // others at once, because another process takes them. All Count processes have to run.
-type Partition struct{ Index, Count int }
+type Partition struct {
+	Index, Count int
+
+	// Key is a template, as ${payload.device}: messages with one key go to one process. If
+	// empty, or "topic", the topic is the key, and so it is for messages that the template does
+	// not fit.
+	Key string
+}
 
 // TopicQoS is a Topic Filter and, if HasQoS, a QoS of its own.
 type TopicQoS struct {
@@ -215,6 +232,10 @@ type OnFailure struct {
 	InitialDelay *time.Duration // nil or 0: 200 ms
 	MaxDelay     *time.Duration // nil or 0: 30 s
 
+	// RetryOn lists the error types that are worth another run, with all that are narrower;
+	// an error of another type uses the retries up at once. If empty, all.
+	RetryOn []ErrorType
+
 	// Then says what happens when the retries are used up.
 	Then Disposition
 
@@ -222,6 +243,10 @@ type OnFailure struct {
 	// of them.
 	DeadLetterTopic string
 	DeadLetterFile  string
+
+	// DeadLetterMeta also publishes a [DeadLetterRecord] without the payload, as JSON, to the
+	// topic with "/meta" behind it.
+	DeadLetterMeta bool
 }
 
 // ProducerParams are the input of a Producer operation.

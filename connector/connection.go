@@ -197,6 +197,7 @@ func (c *Connector) clientConfig() (client.Config, error) {
 		ConnectRetryInterval: deref(a.ConnectRetryInterval, 30*time.Second),
 		MaxPacketSize:        x.MaxPacketSize,
 		ManualAck:            true,
+		QoS0Overflow:         x.QoS0Overflow,
 		OnEvent:              c.opts.OnEvent,
 		Logger:               c.opts.Logger,
 	}

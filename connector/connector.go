@@ -320,7 +320,7 @@ func (c *Connector) settle(a *arrival) {
 		return
 	}
 	if c.ledger != nil {
-		defer c.ledger.settled()
+		defer c.ledger.settled(a.n)
 	}
 	if err := a.d.Ack(); err != nil {
 		c.stats.stale.Add(1) // the session ended first; the Server may send it again

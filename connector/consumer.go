@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,7 +30,8 @@ type consumer struct {
 	params  ConsumerParams
 	flow    Flow
 	conn    *Connector
-	filters []string // as matched: without $share/group/
+	filters []string  // as matched: without $share/group/
+	key     *template // of Partition; nil: the topic
 	log     *slog.Logger
 
 	running chan struct{} // holds a token for each flow that runs
@@ -42,7 +44,6 @@ type consumer struct {
 	lanes map[string][]*job // what waits for its turn, by lane; a lane that runs is there
 	bytes int
 	less  chan struct{} // closed when bytes fell
-	next  uint64        // lane of the next message without order
 }
 
 // A job is a message on its way through a consumer.
@@ -78,6 +79,9 @@ func (c *Connector) newConsumer(name string, p ConsumerParams, f Flow) *consumer
 	k.room = make(chan struct{}, orDefault(p.MaxInFlight, defaultInFlight))
 	for _, t := range p.Topics {
 		k.filters = append(k.filters, matched(t.Topic))
+	}
+	if p.Partition != nil && p.Partition.Key != "" && p.Partition.Key != keyTopic {
+		k.key, _ = parseTemplate(p.Partition.Key) // Check has read it
 	}
 	return k
 }
@@ -115,23 +119,37 @@ func (k *consumer) subscriptions() []packets.Subscription {
 	return subs
 }
 
-func (k *consumer) wants(topic string) bool {
-	for _, f := range k.filters {
-		if packets.Match(f, topic) {
-			return true
+func (k *consumer) wants(topic string) bool { return k.filter(topic) >= 0 }
+
+// filter returns which topic of the parameters matches; below zero if none does.
+func (k *consumer) filter(topic string) int {
+	return slices.IndexFunc(k.filters, func(f string) bool { return packets.Match(f, topic) })
+}
+
+const keyTopic = "topic"
+
+// elsewhere tells whether another process of the partition has a message. All of them have to
+// agree, so that a message without its key goes by its topic.
+func (k *consumer) elsewhere(d *client.Delivery) bool {
+	p := k.params.Partition
+	if p == nil {
+		return false
+	}
+	key := d.Topic
+	if k.key != nil {
+		if s, err := k.key.eval(NewMessage(d.Topic, d.Payload, d.QoS, d.PacketID)); err == nil {
+			key = s
 		}
 	}
-	return false
+	h := fnv.New32a()
+	h.Write([]byte(key))
+	return int(h.Sum32()%uint32(p.Count)) != p.Index
 }
 
 // skips tells whether a message of the consumer's topics is not for its flow.
 func (k *consumer) skips(d *client.Delivery) bool {
-	if p := k.params.Partition; p != nil {
-		h := fnv.New32a()
-		h.Write([]byte(d.Topic))
-		if int(h.Sum32()%uint32(p.Count)) != p.Index {
-			return true
-		}
+	if k.elsewhere(d) {
+		return true
 	}
 	switch k.params.Retained {
 	case RetainedSkip:
@@ -155,6 +173,10 @@ func (k *consumer) take(ctx context.Context, a *arrival) error {
 	}
 	k.jobs.Add(1)
 	j := k.newJob(a)
+	if k.order() == OrderNone {
+		go k.run(j)
+		return nil
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	lane := k.lane(a.d)
@@ -195,16 +217,12 @@ func (k *consumer) reserve(ctx context.Context, size int) error {
 	}
 }
 
-// lane names the row that a message waits in. The caller holds mu.
+// lane names the row that a message waits in.
 func (k *consumer) lane(d *client.Delivery) string {
-	switch k.order() {
-	case OrderConnection:
-		return ""
-	case OrderTopic:
+	if k.order() == OrderTopic {
 		return d.Topic
 	}
-	k.next++
-	return fmt.Sprint(k.next)
+	return ""
 }
 
 // runLane runs the jobs of a lane in their order.
@@ -220,12 +238,13 @@ func (k *consumer) runLane(lane string) {
 		j := waiting[0]
 		k.lanes[lane] = waiting[1:]
 		k.mu.Unlock()
-		k.process(j)
-		k.done(j)
+		k.run(j)
 	}
 }
 
-func (k *consumer) done(j *job) {
+// run runs a message and makes room for another.
+func (k *consumer) run(j *job) {
+	k.process(j)
 	k.mu.Lock()
 	k.bytes -= len(j.d.Payload)
 	close(k.less)
@@ -268,7 +287,7 @@ func (k *consumer) process(j *job) {
 				break // Stop's patience ended, or the store failed, which is no failure of the flow
 			}
 		}
-		if (permanent(err) || k.exhausted(j)) && k.dispose(j, err) {
+		if (k.exhausted(j) || !k.retries(err)) && k.dispose(j, err) {
 			return
 		}
 		if !k.wait(j) {
@@ -351,7 +370,7 @@ func (k *consumer) attempt(j *job) error {
 	defer cancel()
 	k.conn.stats.running.Add(1)
 	defer k.conn.stats.running.Add(-1)
-	d := delivery{key: k.key(j), attempt: j.attempt, conn: k.conn}
+	d := delivery{consumer: k, job: j, attempt: j.attempt}
 	start := time.Now()
 	err := d.settled(ctx, isolated(d.in(ctx), k.flow, k.message(j)))
 	k.conn.numbers.flowEnded(ctx, time.Since(start), err)
@@ -386,8 +405,8 @@ func isolatedRun(ctx context.Context, f Flow, m *Message) (out *Message, err err
 	return out, err
 }
 
-// key names a message.
-func (k *consumer) key(j *job) string {
+// keyOf names a message.
+func (k *consumer) keyOf(j *job) string {
 	name := fmt.Sprintf("%s/%x.%x", k.name, k.conn.began, j.n)
 	if j.entry != nil {
 		name = strings.TrimPrefix(j.entry.name, notePrefix)
@@ -397,12 +416,24 @@ func (k *consumer) key(j *job) string {
 
 func (k *consumer) message(j *job) *Message {
 	m := NewMessage(j.d.Topic, append([]byte(nil), j.d.Payload...), j.d.QoS, j.d.PacketID)
+	m.Payload.MimeType, m.Payload.Encoding = k.params.MimeType, k.params.Encoding
 	if k.params.ExtendedAttributes {
 		m.Attribute[AttributeRetained] = j.d.Retain
 		m.Attribute[AttributeDuplicate] = j.d.Dup
 		m.Attribute[AttributeAttempt] = j.attempt
+		m.Attribute[AttributeFilter] = k.params.Topics[k.filter(j.d.Topic)].Topic
+		m.Attribute[AttributeTopicLevels] = strings.Split(j.d.Topic, "/")
+		m.Attribute[AttributeReceivedAt] = j.at.UTC().Format(time.RFC3339Nano)
+		m.Attribute[AttributeClientID] = k.conn.conn.cfg.ClientID
+		m.Attribute[AttributeBroker] = k.conn.cfg.General.BrokerURL
+		m.Attribute[AttributeIdempotencyKey] = k.keyOf(j)
 	}
 	return m
+}
+
+// retries tells whether an error is worth another run.
+func (k *consumer) retries(err error) bool {
+	return !permanent(err) && matches(AsError(err), k.params.OnFailure.RetryOn)
 }
 
 func (k *consumer) exhausted(j *job) bool {

@@ -3,7 +3,6 @@ package connector
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"time"
 
@@ -11,34 +10,60 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A DeadLetterRecord is a line of a dead letter file.
+// A DeadLetterRecord is a line of a dead letter file, and what DeadLetterMeta publishes.
 type DeadLetterRecord struct {
 	Time      time.Time   `json:"time"`
+	Received  time.Time   `json:"received"`
 	Consumer  string      `json:"consumer"`
 	Topic     string      `json:"topic"`
 	QoS       packets.QoS `json:"qos"`
 	MessageID uint16      `json:"messageID"`
+	Key       string      `json:"key"` // see IdempotencyKey
 	Attempts  int         `json:"attempts"`
 	Error     *Error      `json:"error"`
-	Payload   []byte      `json:"payload"` // base64
+	Payload   []byte      `json:"payload,omitempty"` // base64; of a file only
 }
+
+const metaLevel = "/meta"
 
 // deadLetter puts a message where the failure policy says; it is acknowledged only when
 // that succeeded.
 func (k *consumer) deadLetter(j *job, cause error) error {
-	if topic := k.params.OnFailure.DeadLetterTopic; topic != "" {
-		ctx, cancel := context.WithTimeout(k.conn.flowContext, defaultAckTimeout)
-		defer cancel()
-		return k.conn.out.publish(ctx, client.Message{Topic: topic, QoS: packets.AtLeastOnce, Payload: j.d.Payload})
+	f := &k.params.OnFailure
+	record := DeadLetterRecord{
+		Time: time.Now(), Received: j.at, Consumer: k.name, Topic: j.d.Topic, QoS: j.d.QoS, MessageID: j.d.PacketID, Key: k.keyOf(j),
+		Attempts: j.attempt, Error: k.conn.shown(AsError(cause)),
 	}
-	line, err := json.Marshal(DeadLetterRecord{
-		Time: time.Now(), Consumer: k.name, Topic: j.d.Topic, QoS: j.d.QoS, MessageID: j.d.PacketID,
-		Attempts: j.attempt, Error: k.conn.shown(AsError(cause)), Payload: j.d.Payload,
-	})
+	if f.DeadLetterTopic == "" {
+		record.Payload = j.d.Payload
+	}
+	line, err := json.Marshal(record)
+	switch {
+	case err != nil:
+	case f.DeadLetterTopic == "":
+		err = k.conn.appendLine(f.DeadLetterFile, line)
+	default:
+		err = k.publishDeadLetter(j, line)
+	}
 	if err != nil {
-		return err
+		return newError(TypeDeadLetter, err)
 	}
-	return k.conn.appendLine(k.params.OnFailure.DeadLetterFile, line)
+	return nil
+}
+
+// publishDeadLetter publishes what is known of the message before the message, so that whoever
+// takes the second has the first.
+func (k *consumer) publishDeadLetter(j *job, record []byte) error {
+	ctx, cancel := context.WithTimeout(k.conn.flowContext, defaultAckTimeout)
+	defer cancel()
+	topic := k.params.OnFailure.DeadLetterTopic
+	if k.params.OnFailure.DeadLetterMeta {
+		err := k.conn.out.publish(ctx, client.Message{Topic: topic + metaLevel, QoS: packets.AtLeastOnce, Payload: record})
+		if err != nil {
+			return err
+		}
+	}
+	return k.conn.out.publish(ctx, client.Message{Topic: topic, QoS: packets.AtLeastOnce, Payload: j.d.Payload})
 }
 
 // appendLine adds a line to a file and makes it durable before it returns.
@@ -47,7 +72,7 @@ func (c *Connector) appendLine(path string, line []byte) (err error) {
 	defer c.files.Unlock()
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return fmt.Errorf("connector: dead letter: %w", err)
+		return err
 	}
 	defer func() {
 		if cerr := f.Close(); err == nil {
@@ -55,7 +80,7 @@ func (c *Connector) appendLine(path string, line []byte) (err error) {
 		}
 	}()
 	if _, err := f.Write(append(line, '\n')); err != nil {
-		return fmt.Errorf("connector: dead letter: %w", err)
+		return err
 	}
 	return f.Sync()
 }

@@ -8,9 +8,9 @@ import (
 
 // A delivery is what the context of a flow's run knows.
 type delivery struct {
-	key     string
-	attempt int
-	conn    *Connector
+	consumer *consumer
+	job      *job
+	attempt  int
 
 	mu       sync.Mutex
 	deferred chan error // nil: Run's return ends the run
@@ -25,7 +25,7 @@ func (d *delivery) in(ctx context.Context) context.Context {
 // shown returns an error in the form that the messages of a flow carry.
 func shown(ctx context.Context, e *Error) *Error {
 	if d, ok := ctx.Value(deliveryKey{}).(*delivery); ok {
-		return d.conn.shown(e)
+		return d.consumer.conn.shown(e)
 	}
 	return e
 }
@@ -37,7 +37,7 @@ func shown(ctx context.Context, e *Error) *Error {
 // second time under the same key.
 func IdempotencyKey(ctx context.Context) string {
 	if d, ok := ctx.Value(deliveryKey{}).(*delivery); ok {
-		return d.key
+		return d.consumer.keyOf(d.job)
 	}
 	return ""
 }

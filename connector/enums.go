@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/client/wal"
 	"github.com/mqtt311/mqtt311/packets"
 )
@@ -219,6 +220,27 @@ func ParseErrorFormat(s string) (ErrorFormat, error) {
 		}
 	}
 	return 0, fmt.Errorf("%q is neither seed nor extended", s)
+}
+
+var overflowNames = []string{"drop_oldest", "drop_newest"}
+
+// ParseOverflow reads which message of QoS 0 gives way: drop_oldest or drop_newest.
+func ParseOverflow(s string) (client.OverflowPolicy, error) {
+	for i, name := range overflowNames {
+		if normal(s) == normal(name) {
+			return client.OverflowPolicy(i), nil
+		}
+	}
+	return 0, fmt.Errorf("%q is neither drop_oldest nor drop_newest", s)
+}
+
+// ParseErrorType reads an error type: any, NAMESPACE:IDENTIFIER or NAMESPACE:*.
+func ParseErrorType(s string) (ErrorType, error) {
+	namespace, identifier, ok := strings.Cut(s, ":")
+	if s == string(TypeAny) || ok && namespace != "" && identifier != "" && !strings.ContainsAny(s, " ,") {
+		return ErrorType(s), nil
+	}
+	return "", fmt.Errorf("%q is neither any nor like MQTT:PUBLISH or MQTT:*", s)
 }
 
 var syncNames = []string{"always", "interval", "never"}

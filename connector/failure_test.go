@@ -307,3 +307,51 @@ func TestStopDisposesOfNothing(t *testing.T) {
 		})
 	}
 }
+
+// retry_on: an error of another type uses up the retries at once.
+func TestRetryOn(t *testing.T) {
+	for code, want := range map[string]int{"MQTT:PUBLISH_TIMEOUT": 4, "SHOP:CLOSED": 4, "MQTT:INVALID_TOPIC": 1, "CORE:TIMEOUT": 1} {
+		inBubble(t, func(d *dialogue) {
+			runs := 0
+			p := onFailure(3, connector.OnFailure{Then: connector.Drop, RetryOn: []connector.ErrorType{connector.TypePublishTimeout, "SHOP:*"}})
+			d.run(kept(p), failing(9, &runs, raised(code)))
+			d.deliver(1, "a")
+			d.conn.SetReadDeadline(time.Now().Add(time.Minute))
+			packet, err := d.conn.Receive()
+			require.NoError(t, err)
+			require.Equal(t, "PUBACK id=1", packet.String())
+			synctest.Wait()
+			require.Equal(t, want, runs, code)
+			require.EqualValues(t, 1, d.connector.Health().Dropped)
+		})
+	}
+}
+
+// A dead letter may have what is known of it beside it; the message is acknowledged after
+// both.
+func TestDeadLetterMeta(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		p := onFailure(0, connector.OnFailure{Then: connector.DeadLetter, DeadLetterTopic: "dlq/t", DeadLetterMeta: true})
+		d.run(kept(p), flow(func(context.Context) error { return errGate }))
+		d.send(publish("t/a", 1, 7, "a"))
+		packet, err := d.conn.Receive()
+		require.NoError(t, err)
+		meta := packet.(*packets.Publish)
+		require.Equal(t, "dlq/t/meta", meta.Topic)
+		var r connector.DeadLetterRecord
+		var raw map[string]any
+		require.NoError(t, json.Unmarshal(meta.Payload, &r))
+		require.NoError(t, json.Unmarshal(meta.Payload, &raw))
+		require.Equal(t, "t/a", r.Topic)
+		require.EqualValues(t, 7, r.MessageID)
+		require.Equal(t, 1, r.Attempts)
+		require.Contains(t, r.Key, "c/in/")
+		require.Equal(t, "the store is down", r.Error.Description)
+		require.NotContains(t, raw, "payload", "that is what the other message is")
+		d.send(&packets.Puback{PacketID: 1})
+		d.expect("PUBLISH dlq/t qos=1 id=2 dup=false payload=a")
+		d.expectNothing(10 * time.Second)
+		d.send(&packets.Puback{PacketID: 2})
+		d.expect("PUBACK id=7")
+	})
+}

@@ -58,6 +58,7 @@ type entry struct {
 	suspect bool // a process died while its flow ran
 	running bool
 	noted   bool // it has a note
+	acked   bool // Ack was called
 	lost    bool // the session that it came in is over
 	d       *client.Delivery
 }
@@ -100,11 +101,13 @@ func openLedger(c *client.Client, now time.Time) *ledger {
 	return l
 }
 
-// sound tells whether the acknowledgement of e cannot have left: the flow of a message that
-// arrived before it, or of the same one in another consumer, has not ended.
+// sound tells whether the acknowledgement of e cannot have left: the flow of the same message
+// in another consumer has not ended, or, at QoS 1, that of a message that arrived before it. (At
+// QoS 2 the session itself remembers what was acknowledged.)
 func sound(all []*entry, e *entry) bool {
 	return slices.ContainsFunc(all, func(o *entry) bool {
-		return !o.done && !o.lost && o.start == e.start && (o.order == e.order || o.order < e.order && o.qos == e.qos)
+		before := e.qos == packets.AtLeastOnce && o.qos == e.qos && o.order < e.order
+		return !o.done && !o.lost && o.start == e.start && (o.order == e.order || before)
 	})
 }
 
@@ -205,28 +208,22 @@ func (l *ledger) finish(e *entry) {
 	}
 }
 
-// settled forgets what was acknowledged: all that is done and waits for nothing before it.
-func (l *ledger) settled() {
+// settled is told that the message of an order was acknowledged, and forgets what a crash
+// cannot bring back: at QoS 2 that one, and at QoS 1 all that are acknowledged and wait for
+// none before them.
+func (l *ledger) settled(order uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	kept, before := l.live[:0], [3]bool{} // whether one before it is not done, by QoS
-	for rest := l.live; len(rest) > 0; {
-		n := 1
-		for n < len(rest) && rest[n].order == rest[0].order {
-			n++
+	kept, waits := l.live[:0], false
+	for _, e := range l.live {
+		e.acked = e.acked || e.order == order
+		waits = waits || e.qos == packets.AtLeastOnce && !e.acked && !e.lost
+		switch {
+		case !e.acked || waits && e.qos == packets.AtLeastOnce && !e.lost:
+			kept = append(kept, e)
+		case e.noted:
+			l.client.DropNote(e.name)
 		}
-		for _, e := range rest[:n] {
-			before[e.qos] = before[e.qos] || !e.done && !e.lost
-		}
-		for _, e := range rest[:n] {
-			switch {
-			case !e.done || before[e.qos]:
-				kept = append(kept, e)
-			case e.noted:
-				l.client.DropNote(e.name)
-			}
-		}
-		rest = rest[n:]
 	}
 	clear(l.live[len(kept):])
 	l.live = kept

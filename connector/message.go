@@ -33,6 +33,13 @@ const (
 	AttributeRetained  = "retained"
 	AttributeDuplicate = "duplicate"
 	AttributeAttempt   = "attempt"
+
+	AttributeFilter         = "filter"         // the topic of the consumer that matches
+	AttributeTopicLevels    = "topicLevels"    // []string
+	AttributeReceivedAt     = "receivedAt"     // RFC 3339, in UTC
+	AttributeClientID       = "clientID"       // ours
+	AttributeBroker         = "broker"         // as in Broker URL
+	AttributeIdempotencyKey = "idempotencyKey" // see IdempotencyKey
 )
 
 // NewMessage returns a message as a Consumer makes it.

@@ -1,9 +1,15 @@
 package connector_test
 
 import (
+	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
@@ -58,6 +64,80 @@ func TestRetainedPolicy(t *testing.T) {
 			require.ElementsMatch(d, want, g.running())
 			g.finish(want...)
 			d.expect("PUBACK id=1", "PUBACK id=2")
+		})
+	}
+}
+
+// partition by key: messages with one key go to one process, whatever their topic; those
+// without it go by their topic, and nowhere twice.
+func TestPartitionByKey(t *testing.T) {
+	runs := make(map[string][]int) // payload: processes
+	for index := range 4 {
+		inBubble(t, func(d *dialogue) {
+			g := newGate()
+			d.run(kept(connector.ConsumerParams{Partition: &connector.Partition{Index: index, Count: 4, Key: "${payload.device}"}}), g)
+			id := uint16(0)
+			for i := range 24 {
+				payload := fmt.Sprintf(`{"device": "d%d", "n": %d}`, i%6, i)
+				if i%6 == 5 {
+					payload = fmt.Sprint("no JSON ", i)
+				}
+				id++
+				d.send(publish(fmt.Sprintf("t/%d", i), packets.AtLeastOnce, id, payload))
+			}
+			for _, payload := range g.running() {
+				runs[payload] = append(runs[payload], index)
+				g.finish(payload)
+			}
+			for i := range id {
+				d.expect(fmt.Sprintf("PUBACK id=%d", i+1))
+			}
+		})
+	}
+	require.Len(t, runs, 24)
+	of := make(map[string]int)
+	for payload, processes := range runs {
+		require.Len(t, processes, 1, payload)
+		var device string
+		if _, err := fmt.Sscanf(payload, `{"device": "%2s"`, &device); err == nil {
+			if first, seen := of[device]; seen {
+				require.Equal(t, first, processes[0], device)
+			}
+			of[device] = processes[0]
+		}
+	}
+	require.Len(t, of, 5)
+}
+
+// qos0_overflow: which message of QoS 0 gives way when flows do not keep up.
+func TestQoS0Overflow(t *testing.T) {
+	for policy, newest := range map[client.OverflowPolicy]bool{client.OverflowDropOldest: true, client.OverflowDropNewest: false} {
+		inBubble(t, func(d *dialogue) {
+			var mu sync.Mutex
+			var ran []string
+			open := make(chan struct{})
+			cfg := kept(connector.ConsumerParams{Concurrency: 1, MaxInFlight: 1})
+			cfg.Extension.QoS0Overflow = policy
+			d.run(cfg, connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+				<-open
+				mu.Lock()
+				defer mu.Unlock()
+				ran = append(ran, string(m.Payload.Blob))
+				return nil, nil
+			}))
+			for i := range 400 {
+				require.NoError(t, d.conn.Send(publish("t/a", 0, 0, fmt.Sprint(i)))) // waits while reading pauses
+			}
+			synctest.Wait()
+			close(open)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			require.Less(t, len(ran), 300)
+			require.Equal(t, "0", ran[0])
+			require.Equal(t, newest, slices.Contains(ran, "399"))
+			require.Positive(t, d.connector.Health().Client.Dropped)
 		})
 	}
 }

@@ -151,9 +151,10 @@ func TestDefer(t *testing.T) {
 		d.deliver(1, "a")
 		d.expectNothing(10 * time.Second)
 		require.EqualValues(t, 1, d.connector.Health().Running)
-		settle[0](errors.New("not yet"))
+		first := settle[0]
+		first(errors.New("not yet"))
 		time.Sleep(time.Second)
-		settle[0](nil) // too late
+		first(nil) // too late
 		synctest.Wait()
 		require.Len(t, settle, 2, "it failed and runs again")
 		settle[1](nil)

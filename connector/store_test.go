@@ -2,6 +2,7 @@ package connector_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/client/wal"
 	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
@@ -31,6 +34,17 @@ func stored(t *testing.T, cfg connector.Config) connector.Config {
 func (d *dialogue) crash(cfg connector.Config) connector.Config {
 	d.Helper()
 	synctest.Wait()
+	dir := d.copyStore(cfg)
+	d.stop(0)
+	synctest.Wait()
+	d.conn = nil
+	cfg.Extension.SessionStore = &connector.SessionStore{Dir: dir}
+	return cfg
+}
+
+// copyStore copies the session store as it is now.
+func (d *dialogue) copyStore(cfg connector.Config) string {
+	d.Helper()
 	dir := d.TempDir()
 	require.NoError(d, os.CopyFS(dir, os.DirFS(cfg.Extension.SessionStore.Dir)))
 	stores, err := filepath.Glob(filepath.Join(dir, "*"))
@@ -38,11 +52,7 @@ func (d *dialogue) crash(cfg connector.Config) connector.Config {
 	for _, store := range stores {
 		require.NoError(d, os.Chmod(store, 0o700))
 	}
-	d.stop(0)
-	synctest.Wait()
-	d.conn = nil
-	cfg.Extension.SessionStore = &connector.SessionStore{Dir: dir}
-	return cfg
+	return dir
 }
 
 // resume starts the next process; the Server has kept the session.
@@ -295,6 +305,83 @@ func TestLedgerDoneIsAcknowledgedWithoutARun(t *testing.T) {
 		last.finish("b")
 		d.expect("PUBACK id=2")
 	})
+}
+
+// A message that two consumers take, of which one has ended, is run again by the other only.
+func TestLedgerOfTwoConsumers(t *testing.T) {
+	for qos, ack := range map[packets.QoS]string{1: "PUBACK id=1", 2: "PUBREC id=1"} {
+		inBubble(t, func(d *dialogue) {
+			cfg := kept(connector.ConsumerParams{})
+			cfg.Consumers["too"] = cfg.Consumers["in"]
+			cfg = stored(t, cfg)
+			one, two := newGate(), newKiller("a")
+			build := func(in, too connector.Flow) {
+				c, err := connector.New(cfg, connector.Options{Dial: d.server.Dial})
+				require.NoError(t, err)
+				require.NoError(t, c.Consume("in", in))
+				require.NoError(t, c.Consume("too", too))
+				d.connector = c
+			}
+			build(one, two)
+			d.accepted(true)
+			d.deliver(qos, "a")
+			one.finish("a")
+			require.Equal(t, []string{"a1"}, two.runs())
+			cfg = d.crash(cfg)
+
+			again1, again2 := newKiller(), newKiller()
+			build(again1, again2)
+			started := d.start(func() error { return d.connector.Start(d.ctx) })
+			d.accept(true)
+			d.grant()
+			require.NoError(t, started())
+			d.send(again(publish("t/a", qos, 1, "a")))
+			d.expect(ack)
+			require.Empty(t, again1.runs())
+			require.Equal(t, []string{"a2"}, again2.runs())
+			require.Equal(t, two.keys, again2.keys)
+		})
+	}
+}
+
+// What is settled leaves nothing behind in the store.
+func TestLedgerForgets(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := stored(t, kept(connector.ConsumerParams{}))
+		g := newGate()
+		d.run(cfg, g)
+		d.send(publish("t/a", 2, 1, "a"), publish("t/b", 2, 2, "b"), publish("t/c", 1, 3, "c"), publish("t/d", 1, 4, "d"))
+		g.running()
+		require.Equal(t, []uint16{1, 2, 3, 4}, d.notes(cfg))
+		g.finish("b", "d")
+		require.Equal(t, []uint16{1, 3, 4}, d.notes(cfg), "the session remembers 2; 4 waits for 3")
+		g.finish("c")
+		d.expect("PUBACK id=3", "PUBACK id=4")
+		require.Equal(t, []uint16{1}, d.notes(cfg))
+		g.finish("a")
+		d.expect("PUBREC id=1", "PUBREC id=2")
+		require.Empty(t, d.notes(cfg))
+	})
+}
+
+// notes returns the identifiers of the messages that the ledger knows, as the next process
+// would find them.
+func (d *dialogue) notes(cfg connector.Config) (ids []uint16) {
+	d.Helper()
+	time.Sleep(time.Second)
+	synctest.Wait()
+	dir := d.copyStore(cfg)
+	store, err := wal.Open(wal.Options{Dir: dir, Server: cfg.General.BrokerURL, ClientID: cfg.General.ClientID})
+	require.NoError(d, err)
+	defer store.Close()
+	c, err := client.New(client.Config{Dial: d.server.Dial, ClientID: cfg.General.ClientID, Store: store})
+	require.NoError(d, err)
+	for _, note := range c.Notes() {
+		ids = append(ids, binary.BigEndian.Uint16(note[3:]))
+	}
+	c.Abort()
+	slices.Sort(ids)
+	return ids
 }
 
 // What the Server has forgotten means nothing any more.

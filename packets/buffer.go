@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	firstBuffer = 512      // bytes: an idle client receives four of them a minute
+	firstBuffer = 128      // bytes: an idle client receives four of them a minute
 	fullBuffer  = 64 << 10 // a larger buffer is made only for a packet that needs it
 	lookEvery   = 16       // reads between two looks at whether the buffer is too large
 	emptyReads  = 100

@@ -30,9 +30,10 @@ type Reader struct {
 	used    Tolerated
 	names   names
 	payload Payload
-	publish Publish    // reused for every PUBLISH
-	have    [16]Packet // reused for the others, one of a type
-	err     error      // of the bytes; what follows them has no known meaning
+	publish Publish   // reused for every PUBLISH
+	small   small     // reused, too
+	lists   [4]Packet // and these, made when one comes
+	err     error     // of the bytes; what follows them has no known meaning
 }
 
 // NewReader returns a Reader of src.
@@ -118,9 +119,51 @@ func (r *Reader) next() (p Packet, need int, err error) {
 // replaced perhaps, and lists, which may have been long.
 func (r *Reader) forget() {
 	r.publish.Payload = nil
-	for _, t := range [...]Type{CONNECT, SUBSCRIBE, SUBACK, UNSUBSCRIBE} {
-		r.have[t] = nil
+	r.lists = [4]Packet{}
+}
+
+// small has a packet of each type that is so small that it is always there.
+type small struct {
+	connack  Connack
+	puback   Puback
+	pubrec   Pubrec
+	pubrel   Pubrel
+	pubcomp  Pubcomp
+	unsuback Unsuback
+}
+
+// packet returns the packet that is reused for a type other than PUBLISH.
+func (r *Reader) packet(t Type) Packet {
+	switch t {
+	case CONNACK:
+		return &r.small.connack
+	case PUBACK:
+		return &r.small.puback
+	case PUBREC:
+		return &r.small.pubrec
+	case PUBREL:
+		return &r.small.pubrel
+	case PUBCOMP:
+		return &r.small.pubcomp
+	case UNSUBACK:
+		return &r.small.unsuback
+	case CONNECT:
+		return r.list(0, t)
+	case SUBSCRIBE:
+		return r.list(1, t)
+	case SUBACK:
+		return r.list(2, t)
+	case UNSUBSCRIBE:
+		return r.list(3, t)
 	}
+	return newPacket(t) // without content, and so without memory
+}
+
+func (r *Reader) list(i int, t Type) Packet {
+	if r.lists[i] == nil {
+		r.lists[i] = newPacket(t)
+	}
+	return r.lists[i]
 }
 
 func (r *Reader) fail(err error) error {
@@ -148,11 +191,7 @@ func (r *Reader) take(b []byte) (Packet, error) {
 		}
 		return &r.publish, nil
 	}
-	p := r.have[d.typ]
-	if p == nil {
-		p = newPacket(d.typ)
-		r.have[d.typ] = p
-	}
+	p := r.packet(d.typ)
 	p.decode(d)
 	if err := d.end(); err != nil {
 		return nil, r.fail(err)

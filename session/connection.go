@@ -14,12 +14,12 @@ const (
 
 // connection is what is valid for one Network Connection.
 type connection struct {
-	phase    phase
 	number   uint64 // counts Network Connections
 	sends    uint64 // number of the newest Send, over all connections
 	written  uint64 // all Sends up to this one were written
 	connectN uint64 // the Send of CONNECT
 	upSince  time.Time
+	phase    phase
 	ponged   bool // a PINGRESP came
 	held     bool // something waits for the connection to be old enough
 	shed     bool // incoming QoS 1 and 2 are left to the Server

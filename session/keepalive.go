@@ -14,8 +14,8 @@ type keepAlive struct {
 	every        time.Duration // until the next PINGREQ is due; zero: keep alive is off
 	margin       time.Duration
 	pingN        uint64    // the Send of a PINGREQ that is not written yet
-	asked        bool      // a PINGREQ went out since something was received
 	giveUpAt     time.Time // when asked and nothing received
+	asked        bool      // a PINGREQ went out since something was received
 	probed       bool      // a late Tick has been given a second chance
 	paused       bool      // we do not read, so silence means nothing
 	patience     time.Duration

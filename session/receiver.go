@@ -44,8 +44,6 @@ type receiver struct {
 	leaving queue[place] // PUBACKs that were put out and perhaps not written
 }
 
-func (r *receiver) init() { r.byID = make(map[uint16]uint32) }
-
 func (r *receiver) add(id uint16, qos packets.QoS, print uint64) (uint32, *incoming) {
 	var i uint32
 	if n := len(r.free); n > 0 {
@@ -57,6 +55,9 @@ func (r *receiver) add(id uint16, qos packets.QoS, print uint64) (uint32, *incom
 	}
 	m := &r.all[i]
 	*m = incoming{gen: m.gen + 1, known: true, qos: qos, id: id, fingerprint: print}
+	if r.byID == nil {
+		r.byID = make(map[uint16]uint32)
+	}
 	r.byID[id] = i
 	return i, m
 }

@@ -43,6 +43,9 @@ func Restore(cfg Config, records []Record) (*Session, error) {
 	}
 	for _, r := range byKind[RecordFilter] {
 		w := &wish{filter: r.Filter.Filter, qos: r.Filter.QoS, owed: true, newest: true}
+		if s.subs.wanted == nil {
+			s.subs.wanted = make(map[string]*wish)
+		}
 		s.subs.wanted[w.filter] = w
 		s.subs.order = append(s.subs.order, w)
 	}

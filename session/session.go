@@ -96,6 +96,9 @@ func (c *Config) setDefaults() {
 	}
 }
 
+// Check returns every mistake in c, joined, as [New] does.
+func (c Config) Check() error { return c.check() }
+
 func (c *Config) check() error {
 	var errs []error
 	if c.ClientID == "" && !c.CleanSession {
@@ -127,8 +130,8 @@ type Session struct {
 	cfg      Config
 	outputs  []Output
 	taken    int
-	records  []Record // of outputs
-	logged   uint64   // number of the newest Save or Forget
+	records  *[]Record // of outputs; nil: it is not durable
+	logged   uint64    // number of the newest Save or Forget
 	counters Counters
 
 	// Valid for the session: survives the Network Connection [MQTT-3.1.2-4]
@@ -155,8 +158,9 @@ func newSession(cfg Config) (*Session, error) {
 	}
 	cfg.setDefaults()
 	s := &Session{cfg: cfg}
-	s.recv.init()
-	s.subs.init()
+	if cfg.Durable {
+		s.records = new([]Record)
+	}
 	return s, nil
 }
 
@@ -165,8 +169,11 @@ func newSession(cfg Config) (*Session, error) {
 func (s *Session) Next() (*Output, bool) {
 	if s.taken == len(s.outputs) {
 		clear(s.outputs) // keeps nothing alive
-		clear(s.records)
-		s.outputs, s.records, s.taken = s.outputs[:0], s.records[:0], 0
+		s.outputs, s.taken = s.outputs[:0], 0
+		if s.records != nil {
+			clear(*s.records)
+			*s.records = (*s.records)[:0]
+		}
 		return nil, false
 	}
 	s.taken++
@@ -241,8 +248,8 @@ func (s *Session) log(op Op, r Record) uint64 {
 		return 0
 	}
 	s.logged++
-	s.records = append(s.records, r)
-	s.put(Output{Op: op, N: s.logged, Record: &s.records[len(s.records)-1]})
+	*s.records = append(*s.records, r)
+	s.put(Output{Op: op, N: s.logged, Record: &(*s.records)[len(*s.records)-1]})
 	return s.logged
 }
 

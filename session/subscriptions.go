@@ -59,11 +59,6 @@ type subscriptions struct {
 	nextID   uint16
 }
 
-func (b *subscriptions) init() {
-	b.wanted = make(map[string]*wish)
-	b.nextID = firstRequestID
-}
-
 // Subscribe makes filters wanted; Done brings what the Server answered for each. A
 // filter stays wanted, and is asked for again whenever the Server may not know it,
 // until it is unsubscribed or refused here. The error is [*packets.EncodeError] for
@@ -128,6 +123,9 @@ func (s *Session) wish(w *wish) {
 		if !old.asked {
 			s.answer(old, 0, ErrSuperseded)
 		}
+	}
+	if b.wanted == nil {
+		b.wanted = make(map[string]*wish)
 	}
 	b.wanted[w.filter] = w
 	b.order = append(b.order, w)
@@ -238,11 +236,8 @@ func (s *Session) transmitRequest(wishes []*wish) {
 // freeID returns the next identifier that no request holds; at most maxRequests do.
 func (b *subscriptions) freeID() uint16 {
 	for {
-		id := b.nextID
-		b.nextID++
-		if b.nextID == 0 {
-			b.nextID = firstRequestID
-		}
+		id := max(b.nextID, firstRequestID)
+		b.nextID = id + 1 // 0 after the last
 		if !slices.ContainsFunc(b.requests, func(r *request) bool { return r.id == id }) {
 			return id
 		}

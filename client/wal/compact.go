@@ -98,9 +98,10 @@ func (s *Store) tidy() error {
 
 // squeeze makes room on a full disk, where no new segment can be made beside the old ones: if what
 // is kept fits into what the newest segment has left, which is its reserve, then that is cut off
-// to make the new one, everything is moved there, and the old ones go. It tells whether it did.
-// The caller holds mu.
-func (s *Store) squeeze() bool {
+// to make the new one, everything is moved there, and the old ones go. It tells whether it did:
+// not if that would not gain the bytes that are wanted, or cost more than it gains. The caller
+// holds mu.
+func (s *Store) squeeze(want int64) bool {
 	if !s.committing.TryLock() { // whoever waits for room asks again
 		return false
 	}
@@ -112,12 +113,13 @@ func (s *Store) squeeze() bool {
 	// Half of the reserve is enough until the old ones are gone.
 	left, room := a.room-a.size, s.bytes+endSize+s.promised()+s.reserved()/2
 	need := int64(len(s.own.append(nil, 0))) + room
-	if s.err != nil || left < need || all < 2*s.bytes+left {
+	if s.err != nil || left < need || all-s.bytes < max(want, s.bytes, squeezeGain) {
 		return false
 	}
 	err := s.squeezeInto(a, room)
-	if noSpace(err) && s.active() == a {
-		return false // another program was faster
+	if noSpace(err) && s.active() == a { // another program was faster
+		a.grow(s.promised() + s.reserved())
+		return false
 	}
 	if err != nil {
 		s.fail(err)

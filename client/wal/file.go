@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 )
 
 // A disk is what the log needs of a file system, so that tests can take it away.
@@ -36,7 +37,13 @@ type folder struct {
 	lock io.Closer
 }
 
-const lockName = "LOCK"
+const (
+	lockName = "LOCK"
+
+	// Inspect takes the lock for a moment, to see whether it is free.
+	lockTries = 5
+	lockPause = 20 * time.Millisecond
+)
 
 // openFolder makes the folder if it has to, and locks it.
 func openFolder(path string, opt *Options) (*folder, error) {
@@ -59,6 +66,10 @@ func openFolder(path string, opt *Options) (*folder, error) {
 		opt.Logger.Warn(err.Error())
 	}
 	lock, err := lockFile(filepath.Join(path, lockName))
+	for try := 0; errors.Is(err, ErrLocked) && try < lockTries; try++ {
+		time.Sleep(lockPause)
+		lock, err = lockFile(filepath.Join(path, lockName))
+	}
 	if errors.Is(err, ErrLocked) {
 		return nil, fmt.Errorf("%w: %s", err, path)
 	}
@@ -137,8 +148,10 @@ func checkAbove(path string) error {
 	return nil
 }
 
-func (d *folder) List() ([]string, error) {
-	entries, err := os.ReadDir(d.path)
+func (d *folder) List() ([]string, error) { return listFiles(d.path) }
+
+func listFiles(path string) ([]string, error) {
+	entries, err := os.ReadDir(path)
 	if err != nil {
 		return nil, err
 	}

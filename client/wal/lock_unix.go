@@ -16,7 +16,14 @@ const (
 
 // lockFile holds a lock until Close or the end of the process.
 func lockFile(path string) (io.Closer, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|noFollow, 0o600)
+	return lockBy(path, os.O_RDWR|os.O_CREATE)
+}
+
+// lockExisting is lockFile for who must not change anything.
+func lockExisting(path string) (io.Closer, error) { return lockBy(path, os.O_RDONLY) }
+
+func lockBy(path string, how int) (io.Closer, error) {
+	f, err := os.OpenFile(path, how|noFollow, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 )
 
 // recover reads the log, cuts off a commit that a crash has cut short, and refuses
@@ -36,10 +35,12 @@ func (s *Store) recover() error {
 		if !ok || first < s.head.oldest { // a removal that a crash has cut short
 			continue
 		}
-		seg, err := s.openSegment(name)
-		switch {
-		case err != nil:
+		seg, err := openSegment(s.disk, name)
+		if err != nil {
 			return err
+		}
+		seg.step = s.step()
+		switch {
 		case first > s.head.newest:
 			beyond = append(beyond, seg)
 		default:
@@ -81,6 +82,14 @@ func (s *Store) complete() error {
 // notBegun refuses a segment that the head does not know if there is a commit in it. A crash
 // between the making of a segment and the writing of the head leaves none.
 func (s *Store) notBegun(seg *segment) error {
+	sc := scanner{r: seg.f, end: seg.room}
+	f, _, err := sc.next()
+	if err != nil {
+		return fmt.Errorf("wal: %s: %w", seg.name, err)
+	}
+	if _, err := parseOwner(&f); errors.Is(err, errFormat) {
+		return fmt.Errorf("wal: %s is of %w", seg.name, err)
+	}
 	commit, err := laterCommit(seg, 0, 0)
 	if err != nil || !commit {
 		return err
@@ -110,13 +119,13 @@ func (s *Store) sweep() error {
 	return nil
 }
 
-func (s *Store) openSegment(name string) (*segment, error) {
-	f, err := s.disk.Open(name)
+func openSegment(from source, name string) (*segment, error) {
+	f, err := from.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("wal: %w", err)
 	}
 	first, _ := firstOf(name)
-	seg := &segment{name: name, first: first, f: f, step: s.step()}
+	seg := &segment{name: name, first: first, f: f}
 	if seg.room, err = f.Size(); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("wal: %w", err)
@@ -144,47 +153,14 @@ func (s *Store) replay(seg *segment) error {
 		return fmt.Errorf("%w: the segment before %s is missing, or its end is", ErrCorrupt, seg.name)
 	}
 	s.next = seg.first
-	seg.size, err = s.commits(seg, &sc)
-	if err != nil || seg.first == s.head.newest {
+	end, missed, err := s.commits(seg, &sc)
+	if err == nil && missed > 0 {
+		err = damaged(seg, sc.off)
+	}
+	if seg.size = end; err != nil || seg.first == s.head.newest {
 		return err
 	}
-	return s.onlyZeros(seg, seg.size)
-}
-
-// commits applies commits until one is not whole, and returns where that begins.
-func (s *Store) commits(seg *segment, sc *scanner) (int64, error) {
-	end, number := sc.off, s.next
-	var updates []update
-	for {
-		off := sc.off
-		f, ok, err := sc.next()
-		if err != nil {
-			return 0, fmt.Errorf("wal: %s: %w", seg.name, err)
-		}
-		if !ok || f.number != number {
-			return end, nil
-		}
-		number++
-		switch f.typ {
-		case frameSet, frameForget:
-			key, _, ok := f.entry()
-			if !ok {
-				return 0, damaged(seg, off)
-			}
-			u := update{key: strings.Clone(string(key))}
-			if f.typ == frameSet {
-				u.at = place{seg, off, f.size}
-			}
-			updates = append(updates, u)
-		case frameCommit:
-			for _, u := range updates {
-				s.apply(u.key, u.at)
-			}
-			updates, end, s.next = updates[:0], sc.off, number
-		default:
-			return 0, damaged(seg, off)
-		}
-	}
+	return s.onlyZeros(seg, end)
 }
 
 // cutTail cuts off what is behind the last whole commit. Under SyncAlways one commit at most

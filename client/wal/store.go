@@ -1,13 +1,10 @@
 package wal
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -44,14 +41,11 @@ type Store struct {
 
 	mu       sync.Mutex // guards what follows; Room does not wait for the disk's commit
 	segments []*segment // oldest first; the last one is written to
-	live     map[string]place
-	bytes    int64  // of frames that hold what is kept
-	finish   int64  // bytes that forgetting all of it may take
-	next     uint64 // number of the next frame
-	head     head   // as it is on the disk
-	headFile file   // nil before the first head is written
-	granted  int64  // bytes that Room has granted since the newest Commit began
-	before   int64  // and before that, of which no commit has used any
+	index
+	head     head  // as it is on the disk
+	headFile file  // nil before the first head is written
+	granted  int64 // bytes that Room has granted since the newest Commit began
+	before   int64 // and before that, of which no commit has used any
 	buf      []byte
 	err      error
 	dirty    bool // written and not synced
@@ -60,13 +54,6 @@ type Store struct {
 }
 
 var _ client.Store = (*Store)(nil)
-
-// A place is where the frame is that holds a key.
-type place struct {
-	seg  *segment
-	off  int64
-	size int64
-}
 
 // What a message takes on the disk besides itself, each step in a commit of its own: that it was
 // accepted, with a sequence number; and to finish it, that it was released and then that both are
@@ -79,6 +66,7 @@ const (
 const (
 	reserve     = 1 << 16 // bytes on disk that are left for what nobody asks room for
 	compactStep = 1 << 18 // bytes that a Commit moves besides its own
+	squeezeGain = 1 << 14 // bytes that it is worth to begin a segment for on a full disk
 )
 
 // Open opens the store of a session, or makes it. It is locked until Close. The errors are those
@@ -105,7 +93,7 @@ func open(d disk, opt Options) (*Store, error) {
 	s := &Store{
 		opt:  opt,
 		own:  owner{opt.Server, opt.ClientID},
-		disk: d, live: make(map[string]place), next: 1, head: unwritten, stop: make(chan struct{}),
+		disk: d, index: newIndex(), head: unwritten, stop: make(chan struct{}),
 	}
 	err := s.recover()
 	if err == nil {
@@ -158,28 +146,6 @@ func (s *Store) Load(add func(key, value []byte) error) error {
 	return s.each(add)
 }
 
-// each calls add for everything that is kept, in the order of the log.
-func (s *Store) each(add func(key, value []byte) error) error {
-	places := slices.SortedFunc(maps.Values(s.live), func(a, b place) int {
-		return cmp.Or(cmp.Compare(a.seg.first, b.seg.first), cmp.Compare(a.off, b.off))
-	})
-	for _, p := range places {
-		sc := scanner{r: p.seg.f, off: p.off, end: p.off + p.size}
-		f, ok, err := sc.next()
-		if err != nil {
-			return fmt.Errorf("wal: %s: %w", p.seg.name, err)
-		}
-		key, value, whole := f.entry()
-		if !ok || !whole {
-			return damaged(p.seg, p.off)
-		}
-		if err := add(key, value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Room implements [client.Store]. It makes sure that the disk has the space.
 func (s *Store) Room(bytes int) error {
 	s.mu.Lock()
@@ -192,7 +158,7 @@ func (s *Store) Room(bytes int) error {
 		return fmt.Errorf("%w: %d of %d bytes are in use", client.ErrStoreFull, used, s.opt.MaxBytes)
 	}
 	err := s.active().grow(s.promised() + need + s.reserved())
-	if noSpace(err) && s.squeeze() {
+	if noSpace(err) && s.squeeze(need) {
 		err = s.active().grow(s.promised() + need + s.reserved())
 	}
 	switch {
@@ -260,12 +226,6 @@ func (s *Store) Commit(changes []client.Change) error {
 		return s.fail(err)
 	}
 	return nil
-}
-
-// An update is what a frame of a commit means once it is durable.
-type update struct {
-	key string
-	at  place // size 0: forgotten
 }
 
 // commit writes the changes, behind a part of what compaction has to move.
@@ -369,23 +329,6 @@ func (s *Store) write(a *segment, buf []byte) error {
 		return nil
 	}
 	return a.f.Sync()
-}
-
-// apply notes where a key is kept now; nowhere if the size is 0.
-func (s *Store) apply(key string, at place) {
-	if old, ok := s.live[key]; ok {
-		old.seg.live -= old.size
-		s.bytes -= old.size
-		s.finish -= finishing + int64(len(key))
-	}
-	if at.size == 0 {
-		delete(s.live, key)
-		return
-	}
-	s.live[key] = at
-	at.seg.live += at.size
-	s.bytes += at.size
-	s.finish += finishing + int64(len(key))
 }
 
 // newSegment makes a segment with so much room, on the disk with its name. It is no part of the

@@ -151,6 +151,7 @@ func TestWALCrashAtEveryOperation(t *testing.T) {
 				require.Equal(t, h.want, contents(t, s))
 			}
 			require.Greater(t, crashes, 80)
+			t.Logf("loss of power %v, seed %d: a crash at each of %d operations, nothing lost", power, seed, crashes)
 		}
 	}
 }
@@ -211,6 +212,7 @@ func TestWALBitFlips(t *testing.T) {
 		require.GreaterOrEqual(t, bit/8, ends[3], "only the last commit may go")
 	}
 	require.EqualValues(t, ends[3]*8, refused)
+	t.Logf("%d bits turned: %d refused, the others in a commit that may have been under way", ends[4]*8, refused)
 }
 
 // A segment that is missing is damage, be it the oldest, the newest or the only one, and so is a
@@ -291,9 +293,12 @@ func TestWALFormat(t *testing.T) {
 	b[headSize] = 7
 	binary.BigEndian.PutUint32(b[4:], checksum(b))
 	copy(d.files[segmentName(1)].data, b)
-	_, err := open(d, Options{Server: "mq", ClientID: "c"})
-	require.ErrorContains(t, err, "format 7")
-	require.NotErrorIs(t, err, ErrCorrupt)
+	for range 2 {
+		_, err := open(d.after(false, d.r), Options{Server: "mq", ClientID: "c"})
+		require.ErrorContains(t, err, "format 7")
+		require.NotErrorIs(t, err, ErrCorrupt)
+		delete(d.files, headName) // which another format may not have
+	}
 }
 
 // What was accepted can be finished on a full disk, each message in commits of its own, however

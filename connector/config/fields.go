@@ -67,6 +67,7 @@ func extension(x *connector.Extension) []field {
 		{key: "tls_min_version", read: text(&x.TLSMinVersion)},
 		{key: "ws_headers", read: named(&x.WSHeaders, func(s *connector.Secret) readFunc { return secret(s) })},
 		{key: "max_packet_size", read: integer(&x.MaxPacketSize, 1024, 268435460)},
+		{key: "qos0_overflow", read: choice(&x.QoS0Overflow, connector.ParseOverflow)},
 		{key: "ack_timeout", read: duration(&x.AckTimeout)},
 		{key: "producer_connection", read: choice(&x.ProducerConnection, connector.ParseProducerConnection)},
 		{key: "stall_timeout", read: duration(&x.StallTimeout)},
@@ -109,6 +110,8 @@ func consumer(p *connector.ConsumerParams) []field {
 		{key: "share_group", read: text(&p.ShareGroup)},
 		{key: "partition", read: partition(&p.Partition)},
 		{key: "retained", read: choice(&p.Retained, connector.ParseRetained)},
+		{key: "mime_type", read: text(&p.MimeType)},
+		{key: "encoding", read: text(&p.Encoding)},
 		{key: "trigger_on_error", read: boolean(&p.TriggerOnError)},
 		{key: "ledger", read: boolean(&p.Ledger)},
 		{key: "extended_attributes", read: boolean(&p.ExtendedAttributes)},
@@ -138,6 +141,7 @@ func partition(to **connector.Partition) readFunc {
 		r.object(path, n, []field{
 			{key: "index", required: true, read: integer(&p.Index, 0, 65534)},
 			{key: "count", required: true, read: integer(&p.Count, 1, 65535)},
+			{key: "key", read: templated(&p.Key)},
 		})
 		*to = p
 	}
@@ -148,6 +152,7 @@ func onFailure(f *connector.OnFailure) []field {
 		{key: "retries", read: optionalInt(&f.Retries, -1, 1<<31-1)},
 		{key: "initial_delay", read: duration(&f.InitialDelay)},
 		{key: "max_delay", read: duration(&f.MaxDelay)},
+		{key: "retry_on", read: list(&f.RetryOn, func(t *connector.ErrorType) readFunc { return choice(t, connector.ParseErrorType) })},
 		{key: "then", read: choice(&f.Then, connector.ParseDisposition)},
 		{key: "dead_letter", read: sub([]field{
 			{key: "topic", read: expanded(&f.DeadLetterTopic)},
@@ -155,6 +160,7 @@ func onFailure(f *connector.OnFailure) []field {
 				text(&f.DeadLetterFile)(r, path, n)
 				f.DeadLetterFile = r.path(f.DeadLetterFile)
 			}},
+			{key: "meta", read: boolean(&f.DeadLetterMeta)},
 		})},
 	}
 }

@@ -33,6 +33,11 @@ var rules = []rule{
 		ours:   []string{"packets", "session", "client", "client/wal", "transport", "transport/ws", "transport/proxy"},
 		others: []string{"github.com/gorilla/websocket", "golang.org/x/net"},
 	},
+	{
+		pkg:    "connector/config",
+		ours:   []string{"packets", "session", "client", "client/wal", "transport", "transport/ws", "transport/proxy", "connector"},
+		others: []string{"github.com/gorilla/websocket", "golang.org/x/net", "go.yaml.in/yaml/v3"},
+	},
 }
 
 func deps(t *testing.T, pkg string) []string {
@@ -68,6 +73,23 @@ func TestDependencies(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The libraries of the command reach nobody else: not the quickstart, and no importer of the
+// packages above, whose rules do not list them.
+func TestLibrariesOfTheCommand(t *testing.T) {
+	of := []string{"github.com/prometheus/", "github.com/spf13/", "github.com/creack/pty"}
+	ours := func(dep string) bool {
+		return slices.ContainsFunc(of, func(m string) bool { return strings.HasPrefix(dep, m) })
+	}
+	command := deps(t, "connector/cmd/mqtt311")
+	require.True(t, slices.ContainsFunc(command, ours), "the command links none of them: this test looks for the wrong names")
+	require.False(t, slices.ContainsFunc(command, func(dep string) bool { return strings.HasPrefix(dep, "github.com/creack/") }), "pty is for tests")
+	for _, pkg := range []string{"connector", "connector/config", "connector/quickstart", "client/...", "transport/..."} {
+		for _, dep := range deps(t, pkg) {
+			require.False(t, ours(dep), "%s links %s", pkg, dep)
+		}
 	}
 }
 

@@ -67,7 +67,7 @@ func (p *program) qualities() cobra.CompletionFunc {
 }
 
 // producers offers the names in the configuration that stands on the same line.
-func producers(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+func producers(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
 	var names []string
 	file := cmd.Flag("config").Value.String()
 	if rest, ok := strings.CutPrefix(file, "~/"); ok {
@@ -77,7 +77,9 @@ func producers(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellC
 	}
 	if cfg, _, err := config.Load(file); err == nil {
 		for name, params := range cfg.Producers {
-			names = append(names, name+"\t"+params.Topic)
+			if strings.HasPrefix(name, begun) {
+				names = append(names, name+"\t"+params.Topic)
+			}
 		}
 	}
 	slices.Sort(names)

@@ -158,6 +158,7 @@ func TestInterruptOfRun(t *testing.T) {
 		ok(t, "pub", "-b", addr, "-t", "in/a", "-m", "x", "-q", "1")
 		p := startProcess(t, "run", "-c", file, "--exec", command)
 		waitFor(t, dir+"/began")
+		p.err.until(t, `"msg":"started"`)
 		require.NoError(t, os.Remove(dir+"/began"))
 		return p
 	}
@@ -210,6 +211,7 @@ func TestDrainTimeout(t *testing.T) {
 	ok(t, "pub", "-b", addr, "-t", "in/a", "-m", "x", "-q", "1")
 	r := startRun(t, "run", "-c", configFile(t, addr, consumes), "--drain-timeout", "100ms", "--exec", "touch '"+dir+"/began'; sleep 1000")
 	waitFor(t, dir+"/began")
+	r.err.until(t, `"msg":"started"`)
 	r.stop()
 	require.Equal(t, exitTimeout, <-r.code)
 	require.Contains(t, r.err.String(), "messages that were not done after 100ms: 1")

@@ -6,33 +6,24 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/packets"
-	"github.com/mqtt311/mqtt311/session"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// A watch tells how a connector does: to Prometheus, to a supervisor, to the log.
+// A watch tells how a connector does, to Prometheus and to a supervisor.
 type watch struct {
-	c          *connector.Connector
-	stallAfter time.Duration
-	say        func(en, zh string) string
-	started    atomic.Bool // connected once and subscribed, and not stopping
-
-	mu      sync.Mutex
-	stalled bool            // and said so
-	refused map[string]bool // filters that the server took back
+	c        *connector.Connector
+	say      func(en, zh string) string
+	stopping atomic.Bool
 }
 
 // serve listens; the returned function ends it.
@@ -87,7 +78,8 @@ func (v *verdict) answer(w http.ResponseWriter) {
 // livez tells whether the process is worth keeping: a connector that is over is not.
 func (w *watch) livez(rw http.ResponseWriter, _ *http.Request) {
 	v := verdict{Reasons: []reason{}}
-	if err := w.c.Err(); err != nil {
+	h := w.c.Health()
+	if err := h.Live(); err != nil {
 		v.Reasons = append(v.Reasons, reason{"ended", w.say("the connector has ended: ", "连接器已结束：") + err.Error()})
 	}
 	v.answer(rw)
@@ -99,57 +91,35 @@ func (w *watch) readyz(rw http.ResponseWriter, _ *http.Request) {
 	v.answer(rw)
 }
 
+// reasons are all of which [connector.Health.Ready] is the first, in the user's language.
 func (w *watch) reasons(h connector.Health) []reason {
 	out := []reason{}
-	if !h.Connected {
-		out = append(out, reason{"not_connected", w.say("not connected to the server: ", "未连接服务端：") + h.State.String()})
+	add := func(code, en, zh string, args ...any) {
+		out = append(out, reason{code, fmt.Sprintf(w.say(en, zh), args...)})
 	}
-	if !w.started.Load() {
-		out = append(out, reason{"not_started", w.say("not subscribed yet, or stopping", "尚未完成订阅，或正在停止")})
+	if err := h.Live(); err != nil {
+		add("ended", "the connector has ended: %v", "连接器已结束：%v", err)
 	}
-	w.mu.Lock()
-	for _, filter := range slices.Sorted(maps.Keys(w.refused)) {
-		out = append(out, reason{"filter_refused", w.say("the server refuses a filter: ", "服务端拒绝了订阅主题：") + filter})
+	if w.stopping.Load() {
+		add("stopping", "the connector stops", "连接器正在停止")
 	}
-	w.mu.Unlock()
-	if w.isStalled(h) {
-		out = append(out, reason{"stalled", fmt.Sprintf(w.say("a message waits for its acknowledgement for %s", "有消息已 %s 未确认"), h.OldestUnacked.Round(time.Second))})
+	switch {
+	case h.Connected:
+	case h.Problem != nil:
+		add("not_connected", "not connected to the server: %s", "未连接服务端：%s", h.Problem.Description)
+	default:
+		add("not_connected", "not connected to the server", "未连接服务端")
+	}
+	for _, filter := range h.RefusedFilters {
+		add("filter_refused", "the server refuses the topic %q", "服务端拒绝了订阅主题 %q", filter)
+	}
+	if !h.Subscribed && len(h.RefusedFilters) == 0 {
+		add("not_subscribed", "not every topic is granted yet", "尚未完成订阅")
+	}
+	if h.Stalled {
+		add("stalled", "a message waits for its acknowledgement for %s", "有消息已 %s 未确认", h.OldestUnacked.Round(time.Second))
 	}
 	return out
-}
-
-// event notes filters that are refused on a later connection; Start fails for those of the
-// first.
-func (w *watch) event(e client.Event) {
-	if e.Session == nil || e.Session.Kind != session.EventSubscriptionRefused {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.refused == nil {
-		w.refused = make(map[string]bool)
-	}
-	w.refused[e.Session.Filter] = true
-}
-
-func (w *watch) isStalled(h connector.Health) bool {
-	return w.stallAfter > 0 && h.OldestUnacked >= w.stallAfter
-}
-
-// look warns once when the connector stalls, and tells when it goes on.
-func (w *watch) look(log *slog.Logger) {
-	h := w.c.Health()
-	now := w.isStalled(h)
-	w.mu.Lock()
-	before := w.stalled
-	w.stalled = now
-	w.mu.Unlock()
-	switch {
-	case now && !before:
-		log.Warn("stalled", "oldest_unacked", h.OldestUnacked, "unacked", h.Unacked, "running", h.Running)
-	case before && !now:
-		log.Info("going on after a stall", "unacked", h.Unacked)
-	}
 }
 
 // collector turns Health into metrics when it is asked for them.

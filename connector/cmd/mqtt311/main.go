@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -85,7 +86,7 @@ Exit codes: 0 done, 1 it failed while running, 2 wrong usage or configuration,
 		SilenceErrors:     true,
 		Args:              commandArgs,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(*cobra.Command, []string) error { return p.checkLanguage() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return p.checkLanguage(cmd) },
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true}, // ours speaks both languages
 	}
 	f := root.PersistentFlags()
@@ -95,13 +96,16 @@ Exit codes: 0 done, 1 it failed while running, 2 wrong usage or configuration,
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(p.flagError)
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { p.help(p.stdout, cmd) })
-	root.AddCommand(p.pub(), p.sub(), p.check(), p.test(), p.runCommand(), p.schema(), p.completion(), p.version())
+	root.AddCommand(p.pub(), p.sub(), p.check(), p.test(), p.runCommand(), p.schema(), p.store(), p.completion(), p.version())
 	root.SetHelpCommand(p.helpCommand(root))
 	complete(root, "lang", values("en", "zh"))
 	return root
 }
 
-func (p *program) checkLanguage() error {
+func (p *program) checkLanguage(cmd *cobra.Command) error {
+	if cmd.Name() == cobra.ShellCompRequestCmd {
+		return nil // it is not complete yet
+	}
 	if p.lang != "en" && p.lang != "zh" {
 		return usage("--lang %q is neither en nor zh", "--lang %q 既不是 en 也不是 zh", p.lang)
 	}
@@ -123,10 +127,10 @@ func (p *program) helpCommand(root *cobra.Command) *cobra.Command {
 			}
 			return cmd.Help()
 		},
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		ValidArgsFunction: func(_ *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 			var names []string
 			for _, c := range root.Commands() {
-				if c.IsAvailableCommand() && len(args) == 0 {
+				if c.IsAvailableCommand() && len(args) == 0 && strings.HasPrefix(c.Name(), begun) {
 					names = append(names, c.Name()+"\t"+c.Short)
 				}
 			}

@@ -211,45 +211,62 @@ func notPublished(err error) error { return fail(exitPublish, "publish: %w", "�
 func (o *pubOptions) many() bool { return o.lines || o.nul || o.jsonLines }
 
 // publishMany publishes what comes on standard input, as many messages at a time as the
-// window allows.
+// window allows. The first that fails ends it, whether more comes or not.
 func (o *pubOptions) publishMany(ctx context.Context, p *program, c *client.Client) error {
-	in := p.pieces(ctx, o.nul)
 	show := p.progress(!p.quiet && !o.debug)
 	defer show.end()
-	var open []*client.Receipt
 	var sent, done uint64
 	show.every(func() string { return p.published(show, sent, done) })
-	start := time.Now()
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	receipts, failed := make(chan *client.Receipt, 1024), make(chan error, 1)
+	go func() {
+		var first error
+		for r := range receipts {
+			err := r.Wait(ctx)
+			if err == nil {
+				show.lock(func() { done++ })
+			} else if first == nil {
+				first = notPublished(err)
+				cancel(first)
+			}
+		}
+		failed <- first
+	}()
+	err := o.publishPieces(ctx, p, c, func(r *client.Receipt) {
+		show.lock(func() { sent++ })
+		receipts <- r
+	})
+	close(receipts)
+	if first := <-failed; first != nil {
+		return first
+	}
+	return err
+}
+
+// publishPieces publishes until standard input ends; each receipt goes to note.
+func (o *pubOptions) publishPieces(ctx context.Context, p *program, c *client.Client, note func(*client.Receipt)) error {
+	in, n, start := p.pieces(ctx, o.nul), 0, time.Now()
 	for piece := range in.all {
 		if o.rate > 0 {
-			if err := pause(ctx, time.Until(start.Add(time.Duration(float64(sent)/o.rate*float64(time.Second))))); err != nil {
+			if err := pause(ctx, time.Until(start.Add(time.Duration(float64(n)/o.rate*float64(time.Second))))); err != nil {
 				return err
 			}
 		}
-		m, err := o.message1(piece)
+		n++
+		m, err := o.messageOf(piece)
 		if err != nil {
-			return badLine(int(sent)+1, err)
+			return badLine(n, err)
 		}
 		r, err := c.PublishAsync(ctx, m)
 		if err != nil {
 			return notPublished(err)
 		}
-		open = append(open, r)
-		n := len(open)
-		open, err = settled(open)
-		show.lock(func() { sent++; done += uint64(n - len(open)) })
-		if err != nil {
-			return err
-		}
+		note(r)
 	}
 	if err := in.err(); err != nil {
 		return badInput(err)
-	}
-	for _, r := range open {
-		if err := r.Wait(ctx); err != nil {
-			return notPublished(err)
-		}
-		show.lock(func() { done++ })
 	}
 	return nil
 }
@@ -267,8 +284,8 @@ func (p *program) published(show *status, sent, done uint64) string {
 	return fmt.Sprintf(p.say("%d published (%d/s), %d on their way", "已发布 %d（%d/秒），待完成 %d"), done, show.rate(done), sent-done)
 }
 
-// message1 makes a message of a piece of standard input.
-func (o *pubOptions) message1(piece []byte) (client.Message, error) {
+// messageOf makes a message of a piece of standard input.
+func (o *pubOptions) messageOf(piece []byte) (client.Message, error) {
 	if !o.jsonLines {
 		return o.of(piece), nil
 	}
@@ -292,22 +309,6 @@ func (o *pubOptions) message1(piece []byte) (client.Message, error) {
 		m.Payload = []byte(*l.Payload)
 	}
 	return m, nil
-}
-
-// settled drops receipts that are done from the front.
-func settled(open []*client.Receipt) ([]*client.Receipt, error) {
-	for len(open) > 0 {
-		select {
-		case <-open[0].Done():
-		default:
-			return open, nil
-		}
-		if err := open[0].Err(); err != nil {
-			return open, notPublished(err)
-		}
-		open = open[1:]
-	}
-	return open, nil
 }
 
 // longestLine bounds a line of standard input.

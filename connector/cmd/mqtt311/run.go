@@ -17,13 +17,14 @@ import (
 
 type runOptions struct {
 	stepOptions
-	file       string
-	producer   string
-	listen     string
-	stallAfter time.Duration
-	drain      time.Duration
-	logLevel   string
-	verbose    bool
+	file         string
+	producer     string
+	listen       string
+	stallAfter   time.Duration
+	stallIsGiven bool
+	drain        time.Duration
+	logLevel     string
+	verbose      bool
 }
 
 func (p *program) runCommand() *cobra.Command {
@@ -87,7 +88,10 @@ Producer 的输入来自标准输入，每行一个 JSON：{"producer": "command
   mqtt311 run -c connector.yaml --exec 'jq .celsius' --then celsius
   generate | mqtt311 run -c connector.yaml --producer commands`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), p) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.stallIsGiven = cmd.Flags().Changed("stall-after")
+			return o.run(cmd.Context(), p)
+		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
@@ -95,7 +99,7 @@ Producer 的输入来自标准输入，每行一个 JSON：{"producer": "command
 	o.stepOptions.flags(p, cmd)
 	f.StringVar(&o.producer, "producer", "", p.say("feed lines of standard input to this `producer`", "将标准输入的每行交给此 `producer`"))
 	f.StringVar(&o.listen, "listen", "", p.say("serve /metrics, /livez and /readyz on this `address`", "在此地址 `address` 提供 /metrics、/livez 和 /readyz"))
-	f.DurationVar(&o.stallAfter, "stall-after", 5*time.Minute, p.say("the connector is stalled when a message waits for its acknowledgement so long; 0: never", "消息未确认超过此时间即视为停滞；0 为不判断"))
+	f.DurationVar(&o.stallAfter, "stall-after", 0, p.say("the connector is stalled when a message waits for its acknowledgement so long, 0: never (stall_timeout of the configuration, or 5m)", "消息未确认超过此时间即视为停滞，0 为不判断（缺省为配置的 stall_timeout 或 5m）"))
 	f.DurationVar(&o.drain, "drain-timeout", 25*time.Second, p.say("how long flows may take to end after an interrupt", "中断后等待处理中的消息结束的时间"))
 	f.StringVar(&o.logLevel, "log-level", "", p.say("log as JSON lines on standard error from this `level`: debug, info, warn, error (info; warn on a terminal)", "以 JSON 行向标准错误输出此级别 `level` 以上的日志：debug、info、warn、error（缺省 info；终端上为 warn）"))
 	f.BoolVarP(&o.verbose, "verbose", "v", false, p.say("the same as --log-level debug", "等同于 --log-level debug"))
@@ -116,6 +120,9 @@ func (o *runOptions) run(ctx context.Context, p *program) error {
 		if _, ok := cfg.Producers[name]; name != "" && !ok {
 			return usage("%s: there is no producer %q in %s", "%s：%[3]s 中没有 Producer %[2]q", flag, name, o.file)
 		}
+	}
+	if o.stallIsGiven {
+		cfg.Extension.StallTimeout = &o.stallAfter
 	}
 	show := p.progress(!p.quiet)
 	defer show.end()
@@ -160,8 +167,7 @@ func readable(_ []string, a slog.Attr) slog.Attr {
 }
 
 func (o *runOptions) runConnector(ctx context.Context, p *program, cfg *connector.Config, s step, show *status, log *slog.Logger) error {
-	w := &watch{stallAfter: o.stallAfter, say: p.say}
-	c, err := connector.New(*cfg, connector.Options{Logger: log, OnEvent: w.event})
+	c, err := connector.New(*cfg, connector.Options{Logger: log})
 	if err != nil {
 		return coded(exitUsage, err)
 	}
@@ -170,7 +176,7 @@ func (o *runOptions) runConnector(ctx context.Context, p *program, cfg *connecto
 			return coded(exitUsage, err)
 		}
 	}
-	w.c = c
+	w := &watch{c: c, say: p.say}
 	if o.listen != "" {
 		stop, err := w.serve(o.listen, log)
 		if err != nil {
@@ -184,10 +190,9 @@ func (o *runOptions) runConnector(ctx context.Context, p *program, cfg *connecto
 		}
 		return coded(codeOf(err), err)
 	}
-	w.started.Store(true)
 	show.every(func() string { return p.health(show, c.Health()) })
-	err = o.serve(ctx, p, c, cfg, w, log)
-	w.started.Store(false)
+	err = o.serve(ctx, p, c, cfg)
+	w.stopping.Store(true)
 	if serr := o.stop(ctx, p, c, log); err == nil {
 		err = serr
 	}
@@ -232,13 +237,11 @@ func (o *runOptions) stop(ctx context.Context, p *program, c *connector.Connecto
 }
 
 // serve feeds the producers until there is a reason to end.
-func (o *runOptions) serve(ctx context.Context, p *program, c *connector.Connector, cfg *connector.Config, w *watch, log *slog.Logger) error {
+func (o *runOptions) serve(ctx context.Context, p *program, c *connector.Connector, cfg *connector.Config) error {
 	fed := make(chan error, 1)
 	if o.feeds(p, cfg) {
 		go func() { fed <- o.feed(ctx, p, c) }()
 	}
-	look := time.NewTicker(time.Second)
-	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -250,8 +253,6 @@ func (o *runOptions) serve(ctx context.Context, p *program, c *connector.Connect
 				return err
 			}
 			fed = nil
-		case <-look.C:
-			w.look(log)
 		}
 	}
 }

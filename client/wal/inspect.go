@@ -1,0 +1,396 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// A Fault is a kind of damage.
+type Fault byte
+
+// The faults.
+const (
+	FaultUnreadable Fault = iota + 1 // these bytes are not what was written
+	FaultMissing                     // the file is not there
+	FaultShort                       // the log ends here, and had come further
+	FaultGap                         // what stood between this segment and the one before is missing
+	FaultHead                        // HEAD is missing, or cannot be read
+	FaultUnknown                     // HEAD knows nothing of this segment
+	FaultOwner                       // the segment belongs to another session
+	FaultFormat                      // another version of the program wrote the segment
+)
+
+var faults = [...]string{
+	FaultUnreadable: "these bytes are not what was written",
+	FaultMissing:    "the file is missing",
+	FaultShort:      "the log ends here, and had come further",
+	FaultGap:        "what stood before this segment is missing",
+	FaultHead:       "the file is missing, or cannot be read",
+	FaultUnknown:    "HEAD knows nothing of this segment",
+	FaultOwner:      "the segment belongs to another session",
+	FaultFormat:     "another version of the program wrote the segment",
+}
+
+func (f Fault) String() string {
+	if int(f) >= len(faults) || f == 0 {
+		return fmt.Sprintf("fault %d", byte(f))
+	}
+	return faults[f]
+}
+
+// A Damage is a place in a log.
+type Damage struct {
+	File   string // name in the folder
+	Offset int64  // in bytes; whole commits are before it
+	Fault  Fault
+}
+
+func (d Damage) String() string { return fmt.Sprintf("%s, byte %d: %v", d.File, d.Offset, d.Fault) }
+
+// An Inspection is what was found in the folder of a store.
+type Inspection struct {
+	Folder   string
+	Server   string // whose it is; empty if no segment can say it
+	ClientID string
+	Sync     Sync // the policy that it is kept by
+
+	// InUse says that a process has the store open and may have changed it meanwhile.
+	InUse bool
+
+	Segments  int
+	FileBytes int64 // of all segments
+	Keys      int   // that are kept
+	Bytes     int64 // that those take in the log
+
+	// Damage is what keeps Open from opening the store, in the order of the log. A store without
+	// is sound.
+	Damage []Damage
+
+	// Torn is a commit that a crash has cut short, or that is being written: nothing in it was
+	// promised, and Open drops it. Nil if there is none.
+	Torn *Damage
+
+	// Lost is how many frames of the log are known to be gone with the damage. Each has set or
+	// forgotten a key, or ended a commit.
+	Lost uint64
+}
+
+// Folders returns the folders of the stores in dir, or dir if it is one itself.
+func Folders(dir string) ([]string, error) {
+	if isStore(dir) {
+		return []string{dir}, nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("wal: %w", err)
+	}
+	var found []string
+	for _, e := range entries {
+		if path := filepath.Join(dir, e.Name()); e.IsDir() && isStore(path) {
+			found = append(found, path)
+		}
+	}
+	return found, nil
+}
+
+func isStore(path string) bool {
+	names, err := listFiles(path)
+	return err == nil && slices.ContainsFunc(names, func(name string) bool {
+		_, ok := firstOf(name)
+		return ok || name == headName
+	})
+}
+
+// inspectTries is how often a store that is in use is read when it changes meanwhile.
+const inspectTries = 10
+
+// Inspect reads the store in a folder, which is one of Folders, and changes nothing. It calls
+// each, unless that is nil, for every key of the commits that can be read; key and value are
+// valid until it returns. Damage is no error: the errors are those of the file system and of each.
+//
+// It works while a client has the store open. What it sees then is a state of a moment.
+func Inspect(folder string, each func(key, value []byte) error) (*Inspection, error) {
+	for try := 1; ; try++ {
+		used := inUse(folder)
+		s := newSurvey(readOnly(folder))
+		err := s.read()
+		used = used || inUse(folder)
+		// A writer may have begun, ended or removed a segment meanwhile.
+		if used && try < inspectTries && (errors.Is(err, fs.ErrNotExist) || len(s.found.Damage) > 0) {
+			s.close()
+			time.Sleep(time.Duration(try) * time.Millisecond)
+			continue
+		}
+		if err == nil && each != nil {
+			err = s.each(each)
+		}
+		s.close()
+		if err != nil {
+			return nil, err
+		}
+		s.found.Folder, s.found.InUse = folder, used
+		return &s.found, nil
+	}
+}
+
+func inUse(folder string) bool {
+	lock, err := lockExisting(filepath.Join(folder, lockName))
+	if err == nil {
+		lock.Close()
+	}
+	return errors.Is(err, ErrLocked)
+}
+
+// A source is what reading a log needs of a disk.
+type source interface {
+	List() ([]string, error)
+	Open(name string) (file, error)
+}
+
+// readOnly is the path of a folder that must not be changed.
+type readOnly string
+
+func (path readOnly) List() ([]string, error) { return listFiles(string(path)) }
+
+func (path readOnly) Open(name string) (file, error) {
+	f, err := os.OpenFile(filepath.Join(string(path), name), os.O_RDONLY|noFollow, 0)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+// A survey reads a log as recover does, but goes on behind damage.
+type survey struct {
+	from  source
+	found Inspection
+	head  head
+	known bool   // the head could be read
+	own   *owner // of the first segment that says it
+	segs  []*segment
+	index
+	blamed bool // for what is missing before the next segment
+}
+
+func newSurvey(from source) *survey { return &survey{from: from, index: newIndex()} }
+
+func (s *survey) close() {
+	for _, seg := range s.segs {
+		seg.f.Close()
+	}
+}
+
+func (s *survey) damage(file string, off int64, fault Fault) {
+	s.found.Damage = append(s.found.Damage, Damage{file, off, fault})
+}
+
+func (s *survey) read() error {
+	names, err := s.from.List()
+	if err != nil {
+		return fmt.Errorf("wal: %w", err)
+	}
+	if err := s.readHead(names); err != nil {
+		return err
+	}
+	if err := s.open(names); err != nil {
+		return err
+	}
+	if s.next = s.head.oldest; !s.known && len(s.segs) > 0 {
+		s.next = s.segs[0].first
+	}
+	s.missing(s.head.oldest)
+	for i, seg := range s.segs {
+		if err := s.segment(seg, i == len(s.segs)-1); err != nil {
+			return err
+		}
+	}
+	if s.head.newest != s.head.oldest {
+		s.missing(s.head.newest)
+	}
+	if s.own != nil {
+		s.found.Server, s.found.ClientID = s.own.server, s.own.clientID
+	}
+	s.found.Sync, s.found.Segments = s.head.sync, len(s.segs)
+	s.found.Keys, s.found.Bytes = len(s.live), s.bytes
+	return nil
+}
+
+func (s *survey) readHead(names []string) error {
+	s.head = unwritten
+	if !slices.Contains(names, headName) {
+		return nil
+	}
+	f, err := s.from.Open(headName)
+	if err != nil {
+		return fmt.Errorf("wal: %w", err)
+	}
+	defer f.Close()
+	if s.head, err = readHead(f); err != nil {
+		return fmt.Errorf("wal: %s: %w", headName, err)
+	}
+	s.known = s.head.generation > 0
+	return nil
+}
+
+// open opens the segments of the log in their order, and those that have a commit in spite of
+// the head.
+func (s *survey) open(names []string) error {
+	slices.Sort(names)
+	blamed := false
+	for _, name := range names {
+		first, ok := firstOf(name)
+		if !ok || first < s.head.oldest {
+			continue
+		}
+		seg, err := openSegment(s.from, name)
+		if err != nil {
+			return err
+		}
+		s.segs = append(s.segs, seg)
+		s.found.FileBytes += seg.room
+		if first <= s.head.newest {
+			continue
+		}
+		begun, err := laterCommit(seg, 0, 0)
+		switch {
+		case err != nil:
+			return err
+		case !begun:
+			seg.f.Close()
+			s.segs = s.segs[:len(s.segs)-1]
+		case s.known:
+			s.damage(name, 0, FaultUnknown)
+		case !blamed:
+			s.damage(headName, 0, FaultHead)
+			blamed = true
+		}
+	}
+	return nil
+}
+
+// missing blames a segment that is not there.
+func (s *survey) missing(first uint64) {
+	if s.known && !slices.ContainsFunc(s.segs, func(seg *segment) bool { return seg.first == first }) {
+		s.damage(segmentName(first), 0, FaultMissing)
+		s.blamed = true
+	}
+}
+
+// segment reads the commits of a segment, from one readable place to the next.
+func (s *survey) segment(seg *segment, last bool) error {
+	sc := scanner{r: seg.f, end: seg.room}
+	if skip, err := s.header(seg, &sc); skip || err != nil {
+		return err
+	}
+	last = last && seg.first == s.head.newest
+	for {
+		end, missed, err := s.commits(seg, &sc)
+		if err != nil {
+			return err
+		}
+		s.found.Lost += missed
+		short := last && s.next < s.head.next
+		clean, err := allZeros(seg, end)
+		if err != nil {
+			return err
+		}
+		if clean {
+			if short {
+				s.damage(seg.name, end, FaultShort)
+				s.found.Lost += s.head.next - s.next
+			}
+			return nil
+		}
+		off, number, found, err := resync(seg, sc.off, s.next+1)
+		if err != nil {
+			return err
+		}
+		if last && !short {
+			later, err := laterCommit(seg, end, s.next)
+			if err != nil {
+				return err
+			}
+			if !later || s.head.sync != SyncAlways {
+				s.found.Torn = &Damage{seg.name, end, FaultUnreadable}
+				return nil
+			}
+		}
+		s.damage(seg.name, end, FaultUnreadable)
+		if !found {
+			if short {
+				s.found.Lost += s.head.next - s.next
+			}
+			s.blamed = true
+			return nil
+		}
+		s.found.Lost += number - s.next
+		s.next, sc.off = number, off
+	}
+}
+
+// header reads whose the segment is, and tells whether to skip it.
+func (s *survey) header(seg *segment, sc *scanner) (skip bool, err error) {
+	f, ok, err := sc.next()
+	if err != nil {
+		return false, fmt.Errorf("wal: %s: %w", seg.name, err)
+	}
+	own, err := parseOwner(&f)
+	switch {
+	case ok && errors.Is(err, errFormat):
+		s.damage(seg.name, 0, FaultFormat)
+		return true, nil
+	case !ok || err != nil || f.number != seg.first:
+		s.damage(seg.name, 0, FaultUnreadable)
+		sc.off = 0
+		off, number, found, err := resync(seg, 0, max(seg.first, s.next))
+		if err != nil || !found {
+			s.blamed = true
+			return true, err
+		}
+		s.found.Lost += number - s.next
+		s.next, sc.off = number, off
+		return false, nil
+	case s.own != nil && own != *s.own:
+		s.damage(seg.name, 0, FaultOwner)
+		return true, nil
+	}
+	s.own = &own
+	if seg.first > s.next {
+		s.found.Lost += seg.first - s.next
+		if !s.blamed {
+			s.damage(seg.name, 0, FaultGap)
+		}
+	}
+	s.next, s.blamed = seg.first, false
+	return false, nil
+}
+
+// resync returns the first place from off on where a frame is that can be read and that may
+// follow the number.
+func resync(seg *segment, off int64, number uint64) (at int64, found uint64, ok bool, err error) {
+	const far = 1 << 32 // no log skips so many frames
+	sc := scanner{r: seg.f, end: seg.room}
+	for ; off+headSize <= seg.room; off++ {
+		b, err := sc.bytes(off, headSize)
+		if err != nil {
+			return 0, 0, false, fmt.Errorf("wal: %s: %w", seg.name, err)
+		}
+		if b[16] < frameSet || b[16] > frameCommit {
+			continue
+		}
+		sc.off = off
+		f, whole, err := sc.next()
+		if err != nil {
+			return 0, 0, false, fmt.Errorf("wal: %s: %w", seg.name, err)
+		}
+		if whole && f.number >= number && f.number-number < far {
+			return off, f.number, true, nil
+		}
+	}
+	return 0, 0, false, nil
+}

@@ -1,0 +1,120 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/session"
+)
+
+const salvageBatch = 1 << 20 // bytes a commit
+
+// Salvage makes a new store below dir of the whole commits that can be read in the store in
+// folder, and returns what it found and the new folder. The one that it reads is not changed; it
+// must not be in use, and the new one must not be there.
+//
+// Where commits are lost, so are the promises in them: a message that was lost does not go
+// out, and one whose end was lost goes out again. Packet Identifiers that the new store does not
+// know of are released at the Server before they are used at QoS 2.
+func Salvage(folder, dir string) (*Inspection, string, error) {
+	lock, err := lockExisting(filepath.Join(folder, lockName))
+	switch {
+	case errors.Is(err, ErrLocked):
+		return nil, "", fmt.Errorf("%w: %s", err, folder)
+	case err == nil:
+		defer lock.Close()
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, "", fmt.Errorf("wal: %w", err)
+	}
+	s := newSurvey(readOnly(folder))
+	defer s.close()
+	if err := s.read(); err != nil {
+		return nil, "", err
+	}
+	found := &s.found
+	found.Folder = folder
+	if s.own == nil {
+		return found, "", fmt.Errorf("%w: no segment in %s says whose it is", ErrCorrupt, folder)
+	}
+	to := Folder(dir, s.own.server, s.own.clientID)
+	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+		return found, "", fmt.Errorf("wal: %s is there already: %w", to, fs.ErrExist)
+	}
+	return found, to, s.writeTo(to)
+}
+
+// writeTo writes a new store. It has its name when it is whole.
+func (s *survey) writeTo(path string) error {
+	opt := Options{Server: s.own.server, ClientID: s.own.clientID, MaxBytes: -1}
+	opt.setDefaults()
+	part := path + ".part"
+	if err := os.RemoveAll(part); err != nil { // of a process that died
+		return fmt.Errorf("wal: %w", err)
+	}
+	d, err := openFolder(part, &opt)
+	if err != nil {
+		return err
+	}
+	to, err := open(d, opt)
+	if err != nil {
+		return errors.Join(err, d.Close())
+	}
+	if err := errors.Join(s.copyTo(to), to.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(part, path); err != nil {
+		return fmt.Errorf("wal: %w", err)
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+func (s *survey) copyTo(to *Store) error {
+	var batch []client.Change
+	bytes := 0
+	flush := func() error {
+		defer func() { batch, bytes = batch[:0], 0 }()
+		return to.Commit(batch)
+	}
+	var used unused
+	err := s.each(func(key, value []byte) error {
+		used.see(key, value)
+		batch = append(batch, client.Change{Key: slices.Clone(key), Value: slices.Clone(value)})
+		if bytes += len(key) + len(value); bytes < salvageBatch {
+			return nil
+		}
+		return flush()
+	})
+	if err != nil {
+		return err
+	}
+	if len(s.found.Damage) > 0 {
+		batch = append(batch, used.release())
+	}
+	return flush()
+}
+
+// unused finds the first sequence number whose Packet Identifier no record knows of. The Server
+// may know it from a record that is lost.
+type unused uint64
+
+func (u *unused) see(key, value []byte) {
+	switch r, err := session.ParseRecord(key, value); {
+	case err != nil: // the next client will say so
+	case r.Kind == session.RecordPublish:
+		*u = max(*u, unused(r.Seq)+1)
+	case r.Kind == session.RecordSequence:
+		*u = max(*u, unused(r.Seq))
+	}
+}
+
+// release says that no identifier from there on was released, so that a session releases each
+// before it uses it. Those of the messages that are kept stay as they are.
+func (u *unused) release() client.Change {
+	r := session.Record{Kind: session.RecordScrubbed, Seq: uint64(*u), Order: uint64(*u)}
+	return client.Change{Key: r.AppendKey(nil), Value: r.AppendValue(nil)}
+}
