@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
 )
 
@@ -203,7 +204,7 @@ func (c *Client) drive() {
 				c.trace(true, o)
 			}
 		case session.Deliver:
-			c.deliver(o)
+			c.deliver(o.Packet.(*packets.Publish), o.Token)
 		case session.Done:
 			if o.After > c.saver.durable {
 				c.saver.want(o.After)
