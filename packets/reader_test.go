@@ -327,3 +327,48 @@ func TestSlicesEndWhereTheyEnd(t *testing.T) {
 	_ = append(p.(*packets.Connect).Password, "over"...)
 	require.Equal(t, before, stream)
 }
+
+// ReadBuffered returns what is whole already, and never waits.
+func TestReadBuffered(t *testing.T) {
+	in := []byte{0xd0, 0, 0x40, 2, 0, 1, 0x40, 2, 0}
+	r := packets.NewReader(bytes.NewReader(in), packets.ReaderOptions{})
+	p, err := r.ReadBuffered()
+	require.NoError(t, err)
+	require.Nil(t, p, "nothing was read yet")
+	p, err = r.ReadPacket()
+	require.NoError(t, err)
+	require.Equal(t, packets.PINGRESP, p.Type())
+	p, err = r.ReadBuffered()
+	require.NoError(t, err)
+	require.Equal(t, "PUBACK id=1", p.String())
+	p, err = r.ReadBuffered()
+	require.NoError(t, err)
+	require.Nil(t, p, "the next one is not whole")
+	_, err = r.ReadPacket()
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+
+	r = packets.NewReader(bytes.NewReader([]byte{0xd0, 0, 0x41, 2, 0, 1}), packets.ReaderOptions{})
+	_, err = r.ReadPacket()
+	require.NoError(t, err)
+	var format *packets.FormatError
+	_, err = r.ReadBuffered()
+	require.ErrorAs(t, err, &format)
+	_, err = r.ReadBuffered()
+	require.ErrorAs(t, err, &format, "for good")
+}
+
+// A PUBLISH that is streamed may be larger than any other packet, and not without limit.
+func TestMaxStream(t *testing.T) {
+	opts := packets.ReaderOptions{Max: 20, StreamAbove: 20, MaxStream: 100}
+	large, err := (&packets.Publish{Topic: "t", Payload: make([]byte, 50)}).AppendBinary(nil)
+	require.NoError(t, err)
+	r := packets.NewReader(bytes.NewReader(large), opts)
+	_, err = r.ReadPacket()
+	require.NoError(t, err)
+	require.Equal(t, 50, r.Payload().Len())
+	var tooLarge *packets.TooLargeError
+	for _, b := range [][]byte{{0x30, 120}, {0x90, 50}} {
+		_, err = packets.NewReader(bytes.NewReader(b), opts).ReadPacket()
+		require.ErrorAs(t, err, &tooLarge)
+	}
+}

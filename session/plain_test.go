@@ -1,0 +1,68 @@
+package session_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/mqtt311/mqtt311/session"
+	"github.com/stretchr/testify/require"
+)
+
+// Plain takes what Received would only deliver, as a sign of life too, and nothing else.
+func TestPlain(t *testing.T) {
+	s, err := session.New(session.Config{ClientID: "c", KeepAlive: time.Minute})
+	require.NoError(t, err)
+	now := time.Unix(1e9, 0)
+	zero := &packets.Publish{Topic: "t"}
+	_, ok := s.Plain(now, zero)
+	require.False(t, ok, "no connection")
+	require.NoError(t, s.Opened(now, session.Login{}))
+	_, ok = s.Plain(now, zero)
+	require.False(t, ok, "before CONNACK it ends the connection [MQTT-3.2.0-1]")
+	s.Received(now, &packets.Connack{})
+	outputs(s, now)
+	for _, p := range []packets.Packet{&packets.Publish{Topic: "t", QoS: 1, PacketID: 1}, &packets.Pingresp{}, &packets.Suback{PacketID: 1}} {
+		_, ok = s.Plain(now, p)
+		require.False(t, ok, p)
+	}
+
+	now = now.Add(59 * time.Second)
+	s.Tick(now)
+	require.Equal(t, []string{"PINGREQ"}, outputs(s, now))
+	now = now.Add(5 * time.Second)
+	got, ok := s.Plain(now, zero)
+	require.True(t, ok)
+	require.Same(t, zero, got)
+	require.Empty(t, outputs(s, now))
+	now = now.Add(20 * time.Second)
+	s.Tick(now)
+	require.Empty(t, outputs(s, now), "it lives")
+}
+
+// DropOldest ends what was never sent, oldest first, and nothing that may have left.
+func TestDropOldest(t *testing.T) {
+	s, err := session.New(session.Config{ClientID: "c", MaxInflight: 1})
+	require.NoError(t, err)
+	now := time.Unix(1e9, 0)
+	require.NoError(t, s.Opened(now, session.Login{}))
+	s.Received(now, &packets.Connack{})
+	var tokens []session.Token
+	for range 3 {
+		token, err := s.Publish(now, session.Message{Topic: "t", QoS: 1})
+		require.NoError(t, err)
+		tokens = append(tokens, token)
+	}
+	outputs(s, now)
+	for _, want := range tokens[1:] {
+		require.True(t, s.DropOldest())
+		o, ok := s.Next()
+		require.True(t, ok)
+		require.Equal(t, session.Done, o.Op)
+		require.Equal(t, want, o.Token)
+		require.ErrorIs(t, o.Err, session.ErrQueueFull)
+	}
+	require.False(t, s.DropOldest(), "the first may have left")
+	s.Lost(now, session.Loss{Position: 2})
+	require.False(t, s.DropOldest(), "and goes again")
+}
