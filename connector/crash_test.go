@@ -171,7 +171,7 @@ func (d *dialogue) throughCrashes(seed uint64) {
 		}
 	})
 	deaths := 0
-	for !server.done() {
+	for {
 		w := &worker{rnd: rand.New(rand.NewPCG(seed, uint64(deaths)+1)), ran: ran}
 		d.build(cfg, w)
 		require.NoError(d, d.connector.Start(d.ctx))
