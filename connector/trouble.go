@@ -19,7 +19,6 @@ type trouble struct {
 	problem map[*connection]*Error
 	refused map[string]*Error // by Topic Filter
 	started bool              // every filter was granted, at whatever QoS
-	stalled bool
 
 	triggers sync.WaitGroup
 	over     bool // nothing is reported any more
