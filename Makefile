@@ -54,6 +54,7 @@ nightly: ## the long forms: ten minutes a fuzz target, millions of seeds, a thou
 	$(MAKE) fuzz T=10m
 	$(MAKE) torture N=1000
 	$(GO) test ./fuzz -run 'TestSim|TestMutants' -sim.seeds=5000000 -timeout 4h
+	$(GO) test ./connector -run TestLedgerThroughCrashes -ledger.seeds=2000 -timeout 1h
 
 bench: ## beside peers and the limit; results, table and charts go to bench/results
 	cd bench && $(GO) run . -out results -readme ../README.md -check

@@ -65,6 +65,9 @@ type Connector struct {
 	arrivals uint64   // taken so far; pump's own
 	began    int64    // when Start was called, in ns: with the number of an arrival it names it
 	gate     *gate
+
+	stalled   atomic.Bool   // a message is unacknowledged for too long
+	unstalled chan struct{} // one was settled since
 }
 
 // New checks a configuration and returns its connector. It does no I/O. The error is a
@@ -81,6 +84,7 @@ func New(cfg Config, opts Options) (*Connector, error) {
 		pumped:    make(chan struct{}),
 		halted:    make(chan struct{}),
 		gate:      newGate(),
+		unstalled: make(chan struct{}, 1),
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -316,7 +320,10 @@ func (c *Connector) settle(a *arrival) {
 	if a.open.Add(-1) > 0 {
 		return
 	}
-	defer c.unacked.Delete(a) // after the counts, as Health promises
+	defer func() {
+		c.unacked.Delete(a) // after the counts, as Health promises
+		c.unstall()
+	}()
 	if a.held.Load() {
 		return
 	}

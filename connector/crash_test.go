@@ -2,6 +2,7 @@ package connector_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -131,11 +132,13 @@ func (w *worker) Run(ctx context.Context, m *connector.Message) (*connector.Mess
 	return nil, nil
 }
 
+var ledgerSeeds = flag.Uint64("ledger.seeds", 6, "how many lives of a session TestLedgerThroughCrashes tries")
+
 // Processes die and connections break at any moment, amid messages of which many are equal.
 // Every message runs to a good end as often as it was sent, at QoS 2 exactly as often; nothing is given
 // up, and little is left behind.
 func TestLedgerThroughCrashes(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range *ledgerSeeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			inBubble(t, func(d *dialogue) { d.throughCrashes(seed) })
 		})
@@ -171,7 +174,7 @@ func (d *dialogue) throughCrashes(seed uint64) {
 		}
 	})
 	deaths := 0
-	for !server.done() {
+	for {
 		w := &worker{rnd: rand.New(rand.NewPCG(seed, uint64(deaths)+1)), ran: ran}
 		d.build(cfg, w)
 		require.NoError(d, d.connector.Start(d.ctx))

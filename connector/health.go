@@ -89,6 +89,7 @@ func (c *Connector) Health() Health {
 	h.Adopted = c.stats.adopted.Load()
 	c.numbers.fill(&h)
 	c.trouble.fill(&h)
+	h.Stalled = c.stalled.Load()
 	if err := c.Err(); err != nil {
 		h.failed = err
 	}

@@ -19,7 +19,6 @@ type trouble struct {
 	problem map[*connection]*Error
 	refused map[string]*Error // by Topic Filter
 	started bool              // every filter was granted, at whatever QoS
-	stalled bool
 
 	triggers sync.WaitGroup
 	over     bool // nothing is reported any more
@@ -150,25 +149,40 @@ func (c *Connector) shown(e *Error) *Error {
 	return e
 }
 
-// watch looks for messages that are unacknowledged for too long.
+// watch looks for messages that are unacknowledged for too long. It looks when one may be,
+// and after that when one was settled.
 func (c *Connector) watch(limit time.Duration) {
-	tick := time.NewTicker(max(limit/8, 10*time.Millisecond))
-	defer tick.Stop()
 	for {
+		wait, oldest := limit, c.oldest()
+		if oldest != nil {
+			wait -= time.Since(oldest.at)
+		}
+		if was := c.stalled.Swap(wait <= 0); wait <= 0 && !was {
+			c.report(newError(TypeStalled, fmt.Errorf("a message of topic %q is unacknowledged for %s, and holds back the acknowledgements of those behind it",
+				oldest.d.Topic, limit-wait)))
+		}
+		t := time.NewTimer(wait)
+		due := t.C
+		if wait <= 0 {
+			due = nil // until something is settled
+		}
 		select {
-		case <-tick.C:
+		case <-due:
+		case <-c.unstalled:
 		case <-c.stopping:
+			t.Stop()
 			return
 		}
-		oldest := c.oldest()
-		stalled := oldest != nil && time.Since(oldest.at) >= limit
-		c.trouble.mu.Lock()
-		before := c.trouble.stalled
-		c.trouble.stalled = stalled
-		c.trouble.mu.Unlock()
-		if stalled && !before {
-			c.report(newError(TypeStalled, fmt.Errorf("a message of topic %q is unacknowledged for %s, and holds back the acknowledgements of those behind it",
-				oldest.d.Topic, time.Since(oldest.at).Round(time.Millisecond))))
+		t.Stop()
+	}
+}
+
+// unstall makes watch look again after a message was settled.
+func (c *Connector) unstall() {
+	if c.stalled.Load() {
+		select {
+		case c.unstalled <- struct{}{}:
+		default: // it will
 		}
 	}
 }
@@ -196,7 +210,6 @@ func (t *trouble) fill(h *Health) {
 		h.Problem = e
 	}
 	h.Subscribed = t.started && len(t.refused) == 0
-	h.Stalled = t.stalled
 	h.RefusedFilters = append(h.RefusedFilters, sortedKeys(t.refused)...)
 }
 
