@@ -175,8 +175,20 @@ func (t *tester) connect(ctx context.Context, c *Connector) (*client.Client, err
 	if errors.As(err, &known) {
 		step = known.Step // as a client certificate, which TLS 1.3 refuses afterwards
 	}
-	t.ended(step, "", start, err)
+	t.ended(step, "", start, withoutClosed(err))
 	return conn, err
+}
+
+// withoutClosed leaves out that the client is over: the cause is what counts.
+func withoutClosed(err error) error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		errs := joined.Unwrap()
+		err = errs[len(errs)-1]
+	}
+	if err != nil && classify(err) == TypeRuntime {
+		return newError(TypeConnectivity, err)
+	}
+	return err
 }
 
 // noted returns a dial function that notes when it ended and what it met.

@@ -114,7 +114,8 @@ func TestTestStepByStep(t *testing.T) {
 		{"no answer", "mqtt://" + silent.Addr().String(), connector.General{}, []transport.Step{"tcp", "connect"}, connector.TypeConnectTimeout, "nobody answers"},
 		{"no login", b.TCP, connector.General{}, []transport.Step{"tcp", "connect"}, connector.TypeNotAuthorized, "client id of its own"},
 		{"unknown authority", open.TLS, connector.General{Protocol: connector.TLS}, []transport.Step{"tcp", "tls"}, connector.TypeTLS, "not trusted here"},
-		{"no client certificate", open.MTLS, connector.General{Protocol: connector.TLS, TLSServerCert: open.CAFile}, []transport.Step{"tcp", "tls", "tls"}, connector.TypeTLS, "client certificate"},
+		// The server says so after the handshake of TLS 1.3, and may close before that is read.
+		{"no client certificate", open.MTLS, connector.General{Protocol: connector.TLS, TLSServerCert: open.CAFile}, []transport.Step{"tcp", "tls", "tls|connect"}, connector.TypeConnectivity, "client certificate"},
 		{"TLS on the port of TCP", open.TCP, connector.General{Protocol: connector.TLS}, []transport.Step{"tcp", "tls"}, connector.TypeTLS, "does not speak TLS"},
 		{"no such name", "mqtt://no.such.name.invalid:1883", connector.General{}, []transport.Step{"resolve"}, connector.TypeConnectivity, "host name"},
 	} {
@@ -123,7 +124,7 @@ func TestTestStepByStep(t *testing.T) {
 			c.g.ClientID = "c"
 			cfg := kept(connector.ConsumerParams{})
 			cfg.General, cfg.Advanced.ConnectTimeout = c.g, &short
-			if c.typ == "" || c.typ == connector.TypeTLS || c.typ == connector.TypeNotAuthorized {
+			if c.typ == "" || c.g.Protocol != connector.TCP || c.typ == connector.TypeNotAuthorized {
 				cfg.Advanced.ConnectTimeout = nil
 			}
 			conn, err := connector.New(cfg, connector.Options{})
@@ -132,7 +133,11 @@ func TestTestStepByStep(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
 			r := conn.Test(ctx, connector.TestOptions{OnStep: func(connector.TestStep) { told++ }})
-			require.Equal(t, c.want, steps(r))
+			got := steps(r)
+			require.Len(t, got, len(c.want), "%v", got)
+			for i, want := range c.want {
+				require.Contains(t, strings.Split(string(want), "|"), string(got[i]))
+			}
 			require.Equal(t, len(c.want), told)
 			require.Equal(t, strings.HasPrefix(c.url, "wss"), !r.CertificatesExpire.IsZero() && c.typ == "")
 			if c.typ == "" {
