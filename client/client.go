@@ -69,7 +69,6 @@ type Client struct {
 	lastErr  error                      // of the latest attempt
 	requests map[session.Token]*Receipt // of SUBSCRIBE and UNSUBSCRIBE
 	space    chan struct{}              // closed when something that waits for space should look again
-	waiters  int                        // for space
 	timer    *time.Timer                // calls tick
 	timerAt  time.Time
 	inbox    inbox

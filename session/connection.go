@@ -153,7 +153,7 @@ func (s *Session) connack(now time.Time, p *packets.Connack) {
 	if !p.SessionPresent {
 		s.sessionAbsent() // [MQTT-3.2.2-3]
 	}
-	if s.send.suspect.strikes >= poisonStrikes-1 || s.send.scrub.strikes >= scrubStrikes-1 && !s.send.scrub.refused {
+	if s.subs.alone || s.send.suspect.strikes >= poisonStrikes-1 || s.send.scrub.strikes >= scrubStrikes-1 && !s.send.scrub.refused {
 		s.ping() // its answer is what lets the suspect go out
 	}
 	s.pump(now)
