@@ -99,7 +99,11 @@ func (f flags) run() error {
 // results measures, or reads what was measured.
 func (f flags) results(m method) (*results, error) {
 	if f.from != "" {
-		return read(f.from)
+		r, err := read(f.from)
+		if err == nil {
+			r.Targets = judge(r.Tables) // the targets are those of today
+		}
+		return r, err
 	}
 	tables := selected(m.tables(), f.rows)
 	if len(tables) == 0 {
