@@ -23,8 +23,9 @@ type wire struct {
 	relay sync.WaitGroup
 
 	// onPacket, if set, is told each packet of the connector or the broker after it was passed
-	// on; true cuts its connection.
+	// on, one at a time; true cuts its connection.
 	onPacket func(s sight) bool
+	telling  sync.Mutex
 }
 
 // A sight is a packet that passed.
@@ -92,10 +93,16 @@ func (w *wire) pass(n int, p *passage, client bool) {
 		w.mu.Lock()
 		w.seen = append(w.seen, s)
 		w.mu.Unlock()
-		if w.onPacket != nil && w.onPacket(s) {
+		if w.tell(s) {
 			return
 		}
 	}
+}
+
+func (w *wire) tell(s sight) (cut bool) {
+	w.telling.Lock()
+	defer w.telling.Unlock()
+	return w.onPacket != nil && w.onPacket(s)
 }
 
 func see(p packets.Packet) sight {
@@ -115,13 +122,14 @@ func see(p packets.Packet) sight {
 	return s
 }
 
-// cut ends every connection of now.
-func (w *wire) cut() {
+// cut ends every connection of now, and returns the number of the newest.
+func (w *wire) cut() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range w.conns {
 		p.cut()
 	}
+	return len(w.conns)
 }
 
 // cut ends the connection at once for the connector. The broker still gets what was written.
