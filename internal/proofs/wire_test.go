@@ -3,6 +3,7 @@ package proofs
 import (
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 
@@ -39,7 +40,13 @@ type sight struct {
 }
 
 // A passage is one connection through the wire.
-type passage struct{ client, server net.Conn }
+type passage struct {
+	client, server net.Conn
+
+	once sync.Once
+	cuts chan struct{} // closed when it was cut
+	over chan struct{} // closed when the broker is done with it
+}
 
 // newWire listens. It is closed, and everything that it relays ends, with the test.
 func newWire(t *testing.T, broker string, onPacket func(sight) bool) *wire {
@@ -53,13 +60,14 @@ func newWire(t *testing.T, broker string, onPacket func(sight) bool) *wire {
 			if err != nil {
 				return
 			}
+			w.settle()
 			server, err := net.Dial("tcp", broker)
 			if err != nil {
 				client.Close()
 				continue
 			}
 			w.mu.Lock()
-			p := &passage{client, server}
+			p := &passage{client: client, server: server, cuts: make(chan struct{}), over: make(chan struct{})}
 			w.conns = append(w.conns, p)
 			n := len(w.conns)
 			w.mu.Unlock()
@@ -134,12 +142,31 @@ func (w *wire) cut() int {
 
 // cut ends the connection at once for the connector. The broker still gets what was written.
 func (p *passage) cut() {
-	p.client.Close()
-	p.server.(*net.TCPConn).CloseWrite()
-	go func() {
-		io.Copy(io.Discard, p.server)
-		p.server.Close()
-	}()
+	p.once.Do(func() {
+		close(p.cuts)
+		p.client.Close()
+		p.server.(*net.TCPConn).CloseWrite()
+		go func() {
+			defer close(p.over)
+			io.Copy(io.Discard, p.server)
+			p.server.Close()
+		}()
+	})
+}
+
+// settle waits until the broker is done with what was cut: it would not read the rest of a
+// connection whose session goes on with another.
+func (w *wire) settle() {
+	w.mu.Lock()
+	all := slices.Clone(w.conns)
+	w.mu.Unlock()
+	for _, p := range all {
+		select {
+		case <-p.cuts:
+			<-p.over
+		default:
+		}
+	}
 }
 
 // newest returns the number of the newest connection.
