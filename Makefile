@@ -7,7 +7,7 @@ CONTROL ?= 20
 SEED ?= 0
 FUZZ = $(shell cd fuzz 2>/dev/null && grep -ho '^func Fuzz[A-Za-z0-9]*' *_test.go | sed 's/func //')
 
-.PHONY: $(shell sed -n 's/^\([a-z]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 all: check
 
@@ -50,8 +50,15 @@ torture: ## kill -9 a client N times against mosquitto, then a peer, as a contro
 	cd bench && $(GO) test -c -o ../bin/control.test ./torture
 	CI=true bin/control.test -test.v -test.timeout 4h -torture.n=$(CONTROL) -torture.seed=$(SEED)
 
-nightly: ## the long forms: ten minutes a fuzz target, millions of seeds, a thousand kills
+proofs: ## what docs/connector.md promises, on real brokers, with what came of it
+	CI=true $(GO) test -count=1 -v -parallel 8 -run TestProof ./internal/proofs
+
+proofs-long: ## the same with up to a million messages and in real durations
+	CI=true $(GO) test -count=1 -v -parallel 8 -run TestProof ./internal/proofs -proof.long -timeout 2h
+
+nightly: ## the long forms: ten minutes a fuzz target, millions of seeds, a thousand kills, a million messages
 	$(MAKE) fuzz T=10m
+	$(MAKE) proofs-long
 	$(MAKE) torture N=1000
 	$(GO) test ./fuzz -run 'TestSim|TestMutants' -sim.seeds=5000000 -timeout 4h
 	$(GO) test ./connector -run TestLedgerThroughCrashes -ledger.seeds=2000 -timeout 1h

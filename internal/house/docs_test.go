@@ -90,3 +90,18 @@ func TestHazardsHaveARowAndATestEach(t *testing.T) {
 		require.True(t, test == "" || strings.Contains(test, "`Test"), "T%d names no test", n)
 	}
 }
+
+// Every proof is in the table of docs/connector.md, and the table has no other.
+func TestEveryProofIsListed(t *testing.T) {
+	table := text(t, "docs/connector.md")
+	_, table, _ = strings.Cut(table, "## What is proved on real brokers")
+	table, _, _ = strings.Cut(table, "\n## ")
+	proofs := 0
+	for name := range tests(t) {
+		if strings.HasPrefix(name, "TestProof") {
+			proofs++
+			require.Contains(t, table, "`"+name+"`", "docs/connector.md does not list it")
+		}
+	}
+	require.Greater(t, proofs, 10)
+}

@@ -23,6 +23,7 @@ log_type error
 // acknowledgement after the flow none is lost. With one before the flow those are that were
 // being worked on, which shows that the kills hit.
 func TestProofKill(t *testing.T) {
+	apart(t)
 	t.Run("after_flow_success", func(t *testing.T) {
 		require.Zero(t, killed(t, "after_flow_success"), "messages are lost")
 	})

@@ -2,8 +2,8 @@
 // process, cuts of the link, slow flows, full queues and many processes. Every proof has a short
 // form, which runs with all other tests, and a long one:
 //
-//	make proofs                                       # short
-//	go test ./internal/proofs -proof.long -timeout 1h # long, part of make nightly
+//	make proofs      # short
+//	make proofs-long # long, part of make nightly
 package proofs
 
 import (
@@ -44,6 +44,15 @@ func pick[T any](short, inLong T) T {
 		return inLong
 	}
 	return short
+}
+
+// apart begins a proof with processes of its own. The race detector makes them several times as
+// slow and as large, and looks at each alone.
+func apart(t *testing.T) {
+	t.Helper()
+	if raced {
+		t.Skip("a proof by processes runs without the race detector")
+	}
 }
 
 // random returns a source that a later run can repeat.

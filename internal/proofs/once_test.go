@@ -181,6 +181,7 @@ func TestProofFlowOutlastsAckWait(t *testing.T) {
 // Two processes have one ClientID and throw each other out. The first that suspects it says so
 // and stays away for long, so that the other can work.
 func TestProofTakeover(t *testing.T) {
+	apart(t)
 	t.Parallel()
 	lasts := pick(15*time.Second, 5*time.Minute)
 	b := mosquitto.Start(t, mosquitto.Options{Config: unlimited})

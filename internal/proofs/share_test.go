@@ -21,6 +21,7 @@ const processes = 4
 // Four processes share the messages of one broker: what they run together is what was
 // published, each message once.
 func TestProofFourProcesses(t *testing.T) {
+	apart(t)
 	t.Parallel()
 	t.Run("share group, mosquitto", func(t *testing.T) {
 		t.Parallel()

@@ -3,6 +3,7 @@ package proofs
 import (
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 
@@ -23,8 +24,9 @@ type wire struct {
 	relay sync.WaitGroup
 
 	// onPacket, if set, is told each packet of the connector or the broker after it was passed
-	// on; true cuts its connection.
+	// on, one at a time; true cuts its connection.
 	onPacket func(s sight) bool
+	telling  sync.Mutex
 }
 
 // A sight is a packet that passed.
@@ -38,7 +40,13 @@ type sight struct {
 }
 
 // A passage is one connection through the wire.
-type passage struct{ client, server net.Conn }
+type passage struct {
+	client, server net.Conn
+
+	once sync.Once
+	cuts chan struct{} // closed when it was cut
+	over chan struct{} // closed when the broker is done with it
+}
 
 // newWire listens. It is closed, and everything that it relays ends, with the test.
 func newWire(t *testing.T, broker string, onPacket func(sight) bool) *wire {
@@ -52,13 +60,14 @@ func newWire(t *testing.T, broker string, onPacket func(sight) bool) *wire {
 			if err != nil {
 				return
 			}
+			w.settle()
 			server, err := net.Dial("tcp", broker)
 			if err != nil {
 				client.Close()
 				continue
 			}
 			w.mu.Lock()
-			p := &passage{client, server}
+			p := &passage{client: client, server: server, cuts: make(chan struct{}), over: make(chan struct{})}
 			w.conns = append(w.conns, p)
 			n := len(w.conns)
 			w.mu.Unlock()
@@ -92,10 +101,16 @@ func (w *wire) pass(n int, p *passage, client bool) {
 		w.mu.Lock()
 		w.seen = append(w.seen, s)
 		w.mu.Unlock()
-		if w.onPacket != nil && w.onPacket(s) {
+		if w.tell(s) {
 			return
 		}
 	}
+}
+
+func (w *wire) tell(s sight) (cut bool) {
+	w.telling.Lock()
+	defer w.telling.Unlock()
+	return w.onPacket != nil && w.onPacket(s)
 }
 
 func see(p packets.Packet) sight {
@@ -115,23 +130,43 @@ func see(p packets.Packet) sight {
 	return s
 }
 
-// cut ends every connection of now.
-func (w *wire) cut() {
+// cut ends every connection of now, and returns the number of the newest.
+func (w *wire) cut() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range w.conns {
 		p.cut()
 	}
+	return len(w.conns)
 }
 
 // cut ends the connection at once for the connector. The broker still gets what was written.
 func (p *passage) cut() {
-	p.client.Close()
-	p.server.(*net.TCPConn).CloseWrite()
-	go func() {
-		io.Copy(io.Discard, p.server)
-		p.server.Close()
-	}()
+	p.once.Do(func() {
+		close(p.cuts)
+		p.client.Close()
+		p.server.(*net.TCPConn).CloseWrite()
+		go func() {
+			defer close(p.over)
+			io.Copy(io.Discard, p.server)
+			p.server.Close()
+		}()
+	})
+}
+
+// settle waits until the broker is done with what was cut: it would not read the rest of a
+// connection whose session goes on with another.
+func (w *wire) settle() {
+	w.mu.Lock()
+	all := slices.Clone(w.conns)
+	w.mu.Unlock()
+	for _, p := range all {
+		select {
+		case <-p.cuts:
+			<-p.over
+		default:
+		}
+	}
 }
 
 // newest returns the number of the newest connection.
