@@ -98,8 +98,8 @@ func TestProofCutQoS1(t *testing.T) {
 
 	dead := 0 // the newest connection that was cut
 
-	// quiet tells whether every message that is open at the broker came on this connection, and
-	// every acknowledgement that may leave has passed the wire: those of the messages before the
+	// quiet tells whether there is a connection, every message that is open at the broker came on
+	// it, and every acknowledgement that may leave has passed the wire: those of the messages before the
 	// first whose flow has not ended.
 	quiet := func() bool {
 		mu.Lock()
