@@ -119,7 +119,7 @@ func TestStoreVerifyAndSalvage(t *testing.T) {
 	require.Contains(t, out, "plant/窗")
 	r = mqtt311(t, "store", "salvage", dir, "--into", into)
 	require.Equal(t, exitRuntime, r.code)
-	require.Contains(t, r.err, "is there already")
+	require.Contains(t, r.err, "in "+into+" already")
 }
 
 // A record that no session has written is a finding, too.
