@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -147,4 +148,12 @@ func TestStoreUsage(t *testing.T) {
 		require.Contains(t, r.err, want, args)
 	}
 	require.Contains(t, ok(t, "store"), "salvage")
+}
+
+// Who runs with a damaged store is told what to do about it.
+func TestHintOfADamagedStore(t *testing.T) {
+	p := &program{lang: "en"}
+	require.Contains(t, p.hint(exitRuntime, fmt.Errorf("connector: %w", wal.ErrCorrupt)), "store salvage")
+	p.lang = "zh"
+	require.Contains(t, p.hint(exitRuntime, fmt.Errorf("connector: %w", wal.ErrCorrupt)), "抢救")
 }
