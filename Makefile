@@ -27,6 +27,7 @@ vet:
 staticcheck:
 	cd tools && $(GO) build -o ../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 	bin/staticcheck ./...
+	cd bench && ../bin/staticcheck ./...
 
 tidy:
 	$(GO) mod tidy -diff

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
 )
 
@@ -68,7 +69,6 @@ type Client struct {
 	lastErr  error                      // of the latest attempt
 	requests map[session.Token]*Receipt // of SUBSCRIBE and UNSUBSCRIBE
 	space    chan struct{}              // closed when something that waits for space should look again
-	waiters  int                        // for space
 	timer    *time.Timer                // calls tick
 	timerAt  time.Time
 	inbox    inbox
@@ -203,7 +203,7 @@ func (c *Client) drive() {
 				c.trace(true, o)
 			}
 		case session.Deliver:
-			c.deliver(o)
+			c.deliver(o.Packet.(*packets.Publish), o.Token)
 		case session.Done:
 			if o.After > c.saver.durable {
 				c.saver.want(o.After)

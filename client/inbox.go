@@ -31,7 +31,7 @@ func (b *inbox) len() int { return len(b.items) - b.head }
 
 const (
 	mostKept  = 1 << 20 // bytes of payloads that wait to be used again
-	mostSlab  = 16      // Deliveries that are allocated together
+	mostSlab  = 64      // Deliveries that are allocated together
 	mostTaken = 32      // messages that a loop takes at once
 )
 

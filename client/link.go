@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -169,6 +170,7 @@ func (l *link) giveUp(err error) {
 // the longer a write takes, the more goes into the next one.
 func (c *Client) write(l *link) {
 	defer l.helpers.Done()
+	runtime.Gosched() // what others are about to add goes into the first write, too
 	c.mu.Lock()
 	for l.err == nil && len(l.out) > 0 {
 		buf, marks, now := l.out, l.marks, l.now

@@ -167,8 +167,7 @@ func (c *Client) afterTake() {
 }
 
 // deliver puts an incoming message into the inbox. The caller holds mu.
-func (c *Client) deliver(o *session.Output) {
-	p := o.Packet.(*packets.Publish)
+func (c *Client) deliver(p *packets.Publish, token session.Token) {
 	c.stats.Received++
 	if p.QoS == packets.AtMostOnce && c.inbox.full() && c.inbox.overflowing {
 		c.stats.Dropped++
@@ -188,12 +187,18 @@ func (c *Client) deliver(o *session.Output) {
 		Dup:      p.Dup,
 		PacketID: p.PacketID,
 		client:   c,
-		token:    o.Token,
+		token:    token,
 	}
 	c.inbox.push(d)
-	if c.router == nil {
+}
+
+// delivered tells that there are messages. The caller holds mu.
+func (c *Client) delivered() {
+	switch {
+	case c.inbox.len() == 0:
+	case c.router == nil:
 		poke(c.inbox.ready)
-	} else {
+	default:
 		c.dispatch()
 	}
 }

@@ -264,6 +264,7 @@ func (c *Client) receiveAll(l *link, p packets.Packet) (full bool, err error) {
 	overlong := uint64(r.Tolerated().OverlongLength)
 	c.stats.OverlongLengths += overlong - l.overlong
 	l.overlong = overlong
+	c.delivered()
 	c.kick()
 	c.arm()
 	return full, err
@@ -275,6 +276,10 @@ func (c *Client) receive(now time.Time, l *link, p packets.Packet) {
 		c.trace(false, p)
 	}
 	c.stats.PacketsReceived[p.Type()&15]++
+	if pub, ok := c.sess.Plain(now, p); ok {
+		c.deliver(pub, 0)
+		return
+	}
 	c.sess.Received(now, p)
 	c.drive()
 	c.sendOffline()

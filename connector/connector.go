@@ -149,7 +149,7 @@ func (c *Connector) Start(ctx context.Context) error {
 	}
 	if err != nil {
 		e := AsError(err)
-		c.failedToStart(e)
+		c.failedToStart(ctx, e)
 		return e
 	}
 	c.trouble.mu.Lock()
@@ -238,7 +238,8 @@ func (c *Connector) subscriptions() []packets.Subscription {
 }
 
 // failedToStart tells who wants to know, and ends the connector.
-func (c *Connector) failedToStart(e *Error) {
+func (c *Connector) failedToStart(ctx context.Context, e *Error) {
+	defer context.AfterFunc(ctx, func() { c.cancelFlows(context.Cause(ctx)) })()
 	c.report(e)
 	c.waitTriggered()
 	c.abort()

@@ -94,7 +94,7 @@ func openLedger(c *client.Client, now time.Time) *ledger {
 	for _, e := range all {
 		e.adopt = e.done && sound(all, e)
 		e.suspect = !e.done
-		for _, k := range []entryKey{e.entryKey, e.byContent()} {
+		for _, k := range e.keys() {
 			l.found[k] = append(l.found[k], e)
 		}
 	}
@@ -111,9 +111,9 @@ func sound(all []*entry, e *entry) bool {
 	})
 }
 
-func (k entryKey) byContent() entryKey {
-	k.id = 0
-	return k
+// keys lists what a message is looked for by: both, the content alone, the identifier alone.
+func (k entryKey) keys() [3]entryKey {
+	return [...]entryKey{k, {consumer: k.consumer, print: k.print}, {consumer: k.consumer, id: k.id}}
 }
 
 func fingerprint(d *client.Delivery) (print [16]byte) {
@@ -135,7 +135,7 @@ func (l *ledger) take(consumer string, d *client.Delivery, order uint64) *entry 
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if before := l.find(e.entryKey); before != nil {
+	if before := l.find(e.entryKey, d.Dup); before != nil {
 		e.name, e.attempts, e.noted = before.name, before.attempts, true
 		e.suspect = before.suspect
 		e.alone = before.alone
@@ -146,23 +146,32 @@ func (l *ledger) take(consumer string, d *client.Delivery, order uint64) *entry 
 }
 
 // find takes out what is known of a message of the process before. The caller holds mu.
-func (l *ledger) find(k entryKey) *entry {
-	if l == nil || len(l.found) == 0 {
+func (l *ledger) find(k entryKey, dup bool) *entry {
+	if len(l.found) == 0 {
 		return nil
 	}
-	for _, k := range []entryKey{k, k.byContent()} {
+	keys := k.keys()
+	for _, k := range keys[:2] {
 		if known := l.found[k]; len(known) > 0 {
 			e := known[0]
 			l.lose(e)
 			return e
 		}
 	}
+	if dup {
+		return nil
+	}
+	for len(l.found[keys[2]]) > 0 { // a new message has the identifier: the old ones do not come again
+		e := l.found[keys[2]][0]
+		l.lose(e)
+		l.client.DropNote(e.name)
+	}
 	return nil
 }
 
 // lose takes an entry out of found. The caller holds mu.
 func (l *ledger) lose(e *entry) {
-	for _, k := range []entryKey{e.entryKey, e.byContent()} {
+	for _, k := range e.keys() {
 		l.found[k] = slices.DeleteFunc(l.found[k], func(o *entry) bool { return o == e })
 		if len(l.found[k]) == 0 {
 			delete(l.found, k)

@@ -87,6 +87,42 @@ func TestOfflineQueue(t *testing.T) {
 	})
 }
 
+// Run waits for a connection as long as ack_timeout allows, and then takes its message back:
+// nothing happened, and nothing will, so that a flow that is retried sends it once.
+func TestProducerTakesItsMessageBack(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		inBubble(t, func(d *dialogue) {
+			cfg := producing(connector.ProducerParams{Topic: "out", QoS: packets.AtLeastOnce, AckTimeout: ptr(5 * time.Second)})
+			if keep {
+				cfg = stored(t, cfg)
+			}
+			d.run(cfg, nil)
+			d.server.Refuse(errGate)
+			d.cut()
+			start := time.Now()
+			_, err := d.connector.Producer("out").Run(d.ctx, reading())
+			require.Equal(t, 5*time.Second, time.Since(start))
+			require.ErrorIs(t, err, connector.TypePublishTimeout)
+			require.Equal(t, connector.DeliveredNo, connector.AsError(err).Delivered)
+			d.server.Refuse(nil)
+			d.accept(true)
+			d.expectNothing(time.Minute)
+
+			d.server.Refuse(errGate)
+			d.cut()
+			done := d.start(func() error { _, err := d.connector.Producer("out").Run(d.ctx, reading()); return err })
+			time.Sleep(time.Second)
+			d.server.Refuse(nil)
+			d.accept(true)
+			d.conn.SetReadDeadline(time.Now().Add(time.Minute))
+			packet, err := d.conn.Receive()
+			require.NoError(t, err)
+			d.send(&packets.Puback{PacketID: packet.(*packets.Publish).PacketID})
+			require.NoError(t, done(), "a short outage is none")
+		})
+	}
+}
+
 // max_messages bounds the queue: then publishing waits, and says that nothing happened.
 func TestOfflineQueueIsBounded(t *testing.T) {
 	inBubble(t, func(d *dialogue) {

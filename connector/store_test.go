@@ -307,6 +307,38 @@ func TestLedgerDoneIsAcknowledgedWithoutARun(t *testing.T) {
 	})
 }
 
+// A flow that ended is believed only where its acknowledgement cannot have left: not behind a
+// message of another QoS, whose acknowledgements have an order of their own, and not under
+// another identifier.
+func TestLedgerDoesNotBelieveMoreThanItKnows(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := stored(t, kept(connector.ConsumerParams{}))
+		g := newGate()
+		d.run(cfg, g)
+		d.send(publish("t/a", 2, 1, "a"), publish("t/b", 1, 2, "b"))
+		g.running()
+		g.finish("b")
+		d.expect("PUBACK id=2")
+		cfg = d.crash(cfg)
+		next := newGate()
+		d.resume(cfg, next)
+		d.send(again(publish("t/b", 1, 2, "b")))
+		require.Equal(t, []string{"b"}, next.running(), "an equal message, for all we know")
+	})
+	inBubble(t, func(d *dialogue) {
+		cfg := stored(t, kept(connector.ConsumerParams{}))
+		g := newGate()
+		d.run(cfg, g)
+		d.deliver(1, "a", "b")
+		g.finish("b")
+		cfg = d.crash(cfg)
+		next := newGate()
+		d.resume(cfg, next)
+		d.send(again(publish("t/b", 1, 9, "b")))
+		require.Equal(t, []string{"b"}, next.running())
+	})
+}
+
 // A message that two consumers take, of which one has ended, is run again by the other only.
 func TestLedgerOfTwoConsumers(t *testing.T) {
 	for qos, ack := range map[packets.QoS]string{1: "PUBACK id=1", 2: "PUBREC id=1"} {

@@ -120,6 +120,21 @@ func TestTriggerOnFailedStart(t *testing.T) {
 	})
 }
 
+// A flow that an error has triggered is waited for, as long as the context of Start lasts.
+func TestTriggeredFlowEndsWithStart(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		c, err := connector.New(kept(connector.ConsumerParams{TriggerOnError: true}), connector.Options{Dial: d.server.Dial})
+		require.NoError(t, err)
+		require.NoError(t, c.Consume("in", flow(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })))
+		d.server.Refuse(errGate)
+		ctx, cancel := context.WithTimeout(d.ctx, time.Minute)
+		defer cancel()
+		start := time.Now()
+		require.ErrorIs(t, c.Start(ctx), errGate)
+		require.Equal(t, time.Minute, time.Since(start))
+	})
+}
+
 // A server that closes every connection soon after it accepted it has another client of the
 // same name, probably.
 func TestClientIDInUse(t *testing.T) {

@@ -79,6 +79,17 @@ func (s *Session) Passed(now time.Time, n uint64) {
 	s.send.wrote0(s, n)
 }
 
+// Plain tells that a packet arrived, as Received does, if nothing follows from it but that it is
+// delivered: a PUBLISH of QoS 0 [MQTT-4.3.1-1]. If it returns false, nothing happened.
+func (s *Session) Plain(now time.Time, p packets.Packet) (*packets.Publish, bool) {
+	pub, ok := p.(*packets.Publish)
+	if !ok || pub.QoS != packets.AtMostOnce || s.conn.phase != up {
+		return nil, false
+	}
+	s.Heard(now)
+	return pub, true
+}
+
 // Received tells that a packet arrived. The packet is not kept.
 func (s *Session) Received(now time.Time, p packets.Packet) {
 	s.Heard(now)
@@ -97,6 +108,7 @@ func (s *Session) Received(now time.Time, p packets.Packet) {
 	switch p := p.(type) {
 	case *packets.Publish:
 		s.publish(p)
+		return // it lets nothing of our own go
 	case *packets.Puback:
 		s.puback(p.PacketID)
 	case *packets.Pubrec:
@@ -141,7 +153,7 @@ func (s *Session) connack(now time.Time, p *packets.Connack) {
 	if !p.SessionPresent {
 		s.sessionAbsent() // [MQTT-3.2.2-3]
 	}
-	if s.send.suspect.strikes >= poisonStrikes-1 || s.send.scrub.strikes >= scrubStrikes-1 && !s.send.scrub.refused {
+	if s.subs.alone || s.send.suspect.strikes >= poisonStrikes-1 || s.send.scrub.strikes >= scrubStrikes-1 && !s.send.scrub.refused {
 		s.ping() // its answer is what lets the suspect go out
 	}
 	s.pump(now)

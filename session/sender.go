@@ -222,7 +222,7 @@ func (s *Session) pump(now time.Time) {
 	if s.conn.phase != up {
 		return
 	}
-	s.request()
+	s.request(now)
 	x := &s.send
 	limit := s.window()
 	for x.relCursor < len(x.released) {

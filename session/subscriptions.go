@@ -172,11 +172,16 @@ func (s *Session) answer(w *wish, qos packets.QoS, err error) {
 	s.put(Output{Op: Done, Token: op.token, Err: err, Results: op.results})
 }
 
-// request sends what is owed, as many filters to a packet as are allowed.
-func (s *Session) request() {
+// request sends what is owed, as many filters to a packet as are allowed. While one that the
+// Server closes over is looked for it waits for a connection that has proved itself: another close
+// is the last for the filter.
+func (s *Session) request(now time.Time) {
 	b := &s.subs
 	perPacket, most := s.cfg.FiltersPerPacket, maxRequests
 	if b.alone {
+		if !s.proved(now) {
+			return
+		}
 		perPacket, most = 1, 1
 	}
 	var batch []*wish
@@ -205,6 +210,11 @@ func (s *Session) request() {
 		}
 	}
 	flush()
+}
+
+// heldBack tells whether something owed waits for the connection to prove itself.
+func (b *subscriptions) heldBack() bool {
+	return b.alone && slices.ContainsFunc(b.order, func(w *wish) bool { return w.owed && !w.asked })
 }
 
 func (s *Session) transmitRequest(wishes []*wish) {

@@ -3,10 +3,12 @@ package config_test
 import (
 	"bytes"
 	"encoding/json"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/mqtt311/mqtt311/client/wal"
 	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/connector/config"
 	"github.com/mqtt311/mqtt311/packets"
@@ -111,6 +113,23 @@ func TestEveryRowOfTheSeedIsRead(t *testing.T) {
 func TestProducerTemplatesAreRead(t *testing.T) {
 	cfg := read(t, `{"connector": {"general": {"broker_url": "h:1883", "client_id": "c"}}, "producers": {"out": {"topic": "a", "qos": "${variable.q}", "是否保存消息": "${attribute.r}"}}}`)
 	require.Equal(t, connector.ProducerParams{Topic: "a", QoSFrom: "${variable.q}", RetainedFrom: "${attribute.r}"}, cfg.Producers["out"])
+}
+
+// The session store is read with its folder made absolute; "memory" is none.
+func TestSessionStoreIsRead(t *testing.T) {
+	folder := t.TempDir()
+	for text, want := range map[string]*connector.SessionStore{
+		`memory`:                    nil,
+		`{dir: s}`:                  {Dir: filepath.Join(folder, "s")},
+		`{dir: /s, sync: interval}`: {Dir: "/s", Sync: wal.SyncInterval},
+		`{dir: /s, sync: "never", max_bytes: 100000, max_messages: 7}`: {Dir: "/s", Sync: wal.UnsafeNoSync, MaxBytes: 100000, MaxMessages: 7},
+		`{dir: "/${env:MQTT311_DIR}", sync: always}`:                   {Dir: "/x"},
+	} {
+		t.Setenv("MQTT311_DIR", "x")
+		cfg, _, err := config.Parse([]byte("connector:\n  general: {broker_url: h:1883, client_id: c}\n  extension: {session_store: "+text+"}\n"), folder)
+		require.NoError(t, err, text)
+		require.Equal(t, want, cfg.Extension.SessionStore, text)
+	}
 }
 
 // The defaults are the seed's.

@@ -69,8 +69,9 @@ func within(t *testing.T, d time.Duration) context.Context {
 type settings struct {
 	addr, id string
 	advanced string // further keys of the advanced tab, each with a comma before it
-	extra    string // blocks after the connector's own
+	extend   string // keys of the extension
 	consumer string // the keys of the consumer "in"
+	extra    string // blocks after the consumers
 }
 
 // yaml writes a configuration with a kept session and one consumer, as a user does.
@@ -78,9 +79,10 @@ func (s settings) yaml() string {
 	return fmt.Sprintf(`connector:
   general: {broker_url: %q, client_id: %q}
   advanced: {clean_session: false, auto_reconnect: true, connect_retry: true, connect_retry_interval: 1s%s}
+  extension: {%s}
 consumers:
   in: {%s}
-%s`, s.addr, s.id, s.advanced, s.consumer, s.extra)
+%s`, s.addr, s.id, s.advanced, s.extend, s.consumer, s.extra)
 }
 
 // open starts a connector in this process. It is stopped when the test ends.

@@ -41,6 +41,7 @@ type task struct {
 
 	Producer string // a producer that each flow runs as its last step
 	Poison   int    // flows of the numbers that it divides fail; 0: none
+	Deadly   bool   // instead of failing they kill the process
 }
 
 // A report is what a worker says of itself, ten times a second.
@@ -142,7 +143,14 @@ func (job *task) flow(c *connector.Connector, journal io.Writer, hurry <-chan st
 			}
 		}
 		if job.Poison > 0 {
-			if n, err := strconv.Atoi(string(m.Payload.Blob)); err != nil || n%job.Poison == 0 {
+			n, err := strconv.Atoi(string(m.Payload.Blob))
+			switch {
+			case err == nil && n%job.Poison > 0:
+			case job.Deadly:
+				self, _ := os.FindProcess(os.Getpid())
+				self.Kill()
+				select {}
+			default:
 				return nil, errPoison
 			}
 		}
@@ -243,7 +251,9 @@ func (job task) start(t *testing.T) *worker {
 	t.Cleanup(func() {
 		w.kill()
 		if r := w.last.Load(); t.Failed() && r != nil {
-			t.Logf("the worker's last report: %+v", *r)
+			h := r.Health
+			t.Logf("the worker at last: received %d, succeeded %d, failed %d, acknowledged %d, adopted %d, dead letters %d, running %d, unacknowledged %d; %v %v",
+				h.Received, h.Succeeded, h.Failed, h.Acknowledged, h.Adopted, h.DeadLettered, h.Running, h.Unacked, r.Events, r.Losses)
 		}
 	})
 	go func() {

@@ -63,22 +63,22 @@ func missingConfig() error {
 	return usage("--config is missing: give the configuration as -c FILE", "缺少 --config：请用 -c FILE 给出配置文件")
 }
 
-// load reads a configuration for a command that needs a good one; what is wrong goes to
-// standard error.
-func (p *program) load(file string) (*connector.Config, error) {
+// load reads a configuration for a command that needs a good one; if it is not, what is
+// wrong goes to standard error. The findings of a good one are warnings.
+func (p *program) load(file string) (*connector.Config, []connector.Finding, error) {
 	if file == "" {
-		return nil, missingConfig()
+		return nil, nil, missingConfig()
 	}
 	cfg, findings, err := config.Load(file)
 	var known *connector.ConfigError
-	if err != nil && !errors.As(err, &known) {
-		return nil, coded(exitUsage, err)
+	switch {
+	case errors.As(err, &known):
+		mistakes := p.printFindings(p.stderr, file, findings)
+		return nil, nil, usage("mistakes in %s: %d", "%s 中的错误：%d 处", file, mistakes)
+	case err != nil:
+		return nil, nil, coded(exitUsage, err)
 	}
-	mistakes := p.printFindings(p.stderr, file, findings)
-	if err != nil {
-		return nil, usage("mistakes in %s: %d", "%s 中的错误：%d 处", file, mistakes)
-	}
-	return cfg, nil
+	return cfg, findings, nil
 }
 
 // printFindings writes findings and tells how many are mistakes.

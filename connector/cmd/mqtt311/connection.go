@@ -40,7 +40,7 @@ type connection struct {
 	willTopic, willPayload               string
 	willQoS                              int
 	willRetain                           bool
-	debug, quiet                         bool
+	debug                                bool
 	timeout                              time.Duration
 }
 
@@ -60,7 +60,7 @@ func (c *connection) flags(p *program, cmd *cobra.Command) {
 	f.StringVarP(&c.idPrefix, "id-prefix", "I", "", p.say("client id: this `prefix` and a random name", "客户端 ID：前缀 `prefix` 加随机名"))
 	f.StringVarP(&c.userName, "username", "u", "", p.say("user `name`", "用户名 `name`"))
 	f.StringVarP(&c.password, "pw", "P", "", p.say("`password` (MQTT311_PASSWORD in the environment keeps it off the process list)", "密码 `password`（用环境变量 MQTT311_PASSWORD 可避免出现在进程列表中）"))
-	f.IntVarP(&c.keepAlive, "keepalive", "k", 60, p.say("keep alive in `seconds`; 0 turns it off", "keep alive `秒`数；0 为关闭"))
+	f.IntVarP(&c.keepAlive, "keepalive", "k", 60, p.say("keep alive in `seconds`; 0 turns it off", "keep alive 秒数 `seconds`；0 为关闭"))
 	f.BoolVarP(&c.keepSession, "disable-clean-session", "c", false, p.say("keep the session at the server; needs -i", "在服务端保留会话；需同时给出 -i"))
 	f.IntVarP(&c.qos, "qos", "q", 0, p.say("quality of service: 0, 1 or 2", "QoS：0、1 或 2"))
 	f.IntVarP(&c.inflight, "max-inflight", "M", 20, p.say("messages that may be unanswered", "允许未应答的消息数"))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync"
 	"time"
 
 	"github.com/mqtt311/mqtt311/connector"
@@ -19,12 +20,20 @@ const exitDataErr = 65
 type execStep struct {
 	command string
 	out     *sink
+	running sync.RWMutex // read-locked by each command
 }
 
-func (s *execStep) close() error { return nil }
+// close waits for commands of flows that were given up: each is killed after grace.
+func (s *execStep) close() error {
+	s.running.Lock()
+	defer s.running.Unlock()
+	return nil
+}
 
 func (s *execStep) flow(consumer string) connector.Flow {
 	return connector.FlowFunc(func(ctx context.Context, m *connector.Message) (*connector.Message, error) {
+		s.running.RLock()
+		defer s.running.RUnlock()
 		cmd := shell(s.command)
 		cmd.Stdin = bytes.NewReader(m.Payload.Blob)
 		cmd.Env = append(os.Environ(),

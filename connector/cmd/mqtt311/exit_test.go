@@ -203,16 +203,24 @@ func gone(t *testing.T, group string) {
 	}, 20*time.Second, 20*time.Millisecond, "processes of the group %s", group)
 }
 
-// A drain that takes too long is out of time, and says how many messages are left.
+// A drain that takes too long is out of time, and says how many messages are left. When run
+// has ended nothing runs any more, though it takes no notice of SIGTERM.
 func TestDrainTimeout(t *testing.T) {
 	addr := startBroker(t)
 	dir := t.TempDir()
+	defer func(before time.Duration) { grace = before }(grace)
+	grace = 200 * time.Millisecond
 	queue(t, addr, "in/#")
 	ok(t, "pub", "-b", addr, "-t", "in/a", "-m", "x", "-q", "1")
-	r := startRun(t, "run", "-c", configFile(t, addr, consumes), "--drain-timeout", "100ms", "--exec", "touch '"+dir+"/began'; sleep 1000")
+	r := startRun(t, "run", "-c", configFile(t, addr, consumes), "--drain-timeout", "100ms",
+		"--exec", "trap '' TERM; echo $$ > '"+dir+"/pid'; touch '"+dir+"/began'; while :; do sleep 0.1; done")
 	waitFor(t, dir+"/began")
 	r.err.until(t, `"msg":"started"`)
 	r.stop()
 	require.Equal(t, exitTimeout, <-r.code)
 	require.Contains(t, r.err.String(), "messages that were not done after 100ms: 1")
+	pid, err := os.ReadFile(dir + "/pid")
+	require.NoError(t, err)
+	left, _ := exec.Command("ps", "-o", "pid=", "-p", string(bytes.TrimSpace(pid))).Output()
+	require.Empty(t, string(left))
 }

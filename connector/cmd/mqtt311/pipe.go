@@ -147,8 +147,8 @@ func (s *pipeStep) keepRunning() {
 			return
 		default:
 		}
-		if time.Since(began) > 10*time.Second {
-			delay = 100 * time.Millisecond
+		if p.answered.Load() > 0 || time.Since(began) > 10*time.Second {
+			delay = 100 * time.Millisecond // it was of use: the pause grows for one that is not
 		}
 		s.log.Warn("process ended", "error", err.Error(), "answers", p.answered.Load(), "again_in", delay)
 		if p.answered.Load() == 0 {

@@ -68,9 +68,9 @@ payload_base64 用于二进制内容，缺少的项取 -t、-q、-r 的值。mqt
 	f.BoolVarP(&o.stdin, "stdin-file", "s", false, p.say("payload is all of standard input", "以全部标准输入为消息内容"))
 	f.BoolVarP(&o.retain, "retain", "r", false, p.say("the server keeps the message for later subscribers", "由服务端保存消息，供之后的订阅者接收"))
 	f.IntVar(&o.repeat, "repeat", 1, p.say("publish so many times", "重复发布的次数"))
-	f.Float64Var(&o.repeatDelay, "repeat-delay", 0, p.say("`seconds` between repetitions", "两次重复之间的`秒`数"))
+	f.Float64Var(&o.repeatDelay, "repeat-delay", 0, p.say("`seconds` between repetitions", "两次重复之间的秒数 `seconds`"))
 	f.Float64Var(&o.rate, "rate", 0, p.say("at most so many messages of standard input per second (0: no limit)", "每秒最多发布的标准输入消息数（0 为不限）"))
-	f.IntVarP(&o.wait, "timeout", "W", 0, p.say("give up after so many `seconds`, with exit code 7 (0: never)", "超过此`秒`数则放弃，退出码为 7（0 为不限）"))
+	f.IntVarP(&o.wait, "timeout", "W", 0, p.say("give up after so many `seconds`, with exit code 7 (0: never)", "超过 `seconds` 秒则放弃，退出码为 7（0 为不限）"))
 	o.flags(p, cmd)
 	for _, flag := range []string{"topic", "message", "repeat", "repeat-delay", "rate", "timeout"} {
 		complete(cmd, flag, cobra.NoFileCompletions)
@@ -117,7 +117,7 @@ func (o *pubOptions) prepare(p *program) (cfg client.Config, err error) {
 	}
 	if o.topic != "" {
 		if err := packets.ValidTopicName(o.topic); err != nil {
-			return cfg, coded(exitUsage, err)
+			return cfg, usage("--topic %q cannot be published to: %w", "不能向主题 %q 发布：%w", o.topic, err)
 		}
 	}
 	given := 0

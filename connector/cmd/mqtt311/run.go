@@ -112,7 +112,7 @@ Producer 的输入来自标准输入，每行一个 JSON：{"producer": "command
 }
 
 func (o *runOptions) run(ctx context.Context, p *program) error {
-	cfg, err := p.load(o.file)
+	cfg, findings, err := p.load(o.file)
 	if err != nil {
 		return err
 	}
@@ -131,6 +131,13 @@ func (o *runOptions) run(ctx context.Context, p *program) error {
 		return err
 	}
 	log = log.With("connector", strings.TrimSuffix(filepath.Base(o.file), filepath.Ext(o.file)), "client_id", cfg.General.ClientID)
+	if show.on {
+		p.printFindings(p.stderr, o.file, findings)
+	} else { // a log is read by programs
+		for _, f := range findings {
+			log.Warn(p.say(f.Message, f.MessageZH), "code", f.Code, "path", f.Path, "line", f.Line, "column", f.Column, "fix", p.say(f.Fix, f.FixZH))
+		}
+	}
 	s, err := o.step(p, show, log)
 	if err != nil {
 		return err
@@ -213,26 +220,34 @@ func logged(log *slog.Logger, f connector.Flow) connector.Flow {
 
 // stop lets running flows end, as long as there is patience.
 func (o *runOptions) stop(ctx context.Context, p *program, c *connector.Connector, log *slog.Logger) error {
-	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.drain)
-	defer cancel()
-	over := make(chan struct{})
-	defer close(over)
+	stopCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	over, watched := make(chan struct{}), make(chan struct{})
+	left := 0 // when patience ended
 	go func() {
+		defer close(watched)
+		patience := time.NewTimer(o.drain)
+		defer patience.Stop()
+		var why error
 		select {
-		case <-p.hurry:
-			cancel()
 		case <-over:
+			return
+		case <-p.hurry:
+			why = context.Canceled
+		case <-patience.C:
+			why = context.DeadlineExceeded
 		}
+		left = c.Health().Unacked
+		cancel(why)
 	}()
 	err := c.Stop(stopCtx)
-	left := c.Health().Unacked
+	close(over)
+	<-watched
 	log.Info("stopped", "left", left)
-	switch {
-	case errors.Is(stopCtx.Err(), context.DeadlineExceeded) && left > 0:
+	switch why := context.Cause(stopCtx); {
+	case errors.Is(why, context.DeadlineExceeded) && left > 0:
 		return fail(exitTimeout, "messages that were not done after %s: %d; the server keeps what it may", "%s 后仍未完成的消息：%d 条；服务端会保留其可保留的部分", o.drain, left)
-	case errors.Is(stopCtx.Err(), context.Canceled) && left == 0:
-		return fail(exitInterrupt, "interrupted a second time", "再次被中断")
-	case errors.Is(stopCtx.Err(), context.Canceled):
+	case errors.Is(why, context.Canceled):
 		return fail(exitInterrupt, "interrupted before messages were done: %d", "在消息处理完之前被中断：%d 条", left)
 	}
 	return coded(exitRuntime, err)

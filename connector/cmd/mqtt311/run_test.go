@@ -212,3 +212,37 @@ func TestRunRefusesAWrongFile(t *testing.T) {
 		require.Empty(t, r.out, "standard output is for messages")
 	}
 }
+
+// Each line of the log has the connector, the client id, and where the message came from; at
+// whatever level it has no payload and no password.
+func TestRunLog(t *testing.T) {
+	addr := startBroker(t)
+	file := writeFile(t, "hall.yaml", "connector:\n  general: {broker_url: '"+addr+"', client_id: q, username: u, password: pAsSwOrD}\n"+
+		"  advanced: {clean_session: false, auto_reconnect: true}\n"+consumes+"producers:\n  out: {topic: out, qos: 1}\n")
+	queue(t, addr, "in/#")
+	ok(t, "pub", "-b", addr, "-t", "in/a", "-m", "cAnArY", "-q", "1")
+	ok(t, "pub", "-b", addr, "-t", "in/b", "-m", "bad cAnArY", "-q", "1")
+	r := startRun(t, "run", "-c", file, "--exec", "if grep -q bad; then exit 1; fi", "--then", "out", "-v")
+	r.err.until(t, `"msg":"message dropped"`)
+	r.err.until(t, `"msg":"flow succeeded"`)
+	r.err.until(t, `"msg":"started"`)
+	r.stop()
+	require.Equal(t, exitOK, <-r.code)
+	require.NotContains(t, r.err.String(), "cAnArY")
+	require.NotContains(t, r.err.String(), "pAsSwOrD")
+	flows := 0
+	for line := range strings.Lines(r.err.String()) {
+		var l map[string]any
+		require.NoError(t, json.Unmarshal([]byte(line), &l), line)
+		require.Equal(t, "hall", l["connector"], line)
+		require.Equal(t, "q", l["client_id"], line)
+		if l["msg"] == "flow failed" {
+			flows++
+			require.Equal(t, "in", l["consumer"])
+			require.Equal(t, "in/b", l["topic"])
+			require.NotZero(t, l["id"])
+			require.EqualValues(t, flows, l["attempt"])
+		}
+	}
+	require.Equal(t, 6, flows)
+}

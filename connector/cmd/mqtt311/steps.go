@@ -16,13 +16,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const (
-	// mostOutput bounds what a step gives back for one message.
-	mostOutput = 16 << 20
+// mostOutput bounds what a step gives back for one message.
+const mostOutput = 16 << 20
 
-	// grace is how long a process may take to end after it was asked to.
-	grace = 5 * time.Second
-)
+// grace is how long a process may take to end after it was asked to; tests have less
+// patience.
+var grace = 5 * time.Second
 
 // stepOptions say what happens to a message: one step, and a producer after it.
 type stepOptions struct {

@@ -50,7 +50,7 @@ length, %q QoS, %r retain, %m packet identifier, %I time, %U seconds since 1970,
 	f.StringArrayVarP(&o.unsubscribe, "unsubscribe", "U", nil, p.say("unsubscribe from this `filter` of a kept session", "从保留的会话中退订主题 `filter`"))
 	f.StringArrayVarP(&o.filterOut, "filter-out", "T", nil, p.say("print nothing that matches this `filter`", "不输出匹配 `filter` 的消息"))
 	f.IntVarP(&o.count, "count", "C", 0, p.say("end after so many messages (0: never)", "输出此数量的消息后结束（0 为不限）"))
-	f.IntVarP(&o.wait, "timeout", "W", 0, p.say("end after so many `seconds`, with exit code 7 (0: never)", "超过此`秒`数后结束，退出码为 7（0 为不限）"))
+	f.IntVarP(&o.wait, "timeout", "W", 0, p.say("end after so many `seconds`, with exit code 7 (0: never)", "`seconds` 秒后结束，退出码为 7（0 为不限）"))
 	f.BoolVarP(&o.exitAfterSuback, "exit-after-suback", "E", false, p.say("end when subscribed", "订阅成功后结束"))
 	f.StringVarP(&o.format, "format", "F", "", p.say("`format` of a message", "消息的输出格式 `format`"))
 	f.BoolVarP(&o.verbose, "verbose", "v", false, p.say("print the topic before the payload", "在内容前输出主题"))
@@ -58,7 +58,7 @@ length, %q QoS, %r retain, %m packet identifier, %I time, %U seconds since 1970,
 	f.BoolVarP(&o.noRetained, "no-retained", "R", false, p.say("print no retained messages", "不输出服务端保存的消息"))
 	f.BoolVar(&o.retainedOnly, "retained-only", false, p.say("print only retained messages and end when others come", "只输出服务端保存的消息，收到其他消息时结束"))
 	f.BoolVar(&o.removeRetained, "remove-retained", false, p.say("delete the retained messages that come", "删除收到的服务端保存的消息"))
-	f.Float64Var(&o.randomFilter, "random-filter", 100, p.say("print this `percentage` of the messages, at random", "随机输出此`百分比`的消息"))
+	f.Float64Var(&o.randomFilter, "random-filter", 100, p.say("print this `percentage` of the messages, at random", "随机输出此百分比 `percentage` 的消息"))
 	o.flags(p, cmd)
 	for _, flag := range []string{"topic", "unsubscribe", "filter-out", "count", "timeout", "format", "random-filter"} {
 		complete(cmd, flag, cobra.NoFileCompletions)
@@ -82,7 +82,7 @@ func (o *subOptions) run(ctx context.Context, p *program) error {
 	}
 	for _, f := range append(append(append([]string(nil), o.topics...), o.filterOut...), o.unsubscribe...) {
 		if err := packets.ValidTopicFilter(f); err != nil {
-			return coded(exitUsage, err)
+			return usage("%q is no topic filter: %w", "%q 不是合法的订阅主题：%w", f, err)
 		}
 	}
 	print, err := o.printer(p)

@@ -77,10 +77,11 @@ type summaryLine struct {
 
 func (p *program) testConnection(ctx context.Context, file string, own bool) error {
 	start := time.Now()
-	cfg, err := p.load(file)
+	cfg, findings, err := p.load(file)
 	if err != nil {
 		return err
 	}
+	p.printFindings(p.stderr, file, findings)
 	c, err := connector.New(*cfg, connector.Options{})
 	if err != nil {
 		return coded(exitUsage, err)
