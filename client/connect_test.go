@@ -443,3 +443,16 @@ func TestServerIsNotMQTT(t *testing.T) {
 		})
 	}
 }
+
+// telling is an error of a transport that found out what is wrong.
+type telling struct{ error }
+
+func (telling) Hint() string   { return "use ws" }
+func (telling) HintZH() string { return "改用 ws" }
+
+// What a transport knows of the server is worth more than a guess.
+func TestHandshakeErrorPassesAHintOn(t *testing.T) {
+	err := &client.HandshakeError{Err: fmt.Errorf("read: %w", telling{io.EOF})}
+	require.Equal(t, "use ws", err.Hint())
+	require.Equal(t, "改用 ws", err.HintZH())
+}

@@ -108,11 +108,24 @@ func (e *HandshakeError) Error() string {
 // Unwrap returns the cause.
 func (e *HandshakeError) Unwrap() error { return e.Err }
 
-// Hint returns in English what a person may try, or "".
-func (e *HandshakeError) Hint() string { return handshakeHints[e.hint()].en }
+// Hint returns in English what a person may try, or "". A cause that has a Hint itself, as a
+// transport.DialError, knows best.
+func (e *HandshakeError) Hint() string {
+	var cause interface{ Hint() string }
+	if errors.As(e.Err, &cause) && cause.Hint() != "" {
+		return cause.Hint()
+	}
+	return handshakeHints[e.hint()].en
+}
 
 // HintZH returns the Hint in Chinese, or "".
-func (e *HandshakeError) HintZH() string { return handshakeHints[e.hint()].zh }
+func (e *HandshakeError) HintZH() string {
+	var cause interface{ HintZH() string }
+	if errors.As(e.Err, &cause) && cause.HintZH() != "" {
+		return cause.HintZH()
+	}
+	return handshakeHints[e.hint()].zh
+}
 
 // Causes of a handshake that failed, and reasons of refusals.
 const (

@@ -133,7 +133,20 @@ func (c *Client) noted(e *session.Event) {
 		c.takeover = true
 		c.stats.Takeovers++
 	}
-	c.cfg.Logger.Warn(e.Kind.String(), "count", e.Count, "topic", e.Topic, "filter", e.Filter, "reason", e.Err)
+	var about []any // what this kind of event has
+	if e.Count != 0 {
+		about = append(about, "count", e.Count)
+	}
+	if e.Topic != "" {
+		about = append(about, "topic", e.Topic)
+	}
+	if e.Filter != "" {
+		about = append(about, "filter", e.Filter)
+	}
+	if e.Err != nil {
+		about = append(about, "reason", e.Err)
+	}
+	c.cfg.Logger.Warn(e.Kind.String(), about...)
 	c.emit(Event{Kind: EventKind(e.Kind.String()), Err: e.Err, Session: e})
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// A Message is an Application Message to be published.
+// A Message is an Application Message to be published: Topic, Payload, QoS and Retain.
 type Message = session.Message
 
 // Publish publishes m and returns nil only when the promise of its QoS is kept:

@@ -517,7 +517,8 @@ func (c *checker) producer(at string, p ProducerParams) {
 // template checks that a template can be read.
 func (c *checker) template(at, text string) {
 	if _, err := parseTemplate(text); err != nil {
-		c.add("E124", at, err.Error(), "表达式有误："+err.Error(), "write ${payload.path}, ${attribute.name} or ${variable.name}", "使用 ${payload.path}、${attribute.name} 或 ${variable.name}")
+		zh := strings.NewReplacer(" is none of ", " 不是以下之一：", " names no field, as in ", " 没有字段名，写法如 ", `has "${" without "}"`, "中的“${”缺少“}”").Replace(err.Error())
+		c.add("E124", at, err.Error(), "表达式有误："+zh, "write ${payload.path}, ${attribute.name} or ${variable.name}", "使用 ${payload.path}、${attribute.name} 或 ${variable.name}")
 	}
 }
 

@@ -457,6 +457,7 @@ func (k *consumer) dispose(j *job, err error) bool {
 			return false
 		}
 		k.conn.stats.deadLettered.Add(1)
+		k.log.Warn("message put away as a dead letter", "topic", j.d.Topic, "id", j.d.PacketID, "attempts", j.attempt)
 		k.settle(j)
 		return true
 	case Halt:

@@ -11,6 +11,10 @@
 //	conn, err := server.Accept(ctx)
 //	connect, err := conn.Handshake(false)
 //
+// The test ends the client, with Abort or Close, before the bubble ends: a bubble whose goroutines
+// are left panics with "deadlock". Close says DISCONNECT, and waits two seconds for a test that
+// does not receive it.
+//
 // A Conn has no buffer: what the client writes waits until the test receives it, so a
 // Server that stops reading is a test that does not call Receive. A [Network] between them
 // delays, goes dead and cuts.

@@ -76,7 +76,11 @@ func (r *reader) document(text []byte) *yaml.Node {
 			// It quotes the name, and a password that begins with '*' looks like one.
 			reason = "a value that begins with '*' or '&' needs quotes around it"
 		}
-		r.fail("E128", "", at, "is neither YAML nor JSON: "+reason, "不是合法的 YAML 或 JSON："+reason, "look at this line and the one above", "请检查该行及上一行")
+		fix, fixZH := "look at this line and the one above", "请检查该行及上一行"
+		if lines := bytes.Split(text, []byte("\n")); at.Line <= len(lines) && bytes.HasPrefix(bytes.TrimLeft(lines[at.Line-1], " "), []byte("\t")) {
+			fix, fixZH = "indent with spaces: YAML takes no tabs there", "请用空格缩进：YAML 不允许用制表符缩进"
+		}
+		r.fail("E128", "", at, "is neither YAML nor JSON: "+reason, "不是合法的 YAML 或 JSON："+reason, fix, fixZH)
 		return nil
 	}
 	if err := d.Decode(&second); !errors.Is(err, io.EOF) {

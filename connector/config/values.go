@@ -186,7 +186,7 @@ func choice[T any](to *T, parse func(string) (T, error)) readFunc {
 		}
 		v, err := parse(s)
 		if err != nil {
-			r.fail("E139", path, n, err.Error(), fmt.Sprintf("%q 不在可选值之中", s), "choose one of them", "请从可选值中选择")
+			r.fail("E139", path, n, err.Error(), strings.Replace(err.Error(), " is none of ", " 不在可选值之中：", 1), "choose one of them", "请从可选值中选择")
 			return
 		}
 		*to = v

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/mqtt311/mqtt311/client/wal"
 	"github.com/mqtt311/mqtt311/connector"
 )
 
@@ -150,6 +151,9 @@ func (p *program) hint(code int, err error) string {
 	}
 	if errors.As(err, &knows) && knows.Hint() != "" {
 		return p.say(knows.Hint(), knows.HintZH())
+	}
+	if errors.Is(err, wal.ErrCorrupt) {
+		return p.say("mqtt311 store verify names the damage, mqtt311 store salvage saves what can be read.", "可用 mqtt311 store verify 查看损坏之处，用 mqtt311 store salvage 抢救可读的内容。")
 	}
 	if code == exitUsage {
 		return p.say("See "+p.command+" --help.", "用法见 "+p.command+" --help。")

@@ -122,7 +122,7 @@ Afterwards give the new folder to the program instead of the old one.`,
 				case errors.Is(err, wal.ErrLocked):
 					return fail(exitRuntime, "%s is in use: stop its client first", "%s 正在使用中：请先停止其客户端", folder)
 				case errors.Is(err, fs.ErrExist):
-					return fail(exitRuntime, "%s is there already: name another folder", "%s 已存在：请指定其他文件夹", made)
+					return fail(exitRuntime, "there is a store of this session in %s already: name another folder", "%s 中已有该会话的存储：请指定其他文件夹", into)
 				case err != nil:
 					return coded(exitRuntime, err)
 				}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -119,7 +120,7 @@ func TestStoreVerifyAndSalvage(t *testing.T) {
 	require.Contains(t, out, "plant/窗")
 	r = mqtt311(t, "store", "salvage", dir, "--into", into)
 	require.Equal(t, exitRuntime, r.code)
-	require.Contains(t, r.err, "is there already")
+	require.Contains(t, r.err, "in "+into+" already")
 }
 
 // A record that no session has written is a finding, too.
@@ -147,4 +148,12 @@ func TestStoreUsage(t *testing.T) {
 		require.Contains(t, r.err, want, args)
 	}
 	require.Contains(t, ok(t, "store"), "salvage")
+}
+
+// Who runs with a damaged store is told what to do about it.
+func TestHintOfADamagedStore(t *testing.T) {
+	p := &program{lang: "en"}
+	require.Contains(t, p.hint(exitRuntime, fmt.Errorf("connector: %w", wal.ErrCorrupt)), "store salvage")
+	p.lang = "zh"
+	require.Contains(t, p.hint(exitRuntime, fmt.Errorf("connector: %w", wal.ErrCorrupt)), "抢救")
 }
