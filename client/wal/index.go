@@ -1,12 +1,12 @@
 package wal
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 )
 
 // An index is where the log keeps each key.
@@ -28,22 +28,22 @@ type place struct {
 
 // An update is what a frame of a commit means once it is durable.
 type update struct {
-	key string
+	key []byte
 	at  place // size 0: forgotten
 }
 
 // apply notes where a key is kept now; nowhere if the size is 0.
-func (x *index) apply(key string, at place) {
-	if old, ok := x.live[key]; ok {
+func (x *index) apply(key []byte, at place) {
+	if old, ok := x.live[string(key)]; ok {
 		old.seg.live -= old.size
 		x.bytes -= old.size
 		x.finish -= finishing + int64(len(key))
 	}
 	if at.size == 0 {
-		delete(x.live, key)
+		delete(x.live, string(key))
 		return
 	}
-	x.live[key] = at
+	x.live[string(key)] = at
 	at.seg.live += at.size
 	x.bytes += at.size
 	x.finish += finishing + int64(len(key))
@@ -74,7 +74,7 @@ func (x *index) commits(seg *segment, sc *scanner) (end int64, missed uint64, er
 				sc.off = off
 				return end, missed, nil
 			}
-			u := update{key: strings.Clone(string(key))}
+			u := update{key: bytes.Clone(key)}
 			if f.typ == frameSet {
 				u.at = place{seg, off, f.size}
 			}

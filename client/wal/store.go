@@ -42,11 +42,12 @@ type Store struct {
 	mu       sync.Mutex // guards what follows; Room does not wait for the disk's commit
 	segments []*segment // oldest first; the last one is written to
 	index
-	head     head  // as it is on the disk
-	headFile file  // nil before the first head is written
-	granted  int64 // bytes that Room has granted since the newest Commit began
-	before   int64 // and before that, of which no commit has used any
-	buf      []byte
+	head     head      // as it is on the disk
+	headFile file      // nil before the first head is written
+	granted  int64     // bytes that Room has granted since the newest Commit began
+	before   int64     // and before that, of which no commit has used any
+	buf      []byte    // of the newest commit, to be used again
+	written  []frameAt // what is in buf
 	err      error
 	dirty    bool // written and not synced
 	stop     chan struct{}
@@ -277,21 +278,31 @@ func (s *Store) commit(changes []client.Change) error {
 // An adder adds a frame to a commit.
 type adder func(typ byte, key, value []byte)
 
+// A frameAt is a frame of the commit that is put together: where its key is in the buffer, and
+// where the frame will be; nowhere if it forgets the key.
+type frameAt struct {
+	key, end int
+	at       place
+}
+
 // put writes the frames that fill adds, as one commit. After an error nobody knows what is on
 // the disk.
 func (s *Store) put(fill func(adder) error) error {
 	a, first := s.active(), s.next
-	buf, updates := s.buf[:0], []update(nil)
+	buf, written := s.buf[:0], s.written[:0]
 	err := fill(func(typ byte, key, value []byte) {
-		off := a.size + int64(len(buf))
+		start := len(buf)
+		w := frameAt{key: start + headSize}
 		if typ == frameForget {
 			buf = appendFrame(buf, s.next, typ, key)
-			updates = append(updates, update{key: string(key)})
 		} else {
 			n := uint32(len(key))
 			buf = appendFrame(buf, s.next, typ, []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}, key, value)
-			updates = append(updates, update{key: string(key), at: place{a, off, a.size + int64(len(buf)) - off}})
+			w.key += 4
+			w.at = place{a, a.size + int64(start), int64(len(buf) - start)}
 		}
+		w.end = w.key + len(key)
+		written = append(written, w)
 		s.next++
 	})
 	if err != nil {
@@ -302,11 +313,12 @@ func (s *Store) put(fill func(adder) error) error {
 	if err := s.write(a, buf); err != nil {
 		return err
 	}
-	for _, u := range updates {
-		s.apply(u.key, u.at)
+	for _, w := range written {
+		s.apply(buf[w.key:w.end], w.at)
 	}
+	s.written = written
 	if s.buf = buf; cap(buf) > growBy {
-		s.buf = nil
+		s.buf, s.written = nil, nil
 	}
 	return nil
 }
