@@ -247,6 +247,8 @@ func (o *runOptions) stop(ctx context.Context, p *program, c *connector.Connecto
 	switch why := context.Cause(stopCtx); {
 	case errors.Is(why, context.DeadlineExceeded) && left > 0:
 		return fail(exitTimeout, "messages that were not done after %s: %d; the server keeps what it may", "%s 后仍未完成的消息：%d 条；服务端会保留其可保留的部分", o.drain, left)
+	case errors.Is(why, context.Canceled) && left == 0:
+		return fail(exitInterrupt, "interrupted again before the connector had stopped", "连接器停止之前再次被中断")
 	case errors.Is(why, context.Canceled):
 		return fail(exitInterrupt, "interrupted before messages were done: %d", "在消息处理完之前被中断：%d 条", left)
 	}
