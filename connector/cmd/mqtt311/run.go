@@ -30,7 +30,7 @@ type runOptions struct {
 func (p *program) runCommand() *cobra.Command {
 	o := new(runOptions)
 	cmd := &cobra.Command{
-		Use:   "run -c FILE",
+		Use:   "run [-c] FILE",
 		Short: p.say("Run a connector: its consumers and its producers", "运行连接器：其 Consumer 与 Producer"),
 		Long: p.say(`Run a connector until it is interrupted, or until standard input ends if it has no
 consumers. After an interrupt the messages that are being processed end first, within
@@ -87,7 +87,6 @@ Producer 的输入来自标准输入，每行一个 JSON：{"producer": "command
   mqtt311 run -c connector.yaml --append readings.jsonl --listen 127.0.0.1:9300
   mqtt311 run -c connector.yaml --exec 'jq .celsius' --then celsius
   generate | mqtt311 run -c connector.yaml --producer commands`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.stallIsGiven = cmd.Flags().Changed("stall-after")
 			return o.run(cmd.Context(), p)
