@@ -210,6 +210,24 @@ func TestHazard3HalfOpen(t *testing.T) {
 	})
 }
 
+// A first attempt that fails says why, and not that the client is closed, which it is.
+func TestFirstAttemptFails(t *testing.T) {
+	inBubble(t, client.Config{}, func(d *dialogue) {
+		d.server.Refuse(clienttest.ErrRefused)
+		err := d.client.Connect(d.ctx)
+		require.ErrorIs(t, err, client.ErrClosed)
+		require.ErrorIs(t, err, clienttest.ErrRefused)
+		require.EqualError(t, err, "client: connect: "+clienttest.ErrRefused.Error())
+	})
+	inBubble(t, client.Config{}, func(d *dialogue) {
+		up := d.start(func() error { return d.client.Connect(d.ctx) })
+		conn, err := d.server.Accept(d.ctx)
+		require.NoError(t, err)
+		conn.Close()
+		require.EqualError(t, up(), "client: connect: the server closed the connection before CONNACK: EOF")
+	})
+}
+
 // Hazard 39: Close drains and says goodbye, Abort does not.
 func TestHazard39CloseAndAbort(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
@@ -223,6 +241,9 @@ func TestHazard39CloseAndAbort(t *testing.T) {
 		require.NoError(t, closed())
 		require.NoError(t, r.Err())
 		require.NoError(t, d.client.Close(d.ctx)) // again
+		synctest.Wait()
+		require.Contains(t, kinds(d.events), client.Disconnected)
+		require.NotContains(t, kinds(d.events), client.ConnectionLost, "an end that was asked for is no loss")
 	})
 	connected(t, client.Config{}, func(d *dialogue) {
 		ended := d.start(func() error { d.client.Abort(); return nil })

@@ -16,6 +16,10 @@
 // [Client.Handle]. An acknowledgement leaves after the work is done, in the order in
 // which the messages arrived.
 //
+// A client with a kept session sends PUBRELs after its first CONNACK: they release the Packet
+// Identifiers that an earlier process may have left at the Server. [Config].NoScrub leaves
+// them out.
+//
 // User code never runs on the goroutine that reads or the one that writes: a handler
 // may block, publish and wait, subscribe, or close the client.
 //

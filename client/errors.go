@@ -89,6 +89,15 @@ func (e *outcome) Error() string {
 
 func (e *outcome) Unwrap() []error { return []error{e.kind, e.cause} }
 
+// A connectError ends a client whose first connection failed. That it is closed goes without saying.
+type connectError struct{ cause error }
+
+func (e *connectError) Error() string {
+	return "client: connect: " + strings.TrimPrefix(e.cause.Error(), "client: ")
+}
+
+func (e *connectError) Unwrap() []error { return []error{ErrClosed, e.cause} }
+
 // A HandshakeError says that the connection was opened and CONNECT was not accepted. It
 // wraps the cause, such as a [*RefusedError].
 type HandshakeError struct{ Err error }

@@ -17,6 +17,7 @@ const (
 	ConnectionUp       EventKind = "connected"
 	ConnectFailed      EventKind = "connect failed"
 	ConnectionLost     EventKind = "connection lost"
+	Disconnected       EventKind = "disconnected" // in order, with DISCONNECT: Close, or a pause until there is room
 	WaitingToReconnect EventKind = "waiting to reconnect"
 	ClientClosed       EventKind = "closed"
 	InboxFull          EventKind = "inbox full"      // reading pauses
@@ -33,7 +34,7 @@ type Event struct {
 	Time           time.Time
 	Err            error          // why
 	SessionPresent bool           // ConnectionUp, section 3.2.2.2
-	Held           time.Duration  // ConnectionLost: how long it had been up
+	Held           time.Duration  // ConnectionLost, Disconnected: how long it had been up
 	Delay          time.Duration  // WaitingToReconnect
 	Session        *session.Event // an event of the session
 }

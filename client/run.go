@@ -87,7 +87,7 @@ func (c *Client) ending(err error, faults int) error {
 		return fmt.Errorf("%w: %w", ErrClosed, c.cause)
 	case err == nil: // nothing happened since
 	case !everUp && !c.cfg.ConnectRetry:
-		return fmt.Errorf("%w: connect: %w", ErrClosed, err)
+		return &connectError{err}
 	case everUp && c.cfg.NoReconnect && !errors.Is(err, errParked):
 		return fmt.Errorf("%w: %w: %w", ErrClosed, ErrConnectionLost, err)
 	case c.cfg.StopWhenRefused && errors.As(err, &refused) && lasting(refused.Code):
@@ -335,10 +335,11 @@ func (c *Client) lost(l *link, err error) error {
 		return errParked
 	}
 	if l.up {
-		c.emit(Event{Kind: ConnectionLost, Err: err, Held: held})
 		if l.bye {
+			c.emit(Event{Kind: Disconnected, Held: held})
 			c.cfg.Logger.Info("disconnected", slog.Duration("held", held))
 		} else {
+			c.emit(Event{Kind: ConnectionLost, Err: err, Held: held})
 			c.cfg.Logger.Info("connection lost", slog.Any("reason", err), slog.Duration("held", held))
 		}
 	} else {

@@ -253,7 +253,7 @@ func (c *checker) will() {
 		return
 	}
 	if err := packets.ValidTopicName(a.WillTopic); err != nil {
-		c.add("E106", at+"will_topic", reason(err), "不是合法的主题名", "set a topic without wildcards", "填写不含通配符的主题")
+		c.add("E106", at+"will_topic", reason(err), reasonZH(err), "set a topic without wildcards", "填写不含通配符的主题")
 	}
 	if len(a.WillPayload) > 65535 {
 		c.add("E118", at+"will_payload", "is above 65,535 bytes", "超过 65535 字节", "shorten it", "请缩短")
@@ -334,7 +334,7 @@ func (c *checker) consumer(at string, p ConsumerParams) {
 	highest := p.QoS
 	for i, t := range p.Topics {
 		if err := packets.ValidTopicFilter(t.Topic); err != nil {
-			c.add("E105", fmt.Sprintf("%s.topics[%d]", at, i), reason(err), "不是合法的主题过滤器",
+			c.add("E105", fmt.Sprintf("%s.topics[%d]", at, i), reason(err), reasonZH(err),
 				"'+' is a whole level, '#' the whole last one", "“+”须占整个层级，“#”须为整个最后一级")
 		}
 		if t.HasQoS {
@@ -393,7 +393,7 @@ func (c *checker) failurePolicy(at string, p ConsumerParams) {
 		return
 	}
 	if err := packets.ValidTopicName(f.DeadLetterTopic); err != nil {
-		c.add("E106", at+".dead_letter.topic", reason(err), "不是合法的主题名", "set a topic without wildcards", "填写不含通配符的主题")
+		c.add("E106", at+".dead_letter.topic", reason(err), reasonZH(err), "set a topic without wildcards", "填写不含通配符的主题")
 	}
 	for _, name := range sortedKeys(c.cfg.Consumers) {
 		for _, t := range c.cfg.Consumers[name].Topics {
@@ -424,8 +424,11 @@ func (c *checker) partition(at string, p ConsumerParams) {
 // deliver it once for each [MQTT-3.3.5-1].
 func (c *checker) overlaps(at string, p ConsumerParams) {
 	for i, t := range p.Topics {
+		if packets.ValidTopicFilter(t.Topic) != nil {
+			continue
+		}
 		for _, u := range p.Topics[:i] {
-			if overlap(matched(t.Topic), matched(u.Topic)) {
+			if packets.ValidTopicFilter(u.Topic) == nil && overlap(matched(t.Topic), matched(u.Topic)) {
 				c.add("W210", fmt.Sprintf("%s.topics[%d]", at, i), fmt.Sprintf("overlaps with %q: a message that matches both may come twice", u.Topic),
 					fmt.Sprintf("与 %q 重叠：同时匹配的消息可能收到两次", u.Topic), "keep the wider one", "只保留范围较大的一个")
 				break
@@ -492,7 +495,7 @@ func (c *checker) producer(at string, p ProducerParams) {
 		c.template(at+".topic", p.Topic)
 	case t.constant():
 		if err := packets.ValidTopicName(p.Topic); err != nil {
-			c.add("E106", at+".topic", reason(err), "不是合法的主题名", "set a topic without wildcards", "填写不含通配符的主题")
+			c.add("E106", at+".topic", reason(err), reasonZH(err), "set a topic without wildcards", "填写不含通配符的主题")
 		}
 	case strings.ContainsAny(strings.Join(t.text, ""), "+#"):
 		c.add("E106", at+".topic", "holds a wildcard [MQTT-3.3.2-2]", "包含通配符 [MQTT-3.3.2-2]", "set a topic without wildcards", "填写不含通配符的主题")
@@ -530,4 +533,11 @@ func reason(err error) string {
 		return parts[len(parts)-1]
 	}
 	return s
+}
+
+// reasonZH is the reason in Chinese, with its statement.
+func reasonZH(err error) string {
+	return strings.NewReplacer("is empty", "为空", "is longer than 65,535 bytes", "超过 65535 字节", "holds a wildcard", "包含通配符",
+		"has '#' not as its whole last level", "中的“#”不是整个最后一级", "has '+' not as a whole level", "中的“+”未占整个层级",
+		"holds a NUL character", "包含空字符 U+0000", "is not well-formed UTF-8", "不是合法的 UTF-8").Replace(reason(err))
 }

@@ -273,6 +273,8 @@ func classify(err error) ErrorType {
 		large    *packets.TooLargeError
 		protocol *session.ProtocolError
 		dial     *transport.DialError
+
+		handshake *client.HandshakeError
 	)
 	for _, c := range sentinels {
 		if errors.Is(err, c.err) {
@@ -299,6 +301,14 @@ func classify(err error) ErrorType {
 			return c.is
 		}
 	}
+	if errors.As(err, &handshake) {
+		return TypeConnectivity // as of a server that closes before CONNACK
+	}
+	for _, c := range widest {
+		if errors.Is(err, c.err) {
+			return c.is
+		}
+	}
 	return TypeRuntime
 }
 
@@ -307,7 +317,8 @@ type sentinel struct {
 	is  ErrorType
 }
 
-// sentinels say what an error is, whatever else it wraps; wider ones only if nothing else does.
+// sentinels say what an error is, whatever else it wraps; wider ones only if nothing else does,
+// and the widest, which an attempt to connect wraps too, last.
 var (
 	sentinels = []sentinel{
 		{client.ErrStoreFailed, TypeStore},
@@ -322,6 +333,8 @@ var (
 		{os.ErrDeadlineExceeded, TypeWriteTimeout}, // the client sets no other deadline
 		{client.ErrNotConnected, TypeNotConnected},
 		{client.ErrConnectionLost, TypeConnectionLost},
+	}
+	widest = []sentinel{
 		{client.ErrClosed, TypeNotConnected},
 		{context.DeadlineExceeded, TypeTimeout},
 		{context.Canceled, TypeCancelled},

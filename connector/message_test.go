@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -104,6 +105,8 @@ func TestErrorTypes(t *testing.T) {
 		{client.ErrNotConnected, connector.TypeNotConnected},
 		{client.ErrConnectionLost, connector.TypeConnectionLost},
 		{client.ErrClosed, connector.TypeNotConnected},
+		{fmt.Errorf("%w: %w", client.ErrClosed, &client.HandshakeError{Err: io.EOF}), connector.TypeConnectivity},
+		{fmt.Errorf("%w: %w", client.ErrClosed, &client.HandshakeError{Err: client.ErrConnectTimeout}), connector.TypeConnectTimeout},
 		{fmt.Errorf("wrapped: %w", client.ErrPingTimeout), connector.TypePingTimeout},
 		{errFlow, connector.TypeRuntime},
 	}

@@ -172,7 +172,7 @@ func (t *tester) connect(ctx context.Context, c *Connector) (*client.Client, err
 		start = t.dialed
 	}
 	step, known := StepConnect, (*transport.DialError)(nil)
-	if errors.As(err, &known) {
+	if errors.As(err, &known) && (known.Step != transport.StepTCP || len(t.report.Steps) == 0) {
 		step = known.Step // as a client certificate, which TLS 1.3 refuses afterwards
 	}
 	t.ended(step, "", start, withoutClosed(err))

@@ -117,6 +117,7 @@ func TestTestStepByStep(t *testing.T) {
 		// The server says so after the handshake of TLS 1.3, and may close before that is read.
 		{"no client certificate", open.MTLS, connector.General{Protocol: connector.TLS, TLSServerCert: open.CAFile}, []transport.Step{"tcp", "tls", "tls|connect"}, connector.TypeConnectivity, "client certificate"},
 		{"TLS on the port of TCP", open.TCP, connector.General{Protocol: connector.TLS}, []transport.Step{"tcp", "tls"}, connector.TypeTLS, "does not speak TLS"},
+		{"TCP on the port of WebSocket", open.WS, connector.General{}, []transport.Step{"tcp", "connect"}, connector.TypeTCP, "speaks HTTP"},
 		{"no such name", "mqtt://no.such.name.invalid:1883", connector.General{}, []transport.Step{"resolve"}, connector.TypeConnectivity, "host name"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

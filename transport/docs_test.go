@@ -1,10 +1,15 @@
 package transport_test
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/transport"
 	"github.com/mqtt311/mqtt311/transport/internal/failure"
 )
@@ -19,4 +24,30 @@ func TestTableOfFailures(t *testing.T) {
 	require.Equal(t, transport.Hints(), got)
 	_, ok := transport.HintOf(nil)
 	require.False(t, ok)
+}
+
+// An error of a layer above knows itself what to try; what is known of the cause comes first.
+func TestHintOfALayerAbove(t *testing.T) {
+	h, ok := transport.HintOf(fmt.Errorf("start: %w", &client.HandshakeError{Err: io.EOF}))
+	require.True(t, ok)
+	require.Contains(t, h.EN, "Some servers refuse that way")
+	require.Contains(t, h.ZH, "部分服务端以此方式拒绝")
+	h, _ = transport.HintOf(&client.HandshakeError{Err: &transport.DialError{Step: transport.StepTCP, Err: transport.ErrSpeaksHTTP}})
+	require.Equal(t, "speaks-http", h.Code)
+	_, ok = transport.HintOf(&transport.DialError{Step: transport.StepTCP, Err: errors.New("strange")})
+	require.False(t, ok)
+	_, ok = transport.HintOf(errors.New("strange"))
+	require.False(t, ok)
+}
+
+// The address stands in the text once, however the socket tells it.
+func TestAddressOnce(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := l.Addr().String()
+	require.NoError(t, l.Close())
+	dial, err := transport.Dialer("mqtt://"+addr, nil)
+	require.NoError(t, err)
+	_, err = dial(t.Context())
+	require.EqualError(t, err, "transport: tcp: "+addr+": connect: connection refused")
 }

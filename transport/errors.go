@@ -34,7 +34,11 @@ func (e *DialError) Error() string {
 	if e.Addr == "" {
 		return "transport: " + string(e.Step) + ": " + e.Err.Error()
 	}
-	return "transport: " + string(e.Step) + ": " + e.Addr + ": " + e.Err.Error()
+	text := e.Err.Error()
+	if op, ok := e.Err.(*net.OpError); ok && op.Op == "dial" && op.Addr != nil && op.Addr.String() == e.Addr {
+		text = op.Err.Error() // the address stands before it
+	}
+	return "transport: " + string(e.Step) + ": " + e.Addr + ": " + text
 }
 
 // Unwrap returns the cause. It is context.DeadlineExceeded or context.Canceled,
@@ -52,13 +56,13 @@ func (e *DialError) Temporary() bool { return false }
 
 // Hint returns in English what a person may do about the error, or "".
 func (e *DialError) Hint() string {
-	h, _ := HintOf(e)
+	h, _ := ownHint(e)
 	return h.EN
 }
 
 // HintZH returns the Hint in Chinese, or "".
 func (e *DialError) HintZH() string {
-	h, _ := HintOf(e)
+	h, _ := ownHint(e)
 	return h.ZH
 }
 

@@ -1,19 +1,36 @@
 package transport
 
+import "errors"
+
 // A Hint is what a person may do about a failure.
 type Hint struct {
-	Code string // names the failure, for programs and translations
+	Code string // names the failure, for programs and translations; empty if the error is of another package
 	EN   string
 	ZH   string
 }
 
 // HintOf returns what a person may do about err. It knows the errors of this
 // package, of transport/ws and transport/proxy, and those that Read and Write
-// of their connections return.
+// of their connections return. Of others it asks their methods Hint and HintZH, as
+// client.HandshakeError has.
 func HintOf(err error) (Hint, bool) {
 	if err == nil {
 		return Hint{}, false
 	}
+	if h, ok := ownHint(err); ok {
+		return h, true
+	}
+	var knows interface {
+		Hint() string
+		HintZH() string
+	}
+	if errors.As(err, &knows) && knows.Hint() != "" {
+		return Hint{EN: knows.Hint(), ZH: knows.HintZH()}, true
+	}
+	return Hint{}, false
+}
+
+func ownHint(err error) (Hint, bool) {
 	code := codeOf(err)
 	for _, h := range hints {
 		if h.Code == code {

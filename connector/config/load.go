@@ -135,6 +135,9 @@ type field struct {
 	read     func(r *reader, path string, n *yaml.Node)
 }
 
+// is tells whether a key is the field's, or its label.
+func (f field) is(key string) bool { return f.key == key || f.zh != "" && label(f.zh) == label(key) }
+
 // object reads the fields of an object.
 func (r *reader) object(path string, n *yaml.Node, fields []field) {
 	n = resolve(n)
@@ -145,7 +148,7 @@ func (r *reader) object(path string, n *yaml.Node, fields []field) {
 	seen := make(map[string]bool)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
-		j := slices.IndexFunc(fields, func(f field) bool { return f.key == key.Value || f.zh != "" && label(f.zh) == label(key.Value) })
+		j := slices.IndexFunc(fields, func(f field) bool { return f.is(key.Value) })
 		if j < 0 {
 			r.unknown(path, key, fields)
 			continue
@@ -181,7 +184,27 @@ func (r *reader) unknown(path string, key *yaml.Node, fields []field) {
 	if near := nearest(key.Value, names); near != "" {
 		fix, fixZH = "did you mean "+near+"?", "是否指 "+near+"？"
 	}
+	if home := sectionOf(key.Value); home != "" {
+		fix, fixZH = "it belongs in "+home, "该键属于 "+home
+	}
 	r.fail("E130", join(path, key.Value), key, "is not a key that is known here", "不是此处可用的键", fix, fixZH)
+}
+
+// sectionOf returns the section of the connector that has a key, or "".
+func sectionOf(key string) string {
+	for _, section := range []struct {
+		path   string
+		fields []field
+	}{
+		{"connector.general", general(new(connector.General))},
+		{"connector.advanced", advanced(new(connector.Advanced))},
+		{"connector.extension", extension(new(connector.Extension))},
+	} {
+		if slices.ContainsFunc(section.fields, func(f field) bool { return f.is(key) }) {
+			return section.path
+		}
+	}
+	return ""
 }
 
 func (r *reader) fail(code, path string, n *yaml.Node, en, zh, fix, fixZH string) {

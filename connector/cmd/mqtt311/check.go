@@ -13,17 +13,27 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// configFlag is -c of the commands that need a configuration.
+// configFlag is the configuration of the commands that need one: -c FILE, or FILE alone.
 func (p *program) configFlag(cmd *cobra.Command, file *string) {
 	cmd.Flags().StringVarP(file, "config", "c", "", p.say("YAML or JSON `file`", "YAML 或 JSON 配置文件 `file`"))
 	complete(cmd, "config", files("yaml", "yml", "json"))
+	cmd.ValidArgsFunction = files("yaml", "yml", "json")
+	cmd.Args = func(_ *cobra.Command, args []string) error {
+		for _, name := range args {
+			if *file != "" && *file != name {
+				return usage("%q stands beside the configuration %s: give one file", "%q 与配置文件 %s 同时给出：只需一个文件", name, *file)
+			}
+			*file = name
+		}
+		return nil
+	}
 }
 
 func (p *program) check() *cobra.Command {
 	var file string
 	var strict bool
 	cmd := &cobra.Command{
-		Use:   "check -c FILE",
+		Use:   "check [-c] FILE",
 		Short: p.say("Check a connector's configuration", "检查连接器配置"),
 		Long: p.say(`Check a connector's configuration: every mistake and every warning, each with its place
 and what to do. Mistakes end with exit code 8; warnings alone with 0, or with 8 by --strict.
@@ -32,7 +42,6 @@ Nothing is connected to: mqtt311 test does that.`,
 加 --strict 则为 8。不会连接服务端，连接测试请用 mqtt311 test。`),
 		Example: `  mqtt311 check -c connector.yaml
   mqtt311 check -c connector.yaml --json --lang zh`,
-		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if file == "" {
 				return missingConfig()

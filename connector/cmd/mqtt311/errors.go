@@ -139,8 +139,8 @@ func (p *program) text(err error) string {
 	if p.lang == "zh" && errors.As(err, &c) && c.zh != "" {
 		return c.zh
 	}
-	// That a client is closed is how its end is told; the cause is what counts.
-	return strings.Replace(strings.TrimPrefix(err.Error(), "connector: "), "client: closed: connect: ", "", 1)
+	// What could not be connected is told by its cause.
+	return strings.Replace(strings.TrimPrefix(err.Error(), "connector: "), "client: connect: ", "", 1)
 }
 
 // hint says what to try, in the user's language; nothing if there is nothing to say.

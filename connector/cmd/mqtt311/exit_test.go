@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -173,14 +174,72 @@ func TestInterruptOfRun(t *testing.T) {
 
 	p = start("echo $$ > '" + dir + "/pid'; sleep 1000 & touch '" + dir + "/began'; wait")
 	require.NoError(t, p.Process.Signal(syscall.SIGINT))
-	again := time.AfterFunc(200*time.Millisecond, func() { p.Process.Signal(syscall.SIGINT) })
-	defer again.Stop()
-	require.Equal(t, exitInterrupt, p.code(t), p.err)
+	ended := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-ended:
+				return
+			case <-time.After(2 * sameInterrupt):
+				p.Process.Signal(syscall.SIGINT)
+			}
+		}
+	}()
+	code := p.code(t)
+	close(ended)
+	require.Equal(t, exitInterrupt, code, p.err)
 	require.Contains(t, p.err.String(), "interrupted before messages were done: 1")
 	pid, err := os.ReadFile(dir + "/pid")
 	require.NoError(t, err)
 	gone(t, string(bytes.TrimSpace(pid)))
 	require.Equal(t, "x\n", fetch(t, addr, "in/#", "-C", "1"), "it was not acknowledged")
+}
+
+// What a terminal and timeout(1) signal at once is one interrupt.
+func TestTwoInterruptsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		signals, hurry := make(chan os.Signal, 1), make(chan struct{})
+		ctx, interrupt := context.WithCancel(t.Context())
+		go interrupts(signals, interrupt, hurry)
+		signals <- syscall.SIGINT
+		<-ctx.Done()
+		for range 3 {
+			time.Sleep(sameInterrupt / 4)
+			signals <- syscall.SIGINT
+		}
+		synctest.Wait()
+		select {
+		case <-hurry:
+			t.Fatal("they are the first interrupt still")
+		default:
+		}
+		time.Sleep(sameInterrupt)
+		signals <- syscall.SIGINT
+		<-hurry
+	})
+}
+
+// A second interrupt while only the goodbye is left counts no messages.
+func TestInterruptOfGoodbye(t *testing.T) {
+	t.Setenv("LC_ALL", "C")
+	hold, hurry := make(chan struct{}), make(chan struct{})
+	addr := reading(t, func(c net.Conn) {
+		c.Write([]byte{0x90, 3, 0x80, 0, 1})
+		<-hold // the connection stays open after DISCONNECT
+	})
+	defer close(hold)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	in, stdin := io.Pipe()
+	defer stdin.Close()
+	code, errs := make(chan int, 1), newOutput()
+	args := []string{"run", "-c", configFile(t, addr, consumes)}
+	go func() { code <- (&program{stdin: in, stdout: io.Discard, stderr: errs, hurry: hurry}).run(ctx, args) }()
+	errs.until(t, `"msg":"started"`)
+	close(hurry)
+	cancel()
+	require.Equal(t, exitInterrupt, <-code)
+	require.Contains(t, errs.String(), "mqtt311: interrupted again before the connector had stopped\n")
 }
 
 // waitFor waits until a file is there.

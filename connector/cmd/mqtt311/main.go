@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -29,18 +30,27 @@ type program struct {
 	command string // what the user called, for hints
 }
 
+// sameInterrupt is how soon after the first a further interrupt is the same one: a terminal or
+// timeout(1) may signal the group and the process.
+const sameInterrupt = 200 * time.Millisecond
+
 func main() {
 	ctx, interrupt := context.WithCancel(context.Background())
 	signals, hurry := make(chan os.Signal, 1), make(chan struct{})
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-signals
-		interrupt()
-		<-signals
-		close(hurry)
-	}()
+	go interrupts(signals, interrupt, hurry)
 	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, hurry: hurry}
 	os.Exit(p.run(ctx, os.Args[1:]))
+}
+
+// interrupts calls interrupt at the first signal and closes hurry at the second.
+func interrupts(signals <-chan os.Signal, interrupt func(), hurry chan<- struct{}) {
+	<-signals
+	interrupt()
+	for first := time.Now(); time.Since(first) < sameInterrupt; {
+		<-signals
+	}
+	close(hurry)
 }
 
 // run runs the command and returns its exit code.

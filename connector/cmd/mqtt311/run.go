@@ -30,7 +30,7 @@ type runOptions struct {
 func (p *program) runCommand() *cobra.Command {
 	o := new(runOptions)
 	cmd := &cobra.Command{
-		Use:   "run -c FILE",
+		Use:   "run [-c] FILE",
 		Short: p.say("Run a connector: its consumers and its producers", "运行连接器：其 Consumer 与 Producer"),
 		Long: p.say(`Run a connector until it is interrupted, or until standard input ends if it has no
 consumers. After an interrupt the messages that are being processed end first, within
@@ -87,7 +87,6 @@ Producer 的输入来自标准输入，每行一个 JSON：{"producer": "command
   mqtt311 run -c connector.yaml --append readings.jsonl --listen 127.0.0.1:9300
   mqtt311 run -c connector.yaml --exec 'jq .celsius' --then celsius
   generate | mqtt311 run -c connector.yaml --producer commands`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.stallIsGiven = cmd.Flags().Changed("stall-after")
 			return o.run(cmd.Context(), p)
@@ -247,6 +246,8 @@ func (o *runOptions) stop(ctx context.Context, p *program, c *connector.Connecto
 	switch why := context.Cause(stopCtx); {
 	case errors.Is(why, context.DeadlineExceeded) && left > 0:
 		return fail(exitTimeout, "messages that were not done after %s: %d; the server keeps what it may", "%s 后仍未完成的消息：%d 条；服务端会保留其可保留的部分", o.drain, left)
+	case errors.Is(why, context.Canceled) && left == 0:
+		return fail(exitInterrupt, "interrupted again before the connector had stopped", "连接器停止之前再次被中断")
 	case errors.Is(why, context.Canceled):
 		return fail(exitInterrupt, "interrupted before messages were done: %d", "在消息处理完之前被中断：%d 条", left)
 	}

@@ -201,6 +201,26 @@ func TestCheck(t *testing.T) {
 	require.NotEmpty(t, f["fix_zh"])
 }
 
+// The file may stand alone; two that differ are a mistake.
+func TestConfigurationWithoutFlag(t *testing.T) {
+	t.Setenv("LC_ALL", "C")
+	good := writeFile(t, "good.yaml", "connector:\n  general: {broker_url: '127.0.0.1:1', client_id: c}\n")
+	for _, args := range [][]string{{good}, {"-c", good, good}} {
+		require.Equal(t, good+": nothing to object\n", ok(t, append([]string{"check"}, args...)...))
+	}
+	for _, verb := range []string{"test", "run"} {
+		require.Equal(t, exitConnection, mqtt311(t, verb, good).code, verb)
+	}
+	for _, verb := range []string{"check", "test", "run"} {
+		for _, args := range [][]string{{"-c", good, "other.yaml"}, {good, "other.yaml"}} {
+			r := mqtt311(t, append([]string{verb}, args...)...)
+			require.Equal(t, exitUsage, r.code, verb)
+			require.Contains(t, r.err, `"other.yaml" stands beside the configuration `+good+": give one file")
+		}
+		require.Equal(t, exitUsage, mqtt311(t, verb).code, "none")
+	}
+}
+
 // run refuses a wrong file as check does, and connects nowhere.
 func TestRunRefusesAWrongFile(t *testing.T) {
 	t.Setenv("LANG", "C")

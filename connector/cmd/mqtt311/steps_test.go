@@ -194,17 +194,17 @@ func TestPipeThatDoesNotRead(t *testing.T) {
 // One that is slow and answers others is left alone.
 func TestPipeThatIsSlow(t *testing.T) {
 	dir := t.TempDir()
-	s := pipeOf(t, 1, `mkdir '`+dir+`/once' || exit 9; sed -u -n -E 's/^\{"id":"([0-9]+)".*"payload":"quick"\}$/{"id":"\1","ok":true}/p'`)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
+	s := pipeOf(t, 1, `mkdir '`+dir+`/once' || exit 9; read line; touch '`+dir+`/took'; exec sed -u -n -E 's/^\{"id":"([0-9]+)".*"payload":"quick"\}$/{"id":"\1","ok":true}/p'`)
+	ctx, timeout := context.WithCancelCause(t.Context())
+	defer timeout(nil)
 	slow := make(chan error, 1)
 	go func() { _, err := runStepIn(ctx, s, "slow"); slow <- err }()
-	for ctx.Err() == nil {
-		_, err := runStep(t, s, "quick")
-		require.NoError(t, err)
-	}
-	require.ErrorIs(t, <-slow, context.DeadlineExceeded)
+	waitFor(t, dir+"/took")
 	_, err := runStep(t, s, "quick")
+	require.NoError(t, err)
+	timeout(context.DeadlineExceeded)
+	require.ErrorIs(t, <-slow, context.DeadlineExceeded)
+	_, err = runStep(t, s, "quick")
 	require.NoError(t, err, "the same process goes on: a second one would exit with 9")
 }
 

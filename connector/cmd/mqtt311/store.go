@@ -88,7 +88,7 @@ start drops it.`,
 				return p.printDamage(found, &records)
 			})
 			if err == nil && damages > 0 {
-				err = fail(exitFindings, "damage in %s: %d places; mqtt311 store salvage saves what can be read",
+				err = fail(exitFindings, "damage in %s, places: %d; mqtt311 store salvage saves what can be read",
 					"%s 中有 %d 处损坏；可用 mqtt311 store salvage 抢救可读的内容", args[0], damages)
 			}
 			return err
@@ -282,14 +282,14 @@ func (p *program) printStore(found *wal.Inspection, records *storeRecords) error
 		fmt.Fprintln(w, p.say("  state     in use by a running client: read only, and as of a moment ago",
 			"  状态      客户端正在运行：仅作读取，内容为片刻前的状态"))
 	}
-	fmt.Fprintf(w, p.say("  messages  %d at QoS 1, %d at QoS 2 (PUBREC has come for %d), %d bytes\n",
+	fmt.Fprintf(w, p.say("  messages  %d at QoS 1, %d at QoS 2 (PUBREC has come for %d), bytes: %d\n",
 		"  待发消息  QoS 1：%d，QoS 2：%d（其中 %d 条已收到 PUBREC），共 %d 字节\n"), line.QoS1, line.QoS2, line.Released, line.Bytes)
-	fmt.Fprintf(w, p.say("  incoming  %d Packet Identifiers of QoS 2\n", "  已接收    QoS 2 报文标识符 %d 个\n"), line.Received)
-	fmt.Fprintf(w, p.say("  besides   %d filters, %d notes\n", "  其他      订阅 %d 个，备注 %d 条\n"), line.Filters, line.Notes)
-	_, err := fmt.Fprintf(w, p.say("  files     %d segments, %d bytes, synced %s\n", "  文件      %d 段，%d 字节，同步方式 %s\n"),
+	fmt.Fprintf(w, p.say("  incoming  Packet Identifiers of QoS 2: %d\n", "  已接收    QoS 2 报文标识符 %d 个\n"), line.Received)
+	fmt.Fprintf(w, p.say("  besides   filters: %d, notes: %d\n", "  其他      订阅 %d 个，备注 %d 条\n"), line.Filters, line.Notes)
+	_, err := fmt.Fprintf(w, p.say("  files     segments: %d, bytes: %d, synced %s\n", "  文件      %d 段，%d 字节，同步方式 %s\n"),
 		line.Segments, line.FileBytes, line.Sync)
 	if n := len(line.Damage); n > 0 {
-		fmt.Fprintf(w, p.say("  damage    %d places: see mqtt311 store verify\n", "  损坏      %d 处：详见 mqtt311 store verify\n"), n)
+		fmt.Fprintf(w, p.say("  damage    places: %d, see mqtt311 store verify\n", "  损坏      %d 处：详见 mqtt311 store verify\n"), n)
 	}
 	return err
 }
@@ -408,7 +408,7 @@ func (p *program) printDamage(found *wal.Inspection, records *storeRecords) erro
 	}
 	var err error
 	if len(line.Damage) == 0 && len(line.Strange) == 0 {
-		_, err = fmt.Fprintf(p.stdout, p.say("%s: sound, %d keys in %d segments\n", "%s：完好，%d 个键，%d 段\n"), line.Folder, line.Keys, line.Segments)
+		_, err = fmt.Fprintf(p.stdout, p.say("%s: sound; keys: %d, segments: %d\n", "%s：完好，%d 个键，%d 段\n"), line.Folder, line.Keys, line.Segments)
 	}
 	return err
 }
@@ -419,7 +419,7 @@ func (p *program) printSalvaged(found *wal.Inspection, made string) error {
 		line.Salvaged = made
 		return p.jsonLine(line)
 	}
-	_, err := fmt.Fprintf(p.stdout, p.say("%s: %d keys saved to %s; damage in %d places, %d frames of the log lost\n",
+	_, err := fmt.Fprintf(p.stdout, p.say("%s: keys saved: %d, to %s; damaged places: %d, frames of the log lost: %d\n",
 		"%[1]s：%[2]d 个键已存入 %[3]s；%[4]d 处损坏，日志丢失 %[5]d 帧\n"),
 		found.Folder, found.Keys, made, len(found.Damage), found.Lost)
 	return err

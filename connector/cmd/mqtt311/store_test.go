@@ -46,7 +46,7 @@ func TestStoreLs(t *testing.T) {
 	out := ok(t, "store", "ls", dir)
 	for _, want := range []string{
 		`client "line-7" at "mq:1883"`, folder, "in use by a running client: read only",
-		"1 at QoS 1, 1 at QoS 2 (PUBREC has come for 1)", "1 Packet Identifiers", "1 filters, 1 notes", "1 segments", "synced always",
+		"1 at QoS 1, 1 at QoS 2 (PUBREC has come for 1)", "Packet Identifiers of QoS 2: 1", "filters: 1, notes: 1", "segments: 1, bytes: ", "synced always",
 	} {
 		require.Contains(t, out, want)
 	}
@@ -84,7 +84,7 @@ func TestStoreLs(t *testing.T) {
 func TestStoreVerifyAndSalvage(t *testing.T) {
 	t.Setenv("LANG", "C")
 	dir, folder, s := storeOf(t)
-	require.Contains(t, ok(t, "store", "verify", dir), "sound, 9 keys in 1 segments")
+	require.Contains(t, ok(t, "store", "verify", dir), "sound; keys: 9, segments: 1")
 	r := mqtt311(t, "store", "salvage", dir, "--into", t.TempDir())
 	require.Equal(t, exitRuntime, r.code)
 	require.Contains(t, r.err, "is in use: stop its client first")
@@ -100,7 +100,7 @@ func TestStoreVerifyAndSalvage(t *testing.T) {
 	r = mqtt311(t, "store", "verify", dir)
 	require.Equal(t, exitFindings, r.code)
 	require.Regexp(t, `0000000000000001\.log:\d+: these bytes are not what was written\n`, r.out)
-	require.Contains(t, r.err, "damage in "+dir+": 1 places; mqtt311 store salvage")
+	require.Contains(t, r.err, "damage in "+dir+", places: 1; mqtt311 store salvage")
 	r = mqtt311(t, "store", "verify", "--json", dir)
 	require.Equal(t, exitFindings, r.code)
 	var line storeLine
@@ -108,13 +108,13 @@ func TestStoreVerifyAndSalvage(t *testing.T) {
 	require.Len(t, line.Damage, 1)
 	require.Less(t, line.Damage[0].Offset, int64(at))
 	require.Contains(t, mqtt311(t, "store", "verify", "--lang", "zh", dir).out, "此处内容与写入时不符")
-	require.Contains(t, ok(t, "store", "ls", dir), "damage    1 places")
+	require.Contains(t, ok(t, "store", "ls", dir), "damage    places: 1, see")
 
 	into := t.TempDir()
 	out := ok(t, "store", "salvage", dir, "--into", into)
-	require.Contains(t, out, "8 keys saved to "+wal.Folder(into, "mq:1883", "line-7"))
-	require.Contains(t, out, "damage in 1 places, 2 frames of the log lost")
-	require.Contains(t, ok(t, "store", "verify", into), "sound, 8 keys")
+	require.Contains(t, out, "keys saved: 8, to "+wal.Folder(into, "mq:1883", "line-7"))
+	require.Contains(t, out, "damaged places: 1, frames of the log lost: 2")
+	require.Contains(t, ok(t, "store", "verify", into), "sound; keys: 8")
 	out = ok(t, "store", "ls", "--keys", into)
 	require.NotContains(t, out, "plant/door")
 	require.Contains(t, out, "plant/窗")

@@ -15,7 +15,7 @@ func (p *program) test() *cobra.Command {
 	var file string
 	var own bool
 	cmd := &cobra.Command{
-		Use:   "test -c FILE",
+		Use:   "test [-c] FILE",
 		Short: p.say("Test the connection of a connector (测试连接)", "测试连接"),
 		Long: p.say(`Test the connection that a configuration describes, step by step: name, TCP, proxy, TLS,
 WebSocket, CONNACK, the topics of its consumers. The first step that fails says why and
@@ -37,7 +37,6 @@ Exit codes: 3 no connection, 4 refused by the server, 5 not subscribed, 7 out of
 退出码：3 无法连接，4 被服务端拒绝，5 订阅失败，7 超时。`),
 		Example: `  mqtt311 test -c connector.yaml
   mqtt311 test -c connector.yaml --own-id --json`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.testConnection(cmd.Context(), file, own)
 		},
