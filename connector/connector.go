@@ -99,6 +99,12 @@ func New(cfg Config, opts Options) (*Connector, error) {
 	return c, nil
 }
 
+// Format prints the client id for every verb: what the connector holds includes secrets, which fmt
+// would print because it asks no unexported field for its String.
+func (c *Connector) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "connector %q", c.cfg.General.ClientID)
+}
+
 // Producer returns a producer of the configuration; nil if it has none of that name.
 func (c *Connector) Producer(name string) *Producer { return c.producers[name] }
 
