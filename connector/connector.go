@@ -99,6 +99,12 @@ func New(cfg Config, opts Options) (*Connector, error) {
 	return c, nil
 }
 
+// Format prints the client id for every verb: what the connector holds includes secrets, which fmt
+// would print because it asks no unexported field for its String.
+func (c *Connector) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "connector %q", c.cfg.General.ClientID)
+}
+
 // Producer returns a producer of the configuration; nil if it has none of that name.
 func (c *Connector) Producer(name string) *Producer { return c.producers[name] }
 
@@ -112,6 +118,8 @@ func (c *Connector) Consume(name string, f Flow) error {
 		return newError(TypeConfig, errors.New("Consume comes after Start"))
 	case c.consumers[name] != nil:
 		return newError(TypeConfig, fmt.Errorf("consumer %q has a flow already", name))
+	case f == nil:
+		return newError(TypeConfig, fmt.Errorf("the flow of consumer %q is nil", name))
 	}
 	if invalid, ok := f.(*invalidFlow); ok {
 		return invalid.err
@@ -126,6 +134,12 @@ func (c *Connector) Consume(name string, f Flow) error {
 func (c *Connector) Start(ctx context.Context) error {
 	if !c.started.CompareAndSwap(false, true) {
 		return newError(TypeRuntime, errors.New("started before"))
+	}
+	select {
+	case <-c.stopping:
+		close(c.pumped)
+		return newError(TypeRuntime, errors.New("stopped before"))
+	default:
 	}
 	for name := range c.cfg.Consumers {
 		if c.consumers[name] == nil {
@@ -371,7 +385,8 @@ func (c *Connector) Err() error {
 func (c *Connector) stopNew() { c.stopOnce.Do(func() { close(c.stopping) }) }
 
 // Stop takes no new message, lets the flows that run end, acknowledges, disconnects and
-// closes, all as long as ctx lasts. What is not settled by then is not acknowledged.
+// closes, all as long as ctx lasts. What is not settled by then is not acknowledged. A flow must not
+// call it, because it waits for that flow as long as ctx lasts.
 func (c *Connector) Stop(ctx context.Context) error {
 	c.stopNew()
 	if !c.started.Load() {

@@ -143,7 +143,7 @@ func (k *consumer) elsewhere(d *client.Delivery) bool {
 	}
 	h := fnv.New32a()
 	h.Write([]byte(key))
-	return int(h.Sum32()%uint32(p.Count)) != p.Index
+	return int64(h.Sum32())%int64(p.Count) != int64(p.Index)
 }
 
 // skips tells whether a message of the consumer's topics is not for its flow.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/mqtt311/mqtt311/client"
@@ -66,11 +68,12 @@ func (k *consumer) publishDeadLetter(j *job, record []byte) error {
 	return k.conn.out.publish(ctx, client.Message{Topic: topic, QoS: packets.AtLeastOnce, Payload: j.d.Payload})
 }
 
-// appendLine adds a line to a file and makes it durable before it returns.
+// appendLine adds a line to a file and makes it durable before it returns. What a full disk or a
+// crash has cut off before stays a line of its own.
 func (c *Connector) appendLine(path string, line []byte) (err error) {
 	c.files.Lock()
 	defer c.files.Unlock()
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
@@ -79,8 +82,37 @@ func (c *Connector) appendLine(path string, line []byte) (err error) {
 			err = cerr
 		}
 	}()
-	if _, err := f.Write(append(line, '\n')); err != nil {
+	info, err := f.Stat()
+	if err != nil {
 		return err
 	}
+	line = append(line, '\n')
+	if size := info.Size(); size == 0 {
+		err = syncFolder(filepath.Dir(path)) // it may be new, and its name has to last as well
+	} else {
+		var last [1]byte
+		if _, err = f.ReadAt(last[:], size-1); last[0] != '\n' {
+			line = append([]byte{'\n'}, line...)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(line); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// syncFolder makes the names in a folder durable. Windows cannot, and does so by itself.
+func syncFolder(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
 	return f.Sync()
 }

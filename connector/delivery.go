@@ -90,7 +90,7 @@ func (d *delivery) settled(ctx context.Context, err error) error {
 	}
 	select {
 	case err := <-ch:
-		return err
+		return readable(err)
 	case <-ctx.Done():
 		return fmt.Errorf("connector: the flow was not settled: %w", context.Cause(ctx))
 	}

@@ -355,3 +355,25 @@ func TestDeadLetterMeta(t *testing.T) {
 		d.expect("PUBACK id=7")
 	})
 }
+
+// A dead letter file that was cut off amid a line, by a full disk or a crash, loses that line
+// only: the next one does not hang on to it.
+func TestDeadLetterFileCutOff(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "dead.jsonl")
+	require.NoError(t, os.WriteFile(file, []byte(`{"time":"2026-`), 0o600))
+	inBubble(t, func(d *dialogue) {
+		p := onFailure(0, connector.OnFailure{Then: connector.DeadLetter, DeadLetterFile: file})
+		d.run(kept(p), flow(func(context.Context) error { return errGate }))
+		d.deliver(1, "a", "b")
+		d.expect("PUBACK id=1", "PUBACK id=2")
+	})
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	lines := splitLines(text)
+	require.Len(t, lines, 3)
+	for i, payload := range []string{"a", "b"} {
+		var r connector.DeadLetterRecord
+		require.NoError(t, json.Unmarshal(lines[i+1], &r), "%s", lines[i+1])
+		require.Equal(t, payload, string(r.Payload))
+	}
+}

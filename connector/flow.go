@@ -50,6 +50,7 @@ func run(ctx context.Context, f Flow, m *Message) (out *Message, err error) {
 		}
 	}()
 	out, err = f.Run(ctx, m)
+	err = readable(err)
 	if out == nil {
 		out = m
 	}
@@ -57,6 +58,20 @@ func run(ctx context.Context, f Flow, m *Message) (out *Message, err error) {
 		err = out.Error
 	}
 	return out, err
+}
+
+// readable returns err, or the panic that comes of reading it. A nil pointer is a failure as an
+// error, and whoever asks it for its text or its cause would die of it.
+func readable(err error) (out error) {
+	defer func() {
+		if v := recover(); v != nil {
+			out = &PanicError{Value: fmt.Sprintf("its error, a %T, cannot be read: %v", err, v), Stack: debug.Stack()}
+		}
+	}()
+	if err != nil {
+		_ = AsError(err).Error()
+	}
+	return err
 }
 
 // A PanicError is a panic of a flow. Its text has no stack, because logs may be shown to

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"testing"
 	"testing/synctest"
@@ -261,4 +262,28 @@ func TestGoexitEndsTheCaller(t *testing.T) {
 		ran = true
 	}()
 	require.True(t, <-ended)
+}
+
+// An error that cannot be read, as a nil pointer, is a failure of the run and of nothing else,
+// whether Run returns it or the handle of Defer gets it.
+func TestErrorThatCannotBeRead(t *testing.T) {
+	var none *connector.Error
+	for name, err := range map[string]error{"nil": none, "another's": (*os.PathError)(nil), "wrapped": fmt.Errorf("x: %w", none)} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(d *dialogue) {
+				d.run(kept(onFailure(1, connector.OnFailure{Then: connector.Drop})), flow(func(ctx context.Context) error {
+					if connector.Attempt(ctx) == 1 {
+						return err
+					}
+					connector.Defer(ctx)(err)
+					return nil
+				}))
+				d.deliver(1, "a")
+				d.expect("PUBACK id=1")
+				h := d.connector.Health()
+				require.EqualValues(t, 2, h.Panicked)
+				require.EqualValues(t, 1, h.Dropped)
+			})
+		})
+	}
 }

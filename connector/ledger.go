@@ -106,9 +106,14 @@ func openLedger(c *client.Client, now time.Time) *ledger {
 // QoS 2 the session itself remembers what was acknowledged.)
 func sound(all []*entry, e *entry) bool {
 	return slices.ContainsFunc(all, func(o *entry) bool {
-		before := e.qos == packets.AtLeastOnce && o.qos == e.qos && o.order < e.order
-		return !o.done && !o.lost && o.start == e.start && (o.order == e.order || before)
+		return !o.done && o.proves(e)
 	})
+}
+
+// proves tells whether the acknowledgement of o cannot leave while e is not done.
+func (e *entry) proves(o *entry) bool {
+	before := e.qos == packets.AtLeastOnce && o.qos == e.qos && e.order < o.order
+	return e != o && !e.lost && e.start == o.start && (e.order == o.order || before)
 }
 
 // keys lists what a message is looked for by: both, the content alone, the identifier alone.
@@ -202,17 +207,20 @@ func (l *ledger) end(e *entry) {
 }
 
 // finish notes that a message is to be acknowledged. While one before it is not done, that is
-// made durable: a crash then spares this one a second run.
+// made durable: a crash then spares this one a second run. It is made durable as well if this one
+// is the proof for others, which may be acknowledged from now on: a crash must not bring the proof
+// back.
 func (l *ledger) finish(e *entry) {
 	l.mu.Lock()
 	e.done = true
-	waits := sound(l.live, e) && !e.lost
-	if waits {
+	proof := slices.ContainsFunc(l.live, func(o *entry) bool { return o.done && o.noted && e.proves(o) })
+	durable := !e.lost && (proof || sound(l.live, e))
+	if durable {
 		e.noted = true
 	}
 	note := e.append(nil)
 	l.mu.Unlock()
-	if waits {
+	if durable {
 		l.client.SaveNote(context.Background(), e.name, note) // if not, it runs again
 	}
 }

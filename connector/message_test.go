@@ -156,6 +156,16 @@ func TestSecretIsNeverShown(t *testing.T) {
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "config", cfg, "password", cfg.General.Password)
 	require.NotContains(t, log.String(), hidden)
 	require.Contains(t, log.String(), "[redacted]")
+	plain := cfg
+	plain.General.Protocol, plain.General.TLSClientKey, plain.General.TLSClientCert = connector.TCP, "", ""
+	c, err := connector.New(plain, connector.Options{})
+	require.NoError(t, err)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		shown := fmt.Sprintf(verb, c) + fmt.Sprintf(verb, c.Producer("none"))
+		require.NotContains(t, shown, hidden, verb)
+		require.NotContains(t, shown, "68756e74", verb)
+		require.NotContains(t, shown, "104 117 110 116", verb) // bytes
+	}
 	findings := cfg.Check()
 	require.NotEmpty(t, findings, "the files are not there")
 	for _, f := range findings {

@@ -229,6 +229,7 @@ func TestUseBeforeAndAfter(t *testing.T) {
 
 		c, err = connector.New(kept(connector.ConsumerParams{}), connector.Options{Dial: d.server.Dial})
 		require.NoError(t, err)
+		require.ErrorContains(t, c.Consume("in", nil), "is nil")
 		require.NoError(t, c.Consume("in", newGate()))
 		require.ErrorContains(t, c.Consume("in", newGate()), "has a flow already")
 		require.Nil(t, c.Producer("none"))

@@ -141,3 +141,16 @@ func TestQoS0Overflow(t *testing.T) {
 		})
 	}
 }
+
+// A count of any size is a count.
+func TestPartitionOfMany(t *testing.T) {
+	count := int64(1) << 32
+	if int64(int(count)) != count {
+		t.Skip("an int has 32 bits")
+	}
+	inBubble(t, func(d *dialogue) {
+		d.run(kept(connector.ConsumerParams{Partition: &connector.Partition{Index: 0, Count: int(count)}}), newGate())
+		d.send(publish("t/a", packets.AtLeastOnce, 1, "a"))
+		d.expect("PUBACK id=1") // of another process
+	})
+}

@@ -485,3 +485,19 @@ func TestIdempotencyKey(t *testing.T) {
 		require.Zero(t, connector.Attempt(d.ctx))
 	})
 }
+
+// A connector that was stopped does not start, and locks nothing.
+func TestSessionStoreStopBeforeStart(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := stored(t, kept(connector.ConsumerParams{}))
+		d.build(cfg, newGate())
+		require.NoError(t, d.connector.Stop(d.ctx))
+		ctx, cancel := context.WithTimeout(d.ctx, time.Minute)
+		defer cancel()
+		require.ErrorContains(t, d.connector.Start(ctx), "stopped before")
+		require.Zero(t, d.server.Dials())
+		entries, err := os.ReadDir(cfg.Extension.SessionStore.Dir)
+		require.NoError(t, err)
+		require.Empty(t, entries)
+	})
+}

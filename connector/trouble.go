@@ -160,6 +160,7 @@ func (c *Connector) watch(limit time.Duration) {
 		if was := c.stalled.Swap(wait <= 0); wait <= 0 && !was {
 			c.report(newError(TypeStalled, fmt.Errorf("a message of topic %q is unacknowledged for %s, and holds back the acknowledgements of those behind it",
 				oldest.d.Topic, limit-wait)))
+			continue // it may have been settled before unstall knew that anybody waits for that
 		}
 		t := time.NewTimer(wait)
 		due := t.C

@@ -1,0 +1,50 @@
+package connector
+
+import (
+	"testing"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/client/clienttest"
+	"github.com/mqtt311/mqtt311/client/wal"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/stretchr/testify/require"
+)
+
+// A flow that ended behind one that ran is believed only as long as the acknowledgements wait:
+// what was the proof of that ends durably before they may leave. Otherwise a process that
+// is killed right after them would find the proof, and another message with that identifier and
+// the same content would be acknowledged without a run.
+func TestLedgerProofEndsBeforeTheAcknowledgement(t *testing.T) {
+	store, err := wal.Open(wal.Options{Dir: t.TempDir(), Server: "s", ClientID: "c"})
+	require.NoError(t, err)
+	defer store.Close()
+	c, err := client.New(client.Config{Dial: clienttest.NewServer().Dial, ClientID: "c", ManualAck: true, Store: store})
+	require.NoError(t, err)
+	defer c.Abort()
+	l := openLedger(c, time.Now())
+	var entries []*entry
+	for i := range uint16(3) {
+		d := &client.Delivery{Topic: "t", Payload: []byte{'a'}, QoS: packets.AtLeastOnce, PacketID: i + 1}
+		e := l.take("in", d, uint64(i))
+		require.NoError(t, l.begin(e, false))
+		l.end(e)
+		entries = append(entries, e)
+	}
+	believed := func() (ids []uint16) {
+		for _, known := range openLedger(c, time.Now()).found {
+			for _, e := range known {
+				if e.adopt {
+					ids = append(ids, e.id)
+				}
+			}
+		}
+		return ids
+	}
+	l.finish(entries[2])
+	require.Contains(t, believed(), uint16(3))
+	l.finish(entries[1])
+	require.Contains(t, believed(), uint16(2))
+	l.finish(entries[0]) // and from now on all three may leave
+	require.Empty(t, believed())
+}
