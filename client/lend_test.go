@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -132,5 +133,46 @@ func TestEnqueue(t *testing.T) {
 		d.client.Abort()
 		require.EqualValues(t, 2, d.client.Stats().Unheard, "that of QoS 2, and the one that was kept")
 		require.ErrorIs(t, d.client.Enqueue(d.ctx, message("t", 1, "x")), client.ErrClosed)
+	})
+}
+
+// An endingContext has ended before anybody is told.
+type endingContext struct {
+	context.Context
+	over atomic.Bool
+}
+
+func (c *endingContext) Err() error {
+	if c.over.Load() {
+		return context.Canceled
+	}
+	return c.Context.Err()
+}
+
+// A loop that ends in the moment when it is told of a message tells the others.
+func TestMessagesEndTellsTheOthers(t *testing.T) {
+	connected(t, client.Config{}, func(d *dialogue) {
+		ending := &endingContext{Context: d.ctx}
+		for _, err := range d.client.Messages(timeout(d.ctx, time.Second)) {
+			require.Error(t, err)
+		}
+		go func() {
+			for range d.client.Messages(ending) {
+			}
+		}()
+		synctest.Wait() // it is the first in the row
+		took := 0
+		go func() {
+			for _, err := range d.client.Messages(d.ctx) {
+				if err == nil {
+					took++
+				}
+			}
+		}()
+		synctest.Wait()
+		ending.over.Store(true)
+		d.send(&packets.Publish{Topic: "t"})
+		synctest.Wait()
+		require.Equal(t, 1, took)
 	})
 }

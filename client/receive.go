@@ -154,6 +154,9 @@ func (l *loop) leave() {
 		}
 	}
 	c.inbox.unpop(rest)
+	if c.inbox.len() > 0 {
+		poke(c.inbox.ready) // this loop may be the one that was told
+	}
 }
 
 // afterTake tells the others what a smaller inbox means. The caller holds mu.
