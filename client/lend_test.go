@@ -176,3 +176,28 @@ func TestMessagesEndTellsTheOthers(t *testing.T) {
 		require.Equal(t, 1, took)
 	})
 }
+
+// What a loop that broke off keeps stays as it is, though the next loop yields the message again.
+func TestLentPayloadOfABrokenLoop(t *testing.T) {
+	connected(t, client.Config{LendPayloads: true}, func(d *dialogue) {
+		var kept *client.Delivery
+		d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: 1, Payload: []byte("first")})
+		for m, err := range d.client.Messages(d.ctx) {
+			require.NoError(t, err)
+			kept = m
+			break
+		}
+		again := 0
+		go func() {
+			for _, err := range d.client.Messages(d.ctx) {
+				if err == nil {
+					again++
+				}
+			}
+		}()
+		d.expect("PUBACK id=1")
+		d.send(&packets.Publish{Topic: "t", Payload: []byte("other")})
+		require.Equal(t, 2, again)
+		require.Equal(t, "first", string(kept.Payload))
+	})
+}
