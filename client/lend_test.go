@@ -201,3 +201,19 @@ func TestLentPayloadOfABrokenLoop(t *testing.T) {
 		require.Equal(t, "first", string(kept.Payload))
 	})
 }
+
+// A message of QoS 0 that is kept for the next connection has nothing to be accepted by but the queue.
+func TestAcceptedOffline(t *testing.T) {
+	connected(t, client.Config{QueueQoS0: true}, func(d *dialogue) {
+		d.cut()
+		r, err := d.client.PublishAsync(d.ctx, message("t", 0, "x"))
+		require.NoError(t, err)
+		select {
+		case <-r.Accepted():
+		default:
+			t.Error("not accepted")
+		}
+		d.client.Abort()
+		require.ErrorIs(t, r.Err(), client.ErrNotSent)
+	})
+}
