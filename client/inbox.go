@@ -131,7 +131,6 @@ func (b *inbox) unpop(ds []*Delivery) {
 	for _, d := range ds {
 		b.bytes += size(d)
 	}
-	poke(b.ready)
 }
 
 // makeWay frees a place for a new QoS 0 message by dropping the oldest one, and tells

@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -132,5 +133,87 @@ func TestEnqueue(t *testing.T) {
 		d.client.Abort()
 		require.EqualValues(t, 2, d.client.Stats().Unheard, "that of QoS 2, and the one that was kept")
 		require.ErrorIs(t, d.client.Enqueue(d.ctx, message("t", 1, "x")), client.ErrClosed)
+	})
+}
+
+// An endingContext has ended before anybody is told.
+type endingContext struct {
+	context.Context
+	over atomic.Bool
+}
+
+func (c *endingContext) Err() error {
+	if c.over.Load() {
+		return context.Canceled
+	}
+	return c.Context.Err()
+}
+
+// A loop that ends in the moment when it is told of a message tells the others.
+func TestMessagesEndTellsTheOthers(t *testing.T) {
+	connected(t, client.Config{}, func(d *dialogue) {
+		ending := &endingContext{Context: d.ctx}
+		for _, err := range d.client.Messages(timeout(d.ctx, time.Second)) {
+			require.Error(t, err)
+		}
+		go func() {
+			for range d.client.Messages(ending) {
+			}
+		}()
+		synctest.Wait() // it is the first in the row
+		took := 0
+		go func() {
+			for _, err := range d.client.Messages(d.ctx) {
+				if err == nil {
+					took++
+				}
+			}
+		}()
+		synctest.Wait()
+		ending.over.Store(true)
+		d.send(&packets.Publish{Topic: "t"})
+		synctest.Wait()
+		require.Equal(t, 1, took)
+	})
+}
+
+// What a loop that broke off keeps stays as it is, though the next loop yields the message again.
+func TestLentPayloadOfABrokenLoop(t *testing.T) {
+	connected(t, client.Config{LendPayloads: true}, func(d *dialogue) {
+		var kept *client.Delivery
+		d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: 1, Payload: []byte("first")})
+		for m, err := range d.client.Messages(d.ctx) {
+			require.NoError(t, err)
+			kept = m
+			break
+		}
+		again := 0
+		go func() {
+			for _, err := range d.client.Messages(d.ctx) {
+				if err == nil {
+					again++
+				}
+			}
+		}()
+		d.expect("PUBACK id=1")
+		d.send(&packets.Publish{Topic: "t", Payload: []byte("other")})
+		require.Equal(t, 2, again)
+		require.Equal(t, "first", string(kept.Payload))
+	})
+}
+
+// A message of QoS 0 that is kept for the next connection has nothing to be accepted by but the queue.
+func TestAcceptedOffline(t *testing.T) {
+	connected(t, client.Config{QueueQoS0: true}, func(d *dialogue) {
+		d.cut()
+		r, err := d.client.PublishAsync(d.ctx, message("t", 0, "x"))
+		require.NoError(t, err)
+		select {
+		case <-r.Accepted():
+		default:
+			t.Error("not accepted")
+		}
+		d.client.Abort()
+		require.ErrorIs(t, r.Err(), client.ErrNotSent)
 	})
 }

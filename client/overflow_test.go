@@ -278,3 +278,32 @@ func TestSkipOversize(t *testing.T) {
 		d.expectEnd()
 	})
 }
+
+// The first bytes of one that is too large may come together with a message before it.
+func TestSkipOversizeInABatch(t *testing.T) {
+	connected(t, client.Config{MaxPacketSize: 1 << 20, SkipOversize: true}, func(d *dialogue) {
+		var in []byte
+		for _, p := range []*packets.Publish{
+			{Topic: "small", QoS: 1, PacketID: 1, Payload: []byte("x")},
+			{Topic: "large", QoS: 1, PacketID: 2, Payload: make([]byte, 5<<20)},
+			{Topic: "large", Payload: make([]byte, 5<<20)},
+			{Topic: "last", QoS: 1, PacketID: 3, Payload: []byte("y")},
+		} {
+			var err error
+			in, err = p.AppendBinary(in)
+			require.NoError(t, err)
+		}
+		go d.conn.Write(in)
+		var topics []string
+		for m, err := range d.client.Messages(d.ctx) {
+			require.NoError(t, err)
+			if topics = append(topics, m.Topic); m.Topic == "last" {
+				require.NoError(t, m.Ack())
+				break
+			}
+		}
+		require.Equal(t, []string{"small", "last"}, topics)
+		d.expect("PUBACK id=1", "PUBACK id=2", "PUBACK id=3")
+		require.EqualValues(t, 2, d.client.Stats().Skipped)
+	})
+}

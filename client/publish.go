@@ -68,6 +68,9 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 		}
 		if errors.Is(err, ErrNotConnected) && c.cfg.QueueQoS0 {
 			if err = c.queueOffline(m, r); err == nil {
+				if r != nil {
+					r.accept()
+				}
 				c.mu.Unlock()
 				return nil
 			}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"iter"
 	"strconv"
@@ -151,9 +152,17 @@ func (l *loop) leave() {
 		d := l.batch[l.at-1]
 		if d.token != 0 && !c.cfg.ManualAck && c.sess.Unacked(d.token) {
 			rest = l.batch[l.at-1:]
+			if c.cfg.LendPayloads { // the next loop is lent another
+				again := *d
+				again.Payload = bytes.Clone(d.Payload)
+				rest[0] = &again
+			}
 		}
 	}
 	c.inbox.unpop(rest)
+	if c.inbox.len() > 0 {
+		poke(c.inbox.ready) // this loop may be the one that was told
+	}
 }
 
 // afterTake tells the others what a smaller inbox means. The caller holds mu.

@@ -69,7 +69,7 @@ func (r *Reader) ReadPacket() (Packet, error) {
 		}
 	}
 	for {
-		p, need, err := r.next()
+		p, need, err := r.next(true)
 		if p != nil || err != nil {
 			return p, err
 		}
@@ -81,18 +81,18 @@ func (r *Reader) ReadPacket() (Packet, error) {
 }
 
 // ReadBuffered is ReadPacket for a packet that was received whole already; nil if there is
-// none. It does not read from the stream, so it never waits.
+// none, or if its payload is to be streamed. It does not read from the stream, so it never waits.
 func (r *Reader) ReadBuffered() (Packet, error) {
 	if r.payload.open {
 		return nil, r.err
 	}
-	p, _, err := r.next()
+	p, _, err := r.next(false)
 	return p, err
 }
 
 // next returns the packet at the front of the buffer, or how many bytes it needs if they are
-// not all there.
-func (r *Reader) next() (p Packet, need int, err error) {
+// not all there. One that is to be streamed is returned only if that is allowed.
+func (r *Reader) next(streams bool) (p Packet, need int, err error) {
 	if r.err != nil {
 		return nil, 0, r.err
 	}
@@ -112,6 +112,9 @@ func (r *Reader) next() (p Packet, need int, err error) {
 	}
 	if need > most {
 		return nil, 0, r.fail(&TooLargeError{h.typ, need, most})
+	}
+	if stream && !streams {
+		return nil, 0, nil
 	}
 	if stream {
 		need = payloadStart(h, held)

@@ -372,3 +372,22 @@ func TestMaxStream(t *testing.T) {
 		require.ErrorAs(t, err, &tooLarge)
 	}
 }
+
+// A PUBLISH whose payload is streamed is not whole, so ReadBuffered leaves it to ReadPacket.
+func TestReadBufferedStream(t *testing.T) {
+	for _, size := range []int{50, 5000} {
+		large, err := (&packets.Publish{Topic: "t", Payload: make([]byte, size)}).AppendBinary([]byte{0xd0, 0})
+		require.NoError(t, err)
+		r := packets.NewReader(bytes.NewReader(large), packets.ReaderOptions{Max: 6000, StreamAbove: 20})
+		p, err := r.ReadPacket()
+		require.NoError(t, err)
+		require.Equal(t, packets.PINGRESP, p.Type())
+		p, err = r.ReadBuffered()
+		require.NoError(t, err)
+		require.Nil(t, p)
+		p, err = r.ReadPacket()
+		require.NoError(t, err)
+		require.Equal(t, packets.PUBLISH, p.Type())
+		require.Equal(t, size, r.Payload().Len())
+	}
+}
