@@ -151,6 +151,7 @@ func TestWALInspectWhileInUse(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, folders, 1, "the folder itself")
 
+	require.NoError(t, s.Commit([]client.Change{{Key: []byte("0"), Value: make([]byte, 50)}}))
 	stop := make(chan struct{})
 	done := make(chan error)
 	go func() {
