@@ -226,6 +226,15 @@ func TestFirstAttemptFails(t *testing.T) {
 		conn.Close()
 		require.EqualError(t, up(), "client: connect: the server closed the connection before CONNACK: EOF")
 	})
+	inBubble(t, client.Config{}, func(d *dialogue) {
+		up := d.start(func() error { return d.client.Connect(d.ctx) })
+		conn, err := d.server.Accept(d.ctx)
+		require.NoError(t, err)
+		_, err = conn.Receive()
+		require.NoError(t, err)
+		require.NoError(t, conn.Send(&packets.Connack{Code: packets.NotAuthorized}))
+		require.ErrorContains(t, up(), "client: connect: server refused the connection: ")
+	})
 }
 
 // Hazard 39: Close drains and says goodbye, Abort does not.

@@ -93,7 +93,8 @@ func (e *outcome) Unwrap() []error { return []error{e.kind, e.cause} }
 type connectError struct{ cause error }
 
 func (e *connectError) Error() string {
-	return "client: connect: " + strings.TrimPrefix(e.cause.Error(), "client: ")
+	text := strings.TrimPrefix(e.cause.Error(), "client: ")
+	return "client: connect: " + strings.TrimPrefix(text, "session: ")
 }
 
 func (e *connectError) Unwrap() []error { return []error{ErrClosed, e.cause} }
