@@ -20,8 +20,9 @@ type Message = session.Message
 // Config.WhenFull says otherwise, and for the Server until ctx ends. The payload may be used again when it returns.
 //
 // Otherwise the error says whether it happened: [*packets.EncodeError] for a message
-// that no packet can carry; ErrNotSent (also ErrNotConnected for QoS 0, and ErrClosed)
-// when no byte left; ErrUnknown when bytes may have left and ctx or the client ended
+// that no packet can carry; ErrQueueFull when there was no room for it, or it was dropped from
+// the queue for another; ErrNotSent (also ErrNotConnected for QoS 0, and ErrClosed) when no byte
+// left; ErrUnknown when bytes may have left and ctx or the client ended
 // first, in which case a message of QoS 1 or 2 stays in flight; ErrDowngraded;
 // ErrPoison.
 func (c *Client) Publish(ctx context.Context, m Message) error {

@@ -436,6 +436,7 @@ func (c *Client) finishAll(err error) {
 	c.mu.Unlock()
 	c.settle()
 	c.mu.Lock()
+	c.giveUpWaits() // the Store does not answer
 	c.err = err
 	c.state = Closed
 	c.sess.Abandon()

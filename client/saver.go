@@ -163,11 +163,7 @@ func (c *Client) recorded() {
 func (c *Client) storeFailed(err error) {
 	s := c.saver
 	s.err = fmt.Errorf("%w: %w", ErrStoreFailed, err)
-	for i := range s.waits {
-		s.waits[i].Err = ErrUnknown // it may be on record, or may not
-		c.finish(&s.waits[i])
-	}
-	s.waits = nil
+	c.giveUpWaits()
 	if c.link != nil {
 		c.link.giveUp(s.err)
 	}
@@ -175,6 +171,19 @@ func (c *Client) storeFailed(err error) {
 	if c.state == Idle {
 		c.state, c.leaving = Closed, true
 		go c.finishAll(fmt.Errorf("%w: %w", ErrClosed, s.err))
+	}
+}
+
+// giveUpWaits ends what waits for its record: it may be durable, or may not. The caller holds mu.
+func (c *Client) giveUpWaits() {
+	waits := c.saver.waits
+	if len(waits) == 0 {
+		return // nothing writes to noSaver
+	}
+	c.saver.waits = nil
+	for i := range waits {
+		waits[i].Err = ErrUnknown
+		c.finish(&waits[i])
 	}
 }
 

@@ -395,3 +395,23 @@ func TestStoreClose(t *testing.T) {
 		require.Equal(t, 1, disk.count(session.RecordReceived))
 	})
 }
+
+// What waits for a Store that does not answer ends with the client all the same.
+func TestStoreHangsOnADrop(t *testing.T) {
+	disk := newDisk()
+	inBubble(t, client.Config{Store: disk, QueueMessages: 1, WhenFull: client.QueueDropOldest}, func(d *dialogue) {
+		goOn := disk.stall()
+		defer goOn()
+		oldest, err := d.client.PublishAsync(d.ctx, message("t", 1, "1"))
+		require.NoError(t, err)
+		_, err = d.client.PublishAsync(d.ctx, message("t", 1, "2"))
+		require.NoError(t, err)
+		d.client.Abort()
+		select {
+		case <-oldest.Done():
+			require.ErrorIs(t, oldest.Err(), client.ErrUnknown)
+		default:
+			t.Error("the receipt of the message that was dropped never ends")
+		}
+	})
+}
