@@ -83,22 +83,22 @@ func (c *Connector) open() error {
 	return err
 }
 
-// connect connects both.
+// connect connects both, the producers' first: a session that goes on brings messages at once, and
+// their flows publish.
 func (c *Connector) connect(ctx context.Context) error {
-	if err := c.conn.client().Connect(ctx); err != nil || c.out == c.conn {
-		return err
-	}
-	if err := c.out.client().Connect(ctx); err != nil {
-		return fmt.Errorf("connector: the producers' connection: %w", err)
-	}
-	go func() { // pump does so for the other
-		select {
-		case <-c.out.client().Done():
-			c.halt(AsError(c.out.client().Err()))
-		case <-c.stopping:
+	if c.out != c.conn {
+		if err := c.out.client().Connect(ctx); err != nil {
+			return fmt.Errorf("connector: the producers' connection: %w", err)
 		}
-	}()
-	return nil
+		go func() { // pump does so for the other
+			select {
+			case <-c.out.client().Done():
+				c.halt(AsError(c.out.client().Err()))
+			case <-c.stopping:
+			}
+		}()
+	}
+	return c.conn.client().Connect(ctx)
 }
 
 // close closes both, the consumers' first: its acknowledgements do not wait for producers.

@@ -150,18 +150,17 @@ func TestSeparateProducerConnection(t *testing.T) {
 		cfg.Producers = map[string]connector.ProducerParams{"out": {Topic: "out", QoS: packets.AtLeastOnce}}
 		d.build(cfg, flow(func(context.Context) error { return errGate }))
 		started := d.start(func() error { return d.connector.Start(d.ctx) })
-		connect := d.accept(false)
-		require.Equal(t, "c", connect.ClientID)
-		require.NotNil(t, connect.Will)
-		consumers := d.conn
-		p, err := consumers.Receive()
-		require.NoError(t, err)
-		require.NoError(t, consumers.Send(&packets.Suback{PacketID: p.(*packets.Subscribe).PacketID, Codes: []packets.SubscribeCode{2}}))
-		connect = d.accept(false)
+		connect := d.accept(false) // first: what the other one brings wants to be published
 		require.Equal(t, "c-producers", connect.ClientID)
 		require.Nil(t, connect.Will)
 		producers := d.conn
+		connect = d.accept(false)
+		require.Equal(t, "c", connect.ClientID)
+		require.NotNil(t, connect.Will)
+		consumers := d.conn
+		d.grant()
 		require.NoError(t, started())
+		d.conn = producers
 		require.NoError(t, ready(d))
 
 		require.NoError(t, consumers.Send(publish("t/a", 1, 1, "a")))
