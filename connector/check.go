@@ -96,7 +96,7 @@ func (cfg *Config) Check() []Finding {
 	c.intervals()
 	c.extension()
 	for _, name := range sortedKeys(cfg.Consumers) {
-		c.consumer("consumers."+name, cfg.Consumers[name])
+		c.consumer(name, cfg.Consumers[name])
 	}
 	for _, name := range sortedKeys(cfg.Producers) {
 		c.producer("producers."+name, cfg.Producers[name])
@@ -327,7 +327,8 @@ func (c *checker) ledger(at string, p ConsumerParams, highest packets.QoS) {
 	}
 }
 
-func (c *checker) consumer(at string, p ConsumerParams) {
+func (c *checker) consumer(name string, p ConsumerParams) {
+	at := "consumers." + name
 	if len(p.Topics) == 0 {
 		c.add("E120", at+".topics", "is empty", "为空", "name one topic at the least", "至少填写一个订阅主题")
 	}
@@ -352,7 +353,7 @@ func (c *checker) consumer(at string, p ConsumerParams) {
 		"flow_timeout": p.FlowTimeout, "on_failure.initial_delay": p.OnFailure.InitialDelay, "on_failure.max_delay": p.OnFailure.MaxDelay,
 	})
 	c.failurePolicy(at+".on_failure", p)
-	c.overlaps(at, p)
+	c.overlaps(name, at, p)
 	c.ledger(at, p, highest)
 	c.consumerWarnings(at, p, highest)
 }
@@ -421,20 +422,40 @@ func (c *checker) partition(at string, p ConsumerParams) {
 }
 
 // overlaps warns of filters that one message may match twice: the Server may then
-// deliver it once for each [MQTT-3.3.5-1].
-func (c *checker) overlaps(at string, p ConsumerParams) {
+// deliver it once for each [MQTT-3.3.5-1]. A filter that two consumers have in common is
+// subscribed to once.
+func (c *checker) overlaps(name, at string, p ConsumerParams) {
 	for i, t := range p.Topics {
+		here := fmt.Sprintf("%s.topics[%d]", at, i)
 		if packets.ValidTopicFilter(t.Topic) != nil {
 			continue
 		}
 		for _, u := range p.Topics[:i] {
-			if packets.ValidTopicFilter(u.Topic) == nil && overlap(matched(t.Topic), matched(u.Topic)) {
-				c.add("W210", fmt.Sprintf("%s.topics[%d]", at, i), fmt.Sprintf("overlaps with %q: a message that matches both may come twice", u.Topic),
+			if overlapping(t, u) {
+				c.add("W210", here, fmt.Sprintf("overlaps with %q: a message that matches both may come twice", u.Topic),
 					fmt.Sprintf("与 %q 重叠：同时匹配的消息可能收到两次", u.Topic), "keep the wider one", "只保留范围较大的一个")
 				break
 			}
 		}
+		for _, before := range sortedKeys(c.cfg.Consumers) {
+			if before == name {
+				break
+			}
+			o := c.cfg.Consumers[before]
+			for _, u := range o.Topics {
+				if o.subscribed(u) != p.subscribed(t) && overlapping(t, u) {
+					c.add("W210", here, fmt.Sprintf("overlaps with %q of consumer %s: the server may send a message that matches both twice, and each copy runs both flows", u.Topic, before),
+						fmt.Sprintf("与 Consumer %s 的 %q 重叠：同时匹配的消息可能收到两次，且每次都会运行两个流", before, u.Topic),
+						"give both the same filter, or use a connector for each", "为两者填写相同的订阅主题，或各用一个连接器")
+					break
+				}
+			}
+		}
 	}
+}
+
+func overlapping(t, u TopicQoS) bool {
+	return packets.ValidTopicFilter(u.Topic) == nil && overlap(matched(t.Topic), matched(u.Topic))
 }
 
 // overlap tells whether some Topic Name matches both filters.

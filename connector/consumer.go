@@ -104,6 +104,14 @@ func (k *consumer) order() OrderBy {
 	return OrderNone
 }
 
+// subscribed returns the filter that the Server is asked for.
+func (p *ConsumerParams) subscribed(t TopicQoS) string {
+	if p.ShareGroup == "" {
+		return t.Topic
+	}
+	return "$share/" + p.ShareGroup + "/" + t.Topic
+}
+
 func (k *consumer) subscriptions() []packets.Subscription {
 	var subs []packets.Subscription
 	for _, t := range k.params.Topics {
@@ -111,9 +119,7 @@ func (k *consumer) subscriptions() []packets.Subscription {
 		if t.HasQoS {
 			s.QoS = t.QoS
 		}
-		if k.params.ShareGroup != "" {
-			s.Filter = "$share/" + k.params.ShareGroup + "/" + t.Topic
-		}
+		s.Filter = k.params.subscribed(t)
 		subs = append(subs, s)
 	}
 	return subs
