@@ -136,7 +136,7 @@ var planted = []struct {
 	{"W208", "auto_reconnect: true", "auto_reconnect: true\n    order: true", ""},
 	{"W209", "auto_reconnect: true", "auto_reconnect: true\n    keep_alive: 0", "0"},
 	{"W210", "[plant/+/reading]", "[plant/+/reading, plant/#]", "plant/#"},
-	{"W210", "then: drop}", "then: drop}\n  other:\n    topics: [plant/+/reading, x, plant/7/+]\n    qos: At Least Once\n    on_failure: {retries: 5, then: drop}", "plant/7/+"},
+	{"W210", "then: drop}", "then: drop}\n  other:\n    topics: [x, plant/7/+]\n    qos: At Least Once\n    on_failure: {retries: 5, then: drop}", "plant/7/+"},
 	{"W211", "consumers:", "  extension: {tls_insecure_skip_verify: true}\nconsumers:", "true"},
 	{"W212", `{topic: "plant/${variable.line}/command"}`, `{topic: a, payload: "", retained: true}`, `""`},
 	{"W213", "broker_url: 127.0.0.1:1883", "broker_url: mq.example.com:1883\n    username: u\n    password: p", "p"},
