@@ -72,7 +72,7 @@ func Restore(cfg Config, records []Record) (*Session, error) {
 // unsent takes back that the messages left whose Packet Identifiers are not on record as
 // released: they were waiting for that.
 func (x *sender) unsent() {
-	for seq := max(x.first, x.scrub.done); seq < x.end() && !x.scrub.complete(); seq++ {
+	for seq := x.after(max(x.first, x.scrub.done)); seq < x.end() && !x.scrub.complete(); seq = x.after(seq + 1) {
 		if d := x.at(seq); d.stage == published && d.pub.QoS == packets.ExactlyOnce {
 			d.stage, d.left = queued, false
 			x.waiting++
@@ -88,20 +88,14 @@ func (x *sender) restore(publishes, releases []Record) {
 		x.first = publishes[0].Seq
 		x.reserved = max(x.reserved, publishes[len(publishes)-1].Seq+1)
 	}
-	x.grow(int(x.reserved - x.first))
 	for _, r := range publishes {
-		for x.end() < r.Seq {
-			*x.push() = outgoing{stage: over}
-		}
-		d := x.push()
-		*d = outgoing{pub: *r.Publish, stage: published, left: true}
+		x.next = r.Seq
+		d := x.push(outgoing{pub: *r.Publish, stage: published, left: true})
 		d.pub.PacketID = packetID(r.Seq)
 		x.live++
 		x.bytes += len(d.pub.Topic) + len(d.pub.Payload)
 	}
-	for x.n > 0 && x.end() < x.reserved {
-		*x.push() = outgoing{stage: over}
-	}
+	x.next = x.reserved
 	slices.SortFunc(releases, func(a, b Record) int { return cmp.Compare(a.Order, b.Order) })
 	for _, r := range releases {
 		if r.Seq < x.first || r.Seq >= x.end() || x.at(r.Seq).stage == over {

@@ -101,7 +101,7 @@ func (s *Session) scrubLost(over bool) {
 	c.refused = true
 	s.notify(Event{Kind: EventScrubRefused, Count: c.strikes, Err: ErrScrubRefused})
 	x := &s.send
-	for seq := x.first; seq < x.end(); seq = max(seq+1, x.first) {
+	for seq := x.first; seq < x.end(); seq = x.after(seq + 1) {
 		if d := x.at(seq); s.unscrubbed(seq, d) {
 			s.end(seq, d, ErrScrubRefused)
 		}

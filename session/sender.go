@@ -2,6 +2,7 @@ package session
 
 import (
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
@@ -19,6 +20,7 @@ const (
 
 // An outgoing is the delivery of one message of QoS 1 or 2.
 type outgoing struct {
+	seq     uint64 // its number
 	pub     packets.Publish
 	caller  any
 	stage   stage
@@ -39,11 +41,14 @@ type outgoing struct {
 // together [MQTT-2.3.1-2]: there is no allocator whose state could be lost.
 type sender struct {
 	// Valid for the session.
-	ring     []outgoing // its length is a power of two
+	ring     []outgoing // by sequence number; its length is a power of two
 	head     int        // index of the oldest message that is not over
-	n        int        // messages from the oldest unfinished to the newest
-	first    uint64     // sequence number at head
+	n        int        // messages in the ring; some that are over have left it, see squeeze
+	first    uint64     // sequence number at head; next if the ring is empty
+	next     uint64     // sequence number of the next message
+	gone     outgoing   // stands for each that has left
 	live     int        // messages that are not over
+	spent    int        // messages in the ring that are over and not counted in holes
 	waiting  int        // of those, queued
 	bytes    int        // topics and payloads of what is live
 	holes    int        // messages that ended after first and before cursor
@@ -77,10 +82,37 @@ const (
 
 func packetID(seq uint64) uint16 { return uint16(1 + seq%publishIDs) } // [MQTT-2.3.1-1]
 
-func (x *sender) end() uint64 { return x.first + uint64(x.n) }
+func (x *sender) end() uint64 { return x.next }
 
+// entry returns the message at a place in the ring.
+func (x *sender) entry(i int) *outgoing { return &x.ring[(x.head+i)&(len(x.ring)-1)] }
+
+// at returns a message from first on; one that has left the ring is over.
 func (x *sender) at(seq uint64) *outgoing {
-	return &x.ring[(x.head+int(seq-x.first))&(len(x.ring)-1)]
+	if i := seq - x.first; i < uint64(x.n) {
+		if d := x.entry(int(i)); d.seq == seq { // as always while nothing has left before it
+			return d
+		}
+	}
+	if i := x.search(seq); i < x.n && x.entry(i).seq == seq {
+		return x.entry(i)
+	}
+	x.gone = outgoing{stage: over}
+	return &x.gone
+}
+
+// search returns the place of the first message that is not before seq.
+func (x *sender) search(seq uint64) int {
+	return sort.Search(x.n, func(i int) bool { return x.entry(i).seq >= seq })
+}
+
+// after returns the number of the first message in the ring that is not before seq; end if
+// there is none.
+func (x *sender) after(seq uint64) uint64 {
+	if i := x.search(seq); i < x.n {
+		return x.entry(i).seq
+	}
+	return x.next
 }
 
 // find returns the message under a Packet Identifier, if the Server can have it: it was
@@ -99,10 +131,10 @@ func (x *sender) under(id uint16) (uint64, *outgoing) {
 		return 0, nil
 	}
 	offset := (int(id) - 1 - int(x.first%publishIDs) + publishIDs) % publishIDs
-	if offset >= x.n {
+	seq := x.first + uint64(offset)
+	if seq >= x.next {
 		return 0, nil
 	}
-	seq := x.first + uint64(offset)
 	d := x.at(seq)
 	if d.stage == over {
 		return 0, nil
@@ -110,10 +142,15 @@ func (x *sender) under(id uint16) (uint64, *outgoing) {
 	return seq, d
 }
 
-func (x *sender) push() *outgoing {
+// push adds the message with the next number.
+func (x *sender) push(d outgoing) *outgoing {
 	x.grow(x.n + 1)
+	d.seq = x.next
+	x.next++
 	x.n++
-	return x.at(x.first + uint64(x.n) - 1)
+	e := x.entry(x.n - 1)
+	*e = d
+	return e
 }
 
 // grow makes room for n messages.
@@ -127,9 +164,28 @@ func (x *sender) grow(n int) {
 	}
 	bigger := make([]outgoing, size)
 	for i := range x.n {
-		bigger[i] = x.ring[(x.head+i)&(len(x.ring)-1)]
+		bigger[i] = *x.entry(i)
 	}
 	x.ring, x.head = bigger, 0
+}
+
+// squeeze lets messages that are over leave the ring when they are most of it: while the
+// oldest one is unanswered, any number of others may be withdrawn or dropped behind it. Those in
+// holes stay; their number is bounded by their distance. Outputs may still point into the ring
+// that was.
+func (x *sender) squeeze() {
+	if x.spent < 64+x.n/2 {
+		return
+	}
+	was := *x
+	x.ring, x.head, x.n, x.spent = nil, 0, 0, 0
+	x.grow(was.n - was.spent)
+	for i := range was.n {
+		if d := was.entry(i); d.stage != over || d.passed {
+			x.ring[x.n] = *d
+			x.n++
+		}
+	}
 }
 
 // Publish accepts a message and returns the token of the Done that ends it. At QoS
@@ -167,8 +223,7 @@ func (s *Session) PublishFor(now time.Time, m Message, caller any) (Token, error
 		return 0, ErrScrubRefused
 	}
 	s.reserve(seq)
-	d := x.push()
-	*d = outgoing{pub: p, caller: caller, stage: queued}
+	d := x.push(outgoing{pub: p, caller: caller, stage: queued})
 	x.live++
 	x.waiting++
 	x.bytes += size
@@ -396,19 +451,27 @@ func (x *sender) remove(seq uint64, d *outgoing) {
 	}
 	x.live--
 	x.bytes -= len(d.pub.Topic) + len(d.pub.Payload)
-	*d = outgoing{stage: over, passed: seq < x.cursor}
+	*d = outgoing{seq: seq, stage: over, passed: seq < x.cursor}
 	if d.passed {
 		x.holes++
+	} else {
+		x.spent++
 	}
-	for x.n > 0 && x.ring[x.head].stage == over {
-		if x.ring[x.head].passed {
+	for x.n > 0 && x.entry(0).stage == over {
+		if x.entry(0).passed {
 			x.holes--
+		} else {
+			x.spent--
 		}
 		x.head = (x.head + 1) & (len(x.ring) - 1)
-		x.first++
 		x.n--
 	}
+	x.first = x.next
+	if x.n > 0 {
+		x.first = x.entry(0).seq
+	}
 	x.cursor = max(x.cursor, x.first)
+	x.squeeze()
 }
 
 func (x *sender) unrelease(seq uint64) {
@@ -447,7 +510,7 @@ func (s *Session) Withdraw(t Token) bool {
 // another, and tells whether there was one.
 func (s *Session) DropOldest() bool {
 	x := &s.send
-	for seq := x.cursor; seq < x.end(); seq++ {
+	for seq := x.after(x.cursor); seq < x.end(); seq = x.after(seq + 1) {
 		if d := x.at(seq); d.stage == queued && !d.left && !d.before {
 			s.end(seq, d, ErrQueueFull)
 			return true
@@ -520,7 +583,7 @@ func (x *sender) lost(s *Session, now time.Time, loss Loss) {
 // it [MQTT-3.1.2-6], so nothing is re-sent; what is published anew is a new message
 // with DUP 0 under an identifier that the new session has not seen.
 func (x *sender) cleanLost(s *Session) {
-	for seq := x.first; seq < x.end(); seq = max(seq+1, x.first) {
+	for seq := x.first; seq < x.end(); seq = x.after(seq + 1) {
 		d := x.at(seq)
 		if d.stage != published && d.stage != released {
 			continue

@@ -288,14 +288,14 @@ const (
 // called without a Network Connection.
 func (s *Session) Abandon() {
 	x := &s.send
-	for seq := x.first; seq < x.end(); seq++ {
-		d := x.at(seq)
+	for i := range x.n {
+		d := x.entry(i)
 		switch {
 		case d.stage == over || d.silent:
 		case d.stage == queued && !d.before:
-			s.done(tokenPublish|Token(seq), d.caller, ErrNotSent, 0)
+			s.done(tokenPublish|Token(d.seq), d.caller, ErrNotSent, 0)
 		default:
-			s.done(tokenPublish|Token(seq), d.caller, ErrUnknown, 0)
+			s.done(tokenPublish|Token(d.seq), d.caller, ErrUnknown, 0)
 		}
 		d.silent = true
 	}
