@@ -46,7 +46,6 @@ type sender struct {
 	n        int        // messages in the ring; some that are over have left it, see squeeze
 	first    uint64     // sequence number at head; next if the ring is empty
 	next     uint64     // sequence number of the next message
-	gone     outgoing   // stands for each that has left
 	live     int        // messages that are not over
 	spent    int        // messages in the ring that are over and not counted in holes
 	waiting  int        // of those, queued
@@ -97,8 +96,7 @@ func (x *sender) at(seq uint64) *outgoing {
 	if i := x.search(seq); i < x.n && x.entry(i).seq == seq {
 		return x.entry(i)
 	}
-	x.gone = outgoing{stage: over}
-	return &x.gone
+	return &outgoing{stage: over}
 }
 
 // search returns the place of the first message that is not before seq.

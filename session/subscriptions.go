@@ -55,8 +55,8 @@ type subscriptions struct {
 	alone  bool // one filter at a time, to find the one that makes the Server close
 
 	// Valid for one Network Connection.
-	requests []*request // in the order in which they were sent
 	nextID   uint16
+	requests []*request // in the order in which they were sent
 }
 
 // Subscribe makes filters wanted; Done brings what the Server answered for each. A
