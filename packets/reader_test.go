@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"runtime"
 	"strconv"
 	"strings"
@@ -70,10 +71,13 @@ func TestReaderMemory(t *testing.T) {
 	for _, arrives := range []int{0, 1, 1000, 100_000, 1 << 20} {
 		stream := append(claim(256<<20), 0, 1, 't')
 		stream = append(stream, make([]byte, arrives)...)
-		r := reader(stream, packets.ReaderOptions{Max: 1 << 30})
-		var err error
-		used := allocated(func() { _, err = r.ReadPacket() })
-		require.Equal(t, io.ErrUnexpectedEOF, err)
+		used := math.MaxInt // the least of a few: the runtime allocates beside us now and then
+		for range 5 {
+			r := reader(stream, packets.ReaderOptions{Max: 1 << 30})
+			var err error
+			used = min(used, allocated(func() { _, err = r.ReadPacket() }))
+			require.Equal(t, io.ErrUnexpectedEOF, err)
+		}
 		require.Less(t, used, 2048+4*len(stream))
 	}
 }
