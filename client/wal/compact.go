@@ -39,7 +39,7 @@ func (s *Store) move(a *segment, commit int64, add adder) error {
 		}
 		return err
 	}
-	sc := scanner{r: seg.f, off: seg.moved, end: seg.size}
+	sc := scanner{r: seg.f, salt: seg.salt, off: max(seg.moved, seg.start), end: seg.size}
 	for moved := int64(0); moved < step/2 && sc.off < sc.end && sc.off-seg.moved < 8*step; {
 		off := sc.off
 		f, ok, err := sc.next()

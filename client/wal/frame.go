@@ -27,7 +27,7 @@ const (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // appendFrame appends a frame whose body is the parts in a row.
-func appendFrame(b []byte, number uint64, typ byte, parts ...[]byte) []byte {
+func appendFrame(b []byte, salt uint32, number uint64, typ byte, parts ...[]byte) []byte {
 	start, size := len(b), 0
 	for _, p := range parts {
 		size += len(p)
@@ -39,12 +39,14 @@ func appendFrame(b []byte, number uint64, typ byte, parts ...[]byte) []byte {
 	for _, p := range parts {
 		b = append(b, p...)
 	}
-	binary.BigEndian.PutUint32(b[start+4:], checksum(b[start:]))
+	binary.BigEndian.PutUint32(b[start+4:], checksum(b[start:], salt))
 	return b
 }
 
-func checksum(frame []byte) uint32 {
-	return crc32.Update(crc32.Update(0, castagnoli, frame[:4]), castagnoli, frame[8:])
+// checksum is that of a frame in a store with a salt. Headers and heads, which say what the salt
+// is, have none.
+func checksum(frame []byte, salt uint32) uint32 {
+	return crc32.Update(crc32.Update(salt, castagnoli, frame[:4]), castagnoli, frame[8:])
 }
 
 // A frame is one that was read; its body is valid until the next read.
@@ -73,6 +75,7 @@ func (f *frame) entry() (key, value []byte, ok bool) {
 // A scanner reads frames from a part of a file.
 type scanner struct {
 	r    io.ReaderAt
+	salt uint32
 	off  int64
 	end  int64
 	buf  []byte // of the file from start
@@ -91,7 +94,7 @@ func (s *scanner) next() (frame, bool, error) {
 		return frame{}, false, nil
 	}
 	all, err := s.bytes(s.off, headSize+size)
-	if err != nil || all == nil || binary.BigEndian.Uint32(all[4:]) != checksum(all) {
+	if err != nil || all == nil || binary.BigEndian.Uint32(all[4:]) != checksum(all, s.salt) {
 		return frame{}, false, err
 	}
 	f := frame{number: binary.BigEndian.Uint64(all[8:]), typ: all[16], body: all[headSize:], size: headSize + size}

@@ -247,7 +247,7 @@ func (s *survey) open(names []string) error {
 		if !ok || first < s.head.oldest {
 			continue
 		}
-		seg, err := openSegment(s.from, name)
+		seg, err := openSegment(s.from, name, s.head.salt)
 		if err != nil {
 			return err
 		}
@@ -353,9 +353,9 @@ func (s *survey) header(seg *segment, sc *scanner) (skip bool, err error) {
 			return true, err
 		}
 		s.found.Lost += number - s.next
-		s.next, sc.off = number, off
+		s.next, sc.off, sc.salt = number, off, seg.salt
 		return false, nil
-	case s.own != nil && own != *s.own:
+	case s.own != nil && own != *s.own, s.known && own.salt != s.head.salt:
 		s.damage(seg.name, 0, FaultOwner)
 		return true, nil
 	}
@@ -366,7 +366,7 @@ func (s *survey) header(seg *segment, sc *scanner) (skip bool, err error) {
 			s.damage(seg.name, 0, FaultGap)
 		}
 	}
-	s.next, s.blamed = seg.first, false
+	s.next, s.blamed, sc.salt = seg.first, false, seg.salt
 	return false, nil
 }
 
@@ -374,7 +374,7 @@ func (s *survey) header(seg *segment, sc *scanner) (skip bool, err error) {
 // follow the number.
 func resync(seg *segment, off int64, number uint64) (at int64, found uint64, ok bool, err error) {
 	const far = 1 << 32 // no log skips so many frames
-	sc := scanner{r: seg.f, end: seg.room}
+	sc := scanner{r: seg.f, salt: seg.salt, end: seg.room}
 	for ; off+headSize <= seg.room; off++ {
 		b, err := sc.bytes(off, headSize)
 		if err != nil {

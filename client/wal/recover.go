@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 )
 
@@ -24,6 +25,9 @@ func (s *Store) recover() error {
 			return fmt.Errorf("wal: %s: %w", headName, err)
 		}
 	}
+	if s.own.salt = s.head.salt; s.head.generation == 0 {
+		s.own.salt = rand.Uint32()
+	}
 	var beyond []*segment
 	defer func() {
 		for _, seg := range beyond {
@@ -35,7 +39,7 @@ func (s *Store) recover() error {
 		if !ok || first < s.head.oldest { // a removal that a crash has cut short
 			continue
 		}
-		seg, err := openSegment(s.disk, name)
+		seg, err := openSegment(s.disk, name, s.own.salt)
 		if err != nil {
 			return err
 		}
@@ -119,18 +123,34 @@ func (s *Store) sweep() error {
 	return nil
 }
 
-func openSegment(from source, name string) (*segment, error) {
+// openSegment opens a segment. Its header says its salt, or else the store does.
+func openSegment(from source, name string, salt uint32) (*segment, error) {
 	f, err := from.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("wal: %w", err)
 	}
 	first, _ := firstOf(name)
-	seg := &segment{name: name, first: first, f: f}
-	if seg.room, err = f.Size(); err != nil {
+	seg := &segment{name: name, first: first, salt: salt, f: f}
+	seg.room, err = f.Size()
+	if err == nil {
+		err = seg.ownSalt()
+	}
+	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("wal: %w", err)
+		return nil, fmt.Errorf("wal: %s: %w", name, err)
 	}
 	return seg, nil
+}
+
+func (s *segment) ownSalt() error {
+	f, ok, err := (&scanner{r: s.f, end: min(s.room, headSize+maxHeader)}).next()
+	if err != nil || !ok {
+		return err
+	}
+	if own, err := parseOwner(&f); err == nil {
+		s.salt = own.salt
+	}
+	return nil
 }
 
 // replay applies the whole commits of a segment. The newest may have something behind them: see
@@ -147,12 +167,14 @@ func (s *Store) replay(seg *segment) error {
 		return fmt.Errorf("wal: %s is of %w", seg.name, err)
 	case !ok || err != nil || head.number != seg.first:
 		return damaged(seg, 0)
-	case own != s.own:
+	case own.server != s.own.server || own.clientID != s.own.clientID:
 		return fmt.Errorf("%w: that of client %q at %q", ErrOwner, own.clientID, own.server)
+	case own != s.own:
+		return fmt.Errorf("%w: %s is from another store of this session", ErrCorrupt, seg.name)
 	case len(s.segments) > 0 && seg.first != s.next:
 		return fmt.Errorf("%w: the segment before %s is missing, or its end is", ErrCorrupt, seg.name)
 	}
-	s.next = seg.first
+	s.next, seg.start, sc.salt = seg.first, sc.off, seg.salt
 	end, missed, err := s.commits(seg, &sc)
 	if err == nil && missed > 0 {
 		err = damaged(seg, sc.off)
@@ -235,7 +257,7 @@ func laterCommit(seg *segment, off int64, number uint64) (bool, error) {
 			continue
 		}
 		first := binary.BigEndian.Uint64(b[headSize:])
-		if first > number && first-number < far && binary.BigEndian.Uint32(b[4:]) == checksum(b) {
+		if first > number && first-number < far && binary.BigEndian.Uint32(b[4:]) == checksum(b, seg.salt) {
 			return true, nil
 		}
 	}

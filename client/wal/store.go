@@ -93,7 +93,7 @@ func open(d disk, opt Options) (*Store, error) {
 	opt.setDefaults()
 	s := &Store{
 		opt:  opt,
-		own:  owner{opt.Server, opt.ClientID},
+		own:  owner{server: opt.Server, clientID: opt.ClientID},
 		disk: d, index: newIndex(), head: unwritten, stop: make(chan struct{}),
 	}
 	err := s.recover()
@@ -294,10 +294,10 @@ func (s *Store) put(fill func(adder) error) error {
 		start := len(buf)
 		w := frameAt{key: start + headSize}
 		if typ == frameForget {
-			buf = appendFrame(buf, s.next, typ, key)
+			buf = appendFrame(buf, a.salt, s.next, typ, key)
 		} else {
 			n := uint32(len(key))
-			buf = appendFrame(buf, s.next, typ, []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}, key, value)
+			buf = appendFrame(buf, a.salt, s.next, typ, []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}, key, value)
 			w.key += 4
 			w.at = place{a, a.size + int64(start), int64(len(buf) - start)}
 		}
@@ -308,7 +308,7 @@ func (s *Store) put(fill func(adder) error) error {
 	if err != nil {
 		return err
 	}
-	buf = appendFrame(buf, s.next, frameCommit, binary.BigEndian.AppendUint64(nil, first))
+	buf = appendFrame(buf, a.salt, s.next, frameCommit, binary.BigEndian.AppendUint64(nil, first))
 	s.next++
 	if err := s.write(a, buf); err != nil {
 		return err
@@ -346,7 +346,7 @@ func (s *Store) write(a *segment, buf []byte) error {
 // newSegment makes a segment with so much room, on the disk with its name. It is no part of the
 // log before use.
 func (s *Store) newSegment(room int64) (*segment, error) {
-	seg := &segment{name: segmentName(s.next), first: s.next, step: s.step()}
+	seg := &segment{name: segmentName(s.next), first: s.next, salt: s.own.salt, step: s.step()}
 	f, err := s.disk.Create(seg.name)
 	if err != nil {
 		return nil, fmt.Errorf("wal: new segment: %w", err)
@@ -357,7 +357,7 @@ func (s *Store) newSegment(room int64) (*segment, error) {
 	if err == nil {
 		_, err = f.WriteAt(header, 0)
 	}
-	seg.size = int64(len(header))
+	seg.start, seg.size = int64(len(header)), int64(len(header))
 	if err == nil {
 		err = f.Sync()
 	}

@@ -288,10 +288,10 @@ func TestWALHead(t *testing.T) {
 // A store of another version says so.
 func TestWALFormat(t *testing.T) {
 	d, _, _ := oneSegment(t)
-	other := owner{server: "mq", clientID: "c"}
+	other := owner{server: "mq", clientID: "c", salt: 1}
 	b := other.append(nil, 1)
 	b[headSize] = 7
-	binary.BigEndian.PutUint32(b[4:], checksum(b))
+	binary.BigEndian.PutUint32(b[4:], checksum(b, 0))
 	copy(d.files[segmentName(1)].data, b)
 	for range 2 {
 		_, err := open(d.after(false, d.r), Options{Server: "mq", ClientID: "c"})
@@ -514,4 +514,26 @@ func TestWALSyncInterval(t *testing.T) {
 		require.ErrorIs(t, s.Commit([]client.Change{{Key: []byte("k"), Forget: true}}), ErrFailed)
 		require.NoError(t, s.Close())
 	})
+}
+
+// Who publishes chooses what is in the log. A payload that holds frames is a payload: the rest of a
+// commit that was cut short is not taken for a later commit, and nothing is salvaged of it.
+func TestWALFramesInAPayload(t *testing.T) {
+	d, ends, states := oneSegment(t)
+	opt := Options{Server: "mq", ClientID: "c", SegmentBytes: 4096}
+	s, err := open(d, opt)
+	require.NoError(t, err)
+	forged := appendFrame(nil, 0, 1000, frameSet, []byte{0, 0, 0, 1}, []byte("n"), []byte("forged"))
+	forged = appendFrame(forged, 0, 1001, frameCommit, binary.BigEndian.AppendUint64(nil, 1000))
+	require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Value: forged}}))
+	require.Equal(t, string(forged), contents(t, s)["k"])
+
+	torn := d.after(false, d.r)
+	torn.files[segmentName(1)].data[ends[4]] ^= 1
+	found, got := look(t, torn)
+	require.Empty(t, found.Damage)
+	require.Equal(t, states[4], got)
+	s, err = open(torn, opt)
+	require.NoError(t, err)
+	require.Equal(t, states[4], contents(t, s))
 }
