@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -205,7 +206,11 @@ func (s *survey) read() error {
 	}
 	s.missing(s.head.oldest)
 	for i, seg := range s.segs {
-		if err := s.segment(seg, i == len(s.segs)-1); err != nil {
+		follows := uint64(0)
+		if i < len(s.segs)-1 {
+			follows = s.segs[i+1].first
+		}
+		if err := s.segment(seg, follows); err != nil {
 			return err
 		}
 	}
@@ -256,7 +261,7 @@ func (s *survey) open(names []string) error {
 		if first <= s.head.newest {
 			continue
 		}
-		begun, err := laterCommit(seg, 0, 0)
+		begun, err := laterCommit(seg, 0, first-1)
 		switch {
 		case err != nil:
 			return err
@@ -281,56 +286,69 @@ func (s *survey) missing(first uint64) {
 	}
 }
 
-// segment reads the commits of a segment, from one readable place to the next.
-func (s *survey) segment(seg *segment, last bool) error {
+// segment reads the commits of a segment, from one readable place to the next. The next segment
+// begins with the frame that follows; zero if there is none.
+func (s *survey) segment(seg *segment, follows uint64) error {
 	sc := scanner{r: seg.f, end: seg.room}
 	if skip, err := s.header(seg, &sc); skip || err != nil {
 		return err
 	}
-	last = last && seg.first == s.head.newest
+	last := follows == 0 && seg.first == s.head.newest
 	for {
 		end, missed, err := s.commits(seg, &sc)
 		if err != nil {
 			return err
 		}
 		s.found.Lost += missed
+		if missed > 0 && len(s.found.Damage) == 0 {
+			s.damage(seg.name, end, FaultUnreadable)
+		}
+		if follows == s.next {
+			return nil // nothing can be missing
+		}
 		short := last && s.next < s.head.next
-		clean, err := allZeros(seg, end)
-		if err != nil {
-			return err
-		}
-		if clean {
-			if short {
-				s.damage(seg.name, end, FaultShort)
-				s.found.Lost += s.head.next - s.next
-			}
-			return nil
-		}
-		off, number, found, err := resync(seg, sc.off, s.next+1)
-		if err != nil {
-			return err
-		}
 		if last && !short {
 			later, err := laterCommit(seg, end, s.next)
 			if err != nil {
 				return err
 			}
 			if !later || s.head.sync != SyncAlways {
-				s.found.Torn = &Damage{seg.name, end, FaultUnreadable}
-				return nil
+				return s.tail(seg, end)
 			}
 		}
-		s.damage(seg.name, end, FaultUnreadable)
+		clean, err := allZeros(seg, end)
+		if err != nil {
+			return err
+		}
+		off, number, found, err := resync(seg, sc.off, s.next+1)
+		if err != nil {
+			return err
+		}
+		switch {
+		case !clean:
+			s.damage(seg.name, end, FaultUnreadable)
+		case short:
+			s.damage(seg.name, end, FaultShort)
+		}
 		if !found {
 			if short {
 				s.found.Lost += s.head.next - s.next
 			}
-			s.blamed = true
+			s.blamed = !clean
 			return nil
 		}
 		s.found.Lost += number - s.next
 		s.next, sc.off = number, off
 	}
+}
+
+// tail notes whether a commit was begun behind the last whole one.
+func (s *survey) tail(seg *segment, end int64) error {
+	torn, err := cutShort(seg, end, s.next)
+	if torn {
+		s.found.Torn = &Damage{seg.name, end, FaultUnreadable}
+	}
+	return err
 }
 
 // header reads whose the segment is, and tells whether to skip it.
@@ -373,14 +391,14 @@ func (s *survey) header(seg *segment, sc *scanner) (skip bool, err error) {
 // resync returns the first place from off on where a frame is that can be read and that may
 // follow the number.
 func resync(seg *segment, off int64, number uint64) (at int64, found uint64, ok bool, err error) {
-	const far = 1 << 32 // no log skips so many frames
+	far := uint64(seg.room/headSize + 1) // no more frames can have been between them
 	sc := scanner{r: seg.f, salt: seg.salt, end: seg.room}
 	for ; off+headSize <= seg.room; off++ {
 		b, err := sc.bytes(off, headSize)
 		if err != nil {
 			return 0, 0, false, fmt.Errorf("wal: %s: %w", seg.name, err)
 		}
-		if b[16] < frameSet || b[16] > frameCommit {
+		if n := binary.BigEndian.Uint64(b[8:]); b[16] < frameSet || b[16] > frameCommit || n < number || n-number > far {
 			continue
 		}
 		sc.off = off
@@ -388,7 +406,7 @@ func resync(seg *segment, off int64, number uint64) (at int64, found uint64, ok 
 		if err != nil {
 			return 0, 0, false, fmt.Errorf("wal: %s: %w", seg.name, err)
 		}
-		if whole && f.number >= number && f.number-number < far {
+		if whole {
 			return off, f.number, true, nil
 		}
 	}

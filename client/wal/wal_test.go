@@ -537,3 +537,49 @@ func TestWALFramesInAPayload(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, states[4], contents(t, s))
 }
+
+// A file that was a segment before holds commits behind the end of the log, whose numbers are
+// lower: they mean nothing, whatever a crash has left of the newest commit.
+func TestWALBehindTheEnd(t *testing.T) {
+	old, oldEnds, _ := oneSegment(t)
+	opt := Options{Server: "mq", ClientID: "c", SegmentBytes: 4096}
+	for at := 0; at <= 400; at += 7 {
+		s, err := open(old.after(false, old.r), opt)
+		require.NoError(t, err)
+		seg, err := s.newSegment(0)
+		require.NoError(t, err)
+		require.NoError(t, s.use(seg))
+		stale := make([]byte, seg.room-seg.size)
+		copy(stale, old.files[segmentName(1)].data[oldEnds[0]:][at:])
+		_, err = seg.f.WriteAt(stale, seg.size)
+		require.NoError(t, err)
+		before := contents(t, s)
+		require.NoError(t, s.Commit([]client.Change{{Key: []byte("new"), Value: []byte("value")}}))
+		want := contents(t, s)
+		d := s.disk.(*ram)
+
+		found, got := look(t, d)
+		require.Empty(t, found.Damage)
+		require.Nil(t, found.Torn)
+		require.Equal(t, want, got)
+		end := s.active().size
+		torn := d.after(false, d.r)
+		torn.files[seg.name].data[end-1] ^= 1
+		for _, d := range []*ram{d, torn} {
+			if d == torn {
+				want = before
+				found, got := look(t, d)
+				require.Empty(t, found.Damage)
+				require.NotNil(t, found.Torn)
+				require.Equal(t, want, got)
+			}
+			for range 2 {
+				s, err = open(d, opt)
+				require.NoError(t, err)
+				require.Equal(t, want, contents(t, s))
+				require.NoError(t, s.Commit([]client.Change{{Key: []byte("goes on"), Value: []byte("value")}}))
+				want = contents(t, s)
+			}
+		}
+	}
+}
