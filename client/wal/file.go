@@ -17,7 +17,8 @@ type disk interface {
 	Create(name string) (file, error)
 	Open(name string) (file, error)
 	Remove(name string) error
-	Sync() error // of the folder
+	Rename(from, to string) error // of a file that is open; some systems refuse that
+	Sync() error                  // of the folder
 	Close() error
 }
 
@@ -181,6 +182,10 @@ func (d *folder) Open(name string) (file, error) {
 }
 
 func (d *folder) Remove(name string) error { return os.Remove(filepath.Join(d.path, name)) }
+
+func (d *folder) Rename(from, to string) error {
+	return os.Rename(filepath.Join(d.path, from), filepath.Join(d.path, to))
+}
 
 func (d *folder) Sync() error { return syncFolder(d.path) }
 

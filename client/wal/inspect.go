@@ -114,21 +114,26 @@ const inspectTries = 10
 // each, unless that is nil, for every key of the commits that can be read; key and value are
 // valid until it returns. Damage is no error: the errors are those of the file system and of each.
 //
-// It works while a client has the store open. What it sees then is a state of a moment.
+// It works while a client has the store open. What it sees then is a state of a moment, and takes
+// as much memory as what is kept.
 func Inspect(folder string, each func(key, value []byte) error) (*Inspection, error) {
 	for try := 1; ; try++ {
 		used := inUse(folder)
 		s := newSurvey(readOnly(folder))
 		err := s.read()
 		used = used || inUse(folder)
-		// A writer may have begun, ended or removed a segment meanwhile.
-		if used && try < inspectTries && (errors.Is(err, fs.ErrNotExist) || len(s.found.Damage) > 0) {
+		tell := func() error { return nil }
+		if err == nil && each != nil {
+			tell, err = s.telling(each, used)
+		}
+		// A writer may have begun, ended, removed or used again a segment meanwhile.
+		if used && try < inspectTries && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrCorrupt) || len(s.found.Damage) > 0) {
 			s.close()
 			time.Sleep(time.Duration(try) * time.Millisecond)
 			continue
 		}
-		if err == nil && each != nil {
-			err = s.each(each)
+		if err == nil {
+			err = tell()
 		}
 		s.close()
 		if err != nil {
@@ -137,6 +142,27 @@ func Inspect(folder string, each func(key, value []byte) error) (*Inspection, er
 		s.found.Folder, s.found.InUse = folder, used
 		return &s.found, nil
 	}
+}
+
+// telling returns what calls each for everything that is kept. It is read before if the store is in
+// use: a segment may become another one at any time.
+func (s *survey) telling(each func(key, value []byte) error, used bool) (func() error, error) {
+	if !used {
+		return func() error { return s.each(each) }, nil
+	}
+	var all [][2][]byte
+	err := s.each(func(key, value []byte) error {
+		all = append(all, [2][]byte{slices.Clone(key), slices.Clone(value)})
+		return nil
+	})
+	return func() error {
+		for _, kept := range all {
+			if err := each(kept[0], kept[1]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, err
 }
 
 func inUse(folder string) bool {

@@ -13,13 +13,14 @@ var errPower = errors.New("the power is gone")
 
 // A ram is a disk that forgets what was not synced: contents by sector, names by entry.
 type ram struct {
-	files   map[string]*ramFile
-	onDisk  map[string]*ramFile // names that were synced
-	space   int64               // bytes that are left; negative: no limit
-	ops     int
-	powerAt int // the operation that is cut short; 0: none
-	syncErr error
-	r       *rand.Rand
+	files    map[string]*ramFile
+	onDisk   map[string]*ramFile // names that were synced
+	space    int64               // bytes that are left; negative: no limit
+	ops      int
+	powerAt  int // the operation that is cut short; 0: none
+	syncErr  error
+	noRename bool // of a file that is open
+	r        *rand.Rand
 }
 
 type ramFile struct {
@@ -131,6 +132,18 @@ func (d *ram) Remove(name string) error {
 		d.space += int64(len(d.files[name].data))
 	}
 	delete(d.files, name)
+	return nil
+}
+
+func (d *ram) Rename(from, to string) error {
+	if err := d.op(); err != nil {
+		return err
+	}
+	if d.noRename {
+		return fs.ErrPermission
+	}
+	d.files[to] = d.files[from]
+	delete(d.files, from)
 	return nil
 }
 

@@ -22,7 +22,7 @@ type segment struct {
 	f     file
 	start int64 // behind the header
 	size  int64 // written
-	room  int64 // size of the file: what is behind size is zeros
+	room  int64 // size of the file; what is behind size means nothing
 	live  int64 // bytes of frames that hold what is kept
 	moved int64 // compaction has looked at everything before it
 	step  int64 // it grows by so many bytes, if the disk has them

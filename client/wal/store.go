@@ -41,6 +41,7 @@ type Store struct {
 
 	mu       sync.Mutex // guards what follows; Room does not wait for the disk's commit
 	segments []*segment // oldest first; the last one is written to
+	spare    *segment   // one that keeps nothing any more, to be used again; nil: none
 	index
 	head     head      // as it is on the disk
 	headFile file      // nil before the first head is written
@@ -125,6 +126,10 @@ func (s *Store) begin() error {
 		if err := firstOr(a.f.Sync(), s.disk.Sync()); err != nil {
 			return fmt.Errorf("wal: %s: %w", a.name, err)
 		}
+		// What a crash has left behind the end may have been cut off, and the reserve with it.
+		if err := s.grow(s.reserved()); err != nil && !noSpace(err) {
+			return fmt.Errorf("wal: %s: %w", a.name, err)
+		}
 		return firstOr(s.sweep(), s.setHead(head{oldest: s.head.oldest, newest: s.head.newest, next: s.next}))
 	}
 	if err := s.sweep(); err != nil {
@@ -158,9 +163,9 @@ func (s *Store) Room(bytes int) error {
 	if s.opt.MaxBytes > 0 && used+need > s.opt.MaxBytes && used > 0 {
 		return fmt.Errorf("%w: %d of %d bytes are in use", client.ErrStoreFull, used, s.opt.MaxBytes)
 	}
-	err := s.active().grow(s.promised() + need + s.reserved())
+	err := s.grow(s.promised() + need + s.reserved())
 	if noSpace(err) && s.squeeze(need) {
-		err = s.active().grow(s.promised() + need + s.reserved())
+		err = s.grow(s.promised() + need + s.reserved())
 	}
 	switch {
 	case s.err != nil:
@@ -192,6 +197,16 @@ func noSpace(err error) bool {
 // reserved is what finishing everything that is kept may take.
 func (s *Store) reserved() int64 {
 	return min(reserve, s.opt.SegmentBytes) + s.finish
+}
+
+// grow makes sure that n more bytes fit into the newest segment.
+func (s *Store) grow(n int64) error {
+	err := s.active().grow(n)
+	if noSpace(err) && s.spare != nil {
+		s.dropSpare()
+		err = s.active().grow(n)
+	}
+	return err
 }
 
 func (s *Store) step() int64 { return min(growBy, s.opt.SegmentBytes) }
@@ -326,7 +341,7 @@ func (s *Store) put(fill func(adder) error) error {
 // write puts a commit behind what is there, and on the disk if that is the policy. It lets mu
 // go while the disk works. After an error nobody knows what is there.
 func (s *Store) write(a *segment, buf []byte) error {
-	if err := a.grow(int64(len(buf))); err != nil {
+	if err := s.grow(int64(len(buf))); err != nil {
 		return err
 	}
 	off := a.size
@@ -347,27 +362,57 @@ func (s *Store) write(a *segment, buf []byte) error {
 // log before use.
 func (s *Store) newSegment(room int64) (*segment, error) {
 	seg := &segment{name: segmentName(s.next), first: s.next, salt: s.own.salt, step: s.step()}
-	f, err := s.disk.Create(seg.name)
-	if err != nil {
-		return nil, fmt.Errorf("wal: new segment: %w", err)
+	if !s.useSpare(seg) {
+		f, err := s.disk.Create(seg.name)
+		if err != nil {
+			return nil, fmt.Errorf("wal: new segment: %w", err)
+		}
+		seg.f = f
 	}
-	seg.f = f
 	header := s.own.append(nil, seg.first)
-	err = seg.grow(int64(len(header)) + room)
+	err := seg.grow(int64(len(header)) + room)
 	if err == nil {
-		_, err = f.WriteAt(header, 0)
+		_, err = seg.f.WriteAt(header, 0)
 	}
 	seg.start, seg.size = int64(len(header)), int64(len(header))
 	if err == nil {
-		err = f.Sync()
+		err = seg.f.Sync()
 	}
 	if err == nil {
 		err = s.disk.Sync()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("wal: new segment: %w", err), f.Close(), s.disk.Remove(seg.name))
+		return nil, errors.Join(fmt.Errorf("wal: new segment: %w", err), s.remove(seg))
 	}
 	return seg, nil
+}
+
+// useSpare gives a new segment the file of one that keeps nothing any more, if there is one: its
+// room is on the disk already. What is in it has lower numbers.
+func (s *Store) useSpare(seg *segment) bool {
+	old := s.spare
+	if old == nil {
+		return false
+	}
+	if s.disk.Rename(old.name, seg.name) != nil {
+		s.dropSpare()
+		return false
+	}
+	seg.f, seg.room, s.spare = old.f, old.room, nil
+	return true
+}
+
+// dropSpare gives the room of the spare back. If the file stays, it is swept when the store is
+// opened.
+func (s *Store) dropSpare() {
+	if err := s.remove(s.spare); err != nil {
+		s.opt.Logger.Warn("wal: a segment is left", slog.String("segment", s.spare.name), slog.Any("reason", err))
+	}
+	s.spare = nil
+}
+
+func (s *Store) remove(seg *segment) error {
+	return errors.Join(seg.f.Close(), s.disk.Remove(seg.name))
 }
 
 // use makes a new segment the one that is written to. What is before it is on the disk.
@@ -425,6 +470,9 @@ func (s *Store) Close() error {
 	if s.err == nil && err == nil {
 		err = s.setHead(head{oldest: s.head.oldest, newest: s.head.newest, next: s.next})
 	}
+	if s.err == nil && s.spare != nil {
+		s.dropSpare()
+	}
 	s.err = ErrClosed
 	s.mu.Unlock()
 	s.committing.Unlock()
@@ -437,6 +485,9 @@ func (s *Store) closeFiles() error {
 	var errs []error
 	for _, seg := range s.segments {
 		errs = append(errs, seg.f.Close())
+	}
+	if s.spare != nil {
+		errs = append(errs, s.spare.f.Close())
 	}
 	if s.headFile != nil {
 		errs = append(errs, s.headFile.Close())

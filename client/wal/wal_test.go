@@ -583,3 +583,36 @@ func TestWALBehindTheEnd(t *testing.T) {
 		}
 	}
 }
+
+// The files of segments that keep nothing are used again, one at a time, also where a file that is
+// open cannot be renamed; a store that is closed leaves none behind.
+func TestWALSegmentsAreUsedAgain(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		d := newRAM()
+		d.noRename = refused
+		opt := Options{SegmentBytes: 4096}
+		s, err := open(d, opt)
+		require.NoError(t, err)
+		seen, segments := make(map[*ramFile]bool), make(map[string]bool)
+		for i := range 500 {
+			require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Value: fmt.Appendf(nil, "%0100d", i)}}))
+			for name, f := range d.files {
+				if _, ok := firstOf(name); ok {
+					seen[f], segments[name] = true, true
+				}
+			}
+			require.LessOrEqual(t, len(d.files), 5)
+			if i%50 == 49 {
+				next, err := open(d.after(i%100 == 49, d.r), opt)
+				require.NoError(t, err)
+				require.Equal(t, map[string]string{"k": fmt.Sprintf("%0100d", i)}, contents(t, next))
+			}
+		}
+		require.Greater(t, len(segments), 15)
+		if !refused {
+			require.LessOrEqual(t, len(seen), 4)
+		}
+		require.NoError(t, s.Close())
+		require.Len(t, d.files, 1+len(s.segments), "HEAD and the segments")
+	}
+}
