@@ -15,6 +15,9 @@ func (s *Store) worthwhile() bool {
 	if s.segments[0].moved > 0 {
 		return true
 	}
+	if s.active().size < s.opt.SegmentBytes/4 {
+		return false // most of what the oldest keeps may be forgotten soon
+	}
 	var total int64
 	for _, seg := range s.segments[:len(s.segments)-1] {
 		total += seg.size

@@ -16,10 +16,10 @@
 // A store is a folder of its own, named by a hash of Server and ClientID, with segments
 // that are named by the number of their first frame:
 //
-//	length of body  4 bytes   number of the frame  8 bytes
-//	CRC-32C         4 bytes   type                 1 byte    body
+//	CRC-32C         4 bytes   number of the frame  8 bytes
+//	length of body  4 bytes   type                 1 byte    body
 //
-// The CRC covers everything but itself, and begins with a number that is chosen at random for each
+// The CRC covers everything behind it, and begins with a number that is chosen at random for each
 // store, so that a frame is good in one place only and nobody can make one in a payload. A commit
 // is frames that set or forget a key and a frame that ends it; it counts as a whole or not
 // at all. A segment begins with a frame that says whose it is, and the random number. Numbers are

@@ -260,11 +260,11 @@ func laterCommit(seg *segment, off int64, number uint64) (bool, error) {
 		if err != nil {
 			return false, fmt.Errorf("wal: %s: %w", seg.name, err)
 		}
-		if b[16] != frameCommit || binary.BigEndian.Uint32(b) != endSize-headSize {
+		if b[16] != frameCommit || bodySize(b) != endSize-headSize {
 			continue
 		}
 		first := binary.BigEndian.Uint64(b[headSize:])
-		if first > number && first-number <= far && binary.BigEndian.Uint32(b[4:]) == checksum(b, seg.salt) {
+		if first > number && first-number <= far && binary.BigEndian.Uint32(b) == checksum(b, seg.salt) {
 			return true, nil
 		}
 	}

@@ -293,11 +293,11 @@ func (s *Store) commit(changes []client.Change) error {
 // An adder adds a frame to a commit.
 type adder func(typ byte, key, value []byte)
 
-// A frameAt is a frame of the commit that is put together: where its key is in the buffer, and
-// where the frame will be; nowhere if it forgets the key.
+// A frameAt is a frame of the commit that is put together, in its buffer: where its key is, and the
+// whole frame; of no size if it forgets the key.
 type frameAt struct {
-	key, end int
-	at       place
+	key, end    int
+	start, size int
 }
 
 // put writes the frames that fill adds, as one commit. After an error nobody knows what is on
@@ -306,15 +306,14 @@ func (s *Store) put(fill func(adder) error) error {
 	a, first := s.active(), s.next
 	buf, written := s.buf[:0], s.written[:0]
 	err := fill(func(typ byte, key, value []byte) {
-		start := len(buf)
-		w := frameAt{key: start + headSize}
+		w := frameAt{start: len(buf)}
 		if typ == frameForget {
 			buf = appendFrame(buf, a.salt, s.next, typ, key)
+			w.key = w.start + headSize
 		} else {
-			n := uint32(len(key))
-			buf = appendFrame(buf, a.salt, s.next, typ, []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}, key, value)
-			w.key += 4
-			w.at = place{a, a.size + int64(start), int64(len(buf) - start)}
+			buf, w.key = appendSet(buf, a.salt, s.next, key, value)
+			w.key += w.start
+			w.size = len(buf) - w.start
 		}
 		w.end = w.key + len(key)
 		written = append(written, w)
@@ -323,13 +322,14 @@ func (s *Store) put(fill func(adder) error) error {
 	if err != nil {
 		return err
 	}
+	from := a.size
 	buf = appendFrame(buf, a.salt, s.next, frameCommit, binary.BigEndian.AppendUint64(nil, first))
 	s.next++
 	if err := s.write(a, buf); err != nil {
 		return err
 	}
 	for _, w := range written {
-		s.apply(buf[w.key:w.end], w.at)
+		s.apply(buf[w.key:w.end], place{a, from + int64(w.start), int64(w.size)})
 	}
 	s.written = written
 	if s.buf = buf; cap(buf) > growBy {

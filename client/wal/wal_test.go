@@ -291,7 +291,7 @@ func TestWALFormat(t *testing.T) {
 	other := owner{server: "mq", clientID: "c", salt: 1}
 	b := other.append(nil, 1)
 	b[headSize] = 7
-	binary.BigEndian.PutUint32(b[4:], checksum(b, 0))
+	binary.BigEndian.PutUint32(b, checksum(b, 0))
 	copy(d.files[segmentName(1)].data, b)
 	for range 2 {
 		_, err := open(d.after(false, d.r), Options{Server: "mq", ClientID: "c"})
@@ -523,7 +523,7 @@ func TestWALFramesInAPayload(t *testing.T) {
 	opt := Options{Server: "mq", ClientID: "c", SegmentBytes: 4096}
 	s, err := open(d, opt)
 	require.NoError(t, err)
-	forged := appendFrame(nil, 0, 1000, frameSet, []byte{0, 0, 0, 1}, []byte("n"), []byte("forged"))
+	forged, _ := appendSet(nil, 0, 1000, []byte("n"), []byte("forged"))
 	forged = appendFrame(forged, 0, 1001, frameCommit, binary.BigEndian.AppendUint64(nil, 1000))
 	require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Value: forged}}))
 	require.Equal(t, string(forged), contents(t, s)["k"])
