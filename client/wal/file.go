@@ -28,7 +28,8 @@ type file interface {
 	io.WriterAt
 	Size() (int64, error)
 	Truncate(size int64) error
-	Sync() error // of the content and what is needed to read it
+	WriteOut(off, n int64) // begins to, so that Sync has less to wait for; or does nothing
+	Sync() error           // of the content and what is needed to read it
 	Close() error
 }
 
@@ -211,5 +212,7 @@ func (f osFile) Size() (int64, error) {
 	}
 	return info.Size(), nil
 }
+
+func (f osFile) WriteOut(off, n int64) { writeOut(f.File, off, n) }
 
 func (f osFile) Sync() error { return syncData(f.File) }

@@ -328,18 +328,21 @@ func (s *Store) put(fill func(adder) error) error {
 	if err := s.write(a, buf); err != nil {
 		return err
 	}
-	for _, w := range written {
+	for _, w := range written { // while the disk works: if it fails, so does the store
 		s.apply(buf[w.key:w.end], place{a, from + int64(w.start), int64(w.size)})
 	}
 	s.written = written
+	if err := s.syncWrite(a); err != nil {
+		return err
+	}
 	if s.buf = buf; cap(buf) > growBy {
 		s.buf, s.written = nil, nil
 	}
 	return nil
 }
 
-// write puts a commit behind what is there, and on the disk if that is the policy. It lets mu
-// go while the disk works. After an error nobody knows what is there.
+// write puts a commit behind what is there, and lets mu go meanwhile. After an error nobody knows
+// what is there.
 func (s *Store) write(a *segment, buf []byte) error {
 	if err := s.grow(int64(len(buf))); err != nil {
 		return err
@@ -349,12 +352,20 @@ func (s *Store) write(a *segment, buf []byte) error {
 	s.dirty = s.opt.Sync != SyncAlways
 	s.mu.Unlock()
 	defer s.mu.Lock()
-	if _, err := a.f.WriteAt(buf, off); err != nil {
-		return err
+	_, err := a.f.WriteAt(buf, off)
+	if err == nil && s.opt.Sync == SyncAlways {
+		a.f.WriteOut(off, int64(len(buf)))
 	}
+	return err
+}
+
+// syncWrite makes a commit that was written durable, if that is the policy.
+func (s *Store) syncWrite(a *segment) error {
 	if s.opt.Sync != SyncAlways {
 		return nil
 	}
+	s.mu.Unlock()
+	defer s.mu.Lock()
 	return a.f.Sync()
 }
 
