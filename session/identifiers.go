@@ -1,18 +1,24 @@
 package session
 
+import "math/bits"
+
 // identifiers finds incoming messages by their Packet Identifier: a hash table with open
-// addressing whose hash is the identifier itself, because Servers hand those out in a row. It
-// holds indices of receiver.all, raised by one, and is as large as what is in flight needs. A
-// map is general, and for this took a tenth of the time of a message.
+// addressing. It holds indices of receiver.all, raised by one, and is as large as what is in
+// flight needs. A map is general, and for this took a tenth of the time of a message.
 type identifiers struct {
 	slots []uint32 // a power of two of them, at the most half of them taken; 0: free
+	shift int      // of a hash to a slot
 	n     int
 }
+
+// home is where an identifier belongs. Servers hand them out in a row, and a row of slots would
+// have no holes: the golden ratio puts neighbours far apart.
+func (t *identifiers) home(id uint16) uint32 { return uint32(id) * 0x9E3779B1 >> t.shift }
 
 // find returns the slot of an identifier, or the free one where it belongs. There are free ones.
 func (t *identifiers) find(all []incoming, id uint16) uint32 {
 	mask := uint32(len(t.slots) - 1)
-	at := uint32(id) & mask
+	at := t.home(id)
 	for t.slots[at] != 0 && all[t.slots[at]-1].id != id {
 		at = (at + 1) & mask
 	}
@@ -32,6 +38,7 @@ func (t *identifiers) set(all []incoming, i uint32) {
 	if 2*(t.n+1) > len(t.slots) {
 		old := t.slots
 		t.slots = make([]uint32, max(8, 2*len(old)))
+		t.shift = bits.LeadingZeros32(uint32(len(t.slots) - 1))
 		for _, o := range old {
 			if o != 0 {
 				t.slots[t.find(all, all[o-1].id)] = o
@@ -53,7 +60,7 @@ func (t *identifiers) remove(all []incoming, id uint16) {
 	t.slots[hole] = 0
 	// Those behind the hole close up, unless they would come to lie before where they belong.
 	for at := (hole + 1) & mask; t.slots[at] != 0; at = (at + 1) & mask {
-		home := uint32(all[t.slots[at]-1].id) & mask
+		home := t.home(all[t.slots[at]-1].id)
 		if (at-home)&mask >= (at-hole)&mask {
 			t.slots[hole], t.slots[at] = t.slots[at], 0
 			hole = at
