@@ -240,7 +240,7 @@ func (c *Config) check() error {
 	login := loginOf(c.UserName, c.Password)
 	probe.HasUserName, probe.UserName = login.HasUserName, login.UserName
 	probe.HasPassword, probe.Password = login.HasPassword, login.Password
-	if _, err := probe.AppendBinary(nil); err != nil {
+	if err := probe.Check(); err != nil {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
