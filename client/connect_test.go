@@ -69,6 +69,11 @@ func TestHazard6ConnectTimeout(t *testing.T) {
 			ours, _ := net.Pipe()
 			return ours, nil
 		},
+		"no reader after a slow dial": func(context.Context) (net.Conn, error) {
+			time.Sleep(3 * time.Second)
+			ours, _ := net.Pipe()
+			return ours, nil
+		},
 		"no CONNACK": func(context.Context) (net.Conn, error) {
 			ours, theirs := net.Pipe()
 			go func() {
@@ -90,6 +95,43 @@ func TestHazard6ConnectTimeout(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The time limit is that of each attempt, and of nothing that comes after CONNACK.
+func TestConnectTimeoutOfEachAttempt(t *testing.T) {
+	connected(t, client.Config{ConnectTimeout: 5 * time.Second, KeepAlive: -1}, func(d *dialogue) {
+		for range 3 {
+			time.Sleep(time.Minute) // nothing happens
+			require.Equal(t, client.Connected, d.client.State())
+			d.cut()
+			for range 2 {
+				conn, err := d.server.Accept(d.ctx)
+				require.NoError(t, err)
+				start := time.Now()
+				_, err = conn.Receive()
+				require.NoError(t, err)
+				_, err = conn.Receive()
+				require.Error(t, err)
+				require.Equal(t, 5*time.Second, time.Since(start))
+			}
+			d.accept(false)
+		}
+	})
+}
+
+// Close does not wait for a Server that does not answer CONNECT.
+func TestCloseWhileTheServerIsSilent(t *testing.T) {
+	inBubble(t, client.Config{}, func(d *dialogue) {
+		up := d.start(func() error { return d.client.Connect(d.ctx) })
+		conn, err := d.server.Accept(d.ctx)
+		require.NoError(t, err)
+		_, err = conn.Receive()
+		require.NoError(t, err)
+		start := time.Now()
+		require.NoError(t, d.client.Close(d.ctx))
+		require.ErrorIs(t, up(), client.ErrClosed)
+		require.Zero(t, time.Since(start))
+	})
 }
 
 // Hazard 32: refusals say why, and those that last are not hammered.
