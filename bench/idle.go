@@ -113,7 +113,9 @@ func idleLimit(via, addr, _ string) error {
 	return nil
 }
 
-// idle opens connections and says what each costs while nothing happens.
+// idle opens connections and says what each costs while nothing happens: one more, where as many
+// are open already. What is made once for all is no part of that, nor is what the first leave
+// unused in pages that the next ones fill.
 func idle(j job) (values, error) {
 	f, ok := idlers[j.Who]
 	if !ok {
@@ -123,21 +125,26 @@ func idle(j job) (values, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The first has what is made once for all.
-	if err := f(j.Via, j.Addr, "idle"); err != nil {
+	open := func(name string) (values, error) {
+		for i := range j.Count {
+			if err := f(j.Via, j.Addr, fmt.Sprint(name, i)); err != nil {
+				return nil, err
+			}
+		}
+		return footprint(), nil
+	}
+	before, err := open("first-")
+	if err != nil {
 		return nil, err
 	}
-	before := footprint()
-	for i := range j.Count {
-		if err := f(j.Via, j.Addr, fmt.Sprint("idle-", i)); err != nil {
-			return nil, err
-		}
+	after, err := open("idle-")
+	if err != nil {
+		return nil, err
 	}
-	after := footprint()
 	for quantity := range after {
 		after[quantity] = (after[quantity] - before[quantity]) / float64(j.Count)
 	}
-	if len(live) <= j.Count {
+	if len(live) < 2*j.Count {
 		return nil, errors.New("a connection was lost")
 	}
 	return after, stop()

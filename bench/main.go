@@ -60,7 +60,7 @@ func main() {
 func (f flags) method() method {
 	m := method{Rounds: 15, Codec: 100 * time.Millisecond, Repeats: 7, Traffic: 500 * time.Millisecond, Idle: 500, Messages: 20_000}
 	if f.quick {
-		m = method{Rounds: 9, Codec: 20 * time.Millisecond, Repeats: 3, Traffic: 150 * time.Millisecond, Idle: 200, Messages: 20_000}
+		m = method{Rounds: 9, Codec: 20 * time.Millisecond, Repeats: 3, Traffic: 150 * time.Millisecond, Idle: 300, Messages: 20_000}
 	}
 	if f.repeats > 0 {
 		m.Repeats = f.repeats

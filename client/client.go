@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"time"
 
@@ -43,8 +42,7 @@ type Client struct {
 	traces *notifier[Packet]
 	router *router // nil: no handlers
 
-	servers []func(context.Context) (net.Conn, error)
-	server  int // the one to try; run's own, as the next two
+	server  int // the one to try, the Fallbacks after the first; run's own, as the next two
 	backoff backoff
 	faults  int // connections in a row that ended over what cannot be read
 
@@ -55,11 +53,11 @@ type Client struct {
 	mu       sync.Mutex // guards what follows; never held while anything waits
 	sess     *session.Session
 	saver    *saver
-	up       chan struct{}           // closed when the Server first accepted a connection; nil without a Connect
-	cause    error                   // why no further attempt is to be made
-	attempt  context.CancelCauseFunc // ends the attempt to connect; nil: none
-	wake     chan struct{}           // of one place, while run waits: something has changed
-	life     context.Context         // of handlers; nil: none was called yet
+	up       chan struct{}      // closed when the Server first accepted a connection; nil without a Connect
+	cause    error              // why no further attempt is to be made
+	dialling context.CancelFunc // ends Config.Dial; nil: it does not run
+	wake     chan struct{}      // of one place, while run waits: something has changed
+	life     context.Context    // of handlers; nil: none was called yet
 	lifeOver context.CancelCauseFunc
 	notes    map[string][]byte
 	state    State
@@ -73,7 +71,7 @@ type Client struct {
 	timerAt  time.Time
 	inbox    inbox
 	offline0 offlineQueue
-	stats    Stats
+	stats    Counters
 	upSince  time.Time
 	accepted uint64        // connections that the Server accepted
 	asked    uint64        // own requests that need an answer
@@ -100,7 +98,6 @@ func New(cfg Config) (*Client, error) {
 	}
 	c.inbox.init(cfg.InboxMessages, cfg.InboxBytes)
 	c.events, c.traces = notify(cfg.OnEvent), notify(cfg.Trace)
-	c.servers = append([]func(context.Context) (net.Conn, error){cfg.Dial}, cfg.Fallbacks...)
 	return c, nil
 }
 
@@ -152,8 +149,11 @@ func (c *Client) quit(cause error) {
 	if c.cause == nil {
 		c.cause = cause
 	}
-	if c.attempt != nil {
-		c.attempt(cause)
+	if c.dialling != nil {
+		c.dialling()
+	}
+	if l := c.link; l != nil && !l.up {
+		l.giveUp(cause)
 	}
 	poke(c.wake)
 }
@@ -246,10 +246,14 @@ func (c *Client) send() {
 	}
 }
 
-// arm sets the timer to the session's deadline. A timer that would fire too early is
-// left alone: that costs one look at the clock, resetting it one for each packet.
+// arm sets the timer to the deadline of the session, or that of CONNACK before it has one. A
+// timer that would fire too early is left alone: that costs one look at the clock, resetting it
+// one for each packet.
 func (c *Client) arm() {
 	at := c.sess.Deadline()
+	if at.IsZero() {
+		at = c.link.deadline()
+	}
 	if at.IsZero() || !c.timerAt.IsZero() && !at.Before(c.timerAt) {
 		return
 	}
@@ -269,12 +273,16 @@ func (c *Client) tick() {
 	if c.state == Closed {
 		return
 	}
+	now := time.Now()
 	if l := c.link; l != nil {
 		if at, ok := l.heard(); ok {
 			c.sess.Heard(at)
 		}
+		if at := l.deadline(); !at.IsZero() && !now.Before(at) {
+			l.giveUp(ErrConnectTimeout)
+		}
 	}
-	c.sess.Tick(time.Now())
+	c.sess.Tick(now)
 	c.drive()
 	c.kick()
 	c.arm()

@@ -193,6 +193,8 @@ const (
 	durableBytes          = 256 << 20
 )
 
+var discard = slog.New(slog.DiscardHandler)
+
 func (c *Config) setDefaults() {
 	if c.MaxPacketSize <= 0 {
 		c.MaxPacketSize = defaultMaxPacket
@@ -213,12 +215,13 @@ func (c *Config) setDefaults() {
 		c.InboxBytes = defaultInboxBytes
 	}
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
+		c.Logger = discard
 	}
 }
 
 // own makes c independent of what the caller does with its own copy.
 func (c *Config) own() {
+	c.Fallbacks = slices.Clone(c.Fallbacks)
 	c.Password = slices.Clone(c.Password)
 	if c.Will != nil {
 		will := *c.Will
@@ -240,7 +243,7 @@ func (c *Config) check() error {
 	login := loginOf(c.UserName, c.Password)
 	probe.HasUserName, probe.UserName = login.HasUserName, login.UserName
 	probe.HasPassword, probe.Password = login.HasPassword, login.Password
-	if _, err := probe.AppendBinary(nil); err != nil {
+	if err := probe.Check(); err != nil {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

@@ -58,35 +58,87 @@ func TestHazard34ConnectRetry(t *testing.T) {
 	})
 }
 
+// silent are servers of which one never hears, each in its way.
+var silent = map[string]func(ctx context.Context) (net.Conn, error){
+	"dial": func(ctx context.Context) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	},
+	"no reader": func(context.Context) (net.Conn, error) {
+		ours, _ := net.Pipe()
+		return ours, nil
+	},
+	"no reader after a slow dial": func(context.Context) (net.Conn, error) {
+		time.Sleep(3 * time.Second)
+		ours, _ := net.Pipe()
+		return ours, nil
+	},
+	"no CONNACK": func(context.Context) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go func() {
+			var b [64]byte
+			for {
+				if _, err := theirs.Read(b[:]); err != nil {
+					return
+				}
+			}
+		}()
+		return ours, nil
+	},
+}
+
 // Hazard 6: one time limit from the dial to CONNACK.
 func TestHazard6ConnectTimeout(t *testing.T) {
-	for name, silent := range map[string]func(ctx context.Context) (net.Conn, error){
-		"dial": func(ctx context.Context) (net.Conn, error) {
-			<-ctx.Done()
-			return nil, ctx.Err()
-		},
-		"no reader": func(context.Context) (net.Conn, error) {
-			ours, _ := net.Pipe()
-			return ours, nil
-		},
-		"no CONNACK": func(context.Context) (net.Conn, error) {
-			ours, theirs := net.Pipe()
-			go func() {
-				var b [64]byte
-				for {
-					if _, err := theirs.Read(b[:]); err != nil {
-						return
-					}
-				}
-			}()
-			return ours, nil
-		},
-	} {
+	for name, dial := range silent {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, client.Config{Dial: silent, ConnectTimeout: 5 * time.Second}, func(d *dialogue) {
+			inBubble(t, client.Config{Dial: dial, ConnectTimeout: 5 * time.Second}, func(d *dialogue) {
 				start := time.Now()
 				require.ErrorIs(t, d.client.Connect(d.ctx), client.ErrConnectTimeout)
 				require.Equal(t, 5*time.Second, time.Since(start))
+			})
+		})
+	}
+}
+
+// The time limit is that of each attempt, and of nothing that comes after CONNACK.
+func TestConnectTimeoutOfEachAttempt(t *testing.T) {
+	connected(t, client.Config{ConnectTimeout: 5 * time.Second, KeepAlive: -1}, func(d *dialogue) {
+		for range 3 {
+			time.Sleep(time.Minute) // nothing happens
+			require.Equal(t, client.Connected, d.client.State())
+			d.cut()
+			for range 2 {
+				conn, err := d.server.Accept(d.ctx)
+				require.NoError(t, err)
+				start := time.Now()
+				_, err = conn.Receive()
+				require.NoError(t, err)
+				_, err = conn.Receive()
+				require.Error(t, err)
+				require.Equal(t, 5*time.Second, time.Since(start))
+			}
+			d.accept(false)
+		}
+	})
+}
+
+// The end of Connect's context, and Close, end the attempt that is under way at once.
+func TestGivingUpAnAttempt(t *testing.T) {
+	for name, dial := range silent {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, client.Config{Dial: dial}, func(d *dialogue) {
+				start := time.Now()
+				err := d.client.Connect(timeout(d.ctx, 4*time.Second))
+				require.ErrorContains(t, err, "time is up")
+				require.Equal(t, 4*time.Second, time.Since(start))
+			})
+			inBubble(t, client.Config{Dial: dial}, func(d *dialogue) {
+				up := d.start(func() error { return d.client.Connect(d.ctx) })
+				time.Sleep(4 * time.Second)
+				start := time.Now()
+				require.NoError(t, d.client.Close(d.ctx))
+				require.ErrorIs(t, up(), client.ErrClosed)
+				require.Zero(t, time.Since(start))
 			})
 		})
 	}

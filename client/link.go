@@ -29,12 +29,12 @@ type link struct {
 	skip     bool            // the packet that is handled was too large to be kept; run's own
 	quiet    bool            // what came last comes when nothing else does; run's own
 	opened   time.Time
-	up       bool   // the Server accepted it
-	accept   func() // stops the connect timeout
-	out      []byte // encoded and not yet taken by the writer
-	marks    []mark // where the Sends in out end
-	held     []byte // encoded, and behind a Send that waits for its record
-	holds    []mark // where the Sends in held end
+	acceptBy time.Time // when it is given up if the Server has not accepted it; zero: never
+	up       bool      // the Server accepted it
+	out      []byte    // encoded and not yet taken by the writer
+	marks    []mark    // where the Sends in out end
+	held     []byte    // encoded, and behind a Send that waits for its record
+	holds    []mark    // where the Sends in held end
 	spare    []byte
 	spares   []mark
 	writing  bool
@@ -90,6 +90,14 @@ func (l *link) Read(b []byte) (int, error) {
 func (l *link) heard() (time.Time, bool) {
 	d := l.lastRead.Swap(0)
 	return l.opened.Add(time.Duration(d - 1)), d != 0
+}
+
+// deadline returns when the Server has to have accepted; the zero time if that does not matter.
+func (l *link) deadline() time.Time {
+	if l == nil || l.up || l.err != nil {
+		return time.Time{}
+	}
+	return l.acceptBy
 }
 
 // encode adds the packet of a Send to what is to be written, or to what is held until

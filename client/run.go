@@ -48,13 +48,13 @@ func (c *Client) again(err error) bool {
 // round makes an attempt at each server until one accepts, and returns when its connection
 // ended, or when all failed.
 func (c *Client) round() (err error) {
-	for range c.servers {
+	for range 1 + len(c.cfg.Fallbacks) {
 		before := c.reconnects()
 		err = c.serve()
 		if c.reconnects() != before || c.over() {
 			return err
 		}
-		c.server = (c.server + 1) % len(c.servers)
+		c.server = (c.server + 1) % (1 + len(c.cfg.Fallbacks))
 	}
 	return err
 }
@@ -104,9 +104,7 @@ func lasting(code packets.ConnectCode) bool { return code != packets.ServerUnava
 // serve makes one attempt and, if it succeeds, serves the connection until it ends.
 func (c *Client) serve() error {
 	c.enter(Connecting)
-	ctx, cancel := c.limit()
-	defer cancel()
-	l, err := c.open(ctx, cancel)
+	l, err := c.open()
 	if err != nil {
 		c.backoff.failed()
 		c.attemptFailed(err)
@@ -115,28 +113,27 @@ func (c *Client) serve() error {
 	return c.lost(l, c.read(l))
 }
 
-// limit returns the context of an attempt. It is no child of another, so that nothing of it is
+// limit returns the context of dialling. It is no child of another, so that nothing of it is
 // left when it is over.
-func (c *Client) limit() (context.Context, context.CancelFunc) {
-	ctx, stop := context.Background(), context.CancelFunc(func() {})
+func (c *Client) limit() (ctx context.Context, cancel context.CancelFunc) {
 	if c.cfg.ConnectTimeout > 0 {
-		ctx, stop = context.WithTimeoutCause(ctx, c.cfg.ConnectTimeout, ErrConnectTimeout)
+		ctx, cancel = context.WithTimeoutCause(context.Background(), c.cfg.ConnectTimeout, ErrConnectTimeout)
+	} else {
+		ctx, cancel = context.WithCancel(context.Background())
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.attempt = cancel
+	c.dialling = cancel
 	if c.cause != nil {
-		cancel(c.cause)
+		cancel()
 	}
-	return ctx, func() {
-		cancel(context.Canceled)
-		stop()
-	}
+	return ctx, cancel
 }
 
 // open dials and sends CONNECT.
-func (c *Client) open(ctx context.Context, cancel context.CancelFunc) (*link, error) {
+func (c *Client) open() (*link, error) {
+	ctx, cancel := c.limit()
+	defer cancel()
 	login := loginOf(c.cfg.UserName, c.cfg.Password)
 	if c.cfg.Credentials != nil {
 		user, password, err := c.cfg.Credentials(ctx)
@@ -146,46 +143,56 @@ func (c *Client) open(ctx context.Context, cancel context.CancelFunc) (*link, er
 		login = loginOf(user, password)
 	}
 	login.Will = c.cfg.Will
-	conn, err := c.servers[c.server](ctx)
+	dial := c.cfg.Dial
+	if c.server > 0 {
+		dial = c.cfg.Fallbacks[c.server-1]
+	}
+	conn, err := dial(ctx)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return nil, fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		return nil, fmt.Errorf("%w: %w", c.why(ctx), err)
 	case err != nil:
 		return nil, err
 	case conn == nil:
 		return nil, errors.New("client: Config.Dial returned neither a connection nor an error")
 	}
 	l := newLink(conn, &c.cfg)
-	if err := c.greet(ctx, l, login, cancel); err != nil {
+	l.acceptBy, _ = ctx.Deadline()
+	if err := c.greet(l, login); err != nil {
 		conn.Close()
 		return nil, err
 	}
 	return l, nil
 }
 
-// greet sends CONNECT on a new connection, which ends with ctx until the Server has accepted.
-func (c *Client) greet(ctx context.Context, l *link, login session.Login, cancel context.CancelFunc) error {
+// why returns why ctx, that of dialling, has ended.
+func (c *Client) why(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.leaving {
+	if c.cause != nil {
+		return c.cause
+	}
+	return context.Cause(ctx)
+}
+
+// greet sends CONNECT on a new connection.
+func (c *Client) greet(l *link, login session.Login) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dialling = nil
+	switch {
+	case c.leaving:
 		return ErrClosed
+	case c.cause != nil:
+		return c.cause
 	}
 	if err := c.sess.Opened(l.opened, login); err != nil {
 		return err
 	}
 	c.link = l
-	stop := context.AfterFunc(ctx, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		l.giveUp(context.Cause(ctx))
-	})
-	l.accept = func() {
-		stop()
-		cancel()
-		l.accept, c.attempt = nil, nil // nothing of them is left
-	}
 	c.drive()
 	c.kick()
+	c.arm()
 	return nil
 }
 
@@ -301,9 +308,6 @@ func (c *Client) lost(l *link, err error) error {
 		return err
 	}
 	c.mu.Lock()
-	if l.accept != nil {
-		l.accept()
-	}
 	if l.err != nil {
 		err = l.err // our reason came first; the reader only saw the consequence
 	} else if l.bye {
@@ -378,6 +382,7 @@ func (c *Client) judge(l *link, err error, held time.Duration) {
 func (c *Client) attemptFailed(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.dialling = nil
 	c.lastErr = err
 	c.stats.Failures++
 	c.emit(Event{Kind: ConnectFailed, Err: err})
@@ -407,11 +412,7 @@ func (c *Client) enter(s State) {
 
 // connected notes that the Server accepted the connection. The caller holds mu.
 func (c *Client) connected(sessionPresent bool) {
-	l := c.link
-	if l.accept != nil {
-		l.accept()
-	}
-	l.up = true
+	c.link.up = true
 	c.state = Connected
 	if c.upSince.IsZero() {
 		close(c.up)

@@ -6,8 +6,8 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// Stats count what happened since New.
-type Stats struct {
+// Counters count what happened since New.
+type Counters struct {
 	Received   uint64 // incoming messages, delivered or dropped
 	Dropped    uint64 // incoming QoS 0 messages that gave way in a full inbox
 	Skipped    uint64 // incoming messages that were too large: see Config.SkipOversize
@@ -32,8 +32,14 @@ type Stats struct {
 
 	Unheard         uint64 // messages that ended with an error that nobody waits for: see Enqueue
 	OverlongLengths uint64 // Remaining Lengths with more bytes than they need; tolerated
-	EventsDropped   uint64 // that Config.OnEvent was not told about, because it does not keep up
-	TracesDropped   uint64 // and Config.Trace
+}
+
+// Stats are what was counted, and what there is now.
+type Stats struct {
+	Counters
+
+	EventsDropped uint64 // that Config.OnEvent was not told about, because it does not keep up
+	TracesDropped uint64 // and Config.Trace
 
 	InboxMessages   int // received and not yet taken
 	InboxBytes      int
@@ -47,10 +53,9 @@ type Stats struct {
 func (c *Client) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.stats
+	s := Stats{Counters: c.stats, Session: c.sess.Counters()}
 	s.InboxMessages, s.InboxBytes = c.inbox.len(), c.inbox.bytes
 	s.Unfinished, s.UnfinishedBytes = c.sess.Unfinished()
-	s.Session = c.sess.Counters()
 	if c.link != nil {
 		s.BytesReceived += c.link.received.Load()
 	}

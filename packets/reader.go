@@ -34,10 +34,10 @@ type Reader struct {
 	used    Tolerated
 	names   names
 	payload Payload
-	publish Publish   // reused for every PUBLISH
-	small   small     // reused, too
-	lists   [4]Packet // and these, made when one comes
-	err     error     // of the bytes; what follows them has no known meaning
+	publish Publish // reused for every PUBLISH
+	small   small   // reused, too
+	list    Packet  // and the newest of the others, which have lists
+	err     error   // of the bytes; what follows them has no known meaning
 }
 
 // NewReader returns a Reader of src.
@@ -127,10 +127,10 @@ func (r *Reader) next(streams bool) (p Packet, need int, err error) {
 }
 
 // forget lets go of what the packets before keep alive: the buffer, which is about to be
-// replaced perhaps, and lists, which may have been long.
+// replaced perhaps, and a list, which may have been long.
 func (r *Reader) forget() {
 	r.publish.Payload = nil
-	r.lists = [4]Packet{}
+	r.list = nil
 }
 
 // small has a packet of each type that is so small that it is always there.
@@ -158,23 +158,13 @@ func (r *Reader) packet(t Type) Packet {
 		return &r.small.pubcomp
 	case UNSUBACK:
 		return &r.small.unsuback
-	case CONNECT:
-		return r.list(0, t)
-	case SUBSCRIBE:
-		return r.list(1, t)
-	case SUBACK:
-		return r.list(2, t)
-	case UNSUBSCRIBE:
-		return r.list(3, t)
+	case CONNECT, SUBSCRIBE, SUBACK, UNSUBSCRIBE:
+		if r.list == nil || r.list.Type() != t {
+			r.list = newPacket(t)
+		}
+		return r.list
 	}
 	return newPacket(t) // without content, and so without memory
-}
-
-func (r *Reader) list(i int, t Type) Packet {
-	if r.lists[i] == nil {
-		r.lists[i] = newPacket(t)
-	}
-	return r.lists[i]
 }
 
 func (r *Reader) fail(err error) error {

@@ -51,7 +51,7 @@ func (s *Session) Opened(now time.Time, login Login) error {
 		HasPassword:  login.HasPassword,
 		Password:     login.Password,
 	}
-	if _, err := p.AppendBinary(nil); err != nil {
+	if err := p.Check(); err != nil {
 		return err
 	}
 	s.conn = connection{phase: opening, number: s.conn.number + 1, sends: s.conn.sends, written: s.conn.written}

@@ -18,7 +18,6 @@ type keepAlive struct {
 	asked        bool      // a PINGREQ went out since something was received
 	probed       bool      // a late Tick has been given a second chance
 	paused       bool      // we do not read, so silence means nothing
-	patience     time.Duration
 }
 
 // keepAliveSeconds is the field of CONNECT: rounded up, so that the Server never
@@ -32,7 +31,6 @@ func (s *Session) keepAliveSeconds() uint16 {
 
 func (k *keepAlive) start(cfg *Config, now time.Time) {
 	k.lastReceived = now
-	k.patience = cfg.PingTimeout
 	if cfg.KeepAlive < 0 {
 		return
 	}
@@ -67,7 +65,7 @@ func (s *Session) Resumed(now time.Time) {
 	k.paused = false
 	k.lastReceived = now
 	if k.asked {
-		k.giveUpAt = now.Add(k.patience)
+		k.giveUpAt = now.Add(s.cfg.PingTimeout)
 	}
 }
 
@@ -98,19 +96,19 @@ func (s *Session) keepTick(now time.Time) {
 	if !k.paused && k.asked && !now.Before(k.giveUpAt) {
 		// A Tick that is far too late means that this machine slept: what the
 		// Server sent may lie unread in the socket. Ask once more.
-		if k.probed || now.Sub(k.giveUpAt) < k.patience {
+		if k.probed || now.Sub(k.giveUpAt) < s.cfg.PingTimeout {
 			s.close(ErrPingTimeout)
 			return
 		}
 		k.probed = true
-		k.giveUpAt = now.Add(k.patience)
+		k.giveUpAt = now.Add(s.cfg.PingTimeout)
 		s.ping()
 		return
 	}
 	if at := k.pingAt(); !at.IsZero() && !now.Before(at) {
 		if !k.asked {
 			k.asked = true
-			k.giveUpAt = now.Add(k.margin + k.patience)
+			k.giveUpAt = now.Add(k.margin + s.cfg.PingTimeout)
 		}
 		s.ping()
 	}

@@ -108,7 +108,7 @@ func (c *Config) check() error {
 		errs = append(errs, errors.New("session: KeepAlive of "+c.KeepAlive.String()+" is above 18h12m15s (section 3.1.2.10)"))
 	}
 	probe := packets.Connect{ClientID: c.ClientID, CleanSession: true}
-	if _, err := probe.AppendBinary(nil); err != nil {
+	if err := probe.Check(); err != nil {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
