@@ -47,7 +47,7 @@ func (c *Client) makeRoom(l *link) {
 	case l.bye || l.shedding:
 	case c.sess.Outstanding():
 		l.shedding = true
-		c.sess.Shed()
+		c.sess.Shed(true)
 		c.emit(Event{Kind: Shedding})
 	case c.cfg.CleanSession || !c.inbox.consumed:
 		// A session that ends with the connection would lose what was not taken.

@@ -32,7 +32,8 @@ import (
 //	                            the connection ended; bytes up to Send N may have left (default: all)
 //	wait DURATION               time passes; Tick is called whenever Deadline says so
 //	sleep DURATION              time passes and nothing runs; then one late Tick
-//	pause, resume, shed, disconnect, abandon, counters
+//	shed [off]                  new messages are left to the Server, or not
+//	pause, resume, disconnect, abandon, counters
 //	restart [clean=1]           the process dies; Restore from what was saved
 func TestConversations(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -125,7 +126,7 @@ func (w *world) do(t *testing.T, command string) []string {
 	case "resume":
 		w.s.Resumed(w.now)
 	case "shed":
-		w.s.Shed()
+		w.s.Shed(len(a.Words) == 1)
 	case "disconnect":
 		w.s.Disconnect()
 	case "abandon":
