@@ -33,6 +33,9 @@ const (
 	mostKept  = 1 << 20 // bytes of payloads that wait to be used again
 	mostSlab  = 64      // Deliveries that are allocated together
 	mostTaken = 32      // messages that a loop takes at once
+
+	// messageCost is about what a message takes beside its content, here and in the session.
+	messageCost = 512
 )
 
 // blank returns a Delivery without content. When many wait, they are allocated together.
@@ -90,6 +93,12 @@ func (b *inbox) full() bool {
 // hard tells whether not even a message of QoS 1 or 2 may be added.
 func (b *inbox) hard() bool {
 	return b.len() >= 2*b.mostItems || b.len() > 0 && b.bytes >= 2*b.mostBytes
+}
+
+// brimful is hard while an answer is awaited. Then the bytes alone decide, so that it is found
+// behind a long row of small messages.
+func (b *inbox) brimful() bool {
+	return b.hard() && b.bytes+messageCost*b.len() >= b.mostBytes
 }
 
 // low tells whether reading should go on after it paused.

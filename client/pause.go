@@ -18,16 +18,26 @@ const (
 	mostParked = 30 * time.Second
 )
 
+// crowded tells whether the reader has to do something about a full inbox before it goes on.
+// The caller holds mu.
+func (c *Client) crowded() bool {
+	b := &c.inbox
+	return b.full() && (!b.overflowing || b.hard() && !c.mayPark() && !c.sess.Outstanding())
+}
+
+// mayPark tells whether the client may leave messages to the Server of its own accord: a
+// session that ends with the connection would lose them. The caller holds mu.
+func (c *Client) mayPark() bool { return !c.cfg.CleanSession && c.inbox.consumed }
+
 // makeRoom is what the reader does about a full inbox. Acknowledgements are withheld
 // by nature, which bounds QoS 1 and 2 by the Server's window. Reading pauses, but only
 // while no own request is outstanding: its answer would never be read, and the
 // application may wait for it before it takes the next message. When the pause is
-// over, QoS 0 gives way, and QoS 1 and 2 go on up to twice the inbox. Beyond that the
-// client parks, or leaves the messages to the Server.
+// over, QoS 0 gives way, and QoS 1 and 2 go on until there are too many.
 func (c *Client) makeRoom(l *link) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.inbox.full() {
+	if !c.crowded() {
 		return
 	}
 	if !c.inbox.overflowing {
@@ -35,35 +45,49 @@ func (c *Client) makeRoom(l *link) {
 		if !c.inbox.consumed {
 			c.emit(Event{Kind: NobodyConsumes})
 		}
-		if c.pauseReading(l) {
-			return
-		}
+	}
+	if !c.pauseReading(l) {
 		c.inbox.overflowing = true
-	}
-	if !c.inbox.hard() {
-		return
-	}
-	switch {
-	case l.bye || l.shedding:
-	case c.sess.Outstanding():
-		l.shedding = true
-		c.sess.Shed(true)
-		c.emit(Event{Kind: Shedding})
-	case c.cfg.CleanSession || !c.inbox.consumed:
-		// A session that ends with the connection would lose what was not taken.
-		c.pauseReading(l)
-	default:
-		c.leaveToReturn(l)
-		c.kick()
 	}
 }
 
-// leaveToReturn says goodbye to come back when there is room: the Server then sends again what
-// was not acknowledged. The caller holds mu.
-func (c *Client) leaveToReturn(l *link) {
+// tooMany tells whether no further message of QoS 1 or 2 is taken in: what comes is left to
+// the Server. It is for twice the inbox, and while an own request is outstanding for as much as
+// the inbox has bytes for: the answer may stand behind a whole window. The caller holds
+// mu.
+func (c *Client) tooMany() bool {
+	switch {
+	case !c.inbox.hard():
+		return false
+	case c.sess.Outstanding():
+		return c.inbox.brimful()
+	}
+	return c.mayPark()
+}
+
+// fetchShed says goodbye to come back for what was left to the Server: the Server then sends
+// again what was not acknowledged. The client parks, or, if an own request made it read on, stays
+// until that is answered and there is room: until then it would only be given again what it has. A
+// clean session does not wait for room. What was left is lost, and nothing behind it can be
+// acknowledged on this connection. The caller holds mu.
+func (c *Client) fetchShed(l *link) {
+	if l == nil || l.bye || l.err != nil || !c.sess.HasShed() {
+		return
+	}
+	if c.sess.Outstanding() {
+		if !l.shedding {
+			l.shedding = true
+			c.emit(Event{Kind: Shedding})
+		}
+		return
+	}
+	if l.shedding && !c.inbox.low() && !c.cfg.CleanSession {
+		return
+	}
 	l.park, c.parkedAt = true, c.asked
 	c.sess.Disconnect()
 	c.drive()
+	c.kick()
 }
 
 // pauseReading waits for room, for an own request or for as long as is safe, and
