@@ -100,7 +100,9 @@ type Config struct {
 
 	// InboxMessages and InboxBytes bound what was received and not yet taken by the
 	// application. If zero or negative, 256 messages and 16 MiB. An empty inbox
-	// takes any legal packet.
+	// takes any legal packet. Up to twice as much is taken in when reading cannot pause any
+	// longer; and while an own request is unanswered, which forbids a pause, as many
+	// messages as fit in InboxBytes, each counted with 512 more.
 	InboxMessages int
 	InboxBytes    int
 

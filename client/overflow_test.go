@@ -395,3 +395,42 @@ func TestSheddingEndsWithRoom(t *testing.T) {
 		d.expect("PUBACK id=7")
 	})
 }
+
+// Own requests without end do not keep a client from what it left to the Server: when there is
+// room, what is new waits for the next connection.
+func TestSheddingEndsThoughRequestsDoNot(t *testing.T) {
+	connected(t, client.Config{InboxMessages: 2, InboxBytes: 1024}, func(d *dialogue) {
+		d.consume()
+		var done []func() error
+		publish := func() {
+			done = append(done, d.start(func() error { return d.client.Publish(d.ctx, message("out", 1, "x")) }))
+			synctest.Wait()
+		}
+		publish()
+		d.expect(`PUBLISH "out" qos=1 id=1 dup=0 size=1`)
+		for id := range uint16(5) {
+			d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: id + 1, Payload: []byte{byte(id)}})
+		}
+		require.EqualValues(t, 1, d.client.Stats().Session.Shed)
+		publish()
+		d.expect(`PUBLISH "out" qos=1 id=2 dup=0 size=1`)
+		d.take(4)
+		d.expect("PUBACK id=1", "PUBACK id=2", "PUBACK id=3", "PUBACK id=4")
+		publish()
+		d.send(&packets.Puback{PacketID: 1})
+		publish()
+		d.send(&packets.Puback{PacketID: 2})
+		d.expect("DISCONNECT")
+		d.expectEnd()
+		start := time.Now()
+		d.accept(true)
+		require.Zero(t, time.Since(start))
+		d.expect(`PUBLISH "out" qos=1 id=3 dup=0 size=1`, `PUBLISH "out" qos=1 id=4 dup=0 size=1`)
+		d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: 5, Payload: []byte{4}, Dup: true}, &packets.Puback{PacketID: 3}, &packets.Puback{PacketID: 4})
+		d.take(1)
+		d.expect("PUBACK id=5")
+		for _, done := range done {
+			require.NoError(t, done())
+		}
+	})
+}

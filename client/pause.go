@@ -74,6 +74,9 @@ func (c *Client) fetchShed(l *link) {
 	if l == nil || l.bye || l.err != nil || !c.sess.HasShed() {
 		return
 	}
+	if l.shedding && c.inbox.low() {
+		c.sess.Hold() // requests may never cease
+	}
 	if c.sess.Outstanding() {
 		if !l.shedding {
 			l.shedding = true
@@ -134,7 +137,7 @@ func (c *Client) waitParked() {
 	c.emit(Event{Kind: ClientParked})
 	c.mu.Unlock()
 	c.sleep(mostParked, func() bool {
-		return c.inbox.low() || c.asked != c.parkedAt || c.cfg.CleanSession
+		return c.inbox.low() || c.asked != c.parkedAt || c.sess.Outstanding() || c.cfg.CleanSession
 	})
 }
 

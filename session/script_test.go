@@ -33,7 +33,7 @@ import (
 //	wait DURATION               time passes; Tick is called whenever Deadline says so
 //	sleep DURATION              time passes and nothing runs; then one late Tick
 //	shed [off]                  new messages are left to the Server, or not
-//	pause, resume, disconnect, abandon, counters
+//	pause, resume, hold, disconnect, abandon, counters, outstanding
 //	restart [clean=1]           the process dies; Restore from what was saved
 func TestConversations(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -127,10 +127,14 @@ func (w *world) do(t *testing.T, command string) []string {
 		w.s.Resumed(w.now)
 	case "shed":
 		w.s.Shed(len(a.Words) == 1)
+	case "hold":
+		w.s.Hold()
 	case "disconnect":
 		w.s.Disconnect()
 	case "abandon":
 		w.s.Abandon()
+	case "outstanding":
+		return []string{fmt.Sprint("outstanding ", w.s.Outstanding())}
 	case "counters":
 		return strings.Fields(strings.Trim(fmt.Sprintf("%+v", w.s.Counters()), "{}"))
 	case "restart":
