@@ -434,3 +434,29 @@ func TestSheddingEndsThoughRequestsDoNot(t *testing.T) {
 		}
 	})
 }
+
+// Close finishes what was accepted, also what waits for the next connection because messages were
+// left to the Server.
+func TestCloseWhileShedding(t *testing.T) {
+	connected(t, client.Config{InboxMessages: 2, InboxBytes: 1024}, func(d *dialogue) {
+		d.consume()
+		first := d.start(func() error { return d.client.Publish(d.ctx, message("out", 1, "x")) })
+		d.expect(`PUBLISH "out" qos=1 id=1 dup=0 size=1`)
+		for id := range uint16(5) {
+			d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: id + 1, Payload: []byte{byte(id)}})
+		}
+		d.take(4)
+		d.expect("PUBACK id=1", "PUBACK id=2", "PUBACK id=3", "PUBACK id=4")
+		second := d.start(func() error { return d.client.Publish(d.ctx, message("out", 1, "x")) })
+		synctest.Wait()
+		closed := d.start(func() error { return d.client.Close(d.ctx) })
+		d.expect(`PUBLISH "out" qos=1 id=2 dup=0 size=1`)
+		d.send(&packets.Puback{PacketID: 1})
+		d.send(&packets.Puback{PacketID: 2})
+		d.expect("DISCONNECT")
+		d.conn.Close()
+		require.NoError(t, first())
+		require.NoError(t, second())
+		require.NoError(t, closed())
+	})
+}

@@ -71,11 +71,11 @@ func (c *Client) tooMany() bool {
 // clean session does not wait for room. What was left is lost, and nothing behind it can be
 // acknowledged on this connection. The caller holds mu.
 func (c *Client) fetchShed(l *link) {
-	if l == nil || l.bye || l.err != nil || !c.sess.HasShed() {
+	if l == nil || l.bye || l.err != nil || c.leaving || !c.sess.HasShed() {
 		return
 	}
 	if l.shedding && c.inbox.low() {
-		c.sess.Hold() // requests may never cease
+		c.sess.Hold(time.Now(), true) // requests may never cease
 	}
 	if c.sess.Outstanding() {
 		if !l.shedding {

@@ -232,10 +232,14 @@ func (s *Session) Shed(on bool) { s.conn.shed = on }
 // HasShed tells whether an incoming message was left to the Server on this Network Connection.
 func (s *Session) HasShed() bool { return s.conn.hasShed }
 
-// Hold makes the Session send no new message of QoS 1 or 2 and no new request on this Network
-// Connection: they wait for the next one, and Outstanding comes to an end however much the
-// application asks for.
-func (s *Session) Hold() { s.send.hold = true }
+// Hold says whether new messages of QoS 1 and 2 and new requests wait for the next Network
+// Connection, so that Outstanding comes to an end however much the application asks for.
+func (s *Session) Hold(now time.Time, on bool) {
+	if s.send.hold != on {
+		s.send.hold = on
+		s.pump(now)
+	}
+}
 
 // Disconnect says goodbye: DISCONNECT is the last packet [MQTT-3.14.4-2], and Close
 // follows it [MQTT-3.14.4-1]. The Server then drops the Will [MQTT-3.14.4-3].

@@ -32,8 +32,9 @@ import (
 //	                            the connection ended; bytes up to Send N may have left (default: all)
 //	wait DURATION               time passes; Tick is called whenever Deadline says so
 //	sleep DURATION              time passes and nothing runs; then one late Tick
-//	shed [off]                  new messages are left to the Server, or not
-//	pause, resume, hold, disconnect, abandon, counters, outstanding
+//	shed [off]                  new messages from the Server are left to it, or not
+//	hold [off]                  new messages to the Server wait for the next connection, or not
+//	pause, resume, disconnect, abandon, counters, outstanding
 //	restart [clean=1]           the process dies; Restore from what was saved
 func TestConversations(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -128,7 +129,7 @@ func (w *world) do(t *testing.T, command string) []string {
 	case "shed":
 		w.s.Shed(len(a.Words) == 1)
 	case "hold":
-		w.s.Hold()
+		w.s.Hold(w.now, len(a.Words) == 1)
 	case "disconnect":
 		w.s.Disconnect()
 	case "abandon":

@@ -124,6 +124,7 @@ func TestProofQueueFlowsPublish(t *testing.T) {
 		job.Least, behind, slow.Health.Succeeded, slow.Events, r.Events, w.most.Load()>>10)
 	require.Empty(t, r.Losses, "connections were lost")
 	require.Less(t, w.most.Load(), int64(64<<10), "KiB of memory")
+	require.Less(t, r.Events["connected"], 4+2*messages*(size+512)/(16<<20), "connections, for which the server sends its whole queue: one for each inbox of 16 MiB")
 }
 
 // Exact time, and a server that knows no window at all: flows of a minute at a keep alive of five
