@@ -177,7 +177,7 @@ func TestParkingEnds(t *testing.T) {
 // ends full and an inbox that is much smaller than either, ends; and every message comes.
 func TestHandlerPublishesToItsOwnTopic(t *testing.T) {
 	const messages = 10_000
-	inBubble(t, client.Config{InboxMessages: 8, MaxInflight: 16, MaxReconnectInterval: 10 * time.Millisecond}, func(d *dialogue) {
+	inBubble(t, client.Config{InboxMessages: 8, InboxBytes: 4096, MaxInflight: 16, MaxReconnectInterval: 10 * time.Millisecond}, func(d *dialogue) {
 		got := make(map[string]bool)
 		all := make(chan struct{})
 		require.NoError(t, d.client.Handle("t", func(ctx context.Context, m *client.Delivery) {

@@ -65,11 +65,11 @@ func (c *Client) tooMany() bool {
 	return c.mayPark()
 }
 
-// fetchShed says goodbye to come back for what was left to the Server: the Server then sends
-// again what was not acknowledged. The client parks, or, if an own request made it read on, stays
-// until that is answered and there is room: until then it would only be given again what it has. A
-// clean session does not wait for room. What was left is lost, and nothing behind it can be
-// acknowledged on this connection. The caller holds mu.
+// fetchShed says goodbye when something was left to the Server, to come back for it: on this
+// connection nothing behind it can be acknowledged, on the next it is sent again. Without an own
+// request that is parking. With one the client stays until it is answered and there is room:
+// sooner it would be sent what it has. A clean session does not wait for room, because what
+// was left is lost. The caller holds mu.
 func (c *Client) fetchShed(l *link) {
 	if l == nil || l.bye || l.err != nil || c.leaving || !c.sess.HasShed() {
 		return
