@@ -100,9 +100,9 @@ type Config struct {
 
 	// InboxMessages and InboxBytes bound what was received and not yet taken by the
 	// application. If zero or negative, 256 messages and 16 MiB. An empty inbox
-	// takes any legal packet. Up to twice as much is taken in when reading cannot pause any
-	// longer; and while an own request is unanswered, which forbids a pause, as many
-	// messages as fit in InboxBytes, each counted with 512 more.
+	// takes any legal packet. When reading cannot pause any longer, up to twice as much is
+	// taken in, and more messages if they are small: as many as fit in InboxBytes, each
+	// counted with 512 more.
 	InboxMessages int
 	InboxBytes    int
 

@@ -364,7 +364,7 @@ func TestHazard47WritesAreCoalesced(t *testing.T) {
 // A client whose application does not keep up parks instead of being cut: it says
 // goodbye, keeps the session, and comes back when there is room. Nothing is lost.
 func TestParking(t *testing.T) {
-	connected(t, client.Config{InboxMessages: 4}, func(d *dialogue) {
+	connected(t, client.Config{InboxMessages: 4, InboxBytes: 1024}, func(d *dialogue) {
 		for range d.client.Messages(timeout(d.ctx, time.Millisecond)) {
 		}
 		for id := range uint16(9) {

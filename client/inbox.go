@@ -90,15 +90,11 @@ func (b *inbox) full() bool {
 	return b.len() >= b.mostItems || b.len() > 0 && b.bytes >= b.mostBytes
 }
 
-// hard tells whether not even a message of QoS 1 or 2 may be added.
+// hard tells whether not even a message of QoS 1 or 2 may be added: beyond twice the inbox the
+// bytes alone decide, so that a whole window of small messages has room.
 func (b *inbox) hard() bool {
-	return b.len() >= 2*b.mostItems || b.len() > 0 && b.bytes >= 2*b.mostBytes
-}
-
-// brimful is hard while an answer is awaited. Then the bytes alone decide, so that it is found
-// behind a long row of small messages.
-func (b *inbox) brimful() bool {
-	return b.hard() && b.bytes+messageCost*b.len() >= b.mostBytes
+	return b.len() >= 2*b.mostItems && b.bytes+messageCost*b.len() >= b.mostBytes ||
+		b.len() > 0 && b.bytes >= 2*b.mostBytes
 }
 
 // low tells whether reading should go on after it paused.

@@ -114,7 +114,7 @@ func count(events []client.Event, kind client.EventKind) (n int) {
 // happened before does not count.
 func TestParkingEnds(t *testing.T) {
 	parked := func(t *testing.T, f func(d *dialogue)) {
-		connected(t, client.Config{InboxMessages: 2}, func(d *dialogue) {
+		connected(t, client.Config{InboxMessages: 2, InboxBytes: 1024}, func(d *dialogue) {
 			d.consume()
 			for range 2 { // requests and room of before
 				done := d.start(func() error { return d.client.Publish(d.ctx, message("t", 0, "x")) })
@@ -332,7 +332,7 @@ func TestReadsOnToTheAnswer(t *testing.T) {
 // A client that comes back with a full inbox takes no new message, but what it knows comes again
 // and is acknowledged when it is done.
 func TestFullInboxKnowsWhatComesAgain(t *testing.T) {
-	connected(t, client.Config{InboxMessages: 2, ManualAck: true}, func(d *dialogue) {
+	connected(t, client.Config{InboxMessages: 2, InboxBytes: 1024, ManualAck: true}, func(d *dialogue) {
 		var taken []*client.Delivery
 		publish := func(dup bool, ids ...uint16) {
 			for _, id := range ids {
@@ -458,5 +458,25 @@ func TestCloseWhileShedding(t *testing.T) {
 		require.NoError(t, first())
 		require.NoError(t, second())
 		require.NoError(t, closed())
+	})
+}
+
+// A server with a window that is wider than the inbox stops by itself: a client whose application
+// is slow stays connected, as long as the window fits in the inbox's bytes.
+func TestWindowWiderThanTheInbox(t *testing.T) {
+	connected(t, client.Config{InboxMessages: 4, KeepAlive: time.Minute}, func(d *dialogue) {
+		d.consume()
+		const window = 1024
+		for id := range uint16(window) {
+			require.NoError(t, d.conn.Send(&packets.Publish{Topic: "t", QoS: 1, PacketID: id + 1, Payload: make([]byte, 1024)}))
+		}
+		d.expectNothing(30 * time.Second)
+		for id := range uint16(window) {
+			d.take(1)
+			d.expect(fmt.Sprintf("PUBACK id=%d", id+1))
+			d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: window + id + 1, Payload: make([]byte, 1024)})
+		}
+		require.Equal(t, client.Connected, d.client.State())
+		require.EqualValues(t, 1, d.client.Stats().Pauses)
 	})
 }

@@ -51,18 +51,10 @@ func (c *Client) makeRoom(l *link) {
 	}
 }
 
-// tooMany tells whether no further message of QoS 1 or 2 is taken in: what comes is left to
-// the Server. It is for twice the inbox, and while an own request is outstanding for as much as
-// the inbox has bytes for: the answer may stand behind a whole window. The caller holds
-// mu.
+// tooMany tells whether messages of QoS 1 and 2 that are new are left to the Server. The caller
+// holds mu.
 func (c *Client) tooMany() bool {
-	switch {
-	case !c.inbox.hard():
-		return false
-	case c.sess.Outstanding():
-		return c.inbox.brimful()
-	}
-	return c.mayPark()
+	return c.inbox.hard() && (c.sess.Outstanding() || c.mayPark())
 }
 
 // fetchShed says goodbye when something was left to the Server, to come back for it: on this
