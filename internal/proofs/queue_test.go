@@ -43,7 +43,7 @@ func hurried(addr string) settings {
 func TestProofQueue(t *testing.T) {
 	apart(t)
 	t.Parallel()
-	messages, size, behind := pick(50_000, 1_000_000), pick(4096, 1024), pick(15*time.Second, 3*time.Minute)
+	messages, size, behind := pick(50_000, 1_000_000), pick(2048, 1024), pick(15*time.Second, 3*time.Minute)
 	b := mosquitto.Start(t, mosquitto.Options{Config: unlimited + "max_inflight_messages 0\n"})
 	ctx := within(t, 2*time.Minute)
 	subscribed(t, ctx, b.Addr(), "behind", "n/#", packets.AtLeastOnce)
