@@ -76,6 +76,7 @@ func TestProofQueue(t *testing.T) {
 // connection for the producers it need not connect again.
 func TestProofQueueFlowsPublish(t *testing.T) {
 	apart(t)
+	t.Parallel()
 	t.Run("shared", func(t *testing.T) {
 		flowsPublish(t, "shared", func(messages, size int) int { return 4 + 2*messages*(size+512)/(16<<20) })
 	})
