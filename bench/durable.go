@@ -154,21 +154,21 @@ func store(j job) (values, error) {
 	if err := s.Load(func(_, _ []byte) error { return nil }); err != nil {
 		return nil, err
 	}
+	// What is committed is made before, and used again, so that the store is what is measured.
+	changes := make([]client.Change, 2*j.Count)
+	for i := range changes {
+		changes[i] = client.Change{Key: make([]byte, 4), Value: payload256}
+	}
 	var seq uint32
-	var changes []client.Change
 	commit := func() error {
-		old := changes
-		changes = nil
-		for range j.Count {
-			seq++
-			changes = append(changes, client.Change{Key: fmt.Appendf(nil, "%08d", seq), Value: payload256})
+		for i := range j.Count {
+			binary.BigEndian.PutUint32(changes[i].Key, seq+uint32(i))
+			gone := &changes[j.Count+i]
+			binary.BigEndian.PutUint32(gone.Key, seq+uint32(i)-uint32(j.Count)) // of the commit before
+			gone.Value, gone.Forget = nil, true
 		}
-		all := changes
-		for _, c := range old {
-			all = append(all, client.Change{Key: c.Key, Forget: true})
-		}
-		changes = changes[:j.Count]
-		return s.Commit(all)
+		seq += uint32(j.Count)
+		return s.Commit(changes)
 	}
 	for range 3 {
 		if err := commit(); err != nil {

@@ -2,6 +2,8 @@ package session
 
 import (
 	"hash/crc32"
+	"hash/maphash"
+	"math/bits"
 
 	"github.com/mqtt311/mqtt311/packets"
 )
@@ -14,14 +16,21 @@ type Message struct {
 	Retain  bool
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+var (
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	seed       = maphash.MakeSeed()
+)
 
 // fingerprint tells an incoming message from another one under the same Packet
-// Identifier. It is stored, so it must never change. Two CRCs because processors
-// compute both faster than memory can be read; they guard against mistaken
-// identity, not against malice: who can publish can also publish twice. The head is
-// kept in the receiver because checksums let their input escape.
+// Identifier. That of QoS 2 is stored, so it must never change: two CRCs, because
+// processors compute both faster than memory can be read. That of QoS 1 does not outlive
+// the process. Both guard against mistaken identity, not against malice: who can publish
+// can also publish twice. The head is kept in the receiver because checksums let their
+// input escape.
 func (r *receiver) fingerprint(p *packets.Publish) uint64 {
+	if p.QoS == packets.AtLeastOnce {
+		return bits.RotateLeft64(maphash.String(seed, p.Topic), 1) ^ maphash.Bytes(seed, p.Payload)
+	}
 	h := append(r.head[:0], byte(p.QoS), byte(len(p.Topic)), byte(len(p.Topic)>>8))
 	h = append(h, p.Topic...)
 	r.head = h

@@ -35,8 +35,8 @@ type receiver struct {
 	// Valid for the session.
 	all  []incoming
 	free []uint32
-	byID map[uint16]uint32
-	head []byte // memory of fingerprint
+	byID *identifiers // nil: none came yet
+	head []byte       // memory of fingerprint
 
 	// Valid for one Network Connection.
 	pubacks queue[place]
@@ -56,17 +56,17 @@ func (r *receiver) add(id uint16, qos packets.QoS, print uint64) (uint32, *incom
 	m := &r.all[i]
 	*m = incoming{gen: m.gen + 1, known: true, qos: qos, id: id, fingerprint: print}
 	if r.byID == nil {
-		r.byID = make(map[uint16]uint32)
+		r.byID = new(identifiers)
 	}
-	r.byID[id] = i
+	r.byID.set(r.all, i)
 	return i, m
 }
 
 // drop forgets a message: its token is stale, its places in a ring are void.
 func (r *receiver) drop(i uint32) {
 	m := &r.all[i]
-	if m.known && r.byID[m.id] == i {
-		delete(r.byID, m.id)
+	if at, ok := r.byID.get(r.all, m.id); m.known && ok && at == i {
+		r.byID.remove(r.all, m.id)
 	}
 	*m = incoming{gen: m.gen + 1}
 	r.free = append(r.free, i)
@@ -97,7 +97,7 @@ func (s *Session) publish(p *packets.Publish) {
 	}
 	r := &s.recv
 	print := r.fingerprint(p)
-	i, known := r.byID[p.PacketID]
+	i, known := r.byID.get(r.all, p.PacketID)
 	same := known && r.all[i].fingerprint == print && r.all[i].qos == p.QoS
 	switch {
 	case same && s.recognised(i, &r.all[i], p):
@@ -196,7 +196,7 @@ func (s *Session) acknowledge(qos packets.QoS) {
 		case qos == packets.AtLeastOnce:
 			p.n = s.transmit(packets.PUBACK, nil, m.id, 0) // [MQTT-2.3.1-6]
 			m.known = false                                // from here on the identifier is a new message [MQTT-4.3.2-2]
-			delete(r.byID, m.id)
+			r.byID.remove(r.all, m.id)
 			r.leaving.push(p)
 		default:
 			after := m.saved
@@ -222,7 +222,7 @@ func (r *receiver) wrote(n uint64) {
 // forgotten there a moment ago.
 func (s *Session) pubrel(id uint16) {
 	r := &s.recv
-	if i, ok := r.byID[id]; ok && r.all[i].qos == packets.ExactlyOnce {
+	if i, ok := r.byID.get(r.all, id); ok && r.all[i].qos == packets.ExactlyOnce {
 		s.unknow(i, &r.all[i])
 	}
 	s.transmit(packets.PUBCOMP, nil, id, s.logged)
@@ -237,12 +237,12 @@ func (r *receiver) lost(s *Session, loss Loss) {
 	for !r.leaving.empty() {
 		p := r.leaving.pop()
 		m := &r.all[p.index]
-		if _, taken := r.byID[m.id]; p.n <= loss.Position || taken {
+		if _, taken := r.byID.get(r.all, m.id); p.n <= loss.Position || taken {
 			r.drop(p.index)
 			continue
 		}
 		m.known = true
-		r.byID[m.id] = p.index
+		r.byID.set(r.all, p.index)
 	}
 	if s.cfg.CleanSession {
 		r.discard(s) // [MQTT-3.1.2-6]

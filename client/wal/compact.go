@@ -2,7 +2,6 @@ package wal
 
 import (
 	"fmt"
-	"log/slog"
 	"slices"
 )
 
@@ -15,6 +14,9 @@ func (s *Store) worthwhile() bool {
 	}
 	if s.segments[0].moved > 0 {
 		return true
+	}
+	if s.active().size < s.opt.SegmentBytes/4 {
+		return false // most of what the oldest keeps may be forgotten soon
 	}
 	var total int64
 	for _, seg := range s.segments[:len(s.segments)-1] {
@@ -33,13 +35,13 @@ func (s *Store) move(a *segment, commit int64, add adder) error {
 		return nil
 	}
 	seg, step := s.segments[0], s.compactStep()
-	if err := a.grow(commit + min(step, seg.live) + s.promised() + s.reserved()); err != nil {
+	if err := s.grow(commit + min(step, seg.live) + s.promised() + s.reserved()); err != nil {
 		if noSpace(err) {
 			return nil // see squeeze
 		}
 		return err
 	}
-	sc := scanner{r: seg.f, off: seg.moved, end: seg.size}
+	sc := scanner{r: seg.f, salt: seg.salt, off: max(seg.moved, seg.start), end: seg.size}
 	for moved := int64(0); moved < step/2 && sc.off < sc.end && sc.off-seg.moved < 8*step; {
 		off := sc.off
 		f, ok, err := sc.next()
@@ -69,8 +71,9 @@ func (s *Store) move(a *segment, commit int64, add adder) error {
 	return nil
 }
 
-// tidy removes the oldest segments that keep nothing. From the moment when the head is on the
-// disk they are no part of the log: if a file stays, it is swept when the store is opened.
+// tidy removes the oldest segments that keep nothing, but for a spare one. From the moment when the
+// head is on the disk they are no part of the log: if a file stays, it is swept when the store
+// is opened.
 func (s *Store) tidy() error {
 	dead := 0
 	for dead < len(s.segments)-1 && s.segments[dead].live == 0 {
@@ -88,9 +91,13 @@ func (s *Store) tidy() error {
 		return err
 	}
 	for _, seg := range s.segments[:dead] {
-		if err := firstOr(seg.f.Close(), s.disk.Remove(seg.name)); err != nil {
-			s.opt.Logger.Warn("wal: a segment is left", slog.String("segment", seg.name), slog.Any("reason", err))
+		if s.spare != nil {
+			s.dropSpare()
 		}
+		s.spare = seg
+	}
+	if s.spare.room > 2*(s.opt.SegmentBytes+s.reserved()) { // it was for a message of great size
+		s.dropSpare()
 	}
 	s.segments = slices.Delete(s.segments, 0, dead)
 	return nil
@@ -118,7 +125,7 @@ func (s *Store) squeeze(want int64) bool {
 	}
 	err := s.squeezeInto(a, room)
 	if noSpace(err) && s.active() == a { // another program was faster
-		a.grow(s.promised() + s.reserved())
+		s.grow(s.promised() + s.reserved())
 		return false
 	}
 	if err != nil {

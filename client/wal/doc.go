@@ -16,14 +16,15 @@
 // A store is a folder of its own, named by a hash of Server and ClientID, with segments
 // that are named by the number of their first frame:
 //
-//	length of body  4 bytes   number of the frame  8 bytes
-//	CRC-32C         4 bytes   type                 1 byte    body
+//	CRC-32C         4 bytes   number of the frame  8 bytes
+//	length of body  4 bytes   type                 1 byte    body
 //
-// The CRC covers everything but itself, so that a frame is good in one place only. A commit
+// The CRC covers everything behind it, and begins with a number that is chosen at random for each
+// store, so that a frame is good in one place only and nobody can make one in a payload. A commit
 // is frames that set or forget a key and a frame that ends it; it counts as a whole or not
-// at all. A segment begins with a frame that says whose it is. Numbers are big-endian. The file
-// HEAD says which segments there are, and how far the log had come when it was opened or closed
-// last.
+// at all. A segment begins with a frame that says whose it is, and the random number. Numbers are
+// big-endian. The file HEAD says which segments there are, the random number, and how far the log
+// had come when it was opened or closed last.
 //
 // What is behind the last whole commit of the newest segment is a commit that a crash cut
 // short: Open cuts it off. Anything else that cannot be read, or that is missing, is ErrCorrupt,

@@ -17,7 +17,8 @@ type disk interface {
 	Create(name string) (file, error)
 	Open(name string) (file, error)
 	Remove(name string) error
-	Sync() error // of the folder
+	Rename(from, to string) error // of a file that is open; some systems refuse that
+	Sync() error                  // of the folder
 	Close() error
 }
 
@@ -27,7 +28,8 @@ type file interface {
 	io.WriterAt
 	Size() (int64, error)
 	Truncate(size int64) error
-	Sync() error // of the content and what is needed to read it
+	WriteOut(off, n int64) // begins to, so that Sync has less to wait for; or does nothing
+	Sync() error           // of the content and what is needed to read it
 	Close() error
 }
 
@@ -182,6 +184,10 @@ func (d *folder) Open(name string) (file, error) {
 
 func (d *folder) Remove(name string) error { return os.Remove(filepath.Join(d.path, name)) }
 
+func (d *folder) Rename(from, to string) error {
+	return os.Rename(filepath.Join(d.path, from), filepath.Join(d.path, to))
+}
+
 func (d *folder) Sync() error { return syncFolder(d.path) }
 
 func syncFolder(path string) error {
@@ -206,5 +212,7 @@ func (f osFile) Size() (int64, error) {
 	}
 	return info.Size(), nil
 }
+
+func (f osFile) WriteOut(off, n int64) { writeOut(f.File, off, n) }
 
 func (f osFile) Sync() error { return syncData(f.File) }

@@ -26,26 +26,43 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// appendFrame appends a frame whose body is the parts in a row.
-func appendFrame(b []byte, number uint64, typ byte, parts ...[]byte) []byte {
-	start, size := len(b), 0
-	for _, p := range parts {
-		size += len(p)
-	}
-	b = binary.BigEndian.AppendUint32(b, uint32(size))
-	b = binary.BigEndian.AppendUint32(b, 0)
+// beginFrame appends the head of a frame. Its body follows, and endFrame.
+func beginFrame(b []byte, number uint64, typ byte) []byte {
+	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)
 	b = binary.BigEndian.AppendUint64(b, number)
-	b = append(b, typ)
-	for _, p := range parts {
-		b = append(b, p...)
-	}
-	binary.BigEndian.PutUint32(b[start+4:], checksum(b[start:]))
+	return append(b, typ)
+}
+
+// endFrame completes the frame that begins at start and ends b.
+func endFrame(b []byte, start int, salt uint32) {
+	frame := b[start:]
+	binary.BigEndian.PutUint32(frame[4:], uint32(len(frame)-headSize))
+	binary.BigEndian.PutUint32(frame, checksum(frame, salt))
+}
+
+func appendFrame(b []byte, salt uint32, number uint64, typ byte, body []byte) []byte {
+	start := len(b)
+	b = append(beginFrame(b, number, typ), body...)
+	endFrame(b, start, salt)
 	return b
 }
 
-func checksum(frame []byte) uint32 {
-	return crc32.Update(crc32.Update(0, castagnoli, frame[:4]), castagnoli, frame[8:])
+// appendSet appends a frame that sets a key, and returns where the key begins in it.
+func appendSet(b []byte, salt uint32, number uint64, key, value []byte) ([]byte, int) {
+	start := len(b)
+	b = binary.BigEndian.AppendUint32(beginFrame(b, number, frameSet), uint32(len(key)))
+	b = append(append(b, key...), value...)
+	endFrame(b, start, salt)
+	return b, headSize + 4
 }
+
+// checksum is that of a frame in a store with a salt. Headers and heads, which say what the salt
+// is, have none.
+func checksum(frame []byte, salt uint32) uint32 {
+	return crc32.Update(salt, castagnoli, frame[4:])
+}
+
+func bodySize(head []byte) int64 { return int64(binary.BigEndian.Uint32(head[4:])) }
 
 // A frame is one that was read; its body is valid until the next read.
 type frame struct {
@@ -73,6 +90,7 @@ func (f *frame) entry() (key, value []byte, ok bool) {
 // A scanner reads frames from a part of a file.
 type scanner struct {
 	r    io.ReaderAt
+	salt uint32
 	off  int64
 	end  int64
 	buf  []byte // of the file from start
@@ -86,12 +104,12 @@ func (s *scanner) next() (frame, bool, error) {
 	if err != nil || head == nil {
 		return frame{}, false, err
 	}
-	size := int64(binary.BigEndian.Uint32(head))
+	size := bodySize(head)
 	if size > maxBody || s.off+headSize+size > s.end {
 		return frame{}, false, nil
 	}
 	all, err := s.bytes(s.off, headSize+size)
-	if err != nil || all == nil || binary.BigEndian.Uint32(all[4:]) != checksum(all) {
+	if err != nil || all == nil || binary.BigEndian.Uint32(all) != checksum(all, s.salt) {
 		return frame{}, false, err
 	}
 	f := frame{number: binary.BigEndian.Uint64(all[8:]), typ: all[16], body: all[headSize:], size: headSize + size}

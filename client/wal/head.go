@@ -22,6 +22,7 @@ type head struct {
 	newest     uint64 // and of the newest
 	next       uint64 // number of the first frame behind what was on the disk
 	sync       Sync   // policy by which the newest is kept
+	salt       uint32 // of the store, in case that a header cannot be read
 }
 
 // unwritten is the head of a store that has promised nothing: any segment is one that was not
@@ -33,11 +34,12 @@ func (h *head) append(b []byte) []byte {
 	for _, n := range []uint64{h.oldest, h.newest, h.next} {
 		body = binary.BigEndian.AppendUint64(body, n)
 	}
-	return appendFrame(b, h.generation, frameHead, append(body, byte(h.sync)))
+	body = binary.BigEndian.AppendUint32(append(body, byte(h.sync)), h.salt)
+	return appendFrame(b, 0, h.generation, frameHead, body)
 }
 
 func parseHead(f *frame) (head, bool) {
-	if f.typ != frameHead || len(f.body) != 25 {
+	if f.typ != frameHead || len(f.body) != 29 {
 		return head{}, false
 	}
 	h := head{
@@ -46,6 +48,7 @@ func parseHead(f *frame) (head, bool) {
 		newest:     binary.BigEndian.Uint64(f.body[8:]),
 		next:       binary.BigEndian.Uint64(f.body[16:]),
 		sync:       Sync(f.body[24]),
+		salt:       binary.BigEndian.Uint32(f.body[25:]),
 	}
 	return h, h.generation > 0 && h.oldest <= h.newest && h.sync <= UnsafeNoSync
 }
@@ -78,7 +81,7 @@ var errHead = errors.New(headName)
 
 // setHead writes a head and makes it durable. The first one makes the file.
 func (s *Store) setHead(h head) error {
-	h.generation, h.sync = s.head.generation, s.opt.Sync
+	h.generation, h.sync, h.salt = s.head.generation, s.opt.Sync, s.own.salt
 	if h == s.head {
 		return nil
 	}

@@ -101,7 +101,7 @@ func (x *index) each(add func(key, value []byte) error) error {
 		return cmp.Or(cmp.Compare(a.seg.first, b.seg.first), cmp.Compare(a.off, b.off))
 	})
 	for _, p := range places {
-		sc := scanner{r: p.seg.f, off: p.off, end: p.off + p.size}
+		sc := scanner{r: p.seg.f, salt: p.seg.salt, off: p.off, end: p.off + p.size}
 		f, ok, err := sc.next()
 		if err != nil {
 			return fmt.Errorf("wal: %s: %w", p.seg.name, err)

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -113,21 +114,26 @@ const inspectTries = 10
 // each, unless that is nil, for every key of the commits that can be read; key and value are
 // valid until it returns. Damage is no error: the errors are those of the file system and of each.
 //
-// It works while a client has the store open. What it sees then is a state of a moment.
+// It works while a client has the store open. What it sees then is a state of a moment, and takes
+// as much memory as what is kept.
 func Inspect(folder string, each func(key, value []byte) error) (*Inspection, error) {
 	for try := 1; ; try++ {
 		used := inUse(folder)
 		s := newSurvey(readOnly(folder))
 		err := s.read()
 		used = used || inUse(folder)
-		// A writer may have begun, ended or removed a segment meanwhile.
-		if used && try < inspectTries && (errors.Is(err, fs.ErrNotExist) || len(s.found.Damage) > 0) {
+		tell := func() error { return nil }
+		if err == nil && each != nil {
+			tell, err = s.telling(each, used)
+		}
+		// A writer may have begun, ended, removed or used again a segment meanwhile.
+		if used && try < inspectTries && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrCorrupt) || len(s.found.Damage) > 0) {
 			s.close()
 			time.Sleep(time.Duration(try) * time.Millisecond)
 			continue
 		}
-		if err == nil && each != nil {
-			err = s.each(each)
+		if err == nil {
+			err = tell()
 		}
 		s.close()
 		if err != nil {
@@ -136,6 +142,27 @@ func Inspect(folder string, each func(key, value []byte) error) (*Inspection, er
 		s.found.Folder, s.found.InUse = folder, used
 		return &s.found, nil
 	}
+}
+
+// telling returns what calls each for everything that is kept. It is read before if the store is in
+// use: a segment may become another one at any time.
+func (s *survey) telling(each func(key, value []byte) error, used bool) (func() error, error) {
+	if !used {
+		return func() error { return s.each(each) }, nil
+	}
+	var all [][2][]byte
+	err := s.each(func(key, value []byte) error {
+		all = append(all, [2][]byte{slices.Clone(key), slices.Clone(value)})
+		return nil
+	})
+	return func() error {
+		for _, kept := range all {
+			if err := each(kept[0], kept[1]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, err
 }
 
 func inUse(folder string) bool {
@@ -205,7 +232,11 @@ func (s *survey) read() error {
 	}
 	s.missing(s.head.oldest)
 	for i, seg := range s.segs {
-		if err := s.segment(seg, i == len(s.segs)-1); err != nil {
+		follows := uint64(0)
+		if i < len(s.segs)-1 {
+			follows = s.segs[i+1].first
+		}
+		if err := s.segment(seg, follows); err != nil {
 			return err
 		}
 	}
@@ -247,7 +278,7 @@ func (s *survey) open(names []string) error {
 		if !ok || first < s.head.oldest {
 			continue
 		}
-		seg, err := openSegment(s.from, name)
+		seg, err := openSegment(s.from, name, s.head.salt)
 		if err != nil {
 			return err
 		}
@@ -256,7 +287,7 @@ func (s *survey) open(names []string) error {
 		if first <= s.head.newest {
 			continue
 		}
-		begun, err := laterCommit(seg, 0, 0)
+		begun, err := laterCommit(seg, 0, first-1)
 		switch {
 		case err != nil:
 			return err
@@ -281,56 +312,69 @@ func (s *survey) missing(first uint64) {
 	}
 }
 
-// segment reads the commits of a segment, from one readable place to the next.
-func (s *survey) segment(seg *segment, last bool) error {
+// segment reads the commits of a segment, from one readable place to the next. The next segment
+// begins with the frame that follows; zero if there is none.
+func (s *survey) segment(seg *segment, follows uint64) error {
 	sc := scanner{r: seg.f, end: seg.room}
 	if skip, err := s.header(seg, &sc); skip || err != nil {
 		return err
 	}
-	last = last && seg.first == s.head.newest
+	last := follows == 0 && seg.first == s.head.newest
 	for {
 		end, missed, err := s.commits(seg, &sc)
 		if err != nil {
 			return err
 		}
 		s.found.Lost += missed
+		if missed > 0 && len(s.found.Damage) == 0 {
+			s.damage(seg.name, end, FaultUnreadable)
+		}
+		if follows == s.next {
+			return nil // nothing can be missing
+		}
 		short := last && s.next < s.head.next
-		clean, err := allZeros(seg, end)
-		if err != nil {
-			return err
-		}
-		if clean {
-			if short {
-				s.damage(seg.name, end, FaultShort)
-				s.found.Lost += s.head.next - s.next
-			}
-			return nil
-		}
-		off, number, found, err := resync(seg, sc.off, s.next+1)
-		if err != nil {
-			return err
-		}
 		if last && !short {
 			later, err := laterCommit(seg, end, s.next)
 			if err != nil {
 				return err
 			}
 			if !later || s.head.sync != SyncAlways {
-				s.found.Torn = &Damage{seg.name, end, FaultUnreadable}
-				return nil
+				return s.tail(seg, end)
 			}
 		}
-		s.damage(seg.name, end, FaultUnreadable)
+		clean, err := allZeros(seg, end)
+		if err != nil {
+			return err
+		}
+		off, number, found, err := resync(seg, sc.off, s.next+1)
+		if err != nil {
+			return err
+		}
+		switch {
+		case !clean:
+			s.damage(seg.name, end, FaultUnreadable)
+		case short:
+			s.damage(seg.name, end, FaultShort)
+		}
 		if !found {
 			if short {
 				s.found.Lost += s.head.next - s.next
 			}
-			s.blamed = true
+			s.blamed = !clean
 			return nil
 		}
 		s.found.Lost += number - s.next
 		s.next, sc.off = number, off
 	}
+}
+
+// tail notes whether a commit was begun behind the last whole one.
+func (s *survey) tail(seg *segment, end int64) error {
+	torn, err := cutShort(seg, end, s.next)
+	if torn {
+		s.found.Torn = &Damage{seg.name, end, FaultUnreadable}
+	}
+	return err
 }
 
 // header reads whose the segment is, and tells whether to skip it.
@@ -353,9 +397,9 @@ func (s *survey) header(seg *segment, sc *scanner) (skip bool, err error) {
 			return true, err
 		}
 		s.found.Lost += number - s.next
-		s.next, sc.off = number, off
+		s.next, sc.off, sc.salt = number, off, seg.salt
 		return false, nil
-	case s.own != nil && own != *s.own:
+	case s.own != nil && own != *s.own, s.known && own.salt != s.head.salt:
 		s.damage(seg.name, 0, FaultOwner)
 		return true, nil
 	}
@@ -366,21 +410,21 @@ func (s *survey) header(seg *segment, sc *scanner) (skip bool, err error) {
 			s.damage(seg.name, 0, FaultGap)
 		}
 	}
-	s.next, s.blamed = seg.first, false
+	s.next, s.blamed, sc.salt = seg.first, false, seg.salt
 	return false, nil
 }
 
 // resync returns the first place from off on where a frame is that can be read and that may
 // follow the number.
 func resync(seg *segment, off int64, number uint64) (at int64, found uint64, ok bool, err error) {
-	const far = 1 << 32 // no log skips so many frames
-	sc := scanner{r: seg.f, end: seg.room}
+	far := uint64(seg.room/headSize + 1) // no more frames can have been between them
+	sc := scanner{r: seg.f, salt: seg.salt, end: seg.room}
 	for ; off+headSize <= seg.room; off++ {
 		b, err := sc.bytes(off, headSize)
 		if err != nil {
 			return 0, 0, false, fmt.Errorf("wal: %s: %w", seg.name, err)
 		}
-		if b[16] < frameSet || b[16] > frameCommit {
+		if n := binary.BigEndian.Uint64(b[8:]); b[16] < frameSet || b[16] > frameCommit || n < number || n-number > far {
 			continue
 		}
 		sc.off = off
@@ -388,7 +432,7 @@ func resync(seg *segment, off int64, number uint64) (at int64, found uint64, ok 
 		if err != nil {
 			return 0, 0, false, fmt.Errorf("wal: %s: %w", seg.name, err)
 		}
-		if whole && f.number >= number && f.number-number < far {
+		if whole {
 			return off, f.number, true, nil
 		}
 	}

@@ -118,7 +118,7 @@ func TestWALInspectGoesOnBehindDamage(t *testing.T) {
 	}, found.Damage)
 	require.Equal(t, map[string]string{"n": "\x03", "2": "value", "3": "value"}, got)
 	require.EqualValues(t, 8, found.Lost, "two commits of four frames")
-	require.Equal(t, "0000000000000001.log, byte 29: these bytes are not what was written", found.Damage[0].String())
+	require.Equal(t, "0000000000000001.log, byte 33: these bytes are not what was written", found.Damage[0].String())
 	require.Equal(t, "mq", found.Server)
 	require.Equal(t, "c", found.ClientID)
 }

@@ -48,7 +48,7 @@ type Options struct {
 	SegmentBytes int64
 
 	// MaxBytes bounds the records that are kept: beyond it Room refuses messages. The files
-	// take twice as much and two segments at the most. If zero, 256 MiB. If negative,
+	// take twice as much and three segments at the most. If zero, 256 MiB. If negative,
 	// unbounded.
 	MaxBytes int64
 

@@ -13,13 +13,14 @@ var errPower = errors.New("the power is gone")
 
 // A ram is a disk that forgets what was not synced: contents by sector, names by entry.
 type ram struct {
-	files   map[string]*ramFile
-	onDisk  map[string]*ramFile // names that were synced
-	space   int64               // bytes that are left; negative: no limit
-	ops     int
-	powerAt int // the operation that is cut short; 0: none
-	syncErr error
-	r       *rand.Rand
+	files    map[string]*ramFile
+	onDisk   map[string]*ramFile // names that were synced
+	space    int64               // bytes that are left; negative: no limit
+	ops      int
+	powerAt  int // the operation that is cut short; 0: none
+	syncErr  error
+	noRename bool // of a file that is open
+	r        *rand.Rand
 }
 
 type ramFile struct {
@@ -134,6 +135,18 @@ func (d *ram) Remove(name string) error {
 	return nil
 }
 
+func (d *ram) Rename(from, to string) error {
+	if err := d.op(); err != nil {
+		return err
+	}
+	if d.noRename {
+		return fs.ErrPermission
+	}
+	d.files[to] = d.files[from]
+	delete(d.files, from)
+	return nil
+}
+
 func (d *ram) Sync() error {
 	if err := d.op(); err != nil {
 		return err
@@ -192,6 +205,8 @@ func (f *ramFile) Truncate(size int64) error {
 	}
 	return nil
 }
+
+func (f *ramFile) WriteOut(int64, int64) {}
 
 func (f *ramFile) Sync() error {
 	if err := f.d.op(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 )
 
@@ -24,6 +25,9 @@ func (s *Store) recover() error {
 			return fmt.Errorf("wal: %s: %w", headName, err)
 		}
 	}
+	if s.own.salt = s.head.salt; s.head.generation == 0 {
+		s.own.salt = rand.Uint32()
+	}
 	var beyond []*segment
 	defer func() {
 		for _, seg := range beyond {
@@ -35,7 +39,7 @@ func (s *Store) recover() error {
 		if !ok || first < s.head.oldest { // a removal that a crash has cut short
 			continue
 		}
-		seg, err := openSegment(s.disk, name)
+		seg, err := openSegment(s.disk, name, s.own.salt)
 		if err != nil {
 			return err
 		}
@@ -90,7 +94,7 @@ func (s *Store) notBegun(seg *segment) error {
 	if _, err := parseOwner(&f); errors.Is(err, errFormat) {
 		return fmt.Errorf("wal: %s is of %w", seg.name, err)
 	}
-	commit, err := laterCommit(seg, 0, 0)
+	commit, err := laterCommit(seg, 0, seg.first-1)
 	if err != nil || !commit {
 		return err
 	}
@@ -119,22 +123,39 @@ func (s *Store) sweep() error {
 	return nil
 }
 
-func openSegment(from source, name string) (*segment, error) {
+// openSegment opens a segment. Its header says its salt, or else the store does.
+func openSegment(from source, name string, salt uint32) (*segment, error) {
 	f, err := from.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("wal: %w", err)
 	}
 	first, _ := firstOf(name)
-	seg := &segment{name: name, first: first, f: f}
-	if seg.room, err = f.Size(); err != nil {
+	seg := &segment{name: name, first: first, salt: salt, f: f}
+	seg.room, err = f.Size()
+	if err == nil {
+		err = seg.ownSalt()
+	}
+	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("wal: %w", err)
+		return nil, fmt.Errorf("wal: %s: %w", name, err)
 	}
 	return seg, nil
 }
 
-// replay applies the whole commits of a segment. The newest may have something behind them: see
-// cutTail.
+func (s *segment) ownSalt() error {
+	f, ok, err := (&scanner{r: s.f, end: min(s.room, headSize+maxHeader)}).next()
+	if err != nil || !ok {
+		return err
+	}
+	if own, err := parseOwner(&f); err == nil {
+		s.salt = own.salt
+	}
+	return nil
+}
+
+// replay applies the whole commits of a segment. What is behind them means nothing: the file may
+// have been a segment before. If commits are missing there, the number of the next segment
+// says so, and for the newest see cutTail.
 func (s *Store) replay(seg *segment) error {
 	sc := scanner{r: seg.f, end: seg.room}
 	head, ok, err := sc.next()
@@ -147,25 +168,27 @@ func (s *Store) replay(seg *segment) error {
 		return fmt.Errorf("wal: %s is of %w", seg.name, err)
 	case !ok || err != nil || head.number != seg.first:
 		return damaged(seg, 0)
-	case own != s.own:
+	case own.server != s.own.server || own.clientID != s.own.clientID:
 		return fmt.Errorf("%w: that of client %q at %q", ErrOwner, own.clientID, own.server)
+	case own != s.own:
+		return fmt.Errorf("%w: %s is from another store of this session", ErrCorrupt, seg.name)
 	case len(s.segments) > 0 && seg.first != s.next:
-		return fmt.Errorf("%w: the segment before %s is missing, or its end is", ErrCorrupt, seg.name)
+		before := s.active()
+		return fmt.Errorf("%w: what stood from %s, byte %d, to %s is missing", ErrCorrupt, before.name, before.size, seg.name)
 	}
-	s.next = seg.first
+	s.next, seg.start, sc.salt = seg.first, sc.off, seg.salt
 	end, missed, err := s.commits(seg, &sc)
 	if err == nil && missed > 0 {
 		err = damaged(seg, sc.off)
 	}
-	if seg.size = end; err != nil || seg.first == s.head.newest {
-		return err
-	}
-	return s.onlyZeros(seg, end)
+	seg.size = end
+	return err
 }
 
-// cutTail cuts off what is behind the last whole commit. Under SyncAlways one commit at most
-// can have been under way: if another one is behind it, the disk has changed what it had
-// kept. So it has under every policy if that is before the place that the head knows.
+// cutTail cuts off what is behind the last whole commit: a commit that a crash has cut short, or
+// what the file held before it became this segment, whose numbers are lower. Under SyncAlways one
+// commit at most can have been under way: if another one is behind it, the disk has changed what
+// it had kept. So it has under every policy if that is before the place that the head knows.
 func (s *Store) cutTail(seg *segment) error {
 	end := seg.size
 	if s.next < s.head.next {
@@ -184,8 +207,14 @@ func (s *Store) cutTail(seg *segment) error {
 			return damaged(seg, end)
 		}
 	}
-	s.opt.Logger.Warn("wal: a commit that was cut short is dropped",
-		slog.String("segment", seg.name), slog.Int64("offset", end))
+	torn, err := cutShort(seg, end, s.next)
+	if err != nil {
+		return err
+	}
+	if torn {
+		s.opt.Logger.Warn("wal: a commit that was cut short is dropped",
+			slog.String("segment", seg.name), slog.Int64("offset", end))
+	}
 	if err := firstOr(seg.f.Truncate(end), seg.f.Sync()); err != nil {
 		return fmt.Errorf("wal: %s: %w", seg.name, err)
 	}
@@ -193,14 +222,14 @@ func (s *Store) cutTail(seg *segment) error {
 	return nil
 }
 
-// onlyZeros refuses a segment with something behind its last commit though another one
-// follows.
-func (s *Store) onlyZeros(seg *segment, end int64) error {
-	clean, err := allZeros(seg, end)
-	if err == nil && !clean {
-		err = damaged(seg, end)
+// cutShort tells whether a commit that begins with the number was begun at off.
+func cutShort(seg *segment, off int64, number uint64) (bool, error) {
+	sc := scanner{r: seg.f, end: seg.room}
+	b, err := sc.bytes(off, headSize)
+	if err != nil {
+		return false, fmt.Errorf("wal: %s: %w", seg.name, err)
 	}
-	return err
+	return b != nil && binary.BigEndian.Uint64(b[8:]) == number, nil
 }
 
 func allZeros(seg *segment, off int64) (bool, error) {
@@ -224,18 +253,18 @@ func allZeros(seg *segment, off int64) (bool, error) {
 // laterCommit tells whether the end of a commit is behind off that began after number, whatever
 // is between them.
 func laterCommit(seg *segment, off int64, number uint64) (bool, error) {
-	const far = 1 << 32 // no segment has so many frames
+	far := uint64(seg.room/headSize + 1) // no more frames can have been between them
 	sc := scanner{r: seg.f, end: seg.room}
 	for ; off+endSize <= seg.room; off++ {
 		b, err := sc.bytes(off, endSize)
 		if err != nil {
 			return false, fmt.Errorf("wal: %s: %w", seg.name, err)
 		}
-		if b[16] != frameCommit || binary.BigEndian.Uint32(b) != endSize-headSize {
+		if b[16] != frameCommit || bodySize(b) != endSize-headSize {
 			continue
 		}
 		first := binary.BigEndian.Uint64(b[headSize:])
-		if first > number && first-number < far && binary.BigEndian.Uint32(b[4:]) == checksum(b) {
+		if first > number && first-number <= far && binary.BigEndian.Uint32(b) == checksum(b, seg.salt) {
 			return true, nil
 		}
 	}

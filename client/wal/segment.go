@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	format        = 2
+	format        = 3
 	segmentSuffix = ".log"
 	growBy        = 1 << 20 // bytes of zeros written ahead at the most, so that a commit changes no metadata
 )
@@ -18,9 +18,11 @@ const (
 type segment struct {
 	name  string
 	first uint64 // number of its first frame behind the header
+	salt  uint32
 	f     file
+	start int64 // behind the header
 	size  int64 // written
-	room  int64 // size of the file: what is behind size is zeros
+	room  int64 // size of the file; what is behind size means nothing
 	live  int64 // bytes of frames that hold what is kept
 	moved int64 // compaction has looked at everything before it
 	step  int64 // it grows by so many bytes, if the disk has them
@@ -40,19 +42,21 @@ func firstOf(name string) (uint64, bool) {
 	return n, err == nil
 }
 
-// An owner is whose a segment is.
+// An owner is whose a segment is. The salt is chosen at random for each store: who publishes can
+// make frames, in a payload, but none that is good.
 type owner struct {
 	server   string
 	clientID string
+	salt     uint32
 }
 
 func (o *owner) append(b []byte, first uint64) []byte {
-	body := []byte{format}
+	body := binary.BigEndian.AppendUint32([]byte{format}, o.salt)
 	for _, s := range []string{o.server, o.clientID} {
 		body = binary.BigEndian.AppendUint32(body, uint32(len(s)))
 		body = append(body, s...)
 	}
-	return appendFrame(b, first, frameHeader, body)
+	return appendFrame(b, 0, first, frameHeader, body)
 }
 
 var (
@@ -68,7 +72,10 @@ func parseOwner(f *frame) (owner, error) {
 	if b[0] != format {
 		return owner{}, fmt.Errorf("%w: format %d, and this version of the program reads format %d", errFormat, b[0], format)
 	}
-	o, b := owner{}, b[1:]
+	if len(b) < 5 {
+		return owner{}, errHeader
+	}
+	o, b := owner{salt: binary.BigEndian.Uint32(b[1:])}, b[5:]
 	for _, s := range []*string{&o.server, &o.clientID} {
 		if len(b) < 4 || uint64(binary.BigEndian.Uint32(b)) > uint64(len(b)-4) {
 			return owner{}, errHeader

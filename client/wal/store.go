@@ -41,6 +41,7 @@ type Store struct {
 
 	mu       sync.Mutex // guards what follows; Room does not wait for the disk's commit
 	segments []*segment // oldest first; the last one is written to
+	spare    *segment   // one that keeps nothing any more, to be used again; nil: none
 	index
 	head     head      // as it is on the disk
 	headFile file      // nil before the first head is written
@@ -93,7 +94,7 @@ func open(d disk, opt Options) (*Store, error) {
 	opt.setDefaults()
 	s := &Store{
 		opt:  opt,
-		own:  owner{opt.Server, opt.ClientID},
+		own:  owner{server: opt.Server, clientID: opt.ClientID},
 		disk: d, index: newIndex(), head: unwritten, stop: make(chan struct{}),
 	}
 	err := s.recover()
@@ -123,6 +124,10 @@ func (s *Store) begin() error {
 	if len(s.segments) > 0 {
 		a := s.active()
 		if err := firstOr(a.f.Sync(), s.disk.Sync()); err != nil {
+			return fmt.Errorf("wal: %s: %w", a.name, err)
+		}
+		// What a crash has left behind the end may have been cut off, and the reserve with it.
+		if err := s.grow(s.reserved()); err != nil && !noSpace(err) {
 			return fmt.Errorf("wal: %s: %w", a.name, err)
 		}
 		return firstOr(s.sweep(), s.setHead(head{oldest: s.head.oldest, newest: s.head.newest, next: s.next}))
@@ -158,9 +163,9 @@ func (s *Store) Room(bytes int) error {
 	if s.opt.MaxBytes > 0 && used+need > s.opt.MaxBytes && used > 0 {
 		return fmt.Errorf("%w: %d of %d bytes are in use", client.ErrStoreFull, used, s.opt.MaxBytes)
 	}
-	err := s.active().grow(s.promised() + need + s.reserved())
+	err := s.grow(s.promised() + need + s.reserved())
 	if noSpace(err) && s.squeeze(need) {
-		err = s.active().grow(s.promised() + need + s.reserved())
+		err = s.grow(s.promised() + need + s.reserved())
 	}
 	switch {
 	case s.err != nil:
@@ -192,6 +197,16 @@ func noSpace(err error) bool {
 // reserved is what finishing everything that is kept may take.
 func (s *Store) reserved() int64 {
 	return min(reserve, s.opt.SegmentBytes) + s.finish
+}
+
+// grow makes sure that n more bytes fit into the newest segment.
+func (s *Store) grow(n int64) error {
+	err := s.active().grow(n)
+	if noSpace(err) && s.spare != nil {
+		s.dropSpare()
+		err = s.active().grow(n)
+	}
+	return err
 }
 
 func (s *Store) step() int64 { return min(growBy, s.opt.SegmentBytes) }
@@ -278,11 +293,11 @@ func (s *Store) commit(changes []client.Change) error {
 // An adder adds a frame to a commit.
 type adder func(typ byte, key, value []byte)
 
-// A frameAt is a frame of the commit that is put together: where its key is in the buffer, and
-// where the frame will be; nowhere if it forgets the key.
+// A frameAt is a frame of the commit that is put together, in its buffer: where its key is, and the
+// whole frame; of no size if it forgets the key.
 type frameAt struct {
-	key, end int
-	at       place
+	key, end    int
+	start, size int
 }
 
 // put writes the frames that fill adds, as one commit. After an error nobody knows what is on
@@ -291,15 +306,14 @@ func (s *Store) put(fill func(adder) error) error {
 	a, first := s.active(), s.next
 	buf, written := s.buf[:0], s.written[:0]
 	err := fill(func(typ byte, key, value []byte) {
-		start := len(buf)
-		w := frameAt{key: start + headSize}
+		w := frameAt{start: len(buf)}
 		if typ == frameForget {
-			buf = appendFrame(buf, s.next, typ, key)
+			buf = appendFrame(buf, a.salt, s.next, typ, key)
+			w.key = w.start + headSize
 		} else {
-			n := uint32(len(key))
-			buf = appendFrame(buf, s.next, typ, []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}, key, value)
-			w.key += 4
-			w.at = place{a, a.size + int64(start), int64(len(buf) - start)}
+			buf, w.key = appendSet(buf, a.salt, s.next, key, value)
+			w.key += w.start
+			w.size = len(buf) - w.start
 		}
 		w.end = w.key + len(key)
 		written = append(written, w)
@@ -308,25 +322,29 @@ func (s *Store) put(fill func(adder) error) error {
 	if err != nil {
 		return err
 	}
-	buf = appendFrame(buf, s.next, frameCommit, binary.BigEndian.AppendUint64(nil, first))
+	from := a.size
+	buf = appendFrame(buf, a.salt, s.next, frameCommit, binary.BigEndian.AppendUint64(nil, first))
 	s.next++
 	if err := s.write(a, buf); err != nil {
 		return err
 	}
-	for _, w := range written {
-		s.apply(buf[w.key:w.end], w.at)
+	for _, w := range written { // while the disk works: if it fails, so does the store
+		s.apply(buf[w.key:w.end], place{a, from + int64(w.start), int64(w.size)})
 	}
 	s.written = written
+	if err := s.syncWrite(a); err != nil {
+		return err
+	}
 	if s.buf = buf; cap(buf) > growBy {
 		s.buf, s.written = nil, nil
 	}
 	return nil
 }
 
-// write puts a commit behind what is there, and on the disk if that is the policy. It lets mu
-// go while the disk works. After an error nobody knows what is there.
+// write puts a commit behind what is there, and lets mu go meanwhile. After an error nobody knows
+// what is there.
 func (s *Store) write(a *segment, buf []byte) error {
-	if err := a.grow(int64(len(buf))); err != nil {
+	if err := s.grow(int64(len(buf))); err != nil {
 		return err
 	}
 	off := a.size
@@ -334,40 +352,78 @@ func (s *Store) write(a *segment, buf []byte) error {
 	s.dirty = s.opt.Sync != SyncAlways
 	s.mu.Unlock()
 	defer s.mu.Lock()
-	if _, err := a.f.WriteAt(buf, off); err != nil {
-		return err
+	_, err := a.f.WriteAt(buf, off)
+	if err == nil && s.opt.Sync == SyncAlways {
+		a.f.WriteOut(off, int64(len(buf)))
 	}
+	return err
+}
+
+// syncWrite makes a commit that was written durable, if that is the policy.
+func (s *Store) syncWrite(a *segment) error {
 	if s.opt.Sync != SyncAlways {
 		return nil
 	}
+	s.mu.Unlock()
+	defer s.mu.Lock()
 	return a.f.Sync()
 }
 
 // newSegment makes a segment with so much room, on the disk with its name. It is no part of the
 // log before use.
 func (s *Store) newSegment(room int64) (*segment, error) {
-	seg := &segment{name: segmentName(s.next), first: s.next, step: s.step()}
-	f, err := s.disk.Create(seg.name)
-	if err != nil {
-		return nil, fmt.Errorf("wal: new segment: %w", err)
+	seg := &segment{name: segmentName(s.next), first: s.next, salt: s.own.salt, step: s.step()}
+	if !s.useSpare(seg) {
+		f, err := s.disk.Create(seg.name)
+		if err != nil {
+			return nil, fmt.Errorf("wal: new segment: %w", err)
+		}
+		seg.f = f
 	}
-	seg.f = f
 	header := s.own.append(nil, seg.first)
-	err = seg.grow(int64(len(header)) + room)
+	err := seg.grow(int64(len(header)) + room)
 	if err == nil {
-		_, err = f.WriteAt(header, 0)
+		_, err = seg.f.WriteAt(header, 0)
 	}
-	seg.size = int64(len(header))
+	seg.start, seg.size = int64(len(header)), int64(len(header))
 	if err == nil {
-		err = f.Sync()
+		err = seg.f.Sync()
 	}
 	if err == nil {
 		err = s.disk.Sync()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("wal: new segment: %w", err), f.Close(), s.disk.Remove(seg.name))
+		return nil, errors.Join(fmt.Errorf("wal: new segment: %w", err), s.remove(seg))
 	}
 	return seg, nil
+}
+
+// useSpare gives a new segment the file of one that keeps nothing any more, if there is one: its
+// room is on the disk already. What is in it has lower numbers.
+func (s *Store) useSpare(seg *segment) bool {
+	old := s.spare
+	if old == nil {
+		return false
+	}
+	if s.disk.Rename(old.name, seg.name) != nil {
+		s.dropSpare()
+		return false
+	}
+	seg.f, seg.room, s.spare = old.f, old.room, nil
+	return true
+}
+
+// dropSpare gives the room of the spare back. If the file stays, it is swept when the store is
+// opened.
+func (s *Store) dropSpare() {
+	if err := s.remove(s.spare); err != nil {
+		s.opt.Logger.Warn("wal: a segment is left", slog.String("segment", s.spare.name), slog.Any("reason", err))
+	}
+	s.spare = nil
+}
+
+func (s *Store) remove(seg *segment) error {
+	return errors.Join(seg.f.Close(), s.disk.Remove(seg.name))
 }
 
 // use makes a new segment the one that is written to. What is before it is on the disk.
@@ -425,6 +481,9 @@ func (s *Store) Close() error {
 	if s.err == nil && err == nil {
 		err = s.setHead(head{oldest: s.head.oldest, newest: s.head.newest, next: s.next})
 	}
+	if s.err == nil && s.spare != nil {
+		s.dropSpare()
+	}
 	s.err = ErrClosed
 	s.mu.Unlock()
 	s.committing.Unlock()
@@ -437,6 +496,9 @@ func (s *Store) closeFiles() error {
 	var errs []error
 	for _, seg := range s.segments {
 		errs = append(errs, seg.f.Close())
+	}
+	if s.spare != nil {
+		errs = append(errs, s.spare.f.Close())
 	}
 	if s.headFile != nil {
 		errs = append(errs, s.headFile.Close())

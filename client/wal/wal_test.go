@@ -288,10 +288,10 @@ func TestWALHead(t *testing.T) {
 // A store of another version says so.
 func TestWALFormat(t *testing.T) {
 	d, _, _ := oneSegment(t)
-	other := owner{server: "mq", clientID: "c"}
+	other := owner{server: "mq", clientID: "c", salt: 1}
 	b := other.append(nil, 1)
 	b[headSize] = 7
-	binary.BigEndian.PutUint32(b[4:], checksum(b))
+	binary.BigEndian.PutUint32(b, checksum(b, 0))
 	copy(d.files[segmentName(1)].data, b)
 	for range 2 {
 		_, err := open(d.after(false, d.r), Options{Server: "mq", ClientID: "c"})
@@ -514,4 +514,105 @@ func TestWALSyncInterval(t *testing.T) {
 		require.ErrorIs(t, s.Commit([]client.Change{{Key: []byte("k"), Forget: true}}), ErrFailed)
 		require.NoError(t, s.Close())
 	})
+}
+
+// Who publishes chooses what is in the log. A payload that holds frames is a payload: the rest of a
+// commit that was cut short is not taken for a later commit, and nothing is salvaged of it.
+func TestWALFramesInAPayload(t *testing.T) {
+	d, ends, states := oneSegment(t)
+	opt := Options{Server: "mq", ClientID: "c", SegmentBytes: 4096}
+	s, err := open(d, opt)
+	require.NoError(t, err)
+	forged, _ := appendSet(nil, 0, 1000, []byte("n"), []byte("forged"))
+	forged = appendFrame(forged, 0, 1001, frameCommit, binary.BigEndian.AppendUint64(nil, 1000))
+	require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Value: forged}}))
+	require.Equal(t, string(forged), contents(t, s)["k"])
+
+	torn := d.after(false, d.r)
+	torn.files[segmentName(1)].data[ends[4]] ^= 1
+	found, got := look(t, torn)
+	require.Empty(t, found.Damage)
+	require.Equal(t, states[4], got)
+	s, err = open(torn, opt)
+	require.NoError(t, err)
+	require.Equal(t, states[4], contents(t, s))
+}
+
+// A file that was a segment before holds commits behind the end of the log, whose numbers are
+// lower: they mean nothing, whatever a crash has left of the newest commit.
+func TestWALBehindTheEnd(t *testing.T) {
+	old, oldEnds, _ := oneSegment(t)
+	opt := Options{Server: "mq", ClientID: "c", SegmentBytes: 4096}
+	for at := 0; at <= 400; at += 7 {
+		s, err := open(old.after(false, old.r), opt)
+		require.NoError(t, err)
+		seg, err := s.newSegment(0)
+		require.NoError(t, err)
+		require.NoError(t, s.use(seg))
+		stale := make([]byte, seg.room-seg.size)
+		copy(stale, old.files[segmentName(1)].data[oldEnds[0]:][at:])
+		_, err = seg.f.WriteAt(stale, seg.size)
+		require.NoError(t, err)
+		before := contents(t, s)
+		require.NoError(t, s.Commit([]client.Change{{Key: []byte("new"), Value: []byte("value")}}))
+		want := contents(t, s)
+		d := s.disk.(*ram)
+
+		found, got := look(t, d)
+		require.Empty(t, found.Damage)
+		require.Nil(t, found.Torn)
+		require.Equal(t, want, got)
+		end := s.active().size
+		torn := d.after(false, d.r)
+		torn.files[seg.name].data[end-1] ^= 1
+		for _, d := range []*ram{d, torn} {
+			if d == torn {
+				want = before
+				found, got := look(t, d)
+				require.Empty(t, found.Damage)
+				require.NotNil(t, found.Torn)
+				require.Equal(t, want, got)
+			}
+			for range 2 {
+				s, err = open(d, opt)
+				require.NoError(t, err)
+				require.Equal(t, want, contents(t, s))
+				require.NoError(t, s.Commit([]client.Change{{Key: []byte("goes on"), Value: []byte("value")}}))
+				want = contents(t, s)
+			}
+		}
+	}
+}
+
+// The files of segments that keep nothing are used again, one at a time, also where a file that is
+// open cannot be renamed; a store that is closed leaves none behind.
+func TestWALSegmentsAreUsedAgain(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		d := newRAM()
+		d.noRename = refused
+		opt := Options{SegmentBytes: 4096}
+		s, err := open(d, opt)
+		require.NoError(t, err)
+		seen, segments := make(map[*ramFile]bool), make(map[string]bool)
+		for i := range 500 {
+			require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Value: fmt.Appendf(nil, "%0100d", i)}}))
+			for name, f := range d.files {
+				if _, ok := firstOf(name); ok {
+					seen[f], segments[name] = true, true
+				}
+			}
+			require.LessOrEqual(t, len(d.files), 5)
+			if i%50 == 49 {
+				next, err := open(d.after(i%100 == 49, d.r), opt)
+				require.NoError(t, err)
+				require.Equal(t, map[string]string{"k": fmt.Sprintf("%0100d", i)}, contents(t, next))
+			}
+		}
+		require.Greater(t, len(segments), 15)
+		if !refused {
+			require.LessOrEqual(t, len(seen), 4)
+		}
+		require.NoError(t, s.Close())
+		require.Len(t, d.files, 1+len(s.segments), "HEAD and the segments")
+	}
 }
