@@ -30,6 +30,9 @@ func (c *Client) Close(ctx context.Context) error {
 		}
 		return nil
 	}
+	c.sess.Hold(time.Now(), false) // there is no next connection
+	c.drive()
+	c.send()
 	c.mu.Unlock()
 	c.wakeAll()
 	if ctx.Value(handlerKey{}) != c {

@@ -100,7 +100,9 @@ type Config struct {
 
 	// InboxMessages and InboxBytes bound what was received and not yet taken by the
 	// application. If zero or negative, 256 messages and 16 MiB. An empty inbox
-	// takes any legal packet.
+	// takes any legal packet. When reading cannot pause any longer, up to twice as much is
+	// taken in, and more messages if they are small: as many as fit in InboxBytes, each
+	// counted with 512 more.
 	InboxMessages int
 	InboxBytes    int
 

@@ -66,6 +66,13 @@ func (e *echo) close() {
 	}
 }
 
+// unfinished returns the messages on their way back.
+func (e *echo) unfinished() []*echoed {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.queue
+}
+
 func (e *echo) session(conn *clienttest.Conn) {
 	e.mu.Lock()
 	known := e.known

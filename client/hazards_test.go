@@ -364,10 +364,10 @@ func TestHazard47WritesAreCoalesced(t *testing.T) {
 // A client whose application does not keep up parks instead of being cut: it says
 // goodbye, keeps the session, and comes back when there is room. Nothing is lost.
 func TestParking(t *testing.T) {
-	connected(t, client.Config{InboxMessages: 4}, func(d *dialogue) {
+	connected(t, client.Config{InboxMessages: 4, InboxBytes: 1024}, func(d *dialogue) {
 		for range d.client.Messages(timeout(d.ctx, time.Millisecond)) {
 		}
-		for id := range uint16(8) {
+		for id := range uint16(9) {
 			d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: id + 1, Payload: []byte{byte(id)}})
 		}
 		d.expect("DISCONNECT")
@@ -380,17 +380,17 @@ func TestParking(t *testing.T) {
 				if err != nil || int(m.Payload[0]) != n {
 					return fmt.Errorf("message %d: %v, %w", n, m, err)
 				}
-				if n++; n == 8 {
+				if n++; n == 9 {
 					return m.Ack()
 				}
 			}
 			return nil
 		})
 		d.accept(true)
-		for id := range uint16(8) {
+		for id := range uint16(9) {
 			d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: id + 1, Payload: []byte{byte(id)}, Dup: true})
 		}
-		for id := range 8 {
+		for id := range 9 {
 			d.expect(fmt.Sprintf("PUBACK id=%d", id+1))
 		}
 		require.NoError(t, consumed())

@@ -33,6 +33,9 @@ const (
 	mostKept  = 1 << 20 // bytes of payloads that wait to be used again
 	mostSlab  = 64      // Deliveries that are allocated together
 	mostTaken = 32      // messages that a loop takes at once
+
+	// messageCost is about what a message takes beside its content, here and in the session.
+	messageCost = 512
 )
 
 // blank returns a Delivery without content. When many wait, they are allocated together.
@@ -87,9 +90,11 @@ func (b *inbox) full() bool {
 	return b.len() >= b.mostItems || b.len() > 0 && b.bytes >= b.mostBytes
 }
 
-// hard tells whether not even a message of QoS 1 or 2 may be added.
+// hard tells whether not even a message of QoS 1 or 2 may be added: beyond twice the inbox the
+// bytes alone decide, so that a whole window of small messages has room.
 func (b *inbox) hard() bool {
-	return b.len() >= 2*b.mostItems || b.len() > 0 && b.bytes >= 2*b.mostBytes
+	return b.len() >= 2*b.mostItems && b.bytes+messageCost*b.len() >= b.mostBytes ||
+		b.len() > 0 && b.bytes >= 2*b.mostBytes
 }
 
 // low tells whether reading should go on after it paused.

@@ -42,7 +42,7 @@ type link struct {
 	bye      bool           // close when out is written: DISCONNECT is in it, or nothing is
 	closed   bool           // our direction is
 	park     bool           // the bye is a parking
-	shedding bool           // see session.Shed
+	shedding bool           // an own request made it read on though messages were left to the Server
 	overlong uint64         // lengths that are in Client.stats
 	err      error          // why it was given up; nil while it lives
 	gone     chan struct{}  // closed when it is given up; nil: nobody waits for that

@@ -73,7 +73,7 @@ func TestOverflowPolicies(t *testing.T) {
 func TestSheddingEndsWithTheRequest(t *testing.T) {
 	for _, clean := range []bool{false, true} {
 		t.Run(fmt.Sprint("clean session ", clean), func(t *testing.T) {
-			connected(t, client.Config{InboxMessages: 2, CleanSession: clean, KeepAlive: time.Minute}, func(d *dialogue) {
+			connected(t, client.Config{InboxMessages: 2, InboxBytes: 1024, CleanSession: clean, KeepAlive: time.Minute}, func(d *dialogue) {
 				d.consume()
 				done := d.start(func() error { return d.client.Publish(d.ctx, message("out", 1, "x")) })
 				d.expect(`PUBLISH "out" qos=1 id=1 dup=0 size=1`)
@@ -114,7 +114,7 @@ func count(events []client.Event, kind client.EventKind) (n int) {
 // happened before does not count.
 func TestParkingEnds(t *testing.T) {
 	parked := func(t *testing.T, f func(d *dialogue)) {
-		connected(t, client.Config{InboxMessages: 2}, func(d *dialogue) {
+		connected(t, client.Config{InboxMessages: 2, InboxBytes: 1024}, func(d *dialogue) {
 			d.consume()
 			for range 2 { // requests and room of before
 				done := d.start(func() error { return d.client.Publish(d.ctx, message("t", 0, "x")) })
@@ -123,7 +123,7 @@ func TestParkingEnds(t *testing.T) {
 				d.send(&packets.Publish{Topic: "t"})
 				d.take(1)
 			}
-			for id := range uint16(4) {
+			for id := range uint16(5) {
 				d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: id + 1, Payload: []byte{byte(id)}})
 				if id == 2 { // past the pause
 					done := d.start(func() error { return d.client.Publish(d.ctx, message("t", 0, "x")) })
@@ -177,7 +177,7 @@ func TestParkingEnds(t *testing.T) {
 // ends full and an inbox that is much smaller than either, ends; and every message comes.
 func TestHandlerPublishesToItsOwnTopic(t *testing.T) {
 	const messages = 10_000
-	inBubble(t, client.Config{InboxMessages: 8, MaxInflight: 16, MaxReconnectInterval: 10 * time.Millisecond}, func(d *dialogue) {
+	inBubble(t, client.Config{InboxMessages: 8, InboxBytes: 4096, MaxInflight: 16, MaxReconnectInterval: 10 * time.Millisecond}, func(d *dialogue) {
 		got := make(map[string]bool)
 		all := make(chan struct{})
 		require.NoError(t, d.client.Handle("t", func(ctx context.Context, m *client.Delivery) {
@@ -305,5 +305,178 @@ func TestSkipOversizeInABatch(t *testing.T) {
 		require.Equal(t, []string{"small", "last"}, topics)
 		d.expect("PUBACK id=1", "PUBACK id=2", "PUBACK id=3")
 		require.EqualValues(t, 2, d.client.Stats().Skipped)
+	})
+}
+
+// While an own request is outstanding, messages that are small are kept beyond twice the inbox,
+// as long as they fit in its bytes: the answer may stand behind a whole window. Leaving them to
+// the Server would cost a reconnect, and all of them would come again.
+func TestReadsOnToTheAnswer(t *testing.T) {
+	connected(t, client.Config{InboxMessages: 4}, func(d *dialogue) {
+		d.consume()
+		done := d.start(func() error { return d.client.Publish(d.ctx, message("out", 1, "x")) })
+		d.expect(`PUBLISH "out" qos=1 id=1 dup=0 size=1`)
+		for id := range uint16(1024) {
+			require.NoError(t, d.conn.Send(&packets.Publish{Topic: "t", QoS: 1, PacketID: id + 1, Payload: make([]byte, 1024)}))
+		}
+		d.send(&packets.Puback{PacketID: 1})
+		require.NoError(t, done())
+		n, _ := d.client.Backlog()
+		require.Equal(t, 1024, n)
+		require.Zero(t, d.client.Stats().Session.Shed)
+		d.take(1)
+		d.expect("PUBACK id=1")
+	})
+}
+
+// A client that comes back with a full inbox takes no new message, but what it knows comes again
+// and is acknowledged when it is done.
+func TestFullInboxKnowsWhatComesAgain(t *testing.T) {
+	connected(t, client.Config{InboxMessages: 2, InboxBytes: 1024, ManualAck: true}, func(d *dialogue) {
+		var taken []*client.Delivery
+		publish := func(dup bool, ids ...uint16) {
+			for _, id := range ids {
+				d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: id, Payload: []byte{byte(id)}, Dup: dup})
+			}
+		}
+		publish(false, 1, 2)
+		for m, err := range d.client.Messages(d.ctx) {
+			require.NoError(t, err)
+			if taken = append(taken, m); len(taken) == 2 {
+				break
+			}
+		}
+		publish(false, 3, 4, 5, 6, 7)
+		d.expect("DISCONNECT")
+		d.expectEnd()
+		require.NoError(t, taken[0].Ack())
+		d.accept(true)
+		publish(true, 1, 2, 3, 4)
+		require.NoError(t, taken[1].Ack())
+		d.expect("PUBACK id=1", "PUBACK id=2")
+		publish(true, 5, 6)
+		d.expectNothing(time.Second)
+		require.EqualValues(t, 5, d.client.Stats().Session.Adopted)
+		publish(true, 7)
+		d.expect("DISCONNECT")
+		d.expectEnd()
+	})
+}
+
+// A client that left messages to the Server for the sake of an own request stays until it has room
+// for them: while it stays, its requests are answered at once.
+func TestSheddingEndsWithRoom(t *testing.T) {
+	connected(t, client.Config{InboxMessages: 2, InboxBytes: 1024}, func(d *dialogue) {
+		d.consume()
+		publish := func(id uint16) {
+			done := d.start(func() error { return d.client.Publish(d.ctx, message("out", 1, "x")) })
+			d.expect(fmt.Sprintf(`PUBLISH "out" qos=1 id=%d dup=0 size=1`, id))
+			for i := range uint16(5) {
+				d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: 5*id + i, Payload: []byte{byte(i)}})
+			}
+			d.send(&packets.Puback{PacketID: id})
+			require.NoError(t, done())
+		}
+		publish(1)
+		publish(2)
+		publish(3)
+		require.EqualValues(t, 11, d.client.Stats().Session.Shed)
+		require.Equal(t, 1, count(d.events, client.Shedding))
+		d.take(2)
+		d.expect("PUBACK id=5", "PUBACK id=6")
+		publish(4)
+		d.take(1) // one is left, which is half the inbox
+		d.expect("DISCONNECT")
+		d.expectEnd()
+		start := time.Now()
+		d.accept(true)
+		require.Less(t, time.Since(start), 2*time.Second, "it is not parked: there is room")
+		d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: 7, Payload: []byte{2}, Dup: true})
+		d.expect("PUBACK id=7")
+	})
+}
+
+// Own requests without end do not keep a client from what it left to the Server: when there is
+// room, what is new waits for the next connection.
+func TestSheddingEndsThoughRequestsDoNot(t *testing.T) {
+	connected(t, client.Config{InboxMessages: 2, InboxBytes: 1024}, func(d *dialogue) {
+		d.consume()
+		var done []func() error
+		publish := func() {
+			done = append(done, d.start(func() error { return d.client.Publish(d.ctx, message("out", 1, "x")) }))
+			synctest.Wait()
+		}
+		publish()
+		d.expect(`PUBLISH "out" qos=1 id=1 dup=0 size=1`)
+		for id := range uint16(5) {
+			d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: id + 1, Payload: []byte{byte(id)}})
+		}
+		require.EqualValues(t, 1, d.client.Stats().Session.Shed)
+		publish()
+		d.expect(`PUBLISH "out" qos=1 id=2 dup=0 size=1`)
+		d.take(4)
+		d.expect("PUBACK id=1", "PUBACK id=2", "PUBACK id=3", "PUBACK id=4")
+		publish()
+		d.send(&packets.Puback{PacketID: 1})
+		publish()
+		d.send(&packets.Puback{PacketID: 2})
+		d.expect("DISCONNECT")
+		d.expectEnd()
+		start := time.Now()
+		d.accept(true)
+		require.Zero(t, time.Since(start))
+		d.expect(`PUBLISH "out" qos=1 id=3 dup=0 size=1`, `PUBLISH "out" qos=1 id=4 dup=0 size=1`)
+		d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: 5, Payload: []byte{4}, Dup: true}, &packets.Puback{PacketID: 3}, &packets.Puback{PacketID: 4})
+		d.take(1)
+		d.expect("PUBACK id=5")
+		for _, done := range done {
+			require.NoError(t, done())
+		}
+	})
+}
+
+// Close finishes what was accepted, also what waits for the next connection because messages were
+// left to the Server.
+func TestCloseWhileShedding(t *testing.T) {
+	connected(t, client.Config{InboxMessages: 2, InboxBytes: 1024}, func(d *dialogue) {
+		d.consume()
+		first := d.start(func() error { return d.client.Publish(d.ctx, message("out", 1, "x")) })
+		d.expect(`PUBLISH "out" qos=1 id=1 dup=0 size=1`)
+		for id := range uint16(5) {
+			d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: id + 1, Payload: []byte{byte(id)}})
+		}
+		d.take(4)
+		d.expect("PUBACK id=1", "PUBACK id=2", "PUBACK id=3", "PUBACK id=4")
+		second := d.start(func() error { return d.client.Publish(d.ctx, message("out", 1, "x")) })
+		synctest.Wait()
+		closed := d.start(func() error { return d.client.Close(d.ctx) })
+		d.expect(`PUBLISH "out" qos=1 id=2 dup=0 size=1`)
+		d.send(&packets.Puback{PacketID: 1})
+		d.send(&packets.Puback{PacketID: 2})
+		d.expect("DISCONNECT")
+		d.conn.Close()
+		require.NoError(t, first())
+		require.NoError(t, second())
+		require.NoError(t, closed())
+	})
+}
+
+// A server with a window that is wider than the inbox stops by itself: a client whose application
+// is slow stays connected, as long as the window fits in the inbox's bytes.
+func TestWindowWiderThanTheInbox(t *testing.T) {
+	connected(t, client.Config{InboxMessages: 4, KeepAlive: time.Minute}, func(d *dialogue) {
+		d.consume()
+		const window = 1024
+		for id := range uint16(window) {
+			require.NoError(t, d.conn.Send(&packets.Publish{Topic: "t", QoS: 1, PacketID: id + 1, Payload: make([]byte, 1024)}))
+		}
+		d.expectNothing(30 * time.Second)
+		for id := range uint16(window) {
+			d.take(1)
+			d.expect(fmt.Sprintf("PUBACK id=%d", id+1))
+			d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: window + id + 1, Payload: make([]byte, 1024)})
+		}
+		require.Equal(t, client.Connected, d.client.State())
+		require.EqualValues(t, 1, d.client.Stats().Pauses)
 	})
 }

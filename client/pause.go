@@ -18,16 +18,26 @@ const (
 	mostParked = 30 * time.Second
 )
 
+// crowded tells whether the reader has to do something about a full inbox before it goes on.
+// The caller holds mu.
+func (c *Client) crowded() bool {
+	b := &c.inbox
+	return b.full() && (!b.overflowing || b.hard() && !c.mayPark() && !c.sess.Outstanding())
+}
+
+// mayPark tells whether the client may leave messages to the Server of its own accord: a
+// session that ends with the connection would lose them. The caller holds mu.
+func (c *Client) mayPark() bool { return !c.cfg.CleanSession && c.inbox.consumed }
+
 // makeRoom is what the reader does about a full inbox. Acknowledgements are withheld
 // by nature, which bounds QoS 1 and 2 by the Server's window. Reading pauses, but only
 // while no own request is outstanding: its answer would never be read, and the
 // application may wait for it before it takes the next message. When the pause is
-// over, QoS 0 gives way, and QoS 1 and 2 go on up to twice the inbox. Beyond that the
-// client parks, or leaves the messages to the Server.
+// over, QoS 0 gives way, and QoS 1 and 2 go on until there are too many.
 func (c *Client) makeRoom(l *link) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.inbox.full() {
+	if !c.crowded() {
 		return
 	}
 	if !c.inbox.overflowing {
@@ -35,35 +45,44 @@ func (c *Client) makeRoom(l *link) {
 		if !c.inbox.consumed {
 			c.emit(Event{Kind: NobodyConsumes})
 		}
-		if c.pauseReading(l) {
-			return
-		}
+	}
+	if !c.pauseReading(l) {
 		c.inbox.overflowing = true
-	}
-	if !c.inbox.hard() {
-		return
-	}
-	switch {
-	case l.bye || l.shedding:
-	case c.sess.Outstanding():
-		l.shedding = true
-		c.sess.Shed()
-		c.emit(Event{Kind: Shedding})
-	case c.cfg.CleanSession || !c.inbox.consumed:
-		// A session that ends with the connection would lose what was not taken.
-		c.pauseReading(l)
-	default:
-		c.leaveToReturn(l)
-		c.kick()
 	}
 }
 
-// leaveToReturn says goodbye to come back when there is room: the Server then sends again what
-// was not acknowledged. The caller holds mu.
-func (c *Client) leaveToReturn(l *link) {
+// tooMany tells whether messages of QoS 1 and 2 that are new are left to the Server. The caller
+// holds mu.
+func (c *Client) tooMany() bool {
+	return c.inbox.hard() && (c.sess.Outstanding() || c.mayPark())
+}
+
+// fetchShed says goodbye when something was left to the Server, to come back for it: on this
+// connection nothing behind it can be acknowledged, on the next it is sent again. Without an own
+// request that is parking. With one the client stays until it is answered and there is room:
+// sooner it would be sent what it has. A clean session does not wait for room, because what
+// was left is lost. The caller holds mu.
+func (c *Client) fetchShed(l *link) {
+	if l == nil || l.bye || l.err != nil || c.leaving || !c.sess.HasShed() {
+		return
+	}
+	if l.shedding && c.inbox.low() {
+		c.sess.Hold(time.Now(), true) // requests may never cease
+	}
+	if c.sess.Outstanding() {
+		if !l.shedding {
+			l.shedding = true
+			c.emit(Event{Kind: Shedding})
+		}
+		return
+	}
+	if l.shedding && !c.inbox.low() && !c.cfg.CleanSession {
+		return
+	}
 	l.park, c.parkedAt = true, c.asked
 	c.sess.Disconnect()
 	c.drive()
+	c.kick()
 }
 
 // pauseReading waits for room, for an own request or for as long as is safe, and
@@ -110,7 +129,7 @@ func (c *Client) waitParked() {
 	c.emit(Event{Kind: ClientParked})
 	c.mu.Unlock()
 	c.sleep(mostParked, func() bool {
-		return c.inbox.low() || c.asked != c.parkedAt || c.cfg.CleanSession
+		return c.inbox.low() || c.asked != c.parkedAt || c.sess.Outstanding() || c.cfg.CleanSession
 	})
 }
 

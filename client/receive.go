@@ -173,6 +173,7 @@ func (c *Client) afterTake() {
 	if c.inbox.low() {
 		c.inbox.overflowing = false
 		poke(c.wake)
+		c.fetchShed(c.link)
 	}
 }
 

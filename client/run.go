@@ -222,11 +222,11 @@ func (c *Client) readOn(l *link, p packets.Packet) error {
 			return err
 		}
 	}
-	full, err := c.receiveAll(l, p)
+	crowded, err := c.receiveAll(l, p)
 	switch {
 	case err != nil:
 		return err
-	case full:
+	case crowded:
 		c.makeRoom(l)
 	case l.quiet:
 		go c.rest(l)
@@ -257,17 +257,17 @@ func (c *Client) resume(l *link, p packets.Packet, err error) {
 // mostAtOnce is how many packets are handled before others get their turn with mu.
 const mostAtOnce = 256
 
-// receiveAll handles p and what came with it, and tells whether the inbox is full. An error
+// receiveAll handles p and what came with it, and tells whether the inbox is crowded. An error
 // is that of the bytes behind.
-func (c *Client) receiveAll(l *link, p packets.Packet) (full bool, err error) {
+func (c *Client) receiveAll(l *link, p packets.Packet) (crowded bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r, now, n := l.reader, time.Now(), 0
 	l.quiet = p.Type() == packets.PINGRESP || p.Type() == packets.CONNACK
 	for p != nil {
 		c.receive(now, l, p)
-		full = c.inbox.full()
-		if n++; full || n == mostAtOnce || l.skip {
+		crowded = c.crowded()
+		if n++; crowded || n == mostAtOnce || l.skip {
 			break
 		}
 		if p, err = r.ReadBuffered(); p != nil {
@@ -281,7 +281,7 @@ func (c *Client) receiveAll(l *link, p packets.Packet) (full bool, err error) {
 	c.delivered()
 	c.kick()
 	c.arm()
-	return full, err
+	return crowded, err
 }
 
 // receive handles a packet. The caller holds mu.
@@ -294,12 +294,11 @@ func (c *Client) receive(now time.Time, l *link, p packets.Packet) {
 		c.deliver(pub, 0)
 		return
 	}
+	c.sess.Shed(c.tooMany())
 	c.sess.Received(now, p)
 	c.drive()
 	c.sendOffline()
-	if l.shedding && !l.bye && !c.sess.Outstanding() {
-		c.leaveToReturn(l)
-	}
+	c.fetchShed(l)
 }
 
 // lost settles the end of a connection that CONNECT was sent on, unless it goes on.

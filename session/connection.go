@@ -22,7 +22,8 @@ type connection struct {
 	phase    phase
 	ponged   bool // a PINGRESP came
 	held     bool // something waits for the connection to be old enough
-	shed     bool // incoming QoS 1 and 2 are left to the Server
+	shed     bool // incoming messages of QoS 1 and 2 that are new are left to the Server
+	hasShed  bool // one was, and so is all that comes behind it
 }
 
 // Login is what may change from one attempt to connect to the next.
@@ -218,14 +219,27 @@ func (s *Session) countQuick(now time.Time, loss Loss, wasUp, unanswered bool) {
 	}
 }
 
-// Shed makes the Session leave incoming messages of QoS 1 and 2 to the Server:
-// they are neither delivered nor acknowledged, nor is anything that came after
-// them on this Network Connection, so the Server sends them again on the next one.
-// It is for a driver that must go on reading though it can store no more. It
-// cannot be switched off while the Network Connection lasts, because
-// acknowledgements leave in the order of arrival. The driver closes as soon as its
-// own requests are answered [MQTT-4.8.0-2].
-func (s *Session) Shed() { s.conn.shed = true }
+// Shed says whether incoming messages of QoS 1 and 2 that are new are left to the Server:
+// they are neither delivered nor acknowledged, and the Server sends them again on the next
+// Network Connection. It is for a driver that must go on reading though it can store no
+// more. What was delivered before and comes again is recognised as ever: it takes no room.
+//
+// When one was left, see [Session.HasShed], so is everything behind it on this Network Connection,
+// whatever Shed says then, because acknowledgements leave in the order of arrival. The
+// driver has to close [MQTT-4.8.0-2], when its own requests are answered.
+func (s *Session) Shed(on bool) { s.conn.shed = on }
+
+// HasShed tells whether an incoming message was left to the Server on this Network Connection.
+func (s *Session) HasShed() bool { return s.conn.hasShed }
+
+// Hold says whether new messages of QoS 1 and 2 and new requests wait for the next Network
+// Connection, so that Outstanding comes to an end however much the application asks for.
+func (s *Session) Hold(now time.Time, on bool) {
+	if s.send.hold != on {
+		s.send.hold = on
+		s.pump(now)
+	}
+}
 
 // Disconnect says goodbye: DISCONNECT is the last packet [MQTT-3.14.4-2], and Close
 // follows it [MQTT-3.14.4-1]. The Server then drops the Will [MQTT-3.14.4-3].

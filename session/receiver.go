@@ -91,23 +91,28 @@ func (s *Session) publish(p *packets.Publish) {
 		s.put(Output{Op: Deliver, Packet: p})
 		return
 	}
-	if s.conn.shed {
+	if s.conn.hasShed {
 		s.counters.Shed++
 		return
 	}
 	r := &s.recv
 	print := r.fingerprint(p)
-	if i, ok := r.byID.get(r.all, p.PacketID); ok {
-		m := &r.all[i]
-		switch {
-		case m.fingerprint != print || m.qos != p.QoS:
-			s.counters.Mismatched++
-			s.notify(Event{Kind: EventSessionMismatch, PacketID: p.PacketID, Topic: p.Topic})
-		case s.recognised(i, m, p):
-			s.counters.Redelivered++
-			return
-		}
-		s.unknow(i, m)
+	i, known := r.byID.get(r.all, p.PacketID)
+	same := known && r.all[i].fingerprint == print && r.all[i].qos == p.QoS
+	switch {
+	case same && s.recognised(i, &r.all[i], p):
+		s.counters.Redelivered++
+		return
+	case s.conn.shed:
+		s.conn.hasShed = true
+		s.counters.Shed++
+		return
+	case known && !same:
+		s.counters.Mismatched++
+		s.notify(Event{Kind: EventSessionMismatch, PacketID: p.PacketID, Topic: p.Topic})
+	}
+	if known {
+		s.unknow(i, &r.all[i])
 	}
 	i, m := r.add(p.PacketID, p.QoS, print)
 	s.placeOn(i, m)

@@ -32,7 +32,9 @@ import (
 //	                            the connection ended; bytes up to Send N may have left (default: all)
 //	wait DURATION               time passes; Tick is called whenever Deadline says so
 //	sleep DURATION              time passes and nothing runs; then one late Tick
-//	pause, resume, shed, disconnect, abandon, counters
+//	shed [off]                  new messages from the Server are left to it, or not
+//	hold [off]                  new messages to the Server wait for the next connection, or not
+//	pause, resume, disconnect, abandon, counters, outstanding
 //	restart [clean=1]           the process dies; Restore from what was saved
 func TestConversations(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -125,11 +127,15 @@ func (w *world) do(t *testing.T, command string) []string {
 	case "resume":
 		w.s.Resumed(w.now)
 	case "shed":
-		w.s.Shed()
+		w.s.Shed(len(a.Words) == 1)
+	case "hold":
+		w.s.Hold(w.now, len(a.Words) == 1)
 	case "disconnect":
 		w.s.Disconnect()
 	case "abandon":
 		w.s.Abandon()
+	case "outstanding":
+		return []string{fmt.Sprint("outstanding ", w.s.Outstanding())}
 	case "counters":
 		return strings.Fields(strings.Trim(fmt.Sprintf("%+v", w.s.Counters()), "{}"))
 	case "restart":

@@ -62,6 +62,7 @@ type sender struct {
 	cursor    uint64 // next message to send; those before it were looked at
 	relCursor int    // next of released to send again
 	inflight  int    // sent on this connection and unanswered
+	hold      bool   // nothing new is sent, see Session.Hold
 	answers   uint64 // acknowledgements that completed something
 	qos0      queue[sent0]
 	tokens0   uint64
@@ -275,8 +276,10 @@ func (s *Session) pump(now time.Time) {
 	if s.conn.phase != up {
 		return
 	}
-	s.request(now)
 	x := &s.send
+	if !x.hold {
+		s.request(now)
+	}
 	limit := s.window()
 	for x.relCursor < len(x.released) {
 		if x.inflight >= limit {
@@ -285,6 +288,9 @@ func (s *Session) pump(now time.Time) {
 		seq := x.released[x.relCursor]
 		x.relCursor++
 		s.transmitRelease(now, seq)
+	}
+	if x.hold {
+		return
 	}
 	for x.cursor < x.end() && x.inflight < limit && x.cursor-x.first < maxDistance {
 		d := x.at(x.cursor)
@@ -570,7 +576,7 @@ func (x *sender) lost(s *Session, now time.Time, loss Loss) {
 		}
 		d.sent = 0
 	}
-	x.cursor, x.relCursor, x.inflight = x.first, 0, 0
+	x.cursor, x.relCursor, x.inflight, x.hold = x.first, 0, 0, false
 	if s.cfg.CleanSession {
 		x.cleanLost(s)
 	}
@@ -599,7 +605,7 @@ func (x *sender) cleanLost(s *Session) {
 }
 
 // stuckAfter is how long the oldest message may go unanswered while others are
-// answered, or wait because their numbers are too far from its own.
+// answered, or wait because their numbers are too far from its own, or because of Hold.
 const stuckAfter = time.Minute
 
 // stuckAt returns when the oldest message will have been unanswered for too long.
@@ -610,7 +616,7 @@ func (x *sender) stuckAt() time.Time {
 	}
 	d := x.at(x.first)
 	blocked := x.cursor-x.first >= maxDistance && x.cursor < x.end()
-	if d.sent == 0 || x.holes == 0 && !blocked {
+	if d.sent == 0 || x.holes == 0 && !blocked && !x.hold {
 		return at
 	}
 	return earliest(at, d.sentAt.Add(stuckAfter))

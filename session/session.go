@@ -221,7 +221,8 @@ func (s *Session) Counters() Counters { return s.counters }
 // Connection, or to be sent on it: a driver that stops reading then could wait for ever.
 func (s *Session) Outstanding() bool {
 	x := &s.send
-	return x.inflight > 0 || x.cursor < x.end() || len(s.subs.requests) > 0 || s.subs.heldBack() || x.scrub.to != 0
+	asked := x.inflight > 0 || len(s.subs.requests) > 0 || x.scrub.to != 0
+	return asked || !x.hold && (x.cursor < x.end() || s.subs.heldBack())
 }
 
 // Unfinished returns the number of outgoing messages of QoS 1 and 2 that are not
