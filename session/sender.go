@@ -59,10 +59,10 @@ type sender struct {
 
 	// Valid for one Network Connection.
 	resumed   bool   // the Server has the session
+	hold      bool   // nothing new is sent, see Session.Hold
 	cursor    uint64 // next message to send; those before it were looked at
 	relCursor int    // next of released to send again
 	inflight  int    // sent on this connection and unanswered
-	hold      bool   // nothing new is sent, see Session.Hold
 	answers   uint64 // acknowledgements that completed something
 	qos0      queue[sent0]
 	tokens0   uint64
