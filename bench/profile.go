@@ -53,7 +53,7 @@ func profiles(m method, dir, only string, w io.Writer) error {
 		return err
 	}
 	kinds := func(m method) map[string][]table {
-		running := slices.Concat(m.trafficTables(), m.connectorTables(), m.durableTables())
+		running := slices.Concat(m.trafficTables(), m.serverTables(), m.connectorTables(), m.durableTables())
 		return map[string][]table{cpuProfile: running, allocProfile: running, heapProfile: m.idleTables()}
 	}
 	for _, kind := range []string{cpuProfile, allocProfile, heapProfile} {

@@ -12,7 +12,9 @@ import (
 )
 
 // ahead is how many messages a publisher may be before its subscriber: a server drops what a
-// slow subscriber leaves in its queue.
+// slow subscriber leaves in its queue. Who is so far ahead waits until half of them came:
+// message for message, each would wait for the one before to come all the way back, which nobody
+// who publishes does.
 const ahead = 2 * window
 
 // through publishes with one client and receives with another, through a real server.
@@ -69,7 +71,7 @@ func through(j job) (values, error) {
 		var late error
 		before := func() {
 			if s := sent.Add(1); s-received.Load() > ahead && late == nil {
-				late = wait(s - ahead)
+				late = wait(s - ahead/2)
 			}
 		}
 		if err := pub.publish(load{n: n, qos: j.QoS, before: before}); err != nil {
@@ -92,7 +94,7 @@ func (m method) serverTables() []table {
 		for qos := range byte(3) {
 			t := table{Name: fmt.Sprintf("servers: %s, QoS %d", name, qos)}
 			for _, who := range []string{ours, paho, atwat, limit1, limit100} {
-				j := job{Work: "through", Who: who, QoS: qos, Window: window, Round: m.Traffic}
+				j := job{Work: "through", Who: who, QoS: qos, Window: window, Round: m.Traffic, Profile: m.Profile}
 				t.Rows = append(t.Rows, j.against(starts[name], first))
 			}
 			all = append(all, t)
