@@ -76,6 +76,7 @@ type Client struct {
 	accepted uint64        // connections that the Server accepted
 	asked    uint64        // own requests that need an answer
 	parkedAt uint64        // asked, when the client decided to park
+	session  uint16        // counts the sessions that began: see Delivery.Session
 	takeover bool          // the session suspects another client with our ClientID
 	handling bool          // a goroutine runs handlers
 	idle     chan struct{} // closed when it ends; nil: none runs

@@ -19,6 +19,10 @@ type Delivery struct {
 	Dup      bool   // the Server may have sent it before; it says nothing about this client [MQTT-4.3.2-2]
 	PacketID uint16 // 0 at QoS 0
 
+	// Session tells sessions apart: it is one more, modulo 65,536, each time that the Server had
+	// kept none [MQTT-3.2.2-3]. What came before that does not come again.
+	Session uint16
+
 	client *Client
 	token  session.Token
 }
@@ -201,6 +205,7 @@ func (c *Client) deliver(p *packets.Publish, token session.Token) {
 		Retain:   p.Retain,
 		Dup:      p.Dup,
 		PacketID: p.PacketID,
+		Session:  c.session,
 		client:   c,
 		token:    token,
 	}

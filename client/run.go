@@ -423,6 +423,8 @@ func (c *Client) connected(sessionPresent bool) {
 	c.stats.Connects++
 	if sessionPresent {
 		c.stats.Resumed++
+	} else {
+		c.session++
 	}
 	c.upSince = time.Now()
 	c.emit(Event{Kind: ConnectionUp, SessionPresent: sessionPresent})

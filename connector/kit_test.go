@@ -23,12 +23,14 @@ type dialogue struct {
 	server    *clienttest.Server
 	connector *connector.Connector
 	conn      *clienttest.Conn
+	options   connector.Options // of the next build
 }
 
 func inBubble(t *testing.T, talk func(d *dialogue)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		d := &dialogue{T: t, ctx: t.Context(), server: clienttest.NewServer()}
+		d.options.Dial = d.server.Dial
 		defer func() {
 			if d.connector != nil {
 				d.stop(time.Minute)
@@ -58,7 +60,7 @@ func ptr[T any](v T) *T { return &v }
 // build makes the connector; every consumer gets the flow.
 func (d *dialogue) build(cfg connector.Config, flow connector.Flow) {
 	d.Helper()
-	c, err := connector.New(cfg, connector.Options{Dial: d.server.Dial})
+	c, err := connector.New(cfg, d.options)
 	require.NoError(d, err)
 	for name := range cfg.Consumers {
 		require.NoError(d, c.Consume(name, flow))

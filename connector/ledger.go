@@ -30,9 +30,10 @@ type ledger struct {
 	client *client.Client
 	start  uint64 // names this process
 
-	mu    sync.Mutex
-	found map[entryKey][]*entry // of the process before, until they come again
-	live  []*entry              // of this one, in the order of arrival
+	mu      sync.Mutex
+	session uint16                // the newest that is known of, see client.Delivery
+	found   map[entryKey][]*entry // of the process before, until they come again
+	live    []*entry              // of this one, in the order of arrival
 }
 
 // An entryKey is what a message is known by when it comes again.
@@ -140,6 +141,11 @@ func (l *ledger) take(consumer string, d *client.Delivery, order uint64) *entry 
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.begun(d.Session)
+	if e.lost = d.Session != l.session; e.lost {
+		l.live = append(l.live, e)
+		return e
+	}
 	if before := l.find(e.entryKey, d.Dup); before != nil {
 		e.name, e.attempts, e.noted = before.name, before.attempts, true
 		e.suspect = before.suspect
@@ -265,10 +271,21 @@ func (l *ledger) interrupted(ctx context.Context) {
 	}
 }
 
-// sessionLost forgets everything that another session was about.
-func (l *ledger) sessionLost() {
+// sessionBegun is told that a session has begun, see client.Delivery. The first message of it may
+// be faster, and must not meet what is known of the session before: so take looks, too.
+func (l *ledger) sessionBegun(session uint16) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.begun(session)
+}
+
+// begun forgets everything that an earlier session was about: it does not come again. The
+// caller holds mu.
+func (l *ledger) begun(session uint16) {
+	if int16(session-l.session) <= 0 {
+		return
+	}
+	l.session = session
 	for _, known := range l.found {
 		for _, e := range known {
 			l.client.DropNote(e.name)
@@ -276,9 +293,6 @@ func (l *ledger) sessionLost() {
 	}
 	clear(l.found)
 	for _, e := range l.live {
-		if e.d.Unacked() {
-			continue // of the new session
-		}
 		if e.noted {
 			l.client.DropNote(e.name)
 		}

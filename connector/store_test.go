@@ -444,6 +444,33 @@ func TestLedgerEndsWithTheSession(t *testing.T) {
 	})
 }
 
+// Nor does it when a message of the new session is faster than the word of it: here, whoever is told
+// of events does not return.
+func TestLedgerEndsWithTheSessionAtItsFirstMessage(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := stored(t, kept(connector.ConsumerParams{}))
+		g := newGate()
+		d.run(cfg, g)
+		d.deliver(1, "a", "b")
+		g.finish("b")
+		cfg = d.crash(cfg)
+
+		release := make(chan struct{})
+		defer close(release)
+		next := newGate()
+		d.options.OnEvent = func(client.Event) { <-release }
+		d.build(cfg, next)
+		started := d.start(func() error { return d.connector.Start(d.ctx) })
+		d.accept(false)
+		d.grant()
+		require.NoError(t, started())
+		d.send(again(publish("t/a", 1, 1, "a")), again(publish("t/b", 1, 2, "b")))
+		require.ElementsMatch(t, []string{"a", "b"}, next.running())
+		next.finish("b", "a")
+		d.expect("PUBACK id=1", "PUBACK id=2")
+	})
+}
+
 // A flow that Stop cuts short has not failed.
 func TestLedgerDoesNotCountStop(t *testing.T) {
 	inBubble(t, func(d *dialogue) {

@@ -33,7 +33,8 @@ func (c *Connector) observe(n *connection, e client.Event) {
 	switch {
 	case e.Kind == client.ConnectionUp:
 		if c.ledger != nil && n == c.conn && !e.SessionPresent {
-			c.ledger.sessionLost()
+			s := c.ledger.client.Stats()
+			c.ledger.sessionBegun(uint16(s.Connects - s.Resumed))
 		}
 		t.mu.Lock()
 		delete(t.problem, n)
