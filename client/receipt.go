@@ -17,8 +17,8 @@ type Receipt struct {
 
 	mu       sync.Mutex
 	durable  bool
-	onRecord chan struct{}
 	ended    bool
+	onRecord chan struct{}
 	err      error
 	results  []session.FilterResult
 	ch       chan struct{}
