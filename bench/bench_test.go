@@ -146,6 +146,46 @@ func TestJudge(t *testing.T) {
 	require.ErrorContains(t, missed(judge([]measured{{Name: "codec: encode PUBLISH 256 B"}})), "of the limit", "what was not measured is not met")
 }
 
+// What misses a target is measured for longer, and all of it counts; nothing else is.
+func TestDoubt(t *testing.T) {
+	for _, late := range []float64{10, 40} {
+		rounds := map[string]int{}
+		does := func(table, who string, ns func(round int) float64) row {
+			return row{who, func() (values, error) {
+				rounds[table]++
+				return values{cpuTime: ns(rounds[table]), mallocs: 0}, nil
+			}}
+		}
+		same := func(ns float64) func(int) float64 { return func(int) float64 { return ns } }
+		doubtful, fine := "codec: encode PUBLISH 256 B", "codec: decode PUBLISH 256 B"
+		tables := []table{
+			{doubtful, []row{does(doubtful, ours, func(round int) float64 {
+				if round <= 3*2 { // two rows take turns
+					return 30
+				}
+				return late
+			}), does(doubtful, limit, same(10))}},
+			{fine, []row{does(fine, ours, same(20)), does(fine, limit, same(10)), does(fine, paho, same(99)), does(fine, mochi, same(99))}},
+		}
+		m, r := method{Rounds: 3}, &results{Method: method{Rounds: 3}}
+		for _, t2 := range tables {
+			measured, err := m.measure(t2, func() {})
+			require.NoError(t, err)
+			r.Tables = append(r.Tables, measured)
+		}
+		r.Targets = judge(r.Tables)
+		require.NoError(t, m.doubt(tables, r, &progress{}))
+		require.Equal(t, 9, r.Tables[0].rounds())
+		require.Equal(t, 3, r.Tables[1].rounds())
+		i := slices.IndexFunc(r.Targets, func(t target) bool { return t.Table == doubtful && t.What == "of the limit" })
+		require.Equal(t, late/10, r.Targets[i].Got)
+		require.Equal(t, late == 10, r.Targets[i].Met)
+		var md strings.Builder
+		r.markdown(&md)
+		require.Contains(t, md.String(), "Of 9 rounds, because a target was missed after a third of them: "+doubtful+".")
+	}
+}
+
 // A ratio is taken round by round.
 func TestRatio(t *testing.T) {
 	m := measured{Rows: []figures{{ours, map[string][]float64{wall: {1, 20, 3}}}, {paho, map[string][]float64{wall: {2, 40, 12}}}}}

@@ -16,7 +16,8 @@ import (
 const help = `Bench measures mqtt311 beside its peers and beside the limit.
 
   go run . -quick                      under three minutes; the report on stdout
-  go run . -quick -check               exit 1 when a target is missed by more than 15 %
+  go run . -quick -check               exit 1 when a target is missed by more than 15 %; before that it is
+                                       measured for thrice as long
   go run . -quick -rows "receive QoS"  the tables whose name contains this
   go run . -out results                the whole run: results.json, results.md and charts
   go run . -from results -summary      the short table of a run
@@ -111,7 +112,7 @@ func (f flags) results(m method) (*results, error) {
 	}
 	p := &progress{}
 	for _, t := range tables {
-		p.of += m.rounds(t) * len(t.Rows)
+		p.of += m.rounds(t.Name) * len(t.Rows)
 	}
 	defer p.end()
 	r := &results{Machine: machine(), Method: m}
@@ -124,7 +125,31 @@ func (f flags) results(m method) (*results, error) {
 		r.Tables = append(r.Tables, measured)
 	}
 	r.Targets = judge(r.Tables)
-	return r, nil
+	if !f.check {
+		return r, nil
+	}
+	return r, m.doubt(tables, r, p)
+}
+
+// doubt goes on, for twice as many rounds again, with each table that misses a target: a few rounds
+// beside somebody else's work are no evidence. All rounds count.
+func (m method) doubt(tables []table, r *results, p *progress) error {
+	missed := func(i int) bool {
+		return slices.ContainsFunc(r.Targets, func(t target) bool { return t.Table == tables[i].Name && !t.Met })
+	}
+	for i, t := range tables {
+		if !missed(i) || m.rounds(t.Name) == 1 {
+			continue
+		}
+		more := 2 * m.rounds(t.Name)
+		p.of += more * len(t.Rows)
+		p.show(t.Name + ", again")
+		if err := m.goOn(t, &r.Tables[i], more, p.step); err != nil {
+			return err
+		}
+	}
+	r.Targets = judge(r.Tables)
+	return nil
 }
 
 // tables are all that can be measured.

@@ -64,14 +64,19 @@ func (m method) measure(t table, step func()) (measured, error) {
 	for _, r := range t.Rows {
 		out.Rows = append(out.Rows, figures{r.Who, make(map[string][]float64)})
 	}
-	for range m.rounds(t) {
+	return out, m.goOn(t, &out, m.rounds(t.Name), step)
+}
+
+// goOn adds rounds to a table.
+func (m method) goOn(t table, out *measured, rounds int, step func()) error {
+	for range rounds {
 		for i, r := range t.Rows {
 			v, err := r.Round()
 			if err != nil {
 				// Hours of others are not thrown away for one hang, and it is not hidden.
 				out.Failed = append(out.Failed, fmt.Sprintf("%s: %v", r.Who, err))
 				if v, err = r.Round(); err != nil {
-					return measured{}, fmt.Errorf("%s: %s, twice: %w", t.Name, r.Who, err)
+					return fmt.Errorf("%s: %s, twice: %w", t.Name, r.Who, err)
 				}
 			}
 			for quantity, x := range v {
@@ -80,14 +85,14 @@ func (m method) measure(t table, step func()) (measured, error) {
 			step()
 		}
 	}
-	return out, nil
+	return nil
 }
 
-func (m method) rounds(t table) int {
-	if strings.HasPrefix(t.Name, "codec: ") {
+func (m method) rounds(table string) int {
+	if strings.HasPrefix(table, "codec: ") {
 		return m.Rounds
 	}
-	if strings.HasPrefix(t.Name, "program: ") {
+	if strings.HasPrefix(table, "program: ") {
 		return 1 // it does not vary
 	}
 	return m.Repeats
@@ -139,6 +144,17 @@ func spreadOf(samples []float64) spread {
 		return spread{math.NaN(), math.NaN(), math.NaN()}
 	}
 	return spread{(s[(n-1)/2] + s[n/2]) / 2, s[0], s[n-1]}
+}
+
+// rounds tells how many there were.
+func (m *measured) rounds() int {
+	n := 0
+	for _, f := range m.Rows {
+		for _, samples := range f.Rounds {
+			n = max(n, len(samples))
+		}
+	}
+	return n
 }
 
 // of returns the figures of who, and whether there are any.

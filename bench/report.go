@@ -172,6 +172,9 @@ func (r *results) markdown(w io.Writer) {
 		for _, why := range t.Failed {
 			fmt.Fprintf(w, "\nA round failed and was repeated: %s: %s.\n", t.Name, why)
 		}
+		if n := t.rounds(); n > r.Method.rounds(t.Name) {
+			fmt.Fprintf(w, "\nOf %d rounds, because a target was missed after a third of them: %s.\n", n, t.Name)
+		}
 	}
 	if len(r.Targets) == 0 {
 		return
