@@ -27,11 +27,11 @@ type Message = session.Message
 // ErrPoison.
 func (c *Client) Publish(ctx context.Context, m Message) error {
 	r := c.lendReceipt()
-	if err := c.start(ctx, m, r); err != nil {
+	if err := c.start(ctx, &m, r); err != nil {
 		return err
 	}
 	err := c.await(ctx, r, "publish")
-	if r.tail == 0 && r.over() { // with a Store, or unfinished, others may refer to it
+	if !r.recorded && r.over() { // with a Store, or unfinished, others may refer to it
 		c.takeBack(r)
 	}
 	return err
@@ -43,7 +43,7 @@ func (c *Client) Publish(ctx context.Context, m Message) error {
 // the client until the receipt is done.
 func (c *Client) PublishAsync(ctx context.Context, m Message) (*Receipt, error) {
 	r := new(Receipt)
-	if err := c.start(ctx, m, r); err != nil {
+	if err := c.start(ctx, &m, r); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -52,10 +52,10 @@ func (c *Client) PublishAsync(ctx context.Context, m Message) (*Receipt, error) 
 // Enqueue is PublishAsync for who does not ask for the outcome: it allocates nothing. Errors
 // that come after it returned nil are counted in Stats.Unheard. The payload of a message of
 // QoS 1 or 2 belongs to the client until Close; at QoS 0 it may be used again.
-func (c *Client) Enqueue(ctx context.Context, m Message) error { return c.start(ctx, m, nil) }
+func (c *Client) Enqueue(ctx context.Context, m Message) error { return c.start(ctx, &m, nil) }
 
 // start hands m to the session, waiting for room as long as ctx allows. r may be nil.
-func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
+func (c *Client) start(ctx context.Context, m *Message, r *Receipt) error {
 	for {
 		c.mu.Lock()
 		if c.leaving {
@@ -68,7 +68,7 @@ func (c *Client) start(ctx context.Context, m Message, r *Receipt) error {
 			t, err = c.accept(m, r)
 		}
 		if errors.Is(err, ErrNotConnected) && c.cfg.QueueQoS0 {
-			if err = c.queueOffline(m, r); err == nil {
+			if err = c.queueOffline(*m, r); err == nil {
 				if r != nil {
 					r.accept()
 				}
@@ -145,9 +145,9 @@ func (c *Client) ask() {
 }
 
 // accept hands m to the session if the Store has room for it. The caller holds mu.
-func (c *Client) accept(m Message, r *Receipt) (session.Token, error) {
+func (c *Client) accept(m *Message, r *Receipt) (session.Token, error) {
 	if m.QoS == packets.AtMostOnce {
-		return c.sess.PublishFor(time.Time{}, m, r) // the time means nothing to it
+		return c.sess.PublishFor(time.Time{}, *m, r) // the time means nothing to it
 	}
 	if err := c.storeRoom(len(m.Topic) + len(m.Payload)); err != nil {
 		if errors.Is(err, ErrStoreFailed) {
@@ -155,17 +155,17 @@ func (c *Client) accept(m Message, r *Receipt) (session.Token, error) {
 		}
 		return 0, err
 	}
-	return c.sess.PublishFor(c.now(), m, r)
+	return c.sess.PublishFor(c.now(), *m, r)
 }
 
 // awaitRecord makes r tell when its message is durable. The caller holds mu and has not
 // driven the session since it accepted the message.
 func (c *Client) awaitRecord(qos packets.QoS, r *Receipt) {
 	if qos == packets.AtMostOnce || c.saver.store == nil {
-		r.accept()
+		r.durable = true // nobody else has it yet
 		return
 	}
-	r.tail = c.sess.Tail()
+	r.recorded = c.sess.Tail() > 0
 	c.saver.next.accepted = append(c.saver.next.accepted, r)
 }
 

@@ -11,19 +11,17 @@ import (
 
 // A Receipt is the outcome to come of an operation. It is safe for concurrent use.
 type Receipt struct {
-	token session.Token // Client.mu guards it, and tail
-
-	tail uint64 // the record that makes its message durable; 0: no Store, or no record
-
 	mu       sync.Mutex
 	durable  bool
 	ended    bool
+	again    bool // it is used again: its end puts something into ch
 	onRecord chan struct{}
-	err      error
-	results  []session.FilterResult
 	ch       chan struct{}
+	err      error
+	results  *[]session.FilterResult // of SubscribeAsync
 
-	signal chan struct{} // of one that is used again: its end puts something into it
+	recorded bool          // a record makes its message durable; Client.mu guards it, and token
+	token    session.Token // what the session calls it
 }
 
 // lendReceipt returns a receipt for a Publish, which nobody else sees.
@@ -31,7 +29,7 @@ func (c *Client) lendReceipt() *Receipt {
 	if r, ok := c.receipts.Get().(*Receipt); ok {
 		return r
 	}
-	return &Receipt{signal: make(chan struct{}, 1)}
+	return &Receipt{again: true, ch: make(chan struct{}, 1)}
 }
 
 // takeBack takes back a receipt that nothing refers to any more.
@@ -39,7 +37,7 @@ func (c *Client) takeBack(r *Receipt) {
 	r.mu.Lock()
 	r.token, r.durable, r.onRecord, r.ended, r.err, r.results = 0, false, nil, false, nil, nil
 	select {
-	case <-r.signal:
+	case <-r.ch:
 	default:
 	}
 	r.mu.Unlock()
@@ -48,8 +46,8 @@ func (c *Client) takeBack(r *Receipt) {
 
 // ending returns the channel that tells the end.
 func (r *Receipt) ending() <-chan struct{} {
-	if r.signal != nil {
-		return r.signal
+	if r.again {
+		return r.ch
 	}
 	return r.Done()
 }
@@ -121,12 +119,16 @@ func (r *Receipt) end(err error, results []session.FilterResult) {
 	if r.onRecord != nil && !r.durable && !r.ended {
 		close(r.onRecord)
 	}
-	r.ended, r.err, r.results = true, err, results
-	if r.ch != nil {
-		close(r.ch)
+	r.ended, r.err = true, err
+	if results != nil {
+		kept := results
+		r.results = &kept
 	}
-	if r.signal != nil {
-		r.signal <- struct{}{}
+	switch {
+	case r.again:
+		r.ch <- struct{}{}
+	case r.ch != nil:
+		close(r.ch)
 	}
 }
 

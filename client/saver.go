@@ -265,9 +265,8 @@ func (c *Client) restore(cfg session.Config) error {
 
 // ended is the error of an operation that ended with the client.
 func (c *Client) ended(r *Receipt, err error) error {
-	publish := r.tail > 0
 	switch {
-	case c.saver.store == nil || !publish || errors.Is(err, ErrPoison) || errors.Is(err, ErrDowngraded):
+	case c.saver.store == nil || !r.recorded || errors.Is(err, ErrPoison) || errors.Is(err, ErrDowngraded):
 	case r.isAccepted():
 		err = ErrStored
 	default:

@@ -42,12 +42,16 @@ func (r *Receipt) Granted() ([]packets.QoS, error) {
 	if r.err != nil && !answered(r.err) {
 		return nil, r.err
 	}
-	granted := make([]packets.QoS, len(r.results))
-	for i, f := range r.results {
+	var results []session.FilterResult
+	if r.results != nil {
+		results = *r.results
+	}
+	granted := make([]packets.QoS, len(results))
+	for i, f := range results {
 		granted[i] = f.QoS
 	}
 	if r.err != nil {
-		return granted, &SubscribeError{Results: r.results}
+		return granted, &SubscribeError{Results: results}
 	}
 	return granted, nil
 }

@@ -88,7 +88,7 @@ func (r *receiver) token(i uint32) Token {
 // filter of ours fits [MQTT-3.3.2-3] is not looked at: all of it is acknowledged.
 func (s *Session) publish(p *packets.Publish) {
 	if p.QoS == packets.AtMostOnce {
-		s.put(Output{Op: Deliver, Packet: p})
+		s.put(Deliver).Packet = p
 		return
 	}
 	if s.conn.hasShed {
@@ -116,7 +116,8 @@ func (s *Session) publish(p *packets.Publish) {
 	}
 	i, m := r.add(p.PacketID, p.QoS, print)
 	s.placeOn(i, m)
-	s.put(Output{Op: Deliver, Packet: p, Token: r.token(i)})
+	o := s.put(Deliver)
+	o.Packet, o.Token = p, r.token(i)
 }
 
 // recognised handles a message that came again, and tells whether it did.

@@ -90,7 +90,8 @@ func (x *sender) restore(publishes, releases []Record) {
 	}
 	for _, r := range publishes {
 		x.next = r.Seq
-		d := x.push(outgoing{pub: *r.Publish, stage: published, left: true})
+		d := x.push(published)
+		d.pub, d.left = *r.Publish, true
 		d.pub.PacketID = packetID(r.Seq)
 		x.live++
 		x.bytes += len(d.pub.Topic) + len(d.pub.Payload)

@@ -141,15 +141,14 @@ func (x *sender) under(id uint16) (uint64, *outgoing) {
 	return seq, d
 }
 
-// push adds the message with the next number.
-func (x *sender) push(d outgoing) *outgoing {
+// push adds a message with the next number.
+func (x *sender) push(s stage) *outgoing {
 	x.grow(x.n + 1)
-	d.seq = x.next
-	x.next++
 	x.n++
-	e := x.entry(x.n - 1)
-	*e = d
-	return e
+	d := x.entry(x.n - 1)
+	*d = outgoing{seq: x.next, stage: s}
+	x.next++
+	return d
 }
 
 // grow makes room for n messages.
@@ -222,7 +221,10 @@ func (s *Session) PublishFor(now time.Time, m Message, caller any) (Token, error
 		return 0, ErrScrubRefused
 	}
 	s.reserve(seq)
-	d := x.push(outgoing{pub: p, caller: caller, stage: queued})
+	d := x.push(queued)
+	d.pub.PacketID, d.pub.QoS, d.pub.Retain = p.PacketID, m.QoS, m.Retain
+	d.pub.Topic, d.pub.Payload = m.Topic, m.Payload
+	d.caller = caller
 	x.live++
 	x.waiting++
 	x.bytes += size

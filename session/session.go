@@ -235,9 +235,20 @@ func (s *Session) Limits() Config { return s.cfg }
 // Up tells whether the Server has accepted the Network Connection.
 func (s *Session) Up() bool { return s.conn.phase == up }
 
-func (s *Session) put(o Output) { s.outputs = append(s.outputs, o) }
+// put adds an output for the caller to fill in where it lies: copying one costs more than
+// what is in most of them.
+func (s *Session) put(op Op) *Output {
+	n := len(s.outputs)
+	if n == cap(s.outputs) {
+		s.outputs = append(make([]Output, 0, 2*n+4), s.outputs...)
+	}
+	s.outputs = s.outputs[:n+1]
+	o := &s.outputs[n] // zero: Next clears what it has handed out
+	o.Op = op
+	return o
+}
 
-func (s *Session) notify(e Event) { s.put(Output{Op: Notify, Event: &e}) }
+func (s *Session) notify(e Event) { s.put(Notify).Event = &e }
 
 // save puts out a record and returns its number; 0 if the Session is not durable.
 func (s *Session) save(r Record) uint64 { return s.log(Save, r) }
@@ -250,25 +261,28 @@ func (s *Session) log(op Op, r Record) uint64 {
 	}
 	s.logged++
 	*s.records = append(*s.records, r)
-	s.put(Output{Op: op, N: s.logged, Record: &(*s.records)[len(*s.records)-1]})
+	o := s.put(op)
+	o.N, o.Record = s.logged, &(*s.records)[len(*s.records)-1]
 	return s.logged
 }
 
 // transmit puts out a Send and returns its number.
 func (s *Session) transmit(t packets.Type, p packets.Packet, id uint16, after uint64) uint64 {
 	s.conn.sends++
-	s.put(Output{Op: Send, N: s.conn.sends, After: after, Type: t, Packet: p, PacketID: id})
+	o := s.put(Send)
+	o.N, o.After, o.Type, o.Packet, o.PacketID = s.conn.sends, after, t, p, id
 	return s.conn.sends
 }
 
 func (s *Session) done(t Token, caller any, err error, after uint64) {
-	s.put(Output{Op: Done, Token: t, For: caller, Err: err, After: after})
+	o := s.put(Done)
+	o.Token, o.For, o.Err, o.After = t, caller, err, after
 }
 
 // close ends the Network Connection; err says why.
 func (s *Session) close(err error) {
 	s.conn.phase = closing
-	s.put(Output{Op: Close, Err: err})
+	s.put(Close).Err = err
 }
 
 func (s *Session) violation(t packets.Type, spec, reason string) {

@@ -169,7 +169,8 @@ func (s *Session) answer(w *wish, qos packets.QoS, err error) {
 			break
 		}
 	}
-	s.put(Output{Op: Done, Token: op.token, Err: err, Results: op.results})
+	o := s.put(Done)
+	o.Token, o.Err, o.Results = op.token, err, op.results
 }
 
 // request sends what is owed, as many filters to a packet as are allowed. While one that the
