@@ -201,11 +201,12 @@ func (s *Session) Publish(now time.Time, m Message) (Token, error) {
 // PublishFor is Publish; the Done that ends the message has the caller in Output.For, so
 // that a driver needs no table.
 func (s *Session) PublishFor(now time.Time, m Message, caller any) (Token, error) {
-	p := packets.Publish{QoS: m.QoS, Retain: m.Retain, Topic: m.Topic, Payload: m.Payload}
+	x, p := &s.send, &s.asked
+	p.PacketID, p.Dup, p.QoS, p.Retain = 0, false, m.QoS, m.Retain
+	p.Topic, p.Payload = m.Topic, m.Payload
 	if m.QoS == packets.AtMostOnce {
 		return s.publish0(p, caller)
 	}
-	x := &s.send
 	p.PacketID = packetID(x.end())
 	if err := p.Check(); err != nil {
 		return 0, err
@@ -242,7 +243,7 @@ func (s *Session) reserve(seq uint64) {
 }
 
 // publish0 sends a QoS 0 message: once, with DUP 0, and never again [MQTT-4.3.1-1].
-func (s *Session) publish0(p packets.Publish, caller any) (Token, error) {
+func (s *Session) publish0(p *packets.Publish, caller any) (Token, error) {
 	if err := p.Check(); err != nil {
 		return 0, err
 	}
@@ -252,16 +253,9 @@ func (s *Session) publish0(p packets.Publish, caller any) (Token, error) {
 	x := &s.send
 	x.tokens0++
 	t := tokenQoS0 | Token(x.tokens0)
-	// The packet is the caller's message again: copied to the output's own place.
-	n := s.transmit(packets.PUBLISH, s.borrow(p), 0, 0)
+	n := s.transmit(packets.PUBLISH, p, 0, 0)
 	x.qos0.push(sent0{t, caller, n})
 	return t, nil
-}
-
-// borrow gives a QoS 0 packet an address that lasts until the next input.
-func (s *Session) borrow(p packets.Publish) *packets.Publish {
-	s.lent = p
-	return &s.lent
 }
 
 func (x *sender) wrote0(s *Session, n uint64) {

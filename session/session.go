@@ -139,7 +139,9 @@ type Session struct {
 	send sender
 	recv receiver
 	subs subscriptions
-	lent packets.Publish // the QoS 0 packet of the newest output
+	// The newest message that was asked for. It lasts until the next, as long as an output at
+	// QoS 0 points to it; filled in field by field, because a copy waits for the fields.
+	asked packets.Publish
 
 	// Valid from one Network Connection to the next.
 	quick int // connections in a row that were closed right after CONNACK
