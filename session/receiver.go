@@ -54,7 +54,8 @@ func (r *receiver) add(id uint16, qos packets.QoS, print uint64) (uint32, *incom
 		r.all = append(r.all, incoming{})
 	}
 	m := &r.all[i]
-	*m = incoming{gen: m.gen + 1, known: true, qos: qos, id: id, fingerprint: print}
+	m.renew()
+	m.known, m.qos, m.id, m.fingerprint = true, qos, id, print
 	if r.byID == nil {
 		r.byID = new(identifiers)
 	}
@@ -68,8 +69,15 @@ func (r *receiver) drop(i uint32) {
 	if at, ok := r.byID.get(r.all, m.id); m.known && ok && at == i {
 		r.byID.remove(r.all, m.id)
 	}
-	*m = incoming{gen: m.gen + 1}
+	m.renew()
 	r.free = append(r.free, i)
+}
+
+// renew makes the tokens and places of m void.
+func (m *incoming) renew() {
+	gen := m.gen + 1
+	*m = incoming{}
+	m.gen = gen
 }
 
 func (r *receiver) get(p place) *incoming {
