@@ -242,7 +242,7 @@ func (s *Session) Up() bool { return s.conn.phase == up }
 func (s *Session) put(op Op) *Output {
 	n := len(s.outputs)
 	if n == cap(s.outputs) {
-		s.outputs = append(make([]Output, 0, 2*n+4), s.outputs...)
+		s.outputs = append(make([]Output, 0, max(1, 2*n)), s.outputs...)
 	}
 	s.outputs = s.outputs[:n+1]
 	o := &s.outputs[n] // zero: Next clears what it has handed out
