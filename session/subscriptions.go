@@ -14,6 +14,7 @@ const (
 	firstRequestID = publishIDs + 1
 	maxRequests    = 16 // unanswered at a time
 	isolateAfter   = 3  // closes in a row over SUBSCRIBE
+	refusedAfter   = 3  // and then over one filter
 )
 
 // A wish is a subscription that is wanted, or wanted removed. It is owed until its
@@ -24,6 +25,7 @@ type wish struct {
 	remove bool
 	owed   bool
 	asked  bool // it is in a request on this Network Connection
+	closes int  // Network Connections in a row that had proved themselves and ended over it alone
 	place  int  // in the result of op
 	op     *operation
 	newest bool // no later wish for the filter
@@ -174,8 +176,8 @@ func (s *Session) answer(w *wish, qos packets.QoS, err error) {
 }
 
 // request sends what is owed, as many filters to a packet as are allowed. While one that the
-// Server closes over is looked for it waits for a connection that has proved itself: another close
-// is the last for the filter.
+// Server closes over is looked for it waits for a connection that has proved itself: a close then
+// counts against the filter.
 func (s *Session) request(now time.Time) {
 	b := &s.subs
 	perPacket, most := s.cfg.FiltersPerPacket, maxRequests
@@ -284,7 +286,7 @@ func (s *Session) suback(p *packets.Suback) {
 	}
 	b.closes = 0
 	for i, w := range r.wishes {
-		w.asked, w.owed = false, false
+		w.asked, w.owed, w.closes = false, false, 0
 		if p.Codes[i] < packets.SubscribeFailure {
 			s.answer(w, packets.QoS(p.Codes[i]), nil)
 			continue
@@ -361,8 +363,10 @@ func (b *subscriptions) lost(s *Session, loss Loss, wasUp bool) {
 	b.closes++
 	switch {
 	case b.alone && subscribing == 1:
-		s.refuse(last, &FilterError{Filter: last.filter}, true)
-		b.closes, b.alone = 0, false
+		if last.closes++; last.closes == refusedAfter {
+			s.refuse(last, &FilterError{Filter: last.filter}, true)
+			b.closes, b.alone = 0, false
+		}
 	case b.closes >= isolateAfter:
 		b.alone = true
 	}
