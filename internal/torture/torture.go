@@ -69,6 +69,11 @@ func Run(t testing.TB, opts Options) *Report {
 	}
 	defer r.observer.conn.Close()
 
+	defer func() {
+		if t.Failed() {
+			t.Logf("torture: the seed was %d", opts.Seed)
+		}
+	}()
 	r.subscribe(ctx)
 	for i := range opts.Kills {
 		r.round(ctx)
