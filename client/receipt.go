@@ -121,7 +121,7 @@ func (r *Receipt) end(err error, results []session.FilterResult) {
 	}
 	r.ended, r.err = true, err
 	if results != nil {
-		kept := results
+		kept := results // a parameter with an address would be allocated at every end
 		r.results = &kept
 	}
 	switch {

@@ -201,7 +201,7 @@ func (s *Session) Publish(now time.Time, m Message) (Token, error) {
 // PublishFor is Publish; the Done that ends the message has the caller in Output.For, so
 // that a driver needs no table.
 func (s *Session) PublishFor(now time.Time, m Message, caller any) (Token, error) {
-	x, p := &s.send, &s.asked
+	x, p := &s.send, &s.publishing
 	p.PacketID, p.Dup, p.QoS, p.Retain = 0, false, m.QoS, m.Retain
 	p.Topic, p.Payload = m.Topic, m.Payload
 	if m.QoS == packets.AtMostOnce {

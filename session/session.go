@@ -139,9 +139,9 @@ type Session struct {
 	send sender
 	recv receiver
 	subs subscriptions
-	// The newest message that was asked for. It lasts until the next, as long as an output at
-	// QoS 0 points to it; filled in field by field, because a copy waits for the fields.
-	asked packets.Publish
+	// The message of PublishFor, until its outputs are taken: at QoS 0 one points to it. It is
+	// filled in field by field, because a copy of what was just written makes the processor wait.
+	publishing packets.Publish
 
 	// Valid from one Network Connection to the next.
 	quick int // connections in a row that were closed right after CONNACK
@@ -172,6 +172,7 @@ func (s *Session) Next() (*Output, bool) {
 	if s.taken == len(s.outputs) {
 		clear(s.outputs) // keeps nothing alive
 		s.outputs, s.taken = s.outputs[:0], 0
+		s.publishing.Payload = nil
 		if s.records != nil {
 			clear(*s.records)
 			*s.records = (*s.records)[:0]
