@@ -89,15 +89,18 @@ func TestNames(t *testing.T) {
 	for _, table := range (flags{}).method().tables() {
 		names[table.Name] = true
 	}
-	if _, err := findMosquitto(); err != nil {
-		require.NotEqual(t, "true", os.Getenv("CI"), err)
-		t.Skip(err)
+	_, missing := findMosquitto()
+	if missing != nil {
+		require.NotEqual(t, "true", os.Getenv("CI"), missing)
+	}
+	named := func(table string) bool {
+		return names[table] || missing != nil && strings.Contains(table, "mosquitto")
 	}
 	for _, b := range bounds() {
-		require.True(t, names[b.table], "%s: there is no table %q", b.id, b.table)
+		require.True(t, named(b.table), "%s: there is no table %q", b.id, b.table)
 	}
 	for _, l := range summary {
-		require.True(t, names[l.table], "%s: there is no table %q", l.text, l.table)
+		require.True(t, named(l.table), "%s: there is no table %q", l.text, l.table)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"math/rand/v2"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,13 +65,13 @@ func child(ctx context.Context, told *torture.Child) error {
 	})
 	c := mqtt.NewClient(opts)
 	c.Connect()
-	var open atomic.Int64
+	window := make(chan struct{}, 100)
 	if told.Drain {
 		go drain(told)
 	} else {
 		for q := byte(1); q <= 2; q++ {
 			for range 2 {
-				go publish(told, c, q, &open)
+				go publish(told, c, q, window)
 			}
 		}
 	}
@@ -81,21 +80,18 @@ func child(ctx context.Context, told *torture.Child) error {
 	return nil
 }
 
-// publish publishes numbers, with a hundred unfinished at most.
-func publish(told *torture.Child, c mqtt.Client, qos byte, open *atomic.Int64) {
+// publish publishes numbers, with no more unfinished than have room in the window.
+func publish(told *torture.Child, c mqtt.Client, qos byte, window chan struct{}) {
 	for {
-		for open.Load() > 100 {
-			time.Sleep(time.Millisecond)
-		}
+		window <- struct{}{}
 		n := told.Intend(qos)
 		token := c.Publish(torture.OutTopic(qos), qos, false, torture.Payload(n))
-		open.Add(1)
 		go func() {
 			token.Wait()
 			if token.Error() == nil {
 				told.Accepted(qos, n)
 			}
-			open.Add(-1)
+			<-window
 		}()
 	}
 }
