@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -180,12 +181,14 @@ func (s *Session) answer(w *wish, qos packets.QoS, err error) {
 // counts against the filter.
 func (s *Session) request(now time.Time) {
 	b := &s.subs
-	perPacket, most := s.cfg.FiltersPerPacket, maxRequests
+	perPacket, most, order := s.cfg.FiltersPerPacket, maxRequests, b.order
 	if b.alone {
-		if !s.proved(now) {
+		if !s.proved(now) || len(b.requests) > 0 {
 			return
 		}
 		perPacket, most = 1, 1
+		order = slices.Clone(order) // those that nothing counts against need not wait for the verdict
+		slices.SortStableFunc(order, func(v, w *wish) int { return cmp.Compare(v.closes, w.closes) })
 	}
 	var batch []*wish
 	flush := func() {
@@ -194,7 +197,7 @@ func (s *Session) request(now time.Time) {
 			batch = nil
 		}
 	}
-	for _, w := range b.order {
+	for _, w := range order {
 		if !w.owed || w.asked {
 			continue
 		}
