@@ -15,13 +15,12 @@ type Receipt struct {
 	durable  bool
 	ended    bool
 	again    bool // it is used again: its end puts something into ch
+	recorded bool // a record makes its message durable; Client.mu guards it, and token
 	onRecord chan struct{}
 	ch       chan struct{}
 	err      error
 	results  *[]session.FilterResult // of SubscribeAsync
-
-	recorded bool          // a record makes its message durable; Client.mu guards it, and token
-	token    session.Token // what the session calls it
+	token    session.Token           // what the session calls it
 }
 
 // lendReceipt returns a receipt for a Publish, which nobody else sees.

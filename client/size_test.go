@@ -1,0 +1,19 @@
+package client_test
+
+import (
+	"strconv"
+	"testing"
+	"unsafe"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/stretchr/testify/require"
+)
+
+// A Receipt is the one allocation of a PublishAsync, and a queue of a million has a million: one
+// more field, and the allocator takes 16 bytes more for each.
+func TestSizeOfAReceipt(t *testing.T) {
+	if strconv.IntSize < 64 {
+		t.Skip("words are smaller here")
+	}
+	require.LessOrEqual(t, unsafe.Sizeof(client.Receipt{}), uintptr(64))
+}
