@@ -312,7 +312,10 @@ func (c *Client) lost(l *link, err error) error {
 	} else if l.bye {
 		err = io.EOF
 	}
-	peer := byPeer(err) && !l.bye
+	by := session.ByUs
+	if byPeer(err) && !l.bye {
+		by = session.ByPeer
+	}
 	l.giveUp(err)
 	c.mu.Unlock()
 	l.helpers.Wait()
@@ -320,7 +323,7 @@ func (c *Client) lost(l *link, err error) error {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.sess.Lost(now, session.Loss{Position: l.attempted.Load(), Passed: l.passed.Load(), ByPeer: peer})
+	c.sess.Lost(now, session.Loss{Position: l.attempted.Load(), Passed: l.passed.Load(), By: by})
 	c.stats.BytesReceived += l.received.Load()
 	c.link = nil
 	var held time.Duration

@@ -16,10 +16,12 @@ type Store interface {
 	// of add or its own: then nothing is to be believed of what add has seen.
 	Load(add func(key, value []byte) error) error
 
-	// Room tells whether a message of so many bytes (topic and payload) may be
-	// accepted: it is nil, or an error that wraps ErrStoreFull when the message
-	// would take what has to be left for finishing those that were accepted. The message
-	// is in the next Commit or in the one after; a grant that is not used by then is void.
+	// Room grants room for messages of so many bytes, each counted as its topic, its
+	// payload and 256 bytes more, including what finishing them takes. The error wraps
+	// ErrStoreFull if they would take what has to be left for finishing those that were
+	// accepted; then nothing is granted. A grant stands until Changes have used it up, see
+	// Change.Granted, or until the next Load. Room may wait for the disk: the Client holds
+	// no lock meanwhile, and calls it from one goroutine at a time.
 	Room(bytes int) error
 
 	// Commit makes the changes durable, in order. When it returns nil they outlive the
@@ -38,6 +40,10 @@ type Change struct {
 	Key    []byte
 	Value  []byte
 	Forget bool
+
+	// Granted is how many bytes of what Room has granted the change uses up: not zero for
+	// the record of a message. That room need not be there for anything else any more.
+	Granted int
 }
 
 // The errors of a Store.

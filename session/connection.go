@@ -1,6 +1,7 @@
 package session
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
@@ -186,8 +187,29 @@ type Loss struct {
 	// waited for their records. If zero, none did.
 	Passed uint64
 
-	// ByPeer tells that the peer closed, rather than we or a broken link.
-	ByPeer bool
+	// By says who ended it. Only what the Server itself closed can count against something
+	// that was sent.
+	By EndedBy
+}
+
+// EndedBy says who ended a Network Connection.
+type EndedBy byte
+
+// The parties that can end a Network Connection.
+const (
+	ByUs      EndedBy = iota // our own decision: a time-out, a malformed packet, Abort
+	ByNetwork                // the way to the Server broke
+	ByPeer                   // the Server: end of stream, reset, TLS alert, close frame, DISCONNECT
+)
+
+var endedByNames = [...]string{"us", "network", "peer"}
+
+// String returns the party in a word.
+func (b EndedBy) String() string {
+	if int(b) < len(endedByNames) {
+		return endedByNames[b]
+	}
+	return "party " + strconv.Itoa(int(b))
 }
 
 // Lost tells that the Network Connection is gone. Without one it does nothing.
@@ -209,7 +231,7 @@ func (s *Session) Lost(now time.Time, loss Loss) {
 func (s *Session) countQuick(now time.Time, loss Loss, wasUp, unanswered bool) {
 	switch {
 	case !wasUp:
-	case loss.ByPeer && !unanswered && now.Sub(s.conn.upSince) < quickClose:
+	case loss.By == ByPeer && !unanswered && now.Sub(s.conn.upSince) < quickClose:
 		s.quick++
 		if s.quick%quickCloses == 0 {
 			s.notify(Event{Kind: EventTakeover, Count: s.quick})

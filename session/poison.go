@@ -59,7 +59,7 @@ func (c *connection) probationEnds() time.Time {
 // were out, if nothing was acknowledged since they left.
 func (s *Session) suspectPoison(loss Loss) {
 	x := &s.send
-	if !loss.ByPeer || x.scrub.untouched() {
+	if loss.By != ByPeer || x.scrub.untouched() {
 		return
 	}
 	for seq := x.first; seq < x.cursor; seq++ {

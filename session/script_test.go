@@ -113,7 +113,14 @@ func (w *world) do(t *testing.T, command string) []string {
 		if v, ok := a.Named["left"]; ok {
 			left = uint64(number(v))
 		}
-		w.s.Lost(w.now, session.Loss{Position: left, Passed: uint64(number(a.Named["passed"])), ByPeer: a.Named["by"] == "peer"})
+		loss := session.Loss{Position: left, Passed: uint64(number(a.Named["passed"]))}
+		switch a.Named["by"] {
+		case "peer":
+			loss.By = session.ByPeer
+		case "network":
+			loss.By = session.ByNetwork
+		}
+		w.s.Lost(w.now, loss)
 		w.stalled = false
 	case "wait":
 		return w.wait(t, a.Words[1])

@@ -576,7 +576,7 @@ func (x *sender) lost(s *Session, now time.Time, loss Loss) {
 	if s.cfg.CleanSession {
 		x.cleanLost(s)
 	}
-	s.scrubLost(loss.ByPeer || stuck)
+	s.scrubLost(loss.By == ByPeer || stuck)
 }
 
 // cleanLost ends what a clean session leaves open: the Server has forgotten all of

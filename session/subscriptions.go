@@ -360,7 +360,7 @@ func (b *subscriptions) lost(s *Session, loss Loss, wasUp bool) {
 		}
 	}
 	b.requests = b.requests[:0]
-	if subscribing == 0 || !loss.ByPeer {
+	if subscribing == 0 || loss.By != ByPeer {
 		return
 	}
 	b.closes++

@@ -260,7 +260,10 @@ func (w *world) read() {
 func (w *world) lost(byPeer bool) {
 	c := w.c
 	w.logf("client  lost its connection, bytes of Sends up to %d may have left, %d passed", c.begun, c.passed)
-	loss := session.Loss{Position: c.begun, Passed: c.passed, ByPeer: byPeer}
+	loss := session.Loss{Position: c.begun, Passed: c.passed}
+	if byPeer {
+		loss.By = session.ByPeer
+	}
 	if w.o.Mutant == ForgetPosition {
 		loss.Position = 0
 	}
