@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -34,58 +33,38 @@ func (s State) String() string {
 	return fmt.Sprintf("state %d", byte(s))
 }
 
-// A Client is safe for concurrent use. It is used once: after Close, or when it has
-// failed for good, make another.
+// A Client is safe for concurrent use. It is used once: after Close, or when it has failed for
+// good, make another.
 type Client struct {
 	cfg    Config
 	events *notifier[Event]
 	traces *notifier[Packet]
-	router *router // nil: no handlers
+	pools  pools
+	done   chan struct{} // closed when the client is over
 
-	server  int // the one to try, the Fallbacks after the first; run's own, as the next two
-	backoff backoff
-	faults  int // connections in a row that ended over what cannot be read
+	attempts attempts // has a lock rule of its own
 
-	done chan struct{} // closed when the client is over
-
-	receipts sync.Pool
-
-	mu       sync.Mutex // guards what follows; never held while anything waits
-	sess     *session.Session
-	saver    *saver
-	up       chan struct{}      // closed when the Server first accepted a connection; nil without a Connect
-	cause    error              // why no further attempt is to be made
-	dialling context.CancelFunc // ends Config.Dial; nil: it does not run
-	wake     chan struct{}      // of one place, while run waits: something has changed
-	life     context.Context    // of handlers; nil: none was called yet
-	lifeOver context.CancelCauseFunc
-	notes    map[string][]byte
+	// mu guards what follows. It is held for as long as it takes to think: never while a network,
+	// a Store or code of the user may be waited for. Methods whose names end in Locked need it.
+	mu       sync.Mutex
 	state    State
-	err      error                      // why the client is closed
-	leaving  bool                       // Close or Abort was called
-	link     *link                      // the Network Connection; nil: none
-	lastErr  error                      // of the latest attempt
-	requests map[session.Token]*Receipt // of SUBSCRIBE and UNSUBSCRIBE
-	space    chan struct{}              // closed when something that waits for space should look again
-	timer    *time.Timer                // calls tick
-	timerAt  time.Time
-	inbox    inbox
+	leaving  bool  // Close or Abort was called, or the client has failed: nothing new is accepted
+	err      error // why the client is closed
+	sess     *session.Session
+	link     *link // the Network Connection; nil: none
+	saver    *saver
+	notes    map[string][]byte // what the Store has of the application
+	delivery delivery
+	waiters  waiters
 	offline0 offlineQueue
+	alarm    alarm
 	stats    Counters
-	upSince  time.Time
-	accepted uint64        // connections that the Server accepted
-	asked    uint64        // own requests that need an answer
-	parkedAt uint64        // asked, when the client decided to park
-	session  uint16        // counts the sessions that began: see Delivery.Session
-	takeover bool          // the session suspects another client with our ClientID
-	handling bool          // a goroutine runs handlers
-	idle     chan struct{} // closed when it ends; nil: none runs
 }
 
-// New returns a Client that is not connected yet. It reads the Store, if there is one, and does
-// no other I/O. The error joins every mistake in cfg.
+// New returns a Client that is not connected yet. It reads the Store, if there is one, and does no
+// other I/O. The error joins every mistake in cfg.
 func New(cfg Config) (*Client, error) {
-	if err := errors.Join(cfg.check(), cfg.session().Check()); err != nil {
+	if err := cfg.check(); err != nil {
 		return nil, err
 	}
 	cfg.setDefaults()
@@ -97,22 +76,30 @@ func New(cfg Config) (*Client, error) {
 	if err := c.restore(cfg.session()); err != nil {
 		return nil, err
 	}
-	c.inbox.init(cfg.InboxMessages, cfg.InboxBytes)
+	c.delivery.inbox.init(cfg.InboxMessages, cfg.InboxBytes)
 	c.events, c.traces = notify(cfg.OnEvent), notify(cfg.Trace)
 	return c, nil
 }
 
-// Connect connects and returns when the Server has accepted the connection. From
-// then on the client reconnects by itself, and ctx means nothing any more. Without
-// ConnectRetry the first failure ends the client; with it the end of ctx does.
+// Connect connects and returns when the Server has accepted the connection. From then on the client
+// reconnects by itself, and ctx has no meaning any more. Without Config.ConnectRetry the first
+// failure ends the client; with it, the end of ctx does. If ctx has ended already, nothing happens
+// and Connect may be called again. A second call is ErrStarted.
 func (c *Client) Connect(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("client: connect: %w", context.Cause(ctx))
+	}
 	c.mu.Lock()
 	if c.state != Idle {
-		c.mu.Unlock()
-		return ErrStarted
+		defer c.mu.Unlock()
+		if c.err != nil {
+			return &callError{call: "connect", cause: c.err}
+		}
+		return &callError{call: "connect", cause: ErrStarted}
 	}
 	up := make(chan struct{})
-	c.state, c.up = Connecting, up
+	c.state, c.attempts.up = Connecting, up
+	c.attempts.begun.Store(true)
 	c.mu.Unlock()
 	go c.run()
 	select {
@@ -122,57 +109,34 @@ func (c *Client) Connect(ctx context.Context) error {
 		return c.Err()
 	case <-ctx.Done():
 	}
-	if c.gotUp(ctx) {
+	if c.cameUp(ctx) {
 		return nil
 	}
 	<-c.done
 	return c.Err()
 }
 
-// gotUp tells whether the Server accepted a connection before ctx ended; if not, none is
-// wanted any more.
-func (c *Client) gotUp(ctx context.Context) bool {
+// cameUp reports whether the Server accepted a connection before ctx ended. If not, no further
+// attempt is made.
+func (c *Client) cameUp(ctx context.Context) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.upSince.IsZero() {
+	if c.attempts.everUp() {
 		return true
 	}
 	cause := context.Cause(ctx)
-	if c.lastErr != nil {
-		cause = fmt.Errorf("%w (last attempt: %w)", cause, c.lastErr)
+	if last := c.attempts.lastErr; last != nil {
+		cause = fmt.Errorf("%w (last attempt: %w)", cause, last)
 	}
-	c.quit(fmt.Errorf("client: connect: %w", cause))
+	c.stopLocked(fmt.Errorf("client: connect: %w", cause))
 	return false
 }
-
-// quit makes the current attempt to connect the last. The caller holds mu.
-func (c *Client) quit(cause error) {
-	if c.cause == nil {
-		c.cause = cause
-	}
-	if c.dialling != nil {
-		c.dialling()
-	}
-	if l := c.link; l != nil && !l.up {
-		l.giveUp(cause)
-	}
-	poke(c.wake)
-}
-
-// wait makes a channel that is poked when something has changed. The caller holds mu, and calls
-// woken when it waits no longer.
-func (c *Client) wait() <-chan struct{} {
-	c.wake = make(chan struct{}, 1)
-	return c.wake
-}
-
-func (c *Client) woken() { c.wake = nil }
 
 // Done is closed when the client is closed or has failed for good; Err says why.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Err returns nil while the client lives, and then why it does not: ErrClosed after
-// Close and Abort, an error that wraps ErrClosed and the cause otherwise.
+// Err returns nil while the client lives. After Close and Abort it returns ErrClosed, after a
+// failure an error that wraps ErrClosed and the cause.
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -186,10 +150,23 @@ func (c *Client) State() State {
 	return c.state
 }
 
-// drive performs what the session asks for. The caller holds mu and has just given
-// the session an input. It also calls kick if there may be something to write, and arm
+// driveLocked performs what the session asks for after an input, and lets in callers for whom there
+// is room now. It is followed by kickLocked if there may be something to write, and by armLocked
 // unless what is written does that.
-func (c *Client) drive() {
+func (c *Client) driveLocked() {
+	c.performLocked()
+	for c.admitLocked() {
+		c.performLocked()
+	}
+	c.saveLocked()
+	if ch := c.waiters.changed; ch != nil {
+		close(ch)
+		c.waiters.changed = nil
+	}
+}
+
+// performLocked performs what the session asks for.
+func (c *Client) performLocked() {
 	for o, ok := c.sess.Next(); ok; o, ok = c.sess.Next() {
 		switch o.Op {
 		case session.Save, session.Forget:
@@ -198,32 +175,26 @@ func (c *Client) drive() {
 			if o.After > 0 {
 				c.saver.want(o.After)
 			}
-			c.link.encode(o, c.saver.durable)
-			c.stats.PacketsSent[o.Type&15]++
-			if c.cfg.Trace != nil {
-				c.trace(true, o)
-			}
+			c.link.encode(o, c.saver.durable, c.cfg.Trace != nil)
 		case session.Deliver:
-			c.deliver(o.Packet.(*packets.Publish), o.Token)
+			c.deliverLocked(o.Packet.(*packets.Publish), o.Token)
 		case session.Done:
 			if o.After > c.saver.durable {
 				c.saver.want(o.After)
 				c.saver.waits = append(c.saver.waits, *o)
 				break
 			}
-			c.finish(o)
+			c.finishLocked(o)
 		case session.Notify:
-			c.noted(o.Event)
+			c.notedLocked(o.Event)
 		case session.Close:
 			c.link.leave(o.Err)
 		}
 	}
-	c.save()
 }
 
-// kick starts writing if there is something to write, and tells whether a write runs. The
-// caller holds mu.
-func (c *Client) kick() bool {
+// kickLocked starts writing if there is something to write, and reports whether a write runs.
+func (c *Client) kickLocked() bool {
 	l := c.link
 	switch {
 	case l == nil || l.err != nil:
@@ -239,38 +210,50 @@ func (c *Client) kick() bool {
 	return true
 }
 
-// send is kick after a request. When something is written the session is told, and its
-// deadline looked at; otherwise it is time to look now. The caller holds mu.
-func (c *Client) send() {
-	if !c.kick() {
-		c.arm()
+// sendLocked is kickLocked after a request. When something is written the session is told, and its
+// deadline looked at; otherwise it is time to look now.
+func (c *Client) sendLocked() {
+	if !c.kickLocked() {
+		c.armLocked()
 	}
 }
 
-// arm sets the timer to the deadline of the session, or that of CONNACK before it has one. A
-// timer that would fire too early is left alone: that costs one look at the clock, resetting it
+// An alarm calls tick when the session, or a CONNACK, is due. Client.mu guards it.
+type alarm struct {
+	timer *time.Timer
+	at    time.Time // zero: it is not set
+}
+
+func (a *alarm) stop() {
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+}
+
+// armLocked sets the alarm to the deadline of the session, or that of CONNACK before it has one. An
+// alarm that would ring too early is left alone: that costs one look at the clock, setting it again
 // one for each packet.
-func (c *Client) arm() {
-	at := c.sess.Deadline()
+func (c *Client) armLocked() {
+	a, at := &c.alarm, c.sess.Deadline()
 	if at.IsZero() {
 		at = c.link.deadline()
 	}
-	if at.IsZero() || !c.timerAt.IsZero() && !at.Before(c.timerAt) {
+	if at.IsZero() || !a.at.IsZero() && !at.Before(a.at) {
 		return
 	}
-	c.timerAt = at
+	a.at = at
 	wait := time.Until(at)
-	if c.timer == nil {
-		c.timer = time.AfterFunc(wait, c.tick)
+	if a.timer == nil {
+		a.timer = time.AfterFunc(wait, c.tick)
 		return
 	}
-	c.timer.Reset(wait)
+	a.timer.Reset(wait)
 }
 
 func (c *Client) tick() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.timerAt = time.Time{}
+	c.alarm.at = time.Time{}
 	if c.state == Closed {
 		return
 	}
@@ -280,29 +263,13 @@ func (c *Client) tick() {
 			c.sess.Heard(at)
 		}
 		if at := l.deadline(); !at.IsZero() && !now.Before(at) {
-			l.giveUp(ErrConnectTimeout)
+			l.closeFor(ErrConnectTimeout)
 		}
 	}
 	c.sess.Tick(now)
-	c.drive()
-	c.kick()
-	c.arm()
-}
-
-// spaceMade returns a channel that is closed when there may be space. The caller holds mu.
-func (c *Client) spaceMade() <-chan struct{} {
-	if c.space == nil {
-		c.space = make(chan struct{})
-	}
-	return c.space
-}
-
-// wakeSpace makes everybody look again who waits for space. The caller holds mu.
-func (c *Client) wakeSpace() {
-	if c.space != nil {
-		close(c.space)
-		c.space = nil
-	}
+	c.driveLocked()
+	c.kickLocked()
+	c.armLocked()
 }
 
 // poke wakes whoever waits on a channel of one place, if there is one.

@@ -10,18 +10,16 @@ import (
 // handlerPatience is how long Close waits for a handler that runs.
 const handlerPatience = 5 * time.Second
 
-// Close leaves in order: nothing new is accepted, what is in flight is finished,
-// acknowledgements go out, then DISCONNECT, which drops the Will [MQTT-3.14.4-3]. It
-// waits for all that as long as ctx lasts, for a running handler at most five
-// seconds, and not for the handler that calls it with its own context. Without a
-// Network Connection it waits for nothing.
+// Close leaves in order: nothing new is accepted, what is in flight is finished, acknowledgements
+// leave, then DISCONNECT, which drops the Will [MQTT-3.14.4-3]. It waits for all that until ctx ends,
+// for a running handler at most five seconds, and not for the handler that calls it with its own
+// context. Without a Network Connection it waits for nothing.
 //
-// What is not finished then ends with ErrClosed; the error tells that ctx ended first.
-// Close may be called at any time, from anywhere, and again.
+// What is unfinished then ends with ErrClosed, and the error of Close wraps the cause of ctx. Close
+// may be called at any time, from anywhere, and again.
 func (c *Client) Close(ctx context.Context) error {
 	c.mu.Lock()
-	first := !c.leaving
-	c.leaving = true
+	first := c.leaveLocked()
 	if c.state == Idle {
 		c.state = Closed
 		c.mu.Unlock()
@@ -31,25 +29,51 @@ func (c *Client) Close(ctx context.Context) error {
 		return nil
 	}
 	c.sess.Hold(time.Now(), false) // there is no next connection
-	c.drive()
-	c.send()
+	c.driveLocked()
+	c.sendLocked()
 	c.mu.Unlock()
-	c.wakeAll()
 	if ctx.Value(handlerKey{}) != c {
 		c.waitHandler(ctx)
 	}
 	err := c.drain(ctx)
 	c.mu.Lock()
 	c.sess.Disconnect()
-	c.drive()
-	c.kick()
-	c.quit(ErrClosed)
+	c.driveLocked()
+	c.kickLocked()
+	c.stopLocked(ErrClosed)
 	c.mu.Unlock()
-	return errors.Join(err, c.awaitEnd(ctx))
+	err = errors.Join(err, c.awaitEnd(ctx))
+	if err != nil {
+		return &callError{call: "close", cause: err}
+	}
+	return nil
 }
 
-// awaitEnd waits until the client is over, for the Server a few seconds, and not much longer
-// than ctx lasts for what is the program's own: a Dial or a Store that does not return.
+// leaveLocked makes the client accept nothing new. It reports whether this is the first call.
+func (c *Client) leaveLocked() bool {
+	if c.leaving {
+		return false
+	}
+	c.leaving = true
+	c.refuseAllLocked()
+	return true
+}
+
+// whyClosedLocked returns why nothing is accepted any more.
+func (c *Client) whyClosedLocked() error {
+	if c.err != nil {
+		return c.err
+	}
+	return ErrClosed
+}
+
+// closedLocked is the error of a request after that.
+func (c *Client) closedLocked() error {
+	return &callError{kind: ErrNotSent, cause: c.whyClosedLocked()}
+}
+
+// awaitEnd waits until the client is over: for the Server a few seconds, and for what is the
+// program's own, a Dial or a Store that does not return, not much longer than ctx lasts.
 func (c *Client) awaitEnd(ctx context.Context) error {
 	patience := time.NewTimer(2 * lingerTime)
 	defer patience.Stop()
@@ -75,7 +99,7 @@ func (c *Client) awaitEnd(ctx context.Context) error {
 	case <-c.done:
 		return nil
 	case <-patience.C:
-		return fmt.Errorf("client: close: Config.Dial or Config.Store does not return: %w", context.Cause(ctx))
+		return fmt.Errorf("Config.Dial or Config.Store does not return: %w", context.Cause(ctx))
 	}
 }
 
@@ -84,12 +108,12 @@ func (c *Client) awaitEnd(ctx context.Context) error {
 // handler that runs.
 func (c *Client) Abort() {
 	c.mu.Lock()
-	c.leaving = true
+	c.leaveLocked()
 	idle := c.state == Idle
 	if idle {
 		c.state = Closed
 	}
-	c.quit(ErrClosed)
+	c.stopLocked(ErrClosed)
 	c.mu.Unlock()
 	if idle {
 		c.finishAll(ErrClosed)
@@ -103,28 +127,22 @@ func (c *Client) abandonLink() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.link != nil {
-		c.link.giveUp(ErrClosed)
+		c.link.closeFor(ErrClosed)
 	}
-}
-
-func (c *Client) wakeAll() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.wakeSpace()
 }
 
 // waitHandler waits for the handler that runs, so that its acknowledgement leaves.
 func (c *Client) waitHandler(ctx context.Context) {
 	c.mu.Lock()
-	idle := c.idle
+	handling := c.delivery.handling
 	c.mu.Unlock()
-	if idle == nil {
+	if handling == nil {
 		return
 	}
 	t := time.NewTimer(handlerPatience)
 	defer t.Stop()
 	select {
-	case <-idle:
+	case <-handling:
 	case <-t.C:
 	case <-ctx.Done():
 	case <-c.done:
@@ -141,10 +159,13 @@ func (c *Client) drain(ctx context.Context) error {
 			c.mu.Unlock()
 			return nil
 		}
-		space := c.spaceMade()
+		if c.waiters.changed == nil {
+			c.waiters.changed = make(chan struct{})
+		}
+		changed := c.waiters.changed
 		c.mu.Unlock()
 		select {
-		case <-space:
+		case <-changed:
 		case <-c.done:
 			return nil
 		case <-ctx.Done():

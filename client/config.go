@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -28,13 +29,14 @@ type Config struct {
 	// one ClientID throw each other out. It may be empty only with CleanSession.
 	ClientID string
 
-	// UserName and Password are sent with CONNECT, section 3.1.3.4. A Password needs
-	// a UserName [MQTT-3.1.2-22].
+	// UserName and Password are sent with CONNECT, section 3.1.3.4. If both are empty, neither is
+	// sent. Beside a Password an empty UserName is sent, because a Password needs one
+	// [MQTT-3.1.2-22]. Beside a UserName a nil Password is not sent, and an empty one is.
 	UserName string
 	Password []byte
 
-	// Credentials is asked before every attempt, instead of UserName and Password,
-	// for tokens that expire. Its error fails the attempt.
+	// Credentials is asked before every attempt, instead of UserName and Password, for tokens
+	// that expire. What it returns is sent as those are. Its error fails the attempt.
 	Credentials func(ctx context.Context) (userName string, password []byte, err error)
 
 	// CleanSession asks the Server for a session that ends with the Network
@@ -85,9 +87,14 @@ type Config struct {
 	// client tries again at MaxReconnectInterval.
 	StopWhenRefused bool
 
-	// MaxInflight is how many PUBLISH packets of QoS 1 and 2 may be unanswered. If
-	// zero or negative, 16; never more than 16,384.
+	// MaxInflight is how many PUBLISH packets of QoS 1 may be unanswered. If zero or negative,
+	// 100; at most 16,384.
 	MaxInflight int
+
+	// MaxInflightQoS2 is how many messages of QoS 2 may be unfinished at the Server. If zero or
+	// negative, 16: mosquitto 2.0.11 loses every 21st message when more than 20 are in flight and
+	// the connection ends. At most 16,384.
+	MaxInflightQoS2 int
 
 	// QueueMessages and QueueBytes bound what waits to be sent at QoS 1 and 2,
 	// connected or not. If zero, 1,000 messages and 64 MiB, with a Store 100,000 and
@@ -235,20 +242,63 @@ func (c *Config) own() {
 // check returns every mistake in c, joined.
 func (c *Config) check() error {
 	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("client: Config."+format, args...)) }
 	if c.Dial == nil {
-		errs = append(errs, errors.New("client: Config.Dial is required: see package transport"))
+		wrong("Dial is required: see package transport")
+	}
+	for i, dial := range c.Fallbacks {
+		if dial == nil {
+			wrong("Fallbacks[%d] is nil", i)
+		}
 	}
 	if c.Credentials != nil && (c.UserName != "" || len(c.Password) > 0) {
-		errs = append(errs, errors.New("client: Config.Credentials excludes UserName and Password"))
+		wrong("Credentials excludes UserName and Password")
 	}
-	probe := packets.Connect{ClientID: c.ClientID, CleanSession: true, Will: c.Will}
+	if c.WhenFull > QueueDropOldest {
+		wrong("WhenFull is %d, none of the queue policies", c.WhenFull)
+	}
+	if c.QoS0Overflow > OverflowDropNewest {
+		wrong("QoS0Overflow is %d, none of the overflow policies", c.QoS0Overflow)
+	}
+	if most := packets.MaxRemainingLength + 5; c.MaxPacketSize > most {
+		wrong("MaxPacketSize is %d bytes: no packet is larger than %d", c.MaxPacketSize, most)
+	}
+	// One at a time, because a packet reports one fault.
 	login := loginOf(c.UserName, c.Password)
-	probe.HasUserName, probe.UserName = login.HasUserName, login.UserName
-	probe.HasPassword, probe.Password = login.HasPassword, login.Password
-	if err := probe.Check(); err != nil {
-		errs = append(errs, err)
+	for _, probe := range []packets.Connect{
+		{HasUserName: login.HasUserName, UserName: login.UserName},
+		{HasUserName: login.HasPassword, HasPassword: login.HasPassword, Password: login.Password},
+	} {
+		probe.CleanSession = true
+		if err := probe.Check(); err != nil {
+			wrong("%s", fault(err))
+		}
 	}
-	return errors.Join(errs...)
+	if w := c.Will; w != nil {
+		for _, will := range []packets.Will{
+			{Topic: w.Topic},
+			{Topic: "t", Payload: w.Payload},
+			{Topic: "t", QoS: w.QoS},
+		} {
+			if err := (&packets.Connect{CleanSession: true, Will: &will}).Check(); err != nil {
+				wrong("%s", fault(err))
+			}
+		}
+	}
+	return errors.Join(append(errs, c.session().Check())...)
+}
+
+// fault is the text of a mistake in a field of CONNECT that has the same name in Config.
+func fault(err error) string {
+	var wrong *packets.EncodeError
+	if !errors.As(err, &wrong) {
+		return bare(err)
+	}
+	text := wrong.Field + ": " + wrong.Reason
+	if wrong.Spec != "" {
+		text += " [" + wrong.Spec + "]"
+	}
+	return text
 }
 
 func (c *Config) session() session.Config {
@@ -264,6 +314,7 @@ func (c *Config) session() session.Config {
 		KeepAlive:        c.KeepAlive,
 		PingTimeout:      c.PingTimeout,
 		MaxInflight:      c.MaxInflight,
+		MaxInflightQoS2:  c.MaxInflightQoS2,
 		QueueMessages:    c.QueueMessages,
 		QueueBytes:       c.QueueBytes,
 		FiltersPerPacket: c.FiltersPerPacket,
@@ -274,10 +325,8 @@ func (c *Config) session() session.Config {
 }
 
 func loginOf(userName string, password []byte) session.Login {
-	return session.Login{
-		HasUserName: userName != "",
-		UserName:    userName,
-		HasPassword: len(password) > 0,
-		Password:    password,
-	}
+	login := session.Login{UserName: userName, Password: password} // either may be empty [MQTT-3.1.2-19] [MQTT-3.1.2-21]
+	login.HasUserName = userName != "" || len(password) > 0
+	login.HasPassword = login.HasUserName && password != nil
+	return login
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// How a request can end other than well; see package session for each.
+// How a request can end other than well; see package session for each. Those that say that nothing
+// was sent wrap ErrNotSent, those that leave it open ErrUnknown.
 var (
 	ErrNotSent      = session.ErrNotSent
 	ErrUnknown      = session.ErrUnknown
@@ -22,22 +23,32 @@ var (
 )
 
 var (
-	// ErrClosed: the client was closed, or has failed for good. An operation that
-	// ends with it is also an ErrNotSent or an ErrUnknown.
+	// ErrClosed: the client was closed, or has failed for good. An operation that ends with it is
+	// also an ErrNotSent or an ErrUnknown.
 	ErrClosed = errors.New("client: closed")
 
-	// ErrStored: the client ended, and the message is in its Store: it goes out when a client
-	// with that Store connects. Repeating it sends it twice.
+	// ErrStored: the client ended, and the message is in its Store: it leaves when a client with
+	// that Store connects. Repeating it sends it twice.
 	ErrStored = errors.New("client: stored, not finished")
 
 	// ErrConnectTimeout: an attempt took longer than Config.ConnectTimeout.
 	ErrConnectTimeout = errors.New("client: no CONNACK within the connect timeout")
 
-	// ErrStarted: Connect was called twice, or Handle after Connect.
-	ErrStarted = errors.New("client: already started")
+	// ErrNotStarted: a call waited for the Server, and Connect was not called within
+	// Config.ConnectTimeout (30 seconds if that is negative).
+	ErrNotStarted = errors.New("client: Connect was not called")
+
+	// ErrStarted: Connect was called twice.
+	ErrStarted = errors.New("client: Connect was called before")
 
 	// ErrConnectionLost: the Network Connection ended and NoReconnect is set.
 	ErrConnectionLost = errors.New("client: connection lost")
+
+	// ErrLooping: a loop over Messages runs, so a handler would get nothing.
+	ErrLooping = errors.New("client: a loop over Messages runs")
+
+	// ErrHandling: handlers are registered, so a loop over Messages would get nothing.
+	ErrHandling = errors.New("client: handlers are registered")
 )
 
 // A RefusedError is a CONNACK with a code other than zero, section 3.2.2.3.
@@ -46,8 +57,8 @@ type RefusedError = session.RefusedError
 // A FilterError is a Topic Filter that the Server did not grant.
 type FilterError = session.FilterError
 
-// SafeToRetry tells whether err says that nothing of the request reached the
-// network, so that repeating it cannot do it twice.
+// SafeToRetry reports whether err says that nothing of the request reached the network, so that
+// repeating it cannot do it twice.
 func SafeToRetry(err error) bool { return errors.Is(err, ErrNotSent) }
 
 // A SubscribeError joins what the Server refused of one Subscribe.
@@ -59,7 +70,7 @@ func (e *SubscribeError) Error() string {
 	var refused []string
 	for _, r := range e.Results {
 		if r.Err != nil {
-			refused = append(refused, strings.TrimPrefix(r.Err.Error(), "session: "))
+			refused = append(refused, bare(r.Err))
 		}
 	}
 	return "client: subscribe: " + strings.Join(refused, "; ")
@@ -76,25 +87,57 @@ func (e *SubscribeError) Unwrap() []error {
 	return errs
 }
 
-// An outcome is an error that says whether it happened and why it ended.
-type outcome struct {
-	text  string
-	kind  error // ErrNotSent or ErrUnknown
-	cause error
+// A callError is the error of a call: which call, about what, whether it happened and why it ended.
+type callError struct {
+	call  string // "publish"; "": the caller of the function that made it adds it
+	about string // the topic or filter, quoted; "": nothing
+	kind  error  // such as ErrNotSent or ErrUnknown; nil: the call sends nothing
+	cause error  // nil: the kind says all
 }
 
-func (e *outcome) Error() string {
-	return "client: " + e.text + ": " + strings.TrimPrefix(e.kind.Error(), "session: ") + ": " + e.cause.Error()
+func (e *callError) Error() string {
+	s := "client: " + e.call
+	if e.about != "" {
+		s += " " + e.about
+	}
+	switch {
+	case e.kind == nil:
+	case e.kind != ErrNotSent && errors.Is(e.kind, ErrNotSent):
+		s += ": not sent: " + bare(e.kind)
+	default:
+		s += ": " + bare(e.kind)
+	}
+	if e.cause != nil {
+		s += ": " + bare(e.cause)
+	}
+	return s
 }
 
-func (e *outcome) Unwrap() []error { return []error{e.kind, e.cause} }
+// bare returns the text of an error without the name of a package of ours.
+func bare(err error) string {
+	s := err.Error()
+	for _, name := range []string{"client: ", "session: ", "packets: "} {
+		s = strings.TrimPrefix(s, name)
+	}
+	return strings.TrimPrefix(s, "not sent: ")
+}
 
-// A connectError ends a client whose first connection failed. That it is closed goes without saying.
+func (e *callError) Unwrap() []error {
+	var errs []error
+	for _, err := range []error{e.kind, e.cause} {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+// A connectError ends a client whose first connection failed. Its text does not say that the client
+// is closed: nobody thought it was open.
 type connectError struct{ cause error }
 
 func (e *connectError) Error() string {
-	text := strings.TrimPrefix(e.cause.Error(), "client: ")
-	return "client: connect: " + strings.TrimPrefix(text, "session: ")
+	return "client: connect: " + bare(e.cause)
 }
 
 func (e *connectError) Unwrap() []error { return []error{ErrClosed, e.cause} }
@@ -171,7 +214,7 @@ func (e *HandshakeError) cause() string {
 		return silence
 	case errors.As(e.Err, &format), errors.As(e.Err, &large), errors.As(e.Err, &protocol):
 		return noise
-	case byPeer(e.Err):
+	case whoEnded(e.Err) == session.ByPeer:
 		return closed
 	}
 	return ""

@@ -13,6 +13,7 @@ type EventKind string
 // The events of a client. Those of the session have the words of
 // [session.EventKind].
 const (
+	ConnectAwaited     EventKind = "waiting for Connect" // a call waits for the Server, and Connect was not called yet
 	Attempting         EventKind = "connecting"
 	ConnectionUp       EventKind = "connected"
 	ConnectFailed      EventKind = "connect failed"
@@ -25,23 +26,27 @@ const (
 	ClientParked       EventKind = "parked"          // disconnected until the inbox has room
 	Shedding           EventKind = "shedding"        // QoS 1 and 2 are left to the Server until the next connection
 	MessageSkipped     EventKind = "skipped"         // too large; acknowledged. Err names the topic
-	MessageUnmatched   EventKind = "unmatched"       // no handler matches; acknowledged
+	MessageUnmatched   EventKind = "unmatched"       // no handler matches; acknowledged. Err names the topic
 )
 
 // An Event is something that happened to the connection or to the session.
 type Event struct {
 	Kind           EventKind
 	Time           time.Time
-	Err            error          // why
-	SessionPresent bool           // ConnectionUp, section 3.2.2.2
-	Held           time.Duration  // ConnectionLost, Disconnected: how long it had been up
-	Delay          time.Duration  // WaitingToReconnect
-	Session        *session.Event // an event of the session
+	Err            error           // why
+	By             session.EndedBy // ConnectionLost: who ended it
+	SessionPresent bool            // ConnectionUp, section 3.2.2.2
+	Held           time.Duration   // ConnectionLost, Disconnected: how long it had been up
+	Delay          time.Duration   // WaitingToReconnect
+	Session        *session.Event  // an event of the session
 }
 
 // String returns the event in one line.
 func (e Event) String() string {
 	s := string(e.Kind)
+	if e.Kind == ConnectionLost {
+		s += " (ended by " + [...]string{"us", "the network", "the server"}[min(e.By, session.ByPeer)] + ")"
+	}
 	if e.Delay > 0 {
 		s += " in " + e.Delay.Round(time.Millisecond).String()
 	}
@@ -124,15 +129,17 @@ func (c *Client) emit(e Event) {
 	c.events.put(e)
 }
 
-// noted passes an event of the session on. The caller holds mu.
-func (c *Client) noted(e *session.Event) {
+// notedLocked passes an event of the session on.
+func (c *Client) notedLocked(e *session.Event) {
 	switch e.Kind {
 	case session.EventConnected:
-		c.connected(e.SessionPresent)
+		c.acceptedLocked(e.SessionPresent)
 		return
 	case session.EventTakeover:
-		c.takeover = true
+		c.attempts.takeover = true
 		c.stats.Takeovers++
+	case session.EventPoison:
+		c.attempts.convicted = true
 	}
 	var about []any // what this kind of event has
 	if e.Count != 0 {
@@ -151,15 +158,10 @@ func (c *Client) noted(e *session.Event) {
 	c.emit(Event{Kind: EventKind(e.Kind.String()), Err: e.Err, Session: e})
 }
 
-// A Packet is what Config.Trace is told: a packet that was encoded for the Server or came
-// from it.
+// A Packet is what Config.Trace is told: a packet that begins to leave on the Network Connection, or
+// that came from it.
 type Packet struct {
 	Time time.Time
 	Sent bool   // to the Server; otherwise received
 	Text string // as packets.Packet.String
-}
-
-// trace tells about a packet. The caller holds mu.
-func (c *Client) trace(sent bool, p interface{ String() string }) {
-	c.traces.put(Packet{Time: time.Now(), Sent: sent, Text: p.String()})
 }

@@ -4,63 +4,106 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A Handler is called with each incoming message that matches its filter, one at a
-// time and in the order of arrival. It may block, publish and wait, subscribe, and
-// close the client. Its context ends when the client does.
+// A Handler is called with each incoming message that matches its filter, one at a time and in the
+// order of arrival. It may block, publish and wait, subscribe, and close the client. Its context
+// ends when the client does.
 type Handler func(ctx context.Context, d *Delivery)
 
-// Handle registers a handler for the messages whose Topic Name matches a Topic
-// Filter. It does not subscribe. It must be called before Connect, because a session
-// that goes on brings messages right after CONNACK.
+// Handle registers a handler for the messages whose Topic Name matches a Topic Filter. It does not
+// subscribe. Handlers may come and go at any time: which ones a message goes to is decided when its
+// turn comes. Before the first handler messages wait in the inbox. A session that goes on brings
+// messages right after CONNACK, so handlers that must not miss one are registered before Connect.
 //
-// A message goes to every handler that matches, once each, whichever subscription
-// brought it, and is acknowledged when the last returned (unless Config.ManualAck is
-// set). What matches none is acknowledged and counted [MQTT-4.5.0-2]. The filter of a
-// shared subscription, "$share/group/filter", is matched by its last part.
+// A message goes to every handler that matches, once each, whichever subscription brought it, and is
+// acknowledged when the last returned (unless Config.ManualAck is set). What matches none goes to
+// [Client.HandleUnmatched]. The filter of a shared subscription, "$share/group/filter", is matched by
+// its last part.
+//
+// The error is ErrLooping while a loop over [Client.Messages] runs, which takes what handlers would
+// get, or says that the filter is none.
 func (c *Client) Handle(filter string, h Handler) error {
-	if err := packets.ValidTopicFilter(filter); err != nil {
-		return fmt.Errorf("client: handle: %w", err)
+	plain, err := handled(filter)
+	if err == nil && h == nil {
+		err = &callError{call: "handle", about: quoted(filter), cause: errors.New("the handler is nil")}
 	}
-	if h == nil {
-		return errors.New("client: handle: the handler is nil")
+	if err != nil {
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != Idle {
-		return ErrStarted
+	return c.routeLocked("handle", quoted(filter), func(r *router) { r.add(plain, h) })
+}
+
+// Unhandle removes every handler that was registered with the filter, and reports whether there was
+// one. A handler that runs goes on. When no handler is left, messages wait in the inbox again.
+func (c *Client) Unhandle(filter string) bool {
+	plain, err := handled(filter)
+	if err != nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.delivery.router.remove(plain)
+}
+
+// HandleUnmatched registers the handler for messages that match no other handler; nil removes it.
+// Without one they are acknowledged [MQTT-4.5.0-2], counted in Stats.Unmatched, and told as a
+// MessageUnmatched event, once a minute at most.
+func (c *Client) HandleUnmatched(h Handler) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.routeLocked("handle unmatched", "", func(r *router) { r.unmatched = h })
+}
+
+// handled returns the filter that a handler is registered with.
+func handled(filter string) (string, error) {
+	if err := packets.ValidTopicFilter(filter); err != nil {
+		return "", &callError{call: "handle", about: quoted(filter), cause: err}
 	}
 	if _, rest, ok := packets.ParseShared(filter); ok {
 		filter = rest
 	}
-	if c.router == nil {
-		c.router = new(router)
+	return filter, nil
+}
+
+func (c *Client) routeLocked(call, about string, change func(*router)) error {
+	switch {
+	case c.leaving:
+		return &callError{call: call, about: about, cause: c.whyClosedLocked()}
+	case c.delivery.loops > 0:
+		return &callError{call: call, about: about, cause: ErrLooping}
 	}
-	c.router.add(filter, h)
+	if c.delivery.router == nil {
+		c.delivery.router = new(router)
+	}
+	change(c.delivery.router)
+	c.announceLocked()
 	return nil
 }
 
 type handlerKey struct{}
 
-// dispatch runs handlers on a goroutine that lives while there is something to
-// handle. The caller holds mu.
-func (c *Client) dispatch() {
-	if c.handling {
+// dispatchLocked runs handlers on a goroutine that lives while there is something to handle.
+func (c *Client) dispatchLocked() {
+	d := &c.delivery
+	if d.handling != nil {
 		return
 	}
-	c.handling, c.idle = true, make(chan struct{})
-	c.inbox.consumed = true
-	if c.life == nil {
-		c.life, c.lifeOver = context.WithCancelCause(context.WithValue(context.Background(), handlerKey{}, c))
+	d.handling = make(chan struct{})
+	d.consumed = true
+	if d.life == nil {
+		d.life, d.lifeOver = context.WithCancelCause(context.WithValue(context.Background(), handlerKey{}, c))
 	}
-	go c.handle(c.life)
+	go c.handle(d.life)
 }
 
 func (c *Client) handle(ctx context.Context) {
-	defer c.handled() // also when a handler ends its goroutine, as a failed test does
+	defer c.handlingEnds() // also when a handler ends its goroutine, as a failed test does
 	for {
 		d, handlers := c.nextHandled()
 		if d == nil {
@@ -76,21 +119,21 @@ func (c *Client) handle(ctx context.Context) {
 	}
 }
 
-// nextHandled returns the next message that a handler matches; nil if there is none now, or
-// the client is leaving.
+// nextHandled returns the next message that a handler matches; nil if there is none now, or the
+// client is leaving.
 func (c *Client) nextHandled() (*Delivery, []Handler) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for !c.leaving {
-		d, ok := c.inbox.pop()
+	for !c.leaving && !c.delivery.router.empty() {
+		d, ok := c.delivery.inbox.pop()
 		if !ok {
 			break
 		}
-		c.afterTake()
-		if handlers := c.router.match(d.Topic); len(handlers) > 0 {
+		c.takenLocked()
+		if handlers := c.delivery.router.match(d.Topic); len(handlers) > 0 {
 			return d, handlers
 		}
-		c.unmatched(d)
+		c.unmatchedLocked(d)
 	}
 	return nil, nil
 }
@@ -102,29 +145,33 @@ func (c *Client) handBack(d *Delivery) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.inbox.takeBack([]*Delivery{d})
+	c.delivery.inbox.takeBack([]*Delivery{d})
 }
 
-func (c *Client) handled() {
+func (c *Client) handlingEnds() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.handling = false
-	close(c.idle)
-	c.idle = nil
-	if c.inbox.len() > 0 && !c.leaving {
-		c.dispatch()
+	close(c.delivery.handling)
+	c.delivery.handling = nil
+	if !c.leaving {
+		c.announceLocked()
 	}
 }
 
-func (c *Client) unmatched(d *Delivery) {
+// unmatchedEvery is how often unmatched messages are told.
+const unmatchedEvery = time.Minute
+
+// unmatchedLocked acknowledges a message that no handler matches.
+func (c *Client) unmatchedLocked(d *Delivery) {
 	c.stats.Unmatched++
-	if c.stats.Unmatched == 1 {
-		c.emit(Event{Kind: MessageUnmatched})
-		c.cfg.Logger.Warn("message matches no handler; acknowledged and counted", "topic", d.Topic)
+	if r, now := c.delivery.router, time.Now(); now.Sub(r.told) >= unmatchedEvery {
+		r.told = now
+		c.emit(Event{Kind: MessageUnmatched, Err: fmt.Errorf("client: no handler matches %s", quoted(d.Topic))})
+		c.cfg.Logger.Warn("message matches no handler; acknowledged and counted", "topic", d.Topic, "count", c.stats.Unmatched)
 	}
 	if d.token != 0 {
 		c.sess.Ack(d.token)
-		c.drive()
-		c.kick()
+		c.driveLocked()
+		c.kickLocked()
 	}
 }

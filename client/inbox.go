@@ -6,21 +6,16 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// An inbox holds what was received and not yet taken by the application. Client.mu
-// guards it.
+// An inbox holds what was received and not yet taken by the application. Client.mu guards it.
 type inbox struct {
-	ready       chan struct{} // something may be there; nil: no loop has waited yet
-	items       []*Delivery
-	head        int
-	bytes       int
-	mostItems   int
-	mostBytes   int
-	consumed    bool        // somebody took something, once
-	loops       int         // over Messages
-	free        []*Delivery // lent before, to be used again
-	kept        int         // bytes of their payloads
-	slab        []Delivery  // not used yet
-	overflowing bool        // reading goes on though it is full: QoS 0 gives way
+	items     []*Delivery
+	head      int // index of the oldest
+	bytes     int // of topics and payloads
+	mostItems int
+	mostBytes int
+	free      []*Delivery // lent before, to be used again
+	kept      int         // bytes of their payloads
+	slab      []Delivery  // not used yet
 }
 
 func (b *inbox) init(items, bytes int) {
@@ -67,11 +62,11 @@ func (b *inbox) takeBack(ds []*Delivery) {
 	}
 }
 
-// fill moves messages to the empty batch of a loop: more than one only if no other loop could
-// take them, and few in relation to what the inbox may hold.
-func (b *inbox) fill(batch []*Delivery) []*Delivery {
+// fill moves messages to the empty batch of a loop: more than one only if the loop is alone, and few
+// in relation to what the inbox may hold.
+func (b *inbox) fill(batch []*Delivery, alone bool) []*Delivery {
 	n := 1
-	if b.loops == 1 {
+	if alone {
 		n = max(1, min(cap(batch), b.mostItems/8))
 	}
 	for len(batch) < n {
@@ -84,20 +79,20 @@ func (b *inbox) fill(batch []*Delivery) []*Delivery {
 	return batch
 }
 
-// full tells whether reading should pause. An empty inbox is never full, so that any
+// full reports whether reading should pause. An empty inbox is never full, so that any
 // legal packet finds a place.
 func (b *inbox) full() bool {
 	return b.len() >= b.mostItems || b.len() > 0 && b.bytes >= b.mostBytes
 }
 
-// hard tells whether not even a message of QoS 1 or 2 may be added: beyond twice the inbox the
-// bytes alone decide, so that a whole window of small messages has room.
+// hard reports whether not even a message of QoS 1 or 2 may be added: beyond twice the inbox the bytes
+// alone decide, so that a whole window of small messages has room.
 func (b *inbox) hard() bool {
 	return b.len() >= 2*b.mostItems && b.bytes+messageCost*b.len() >= b.mostBytes ||
 		b.len() > 0 && b.bytes >= 2*b.mostBytes
 }
 
-// low tells whether reading should go on after it paused.
+// low reports whether reading should go on after it paused.
 func (b *inbox) low() bool {
 	return b.len() <= b.mostItems/2 && (b.bytes <= b.mostBytes/2 || b.len() == 0)
 }
@@ -138,7 +133,7 @@ func (b *inbox) unpop(ds []*Delivery) {
 	}
 }
 
-// makeWay frees a place for a new QoS 0 message by dropping the oldest one, and tells
+// makeWay frees a place for a new QoS 0 message by dropping the oldest one, and reports
 // whether the new one may come in.
 func (b *inbox) makeWay(policy OverflowPolicy) bool {
 	if policy == OverflowDropNewest {

@@ -2,12 +2,10 @@ package client
 
 import (
 	"errors"
-	"io"
 	"net"
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
@@ -15,38 +13,50 @@ import (
 )
 
 const (
-	writePiece  = 64 << 10  // bytes of a write that have one WriteTimeout
-	keepBuffer  = 1 << 20   // a larger buffer is not kept for the next write
-	enoughQueue = 256 << 10 // bytes that wait to be written before a QoS 0 Publish waits too
-	lingerTime  = time.Second
+	writePiece  = 64 << 10    // bytes of a write that have one WriteTimeout
+	keepBuffer  = 1 << 20     // bytes; a larger buffer is not kept for the next write
+	enoughQueue = 256 << 10   // bytes that wait to be written before a QoS 0 Publish waits too
+	lingerTime  = time.Second // for the rest of what the Server sends, when nothing more is written
 )
 
-// A link is one Network Connection and what is to be written to it. Client.mu guards
-// it, but for what is atomic and for conn itself.
+// A link is one Network Connection: what is to be written to it, and how it ended. Client.mu guards
+// what is neither the reader's nor atomic; conn may be used at any time.
 type link struct {
-	conn     net.Conn
-	reader   *packets.Reader // of run
-	skip     bool            // the packet that is handled was too large to be kept; run's own
-	quiet    bool            // what came last comes when nothing else does; run's own
-	opened   time.Time
-	acceptBy time.Time // when it is given up if the Server has not accepted it; zero: never
+	conn   net.Conn
+	opened time.Time
+
+	// These belong to the goroutine that reads.
+	reader  *packets.Reader
+	readErr error // of conn, when it ended the reading
+	skip    bool  // the packet that is handled was too large to be kept
+	quiet   bool  // the newest packet was CONNACK or PINGRESP, after which nothing may come for long
+
+	// How far it has come.
+	acceptBy time.Time // when it is given up unless the Server has accepted it; zero: never
 	up       bool      // the Server accepted it
-	out      []byte    // encoded and not yet taken by the writer
-	marks    []mark    // where the Sends in out end
-	held     []byte    // encoded, and behind a Send that waits for its record
-	holds    []mark    // where the Sends in held end
-	spare    []byte
-	spares   []mark
-	writing  bool
-	now      time.Time      // when the newest write began or ended
-	bye      bool           // close when out is written: DISCONNECT is in it, or nothing is
-	closed   bool           // our direction is
-	park     bool           // the bye is a parking
-	shedding bool           // an own request made it read on though messages were left to the Server
-	overlong uint64         // lengths that are in Client.stats
-	err      error          // why it was given up; nil while it lives
-	gone     chan struct{}  // closed when it is given up; nil: nobody waits for that
-	helpers  sync.WaitGroup // the writer and the one that closes
+	bye      bool      // close when out is written: DISCONNECT is in it, or nothing is
+	closed   bool      // our direction is
+	park     bool      // the bye is a parking
+	shedding bool      // it is kept for an own request though messages were left to the Server
+	overlong uint64    // lengths that are in Client.stats
+
+	// What is to be written.
+	out     []byte // encoded and not yet taken by the writer
+	marks   []mark // the Sends in out
+	held    []byte // encoded, and behind a Send that waits for its record
+	holds   []mark // the Sends in held
+	spare   []byte // of the newest write, to be used again
+	spares  []mark
+	writing bool
+	now     time.Time // when the newest write began or ended
+
+	// How it ended: the first reason stands.
+	err     error           // nil while it lives
+	by      session.EndedBy // who decided that
+	closing bool            // conn is being closed, or is
+	gone    chan struct{}   // closed when it ended; nil: nobody waits for that
+	linger  *time.Timer     // closes conn; nil: nothing is read any more that was sent before the end
+	helpers sync.WaitGroup  // the writer and the goroutine that closes
 
 	attempted atomic.Uint64 // bytes of Sends up to it may have left
 	passed    atomic.Uint64 // and of one that passed some that waited; 0: none did
@@ -54,12 +64,14 @@ type link struct {
 	lastRead  atomic.Int64  // 1 + since opened, of the newest byte; 0: none since it was looked at
 }
 
-// A mark is where the bytes of a Send end in a buffer.
+// A mark is a Send whose bytes are in a buffer.
 type mark struct {
-	end    int
 	n      uint64
-	after  uint64 // the record that it waits for
-	passes bool   // it left before earlier ones, which wait
+	after  uint64  // the record that it waits for
+	trace  *Packet // to be told when it leaves; nil: nobody is
+	size   uint32  // bytes: no packet has more than 28 bits of them
+	typ    packets.Type
+	passes bool // it left before earlier ones, which wait
 }
 
 func newLink(conn net.Conn, cfg *Config) *link {
@@ -75,10 +87,13 @@ func newLink(conn net.Conn, cfg *Config) *link {
 	return l
 }
 
-// Read notes that bytes came, for keep alive: a large packet may take long to be
-// complete.
+// Read notes that bytes came, for keep alive: a large packet may take long to be complete. It also
+// keeps the error of the connection, so that it is not taken for one of a packet.
 func (l *link) Read(b []byte) (int, error) {
 	n, err := l.conn.Read(b)
+	if err != nil {
+		l.readErr = err
+	}
 	if n > 0 {
 		l.received.Add(uint64(n))
 		l.lastRead.Store(int64(time.Since(l.opened)) + 1)
@@ -100,17 +115,21 @@ func (l *link) deadline() time.Time {
 	return l.acceptBy
 }
 
-// encode adds the packet of a Send to what is to be written, or to what is held until
-// records are durable. PINGREQ and QoS 0 pass what is held: a slow disk delays neither.
-// DISCONNECT goes last, and what is held then is dropped.
-func (l *link) encode(o *session.Output, durable uint64) {
+// encode adds the packet of a Send to what is to be written, or to what is held until records are
+// durable. A link that has ended takes nothing. PINGREQ and QoS 0 pass what is held: a slow disk
+// delays neither. DISCONNECT goes last, and what is held then is dropped. If traced, Config.Trace is
+// told about the packet when it leaves.
+func (l *link) encode(o *session.Output, durable uint64, traced bool) {
 	if l == nil || l.err != nil || l.bye {
 		return
 	}
 	if o.Type == packets.DISCONNECT {
 		l.held, l.holds = nil, nil
 	}
-	m := mark{n: o.N, after: o.After, passes: len(l.holds) > 0 && passes(o)}
+	m := mark{n: o.N, after: o.After, typ: o.Type, passes: len(l.holds) > 0 && passes(o)}
+	if traced {
+		m.trace = &Packet{Sent: true, Text: o.String()}
+	}
 	buf, marks := &l.out, &l.marks
 	if o.After > durable || len(l.holds) > 0 && !m.passes {
 		buf, marks = &l.held, &l.holds
@@ -120,8 +139,8 @@ func (l *link) encode(o *session.Output, durable uint64) {
 		// The session validated it: nothing that came from outside leads here.
 		panic("client: " + err.Error())
 	}
+	m.size = uint32(len(out) - len(*buf))
 	*buf = out
-	m.end = len(out)
 	*marks = append(*marks, m)
 }
 
@@ -132,46 +151,60 @@ func passes(o *session.Output) bool {
 
 // release moves what waited for records that are durable now to what is to be written.
 func (l *link) release(durable uint64) {
-	n, start := 0, 0
+	n, bytes := 0, 0
 	for n < len(l.holds) && l.holds[n].after <= durable {
-		m := l.holds[n]
-		l.out = append(l.out, l.held[start:m.end]...)
-		start, m.end = m.end, len(l.out)
-		l.marks = append(l.marks, m)
+		bytes += int(l.holds[n].size)
 		n++
 	}
 	if n == 0 {
 		return
 	}
-	l.held = l.held[:copy(l.held, l.held[start:])]
+	l.out = append(l.out, l.held[:bytes]...)
+	l.marks = append(l.marks, l.holds[:n]...)
+	l.held = l.held[:copy(l.held, l.held[bytes:])]
 	l.holds = l.holds[:copy(l.holds, l.holds[n:])]
-	for i := range l.holds {
-		l.holds[i].end -= start
-	}
 }
 
-// leave ends the link as the session asks: at once for a reason, after what is
-// queued for a goodbye.
+// leave ends the link as the session asks: at once for a reason, and after what is queued for a
+// DISCONNECT.
 func (l *link) leave(err error) {
-	if l == nil {
-		return
-	}
-	if err == nil {
+	switch {
+	case l == nil:
+	case err == nil:
 		l.bye = true
-		return
+	case errors.Is(err, session.ErrServerDisconnect):
+		l.end(err, session.ByPeer)
+	default:
+		l.closeFor(err)
 	}
-	l.giveUp(err)
 }
 
-// giveUp closes the link without another byte. The first reason stands.
-func (l *link) giveUp(err error) {
+// closeFor ends the link without another byte, for a reason of our own.
+func (l *link) closeFor(reason error) { l.end(reason, session.ByUs) }
+
+// end ends the link without another byte.
+func (l *link) end(err error, by session.EndedBy) {
 	if l.err != nil {
+		l.closeNow() // it may be lingering
 		return
 	}
-	l.err = err
+	l.over(err, by)
+	l.closeNow()
+}
+
+// over notes how the link ended.
+func (l *link) over(err error, by session.EndedBy) {
+	l.err, l.by = err, by
 	if l.gone != nil {
 		close(l.gone)
 	}
+}
+
+func (l *link) closeNow() {
+	if l.closing {
+		return
+	}
+	l.closing = true
 	l.helpers.Add(1)
 	go func() {
 		defer l.helpers.Done()
@@ -179,8 +212,49 @@ func (l *link) giveUp(err error) {
 	}()
 }
 
-// write sends what has gathered, and what gathers meanwhile, until nothing is left:
-// the longer a write takes, the more goes into the next one.
+// writeFailed ends the link after an error of its writer. When the Server has closed, what it sent
+// before may still be unread, and may answer what would count against us otherwise: the reader goes
+// on until it meets the end itself, for lingerTime at most.
+func (l *link) writeFailed(err error) {
+	if l.err != nil {
+		return
+	}
+	by := whoEnded(err)
+	if by != session.ByPeer {
+		l.end(err, by)
+		return
+	}
+	l.over(err, by)
+	l.linger = time.AfterFunc(lingerTime, func() { l.conn.Close() })
+}
+
+// settleEnd returns why and by whom the link ended, whose reader has stopped with err, and closes
+// it for good.
+func (l *link) settleEnd(err error) (error, session.EndedBy) {
+	var format *packets.FormatError
+	var large *packets.TooLargeError
+	by := session.ByUs
+	switch {
+	case l.err != nil:
+		err, by = l.err, l.by // the reader only saw the consequence
+	case l.bye:
+		err = errLeft
+	case errors.As(err, &format), errors.As(err, &large): // we close over it [MQTT-4.8.0-1]
+	case l.readErr != nil:
+		by = whoEnded(l.readErr)
+	}
+	if l.linger != nil {
+		l.linger.Stop()
+	}
+	l.end(err, by)
+	return err, by
+}
+
+// errLeft ends a link after DISCONNECT.
+var errLeft = errors.New("client: disconnected")
+
+// write sends what has gathered, and what gathers meanwhile, until nothing is left: the longer a
+// write takes, the more goes into the next one.
 func (c *Client) write(l *link) {
 	defer l.helpers.Done()
 	runtime.Gosched() // what others are about to add goes into the first write, too
@@ -189,27 +263,20 @@ func (c *Client) write(l *link) {
 		buf, marks, now := l.out, l.marks, l.now
 		l.out, l.marks = l.spare[:0], l.spares[:0]
 		c.mu.Unlock()
-		err := l.writeAll(now, buf, marks, c.cfg.WriteTimeout)
+		err := l.writeAll(now, buf, marks, c.cfg.WriteTimeout, c.traces)
 		c.mu.Lock()
 		l.now = time.Now()
+		c.stats.Writes++
 		if err == nil {
 			c.stats.BytesSent += uint64(len(buf))
+			c.writtenLocked(l, marks)
+		} else {
+			l.writeFailed(err)
 		}
 		if cap(buf) > keepBuffer {
 			buf = nil
 		}
 		l.spare, l.spares = buf[:0], marks[:0]
-		c.stats.Writes++
-		if err != nil {
-			l.giveUp(err)
-			break
-		}
-		if c.link == l {
-			c.written(marks)
-			c.drive()
-			c.arm()
-		}
-		c.wakeSpace()
 	}
 	l.writing = false
 	bye := l.bye && !l.closed && l.err == nil
@@ -220,49 +287,62 @@ func (c *Client) write(l *link) {
 	}
 }
 
-// written tells the session what was written. The caller holds mu.
-func (c *Client) written(marks []mark) {
+// writtenLocked tells the session what was written.
+func (c *Client) writtenLocked(l *link, marks []mark) {
 	var last, passed uint64
 	for i := range marks {
-		if marks[i].passes {
-			passed = marks[i].n
+		m := &marks[i]
+		c.stats.PacketsSent[m.typ&15]++
+		if m.passes {
+			passed = m.n
 		} else {
-			last = marks[i].n
+			last = m.n
 		}
 	}
+	if c.link != l {
+		return
+	}
 	if last > 0 {
-		c.sess.Written(c.link.now, last)
+		c.sess.Written(l.now, last)
 	}
 	if passed > 0 {
-		c.sess.Passed(c.link.now, passed)
+		c.sess.Passed(l.now, passed)
 	}
+	c.driveLocked()
+	c.armLocked()
 }
 
-// now returns the time, or what it was when the write that runs began: the clock is what costs
-// most of a small message that is added to it. The caller holds mu.
-func (c *Client) now() time.Time {
+// nowLocked returns the time, or what it was when the write that runs began: reading the clock is
+// most of the cost of a small message that is added to it.
+func (c *Client) nowLocked() time.Time {
 	if c.link != nil && c.link.writing {
 		return c.link.now
 	}
 	return time.Now()
 }
 
-// writeAll writes buf in pieces, each with its own deadline, and notes before each
-// how far bytes may have left.
-func (l *link) writeAll(now time.Time, buf []byte, marks []mark, timeout time.Duration) error {
-	start, noted := 0, 0 // noted: where the Send of marks[0] starts
+// writeAll writes buf in pieces, each with its own deadline, and notes before each how far bytes may
+// have left.
+func (l *link) writeAll(now time.Time, buf []byte, marks []mark, timeout time.Duration, traces *notifier[Packet]) error {
+	start, noted := 0, 0 // noted: where the Send of marks[0] begins
 	for start < len(buf) {
 		end := min(start+writePiece, len(buf))
 		for len(marks) > 0 && noted < end {
-			if marks[0].passes {
-				l.passed.Store(marks[0].n)
+			m := &marks[0]
+			if m.passes {
+				l.passed.Store(m.n)
 			} else {
-				l.attempted.Store(marks[0].n)
+				l.attempted.Store(m.n)
 			}
-			if marks[0].end > end {
+			if m.trace != nil {
+				m.trace.Time = time.Now()
+				traces.put(*m.trace)
+				m.trace = nil
+			}
+			if noted+int(m.size) > end {
 				break // its end is in a later piece
 			}
-			noted = marks[0].end
+			noted += int(m.size)
 			marks = marks[1:]
 		}
 		if timeout > 0 {
@@ -281,9 +361,9 @@ func (l *link) writeAll(now time.Time, buf []byte, marks []mark, timeout time.Du
 	return nil
 }
 
-// halfClose ends our direction only, and leaves it to the reader to see the end of
-// the Server's: closing a socket with unread bytes resets the connection, and the
-// reset may overtake the DISCONNECT and so fire the will.
+// halfClose ends our direction only, and leaves it to the reader to see the end of the Server's:
+// closing a socket with unread bytes resets the connection, and the reset may overtake the
+// DISCONNECT, so that the Server publishes the Will.
 func (l *link) halfClose() {
 	half, ok := l.conn.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
@@ -291,19 +371,4 @@ func (l *link) halfClose() {
 		return
 	}
 	l.conn.SetReadDeadline(time.Now().Add(lingerTime))
-}
-
-// byPeer tells whether a read or write error means that the peer closed, rather than
-// that the way to it broke.
-func byPeer(err error) bool {
-	var timeout net.Error
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.ErrClosedPipe),
-		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNABORTED):
-		return true
-	case errors.Is(err, net.ErrClosed), errors.As(err, &timeout) && timeout.Timeout():
-		return false
-	}
-	var broken syscall.Errno
-	return !errors.As(err, &broken) // an end that a transport reports in words, such as a close frame
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -43,7 +44,7 @@ func (c *Client) DropNote(name string) {
 	}
 	delete(c.notes, name)
 	s.next.add(&session.Record{Kind: session.RecordApplication, Note: &session.Note{Name: name}}, true)
-	c.save()
+	c.saveLocked()
 }
 
 // Notes yields the notes by name, sorted. Changes meanwhile are not seen; the notes must not
@@ -65,6 +66,9 @@ func (c *Client) note(ctx context.Context, r session.Record, forget bool) error 
 	if len(r.Note.Name) > maxNoteName || !utf8.ValidString(r.Note.Name) {
 		return errors.New("client: a note's name is UTF-8 of at most 65,535 bytes")
 	}
+	if ctx.Err() != nil {
+		return &callError{call: "note", about: quoted(r.Note.Name), kind: ErrNotSent, cause: context.Cause(ctx)}
+	}
 	done := make(chan struct{})
 	c.mu.Lock()
 	s := c.saver
@@ -74,7 +78,7 @@ func (c *Client) note(ctx context.Context, r session.Record, forget bool) error 
 		return ErrNoStore
 	case c.err != nil || s.err != nil:
 		defer c.mu.Unlock()
-		return &outcome{"note", ErrNotSent, errors.Join(c.err, s.err)}
+		return &callError{call: "note", about: quoted(r.Note.Name), kind: ErrNotSent, cause: cmp.Or(s.err, c.err)}
 	}
 	if forget {
 		delete(c.notes, r.Note.Name)
@@ -84,14 +88,14 @@ func (c *Client) note(ctx context.Context, r session.Record, forget bool) error 
 	s.next.add(&r, forget)
 	s.next.notes = append(s.next.notes, done)
 	s.due = true
-	c.save()
+	c.saveLocked()
 	c.mu.Unlock()
 	select {
 	case <-done:
 		return nil
 	case <-c.done:
-		return &outcome{"note", ErrUnknown, c.Err()}
+		return &callError{call: "note", about: quoted(r.Note.Name), kind: ErrUnknown, cause: c.Err()}
 	case <-ctx.Done():
-		return &outcome{"note", ErrUnknown, context.Cause(ctx)}
+		return &callError{call: "note", about: quoted(r.Note.Name), kind: ErrUnknown, cause: context.Cause(ctx)}
 	}
 }

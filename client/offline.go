@@ -17,8 +17,8 @@ type offlineMessage struct {
 	r *Receipt
 }
 
-// queueOffline keeps m, within the limits. The caller holds mu.
-func (c *Client) queueOffline(m Message, r *Receipt) error {
+// queueOfflineLocked keeps m, within the limits.
+func (c *Client) queueOfflineLocked(m Message, r *Receipt) error {
 	q, size := &c.offline0, len(m.Topic)+len(m.Payload)
 	limits := c.sess.Limits()
 	if limits.QueueMessages > 0 && len(q.items) >= limits.QueueMessages ||
@@ -31,25 +31,21 @@ func (c *Client) queueOffline(m Message, r *Receipt) error {
 	return nil
 }
 
-// sendOffline publishes what was kept, once a connection is up. The caller holds mu.
-func (c *Client) sendOffline() {
+// sendOfflineLocked publishes what was kept, once a connection is up.
+func (c *Client) sendOfflineLocked() {
 	if len(c.offline0.items) == 0 || !c.sess.Up() {
 		return
 	}
 	items := c.offline0.items
 	c.offline0 = offlineQueue{}
 	for _, item := range items {
-		t, err := c.sess.PublishFor(time.Time{}, item.m, item.r)
-		if err != nil {
-			c.end(item.r, err, nil)
+		if _, err := c.sess.PublishFor(time.Time{}, item.m, item.r); err != nil {
+			c.endLocked(item.r, publishError(&item.m, err), nil)
 			continue
 		}
-		if item.r != nil {
-			item.r.token = t
-		}
-		c.drive()
+		c.performLocked()
 	}
-	c.wakeSpace()
+	c.driveLocked() // there is room again
 }
 
 // withdraw takes the message of r out, if it is still there.
@@ -63,10 +59,10 @@ func (q *offlineQueue) withdraw(r *Receipt) bool {
 	return true
 }
 
-// abandonOffline ends what is kept, because the client is over. The caller holds mu.
-func (c *Client) abandonOffline(err error) {
+// abandonOfflineLocked ends what is kept, because the client is over.
+func (c *Client) abandonOfflineLocked(err error) {
 	for _, item := range c.offline0.items {
-		c.end(item.r, err, nil)
+		c.endLocked(item.r, &callError{call: "publish", about: quoted(item.m.Topic), kind: ErrNotSent, cause: err}, nil)
 	}
 	c.offline0 = offlineQueue{}
 }

@@ -18,16 +18,15 @@ const (
 	mostParked = 30 * time.Second
 )
 
-// crowded tells whether the reader has to do something about a full inbox before it goes on.
-// The caller holds mu.
-func (c *Client) crowded() bool {
-	b := &c.inbox
-	return b.full() && (!b.overflowing || b.hard() && !c.mayPark() && !c.sess.Outstanding())
+// crowdedLocked reports whether the reader has to do something about a full inbox before it goes on.
+func (c *Client) crowdedLocked() bool {
+	b := &c.delivery.inbox
+	return b.full() && (!c.delivery.overflowing || b.hard() && !c.mayParkLocked() && !c.sess.Outstanding())
 }
 
-// mayPark tells whether the client may leave messages to the Server of its own accord: a
-// session that ends with the connection would lose them. The caller holds mu.
-func (c *Client) mayPark() bool { return !c.cfg.CleanSession && c.inbox.consumed }
+// mayParkLocked reports whether the client may leave messages to the Server of its own accord: a
+// session that ends with the connection would lose them.
+func (c *Client) mayParkLocked() bool { return !c.cfg.CleanSession && c.delivery.consumed }
 
 // makeRoom is what the reader does about a full inbox. Acknowledgements are withheld
 // by nature, which bounds QoS 1 and 2 by the Server's window. Reading pauses, but only
@@ -37,36 +36,34 @@ func (c *Client) mayPark() bool { return !c.cfg.CleanSession && c.inbox.consumed
 func (c *Client) makeRoom(l *link) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.crowded() {
+	if !c.crowdedLocked() {
 		return
 	}
-	if !c.inbox.overflowing {
+	if !c.delivery.overflowing {
 		c.emit(Event{Kind: InboxFull})
-		if !c.inbox.consumed {
+		if !c.delivery.consumed {
 			c.emit(Event{Kind: NobodyConsumes})
 		}
 	}
-	if !c.pauseReading(l) {
-		c.inbox.overflowing = true
+	if !c.pauseReadingLocked(l) {
+		c.delivery.overflowing = true
 	}
 }
 
-// tooMany tells whether messages of QoS 1 and 2 that are new are left to the Server. The caller
-// holds mu.
-func (c *Client) tooMany() bool {
-	return c.inbox.hard() && (c.sess.Outstanding() || c.mayPark())
+// tooManyLocked reports whether new messages of QoS 1 and 2 are left to the Server.
+func (c *Client) tooManyLocked() bool {
+	return c.delivery.inbox.hard() && (c.sess.Outstanding() || c.mayParkLocked())
 }
 
-// fetchShed says goodbye when something was left to the Server, to come back for it: on this
-// connection nothing behind it can be acknowledged, on the next it is sent again. Without an own
-// request that is parking. With one the client stays until it is answered and there is room:
-// sooner it would be sent what it has. A clean session does not wait for room, because what
-// was left is lost. The caller holds mu.
-func (c *Client) fetchShed(l *link) {
+// fetchShedLocked disconnects when messages were left to the Server, so that the Server sends them
+// again: on this connection nothing behind them can be acknowledged. Without an own request that is
+// parking. With one the client stays until it is answered and there is room: sooner it would be sent
+// what it has. A clean session does not wait for room, because what was left is lost.
+func (c *Client) fetchShedLocked(l *link) {
 	if l == nil || l.bye || l.err != nil || c.leaving || !c.sess.HasShed() {
 		return
 	}
-	if l.shedding && c.inbox.low() {
+	if l.shedding && c.delivery.inbox.low() {
 		c.sess.Hold(time.Now(), true) // requests may never cease
 	}
 	if c.sess.Outstanding() {
@@ -76,35 +73,35 @@ func (c *Client) fetchShed(l *link) {
 		}
 		return
 	}
-	if l.shedding && !c.inbox.low() && !c.cfg.CleanSession {
+	if l.shedding && !c.delivery.inbox.low() && !c.cfg.CleanSession {
 		return
 	}
-	l.park, c.parkedAt = true, c.asked
+	l.park, c.delivery.parkedAt = true, c.delivery.asked
 	c.sess.Disconnect()
-	c.drive()
-	c.kick()
+	c.driveLocked()
+	c.kickLocked()
 }
 
-// pauseReading waits for room, for an own request or for as long as is safe, and
-// tells whether there is room. The caller holds mu.
-func (c *Client) pauseReading(l *link) bool {
+// pauseReadingLocked waits for room, for an own request or for as long as is safe, and reports whether
+// there is room. It lets mu go meanwhile.
+func (c *Client) pauseReadingLocked(l *link) bool {
 	most := mostPause
 	if k := c.sess.Limits().KeepAlive; k > 0 {
 		most = min(most, k)
 	}
 	until := time.NewTimer(most)
 	defer until.Stop()
-	wake := c.wait()
-	defer c.woken()
+	wake := c.attempts.waiting()
+	defer c.attempts.woken()
 	gone := make(chan struct{})
 	l.gone = gone
-	if !c.inbox.low() && !c.sess.Outstanding() {
+	if !c.delivery.inbox.low() && !c.sess.Outstanding() {
 		c.stats.Pauses++
 	}
 	began, over := time.Now(), false
-	for l.err == nil && !l.bye && !over && !c.inbox.low() && !c.sess.Outstanding() {
+	for l.err == nil && !l.bye && !over && !c.delivery.inbox.low() && !c.sess.Outstanding() {
 		c.sess.Paused()
-		c.arm()
+		c.armLocked()
 		c.mu.Unlock()
 		select {
 		case <-wake:
@@ -114,11 +111,11 @@ func (c *Client) pauseReading(l *link) bool {
 		}
 		c.mu.Lock()
 		c.sess.Resumed(time.Now())
-		c.arm()
+		c.armLocked()
 	}
 	l.gone = nil
 	c.stats.PausedFor += time.Since(began)
-	return c.inbox.low()
+	return c.delivery.inbox.low()
 }
 
 // waitParked stays away until the inbox has room, an own request comes, or it is time
@@ -129,32 +126,6 @@ func (c *Client) waitParked() {
 	c.emit(Event{Kind: ClientParked})
 	c.mu.Unlock()
 	c.sleep(mostParked, func() bool {
-		return c.inbox.low() || c.asked != c.parkedAt || c.sess.Outstanding() || c.cfg.CleanSession
+		return c.delivery.inbox.low() || c.delivery.asked != c.delivery.parkedAt || c.sess.Outstanding() || c.cfg.CleanSession
 	})
-}
-
-// sleep waits for d, or until it may go on, or until no further attempt is to be made.
-func (c *Client) sleep(d time.Duration, goOn func() bool) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	wake := c.wait()
-	defer c.woken()
-	for over := false; !over && c.cause == nil && !goOn(); {
-		c.mu.Unlock()
-		select {
-		case <-wake:
-		case <-t.C:
-			over = true
-		}
-		c.mu.Lock()
-	}
-}
-
-// Backlog returns what was received and not yet taken.
-func (c *Client) Backlog() (messages, bytes int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.inbox.len(), c.inbox.bytes
 }

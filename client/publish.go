@@ -14,172 +14,288 @@ import (
 // A Message is an Application Message to be published: Topic, Payload, QoS and Retain.
 type Message = session.Message
 
-// Publish publishes m and returns nil only when the promise of its QoS is kept:
-// written to the Network Connection (QoS 0), PUBACK received (1), PUBCOMP received
-// (2), across any number of reconnects. It waits for room in the queue, unless
-// Config.WhenFull says otherwise, and for the Server until ctx ends. The payload may be used again when it returns.
+// Publish publishes m and returns nil only when the promise of its QoS is kept: written to the
+// Network Connection (QoS 0), PUBACK received (1), PUBCOMP received (2), across any number of
+// reconnects. It waits for room in the queue, unless Config.WhenFull says otherwise, and for the
+// Server until ctx ends. The payload may be used again when it returns.
 //
-// Otherwise the error says whether it happened: [*packets.EncodeError] for a message
-// that no packet can carry; ErrQueueFull when there was no room for it, or it was dropped from
-// the queue for another; ErrNotSent (also ErrNotConnected for QoS 0, and ErrClosed) when no byte
-// left; ErrUnknown when bytes may have left and ctx or the client ended
-// first, in which case a message of QoS 1 or 2 stays in flight; ErrDowngraded;
-// ErrPoison.
+// Otherwise the error says whether it happened. It names the Topic and wraps one of these:
+//
+//   - ErrNotSent: no byte left. Also a [*packets.EncodeError] for a message that no packet can
+//     carry, ErrNotStarted before Connect, ErrNotConnected at QoS 0, ErrQueueFull when there was no
+//     room or the message gave way to another, ErrClosed, and the cause of a ctx that ended.
+//   - ErrUnknown: bytes may have left when ctx or the client ended. A message of QoS 1 or 2 stays in
+//     flight unless the client ended. Also ErrPoison.
+//   - ErrDowngraded: the Server has the message at QoS 1 only.
 func (c *Client) Publish(ctx context.Context, m Message) error {
 	r := c.lendReceipt()
-	if err := c.start(ctx, &m, r); err != nil {
-		return err
+	ctx, started := c.awaitingConnect(ctx)
+	defer started()
+	t, w, err := c.submit(ctx, &m, r, true)
+	if err == nil {
+		err = c.await(ctx, r, t, w)
+		if !r.recorded && r.over() { // with a Store, or unfinished, others may refer to it
+			c.takeBack(r)
+		}
 	}
-	err := c.await(ctx, r, "publish")
-	if !r.recorded && r.over() { // with a Store, or unfinished, others may refer to it
-		c.takeBack(r)
+	if w != nil {
+		c.freeWaiter(w)
 	}
-	return err
+	return publishError(&m, err)
 }
 
-// PublishAsync queues m and returns a receipt for its outcome. An error means that
-// nothing was accepted and nothing will be sent: the errors of [Client.Publish], and
-// ErrQueueFull instead of waiting when ctx has ended already. The payload belongs to
-// the client until the receipt is done.
+// PublishAsync queues m and returns a receipt for its outcome. It waits only for room in the queue.
+// An error means that nothing was accepted and nothing will be sent: it is an ErrNotSent, with the
+// causes that [Client.Publish] has. Before Connect messages of QoS 1 and 2 are accepted as well; they
+// leave after CONNACK. The payload belongs to the client until the receipt is done.
 func (c *Client) PublishAsync(ctx context.Context, m Message) (*Receipt, error) {
-	r := new(Receipt)
+	r := &Receipt{client: c}
 	if err := c.start(ctx, &m, r); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
-// Enqueue is PublishAsync for who does not ask for the outcome: it allocates nothing. Errors
-// that come after it returned nil are counted in Stats.Unheard. The payload of a message of
-// QoS 1 or 2 belongs to the client until Close; at QoS 0 it may be used again.
+// Enqueue is PublishAsync for callers that do not need the outcome: it allocates nothing. Errors
+// after it returned nil are counted in Stats.Unheard. The payload of a message of QoS 1 or 2 belongs
+// to the client until Close; at QoS 0 it may be used again when Enqueue returns.
 func (c *Client) Enqueue(ctx context.Context, m Message) error { return c.start(ctx, &m, nil) }
 
 // start hands m to the session, waiting for room as long as ctx allows. r may be nil.
 func (c *Client) start(ctx context.Context, m *Message, r *Receipt) error {
-	for {
-		c.mu.Lock()
-		if c.leaving {
-			defer c.mu.Unlock()
-			return c.refused("publish")
+	_, w, err := c.submit(ctx, m, r, false)
+	if err != nil || w == nil {
+		return publishError(m, err)
+	}
+	select {
+	case err = <-w.admitted:
+	case <-ctx.Done():
+		if err = c.giveUpWait(ctx, w); err == nil {
+			err = <-w.admitted // in the same moment
 		}
+	}
+	c.freeWaiter(w)
+	return publishError(m, err)
+}
+
+// submit hands m to the session and returns its token, or queues it behind those that wait for room
+// and returns a waiter, which the caller frees. If asked, the caller waits for the end of r rather
+// than for the waiter.
+func (c *Client) submit(ctx context.Context, m *Message, r *Receipt, asked bool) (session.Token, *waiter, error) {
+	if ctx.Err() != nil {
+		return 0, nil, &callError{kind: ErrNotSent, cause: context.Cause(ctx)}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.leaving {
+		return 0, nil, c.closedLocked()
+	}
+	q := c.waiters.line(m.QoS)
+	err := errInLine
+	if q.empty() {
 		var t session.Token
-		err := ErrQueueFull
-		if !c.congested(m.QoS) {
-			t, err = c.accept(m, r)
+		if t, err = c.acceptLocked(m, r); err == nil {
+			c.driveLocked()
+			c.sendLocked()
+			return t, nil, nil
 		}
-		if errors.Is(err, ErrNotConnected) && c.cfg.QueueQoS0 {
-			if err = c.queueOffline(*m, r); err == nil {
-				if r != nil {
-					r.accept()
-				}
-				c.mu.Unlock()
-				return nil
-			}
-		}
-		if err == nil {
-			if r != nil {
-				r.token = t
-				c.awaitRecord(m.QoS, r)
-			}
-			if m.QoS > packets.AtMostOnce {
-				c.ask()
-			}
-			c.drive()
-			c.send()
-			c.mu.Unlock()
-			return nil
-		}
-		if !errors.Is(err, ErrQueueFull) && !errors.Is(err, ErrStoreFull) {
-			c.mu.Unlock()
-			return err
-		}
-		switch {
-		case !errors.Is(err, ErrQueueFull):
-		case c.cfg.WhenFull == QueueFail:
-			c.mu.Unlock()
-			return err
-		case c.cfg.WhenFull == QueueDropOldest && c.dropOldest(m.QoS):
-			c.mu.Unlock()
-			continue
-		}
-		space := c.spaceMade()
-		c.mu.Unlock()
-		var again <-chan time.Time
-		if errors.Is(err, ErrStoreFull) { // nobody tells when somebody else frees the disk
-			again = time.After(storeRetry)
-		}
-		select {
-		case <-space:
-		case <-again:
-		case <-ctx.Done():
-			cause := context.Cause(ctx)
-			if errors.Is(err, ErrStoreFull) {
-				cause = fmt.Errorf("%w (%w)", cause, err)
-			}
-			return &outcome{"publish", ErrQueueFull, cause}
+	}
+	if !c.mayWait(err) {
+		return 0, nil, err
+	}
+	w := c.newWaiter(m, r, asked, err)
+	q.join(w)
+	c.askRoomLocked()
+	return 0, w, nil
+}
+
+// giveUpWait takes a waiter out of its line because ctx ended. It returns nil if it is in none any
+// more.
+func (c *Client) giveUpWait(ctx context.Context, w *waiter) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !w.inLine {
+		return nil
+	}
+	c.waiters.line(w.m.QoS).leave(w)
+	c.driveLocked() // the next in line may be content with less
+	c.sendLocked()
+	e := &callError{kind: w.why, cause: context.Cause(ctx)}
+	if full := c.saver.full; full != nil && w.m.QoS > packets.AtMostOnce {
+		e.kind, e.cause = ErrQueueFull, fmt.Errorf("%w (%w)", e.cause, full)
+	}
+	return e
+}
+
+// mayWait reports whether a caller waits for room after err.
+func (c *Client) mayWait(err error) bool {
+	return errors.Is(err, errInLine) || errors.Is(err, ErrStoreFull) ||
+		errors.Is(err, ErrQueueFull) && c.cfg.WhenFull != QueueFail
+}
+
+// acceptLocked hands m to the session if there is room for it, and returns its token. r may be nil.
+func (c *Client) acceptLocked(m *Message, r *Receipt) (session.Token, error) {
+	for {
+		t, err := c.acceptOnceLocked(m, r)
+		if !errors.Is(err, ErrQueueFull) || c.cfg.WhenFull != QueueDropOldest || !c.dropOldestLocked(m.QoS) {
+			return t, err
 		}
 	}
 }
 
-// dropOldest makes room in the queue for a message, and tells whether it could. The caller holds mu.
-func (c *Client) dropOldest(qos packets.QoS) bool {
+func (c *Client) acceptOnceLocked(m *Message, r *Receipt) (session.Token, error) {
+	if m.QoS == packets.AtMostOnce {
+		return c.accept0Locked(m, r)
+	}
+	if err := c.roomLocked(m); err != nil {
+		return 0, err
+	}
+	t, err := c.sess.PublishFor(c.nowLocked(), *m, r)
+	if err != nil {
+		return 0, err
+	}
+	c.saver.spend(m)
+	if r != nil {
+		c.awaitRecordLocked(r)
+	}
+	c.askLocked()
+	return t, nil
+}
+
+// accept0Locked hands a QoS 0 message to the session, unless so much waits to be written that it has
+// to wait, because no window holds it back. Without a connection it may be kept for the next one.
+func (c *Client) accept0Locked(m *Message, r *Receipt) (session.Token, error) {
+	if c.link != nil && len(c.link.out) > enoughQueue {
+		return 0, ErrQueueFull
+	}
+	t, err := c.sess.PublishFor(time.Time{}, *m, r) // the time has no meaning at QoS 0
+	if errors.Is(err, ErrNotConnected) && c.cfg.QueueQoS0 {
+		t, err = 0, c.queueOfflineLocked(*m, r)
+	}
+	if err == nil && r != nil {
+		r.accept() // no Store has it
+	}
+	return t, err
+}
+
+// dropOldestLocked makes room in the queue for a message, and reports whether it could.
+func (c *Client) dropOldestLocked(qos packets.QoS) bool {
 	q := &c.offline0
 	switch {
 	case qos > packets.AtMostOnce && c.sess.DropOldest():
-		c.drive()
+		c.performLocked()
 	case qos == packets.AtMostOnce && len(q.items) > 0:
 		oldest := q.items[0]
 		q.bytes -= len(oldest.m.Topic) + len(oldest.m.Payload)
 		q.items = slices.Delete(q.items, 0, 1)
-		c.end(oldest.r, ErrQueueFull, nil)
+		c.endLocked(oldest.r, ErrQueueFull, nil)
 	default:
 		return false
 	}
 	return true
 }
 
-// ask notes a request that needs an answer: reading has to go on. The caller holds mu.
-func (c *Client) ask() {
-	c.asked++
-	poke(c.wake)
+// askLocked notes a request that needs an answer: reading has to go on.
+func (c *Client) askLocked() {
+	c.delivery.asked++
+	poke(c.attempts.wake)
 }
 
-// accept hands m to the session if the Store has room for it. The caller holds mu.
-func (c *Client) accept(m *Message, r *Receipt) (session.Token, error) {
-	if m.QoS == packets.AtMostOnce {
-		return c.sess.PublishFor(time.Time{}, *m, r) // the time means nothing to it
-	}
-	if err := c.storeRoom(len(m.Topic) + len(m.Payload)); err != nil {
-		if errors.Is(err, ErrStoreFailed) {
-			err = &outcome{"publish", ErrNotSent, err}
-		}
-		return 0, err
-	}
-	return c.sess.PublishFor(c.now(), *m, r)
-}
-
-// awaitRecord makes r tell when its message is durable. The caller holds mu and has not
-// driven the session since it accepted the message.
-func (c *Client) awaitRecord(qos packets.QoS, r *Receipt) {
-	if qos == packets.AtMostOnce || c.saver.store == nil {
-		r.durable = true // nobody else has it yet
+// awaitRecordLocked makes r tell when its message is durable. The session has not been driven since
+// it accepted the message.
+func (c *Client) awaitRecordLocked(r *Receipt) {
+	if c.saver.store == nil {
+		r.accept() // nobody else has it yet
 		return
 	}
 	r.recorded = c.sess.Tail() > 0
 	c.saver.next.accepted = append(c.saver.next.accepted, r)
 }
 
-// congested tells whether so much waits to be written that a QoS 0 message, which no
-// window holds back, has to wait.
-func (c *Client) congested(qos packets.QoS) bool {
-	return qos == packets.AtMostOnce && c.link != nil && len(c.link.out) > enoughQueue
+// await waits for the end of a Publish or of ctx: of the message t or, if there is a waiter, of its
+// message.
+func (c *Client) await(ctx context.Context, r *Receipt, t session.Token, w *waiter) error {
+	select {
+	case <-r.ending():
+		return r.Err()
+	case <-ctx.Done():
+	}
+	if w != nil {
+		if err := c.giveUpWait(ctx, w); err != nil {
+			r.end(err, nil)
+			return err
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if w != nil {
+		t = w.token
+	}
+	return c.withdrawLocked(ctx, r, t)
 }
 
-// refused is the error of a request after the end. The caller holds mu.
-func (c *Client) refused(what string) error {
-	err := c.err
-	if err == nil {
-		err = ErrClosed
+// withdrawLocked takes a message back whose caller waits no longer, if it was not sent. The error
+// says whether it could.
+func (c *Client) withdrawLocked(ctx context.Context, r *Receipt, t session.Token) error {
+	notSent := &callError{kind: ErrNotSent, cause: context.Cause(ctx)}
+	if c.offline0.withdraw(r) {
+		r.end(notSent, nil)
+		return notSent
 	}
-	return &outcome{what, ErrNotSent, err}
+	withdrawn := c.sess.Withdraw(t)
+	c.driveLocked()
+	if withdrawn && !r.over() {
+		c.awaitForgetting(r)
+	}
+	c.sendLocked()
+	if r.over() {
+		if err := r.Err(); !errors.Is(err, ErrNotSent) {
+			return err // it ended in the same moment
+		}
+		return notSent
+	}
+	c.sess.Keep(t)
+	return &callError{kind: ErrUnknown, cause: context.Cause(ctx)}
+}
+
+// awaitForgetting waits until the Store has forgotten the message of r, for at most storePatience.
+// The caller holds mu, which is let go meanwhile.
+func (c *Client) awaitForgetting(r *Receipt) {
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	t := time.NewTimer(storePatience)
+	defer t.Stop()
+	select {
+	case <-r.ending():
+	case <-t.C:
+	}
+}
+
+// publishError is the error of a call that publishes m: it names the call and the topic.
+func publishError(m *Message, err error) error {
+	if err == nil {
+		return nil
+	}
+	e := &callError{call: "publish", about: quoted(m.Topic)}
+	var refused *packets.EncodeError
+	var inner *callError
+	switch {
+	case errors.As(err, &refused): // nothing happened
+		e.kind, e.cause = ErrNotSent, err
+	case errors.As(err, &inner):
+		e.kind, e.cause = inner.kind, inner.cause
+	default:
+		e.kind = err
+	}
+	return e
+}
+
+// quoted returns a Topic Name, a Topic Filter or another text from outside for an error: quoted,
+// escaped and not too long.
+func quoted(s string) string {
+	const most = 128
+	if len(s) <= most {
+		return fmt.Sprintf("%q", s)
+	}
+	return fmt.Sprintf("%q... (%d bytes)", s[:most], len(s))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"time"
 
 	"github.com/mqtt311/mqtt311/session"
 )
@@ -14,55 +13,79 @@ type Receipt struct {
 	mu       sync.Mutex
 	durable  bool
 	ended    bool
-	again    bool // it is used again: its end puts something into ch
-	recorded bool // a record makes its message durable; Client.mu guards it, and token
-	onRecord chan struct{}
-	ch       chan struct{}
+	lent     bool          // it belongs to a Publish: turn is its own, and it is used again
+	recorded bool          // a record makes its message durable; Client.mu guards it
+	done     chan struct{} // of Done; nil: nobody asked
+	turn     chan struct{} // has one place, which the end fills; nil unless somebody waits in Wait
 	err      error
-	results  *[]session.FilterResult // of SubscribeAsync
-	token    session.Token           // what the session calls it
+	more     *receiptDetails // nil: none
+	client   *Client
 }
+
+// receiptDetails are what few receipts have.
+type receiptDetails struct {
+	accepted chan struct{} // of Accepted
+	results  []session.FilterResult
+}
+
+// pools hold what is used again: what a message needs beside its Receipt costs no allocation.
+type pools struct {
+	receipts sync.Pool // *Receipt, of Publish
+	turns    sync.Pool // chan struct{} with one place, of Receipt.Wait
+	waiters  sync.Pool // *waiter
+}
+
+// over is closed.
+var over = func() chan struct{} { ch := make(chan struct{}); close(ch); return ch }()
 
 // lendReceipt returns a receipt for a Publish, which nobody else sees.
 func (c *Client) lendReceipt() *Receipt {
-	if r, ok := c.receipts.Get().(*Receipt); ok {
+	if r, ok := c.pools.receipts.Get().(*Receipt); ok {
 		return r
 	}
-	return &Receipt{again: true, ch: make(chan struct{}, 1)}
+	return &Receipt{client: c, lent: true, turn: make(chan struct{}, 1)}
 }
 
 // takeBack takes back a receipt that nothing refers to any more.
 func (c *Client) takeBack(r *Receipt) {
 	r.mu.Lock()
-	r.token, r.durable, r.onRecord, r.ended, r.err, r.results = 0, false, nil, false, nil, nil
+	r.durable, r.ended, r.err, r.more = false, false, nil, nil
+	drain(r.turn)
+	r.mu.Unlock()
+	c.pools.receipts.Put(r)
+}
+
+func drain(ch chan struct{}) {
 	select {
-	case <-r.ch:
+	case <-ch:
 	default:
 	}
-	r.mu.Unlock()
-	c.receipts.Put(r)
 }
 
 // ending returns the channel that tells the end.
 func (r *Receipt) ending() <-chan struct{} {
-	if r.again {
-		return r.ch
+	if r.lent {
+		return r.turn
 	}
 	return r.Done()
 }
 
-// Done is closed when the operation ended. It ends exactly once: by the Server's
-// answer, or when the client is closed or fails for good.
+// Done returns a channel that is closed when the operation has ended. It ends exactly once: by the
+// Server's answer, or when the client is closed or fails for good.
 func (r *Receipt) Done() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ch == nil {
-		r.ch = make(chan struct{})
+	return r.doneLocked()
+}
+
+func (r *Receipt) doneLocked() <-chan struct{} {
+	if r.done == nil {
 		if r.ended {
-			close(r.ch)
+			return over
 		}
+		r.done = make(chan struct{})
 	}
-	return r.ch
+	return r.done
 }
 
 // Err returns nil before the end, and after it the outcome as [Client.Publish] does.
@@ -72,38 +95,78 @@ func (r *Receipt) Err() error {
 	return r.err
 }
 
-// Wait waits for the end or for ctx. An operation that ctx ended goes on.
+// Wait waits for the end and returns the outcome, or until ctx ends: then the error is an ErrUnknown
+// and the operation goes on. It costs no allocation.
 func (r *Receipt) Wait(ctx context.Context) error {
-	select {
-	case <-r.Done():
-		return r.Err()
-	case <-ctx.Done():
-		return &outcome{"wait", ErrUnknown, context.Cause(ctx)}
+	r.mu.Lock()
+	if r.ended {
+		defer r.mu.Unlock()
+		return r.err
 	}
+	var end <-chan struct{}
+	first := r.turn == nil && r.done == nil
+	if first {
+		r.turn, _ = r.client.pools.turns.Get().(chan struct{})
+		if r.turn == nil {
+			r.turn = make(chan struct{}, 1)
+		}
+		end = r.turn
+	} else {
+		end = r.doneLocked()
+	}
+	r.mu.Unlock()
+	select {
+	case <-end:
+	case <-ctx.Done():
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if first {
+		drain(r.turn)
+		r.client.pools.turns.Put(r.turn)
+		r.turn = nil
+	}
+	if r.ended {
+		return r.err
+	}
+	return &callError{call: "wait", kind: ErrUnknown, cause: context.Cause(ctx)}
 }
 
-// Accepted is closed when the message is in the Client's Store, at once if there is none or
-// it is of QoS 0, and at the latest when the operation ended. A message that the Store has
-// is sent even if this process dies.
+// Accepted returns a channel that is closed when the message is in the Client's Store, at once if
+// there is none or it is of QoS 0, and at the latest when the operation has ended. A message that
+// the Store has is sent even if this process dies.
 func (r *Receipt) Accepted() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.onRecord == nil {
-		r.onRecord = make(chan struct{})
-		if r.durable || r.ended {
-			close(r.onRecord)
-		}
+	if r.durable || r.ended {
+		return over
 	}
-	return r.onRecord
+	m := r.details()
+	if m.accepted == nil {
+		m.accepted = make(chan struct{})
+	}
+	return m.accepted
 }
 
+func (r *Receipt) details() *receiptDetails {
+	if r.more == nil {
+		r.more = new(receiptDetails)
+	}
+	return r.more
+}
+
+// accept notes that the message is in the Store, or that no Store is to have it.
 func (r *Receipt) accept() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.durable && !r.ended && r.onRecord != nil {
-		close(r.onRecord)
-	}
+	r.acceptLocked()
 	r.durable = true
+}
+
+func (r *Receipt) acceptLocked() {
+	if !r.durable && !r.ended && r.more != nil && r.more.accepted != nil {
+		close(r.more.accepted)
+	}
 }
 
 func (r *Receipt) isAccepted() bool {
@@ -115,19 +178,16 @@ func (r *Receipt) isAccepted() bool {
 func (r *Receipt) end(err error, results []session.FilterResult) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.onRecord != nil && !r.durable && !r.ended {
-		close(r.onRecord)
-	}
+	r.acceptLocked()
 	r.ended, r.err = true, err
 	if results != nil {
-		kept := results // a parameter with an address would be allocated at every end
-		r.results = &kept
+		r.details().results = results
 	}
-	switch {
-	case r.again:
-		r.ch <- struct{}{}
-	case r.ch != nil:
-		close(r.ch)
+	if r.turn != nil {
+		r.turn <- struct{}{}
+	}
+	if r.done != nil {
+		close(r.done)
 	}
 }
 
@@ -137,37 +197,25 @@ func (r *Receipt) over() bool {
 	return r.ended
 }
 
-// forgotten waits until the Store has forgotten the message of r, for as long as the Store
-// deserves. The caller holds mu, which is let go meanwhile.
-func (c *Client) forgotten(r *Receipt) {
-	c.mu.Unlock()
-	defer c.mu.Lock()
-	t := time.NewTimer(storePatience)
-	defer t.Stop()
-	select {
-	case <-r.ending():
-	case <-t.C:
-	}
-}
-
-// finish ends the operation of a Done. The caller holds mu.
-func (c *Client) finish(o *session.Output) {
-	c.wakeSpace()
+// finishLocked ends the operation of a Done.
+func (c *Client) finishLocked(o *session.Output) {
 	r, ok := o.For.(*Receipt)
+	from := request{call: "publish"}
 	if !ok {
-		r = c.requests[o.Token]
-		delete(c.requests, o.Token)
+		from = c.waiters.requests[o.Token]
+		r = from.r
+		delete(c.waiters.requests, o.Token)
 	}
 	err := o.Err
-	if err != nil && c.err != nil && r != nil {
-		err = c.ended(r, err)
+	if err != nil && r != nil {
+		err = c.outcomeLocked(r, &from, err)
 	}
-	c.end(r, err, o.Results)
+	c.endLocked(r, err, o.Results)
 }
 
-// end ends an operation. Nobody waits for one without a receipt: it was enqueued, or accepted by
-// an earlier process. The caller holds mu.
-func (c *Client) end(r *Receipt, err error, results []session.FilterResult) {
+// endLocked ends an operation. Nobody waits for one without a receipt: it was enqueued, or accepted
+// by an earlier process.
+func (c *Client) endLocked(r *Receipt, err error, results []session.FilterResult) {
 	switch {
 	case r != nil:
 		r.end(err, results)
@@ -176,31 +224,19 @@ func (c *Client) end(r *Receipt, err error, results []session.FilterResult) {
 	}
 }
 
-// await waits for the end of an operation or of ctx.
-func (c *Client) await(ctx context.Context, r *Receipt, what string) error {
-	select {
-	case <-r.ending():
-		return r.Err()
-	case <-ctx.Done():
+// outcomeLocked is the error of an operation that the session ended with err.
+func (c *Client) outcomeLocked(r *Receipt, from *request, err error) error {
+	e := &callError{call: from.call, about: from.about, kind: err}
+	if c.err == nil {
+		return e
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.offline0.withdraw(r) {
-		return &outcome{what, ErrNotSent, context.Cause(ctx)}
+	e.cause = c.err
+	switch {
+	case c.saver.store == nil || !r.recorded || errors.Is(err, ErrPoison) || errors.Is(err, ErrDowngraded):
+	case r.isAccepted():
+		e.kind = ErrStored
+	default:
+		e.kind = ErrUnknown
 	}
-	t := r.token
-	withdrawn := c.sess.Withdraw(t)
-	c.drive()
-	if withdrawn && !r.over() {
-		c.forgotten(r)
-	}
-	c.send()
-	if r.over() {
-		if err := r.Err(); !errors.Is(err, ErrNotSent) {
-			return err // it ended in the same moment
-		}
-		return &outcome{what, ErrNotSent, context.Cause(ctx)}
-	}
-	c.sess.Keep(t)
-	return &outcome{what, ErrUnknown, context.Cause(ctx)}
+	return e
 }

@@ -1,11 +1,17 @@
 package client
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
-// A router finds the handlers for a Topic Name: a tree with a level of the Topic
-// Filter on each branch, section 4.7.
+// A router finds the handlers for a Topic Name: a tree with a level of the Topic Filter on each
+// branch, section 4.7.
 type router struct {
-	root node
+	root      node
+	handlers  int       // in the tree
+	unmatched Handler   // for what the tree does not match; nil: none
+	told      time.Time // when a message without a handler was told last
 }
 
 type node struct {
@@ -14,11 +20,15 @@ type node struct {
 	children map[string]*node
 }
 
+// empty reports whether there is nobody to route to.
+func (r *router) empty() bool { return r == nil || r.handlers == 0 && r.unmatched == nil }
+
 func (r *router) add(filter string, h Handler) {
 	n := &r.root
 	for level := range strings.SplitSeq(filter, "/") {
 		if level == "#" {
 			n.rest = append(n.rest, h)
+			r.handlers++
 			return
 		}
 		if n.children == nil {
@@ -32,13 +42,50 @@ func (r *router) add(filter string, h Handler) {
 		n = next
 	}
 	n.handlers = append(n.handlers, h)
+	r.handlers++
 }
 
-// match returns the handlers whose filters match a Topic Name.
+// remove removes the handlers of a filter, and reports whether there was one.
+func (r *router) remove(filter string) bool {
+	if r == nil {
+		return false
+	}
+	n := r.root.remove(filter, true)
+	r.handlers -= n
+	return n > 0
+}
+
+// remove removes the handlers of the rest of a filter, and the branches that lead nowhere then. It
+// returns the number of handlers. If not more, the filter ends here.
+func (n *node) remove(filter string, more bool) (removed int) {
+	if !more {
+		removed, n.handlers = len(n.handlers), nil
+		return removed
+	}
+	level, rest, more := strings.Cut(filter, "/")
+	if level == "#" {
+		removed, n.rest = len(n.rest), nil
+		return removed
+	}
+	next := n.children[level]
+	if next == nil {
+		return 0
+	}
+	removed = next.remove(rest, more)
+	if len(next.handlers) == 0 && len(next.rest) == 0 && len(next.children) == 0 {
+		delete(n.children, level)
+	}
+	return removed
+}
+
+// match returns the handlers whose filters match a Topic Name, or the one for what matches none.
 func (r *router) match(topic string) []Handler {
-	// A filter that starts with a wildcard does not match "$SYS" and its like
-	// [MQTT-4.7.2-1].
-	return r.root.match(nil, topic, true, strings.HasPrefix(topic, "$"))
+	// A filter that starts with a wildcard does not match "$SYS" and its like [MQTT-4.7.2-1].
+	found := r.root.match(nil, topic, true, strings.HasPrefix(topic, "$"))
+	if len(found) == 0 && r.unmatched != nil {
+		found = append(found, r.unmatched)
+	}
+	return found
 }
 
 func (n *node) match(found []Handler, topic string, more, dollar bool) []Handler {

@@ -10,7 +10,7 @@ import (
 
 const (
 	lateForget    = 50 * time.Millisecond // that nothing waits for may be on record so late
-	storePatience = 5 * time.Second       // with a Store that does not answer, when the caller wants to go
+	storePatience = 5 * time.Second       // with a Store that does not answer, when a caller wants to go
 	storeRetry    = time.Second           // until a Store that was full is asked again
 )
 
@@ -28,6 +28,12 @@ type saver struct {
 	late    *time.Timer
 	waits   []session.Output // Dones that wait for their record
 	err     error            // the Store is no good any more
+
+	// Room for messages, see Store.Room.
+	credit int           // bytes that were granted and that no message has used
+	asking chan struct{} // closed when the goroutine that asks has ended; nil: none runs
+	full   error         // what the Store said when it had no room; nil: it has, or was not asked
+	retry  *time.Timer   // asks again; nil: it is not set
 }
 
 // noSaver is that of every Client without a Store. Nothing writes to it.
@@ -45,6 +51,7 @@ type batch struct {
 // An entry is a Change by where it ends in batch.bytes.
 type entry struct {
 	key, value int
+	granted    int
 	forget     bool
 }
 
@@ -54,13 +61,17 @@ func (b *batch) add(r *session.Record, forget bool) {
 	if !forget {
 		b.bytes = r.AppendValue(b.bytes)
 	}
-	b.entries = append(b.entries, entry{key, len(b.bytes), forget})
+	e := entry{key: key, value: len(b.bytes), forget: forget}
+	if r.Kind == session.RecordPublish && !forget {
+		e.granted = grantFor(len(r.Publish.Topic) + len(r.Publish.Payload))
+	}
+	b.entries = append(b.entries, e)
 }
 
 func (b *batch) changes() []Change {
 	changes, start := make([]Change, len(b.entries)), 0
 	for i, e := range b.entries {
-		changes[i] = Change{Key: b.bytes[start:e.key:e.key], Value: b.bytes[e.key:e.value:e.value], Forget: e.forget}
+		changes[i] = Change{Key: b.bytes[start:e.key:e.key], Value: b.bytes[e.key:e.value:e.value], Forget: e.forget, Granted: e.granted}
 		start = e.value
 	}
 	return changes
@@ -87,9 +98,8 @@ func (s *saver) want(n uint64) { s.due = s.due || n > s.taken }
 // flush makes everything durable soon.
 func (s *saver) flush() { s.due = s.due || len(s.next.entries) > 0 }
 
-// save starts a goroutine that gives the Store what gathered, if something waits for it. The
-// caller holds mu.
-func (c *Client) save() {
+// saveLocked starts a goroutine that gives the Store what gathered, if something waits for it.
+func (c *Client) saveLocked() {
 	s := c.saver
 	switch {
 	case s.busy || s.err != nil || len(s.next.entries) == 0:
@@ -102,7 +112,7 @@ func (c *Client) save() {
 			defer c.mu.Unlock()
 			s.late = nil
 			s.flush()
-			c.save()
+			c.saveLocked()
 		})
 	}
 }
@@ -120,7 +130,7 @@ func (c *Client) commit() {
 		err := s.store.Commit(b.changes())
 		c.mu.Lock()
 		if err != nil {
-			c.storeFailed(err)
+			c.storeFailedLocked(err)
 			break
 		}
 		s.durable = s.taken
@@ -132,15 +142,15 @@ func (c *Client) commit() {
 		}
 		b.reset()
 		s.spare = b
-		c.recorded()
+		c.recordedLocked()
 	}
 	s.busy = false
 	close(s.idle)
-	c.save()
+	c.saveLocked()
 }
 
-// recorded lets go what waited for the records that are durable now. The caller holds mu.
-func (c *Client) recorded() {
+// recordedLocked lets go what waited for the records that are durable now.
+func (c *Client) recordedLocked() {
 	s := c.saver
 	if c.link != nil {
 		c.link.release(s.durable)
@@ -148,34 +158,36 @@ func (c *Client) recorded() {
 	kept := s.waits[:0]
 	for i := range s.waits {
 		if s.waits[i].After <= s.durable {
-			c.finish(&s.waits[i])
+			c.finishLocked(&s.waits[i])
 		} else {
 			kept = append(kept, s.waits[i])
 		}
 	}
 	clear(s.waits[len(kept):])
 	s.waits = kept
-	c.wakeSpace()
-	c.kick()
+	c.askRoomAgainLocked() // something may have been forgotten
+	c.driveLocked()
+	c.kickLocked()
 }
 
-// storeFailed ends the client: nothing may leave any more that is not on record.
-func (c *Client) storeFailed(err error) {
+// storeFailedLocked ends the client: nothing may leave any more that is not on record.
+func (c *Client) storeFailedLocked(err error) {
 	s := c.saver
 	s.err = fmt.Errorf("%w: %w", ErrStoreFailed, err)
-	c.giveUpWaits()
+	c.giveUpWaitsLocked()
 	if c.link != nil {
-		c.link.giveUp(s.err)
+		c.link.closeFor(s.err)
 	}
-	c.quit(s.err)
+	c.stopLocked(s.err)
 	if c.state == Idle {
-		c.state, c.leaving = Closed, true
+		c.state = Closed
+		c.leaveLocked()
 		go c.finishAll(fmt.Errorf("%w: %w", ErrClosed, s.err))
 	}
 }
 
-// giveUpWaits ends what waits for its record: it may be durable, or may not. The caller holds mu.
-func (c *Client) giveUpWaits() {
+// giveUpWaitsLocked ends what waits for its record: it may be durable, or may not.
+func (c *Client) giveUpWaitsLocked() {
 	waits := c.saver.waits
 	if len(waits) == 0 {
 		return // nothing writes to noSaver
@@ -183,33 +195,32 @@ func (c *Client) giveUpWaits() {
 	c.saver.waits = nil
 	for i := range waits {
 		waits[i].Err = ErrUnknown
-		c.finish(&waits[i])
+		c.finishLocked(&waits[i])
 	}
 }
 
-// settled returns a channel that is closed when everything is durable, or the Store has
-// failed; nil if that is so already. The caller holds mu.
-func (c *Client) settled() <-chan struct{} {
+// settledLocked returns a channel that is closed when everything is durable and nobody asks the Store
+// anything, or the Store has failed; nil if that is so already.
+func (c *Client) settledLocked() <-chan struct{} {
 	s := c.saver
 	if s.store == nil || s.err != nil {
 		return nil
 	}
 	s.flush()
-	c.save()
-	if !s.busy {
-		return nil
+	c.saveLocked()
+	if s.busy {
+		return s.idle
 	}
-	return s.idle
+	return s.asking
 }
 
-// settle waits until everything is durable, for as long as the Store deserves. The caller
-// does not hold mu.
+// settle waits until everything is durable, for at most storePatience.
 func (c *Client) settle() {
 	t := time.NewTimer(storePatience)
 	defer t.Stop()
 	for {
 		c.mu.Lock()
-		idle := c.settled()
+		idle := c.settledLocked()
 		if idle == nil && c.saver.late != nil {
 			c.saver.late.Stop()
 			c.saver.late = nil
@@ -226,15 +237,120 @@ func (c *Client) settle() {
 	}
 }
 
-// storeRoom asks the Store whether a message may be accepted. The caller holds mu.
-func (c *Client) storeRoom(bytes int) error {
+const (
+	grantEach  = 256      // bytes that a message is counted with beside its topic and payload
+	grantBlock = 64 << 10 // bytes; for more than one message the Store is asked for no more at a time
+)
+
+// grantFor is what a message of so many bytes uses of what Store.Room grants.
+func grantFor(bytes int) int { return bytes + grantEach }
+
+// roomLocked returns nil if the Store has granted room for m.
+func (c *Client) roomLocked(m *Message) error {
 	switch s := c.saver; {
-	case s.store == nil:
+	case s.store == nil || s.credit >= grantFor(len(m.Topic)+len(m.Payload)):
 		return nil
 	case s.err != nil:
-		return s.err
+		return &callError{kind: ErrNotSent, cause: s.err}
+	case s.full != nil:
+		return s.full
+	}
+	return errInLine
+}
+
+// spend notes that m was accepted.
+func (s *saver) spend(m *Message) {
+	if s.store != nil {
+		s.credit -= grantFor(len(m.Topic) + len(m.Payload))
+	}
+}
+
+// askRoomLocked asks the Store for room if the first in line waits for that. Room may wait for the
+// disk, so it has a goroutine of its own, which lives while somebody waits.
+func (c *Client) askRoomLocked() {
+	if need, _ := c.wantedRoomLocked(); need > 0 && c.saver.asking == nil && c.saver.retry == nil {
+		c.saver.asking = make(chan struct{})
+		go c.askRoom()
+	}
+}
+
+// askRoomAgainLocked asks a Store that was full once more.
+func (c *Client) askRoomAgainLocked() {
+	if s := c.saver; s.retry != nil {
+		s.retry.Stop()
+		s.retry = nil
+	}
+	c.askRoomLocked()
+}
+
+// wantedRoomLocked returns how many bytes the first in line lacks, and how many those in line lack
+// together, up to grantBlock.
+func (c *Client) wantedRoomLocked() (first, all int) {
+	s := c.saver
+	if s.store == nil || s.err != nil || c.leaving {
+		return 0, 0
+	}
+	for w := c.waiters.stored.first; w != nil; w = w.next {
+		more := grantFor(len(w.m.Topic) + len(w.m.Payload))
+		if first == 0 {
+			first, all = more-s.credit, more-s.credit
+			if first <= 0 { // it waits for something else
+				return 0, 0
+			}
+			continue
+		}
+		if all+more > grantBlock {
+			break
+		}
+		all += more
+	}
+	return first, all
+}
+
+func (c *Client) askRoom() {
+	s := c.saver
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s.retry == nil {
+		need, want := c.wantedRoomLocked()
+		if need == 0 {
+			break
+		}
+		c.mu.Unlock()
+		err := s.store.Room(want)
+		if want > need && errors.Is(err, ErrStoreFull) {
+			want = need
+			err = s.store.Room(want)
+		}
+		c.mu.Lock()
+		c.grantedLocked(want, err)
+	}
+	close(s.asking)
+	s.asking = nil
+}
+
+// grantedLocked takes the answer of Store.Room.
+func (c *Client) grantedLocked(bytes int, err error) {
+	s := c.saver
+	switch {
+	case err == nil:
+		s.credit += bytes
+		s.full = nil
+		c.driveLocked()
+		c.sendLocked()
+	case errors.Is(err, ErrStoreFull):
+		s.full = err
+		s.retry = time.AfterFunc(storeRetry, func() { // nobody tells when somebody else frees the disk
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			s.retry = nil
+			c.askRoomLocked()
+		})
 	default:
-		return s.store.Room(bytes)
+		if w := c.waiters.stored.first; w != nil {
+			c.waiters.stored.leave(w)
+			c.tellLocked(w, &callError{kind: ErrNotSent, cause: err})
+		}
 	}
 }
 
@@ -261,16 +377,4 @@ func (c *Client) restore(cfg session.Config) error {
 	var err error
 	c.sess, err = session.Restore(cfg, records)
 	return err
-}
-
-// ended is the error of an operation that ended with the client.
-func (c *Client) ended(r *Receipt, err error) error {
-	switch {
-	case c.saver.store == nil || !r.recorded || errors.Is(err, ErrPoison) || errors.Is(err, ErrDowngraded):
-	case r.isAccepted():
-		err = ErrStored
-	default:
-		err = ErrUnknown
-	}
-	return &outcome{"ended", err, c.err}
 }

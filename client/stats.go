@@ -1,8 +1,12 @@
 package client
 
 import (
+	"fmt"
+	"reflect"
+	"strings"
 	"time"
 
+	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
 )
 
@@ -25,13 +29,27 @@ type Counters struct {
 	Refused   uint64 // of those, by CONNACK
 	Takeovers uint64 // suspicions that another client has our ClientID
 
-	PacketsSent     [16]uint64 // by packets.Type; encoded for a Network Connection
-	PacketsReceived [16]uint64 // by packets.Type
-	BytesSent       uint64     // written to Network Connections
-	BytesReceived   uint64     // read from them
+	PacketsSent     PacketCounts // written to Network Connections
+	PacketsReceived PacketCounts
+	BytesSent       uint64 // written to Network Connections
+	BytesReceived   uint64 // read from them
 
 	Unheard         uint64 // messages that ended with an error that nobody waits for: see Enqueue
 	OverlongLengths uint64 // Remaining Lengths with more bytes than they need; tolerated
+}
+
+// PacketCounts are numbers of packets, by packets.Type.
+type PacketCounts [16]uint64
+
+// String returns the counts that are not zero, as "CONNECT 1, PUBLISH 20".
+func (p PacketCounts) String() string {
+	var parts []string
+	for t, n := range p {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%v %d", packets.Type(t), n))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Stats are what was counted, and what there is now.
@@ -54,11 +72,32 @@ func (c *Client) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := Stats{Counters: c.stats, Session: c.sess.Counters()}
-	s.InboxMessages, s.InboxBytes = c.inbox.len(), c.inbox.bytes
+	s.InboxMessages, s.InboxBytes = c.delivery.inbox.len(), c.delivery.inbox.bytes
 	s.Unfinished, s.UnfinishedBytes = c.sess.Unfinished()
 	if c.link != nil {
 		s.BytesReceived += c.link.received.Load()
 	}
 	s.EventsDropped, s.TracesDropped = c.events.lost(), c.traces.lost()
 	return s
+}
+
+// String returns what is not zero, by the names of the fields, as
+// "Received 7, Connects 1, PacketsSent (CONNECT 1, PUBACK 7)".
+func (s Stats) String() string { return strings.Join(appendNonZero(nil, reflect.ValueOf(s)), ", ") }
+
+func appendNonZero(parts []string, v reflect.Value) []string {
+	for i := range v.NumField() {
+		field, name := v.Field(i), v.Type().Field(i).Name
+		_, printable := field.Interface().(fmt.Stringer)
+		switch {
+		case field.IsZero():
+		case field.Kind() == reflect.Array:
+			parts = append(parts, fmt.Sprintf("%s (%v)", name, field))
+		case field.Kind() == reflect.Struct && !printable:
+			parts = appendNonZero(parts, field)
+		default:
+			parts = append(parts, fmt.Sprintf("%s %v", name, field))
+		}
+	}
+	return parts
 }

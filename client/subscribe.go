@@ -3,39 +3,41 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// Subscribe subscribes to Topic Filters and returns the QoS granted for each, in
-// their order; it may be lower than asked for, section 3.9.3. The filters stay wanted
-// across reconnects until Unsubscribe, and are sent again whenever the Server may
-// have lost them.
+// Subscribe subscribes to Topic Filters and returns the QoS granted for each, in their order; it may
+// be lower than asked for, section 3.9.3. The filters stay wanted across reconnects until
+// Unsubscribe, and are sent again whenever the Server may have lost them.
 //
-// If the Server refuses some, the error is a [*SubscribeError] that names them; they
-// are not wanted any more, the others are granted. If ctx ends first the error is
-// ErrUnknown and the filters stay wanted.
+// If the Server refuses some, the error is a [*SubscribeError] that names them; they are not wanted
+// any more, the others are granted. If ctx ends first the error is an ErrUnknown and the filters stay
+// wanted, as they do with ErrNotStarted. Otherwise an ErrNotSent says that nothing happened: ctx had
+// ended before, the client is closed, or a filter is none (a [*packets.EncodeError]).
 func (c *Client) Subscribe(ctx context.Context, subs ...packets.Subscription) ([]packets.QoS, error) {
-	r, err := c.SubscribeAsync(subs...)
+	ctx, over := c.awaitingConnect(ctx)
+	defer over()
+	r, err := c.request(ctx, c.subscription(subs))
 	if err != nil {
 		return nil, err
 	}
-	if err := c.await(ctx, r, "subscribe"); err != nil && !answered(err) {
+	if err := c.awaitAnswer(ctx, r, "subscribe", filtersOf(subs)); err != nil && !answered(err) {
 		return nil, err
 	}
 	return r.Granted()
 }
 
-// SubscribeAsync makes Topic Filters wanted and returns a receipt for what the Server says to
-// them; see [Receipt.Granted]. Before Connect it may be called as well: then they are the
-// first packet after CONNACK.
+// SubscribeAsync makes Topic Filters wanted and returns a receipt for the Server's answer; see
+// [Receipt.Granted]. It may be called before Connect: then the SUBSCRIBE follows CONNACK at once.
 func (c *Client) SubscribeAsync(subs ...packets.Subscription) (*Receipt, error) {
-	return c.request("subscribe", func() (session.Token, error) { return c.sess.Subscribe(time.Now(), subs...) })
+	return c.request(nil, c.subscription(subs))
 }
 
-// Granted returns after the end of a SubscribeAsync what Subscribe does.
+// Granted returns, after the end of a SubscribeAsync, what Subscribe does.
 func (r *Receipt) Granted() ([]packets.QoS, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -43,8 +45,8 @@ func (r *Receipt) Granted() ([]packets.QoS, error) {
 		return nil, r.err
 	}
 	var results []session.FilterResult
-	if r.results != nil {
-		results = *r.results
+	if r.more != nil {
+		results = r.more.results
 	}
 	granted := make([]packets.QoS, len(results))
 	for i, f := range results {
@@ -56,54 +58,113 @@ func (r *Receipt) Granted() ([]packets.QoS, error) {
 	return granted, nil
 }
 
-// Unsubscribe gives filters up. Messages for them may come until it returns. If ctx
-// ends first the error is ErrUnknown and the filters stay unwanted.
+// Unsubscribe gives filters up. Messages for them may come until it returns. If ctx ends first the
+// error is an ErrUnknown and the filters stay unwanted. ErrNotSent is as with Subscribe.
 func (c *Client) Unsubscribe(ctx context.Context, filters ...string) error {
-	r, err := c.UnsubscribeAsync(filters...)
+	ctx, over := c.awaitingConnect(ctx)
+	defer over()
+	r, err := c.request(ctx, c.unsubscription(filters))
 	if err != nil {
 		return err
 	}
-	return c.await(ctx, r, "unsubscribe")
+	return c.awaitAnswer(ctx, r, "unsubscribe", filters)
 }
 
 // UnsubscribeAsync gives filters up and returns a receipt for the Server's answer.
 func (c *Client) UnsubscribeAsync(filters ...string) (*Receipt, error) {
-	return c.request("unsubscribe", func() (session.Token, error) { return c.sess.Unsubscribe(time.Now(), filters...) })
+	return c.request(nil, c.unsubscription(filters))
 }
 
-// Wanted returns the filters that are subscribed or to be. Right after New these are the ones
-// that the Store remembers.
+// Wanted returns the filters that are subscribed or to be subscribed. Right after New these are the
+// ones that the Store remembers.
 func (c *Client) Wanted() []packets.Subscription {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.sess.Wanted()
 }
 
-// answered tells whether err is about single filters, so that others may be granted.
+// answered reports whether err is about single filters, so that others may be granted.
 func answered(err error) bool {
 	var refused *FilterError
 	return errors.As(err, &refused) || errors.Is(err, ErrSuperseded)
 }
 
-// request starts a SUBSCRIBE or UNSUBSCRIBE.
-func (c *Client) request(what string, start func() (session.Token, error)) (*Receipt, error) {
-	r := new(Receipt)
+func filtersOf(subs []packets.Subscription) []string {
+	filters := make([]string, len(subs))
+	for i, s := range subs {
+		filters[i] = s.Filter
+	}
+	return filters
+}
+
+// aboutFilters names filters in an error.
+func aboutFilters(filters []string) string {
+	switch len(filters) {
+	case 0:
+		return ""
+	case 1:
+		return quoted(filters[0])
+	}
+	return fmt.Sprintf("%s and %d more", quoted(filters[0]), len(filters)-1)
+}
+
+// An asking is a call that makes a request: its name, its filters, and its input to the session.
+type asking struct {
+	call    string
+	filters []string
+	start   func() (session.Token, error)
+}
+
+func (c *Client) subscription(subs []packets.Subscription) asking {
+	return asking{"subscribe", filtersOf(subs), func() (session.Token, error) { return c.sess.Subscribe(time.Now(), subs...) }}
+}
+
+func (c *Client) unsubscription(filters []string) asking {
+	return asking{"unsubscribe", filters, func() (session.Token, error) { return c.sess.Unsubscribe(time.Now(), filters...) }}
+}
+
+// request starts a SUBSCRIBE or UNSUBSCRIBE. ctx is that of a caller who waits for the answer; nil:
+// nobody does.
+func (c *Client) request(ctx context.Context, a asking) (*Receipt, error) {
+	from := request{r: &Receipt{client: c}, call: a.call, about: aboutFilters(a.filters)}
+	refused := func(cause error) error {
+		return &callError{call: from.call, about: from.about, kind: ErrNotSent, cause: cause}
+	}
+	if ctx != nil && ctx.Err() != nil {
+		return nil, refused(context.Cause(ctx))
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.leaving {
-		return nil, c.refused(what)
+		return nil, refused(c.whyClosedLocked())
 	}
-	t, err := start()
+	t, err := a.start()
 	if err != nil {
-		return nil, err
+		return nil, refused(err)
 	}
-	r.token = t
-	if c.requests == nil {
-		c.requests = make(map[session.Token]*Receipt)
+	if c.waiters.requests == nil {
+		c.waiters.requests = make(map[session.Token]request)
 	}
-	c.requests[t] = r
-	c.ask()
-	c.drive()
-	c.send()
-	return r, nil
+	c.waiters.requests[t] = from
+	c.askLocked()
+	c.driveLocked()
+	c.sendLocked()
+	return from.r, nil
+}
+
+// awaitAnswer waits for the Server's answer to a request, or for the end of ctx.
+func (c *Client) awaitAnswer(ctx context.Context, r *Receipt, call string, filters []string) error {
+	select {
+	case <-r.Done():
+		return r.Err()
+	case <-ctx.Done():
+	}
+	if r.over() {
+		return r.Err()
+	}
+	e := &callError{call: call, about: aboutFilters(filters), kind: ErrUnknown, cause: context.Cause(ctx)}
+	if errors.Is(e.cause, ErrNotStarted) {
+		e.kind = ErrNotSent
+	}
+	return e
 }

@@ -181,11 +181,15 @@ var errNotStarted = fmt.Errorf("connector: the session store opens with Start: %
 // clientConfig makes the client's configuration of the connector's.
 func (c *Connector) clientConfig() (client.Config, error) {
 	g, a, x := &c.cfg.General, &c.cfg.Advanced, &c.cfg.Extension
+	var password []byte // nil is not sent
+	if g.Password != "" {
+		password = []byte(g.Password)
+	}
 	cfg := client.Config{
 		Dial:                 c.opts.Dial,
 		ClientID:             withRandom(g.ClientID),
 		UserName:             g.UserName,
-		Password:             []byte(g.Password),
+		Password:             password,
 		CleanSession:         a.Clean(),
 		KeepAlive:            offAtZero(a.KeepAlive),
 		PingTimeout:          deref(a.PingTimeout, 0),

@@ -213,9 +213,9 @@ func (b EndedBy) String() string {
 }
 
 // Lost tells that the Network Connection is gone. Without one it does nothing.
-func (s *Session) Lost(now time.Time, loss Loss) {
+func (s *Session) Lost(now time.Time, loss Loss) bool {
 	if s.conn.phase == offline {
-		return
+		return false
 	}
 	wasUp := !s.conn.upSince.IsZero() // if not, CONNECT itself was refused [MQTT-3.1.4-1]
 	unanswered := s.send.inflight > 0 || s.send.scrub.to != 0
@@ -224,6 +224,7 @@ func (s *Session) Lost(now time.Time, loss Loss) {
 	s.recv.lost(s, loss)
 	s.conn.phase = offline
 	s.countQuick(now, loss, wasUp, unanswered)
+	return s.send.suspect.strikes > 0
 }
 
 // countQuick finds the pattern of two clients with one ClientID, who throw each

@@ -30,6 +30,7 @@ type Config struct {
 	// MaxInflight is how many PUBLISH packets of QoS 1 and 2 may be unanswered at
 	// a time. If zero or negative, 16; never more than 16,384.
 	MaxInflight int
+	MaxInflightQoS2 int
 
 	// QueueMessages and QueueBytes bound the messages of QoS 1 and 2 that wait to
 	// be sent, and the topics and payloads of all that are unfinished. A message

@@ -1,0 +1,298 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// attempts are what connecting needs to know: which server is next, how long to pause, and whether
+// another attempt is wanted at all.
+type attempts struct {
+	begun atomic.Bool // Connect was called
+
+	// These belong to the goroutine that connects and reads; see run.
+	server  int // 0 is Config.Dial, n is Fallbacks[n-1]
+	backoff backoff
+	faults  int // connections in a row that ended over what cannot be read
+
+	// Client.mu guards these.
+	up        chan struct{}      // closed when the Server first accepted a connection; nil without a Connect
+	cause     error              // why no further attempt is to be made; nil: another may be
+	dialling  context.CancelFunc // ends the context of Config.Dial; nil: it does not run
+	wake      chan struct{}      // has one place; nil unless something waits for a change
+	accepted  uint64             // connections that the Server accepted
+	upSince   time.Time          // when it accepted the newest one; zero: none
+	lastErr   error              // of the newest attempt or connection
+	takeover  bool               // the session suspects another client with our ClientID
+	awaited   bool               // a call has waited for Connect
+	convicted bool               // the session found what the Server closed over, and gave it up
+}
+
+// everUp reports whether the Server ever accepted a connection.
+func (a *attempts) everUp() bool { return !a.upSince.IsZero() }
+
+// waiting returns a channel that gets a value when something has changed. Only one goroutine waits
+// at a time; it calls woken when it no longer does.
+func (a *attempts) waiting() <-chan struct{} {
+	a.wake = make(chan struct{}, 1)
+	return a.wake
+}
+
+func (a *attempts) woken() { a.wake = nil }
+
+// stopLocked makes the current attempt the last one: no other follows it, and it ends at once unless
+// the Server has accepted it.
+func (c *Client) stopLocked(cause error) {
+	a := &c.attempts
+	if a.cause == nil {
+		a.cause = cause
+	}
+	if a.dialling != nil {
+		a.dialling()
+	}
+	if l := c.link; l != nil && !l.up {
+		l.closeFor(cause)
+	}
+	poke(a.wake)
+}
+
+// stopped reports whether no further attempt is to be made.
+func (c *Client) stopped() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leaving || c.attempts.cause != nil
+}
+
+// awaitingConnect returns the context of a call that waits for the Server. Before Connect, which
+// another goroutine may be about to call, that is told, and the context ends with ErrNotStarted when
+// it has not been called within the time of an attempt. The caller calls over.
+func (c *Client) awaitingConnect(ctx context.Context) (_ context.Context, over func()) {
+	if c.attempts.begun.Load() {
+		return ctx, func() {}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != Idle || ctx.Err() != nil {
+		return ctx, func() {}
+	}
+	if !c.attempts.awaited {
+		c.attempts.awaited = true
+		c.emit(Event{Kind: ConnectAwaited})
+		c.cfg.Logger.Warn("a call waits for the server, and Connect was not called yet")
+	}
+	patience := c.cfg.ConnectTimeout
+	if patience < 0 {
+		patience = defaultConnectTimeout
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	t := time.AfterFunc(patience, func() {
+		if c.State() == Idle {
+			cancel(ErrNotStarted)
+		}
+	})
+	return ctx, func() { t.Stop(); cancel(nil) }
+}
+
+// limit returns the context of Config.Dial. It has no parent, so that an idle connection keeps
+// nothing of it.
+func (c *Client) limit() (ctx context.Context, cancel context.CancelFunc) {
+	if c.cfg.ConnectTimeout > 0 {
+		ctx, cancel = context.WithTimeoutCause(context.Background(), c.cfg.ConnectTimeout, ErrConnectTimeout)
+	} else {
+		ctx, cancel = context.WithCancel(context.Background())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.attempts.dialling = cancel
+	if c.attempts.cause != nil {
+		cancel()
+	}
+	return ctx, cancel
+}
+
+// whyEnded returns why ctx, the context of Config.Dial, has ended.
+func (c *Client) whyEnded(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.attempts.cause != nil {
+		return c.attempts.cause
+	}
+	return context.Cause(ctx)
+}
+
+func (c *Client) attemptBegins() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state = Connecting
+	c.stats.Attempts++
+	c.emit(Event{Kind: Attempting})
+}
+
+// attemptFailed notes an attempt that ended before CONNECT was sent.
+func (c *Client) attemptFailed(err error) {
+	c.attempts.backoff.failed()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.attempts.dialling = nil
+	c.connectFailedLocked(err)
+}
+
+func (c *Client) connectFailedLocked(err error) {
+	c.attempts.lastErr = err
+	c.stats.Failures++
+	c.emit(Event{Kind: ConnectFailed, Err: err})
+	c.cfg.Logger.Warn("connect failed", slog.Any("reason", err))
+}
+
+// acceptedLocked notes that the Server accepted the connection.
+func (c *Client) acceptedLocked(sessionPresent bool) {
+	a := &c.attempts
+	c.link.up = true
+	c.state = Connected
+	if a.everUp() {
+		c.stats.Reconnects++
+	} else {
+		close(a.up)
+		a.up = nil
+	}
+	a.accepted++
+	a.upSince = time.Now()
+	c.stats.Connects++
+	if sessionPresent {
+		c.stats.Resumed++
+	} else {
+		c.delivery.session++
+	}
+	c.emit(Event{Kind: ConnectionUp, SessionPresent: sessionPresent})
+	c.cfg.Logger.Info("connected", slog.Bool("session_present", sessionPresent))
+}
+
+// verdict returns why the client is over after an attempt that ended with err, or after a pause if
+// err is nil; nil if it goes on.
+func (c *Client) verdict(err error, faults int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := &c.attempts
+	var refused *RefusedError
+	switch {
+	case c.leaving:
+		return ErrClosed
+	case a.cause != nil:
+		return fmt.Errorf("%w: %w", ErrClosed, a.cause)
+	case err == nil: // nothing happened since
+	case !a.everUp() && !c.cfg.ConnectRetry:
+		return &connectError{err}
+	case a.everUp() && c.cfg.NoReconnect && !errors.Is(err, errParked):
+		return fmt.Errorf("%w: %w: %w", ErrClosed, ErrConnectionLost, err)
+	case c.cfg.StopWhenRefused && errors.As(err, &refused) && lasting(refused.Code):
+		return fmt.Errorf("%w: %w", ErrClosed, err)
+	case faults >= sameFaults:
+		return fmt.Errorf("%w: the server sends the same again after each reconnect: %w", ErrClosed, err)
+	}
+	return nil
+}
+
+// sameFaults is how many connections in a row may end over what cannot be read before the client
+// stops: a Server sends the same message again after each reconnect.
+const sameFaults = 3
+
+// lasting reports whether a refusal is for a reason that does not pass by itself.
+func lasting(code packets.ConnectCode) bool { return code != packets.ServerUnavailable }
+
+// pause waits before the next attempt, or until the client is closed.
+func (c *Client) pause() {
+	d := c.attempts.backoff.next(c.cfg.MaxReconnectInterval)
+	c.mu.Lock()
+	if !c.attempts.everUp() && c.cfg.ConnectRetryInterval > 0 {
+		d = c.cfg.ConnectRetryInterval
+	}
+	c.state = Waiting
+	c.emit(Event{Kind: WaitingToReconnect, Delay: d})
+	c.mu.Unlock()
+	c.sleep(d, func() bool { return false })
+}
+
+// sleep waits for d, or until goOn returns true, or until no further attempt is to be made. It
+// calls goOn with mu held.
+func (c *Client) sleep(d time.Duration, goOn func() bool) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wake := c.attempts.waiting()
+	defer c.attempts.woken()
+	for over := false; !over && c.attempts.cause == nil && !goOn(); {
+		c.mu.Unlock()
+		select {
+		case <-wake:
+		case <-t.C:
+			over = true
+		}
+		c.mu.Lock()
+	}
+}
+
+const (
+	firstBackoff = 250 * time.Millisecond
+	afterStable  = time.Second      // the longest pause after a stable connection
+	stableAfter  = 30 * time.Second // a connection that held so long resets the back-off
+)
+
+// backoff is the pause before the next attempt: full jitter, so that a thousand clients of a Server
+// that restarts do not come back together.
+type backoff struct {
+	failures int // since the last stable connection
+	atCap    bool
+}
+
+// lost notes that a connection ended that had been up for so long. A close that counts against
+// something of ours does not make the pause longer: the next connection tells more about it, and
+// after a few there is a verdict.
+func (b *backoff) lost(held time.Duration, blamed bool) {
+	switch {
+	case held >= stableAfter:
+		b.failures, b.atCap = 0, false
+	case blamed:
+		b.failures = max(b.failures, 1)
+	default:
+		b.failures++
+	}
+}
+
+// failed notes an attempt that did not get as far as CONNACK.
+func (b *backoff) failed() { b.failures++ }
+
+// reset forgets what was counted, because the cause is found and gone.
+func (b *backoff) reset() { b.failures, b.atCap = 1, false }
+
+// toCap makes the next pauses as long as they get: somebody has to change something before another
+// attempt makes sense.
+func (b *backoff) toCap() { b.atCap = true }
+
+// bound is the longest that the next pause may be.
+func (b *backoff) bound(most time.Duration) time.Duration {
+	switch {
+	case b.atCap:
+		return most
+	case b.failures == 0:
+		return min(afterStable, most)
+	case b.failures > 20:
+		return most
+	}
+	return min(firstBackoff<<(b.failures-1), most)
+}
+
+func (b *backoff) next(most time.Duration) time.Duration {
+	bound := b.bound(most)
+	if b.atCap {
+		return bound/2 + rand.N(bound/2+1)
+	}
+	return rand.N(bound + 1)
+}
