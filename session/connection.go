@@ -21,10 +21,13 @@ type connection struct {
 	connectN uint64 // the Send of CONNECT
 	upSince  time.Time
 	phase    phase
-	ponged   bool // a PINGRESP came
-	held     bool // something waits for the connection to be old enough
-	shed     bool // incoming messages of QoS 1 and 2 that are new are left to the Server
-	hasShed  bool // one was, and so is all that comes behind it
+	held     bool    // something waits for the connection to be old enough
+	proved   bool    // see Session.proved
+	unponged uint16  // PINGREQs without their PINGRESP
+	probe    uint16  // PINGRESPs until the one that proves the connection; 0: it came, or was not asked for
+	closedBy EndedBy // when phase is closing
+	shed     bool    // incoming messages of QoS 1 and 2 that are new are left to the Server
+	hasShed  bool    // one was, and so is all that comes behind it
 }
 
 // Login is what may change from one attempt to connect to the next.
@@ -124,12 +127,13 @@ func (s *Session) Received(now time.Time, p packets.Packet) {
 	case *packets.Unsuback:
 		s.unsuback(p.PacketID)
 	case *packets.Pingresp:
-		s.conn.ponged = true // [MQTT-3.12.4-1]
+		s.conn.pong()
 	case *packets.Connack:
 		s.violation(packets.CONNACK, "MQTT-3.2.0-1", "came twice")
 	case *packets.Disconnect:
 		s.counters.ServerDisconnects++
 		s.close(ErrServerDisconnect)
+		s.conn.closedBy = ByPeer
 	default:
 		s.violation(p.Type(), "", "is never sent by a server (table 2.1)")
 	}
@@ -154,9 +158,6 @@ func (s *Session) connack(now time.Time, p *packets.Connack) {
 	s.notify(Event{Kind: EventConnected, SessionPresent: p.SessionPresent})
 	if !p.SessionPresent {
 		s.sessionAbsent() // [MQTT-3.2.2-3]
-	}
-	if s.subs.alone || s.send.suspect.strikes >= poisonStrikes-1 || s.send.scrub.strikes >= scrubStrikes-1 && !s.send.scrub.refused {
-		s.ping() // its answer is what lets the suspect go out
 	}
 	s.pump(now)
 }
@@ -212,33 +213,40 @@ func (b EndedBy) String() string {
 	return "party " + strconv.Itoa(int(b))
 }
 
-// Lost tells that the Network Connection is gone. Without one it does nothing.
-func (s *Session) Lost(now time.Time, loss Loss) bool {
-	if s.conn.phase == offline {
+// Lost tells that the Network Connection is gone. Without one it does nothing. It reports whether
+// the end counts against something that was sent: then the next connection will tell more, and the
+// driver should not make it wait longer than the one before.
+func (s *Session) Lost(now time.Time, loss Loss) (blamed bool) {
+	switch s.conn.phase {
+	case offline:
 		return false
+	case closing:
+		loss.By = s.conn.closedBy // whatever came after our own decision
 	}
 	wasUp := !s.conn.upSince.IsZero() // if not, CONNECT itself was refused [MQTT-3.1.4-1]
-	unanswered := s.send.inflight > 0 || s.send.scrub.to != 0
+	unanswered := s.send.inflight > 0 || s.send.scrub.busy
+	blamed = s.blame(now, loss)
 	s.subs.lost(s, loss, wasUp)
-	s.send.lost(s, now, loss)
+	s.send.lost(s, loss)
 	s.recv.lost(s, loss)
 	s.conn.phase = offline
-	s.countQuick(now, loss, wasUp, unanswered)
-	return s.send.suspect.strikes > 0
+	s.countQuick(now, loss, wasUp, unanswered || blamed)
+	return blamed
 }
 
-// countQuick finds the pattern of two clients with one ClientID, who throw each
-// other out [MQTT-3.1.4-2].
+// countQuick finds the pattern of two clients with one ClientID, who throw each other out
+// [MQTT-3.1.4-2].
 func (s *Session) countQuick(now time.Time, loss Loss, wasUp, unanswered bool) {
 	switch {
 	case !wasUp:
 	case loss.By == ByPeer && !unanswered && now.Sub(s.conn.upSince) < quickClose:
-		s.quick++
-		if s.quick%quickCloses == 0 {
-			s.notify(Event{Kind: EventTakeover, Count: s.quick})
+		x := s.suspect()
+		x.quick++
+		if x.quick%quickCloses == 0 {
+			s.notify(Event{Kind: EventTakeover, Count: x.quick})
 		}
-	default:
-		s.quick = 0
+	case s.suspected != nil:
+		s.suspected.quick = 0
 	}
 }
 

@@ -71,7 +71,7 @@ func outputs(s *session.Session, now time.Time) (words []string) {
 // Hazard 25: identifiers never run out, never collide and are never zero: the window waits, and
 // what becomes free is used again only when nothing holds it.
 func TestHazard25IdentifiersDoNotRunOut(t *testing.T) {
-	s, err := session.New(session.Config{ClientID: "c", MaxInflight: 65535, QueueMessages: -1, QueueBytes: -1, NoScrub: true})
+	s, err := session.New(session.Config{ClientID: "c", MaxInflight: 65535, MaxInflightQoS2: 65535, QueueMessages: -1, QueueBytes: -1, NoScrub: true})
 	require.NoError(t, err)
 	now := time.Unix(1e9, 0)
 	require.NoError(t, s.Opened(now, session.Login{}))

@@ -116,5 +116,6 @@ func (s *Session) keepTick(now time.Time) {
 
 func (s *Session) ping() {
 	s.counters.Pings++
+	s.conn.unponged++
 	s.keep.pingN = s.transmit(packets.PINGREQ, nil, 0, 0)
 }

@@ -42,12 +42,9 @@ func Restore(cfg Config, records []Record) (*Session, error) {
 		m.acked, m.recorded = true, true
 	}
 	for _, r := range byKind[RecordFilter] {
-		w := &wish{filter: r.Filter.Filter, qos: r.Filter.QoS, owed: true, newest: true}
-		if s.subs.wanted == nil {
-			s.subs.wanted = make(map[string]*wish)
-		}
-		s.subs.wanted[w.filter] = w
-		s.subs.order = append(s.subs.order, w)
+		w := &wish{filter: r.Filter.Filter, qos: r.Filter.QoS, newest: true}
+		s.subs.want(w)
+		s.subs.owe(w)
 	}
 	if wasClean || s.cfg.CleanSession {
 		s.recv.discard(s) // [MQTT-3.1.2-6]

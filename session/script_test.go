@@ -28,7 +28,7 @@ import (
 //	stall                       from here on nothing is written until "written"
 //	written                     everything is written
 //	passed N                    Send N is written before others that still wait
-//	lost [left=N] [passed=N] [by=peer]
+//	lost [left=N] [passed=N] [by=peer|network]
 //	                            the connection ended; bytes up to Send N may have left (default: all)
 //	wait DURATION               time passes; Tick is called whenever Deadline says so
 //	sleep DURATION              time passes and nothing runs; then one late Tick
@@ -175,7 +175,7 @@ func (w *world) configure(t *testing.T, a script.Args) {
 			require.NoError(t, err)
 			w.cfg.KeepAlive = d
 		case "inflight":
-			w.cfg.MaxInflight = number(v)
+			w.cfg.MaxInflight, w.cfg.MaxInflightQoS2 = number(v), number(v)
 		case "queue":
 			w.cfg.QueueMessages = number(v)
 		case "filters":

@@ -16,21 +16,21 @@ const (
 	scrubChunk   = 64 // identifiers; four bytes each
 	scrubAhead   = scrubChunk / 2
 	scrubStrikes = 3
+	scrubRetry   = 10 * time.Minute // after a refusal
 )
 
 // A scrub is how far identifiers were released.
 type scrub struct {
 	// Valid for the session.
-	base    uint64 // sequence numbers from base to below done are covered
-	done    uint64
-	saved   uint64 // the Save that says so
-	strikes int    // Network Connections in a row that ended over it
-	refused bool
+	base     uint64 // sequence numbers from base to below done are covered
+	done     uint64
+	saved    uint64 // the Save that says so
+	answered bool   // the Server answers PUBRELs that it does not know: they are not what it closes over
 
 	// Valid for one Network Connection.
-	to    uint64 // the chunk under way is from done to below to; 0: none
-	open  int    // PUBRELs of it that are unanswered
-	seen  uint64 // a bit for each that was answered
+	busy  bool   // a chunk is under way, from done on
+	sent  uint64 // the Send of its first PUBREL
+	seen  uint64 // a bit for each PUBREL of it that was answered
 	since time.Time
 }
 
@@ -53,10 +53,10 @@ func (s *Session) unscrubbed(seq uint64, d *outgoing) bool {
 // could not be sent again in the order of their first sending [MQTT-4.6.0-1].
 func (s *Session) scrub(now time.Time, waits bool) {
 	c, next := &s.send.scrub, s.send.cursor
-	if c.to != 0 || c.refused || !s.scrubs() || !waits && next+scrubAhead < c.done {
+	if c.busy || s.scrubGivenUp() || s.send.yields || !s.scrubs() || !waits && next+scrubAhead < c.done {
 		return
 	}
-	if c.strikes >= scrubStrikes-1 && !s.proved(now) {
+	if x := s.suspected; x != nil && x.scrubStrikes >= scrubStrikes-1 && !s.proved(now) {
 		return // the last strike is to be over the chunk and nothing else
 	}
 	from := c.done
@@ -64,8 +64,9 @@ func (s *Session) scrub(now time.Time, waits bool) {
 		from = next
 		c.base = from
 	}
-	c.done, c.to, c.open, c.seen, c.since = from, from+scrubChunk, scrubChunk, 0, now
-	for seq := c.done; seq < c.to; seq++ {
+	c.done, c.busy, c.seen, c.since = from, true, 0, now
+	c.sent = s.conn.sends + 1
+	for seq := c.done; seq < c.done+scrubChunk; seq++ {
 		s.transmit(packets.PUBREL, nil, packetID(seq), 0)
 	}
 }
@@ -74,47 +75,68 @@ func (s *Session) scrub(now time.Time, waits bool) {
 func (s *Session) scrubbed(id uint16) bool {
 	c := &s.send.scrub
 	offset := (int(id) - int(packetID(c.done)) + publishIDs) % publishIDs
-	if c.to == 0 || id == 0 || id > publishIDs || offset >= scrubChunk || c.seen>>offset&1 != 0 {
+	if !c.busy || id == 0 || id > publishIDs || offset >= scrubChunk || c.seen>>offset&1 != 0 {
 		return false
 	}
 	c.seen |= 1 << offset
-	c.open--
-	c.strikes = 0
-	if c.open == 0 {
-		c.done, c.to = c.to, 0
+	c.answered = true
+	if x := s.suspected; x != nil {
+		x.scrubStrikes, x.scrubRefused = 0, time.Time{}
+	}
+	if c.seen == 1<<scrubChunk-1 {
+		c.done, c.busy = c.done+scrubChunk, false
 		c.saved = s.save(Record{Kind: RecordScrubbed, Seq: c.done, Order: c.base})
 	}
 	return true
 }
 
-// scrubLost settles the end of the Network Connection. A Server that cannot take a PUBREL
-// it does not know closes over each chunk: then QoS 2 cannot be had from it safely.
-func (s *Session) scrubLost(over bool) {
-	c := &s.send.scrub
-	if over && c.untouched() {
-		c.strikes++
+// scrubSuspected counts a close, or a minute of silence, against the chunk under way, and reports
+// whether it does: not once the Server has answered one. A Server that cannot take a PUBREL it does
+// not know closes over each chunk: then QoS 2 cannot be had from it safely, until it is tried again.
+func (s *Session) scrubSuspected(now time.Time) bool {
+	if s.send.scrub.answered {
+		return false
 	}
-	c.to, c.open = 0, 0
-	if c.strikes < scrubStrikes || c.refused {
-		return
+	x := s.suspect()
+	if now.Sub(x.scrubStruck) >= suspicionLasts {
+		x.scrubStrikes = 0
 	}
-	c.refused = true
-	s.notify(Event{Kind: EventScrubRefused, Count: c.strikes, Err: ErrScrubRefused})
-	x := &s.send
-	for seq := x.first; seq < x.end(); seq = x.after(seq + 1) {
-		if d := x.at(seq); s.unscrubbed(seq, d) {
+	x.scrubStruck = now
+	if x.scrubStrikes++; x.scrubStrikes < scrubStrikes {
+		return true
+	}
+	x.scrubRefused = now
+	s.notify(Event{Kind: EventScrubRefused, Count: x.scrubStrikes, Err: ErrScrubRefused})
+	send := &s.send
+	for seq := send.first; seq < send.end(); seq = send.after(seq + 1) {
+		if d := send.at(seq); s.unscrubbed(seq, d) {
 			s.end(seq, d, ErrScrubRefused)
 		}
 	}
+	return true
+}
+
+// scrubGivenUp reports whether the Server closes over the release of identifiers.
+func (s *Session) scrubGivenUp() bool {
+	return s.suspected != nil && !s.suspected.scrubRefused.IsZero()
+}
+
+// refusesQoS2 reports whether QoS 2 is given up because of that. After a while it is tried again, with
+// the last strike left.
+func (s *Session) refusesQoS2(now time.Time) bool {
+	if x := s.suspected; s.scrubGivenUp() && now.Sub(x.scrubRefused) >= scrubRetry {
+		x.scrubRefused, x.scrubStrikes, x.scrubStruck = time.Time{}, scrubStrikes-1, now
+	}
+	return s.scrubGivenUp() && s.scrubs()
 }
 
 // untouched tells whether a chunk is under way and nothing of it was answered: a close may
 // be over that.
-func (c *scrub) untouched() bool { return c.to != 0 && c.open == scrubChunk }
+func (c *scrub) untouched() bool { return c.busy && c.seen == 0 }
 
 // stuckAt returns when the Server will have been silent about a chunk for too long.
 func (c *scrub) stuckAt() time.Time {
-	if c.to == 0 {
+	if !c.busy {
 		return time.Time{}
 	}
 	return c.since.Add(stuckAfter)

@@ -53,19 +53,19 @@ type sender struct {
 	holes    int        // messages that ended after first and before cursor
 	released []uint64   // sequence numbers in the order of their PUBRECs [MQTT-4.6.0-4]
 	recs     uint64     // counts PUBRECs, for Record.Order
-	suspect  suspect
 	scrub    scrub
 	reserved uint64 // sequence numbers below are on record as used
 
 	// Valid for one Network Connection.
 	resumed   bool   // the Server has the session
 	hold      bool   // nothing new is sent, see Session.Hold
+	yields    bool   // nor until nothing is unanswered, see Session.request
 	cursor    uint64 // next message to send; those before it were looked at
 	relCursor int    // next of released to send again
 	inflight  int    // sent on this connection and unanswered
+	inflight2 int    // of those, at QoS 2
 	answers   uint64 // acknowledgements that completed something
 	qos0      queue[sent0]
-	tokens0   uint64
 }
 
 // sent0 is a QoS 0 message until it is written.
@@ -218,7 +218,7 @@ func (s *Session) PublishFor(now time.Time, m Message, caller any) (Token, error
 		return 0, ErrQueueFull
 	}
 	seq := x.end()
-	if m.QoS == packets.ExactlyOnce && x.scrub.refused && seq >= x.scrub.done && s.scrubs() {
+	if m.QoS == packets.ExactlyOnce && seq >= x.scrub.done && s.refusesQoS2(now) {
 		return 0, ErrScrubRefused
 	}
 	s.reserve(seq)
@@ -251,9 +251,8 @@ func (s *Session) publish0(p *packets.Publish, caller any) (Token, error) {
 		return 0, ErrNotConnected
 	}
 	x := &s.send
-	x.tokens0++
-	t := tokenQoS0 | Token(x.tokens0)
 	n := s.transmit(packets.PUBLISH, p, 0, 0)
+	t := tokenQoS0 | Token(n)
 	x.qos0.push(sent0{t, caller, n})
 	return t, nil
 }
@@ -265,33 +264,36 @@ func (x *sender) wrote0(s *Session, n uint64) {
 	}
 }
 
-// pump sends what the window allows: on a new Network Connection first the PUBRELs
-// in the order of their PUBRECs [MQTT-4.6.0-4], then the PUBLISHes in the order of
-// their first sending [MQTT-4.6.0-1], then what is new.
+// pump sends what the windows allow: on a new Network Connection first the PUBRELs in the order of
+// their PUBRECs [MQTT-4.6.0-4], then the PUBLISHes in the order of their first sending
+// [MQTT-4.6.0-1], then what is new. A message whose window is full holds back those behind it, so
+// that none passes another.
 func (s *Session) pump(now time.Time) {
 	if s.conn.phase != up {
 		return
 	}
 	x := &s.send
-	if !x.hold {
-		s.request(now)
+	if s.suspected != nil {
+		s.lapse(now)
 	}
-	limit := s.window()
+	x.yields = !x.hold && s.request(now)
 	for x.relCursor < len(x.released) {
-		if x.inflight >= limit {
+		if !s.room(packets.ExactlyOnce) {
 			return
 		}
 		seq := x.released[x.relCursor]
 		x.relCursor++
 		s.transmitRelease(now, seq)
 	}
-	if x.hold {
+	if x.hold || x.yields {
 		return
 	}
-	for x.cursor < x.end() && x.inflight < limit && x.cursor-x.first < maxDistance {
+	for x.cursor < x.end() && x.cursor-x.first < maxDistance {
 		d := x.at(x.cursor)
 		switch {
 		case d.stage != queued && d.stage != published:
+		case !s.room(d.pub.QoS):
+			return
 		case s.onProbation(now, x.cursor):
 			return
 		case s.unscrubbed(x.cursor, d):
@@ -324,7 +326,27 @@ func (s *Session) transmitPublish(now time.Time, d *outgoing) {
 	d.sent = s.transmit(packets.PUBLISH, &d.pub, d.pub.PacketID, after)
 	d.sentAt = now
 	d.answers = x.answers
+	x.unanswered(d)
+}
+
+// unanswered counts a message that was sent.
+func (x *sender) unanswered(d *outgoing) {
 	x.inflight++
+	if d.pub.QoS == packets.ExactlyOnce {
+		x.inflight2++
+	}
+}
+
+// answered notes that the newest Send of a message has its answer, or needs none any more.
+func (x *sender) answered(d *outgoing) {
+	if d.sent == 0 {
+		return
+	}
+	d.sent = 0
+	x.inflight--
+	if d.pub.QoS == packets.ExactlyOnce {
+		x.inflight2--
+	}
 }
 
 // transmitRelease sends a PUBREL: the first answer to a PUBREC, or again on a new Network
@@ -336,7 +358,7 @@ func (s *Session) transmitRelease(now time.Time, seq uint64) {
 	}
 	d.sent = s.transmit(packets.PUBREL, nil, d.pub.PacketID, d.saved) // [MQTT-2.3.1-6]
 	d.sentAt = now
-	s.send.inflight++
+	s.send.unanswered(d)
 }
 
 // puback ends a QoS 1 delivery. For a QoS 2 PUBLISH it means that the Server keeps
@@ -363,12 +385,9 @@ func (s *Session) pubrec(id uint16) {
 	seq, d := x.find(id)
 	switch {
 	case d != nil && d.stage == published && d.pub.QoS == packets.ExactlyOnce:
-		if d.sent != 0 {
-			x.inflight--
-			d.sent = 0
-		}
+		x.answered(d)
 		s.release(seq, d) // pump sends its PUBREL, after those that came before
-		s.acknowledged()
+		s.acknowledged(seq)
 	case d != nil && d.stage == released && d.sent != 0:
 		d.sent = s.transmit(packets.PUBREL, nil, id, d.saved)
 	case s.ours(id):
@@ -412,15 +431,14 @@ func (s *Session) pubcomp(id uint16) {
 	s.finish(seq, d, nil)
 }
 
-// acknowledged notes that the Server answered something: no message is suspected
-// of making it close.
-func (s *Session) acknowledged() {
+// acknowledged notes that the Server answered a message.
+func (s *Session) acknowledged(seq uint64) {
 	s.send.answers++
-	s.send.suspect = suspect{}
+	s.acquit(seq)
 }
 
 func (s *Session) finish(seq uint64, d *outgoing, err error) {
-	s.acknowledged()
+	s.acknowledged(seq)
 	s.end(seq, d, err)
 }
 
@@ -437,12 +455,11 @@ func (s *Session) end(seq uint64, d *outgoing, err error) {
 		s.done(tokenPublish|Token(seq), d.caller, err, after)
 	}
 	s.send.remove(seq, d)
+	s.acquit(seq)
 }
 
 func (x *sender) remove(seq uint64, d *outgoing) {
-	if d.sent != 0 {
-		x.inflight--
-	}
+	x.answered(d)
 	switch d.stage {
 	case queued:
 		x.waiting--
@@ -474,15 +491,16 @@ func (x *sender) remove(seq uint64, d *outgoing) {
 	x.squeeze()
 }
 
+// unrelease takes a message out of released. It is the first one unless the Server answers out of
+// order.
 func (x *sender) unrelease(seq uint64) {
-	for i, s := range x.released {
-		if s == seq {
-			x.released = append(x.released[:i], x.released[i+1:]...)
-			if i < x.relCursor {
-				x.relCursor--
-			}
-			return
-		}
+	i := slices.Index(x.released, seq)
+	if i < 0 {
+		return
+	}
+	x.released = slices.Delete(x.released, i, i+1)
+	if i < x.relCursor {
+		x.relCursor--
 	}
 }
 
@@ -547,8 +565,7 @@ func (s *Session) requeue(seq uint64, d *outgoing) {
 }
 
 // lost settles what the end of the Network Connection means for every message.
-func (x *sender) lost(s *Session, now time.Time, loss Loss) {
-	stuck := x.scrub.to != 0 && !now.Before(x.scrub.stuckAt())
+func (x *sender) lost(s *Session, loss Loss) {
 	for !x.qos0.empty() {
 		m := x.qos0.pop()
 		if m.n <= max(loss.Position, loss.Passed) {
@@ -557,7 +574,6 @@ func (x *sender) lost(s *Session, now time.Time, loss Loss) {
 			s.done(m.token, m.caller, ErrNotSent, 0)
 		}
 	}
-	s.suspectPoison(loss)
 	for seq := x.first; seq < x.cursor; seq++ {
 		d := x.at(seq)
 		if d.stage == over {
@@ -572,11 +588,11 @@ func (x *sender) lost(s *Session, now time.Time, loss Loss) {
 		}
 		d.sent = 0
 	}
-	x.cursor, x.relCursor, x.inflight, x.hold = x.first, 0, 0, false
+	x.cursor, x.relCursor, x.inflight, x.inflight2, x.hold, x.yields = x.first, 0, 0, 0, false, false
 	if s.cfg.CleanSession {
 		x.cleanLost(s)
 	}
-	s.scrubLost(loss.By == ByPeer || stuck)
+	x.scrub.busy = false
 }
 
 // cleanLost ends what a clean session leaves open: the Server has forgotten all of
@@ -612,7 +628,7 @@ func (x *sender) stuckAt() time.Time {
 	}
 	d := x.at(x.first)
 	blocked := x.cursor-x.first >= maxDistance && x.cursor < x.end()
-	if d.sent == 0 || x.holes == 0 && !blocked && !x.hold {
+	if d.sent == 0 || x.holes == 0 && !blocked && !x.hold && !x.yields {
 		return at
 	}
 	return earliest(at, d.sentAt.Add(stuckAfter))

@@ -27,9 +27,13 @@ type Config struct {
 	// or negative, 10 seconds.
 	PingTimeout time.Duration
 
-	// MaxInflight is how many PUBLISH packets of QoS 1 and 2 may be unanswered at
-	// a time. If zero or negative, 16; never more than 16,384.
+	// MaxInflight is how many PUBLISH packets of QoS 1 and 2 may be unanswered at a time. If zero
+	// or negative, 100: services of several vendors allow no more. At most 16,384.
 	MaxInflight int
+
+	// MaxInflightQoS2 is how many of those may be of QoS 2, on their way from PUBLISH to PUBCOMP.
+	// If zero or negative, 16: mosquitto 2.0.11 loses every 21st message when more than 20 are on
+	// their way and the connection ends.
 	MaxInflightQoS2 int
 
 	// QueueMessages and QueueBytes bound the messages of QoS 1 and 2 that wait to
@@ -68,7 +72,8 @@ const (
 	defaultKeepAlive   = 30 * time.Second
 	defaultPingTimeout = 10 * time.Second
 	maxKeepAlive       = 65535 * time.Second
-	defaultInflight    = 16
+	defaultInflight    = 100
+	defaultInflight2   = 16
 	maxDistance        = 16384 // between the oldest unfinished PUBLISH and the newest one sent
 	defaultMessages    = 1000
 	defaultBytes       = 64 << 20
@@ -86,6 +91,10 @@ func (c *Config) setDefaults() {
 		c.MaxInflight = defaultInflight
 	}
 	c.MaxInflight = min(c.MaxInflight, maxDistance)
+	if c.MaxInflightQoS2 <= 0 {
+		c.MaxInflightQoS2 = defaultInflight2
+	}
+	c.MaxInflightQoS2 = min(c.MaxInflightQoS2, maxDistance)
 	if c.QueueMessages == 0 {
 		c.QueueMessages = defaultMessages
 	}
@@ -145,7 +154,7 @@ type Session struct {
 	publishing packets.Publish
 
 	// Valid from one Network Connection to the next.
-	quick int // connections in a row that were closed right after CONNACK
+	suspected *suspicions // nil: none
 
 	// Valid for one Network Connection.
 	conn connection
@@ -190,7 +199,11 @@ func (s *Session) Deadline() time.Time {
 	if s.conn.phase != up {
 		return time.Time{}
 	}
-	return earliest(s.keep.deadline(), earliest(s.send.stuckAt(), s.conn.probationEnds()))
+	at := earliest(s.keep.deadline(), earliest(s.send.stuckAt(), s.conn.probationEnds()))
+	if s.suspected != nil {
+		at = earliest(at, earliest(s.lapseAt(), s.suspected.asideEnds()))
+	}
+	return at
 }
 
 func earliest(a, b time.Time) time.Time {
@@ -208,6 +221,9 @@ func (s *Session) Tick(now time.Time) {
 	}
 	if at := s.send.stuckAt(); !at.IsZero() && !now.Before(at) {
 		s.notify(Event{Kind: EventStuck, Count: s.send.inflight})
+		if c := &s.send.scrub; c.untouched() && !now.Before(c.stuckAt()) && s.keep.lastReceived.After(c.since) {
+			s.scrubSuspected(now) // the Server lives, and does not answer
+		}
 		s.close(ErrStuck)
 		return
 	}
@@ -225,7 +241,7 @@ func (s *Session) Counters() Counters { return s.counters }
 // Connection, or to be sent on it: a driver that stops reading then could wait for ever.
 func (s *Session) Outstanding() bool {
 	x := &s.send
-	asked := x.inflight > 0 || len(s.subs.requests) > 0 || x.scrub.to != 0
+	asked := x.inflight > 0 || len(s.subs.requests) > 0 || x.scrub.busy
 	return asked || !x.hold && (x.cursor < x.end() || s.subs.heldBack())
 }
 
@@ -285,7 +301,7 @@ func (s *Session) done(t Token, caller any, err error, after uint64) {
 
 // close ends the Network Connection; err says why.
 func (s *Session) close(err error) {
-	s.conn.phase = closing
+	s.conn.phase, s.conn.closedBy = closing, ByUs
 	s.put(Close).Err = err
 }
 
@@ -296,7 +312,7 @@ func (s *Session) violation(t packets.Type, spec, reason string) {
 // Tokens carry their kind in the two top bits, so that no table maps them back.
 const (
 	tokenPublish Token = 1 << 62 // QoS 1 and 2: the sequence number
-	tokenQoS0    Token = 2 << 62
+	tokenQoS0    Token = 2 << 62 // the number of the Send
 	tokenRequest Token = 3 << 62
 	tokenKind    Token = 3 << 62
 )
@@ -318,7 +334,7 @@ func (s *Session) Abandon() {
 		}
 		d.silent = true
 	}
-	for _, w := range s.subs.order {
+	for w := range s.subs.order.all() {
 		if w.op == nil {
 			continue
 		}

@@ -1,7 +1,7 @@
 package session
 
 import (
-	"cmp"
+	"iter"
 	"slices"
 	"time"
 
@@ -13,9 +13,10 @@ import (
 // 3.1.2.4.
 const (
 	firstRequestID = publishIDs + 1
-	maxRequests    = 16 // unanswered at a time
-	isolateAfter   = 3  // closes in a row over SUBSCRIBE
-	refusedAfter   = 3  // and then over one filter
+	maxRequests    = 16               // unanswered at a time
+	isolateAfter   = 3                // closes in a row over SUBSCRIBE
+	refusedAfter   = 3                // and then over one filter
+	asideFor       = 10 * time.Minute // a filter that was granted before and that the Server closes over
 )
 
 // A wish is a subscription that is wanted, or wanted removed. It is owed until its
@@ -25,11 +26,94 @@ type wish struct {
 	qos    packets.QoS
 	remove bool
 	owed   bool
-	asked  bool // it is in a request on this Network Connection
-	closes int  // Network Connections in a row that had proved themselves and ended over it alone
-	place  int  // in the result of op
+	asked  bool      // it is in a request on this Network Connection
+	closes int       // Network Connections in a row that had proved themselves and ended over it alone
+	aside  time.Time // it is not asked for before then; zero: it may be
+	place  int       // in the result of op
 	op     *operation
 	newest bool // no later wish for the filter
+
+	in [3]links // its places in lists
+}
+
+// The lists of wishes.
+const (
+	inOrder = iota // the wanted set, in the order of the calls
+	inOwed         // what is owed and in no request, in the order in which it is to be asked for
+	inAside        // what is put aside, in the order of time
+)
+
+type links struct {
+	prev, next *wish
+	listed     bool
+}
+
+// A wishList is one of the lists: everything costs the same however many wishes there are.
+type wishList struct {
+	which       int
+	first, last *wish
+}
+
+func (l *wishList) push(w *wish) {
+	in := &w.in[l.which]
+	if in.listed {
+		return
+	}
+	*in = links{prev: l.last, listed: true}
+	if l.last == nil {
+		l.first = w
+	} else {
+		l.last.in[l.which].next = w
+	}
+	l.last = w
+}
+
+// unpop puts a wish at the front.
+func (l *wishList) unpop(w *wish) {
+	in := &w.in[l.which]
+	if in.listed {
+		return
+	}
+	*in = links{next: l.first, listed: true}
+	if l.first == nil {
+		l.last = w
+	} else {
+		l.first.in[l.which].prev = w
+	}
+	l.first = w
+}
+
+func (l *wishList) remove(w *wish) {
+	in := w.in[l.which]
+	if !in.listed {
+		return
+	}
+	if in.prev == nil {
+		l.first = in.next
+	} else {
+		in.prev.in[l.which].next = in.next
+	}
+	if in.next == nil {
+		l.last = in.prev
+	} else {
+		in.next.in[l.which].prev = in.prev
+	}
+	w.in[l.which] = links{}
+}
+
+func (l *wishList) empty() bool { return l.first == nil }
+
+// all yields the wishes; the one that was yielded may be removed.
+func (l *wishList) all() iter.Seq[*wish] {
+	return func(yield func(*wish) bool) {
+		for w := l.first; w != nil; {
+			next := w.in[l.which].next
+			if !yield(w) {
+				return
+			}
+			w = next
+		}
+	}
 }
 
 // An operation is a Subscribe or Unsubscribe of the caller.
@@ -48,13 +132,14 @@ type request struct {
 	sent   uint64 // its Send
 }
 
-// subscriptions is the wanted set and what became of it.
+// subscriptions is the wanted set and what became of it. What is owed and in no request is in owed,
+// or in suspicions.aside.
 type subscriptions struct {
 	// Valid for the session.
 	wanted map[string]*wish
-	order  []*wish // the wanted set in the order of the calls
+	order  wishList
+	owed   wishList
 	tokens uint64
-	closes int  // Network Connections in a row that ended over a SUBSCRIBE
 	alone  bool // one filter at a time, to find the one that makes the Server close
 
 	// Valid for one Network Connection.
@@ -98,7 +183,7 @@ func (s *Session) Unsubscribe(now time.Time, filters ...string) (Token, error) {
 // calls.
 func (s *Session) Wanted() []packets.Subscription {
 	var subs []packets.Subscription
-	for _, w := range s.subs.order {
+	for w := range s.subs.order.all() {
 		if !w.remove {
 			subs = append(subs, packets.Subscription{Filter: w.filter, QoS: w.qos})
 		}
@@ -118,28 +203,45 @@ func (s *Session) operation(n int) *operation {
 // wish puts a wish in the place of an earlier one for the same filter.
 func (s *Session) wish(w *wish) {
 	b := &s.subs
-	w.owed, w.newest = true, true
+	w.newest = true
 	w.op.results[w.place].Filter = w.filter
 	if old := b.wanted[w.filter]; old != nil {
 		old.newest = false
-		b.unlist(old)
+		s.unlist(old)
 		if !old.asked {
 			s.answer(old, 0, ErrSuperseded)
 		}
 	}
-	if b.wanted == nil {
-		b.wanted = make(map[string]*wish)
-	}
-	b.wanted[w.filter] = w
-	b.order = append(b.order, w)
+	b.want(w)
+	b.owe(w)
 	if !w.remove {
 		s.save(Record{Kind: RecordFilter, Filter: packets.Subscription{Filter: w.filter, QoS: w.qos}})
 	}
 }
 
-func (b *subscriptions) unlist(w *wish) {
-	if i := slices.Index(b.order, w); i >= 0 {
-		b.order = slices.Delete(b.order, i, i+1)
+// want adds a wish to the wanted set.
+func (b *subscriptions) want(w *wish) {
+	if b.wanted == nil {
+		b.wanted = make(map[string]*wish)
+		b.owed.which = inOwed
+	}
+	b.wanted[w.filter] = w
+	b.order.push(w)
+}
+
+// owe makes a wish owed, and one to be asked for unless it is in a request or put aside.
+func (b *subscriptions) owe(w *wish) {
+	w.owed = true
+	if !w.asked && w.aside.IsZero() {
+		b.owed.push(w)
+	}
+}
+
+func (s *Session) unlist(w *wish) {
+	s.subs.order.remove(w)
+	s.subs.owed.remove(w)
+	if s.suspected != nil {
+		s.suspected.aside.remove(w)
 	}
 }
 
@@ -148,7 +250,7 @@ func (s *Session) unwant(w *wish) {
 	if !w.newest {
 		return
 	}
-	s.subs.unlist(w)
+	s.unlist(w)
 	delete(s.subs.wanted, w.filter)
 	s.forget(Record{Kind: RecordFilter, Filter: packets.Subscription{Filter: w.filter}})
 }
@@ -176,52 +278,78 @@ func (s *Session) answer(w *wish, qos packets.QoS, err error) {
 	o.Token, o.Err, o.Results = op.token, err, op.results
 }
 
-// request sends what is owed, as many filters to a packet as are allowed. While one that the
-// Server closes over is looked for it waits for a connection that has proved itself: a close then
-// counts against the filter.
-func (s *Session) request(now time.Time) {
+// request sends what is owed, as many filters to a packet as are allowed.
+//
+// While one that the Server closes over is looked for, one goes at a time, on a connection that has
+// proved itself and when nothing else is unanswered: a close then counts against the filter. It
+// reports whether new messages have to wait for that moment.
+func (s *Session) request(now time.Time) (wait bool) {
 	b := &s.subs
-	perPacket, most, order := s.cfg.FiltersPerPacket, maxRequests, b.order
+	if s.suspected != nil {
+		s.fetchAside(now)
+	}
+	if b.owed.empty() {
+		return false
+	}
 	if b.alone {
-		if !s.proved(now) || len(b.requests) > 0 {
-			return
+		switch {
+		case len(b.requests) > 0 || !s.proved(now):
+			return false
+		case s.send.inflight > 0 || s.send.scrub.busy:
+			return true
 		}
-		perPacket, most = 1, 1
-		order = slices.Clone(order) // those that nothing counts against need not wait for the verdict
-		slices.SortStableFunc(order, func(v, w *wish) int { return cmp.Compare(v.closes, w.closes) })
+		s.transmitRequest([]*wish{b.least()})
+		return false
 	}
-	var batch []*wish
-	flush := func() {
-		if len(batch) > 0 {
-			s.transmitRequest(batch)
-			batch = nil
-		}
-	}
-	for _, w := range order {
-		if !w.owed || w.asked {
-			continue
-		}
-		if len(b.requests) >= most {
-			return
-		}
-		if len(batch) > 0 && batch[0].remove != w.remove {
-			flush()
-			if len(b.requests) >= most {
-				return
+	for !b.owed.empty() && len(b.requests) < maxRequests {
+		var batch []*wish
+		for w := range b.owed.all() {
+			if len(batch) == s.cfg.FiltersPerPacket || len(batch) > 0 && batch[0].remove != w.remove {
+				break
 			}
+			batch = append(batch, w)
 		}
-		batch = append(batch, w)
-		if len(batch) == perPacket {
-			flush()
-		}
+		s.transmitRequest(batch)
 	}
-	flush()
+	return false
 }
 
-// heldBack tells whether something owed waits for the connection to prove itself.
-func (b *subscriptions) heldBack() bool {
-	return b.alone && slices.ContainsFunc(b.order, func(w *wish) bool { return w.owed && !w.asked })
+// least returns the first owed wish among those that least counts against: they need not wait for
+// the verdict about another.
+func (b *subscriptions) least() *wish {
+	least := b.owed.first
+	for w := range b.owed.all() {
+		if w.closes < least.closes {
+			least = w
+		}
+		if least.closes == 0 {
+			break
+		}
+	}
+	return least
 }
+
+// fetchAside makes what was put aside owed again when its time has come. It is still the suspect.
+func (s *Session) fetchAside(now time.Time) {
+	aside := &s.suspected.aside
+	for w := aside.first; w != nil && !now.Before(w.aside); w = aside.first {
+		aside.remove(w)
+		w.aside = time.Time{}
+		s.subs.alone = true
+		s.subs.owe(w)
+	}
+}
+
+// asideEnds returns when something that was put aside is due; the zero time if nothing was.
+func (x *suspicions) asideEnds() time.Time {
+	if x.aside.empty() {
+		return time.Time{}
+	}
+	return x.aside.first.aside
+}
+
+// heldBack reports whether something owed waits for the connection to prove itself.
+func (b *subscriptions) heldBack() bool { return b.alone && !b.owed.empty() }
 
 func (s *Session) transmitRequest(wishes []*wish) {
 	b := &s.subs
@@ -244,6 +372,7 @@ func (s *Session) transmitRequest(wishes []*wish) {
 	}
 	for _, w := range wishes {
 		w.asked = true
+		b.owed.remove(w)
 	}
 	b.requests = append(b.requests, r)
 	r.sent = s.transmit(r.kind, p, id, 0)
@@ -287,8 +416,10 @@ func (s *Session) suback(p *packets.Suback) {
 		s.violation(packets.SUBACK, "MQTT-3.8.4-5", "number of return codes is not the number of filters")
 		return
 	}
-	b.closes = 0
-	for i, w := range r.wishes {
+	if s.suspected != nil {
+		s.suspected.filterCloses = 0
+	}
+	for i, w := range r.wishes { // they are in no list but that of what is wanted
 		w.asked, w.owed, w.closes = false, false, 0
 		if p.Codes[i] < packets.SubscribeFailure {
 			s.answer(w, packets.QoS(p.Codes[i]), nil)
@@ -331,18 +462,14 @@ func (s *Session) unsuback(id uint16) {
 
 // oweAll makes every wish owed, because the Server may know none of them.
 func (b *subscriptions) oweAll() {
-	for _, w := range b.order {
-		w.owed = true
+	for w := range b.order.all() {
+		b.owed.remove(w)
+		b.owe(w)
 	}
 }
 
 // lost makes everything owed that the Server may not have heard or done.
 func (b *subscriptions) lost(s *Session, loss Loss, wasUp bool) {
-	if !wasUp && s.conn.connectN <= loss.Position || s.cfg.CleanSession {
-		b.oweAll() // a CONNECT without its CONNACK may have made a new session
-	}
-	subscribing := 0
-	var last *wish
 	for _, r := range b.requests {
 		for _, w := range r.wishes {
 			w.asked = false
@@ -351,40 +478,59 @@ func (b *subscriptions) lost(s *Session, loss Loss, wasUp bool) {
 			}
 			if !w.newest {
 				s.answer(w, 0, ErrSuperseded)
-				continue
 			}
-			if r.kind == packets.SUBSCRIBE {
-				subscribing++
-				last = w
+		}
+	}
+	for _, r := range slices.Backward(b.requests) {
+		for _, w := range slices.Backward(r.wishes) {
+			if w.newest && w.aside.IsZero() {
+				b.owed.unpop(w)
 			}
 		}
 	}
 	b.requests = b.requests[:0]
-	if subscribing == 0 || loss.By != ByPeer {
+	if !wasUp && s.conn.connectN <= loss.Position || s.cfg.CleanSession {
+		b.oweAll() // a CONNECT without its CONNACK may have made a new session
+	}
+}
+
+// filterSuspected counts a close by the Server against a SUBSCRIBE. Only when it was alone does that
+// count against its filter.
+func (s *Session) filterSuspected(now time.Time, r *request) {
+	b, x := &s.subs, s.suspect()
+	if now.Sub(x.filterClosed) >= suspicionLasts {
+		x.filterCloses = 0
+	}
+	x.filterClosed = now
+	x.filterCloses++
+	if !b.alone {
+		b.alone = x.filterCloses >= isolateAfter
 		return
 	}
-	b.closes++
-	switch {
-	case b.alone && subscribing == 1:
-		if last.closes++; last.closes == refusedAfter {
-			s.refuse(last, &FilterError{Filter: last.filter}, true)
-			b.closes, b.alone = 0, false
-		}
-	case b.closes >= isolateAfter:
-		b.alone = true
+	w := r.wishes[0]
+	if len(r.wishes) > 1 || !w.newest {
+		return
 	}
+	if w.closes++; w.closes < refusedAfter {
+		return
+	}
+	x.filterCloses, b.alone = 0, false
+	err := &FilterError{Filter: w.filter}
+	if w.op != nil {
+		s.refuse(w, err, true)
+		return
+	}
+	// It was granted before: it stays wanted.
+	w.closes, w.aside = refusedAfter-1, now.Add(asideFor)
+	b.owed.remove(w)
+	x.aside.push(w)
+	s.notify(Event{Kind: EventSubscriptionRefused, Filter: w.filter, Err: err})
 }
 
 // endIsolation goes back to several filters a packet when none is owed any more.
 func (s *Session) endIsolation() {
 	b := &s.subs
-	if !b.alone {
-		return
+	if b.owed.empty() && len(b.requests) == 0 {
+		b.alone = false
 	}
-	for _, w := range b.order {
-		if w.owed {
-			return
-		}
-	}
-	b.alone = false
 }
