@@ -1,7 +1,6 @@
 package session
 
 import (
-	"strconv"
 	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
@@ -175,78 +174,6 @@ func (s *Session) sessionAbsent() {
 	}
 	if uncertain > 0 {
 		s.notify(Event{Kind: EventReleasedUncertain, Count: uncertain})
-	}
-}
-
-// Loss says how a Network Connection ended.
-type Loss struct {
-	// Position is the last Send of which a byte may have left. Everything after it
-	// certainly did not, but for what passed it.
-	Position uint64
-
-	// Passed is the last Send of which a byte may have left before Sends that still
-	// waited for their records. If zero, none did.
-	Passed uint64
-
-	// By says who ended it. Only what the Server itself closed can count against something
-	// that was sent.
-	By EndedBy
-}
-
-// EndedBy says who ended a Network Connection.
-type EndedBy byte
-
-// The parties that can end a Network Connection.
-const (
-	ByUs      EndedBy = iota // our own decision: a time-out, a malformed packet, Abort
-	ByNetwork                // the way to the Server broke
-	ByPeer                   // the Server: end of stream, reset, TLS alert, close frame, DISCONNECT
-)
-
-var endedByNames = [...]string{"us", "network", "peer"}
-
-// String returns the party in a word.
-func (b EndedBy) String() string {
-	if int(b) < len(endedByNames) {
-		return endedByNames[b]
-	}
-	return "party " + strconv.Itoa(int(b))
-}
-
-// Lost tells that the Network Connection is gone. Without one it does nothing. It reports whether
-// the end counts against something that was sent: then the next connection will tell more, and the
-// driver should not make it wait longer than the one before.
-func (s *Session) Lost(now time.Time, loss Loss) (blamed bool) {
-	switch s.conn.phase {
-	case offline:
-		return false
-	case closing:
-		loss.By = s.conn.closedBy // whatever came after our own decision
-	}
-	wasUp := !s.conn.upSince.IsZero() // if not, CONNECT itself was refused [MQTT-3.1.4-1]
-	unanswered := s.send.inflight > 0 || s.send.scrub.busy
-	blamed = s.blame(now, loss)
-	s.subs.lost(s, loss, wasUp)
-	s.send.lost(s, loss)
-	s.recv.lost(s, loss)
-	s.conn.phase = offline
-	s.countQuick(now, loss, wasUp, unanswered || blamed)
-	return blamed
-}
-
-// countQuick finds the pattern of two clients with one ClientID, who throw each other out
-// [MQTT-3.1.4-2].
-func (s *Session) countQuick(now time.Time, loss Loss, wasUp, unanswered bool) {
-	switch {
-	case !wasUp:
-	case loss.By == ByPeer && !unanswered && now.Sub(s.conn.upSince) < quickClose:
-		x := s.suspect()
-		x.quick++
-		if x.quick%quickCloses == 0 {
-			s.notify(Event{Kind: EventTakeover, Count: x.quick})
-		}
-	case s.suspected != nil:
-		s.suspected.quick = 0
 	}
 }
 

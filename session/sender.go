@@ -2,188 +2,16 @@ package session
 
 import (
 	"slices"
-	"sort"
 	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
 )
-
-// stage is how far an outgoing message of QoS 1 or 2 has come.
-type stage byte
-
-const (
-	queued    stage = iota // its PUBLISH was never put out in this session of the Server
-	published              // its PUBLISH may have left; PUBACK or PUBREC is awaited
-	released               // PUBREC came: only PUBREL is sent from here on [MQTT-4.3.3-1]
-	over                   // done
-)
-
-// An outgoing is the delivery of one message of QoS 1 or 2.
-type outgoing struct {
-	seq     uint64 // its number
-	pub     packets.Publish
-	caller  any
-	stage   stage
-	silent  bool   // its Done was put out already; only the identifier is to be freed
-	left    bool   // bytes may have left on an earlier Network Connection
-	before  bool   // bytes may have left in a session that the Server has lost
-	passed  bool   // over, and counted in sender.holes
-	sent    uint64 // the newest Send of it on this Network Connection; 0: none
-	sentAt  time.Time
-	saved   uint64 // its newest Save
-	answers uint64 // sender.answers when it was sent
-}
-
-// sender is the Sender column of figures 4.2 and 4.3, and the queue before it. A
-// message keeps its sequence number, and so its Packet Identifier, from acceptance
-// to its end, across Network Connections and crashes [MQTT-2.3.1-3]. The identifier
-// is a function of that number, and unique because the numbers in flight lie close
-// together [MQTT-2.3.1-2]: there is no allocator whose state could be lost.
-type sender struct {
-	// Valid for the session.
-	ring     []outgoing // by sequence number; its length is a power of two
-	head     int        // index of the oldest message that is not over
-	n        int        // messages in the ring; some that are over have left it, see squeeze
-	first    uint64     // sequence number at head; next if the ring is empty
-	next     uint64     // sequence number of the next message
-	live     int        // messages that are not over
-	spent    int        // messages in the ring that are over and not counted in holes
-	waiting  int        // of those, queued
-	bytes    int        // topics and payloads of what is live
-	holes    int        // messages that ended after first and before cursor
-	released []uint64   // sequence numbers in the order of their PUBRECs [MQTT-4.6.0-4]
-	recs     uint64     // counts PUBRECs, for Record.Order
-	scrub    scrub
-	reserved uint64 // sequence numbers below are on record as used
-
-	// Valid for one Network Connection.
-	resumed   bool   // the Server has the session
-	hold      bool   // nothing new is sent, see Session.Hold
-	yields    bool   // nor until nothing is unanswered, see Session.request
-	cursor    uint64 // next message to send; those before it were looked at
-	relCursor int    // next of released to send again
-	inflight  int    // sent on this connection and unanswered
-	inflight2 int    // of those, at QoS 2
-	answers   uint64 // acknowledgements that completed something
-	qos0      queue[sent0]
-}
 
 // sent0 is a QoS 0 message until it is written.
 type sent0 struct {
 	token  Token
 	caller any
 	n      uint64
-}
-
-const (
-	publishIDs   = 32767 // 1 to 32,767 belong to PUBLISH
-	reserveAhead = 32
-)
-
-func packetID(seq uint64) uint16 { return uint16(1 + seq%publishIDs) } // [MQTT-2.3.1-1]
-
-func (x *sender) end() uint64 { return x.next }
-
-// entry returns the message at a place in the ring.
-func (x *sender) entry(i int) *outgoing { return &x.ring[(x.head+i)&(len(x.ring)-1)] }
-
-// at returns a message from first on; one that has left the ring is over.
-func (x *sender) at(seq uint64) *outgoing {
-	if i := seq - x.first; i < uint64(x.n) {
-		if d := x.entry(int(i)); d.seq == seq { // as always while nothing has left before it
-			return d
-		}
-	}
-	if i := x.search(seq); i < x.n && x.entry(i).seq == seq {
-		return x.entry(i)
-	}
-	return &outgoing{stage: over}
-}
-
-// search returns the place of the first message that is not before seq.
-func (x *sender) search(seq uint64) int {
-	return sort.Search(x.n, func(i int) bool { return x.entry(i).seq >= seq })
-}
-
-// after returns the number of the first message in the ring that is not before seq; end if
-// there is none.
-func (x *sender) after(seq uint64) uint64 {
-	if i := x.search(seq); i < x.n {
-		return x.entry(i).seq
-	}
-	return x.next
-}
-
-// find returns the message under a Packet Identifier, if the Server can have it: it was
-// sent on this Network Connection, or before in a session that goes on.
-func (x *sender) find(id uint16) (uint64, *outgoing) {
-	seq, d := x.under(id)
-	if d == nil || d.sent == 0 && !(d.left && x.resumed) {
-		return 0, nil
-	}
-	return seq, d
-}
-
-// under returns the message that a Packet Identifier belongs to.
-func (x *sender) under(id uint16) (uint64, *outgoing) {
-	if id == 0 || id > publishIDs {
-		return 0, nil
-	}
-	offset := (int(id) - 1 - int(x.first%publishIDs) + publishIDs) % publishIDs
-	seq := x.first + uint64(offset)
-	if seq >= x.next {
-		return 0, nil
-	}
-	d := x.at(seq)
-	if d.stage == over {
-		return 0, nil
-	}
-	return seq, d
-}
-
-// push adds a message with the next number.
-func (x *sender) push(s stage) *outgoing {
-	x.grow(x.n + 1)
-	x.n++
-	d := x.entry(x.n - 1)
-	*d = outgoing{seq: x.next, stage: s}
-	x.next++
-	return d
-}
-
-// grow makes room for n messages.
-func (x *sender) grow(n int) {
-	if n <= len(x.ring) {
-		return
-	}
-	size := 16
-	for size < n {
-		size *= 2
-	}
-	bigger := make([]outgoing, size)
-	for i := range x.n {
-		bigger[i] = *x.entry(i)
-	}
-	x.ring, x.head = bigger, 0
-}
-
-// squeeze lets messages that are over leave the ring when they are most of it: while the
-// oldest one is unanswered, any number of others may be withdrawn or dropped behind it. Those in
-// holes stay; their number is bounded by their distance. Outputs may still point into the ring
-// that was.
-func (x *sender) squeeze() {
-	if x.spent < 64+x.n/2 {
-		return
-	}
-	was := *x
-	x.ring, x.head, x.n, x.spent = nil, 0, 0, 0
-	x.grow(was.n - was.spent)
-	for i := range was.n {
-		if d := was.entry(i); d.stage != over || d.passed {
-			x.ring[x.n] = *d
-			x.n++
-		}
-	}
 }
 
 // Publish accepts a message and returns the token of the Done that ends it. At QoS
@@ -329,26 +157,6 @@ func (s *Session) transmitPublish(now time.Time, d *outgoing) {
 	x.unanswered(d)
 }
 
-// unanswered counts a message that was sent.
-func (x *sender) unanswered(d *outgoing) {
-	x.inflight++
-	if d.pub.QoS == packets.ExactlyOnce {
-		x.inflight2++
-	}
-}
-
-// answered notes that the newest Send of a message has its answer, or needs none any more.
-func (x *sender) answered(d *outgoing) {
-	if d.sent == 0 {
-		return
-	}
-	d.sent = 0
-	x.inflight--
-	if d.pub.QoS == packets.ExactlyOnce {
-		x.inflight2--
-	}
-}
-
 // transmitRelease sends a PUBREL: the first answer to a PUBREC, or again on a new Network
 // Connection [MQTT-4.4.0-1].
 func (s *Session) transmitRelease(now time.Time, seq uint64) {
@@ -458,52 +266,6 @@ func (s *Session) end(seq uint64, d *outgoing, err error) {
 	s.acquit(seq)
 }
 
-func (x *sender) remove(seq uint64, d *outgoing) {
-	x.answered(d)
-	switch d.stage {
-	case queued:
-		x.waiting--
-	case released:
-		x.unrelease(seq)
-	}
-	x.live--
-	x.bytes -= len(d.pub.Topic) + len(d.pub.Payload)
-	*d = outgoing{seq: seq, stage: over, passed: seq < x.cursor}
-	if d.passed {
-		x.holes++
-	} else {
-		x.spent++
-	}
-	for x.n > 0 && x.entry(0).stage == over {
-		if x.entry(0).passed {
-			x.holes--
-		} else {
-			x.spent--
-		}
-		x.head = (x.head + 1) & (len(x.ring) - 1)
-		x.n--
-	}
-	x.first = x.next
-	if x.n > 0 {
-		x.first = x.entry(0).seq
-	}
-	x.cursor = max(x.cursor, x.first)
-	x.squeeze()
-}
-
-// unrelease takes a message out of released. It is the first one unless the Server answers out of
-// order.
-func (x *sender) unrelease(seq uint64) {
-	i := slices.Index(x.released, seq)
-	if i < 0 {
-		return
-	}
-	x.released = slices.Delete(x.released, i, i+1)
-	if i < x.relCursor {
-		x.relCursor--
-	}
-}
-
 // Withdraw takes a message back that was never sent, because nobody waits for it
 // any more, and tells whether it could: then Done follows with ErrNotSent. Otherwise
 // nothing changes, and the message goes on.
@@ -535,85 +297,6 @@ func (s *Session) DropOldest() bool {
 		}
 	}
 	return false
-}
-
-// uncertain handles messages between PUBREC and PUBCOMP when the Server lost its
-// session, and returns their number. The Server had them; it may or may not have
-// passed them on. They are completed, or published anew if Config says so.
-func (x *sender) uncertain(s *Session) int {
-	n := len(x.released)
-	if s.cfg.RepublishQoS2 {
-		for _, seq := range slices.Clone(x.released) {
-			if d := x.at(seq); !d.silent {
-				s.requeue(seq, d)
-			}
-		}
-	}
-	return n
-}
-
-// requeue makes a message a new one for a Server that has forgotten it: DUP 0, at
-// its old place. It waits for the end of a record that says PUBREL.
-func (s *Session) requeue(seq uint64, d *outgoing) {
-	x := &s.send
-	if d.stage == released {
-		d.saved = s.forget(Record{Kind: RecordReleased, Seq: seq, PacketID: d.pub.PacketID})
-		x.unrelease(seq)
-	}
-	d.stage, d.left, d.before = queued, false, true
-	x.waiting++
-}
-
-// lost settles what the end of the Network Connection means for every message.
-func (x *sender) lost(s *Session, loss Loss) {
-	for !x.qos0.empty() {
-		m := x.qos0.pop()
-		if m.n <= max(loss.Position, loss.Passed) {
-			s.done(m.token, m.caller, ErrUnknown, 0)
-		} else {
-			s.done(m.token, m.caller, ErrNotSent, 0)
-		}
-	}
-	for seq := x.first; seq < x.cursor; seq++ {
-		d := x.at(seq)
-		if d.stage == over {
-			continue
-		}
-		if d.sent != 0 && d.sent <= loss.Position {
-			d.left = true
-		}
-		if d.stage == published && !d.left {
-			d.stage = queued
-			x.waiting++
-		}
-		d.sent = 0
-	}
-	x.cursor, x.relCursor, x.inflight, x.inflight2, x.hold, x.yields = x.first, 0, 0, 0, false, false
-	if s.cfg.CleanSession {
-		x.cleanLost(s)
-	}
-	x.scrub.busy = false
-}
-
-// cleanLost ends what a clean session leaves open: the Server has forgotten all of
-// it [MQTT-3.1.2-6], so nothing is re-sent; what is published anew is a new message
-// with DUP 0 under an identifier that the new session has not seen.
-func (x *sender) cleanLost(s *Session) {
-	for seq := x.first; seq < x.end(); seq = x.after(seq + 1) {
-		d := x.at(seq)
-		if d.stage != published && d.stage != released {
-			continue
-		}
-		anew := s.cfg.RepublishQoS2
-		if d.pub.QoS == packets.AtLeastOnce {
-			anew = !s.cfg.FailQoS1
-		}
-		if anew {
-			s.requeue(seq, d)
-		} else {
-			s.end(seq, d, ErrUnknown)
-		}
-	}
 }
 
 // stuckAfter is how long the oldest message may go unanswered while others are

@@ -1,0 +1,160 @@
+package session
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// Loss says how a Network Connection ended.
+type Loss struct {
+	// Position is the last Send of which a byte may have left. Everything after it
+	// certainly did not, but for what passed it.
+	Position uint64
+
+	// Passed is the last Send of which a byte may have left before Sends that still
+	// waited for their records. If zero, none did.
+	Passed uint64
+
+	// By says who ended it. Only what the Server itself closed can count against something
+	// that was sent.
+	By EndedBy
+}
+
+// EndedBy says who ended a Network Connection.
+type EndedBy byte
+
+// The parties that can end a Network Connection.
+const (
+	ByUs      EndedBy = iota // our own decision: a time-out, a malformed packet, Abort
+	ByNetwork                // the way to the Server broke
+	ByPeer                   // the Server: end of stream, reset, TLS alert, close frame, DISCONNECT
+)
+
+var endedByNames = [...]string{"us", "network", "peer"}
+
+// String returns the party in a word.
+func (b EndedBy) String() string {
+	if int(b) < len(endedByNames) {
+		return endedByNames[b]
+	}
+	return "party " + strconv.Itoa(int(b))
+}
+
+// Lost tells that the Network Connection is gone. Without one it does nothing. It reports whether
+// the end counts against something that was sent: then the next connection will tell more, and the
+// driver should not make it wait longer than the one before.
+func (s *Session) Lost(now time.Time, loss Loss) (blamed bool) {
+	switch s.conn.phase {
+	case offline:
+		return false
+	case closing:
+		loss.By = s.conn.closedBy // whatever came after our own decision
+	}
+	wasUp := !s.conn.upSince.IsZero() // if not, CONNECT itself was refused [MQTT-3.1.4-1]
+	unanswered := s.send.inflight > 0 || s.send.scrub.busy
+	blamed = s.blame(now, loss)
+	s.subs.lost(s, loss, wasUp)
+	s.send.lost(s, loss)
+	s.recv.lost(s, loss)
+	s.conn.phase = offline
+	s.countQuick(now, loss, wasUp, unanswered || blamed)
+	return blamed
+}
+
+// countQuick finds the pattern of two clients with one ClientID, who throw each other out
+// [MQTT-3.1.4-2].
+func (s *Session) countQuick(now time.Time, loss Loss, wasUp, unanswered bool) {
+	switch {
+	case !wasUp:
+	case loss.By == ByPeer && !unanswered && now.Sub(s.conn.upSince) < quickClose:
+		x := s.suspect()
+		x.quick++
+		if x.quick%quickCloses == 0 {
+			s.notify(Event{Kind: EventTakeover, Count: x.quick})
+		}
+	case s.suspected != nil:
+		s.suspected.quick = 0
+	}
+}
+
+// uncertain handles messages between PUBREC and PUBCOMP when the Server lost its
+// session, and returns their number. The Server had them; it may or may not have
+// passed them on. They are completed, or published anew if Config says so.
+func (x *sender) uncertain(s *Session) int {
+	n := len(x.released)
+	if s.cfg.RepublishQoS2 {
+		for _, seq := range slices.Clone(x.released) {
+			if d := x.at(seq); !d.silent {
+				s.requeue(seq, d)
+			}
+		}
+	}
+	return n
+}
+
+// requeue makes a message a new one for a Server that has forgotten it: DUP 0, at
+// its old place. It waits for the end of a record that says PUBREL.
+func (s *Session) requeue(seq uint64, d *outgoing) {
+	x := &s.send
+	if d.stage == released {
+		d.saved = s.forget(Record{Kind: RecordReleased, Seq: seq, PacketID: d.pub.PacketID})
+		x.unrelease(seq)
+	}
+	d.stage, d.left, d.before = queued, false, true
+	x.waiting++
+}
+
+// lost settles what the end of the Network Connection means for every message.
+func (x *sender) lost(s *Session, loss Loss) {
+	for !x.qos0.empty() {
+		m := x.qos0.pop()
+		if m.n <= max(loss.Position, loss.Passed) {
+			s.done(m.token, m.caller, ErrUnknown, 0)
+		} else {
+			s.done(m.token, m.caller, ErrNotSent, 0)
+		}
+	}
+	for seq := x.first; seq < x.cursor; seq++ {
+		d := x.at(seq)
+		if d.stage == over {
+			continue
+		}
+		if d.sent != 0 && d.sent <= loss.Position {
+			d.left = true
+		}
+		if d.stage == published && !d.left {
+			d.stage = queued
+			x.waiting++
+		}
+		d.sent = 0
+	}
+	x.cursor, x.relCursor, x.inflight, x.inflight2, x.hold, x.yields = x.first, 0, 0, 0, false, false
+	if s.cfg.CleanSession {
+		x.cleanLost(s)
+	}
+	x.scrub.busy = false
+}
+
+// cleanLost ends what a clean session leaves open: the Server has forgotten all of
+// it [MQTT-3.1.2-6], so nothing is re-sent; what is published anew is a new message
+// with DUP 0 under an identifier that the new session has not seen.
+func (x *sender) cleanLost(s *Session) {
+	for seq := x.first; seq < x.end(); seq = x.after(seq + 1) {
+		d := x.at(seq)
+		if d.stage != published && d.stage != released {
+			continue
+		}
+		anew := s.cfg.RepublishQoS2
+		if d.pub.QoS == packets.AtLeastOnce {
+			anew = !s.cfg.FailQoS1
+		}
+		if anew {
+			s.requeue(seq, d)
+		} else {
+			s.end(seq, d, ErrUnknown)
+		}
+	}
+}
