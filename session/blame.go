@@ -162,9 +162,6 @@ func (x *sender) oldestSent() (oldest *outgoing) {
 	}
 	for i := range x.n {
 		d := x.entry(i)
-		if d.seq >= x.cursor {
-			break
-		}
 		if d.sent != 0 && (oldest == nil || d.sent < oldest.sent) {
 			oldest = d
 		}

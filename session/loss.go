@@ -117,8 +117,8 @@ func (x *sender) lost(s *Session, loss Loss) {
 			s.done(m.token, m.caller, ErrNotSent, 0)
 		}
 	}
-	for seq := x.first; seq < x.cursor; seq++ {
-		d := x.at(seq)
+	for i := range x.n { // all of them: a PUBREL may have been sent again beyond the cursor
+		d := x.entry(i)
 		if d.stage == over {
 			continue
 		}

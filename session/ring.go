@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"slices"
 	"sort"
 	"time"
@@ -34,11 +35,23 @@ type outgoing struct {
 	answers uint64 // sender.answers when it was sent
 }
 
-// sender is the Sender column of figures 4.2 and 4.3, and the queue before it. A
-// message keeps its sequence number, and so its Packet Identifier, from acceptance
-// to its end, across Network Connections and crashes [MQTT-2.3.1-3]. The identifier
-// is a function of that number, and unique because the numbers in flight lie close
-// together [MQTT-2.3.1-2]: there is no allocator whose state could be lost.
+// sender is the Sender column of figures 4.2 and 4.3, and the queue before it. A message keeps its
+// sequence number, and so its Packet Identifier, from acceptance to its end, across Network
+// Connections and crashes [MQTT-2.3.1-3]. The identifier is a function of that number, and unique
+// because the numbers in flight lie close together [MQTT-2.3.1-2]: there is no allocator whose state
+// could be lost.
+//
+// Between two inputs this holds, see check:
+//
+//   - The n places of the ring from head on have messages in the order of their numbers, from first
+//     to below next. The one at head is not over. A number between them that has no place is over.
+//   - live counts the messages that are not over, waiting those of them that are queued, bytes their
+//     topics and payloads.
+//   - holes counts the places of messages that were before the cursor when they ended, spent those of
+//     the others that are over. Few of the latter remain, see squeeze.
+//   - inflight counts the messages with a Send on this Network Connection that is unanswered,
+//     inflight2 those of QoS 2.
+//   - released has the messages of the stage released, each once.
 type sender struct {
 	// Valid for the session.
 	ring     []outgoing // by sequence number; its length is a power of two
@@ -243,4 +256,69 @@ func (x *sender) unrelease(seq uint64) {
 	if i < x.relCursor {
 		x.relCursor--
 	}
+}
+
+// check returns what is wrong with the invariant of the sender; "" if nothing is. It looks at
+// everything, so it is for tests.
+func (x *sender) check() string {
+	var live, waiting, bytes, holes, spent, inflight, inflight2, rel int
+	last := x.first
+	for i := range x.n {
+		d := x.entry(i)
+		switch {
+		case i == 0 && (d.seq != x.first || d.stage == over):
+			return "the message at head is over, or not the first"
+		case i > 0 && d.seq <= last, d.seq >= x.next:
+			return "messages are out of order"
+		case d.stage == over && d.sent != 0:
+			return "a message that is over counts as unanswered"
+		}
+		last = d.seq
+		switch {
+		case d.stage == over && d.passed:
+			holes++
+			continue
+		case d.stage == over:
+			spent++
+			continue
+		case d.stage == queued:
+			waiting++
+		case d.stage == released:
+			rel++
+			if !slices.Contains(x.released, d.seq) {
+				return "a released message is not among the released"
+			}
+		}
+		live++
+		bytes += len(d.pub.Topic) + len(d.pub.Payload)
+		if d.sent != 0 {
+			inflight++
+			if d.pub.QoS == packets.ExactlyOnce {
+				inflight2++
+			}
+		}
+	}
+	switch {
+	case x.n == 0 && x.first != x.next:
+		return "the ring is empty and first is not next"
+	case live != x.live, waiting != x.waiting, bytes != x.bytes, holes != x.holes, spent != x.spent:
+		return "a count of messages is wrong"
+	case inflight != x.inflight, inflight2 != x.inflight2:
+		return "a count of unanswered messages is wrong"
+	case rel != len(x.released), x.relCursor > rel:
+		return "the released are not those of that stage"
+	case x.cursor < x.first, x.cursor > x.next:
+		return "the cursor is outside"
+	}
+	return ""
+}
+
+// SelfCheck returns an error if the state of the Session contradicts itself, which is a bug of this
+// package. It looks at every message, so it is for tests: of this package, of drivers and in
+// simulations. It is called between two inputs.
+func (s *Session) SelfCheck() error {
+	if wrong := s.send.check(); wrong != "" {
+		return errors.New("session: self check: " + wrong)
+	}
+	return nil
 }

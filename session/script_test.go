@@ -64,6 +64,7 @@ type world struct {
 func (w *world) do(t *testing.T, command string) []string {
 	a := script.Parse(command)
 	require.NotEmpty(t, a.Words, command)
+	defer func() { require.NoError(t, w.s.SelfCheck(), command) }()
 	var err error
 	switch a.Words[0] {
 	case "session":

@@ -107,6 +107,9 @@ func (w *world) drain() {
 		}
 	}
 	w.settle()
+	if err := c.s.SelfCheck(); err != nil {
+		w.fail("%v", err)
+	}
 }
 
 // settle reports what has become true on disk.
@@ -260,8 +263,8 @@ func (w *world) read() {
 func (w *world) lost(byPeer bool) {
 	c := w.c
 	w.logf("client  lost its connection, bytes of Sends up to %d may have left, %d passed", c.begun, c.passed)
-	loss := session.Loss{Position: c.begun, Passed: c.passed}
-	if byPeer {
+	loss := session.Loss{Position: c.begun, Passed: c.passed, By: session.EndedBy(c.begun % 2)} // us or the network
+	if byPeer || w.o.Mutant == BlameLinks {
 		loss.By = session.ByPeer
 	}
 	if w.o.Mutant == ForgetPosition {

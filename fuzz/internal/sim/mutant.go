@@ -33,6 +33,7 @@ const (
 	NoTick                 // time is not told
 	DropPuback             // an acknowledgement is forgotten
 	Unscrubbed             // identifiers are used that the broker may hold
+	BlameLinks             // a broken link counts as the broker's close
 	mutants
 )
 
@@ -40,7 +41,7 @@ var mutantNames = [mutants]string{
 	"none", "send early", "send early, unseen", "pass a waiting send", "report early", "publish again after PUBREC",
 	"no inbound recognition", "no recognition by content", "identifier kept after PUBCOMP", "PUBRELs unordered", "disorder",
 	"stale identifiers kept", "no DUP", "always DUP", "position forgotten", "acknowledged early", "window too wide", "no tick",
-	"acknowledgement dropped", "identifiers not released",
+	"acknowledgement dropped", "identifiers not released", "broken links count",
 }
 
 // String names the bug.

@@ -241,6 +241,8 @@ func (w *world) ended(m *outMessage, err error) {
 	}
 	m.ended, m.err = true, err
 	switch {
+	case !w.profile.byPeer && (errors.Is(err, session.ErrPoison) || errors.Is(err, session.ErrScrubRefused)):
+		w.fail("message %d was given up with %v, and the broker never closed", m.number, err)
 	case err == nil && m.qos > packets.AtMostOnce && m.arrivals == 0 && !m.mayLose:
 		w.fail("message %d is done and never arrived", m.number)
 	case errors.Is(err, session.ErrNotSent) && m.left:
@@ -295,6 +297,10 @@ func (w *world) arrived(m *outMessage) {
 func (w *world) event(e *session.Event) {
 	w.logf("client  event: %v %d", e.Kind, e.Count)
 	switch e.Kind {
+	case session.EventPoisonSuspected:
+		if !w.profile.byPeer {
+			w.fail("message with id %d is suspected, and the broker never closed", e.PacketID)
+		}
 	case session.EventPoison:
 		for _, m := range w.out {
 			if m.id == e.PacketID && m.left && !m.ended {
