@@ -20,6 +20,14 @@ type disk interface {
 	Rename(from, to string) error // of a file that is open; some systems refuse that
 	Sync() error                  // of the folder
 	Close() error
+
+	// Holds reports, as an error, that a file that is open is not the one with the name any
+	// more: what is written to it would be lost.
+	Holds(name string, f file) error
+
+	// Identity returns what is known of a file that no copy of it has and, if content is true,
+	// that changes when the file is written. It reports false if nothing is known.
+	Identity(name string, content bool) (uint64, bool)
 }
 
 // A file is one of them.
@@ -171,7 +179,23 @@ func (d *folder) Create(name string) (file, error) {
 	if err != nil {
 		return nil, err
 	}
-	return osFile{f}, nil
+	return d.keep(name, f)
+}
+
+// keep locks a file that is open, so that nobody else can use it even if the file LOCK is gone.
+func (d *folder) keep(name string, f *os.File) (file, error) {
+	kept := &osFile{File: f, name: name, path: filepath.Join(d.path, name)}
+	err := lockOpen(f)
+	if err == nil {
+		kept.id, err = identify(f)
+	}
+	if errors.Is(err, ErrLocked) {
+		err = fmt.Errorf("%w: %s", err, d.path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return kept, nil
 }
 
 func (d *folder) Open(name string) (file, error) {
@@ -179,7 +203,7 @@ func (d *folder) Open(name string) (file, error) {
 	if err != nil {
 		return nil, err
 	}
-	return osFile{f}, nil
+	return d.keep(name, f)
 }
 
 func (d *folder) Remove(name string) error { return os.Remove(filepath.Join(d.path, name)) }
@@ -203,9 +227,35 @@ func syncFolder(path string) error {
 
 func (d *folder) Close() error { return d.lock.Close() }
 
-type osFile struct{ *os.File }
+// Holds implements disk. On Windows nothing that is open can be removed or renamed.
+func (d *folder) Holds(name string, f file) error {
+	kept := f.(*osFile)
+	if kept.name != name { // it was renamed
+		kept.name, kept.path = name, filepath.Join(d.path, name)
+	}
+	if err := kept.id.standsAt(kept.path); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrGone, kept.path, err)
+	}
+	return nil
+}
 
-func (f osFile) Size() (int64, error) {
+// Identity implements disk.
+func (d *folder) Identity(name string, content bool) (uint64, bool) {
+	info, err := os.Lstat(filepath.Join(d.path, name))
+	if err != nil {
+		return 0, false
+	}
+	return identityOf(info, content)
+}
+
+// An osFile is a file of a folder, or one that is only read.
+type osFile struct {
+	*os.File
+	name, path string // for Holds
+	id         fileID
+}
+
+func (f *osFile) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err
@@ -213,6 +263,6 @@ func (f osFile) Size() (int64, error) {
 	return info.Size(), nil
 }
 
-func (f osFile) WriteOut(off, n int64) { writeOut(f.File, off, n) }
+func (f *osFile) WriteOut(off, n int64) { writeOut(f.File, off, n) }
 
-func (f osFile) Sync() error { return syncData(f.File) }
+func (f *osFile) Sync() error { return syncData(f.File) }

@@ -20,11 +20,14 @@ type ram struct {
 	powerAt  int // the operation that is cut short; 0: none
 	syncErr  error
 	noRename bool // of a file that is open
+	created  int  // files, ever
 	r        *rand.Rand
 }
 
 type ramFile struct {
 	d      *ram
+	id     int // for Identity; a copy has another one
+	writes int
 	data   []byte
 	synced []byte
 }
@@ -48,7 +51,7 @@ const sector = 512
 // a loss of power what was synced, and of the rest any sectors and any names.
 func (d *ram) after(power bool, r *rand.Rand) *ram {
 	n := newRAM()
-	n.r = r
+	n.r, n.created = r, d.created
 	names := d.files
 	if power {
 		names = map[string]*ramFile{}
@@ -77,7 +80,7 @@ func (d *ram) after(power bool, r *rand.Rand) *ram {
 				}
 			}
 		}
-		n.files[name] = &ramFile{d: n, data: data, synced: slices.Clone(data)}
+		n.files[name] = &ramFile{d: n, data: data, synced: slices.Clone(data), id: f.id, writes: f.writes}
 		if !power {
 			n.files[name].synced = slices.Clone(f.synced) // a kill syncs nothing
 		}
@@ -113,7 +116,8 @@ func (d *ram) Create(name string) (file, error) {
 	if d.space >= 0 && d.space < sector {
 		return nil, syscall.ENOSPC
 	}
-	d.files[name] = &ramFile{d: d}
+	d.created++
+	d.files[name] = &ramFile{d: d, id: d.created}
 	return d.files[name], nil
 }
 
@@ -160,6 +164,24 @@ func (d *ram) Sync() error {
 
 func (d *ram) Close() error { return nil }
 
+func (d *ram) Holds(name string, f file) error {
+	if d.files[name] != f {
+		return ErrGone
+	}
+	return nil
+}
+
+func (d *ram) Identity(name string, content bool) (uint64, bool) {
+	f := d.files[name]
+	if f == nil {
+		return 0, false
+	}
+	if content {
+		return uint64(f.id)<<32 + uint64(f.writes), true
+	}
+	return uint64(f.id), true
+}
+
 func (f *ramFile) ReadAt(b []byte, off int64) (int, error) {
 	if off >= int64(len(f.data)) {
 		return 0, io.EOF
@@ -179,6 +201,7 @@ func (f *ramFile) WriteAt(b []byte, off int64) (int, error) {
 	if err != nil {
 		b = b[:f.d.r.IntN(len(b)+1)]
 	}
+	f.writes++
 	if more := off + int64(len(b)) - int64(len(f.data)); more > 0 {
 		if f.d.space >= 0 && more > f.d.space {
 			return 0, syscall.ENOSPC
@@ -197,6 +220,7 @@ func (f *ramFile) Truncate(size int64) error {
 	if err := f.d.op(); err != nil {
 		return err
 	}
+	f.writes++
 	if size < int64(len(f.data)) {
 		if f.d.space >= 0 {
 			f.d.space += int64(len(f.data)) - size
