@@ -165,7 +165,7 @@ func (s *Store) put(fill func(adder) error) error {
 	for _, w := range written {
 		s.apply(buf[w.key:w.end], a, place{a.first, from + int64(w.start), int64(w.size)})
 	}
-	if err := firstOr(s.disk.Holds(a.name, a.f), s.disk.Holds(headName, s.headFile)); err != nil {
+	if err := s.disk.Intact(a.name, a.f, s.headFile); err != nil {
 		return err
 	}
 	if s.buf, s.written = buf, written; cap(buf) > growBy {

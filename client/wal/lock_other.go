@@ -29,6 +29,12 @@ func identify(*os.File) (fileID, error) { return fileID{}, nil }
 
 func (*fileID) standsAt(string) error { return nil }
 
+type folderID struct{}
+
+func identifyFolder(string) (folderID, error) { return folderID{}, nil }
+
+func (*folderID) changed(string) (bool, error) { return false, nil }
+
 func identityOf(fs.FileInfo, bool) (uint64, bool) { return 0, false }
 
 func ownerOf(fs.FileInfo) (owner, self int, known bool) { return 0, 0, false }

@@ -45,6 +45,12 @@ func identify(*os.File) (fileID, error) { return fileID{}, nil }
 
 func (*fileID) standsAt(string) error { return nil }
 
+type folderID struct{}
+
+func identifyFolder(string) (folderID, error) { return folderID{}, nil }
+
+func (*folderID) changed(string) (bool, error) { return false, nil }
+
 // identityOf uses when the file was created, which is new for a copy, and when it was written.
 func identityOf(info fs.FileInfo, content bool) (uint64, bool) {
 	data, ok := info.Sys().(*syscall.Win32FileAttributeData)

@@ -164,8 +164,8 @@ func (d *ram) Sync() error {
 
 func (d *ram) Close() error { return nil }
 
-func (d *ram) Holds(name string, f file) error {
-	if d.files[name] != f {
+func (d *ram) Intact(newest string, segment, head file) error {
+	if d.files[newest] != segment || d.files[headName] != head {
 		return ErrGone
 	}
 	return nil

@@ -185,14 +185,18 @@ func (s *Store) use(seg *segment) error {
 // turnTo is use while the disk has room. What the segment before has left goes back to the disk;
 // as Room may have granted that meanwhile, the new one has as much.
 func (s *Store) turnTo(seg *segment) error {
-	before := s.active()
 	if err := s.use(seg); err != nil {
 		return err
 	}
 	s.full = false
-	if before.live > 0 { // otherwise it is used again
-		if err := before.shrink(0); err != nil {
-			return err
+	for i, before := range s.segments[:len(s.segments)-1] {
+		if newest := i == len(s.segments)-2; newest && before.free() <= 2*s.step() {
+			continue // it may be used again soon, as it is
+		}
+		if before.live > 0 {
+			if err := before.shrink(0); err != nil {
+				return err
+			}
 		}
 	}
 	for {
@@ -221,9 +225,11 @@ func (s *Store) retire(seg *segment) {
 		s.drop(s.spare)
 	}
 	s.spare = seg
-	if err := seg.shrink(s.opt.SegmentBytes); err != nil { // it was for a message of great size
-		s.drop(seg)
-		s.spare = nil
+	if most := s.opt.SegmentBytes + 2*s.step(); seg.room > most { // it was for a message of great size
+		if err := seg.shrink(s.opt.SegmentBytes); err != nil {
+			s.drop(seg)
+			s.spare = nil
+		}
 	}
 }
 

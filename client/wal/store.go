@@ -147,7 +147,7 @@ func (s *Store) begin() error {
 func (s *Store) ready() error {
 	err := s.keepStandby()
 	if err == nil {
-		err = s.grow(s.step())
+		err = s.grow(s.step() / 2)
 	}
 	if noSpace(err) {
 		return nil
