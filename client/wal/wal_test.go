@@ -34,6 +34,8 @@ func TestWALIsAStore(t *testing.T) {
 		{"small segments", Options{SegmentBytes: 4096}},
 		{"interval", Options{Sync: SyncInterval}},
 		{"no sync", Options{Sync: UnsafeNoSync, SegmentBytes: 1 << 16}},
+		{"small", Options{Sync: UnsafeNoSync, MaxBytes: 10 << 20}},
+		{"small, of small segments", Options{Sync: UnsafeNoSync, MaxBytes: 10 << 20, SegmentBytes: 1 << 14}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
