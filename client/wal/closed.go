@@ -26,6 +26,9 @@ func (s *Store) markClosed() error {
 	}
 	body := binary.BigEndian.AppendUint64(nil, id)
 	_, err := s.headFile.WriteAt(appendFrame(nil, s.own.salt, s.head.generation, frameClosed, body), closedSlot)
+	if noSpace(err) { // HEAD is of a version before
+		return nil
+	}
 	return firstOr(err, s.headFile.Sync())
 }
 

@@ -97,7 +97,13 @@ func (s *Store) rotate(size int64) error {
 	if err := s.sync(); err != nil { // the one before is whole before a new one counts
 		return err
 	}
-	err := s.keepStandby()
+	var err error
+	if s.full { // then it has to have some again
+		err = s.told(a.extend(s.step()))
+	}
+	if err == nil {
+		err = s.keepStandby()
+	}
 	if err == nil {
 		var seg *segment
 		if seg, err = s.newSegment(max(0, s.promised()-s.atHand()+a.free())+size+s.step()/2, &s.spare); err == nil {

@@ -39,10 +39,14 @@ func (s *Store) move(commit int64, add adder) error {
 	seg, step := s.segments[0], max(s.compactStep(), 2*commit)
 	need := commit + min(step, seg.live)
 	if more := s.promised() + need - s.atHand(); more > 0 || s.active().free() < need {
-		if err := s.grow(max(need, s.active().free()+more)); err != nil {
-			if noSpace(err) {
-				return nil // see squeeze
-			}
+		err := s.grow(max(need, s.active().free()+more))
+		if noSpace(err) && s.active().free() >= need && more <= reserve && seg.live < seg.size/2 {
+			err = nil // the reserve gets it back
+		}
+		if noSpace(err) {
+			return nil // see squeeze
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -103,14 +107,14 @@ func (s *Store) tidy() error {
 // squeeze makes room on a full disk, where no new segment can be made beside the old ones: it
 // writes everything that is kept into a new segment, whose room comes from the reserve, and the old
 // ones go. It reports whether it did: not if what is kept does not fit, or if that would not gain
-// the bytes that are wanted, or cost more than it gains.
-func (s *Store) squeeze(want int64) (bool, error) {
+// the bytes that are wanted and worth it, or cost more than it gains.
+func (s *Store) squeeze(want, worth int64) (bool, error) {
 	all := int64(0)
 	for _, seg := range s.segments {
 		all += seg.size
 	}
-	room := s.bytes + endSize + s.promised() - s.reserved() + max(s.reserved()/4, want)
-	if all-s.bytes < max(want, s.bytes, squeezeGain) || !s.gather(s.header+endSize+room) {
+	room := s.bytes + endSize + s.promised() - reserve + max(reserve/4, want)
+	if all-s.bytes < max(want, worth, s.bytes) || !s.gather(s.header+endSize+room) {
 		return false, nil
 	}
 	if err := s.conclude(); err != nil {

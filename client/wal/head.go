@@ -97,7 +97,7 @@ func (s *Store) writeHead(h head) error {
 			return fmt.Errorf("wal: %w: %w", errHead, err)
 		}
 		s.headFile = f
-		if _, err := f.WriteAt(zeros[:2*headSlot], 0); err != nil {
+		if _, err := f.WriteAt(zeros[:closedSlot+headSlot], 0); err != nil {
 			return fmt.Errorf("wal: %w: %w", errHead, err)
 		}
 	}

@@ -16,6 +16,7 @@ type ram struct {
 	files    map[string]*ramFile
 	onDisk   map[string]*ramFile // names that were synced
 	space    int64               // bytes that are left; negative: no limit
+	greedy   bool                // another program takes what is given back, at once
 	ops      int
 	powerAt  int // the operation that is cut short; 0: none
 	syncErr  error
@@ -113,7 +114,7 @@ func (d *ram) Create(name string) (file, error) {
 	if d.files[name] != nil {
 		return nil, fs.ErrExist
 	}
-	if d.space >= 0 && d.space < sector {
+	if d.space >= 0 && d.space < sector && !d.greedy {
 		return nil, syscall.ENOSPC
 	}
 	d.created++
@@ -132,11 +133,15 @@ func (d *ram) Remove(name string) error {
 	if err := d.op(); err != nil {
 		return err
 	}
-	if d.space >= 0 {
-		d.space += int64(len(d.files[name].data))
-	}
+	d.giveBack(int64(len(d.files[name].data)))
 	delete(d.files, name)
 	return nil
+}
+
+func (d *ram) giveBack(n int64) {
+	if d.space >= 0 && !d.greedy {
+		d.space += n
+	}
 }
 
 func (d *ram) Rename(from, to string) error {
@@ -222,9 +227,7 @@ func (f *ramFile) Truncate(size int64) error {
 	}
 	f.writes++
 	if size < int64(len(f.data)) {
-		if f.d.space >= 0 {
-			f.d.space += int64(len(f.data)) - size
-		}
+		f.d.giveBack(int64(len(f.data)) - size)
 		f.data = f.data[:size]
 	}
 	return nil

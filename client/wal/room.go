@@ -19,7 +19,7 @@ const finishing = (headSize + 4 + 9 + 8) + 9 + endSize + 2*(headSize+endSize)
 const (
 	reserve     = 1 << 16 // bytes for what nobody asks room for
 	squeezeGain = 1 << 14 // bytes that it is worth to begin a segment for on a full disk
-	chunk       = 1 << 16 // bytes that go from one file to another at a time
+	chunk       = 1 << 12 // bytes that go from one file to another at a time
 	roomRetry   = time.Second
 )
 
@@ -72,10 +72,8 @@ func (s *Store) atHand() int64 {
 func (s *Store) promised() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.granted + s.finish + s.reserved()
+	return s.granted + s.finish + reserve
 }
-
-func (s *Store) reserved() int64 { return min(reserve, s.opt.SegmentBytes) }
 
 // Room implements [client.Store]. It waits for the disk only if the files have no room left for
 // the messages, which Commit makes in advance.
@@ -102,7 +100,7 @@ func (s *Store) grant(n int64) (bool, error) {
 	if s.opt.MaxBytes > 0 && used+n > s.opt.MaxBytes && used > 0 {
 		return false, fmt.Errorf("%w: %d of %d bytes are in use", client.ErrStoreFull, used, s.opt.MaxBytes)
 	}
-	if s.free < s.granted+n+s.toFinish+s.reserved() {
+	if s.free < s.granted+n+s.toFinish+reserve {
 		return false, nil
 	}
 	s.granted += n
@@ -119,7 +117,7 @@ func (s *Store) makeRoom(n int64) error {
 	err := s.getRoom(n)
 	if noSpace(err) {
 		var squeezed bool
-		if squeezed, err = s.squeeze(n); err == nil {
+		if squeezed, err = s.squeeze(n, squeezeGain); err == nil {
 			err = fmt.Errorf("wal: %w", syscall.Errno(diskFull))
 			if squeezed {
 				err = s.getRoom(n)
@@ -154,29 +152,37 @@ func (s *Store) grow(n int64) error {
 	if a.free() >= n {
 		return nil
 	}
-	err := a.grow(n, s.step())
-	if s.full = noSpace(err); s.full && s.spare != nil {
-		err = transfer(s.spare, a, n)
+	err := s.told(a.grow(n, s.step()))
+	if s.full && s.spare != nil {
+		err = s.transfer(s.spare, a, n)
 	}
 	return err
 }
 
-// transfer gives room of one file to another, until n bytes are free there. What another program
-// can take away meanwhile is no more than a chunk.
-func transfer(from, to *segment, n int64) error {
+// transfer gives room of one file to another, until n bytes are free there. Another program can take
+// it on the way, and if one has, this is not tried again before the disk has room.
+func (s *Store) transfer(from, to *segment, n int64) error {
 	for to.free() < n {
 		part := min(chunk, n-to.free(), from.free())
-		if part == 0 {
+		if part == 0 || s.robbed {
 			return fmt.Errorf("wal: %w", syscall.Errno(diskFull))
 		}
 		if err := from.shrink(from.free() - part); err != nil {
 			return err
 		}
 		if err := to.extend(part); err != nil {
+			s.robbed = noSpace(err)
 			return err
 		}
 	}
 	return nil
+}
+
+// told notes whether the disk had no room, and returns err.
+func (s *Store) told(err error) error {
+	s.full = noSpace(err)
+	s.robbed = s.robbed && s.full
+	return err
 }
 
 // step is by how many bytes a file grows.
@@ -211,8 +217,12 @@ func (s *Store) reachRoom(size int64) error {
 	if !noSpace(err) {
 		return err
 	}
-	if s.atHand()-size < s.promised()-s.reserved()/2 || a.free() < size {
-		if _, err := s.squeeze(size); err != nil {
+	worth := int64(squeezeGain)
+	if a.free() < size {
+		worth = 2 * s.header // rather than go on in the reserve, of which there is one
+	}
+	if s.atHand()-size < s.promised()-reserve/2 || a.free() < size {
+		if _, err := s.squeeze(size, worth); err != nil {
 			return err
 		}
 	}

@@ -26,17 +26,26 @@ func (s *Store) keepStandby() error {
 			return fmt.Errorf("wal: reserve: %w", err)
 		}
 		s.standby = &segment{name: standbyName, f: f}
+		if err := s.disk.Sync(); err != nil {
+			return fmt.Errorf("wal: reserve: %w", err)
+		}
 	}
-	need := s.header + s.reserved() + s.finish
+	need := s.header + reserve + s.finish
 	if s.standby.free() > need+s.opt.SegmentBytes/2 {
 		return s.standby.shrink(need + s.opt.SegmentBytes/4)
 	}
-	err := s.standby.grow(need, min(chunk, s.step()))
+	if s.standby.free() >= need {
+		return nil
+	}
+	err := s.standby.grow(need, min(growBy, max(reserve, s.standby.room/4)))
 	if noSpace(err) {
 		s.full = true
 		if s.spare != nil {
-			err = transfer(s.spare, s.standby, need)
+			err = s.transfer(s.spare, s.standby, need)
 		}
+	}
+	if err == nil && s.opt.Sync == SyncAlways {
+		err = s.standby.f.Sync() // a loss of power on a full disk must not take it
 	}
 	return err
 }
@@ -75,7 +84,7 @@ func (s *Store) gather(n int64) bool {
 		if from == a {
 			part = min(a.free()-besides, n-s.standby.free())
 		}
-		if part > 0 && transfer(from, s.standby, s.standby.free()+part) != nil {
+		if part > 0 && s.transfer(from, s.standby, s.standby.free()+part) != nil {
 			return false // another program was faster
 		}
 	}
@@ -99,7 +108,7 @@ func (s *Store) useStandby(size int64) error {
 	if err != nil {
 		return err
 	}
-	if err := transfer(left, seg, seg.free()+left.free()); err != nil && !noSpace(err) {
+	if err := s.transfer(left, seg, seg.free()+left.free()); err != nil && !noSpace(err) {
 		return err
 	}
 	if err := s.use(seg); err != nil {
@@ -188,7 +197,7 @@ func (s *Store) turnTo(seg *segment) error {
 	if err := s.use(seg); err != nil {
 		return err
 	}
-	s.full = false
+	s.told(nil)
 	for i, before := range s.segments[:len(s.segments)-1] {
 		if newest := i == len(s.segments)-2; newest && before.free() <= 2*s.step() {
 			continue // it may be used again soon, as it is
@@ -242,7 +251,7 @@ func (s *Store) drop(seg *segment) {
 
 // leaveStandby leaves the reserve for the next process. It reports whether it could.
 func (s *Store) leaveStandby() bool {
-	return s.standby.name == standbyName || s.disk.Rename(s.standby.name, standbyName) == nil
+	return s.standby.name == standbyName || s.disk.Rename(s.standby.name, standbyName) == nil && s.disk.Sync() == nil
 }
 
 // sweep removes the segments that do not belong to the log, unless the store has a use for them.
@@ -263,6 +272,9 @@ func (s *Store) sweep() error {
 			continue
 		}
 		if s.standby == nil && s.disk.Rename(name, standbyName) == nil {
+			if err := s.disk.Sync(); err != nil {
+				return fmt.Errorf("wal: %w", err)
+			}
 			if s.standby, err = s.adopt(standbyName); err != nil {
 				return fmt.Errorf("wal: %s: %w", name, err)
 			}

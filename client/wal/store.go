@@ -48,6 +48,7 @@ type Store struct {
 	spare    *segment // keeps nothing any more and becomes a segment again; nil: none
 	standby  *segment // the reserve for a full disk, see keepStandby; nil: none
 	full     bool     // the disk had no room when it was asked last
+	robbed   bool     // another program has taken room from transfer since then
 	header   int64    // bytes of the header of a segment
 	head     head     // as it is on the disk
 	headFile file     // nil before the first head is written
@@ -196,8 +197,7 @@ func (s *Store) Close() error {
 	return errors.Join(err, s.closeFiles(), s.disk.Close())
 }
 
-// finishOff leaves everything on the disk, and no file that only an open store needs, except the
-// reserve on a full disk.
+// finishOff leaves everything on the disk, with the reserve, and not the spare.
 func (s *Store) finishOff() error {
 	if err := s.sync(); err != nil {
 		return err
@@ -206,7 +206,7 @@ func (s *Store) finishOff() error {
 		s.drop(s.spare)
 		s.spare = nil
 	}
-	if s.standby != nil && (!s.full || !s.leaveStandby()) {
+	if s.standby != nil && !s.leaveStandby() {
 		s.drop(s.standby)
 		s.standby = nil
 	}

@@ -455,7 +455,7 @@ func TestWALFolderIsPrivate(t *testing.T) {
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
 	names, err := filepath.Glob(filepath.Join(path, "*"))
 	require.NoError(t, err)
-	require.Len(t, names, 3, "LOCK, HEAD and a segment")
+	require.Len(t, names, 4, "LOCK, HEAD, RESERVE and a segment")
 	for _, name := range names {
 		info, err := os.Stat(name)
 		require.NoError(t, err)
@@ -619,6 +619,6 @@ func TestWALSegmentsAreUsedAgain(t *testing.T) {
 			require.LessOrEqual(t, len(seen), 4)
 		}
 		require.NoError(t, s.Close())
-		require.Len(t, d.files, 1+len(s.segments), "HEAD and the segments")
+		require.Len(t, d.files, 2+len(s.segments), "HEAD, RESERVE and the segments")
 	}
 }
