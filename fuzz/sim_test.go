@@ -58,6 +58,15 @@ func TestSim(t *testing.T) {
 	require.Greater(t, total.delivered.Load(), int64(*simSeeds))
 }
 
+// Seeds that the oracle once judged wrongly: it took the PUBRELs that release Packet Identifiers
+// after the disk was lost for those of messages before.
+func TestSimSeedsOnceMisjudged(t *testing.T) {
+	for _, seed := range []uint64{479321, 226381547942866} {
+		_, err := sim.Run(sim.Options{Seed: seed})
+		require.NoError(t, err)
+	}
+}
+
 // seeds runs f for seeds on all processors until one returns false.
 func seeds(first, n uint64, f func(seed uint64) bool) {
 	var wg sync.WaitGroup

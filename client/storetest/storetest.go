@@ -1,8 +1,9 @@
-// Package storetest tests whether a client.Store keeps what it says.
+// Package storetest tests an implementation of client.Store.
 package storetest
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,9 +13,12 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 )
 
-// Run tests stores. Open returns the store that is kept under a name, empty when the name is
-// new; the store that it returned for the name before is not used any more: open ends it
-// as the end of its process would. Every subtest uses names of its own.
+// Run tests a kind of Store. Open returns the Store with a name, which is empty when the name is
+// new. Before open returns a Store with a name again, it ends the one that it returned for that name
+// last, as the end of a process would. Every subtest uses a name of its own.
+//
+// The subtests about Room fill the Store. They are skipped if it grants more than 64 MiB, so run
+// them with a small one.
 func Run(t *testing.T, open func(t *testing.T, name string) client.Store) {
 	for _, c := range []struct {
 		name string
@@ -29,12 +33,18 @@ func Run(t *testing.T, open func(t *testing.T, name string) client.Store) {
 		{"StoreStopsLoadingOnAnError", loadStops},
 		{"StoreDoesNotKeepTheCallersMemory", callersMemory},
 		{"StoreFollowsAModel", model},
+		{"StoreGrantsRoomUntilItIsUsed", grantStands},
+		{"StoreTakesWhatItGranted", grantIsKept},
+		{"StoreGrantsRoomDuringACommit", roomDuringCommit},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.test(t, func() client.Store { return open(t, c.name) })
 		})
 	}
 }
+
+// overhead is what Store.Room counts for a message besides its topic and payload.
+const overhead = 256
 
 func load(t *testing.T, s client.Store) map[string]string {
 	t.Helper()
@@ -54,9 +64,12 @@ func load(t *testing.T, s client.Store) map[string]string {
 
 func commit(t *testing.T, s client.Store, changes ...client.Change) {
 	t.Helper()
-	for _, c := range changes {
-		if err := s.Room(len(c.Value)); err != nil {
-			t.Fatalf("Room: %v", err)
+	for i := range changes {
+		if c := &changes[i]; !c.Forget {
+			c.Granted = len(c.Key) + len(c.Value) + overhead
+			if err := s.Room(c.Granted); err != nil {
+				t.Fatalf("Room: %v", err)
+			}
 		}
 	}
 	if err := s.Commit(changes); err != nil {
@@ -175,5 +188,132 @@ func model(t *testing.T, reopen func() client.Store) {
 			expect(t, s, want)
 		}
 	}
+	expect(t, reopen(), want)
+}
+
+// block is how much the subtests about Room ask for at a time.
+const block = 1 << 16
+
+// takeAll asks for room until the Store is full, and returns how many blocks it granted.
+func takeAll(t *testing.T, s client.Store) int {
+	t.Helper()
+	const enough = 64 << 20 / block
+	for n := range enough {
+		if err := s.Room(block); err != nil {
+			if !errors.Is(err, client.ErrStoreFull) {
+				t.Fatalf("Room: %v, which does not wrap ErrStoreFull", err)
+			}
+			if n < 4 {
+				t.Fatalf("an empty Store granted %d blocks of %d bytes", n, block)
+			}
+			return n
+		}
+	}
+	t.Skipf("the Store has granted %d MiB and is not full", enough*block>>20)
+	return 0
+}
+
+func mustBeFull(t *testing.T, s client.Store, when string) {
+	t.Helper()
+	if err := s.Room(block); !errors.Is(err, client.ErrStoreFull) {
+		t.Fatalf("Room %s: %v, want ErrStoreFull", when, err)
+	}
+}
+
+// grantStands checks that only Change.Granted and Load end a grant.
+func grantStands(t *testing.T, reopen func() client.Store) {
+	s := reopen()
+	load(t, s)
+	n := takeAll(t, s)
+	for i := range 20 {
+		if err := s.Commit([]client.Change{set("a", fmt.Sprint(i)), forget("b")}); err != nil {
+			t.Fatalf("Commit: %v", err)
+		}
+	}
+	mustBeFull(t, s, "after commits that use nothing of what was granted")
+
+	used := set("message", "1")
+	used.Granted = 2 * block
+	if err := s.Commit([]client.Change{used}); err != nil {
+		t.Fatalf("Commit: %v", err)
+	}
+	if err := s.Room(block); err != nil {
+		t.Fatalf("Room after two blocks were used up: %v", err)
+	}
+	mustBeFull(t, s, "after one of two blocks was granted again")
+
+	load(t, s)
+	if again := takeAll(t, s); again < n-2 {
+		t.Fatalf("after Load the Store granted %d blocks, and %d when it was empty", again, n)
+	}
+	s = reopen()
+	load(t, s)
+	if again := takeAll(t, s); again < n-2 {
+		t.Fatalf("after a restart the Store granted %d blocks, and %d when it was empty", again, n)
+	}
+}
+
+// grantIsKept uses everything that a full Store has granted, for the smallest messages and a large
+// one, and finishes them as QoS 2 is finished, each step in a commit of its own.
+func grantIsKept(t *testing.T, reopen func() client.Store) {
+	s := reopen()
+	load(t, s)
+	granted := takeAll(t, s) * block
+	large := bytes.Repeat([]byte("x"), 3*block)
+	n := 0
+	for granted >= overhead {
+		c := client.Change{Key: messageKey(1, n), Value: make([]byte, 3)}
+		if n == 100 && granted > 4*block {
+			c.Value = append(c.Value, large...)
+		}
+		c.Granted = len(c.Value) - 3 + overhead
+		if err := s.Commit([]client.Change{c}); err != nil {
+			t.Fatalf("Commit of message %d: %v", n, err)
+		}
+		granted -= c.Granted
+		n++
+	}
+	for i := range n {
+		for _, c := range []client.Change{
+			{Key: messageKey(2, i), Value: make([]byte, 8)}, {Key: messageKey(1, i), Forget: true}, {Key: messageKey(2, i), Forget: true},
+		} {
+			if err := s.Commit([]client.Change{c}); err != nil {
+				t.Fatalf("finishing message %d of %d: %v", i, n, err)
+			}
+		}
+	}
+	expect(t, s, nil)
+}
+
+// messageKey is a key like that of a record of a Session.
+func messageKey(kind byte, n int) []byte {
+	return binary.BigEndian.AppendUint64([]byte{kind}, uint64(n))
+}
+
+// roomDuringCommit asks for room while commits are under way.
+func roomDuringCommit(t *testing.T, reopen func() client.Store) {
+	s := reopen()
+	load(t, s)
+	const messages, bytes = 200, 100 + overhead
+	granted := make(chan error, messages)
+	go func() {
+		defer close(granted)
+		for range messages {
+			granted <- s.Room(bytes)
+		}
+	}()
+	want, n := make(map[string]string), 0
+	for err := range granted {
+		if err != nil {
+			t.Fatalf("Room: %v", err)
+		}
+		c := client.Change{Key: messageKey(1, n), Value: make([]byte, 100), Granted: bytes}
+		if err := s.Commit([]client.Change{c}); err != nil {
+			t.Fatalf("Commit: %v", err)
+		}
+		want[string(c.Key)] = string(c.Value)
+		n++
+	}
+	expect(t, s, want)
 	expect(t, reopen(), want)
 }

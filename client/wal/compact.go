@@ -5,7 +5,9 @@ import (
 	"slices"
 )
 
-// worthwhile tells whether the oldest segment is to be moved to the tail: the files hold
+const compactStep = 1 << 18 // bytes that a Commit moves besides its own
+
+// worthwhile reports whether the oldest segment is to be moved to the tail: the files hold
 // more dead bytes than live ones, so that one message that is stuck does not keep
 // gigabytes.
 func (s *Store) worthwhile() bool {
@@ -27,21 +29,28 @@ func (s *Store) worthwhile() bool {
 
 func (s *Store) compactStep() int64 { return min(compactStep, s.opt.SegmentBytes) }
 
-// move gives add what is kept in the next part of the oldest segment, if that is
-// worthwhile and a, where it goes, has room for it beside a commit of so many bytes and the
-// reserve. Moving in parts keeps every commit short.
-func (s *Store) move(a *segment, commit int64, add adder) error {
+// move gives add what is kept in the next part of the oldest segment, if that is worthwhile and
+// there is room for it beside a commit of so many bytes and what was promised. Moving in parts
+// keeps every commit short.
+func (s *Store) move(commit int64, add adder) error {
 	if !s.worthwhile() {
 		return nil
 	}
-	seg, step := s.segments[0], s.compactStep()
-	if err := s.grow(commit + min(step, seg.live) + s.promised() + s.reserved()); err != nil {
+	seg, step := s.segments[0], max(s.compactStep(), 2*commit)
+	need := commit + min(step, seg.live)
+	if more := s.promised() + need - s.atHand(); more > 0 || s.active().free() < need {
+		err := s.grow(max(need, s.active().free()+more))
+		if noSpace(err) && s.active().free() >= need && more <= reserve && seg.live < seg.size/2 {
+			err = nil // the reserve gets it back
+		}
 		if noSpace(err) {
 			return nil // see squeeze
 		}
-		return err
+		if err != nil {
+			return err
+		}
 	}
-	sc := scanner{r: seg.f, salt: seg.salt, off: max(seg.moved, seg.start), end: seg.size}
+	sc := seg.frames(max(seg.moved, seg.start))
 	for moved := int64(0); moved < step/2 && sc.off < sc.end && sc.off-seg.moved < 8*step; {
 		off := sc.off
 		f, ok, err := sc.next()
@@ -58,7 +67,7 @@ func (s *Store) move(a *segment, commit int64, add adder) error {
 		if !ok {
 			return damaged(seg, off)
 		}
-		if s.live[string(key)] == (place{seg, off, f.size}) {
+		if s.at(key) == (place{seg.first, off, f.size}) {
 			if moved > 0 && moved+f.size > step {
 				sc.off = off // it comes first next time
 				break
@@ -82,80 +91,56 @@ func (s *Store) tidy() error {
 	if dead == 0 {
 		return nil
 	}
-	if s.dirty { // what the others have to say is on the disk first
-		if err := s.syncNow(); err != nil {
-			return err
-		}
+	if err := s.sync(); err != nil { // what the others have to say is on the disk first
+		return err
 	}
 	if err := s.setHead(head{oldest: s.segments[dead].first, newest: s.active().first, next: s.next}); err != nil {
 		return err
 	}
 	for _, seg := range s.segments[:dead] {
-		if s.spare != nil {
-			s.dropSpare()
-		}
-		s.spare = seg
-	}
-	if s.spare.room > 2*(s.opt.SegmentBytes+s.reserved()) { // it was for a message of great size
-		s.dropSpare()
+		s.retire(seg)
 	}
 	s.segments = slices.Delete(s.segments, 0, dead)
 	return nil
 }
 
-// squeeze makes room on a full disk, where no new segment can be made beside the old ones: if what
-// is kept fits into what the newest segment has left, which is its reserve, then that is cut off
-// to make the new one, everything is moved there, and the old ones go. It tells whether it did:
-// not if that would not gain the bytes that are wanted, or cost more than it gains. The caller
-// holds mu.
-func (s *Store) squeeze(want int64) bool {
-	if !s.committing.TryLock() { // whoever waits for room asks again
-		return false
-	}
-	defer s.committing.Unlock()
-	a, all := s.active(), int64(0)
+// squeeze makes room on a full disk, where no new segment can be made beside the old ones: it
+// writes everything that is kept into a new segment, whose room comes from the reserve, and the old
+// ones go. It reports whether it did: not if what is kept does not fit, or if that would not gain
+// the bytes that are wanted and worth it, or cost more than it gains.
+func (s *Store) squeeze(want, worth int64) (bool, error) {
+	all := int64(0)
 	for _, seg := range s.segments {
 		all += seg.size
 	}
-	// Half of the reserve is enough until the old ones are gone.
-	left, room := a.room-a.size, s.bytes+endSize+s.promised()+s.reserved()/2
-	need := int64(len(s.own.append(nil, 0))) + room
-	if s.err != nil || left < need || all-s.bytes < max(want, s.bytes, squeezeGain) {
-		return false
+	room := s.bytes + endSize + s.promised() - reserve + max(reserve/4, want)
+	if all-s.bytes < max(want, worth, s.bytes) || !s.gather(s.header+endSize+room) {
+		return false, nil
 	}
-	err := s.squeezeInto(a, room)
-	if noSpace(err) && s.active() == a { // another program was faster
-		s.grow(s.promised() + s.reserved())
-		return false
+	if err := s.conclude(); err != nil {
+		return false, err
+	}
+	seg, err := s.newSegment(room, &s.standby)
+	if err == nil {
+		err = s.use(seg)
+	}
+	if err == nil {
+		err = s.put(func(add adder) error {
+			return s.each(func(key, value []byte) error { add(frameSet, key, value); return nil })
+		})
+	}
+	if err == nil {
+		err = s.tidy()
+	}
+	if noSpace(err) && s.active() != seg { // another program was faster
+		return false, nil
 	}
 	if err != nil {
-		s.fail(err)
+		return false, err
 	}
-	return err == nil
-}
-
-func (s *Store) squeezeInto(a *segment, room int64) error {
-	if s.dirty {
-		if err := s.syncNow(); err != nil {
-			return err
-		}
+	if err := s.keepStandby(); err != nil && !noSpace(err) {
+		return false, err
 	}
-	if err := a.f.Truncate(a.size); err != nil {
-		return err
-	}
-	a.room = a.size
-	seg, err := s.newSegment(room)
-	if err != nil {
-		return err
-	}
-	if err := s.use(seg); err != nil {
-		return err
-	}
-	err = s.put(func(add adder) error {
-		return s.each(func(key, value []byte) error { add(frameSet, key, value); return nil })
-	})
-	if err != nil {
-		return err
-	}
-	return s.tidy()
+	s.settle(0)
+	return true, nil
 }

@@ -13,6 +13,7 @@ const (
 	frameForget byte = 3 // body: key
 	frameCommit byte = 4 // ends a commit; body: number of its first frame
 	frameHead   byte = 5 // in the file HEAD
+	frameClosed byte = 6 // in the file HEAD, numbered by the head; body: identity of the files
 )
 
 const (

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -80,4 +81,165 @@ func TestWALCrashOnAFullDisk(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A consumer is what the records of a session do: it accepts messages while there is room, finishes
+// them step by step, and takes over incoming ones, whose identifiers come and go.
+type consumer struct {
+	t    *testing.T
+	s    *Store
+	r    *rand.Rand
+	want map[string]string
+
+	accepted, released []uint64 // that are not finished
+	next               uint64
+	received           []uint16
+	refused            int
+}
+
+// commit must neither fail nor wait.
+func (c *consumer) commit(changes ...client.Change) {
+	c.t.Helper()
+	if err := c.s.tryCommit(changes); err != nil {
+		free := c.s.active().free()
+		c.t.Fatalf("%v; %d keys of %d bytes, %d segments, %d bytes are free", err, len(c.want), c.s.bytes, len(c.s.segments), free)
+	}
+	for _, ch := range changes {
+		if ch.Forget {
+			delete(c.want, string(ch.Key))
+		} else {
+			c.want[string(ch.Key)] = string(ch.Value)
+		}
+	}
+}
+
+func messageKey(kind byte, n uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{kind}, n)
+}
+
+func receivedKey(id uint16) []byte { return binary.BigEndian.AppendUint16([]byte{3}, id) }
+
+// accept publishes a message, and reports whether there was room.
+func (c *consumer) accept(size int) bool {
+	granted := size + 256
+	switch err := c.s.Room(granted); {
+	case errors.Is(err, client.ErrStoreFull):
+		c.refused++
+		return false
+	case err != nil:
+		c.t.Fatal(err)
+	}
+	c.commit(client.Change{Key: []byte{8}, Value: binary.BigEndian.AppendUint64(nil, c.next+1)},
+		client.Change{Key: messageKey(1, c.next), Value: make([]byte, 3+size), Granted: granted})
+	c.accepted = append(c.accepted, c.next)
+	c.next++
+	return true
+}
+
+// finish does the next step for one of the messages that wait for it.
+func (c *consumer) finish() {
+	if n := len(c.released); n > 0 && (len(c.accepted) == 0 || c.r.IntN(2) == 0) {
+		seq := c.released[0]
+		c.released = c.released[1:]
+		c.commit(client.Change{Key: messageKey(1, seq), Forget: true})
+		c.commit(client.Change{Key: messageKey(2, seq), Forget: true})
+		return
+	}
+	if len(c.accepted) > 0 {
+		seq := c.accepted[0]
+		c.accepted = c.accepted[1:]
+		c.commit(client.Change{Key: messageKey(2, seq), Value: make([]byte, 8)})
+		c.released = append(c.released, seq)
+	}
+}
+
+// receive takes a message over and, with so many under way, forgets the oldest.
+func (c *consumer) receive(underWay int) {
+	id := uint16(c.r.IntN(1 << 16))
+	c.commit(client.Change{Key: receivedKey(id), Value: make([]byte, 8)})
+	c.received = append(c.received, id)
+	if len(c.received) > underWay {
+		c.commit(client.Change{Key: receivedKey(c.received[0]), Forget: true})
+		c.received = c.received[1:]
+	}
+}
+
+// TestWALFullDiskConsumer fills the disk under a store that receives at QoS 2, of many sizes and
+// with many histories. Another program takes every byte that is given back. The store goes on for as
+// long as most of the log is dead, through restarts, and finishes what it has accepted; when the
+// disk has room, it accepts messages again.
+func TestWALFullDiskConsumer(t *testing.T) {
+	for _, segment := range []int64{1 << 12, 1 << 14, 1 << 16, 1 << 20, 16 << 20} {
+		for _, backlog := range []int{0, 1, 40, 2000} {
+			for _, size := range []int{0, 20, 3000} {
+				for _, greedy := range []bool{true, false} {
+					if greedy && segment < 1<<20 { // a file of it may have less room than the reserve
+						continue
+					}
+					if backlog*size > 1<<20 || segment < 1<<16 && backlog > 40 || segment > 1<<20 && size != 20 {
+						continue
+					}
+					t.Run(fmt.Sprintf("segment %d, %d messages of %d, greedy %v", segment, backlog, size, greedy), func(t *testing.T) {
+						fullDiskConsumer(t, Options{SegmentBytes: segment}, backlog, size, greedy)
+					})
+				}
+			}
+		}
+	}
+}
+
+func fullDiskConsumer(t *testing.T, opt Options, backlog, size int, greedy bool) {
+	d := newRAM()
+	s, err := open(d, opt)
+	require.NoError(t, err)
+	c := &consumer{t: t, s: s, r: rand.New(rand.NewPCG(uint64(backlog), uint64(size))), want: make(map[string]string)}
+	c.commit(client.Change{Key: []byte{5}, Value: []byte{0}}, client.Change{Key: []byte("\x04fd/#"), Value: []byte{2}})
+	for range 500 { // what was before
+		c.receive(5)
+	}
+	for range backlog {
+		require.True(t, c.accept(size))
+	}
+	d.space, d.greedy = 0, greedy
+
+	restart := func() {
+		space := d.space
+		if c.r.IntN(2) == 0 {
+			require.NoError(t, c.s.Close())
+		}
+		d = d.after(c.r.IntN(2) == 0, c.r)
+		d.space, d.greedy = space, greedy
+		c.s, err = open(d, opt)
+		require.NoError(t, err)
+		require.Equal(t, c.want, contents(t, c.s))
+	}
+	steps := 2000
+	if backlog*(size+200) > reserve/4 {
+		steps = 300 // most of the log is not dead: the reserve has to do
+	}
+	for i := range steps {
+		c.receive(5)
+		if i%(steps/4) == steps/8 {
+			restart()
+		}
+	}
+	require.Equal(t, c.want, contents(t, c.s))
+	for len(c.accepted)+len(c.released) > 0 {
+		c.finish()
+		if c.r.IntN(8) == 0 {
+			c.receive(5)
+		}
+	}
+	for range 2000 { // now most of it is
+		c.receive(5)
+	}
+	restart()
+	d.space, d.greedy = 64<<20, false
+	require.True(t, c.accept(1<<20), "there is room again")
+	for range 300 {
+		c.receive(5)
+		require.True(t, c.accept(100))
+		c.finish()
+	}
+	restart()
 }

@@ -60,7 +60,7 @@ func readHead(f file) (head, error) {
 		return head{}, err
 	}
 	h := unwritten
-	for slot := range int64(2) {
+	for slot := range int64(2) { // the third is closedMark
 		sc := scanner{r: f, off: slot * headSlot, end: min(size, (slot+1)*headSlot)}
 		fr, ok, err := sc.next()
 		if err != nil {
@@ -85,14 +85,19 @@ func (s *Store) setHead(h head) error {
 	if h == s.head {
 		return nil
 	}
-	h.generation++
+	return s.writeHead(h)
+}
+
+// writeHead writes a head also if nothing has changed.
+func (s *Store) writeHead(h head) error {
+	h.generation, h.sync, h.salt = s.head.generation+1, s.opt.Sync, s.own.salt
 	if s.headFile == nil {
 		f, err := s.disk.Create(headName)
 		if err != nil {
 			return fmt.Errorf("wal: %w: %w", errHead, err)
 		}
 		s.headFile = f
-		if _, err := f.WriteAt(zeros[:2*headSlot], 0); err != nil {
+		if _, err := f.WriteAt(zeros[:closedSlot+headSlot], 0); err != nil {
 			return fmt.Errorf("wal: %w: %w", errHead, err)
 		}
 	}

@@ -1,52 +1,111 @@
 package wal
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 )
 
-// An index is where the log keeps each key.
+// An index says where the log keeps each key. Store.work guards it.
 type index struct {
-	live   map[string]place
-	bytes  int64  // of frames that hold what is kept
-	finish int64  // bytes that forgetting all of it may take
-	next   uint64 // number of the next frame
+	short    map[shortKey]place // keys of up to shortMax bytes, which nearly all are
+	long     map[string]place
+	segments []*segment // oldest first; the last one is written to
+	bytes    int64      // of frames that hold what is kept
+	finish   int64      // bytes that finishing all of it may take
+	next     uint64     // number of the next frame
 }
 
-func newIndex() index { return index{live: make(map[string]place), next: 1} }
+// A shortKey is a key and, in its last byte, its length. It holds no pointer, so that an index of
+// millions costs the garbage collector nothing.
+type shortKey [shortMax + 1]byte
 
-// A place is where the frame is that holds a key.
+const shortMax = 15
+
+func shorten(key []byte) (k shortKey) {
+	copy(k[:shortMax], key)
+	k[shortMax] = byte(len(key))
+	return k
+}
+
+func newIndex() index {
+	return index{short: make(map[shortKey]place), long: make(map[string]place), next: 1}
+}
+
+// A place is where the frame is that holds a key: in the segment that begins with a number, at an
+// offset. Size 0 is no place.
 type place struct {
-	seg  *segment
-	off  int64
-	size int64
+	segment uint64
+	off     int64
+	size    int64
 }
 
-// An update is what a frame of a commit means once it is durable.
-type update struct {
-	key []byte
-	at  place // size 0: forgotten
+func (x *index) active() *segment { return x.segments[len(x.segments)-1] }
+
+// keys returns how many keys are kept.
+func (x *index) keys() int { return len(x.short) + len(x.long) }
+
+// at returns where a key is kept.
+func (x *index) at(key []byte) place {
+	if len(key) <= shortMax {
+		return x.short[shorten(key)]
+	}
+	return x.long[string(key)]
 }
 
 // apply notes where a key is kept now; nowhere if the size is 0.
-func (x *index) apply(key []byte, at place) {
-	if old, ok := x.live[string(key)]; ok {
-		old.seg.live -= old.size
+func (x *index) apply(key []byte, seg *segment, now place) {
+	var old place
+	if len(key) <= shortMax {
+		k := shorten(key)
+		old = x.short[k]
+		switch {
+		case now.size > 0:
+			x.short[k] = now
+		case old.size > 0:
+			delete(x.short, k)
+		}
+	} else {
+		old = x.long[string(key)]
+		switch {
+		case now.size > 0:
+			x.long[string(key)] = now
+		case old.size > 0:
+			delete(x.long, string(key))
+		}
+	}
+	if old.size > 0 {
+		x.segment(old.segment, seg).live -= old.size
 		x.bytes -= old.size
 		x.finish -= finishing + int64(len(key))
 	}
-	if at.size == 0 {
-		delete(x.live, string(key))
-		return
+	if now.size > 0 {
+		seg.live += now.size
+		x.bytes += now.size
+		x.finish += finishing + int64(len(key))
 	}
-	x.live[string(key)] = at
-	at.seg.live += at.size
-	x.bytes += at.size
-	x.finish += finishing + int64(len(key))
+}
+
+// segment returns the segment that begins with a number, which is often the newest.
+func (x *index) segment(first uint64, newest *segment) *segment {
+	if newest.first == first {
+		return newest
+	}
+	for i := len(x.segments) - 1; ; i-- { // one that keeps something is there
+		if x.segments[i].first == first {
+			return x.segments[i]
+		}
+	}
+}
+
+// An update is what a frame of a commit means once the commit is whole.
+type update struct {
+	end int   // of its key, in the keys of the commit
+	off int64 // of the frame
+	n   int64 // its size; 0: the key is forgotten
 }
 
 // commits applies commits until one is not whole, and returns where that begins; the scanner is
@@ -56,6 +115,7 @@ func (x *index) commits(seg *segment, sc *scanner) (end int64, missed uint64, er
 	end = sc.off
 	number, start := x.next, x.next
 	var updates []update
+	var keys []byte
 	for {
 		off := sc.off
 		f, ok, err := sc.next()
@@ -74,9 +134,10 @@ func (x *index) commits(seg *segment, sc *scanner) (end int64, missed uint64, er
 				sc.off = off
 				return end, missed, nil
 			}
-			u := update{key: bytes.Clone(key)}
+			keys = append(keys, key...)
+			u := update{end: len(keys), off: off}
 			if f.typ == frameSet {
-				u.at = place{seg, off, f.size}
+				u.n = f.size
 			}
 			updates = append(updates, u)
 		case frameCommit:
@@ -84,10 +145,12 @@ func (x *index) commits(seg *segment, sc *scanner) (end int64, missed uint64, er
 				missed += number - start
 				updates = updates[:0]
 			}
+			from := 0
 			for _, u := range updates {
-				x.apply(u.key, u.at)
+				x.apply(keys[from:u.end], seg, place{seg.first, u.off, u.n})
+				from = u.end
 			}
-			updates, end, x.next, start = updates[:0], sc.off, number, number
+			updates, keys, end, x.next, start = updates[:0], keys[:0], sc.off, number, number
 		default:
 			sc.off = off
 			return end, missed, nil
@@ -95,24 +158,82 @@ func (x *index) commits(seg *segment, sc *scanner) (end int64, missed uint64, er
 	}
 }
 
-// each calls add for everything that is kept, in the order of the log.
+// each calls add for everything that is kept, in the order of the log. It reads a segment from its
+// beginning to its end, not key by key.
 func (x *index) each(add func(key, value []byte) error) error {
-	places := slices.SortedFunc(maps.Values(x.live), func(a, b place) int {
-		return cmp.Or(cmp.Compare(a.seg.first, b.seg.first), cmp.Compare(a.off, b.off))
-	})
-	for _, p := range places {
-		sc := scanner{r: p.seg.f, salt: p.seg.salt, off: p.off, end: p.off + p.size}
-		f, ok, err := sc.next()
-		if err != nil {
-			return fmt.Errorf("wal: %s: %w", p.seg.name, err)
-		}
-		key, value, whole := f.entry()
-		if !ok || !whole {
-			return damaged(p.seg, p.off)
-		}
-		if err := add(key, value); err != nil {
+	for _, seg := range x.segments {
+		if err := x.eachOf(seg, add); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (x *index) eachOf(seg *segment, add func(key, value []byte) error) error {
+	var rest []place // where to go on behind bytes that cannot be read
+	for sc, left := seg.frames(seg.start), seg.live; left > 0; {
+		at := place{seg.first, sc.off, 0}
+		f, ok, err := sc.next()
+		switch {
+		case err != nil:
+			return fmt.Errorf("wal: %s: %w", seg.name, err)
+		case !ok:
+			if rest == nil {
+				rest = x.places(seg)
+			}
+			for len(rest) > 0 && rest[0].off <= at.off {
+				if rest[0].off == at.off {
+					return damaged(seg, at.off) // it could be read before
+				}
+				rest = rest[1:]
+			}
+			if len(rest) == 0 {
+				return damaged(seg, at.off)
+			}
+			sc.off = rest[0].off
+			continue
+		}
+		at.size = f.size
+		if key, value, whole := f.entry(); f.typ == frameSet && whole && x.at(key) == at {
+			left -= f.size
+			if err := add(key, value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// read gives the value of a key to see, if it is kept.
+func (x *index) read(key []byte, see func(key, value []byte)) error {
+	at := x.at(key)
+	if at.size == 0 {
+		return nil
+	}
+	seg := x.segment(at.segment, x.active())
+	sc := scanner{r: seg.f, salt: seg.salt, off: at.off, end: at.off + at.size}
+	f, ok, err := sc.next()
+	if err != nil {
+		return fmt.Errorf("wal: %s: %w", seg.name, err)
+	}
+	key, value, whole := f.entry()
+	if !ok || !whole {
+		return damaged(seg, at.off)
+	}
+	see(key, value)
+	return nil
+}
+
+// places returns the places in a segment, in their order.
+func (x *index) places(seg *segment) []place {
+	var all []place
+	for _, places := range []iter.Seq[place]{maps.Values(x.short), maps.Values(x.long)} {
+		for p := range places {
+			if p.segment == seg.first {
+				all = append(all, p)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b place) int { return cmp.Compare(a.off, b.off) })
+	return all
 }

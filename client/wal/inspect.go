@@ -166,11 +166,16 @@ func (s *survey) telling(each func(key, value []byte) error, used bool) (func() 
 }
 
 func inUse(folder string) bool {
-	lock, err := lockExisting(filepath.Join(folder, lockName))
-	if err == nil {
-		lock.Close()
+	for _, name := range []string{lockName, headName} { // LOCK may have been removed
+		lock, err := lockExisting(filepath.Join(folder, name))
+		if err == nil {
+			lock.Close()
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return errors.Is(err, ErrLocked)
+		}
 	}
-	return errors.Is(err, ErrLocked)
+	return false
 }
 
 // A source is what reading a log needs of a disk.
@@ -189,7 +194,7 @@ func (path readOnly) Open(name string) (file, error) {
 	if err != nil {
 		return nil, err
 	}
-	return osFile{f}, nil
+	return &osFile{File: f}, nil
 }
 
 // A survey reads a log as recover does, but goes on behind damage.
@@ -199,7 +204,6 @@ type survey struct {
 	head  head
 	known bool   // the head could be read
 	own   *owner // of the first segment that says it
-	segs  []*segment
 	index
 	blamed bool // for what is missing before the next segment
 }
@@ -207,7 +211,7 @@ type survey struct {
 func newSurvey(from source) *survey { return &survey{from: from, index: newIndex()} }
 
 func (s *survey) close() {
-	for _, seg := range s.segs {
+	for _, seg := range s.segments {
 		seg.f.Close()
 	}
 }
@@ -227,14 +231,14 @@ func (s *survey) read() error {
 	if err := s.open(names); err != nil {
 		return err
 	}
-	if s.next = s.head.oldest; !s.known && len(s.segs) > 0 {
-		s.next = s.segs[0].first
+	if s.next = s.head.oldest; !s.known && len(s.segments) > 0 {
+		s.next = s.segments[0].first
 	}
 	s.missing(s.head.oldest)
-	for i, seg := range s.segs {
+	for i, seg := range s.segments {
 		follows := uint64(0)
-		if i < len(s.segs)-1 {
-			follows = s.segs[i+1].first
+		if i < len(s.segments)-1 {
+			follows = s.segments[i+1].first
 		}
 		if err := s.segment(seg, follows); err != nil {
 			return err
@@ -246,8 +250,8 @@ func (s *survey) read() error {
 	if s.own != nil {
 		s.found.Server, s.found.ClientID = s.own.server, s.own.clientID
 	}
-	s.found.Sync, s.found.Segments = s.head.sync, len(s.segs)
-	s.found.Keys, s.found.Bytes = len(s.live), s.bytes
+	s.found.Sync, s.found.Segments = s.head.sync, len(s.segments)
+	s.found.Keys, s.found.Bytes = s.keys(), s.bytes
 	return nil
 }
 
@@ -282,7 +286,8 @@ func (s *survey) open(names []string) error {
 		if err != nil {
 			return err
 		}
-		s.segs = append(s.segs, seg)
+		seg.size = seg.room // whatever of it can be read
+		s.segments = append(s.segments, seg)
 		s.found.FileBytes += seg.room
 		if first <= s.head.newest {
 			continue
@@ -293,7 +298,7 @@ func (s *survey) open(names []string) error {
 			return err
 		case !begun:
 			seg.f.Close()
-			s.segs = s.segs[:len(s.segs)-1]
+			s.segments = s.segments[:len(s.segments)-1]
 		case s.known:
 			s.damage(name, 0, FaultUnknown)
 		case !blamed:
@@ -306,7 +311,7 @@ func (s *survey) open(names []string) error {
 
 // missing blames a segment that is not there.
 func (s *survey) missing(first uint64) {
-	if s.known && !slices.ContainsFunc(s.segs, func(seg *segment) bool { return seg.first == first }) {
+	if s.known && !slices.ContainsFunc(s.segments, func(seg *segment) bool { return seg.first == first }) {
 		s.damage(segmentName(first), 0, FaultMissing)
 		s.blamed = true
 	}

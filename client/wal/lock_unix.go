@@ -3,10 +3,13 @@
 package wal
 
 import (
+	"errors"
 	"io"
 	"io/fs"
+	"math/bits"
 	"os"
 	"syscall"
+	"time"
 )
 
 const (
@@ -27,14 +30,88 @@ func lockBy(path string, how int) (io.Closer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := lockOpen(f); err != nil {
 		f.Close()
-		if err == syscall.EWOULDBLOCK {
-			return nil, ErrLocked
-		}
-		return nil, os.NewSyscallError("flock", err)
+		return nil, err
 	}
 	return f, nil
+}
+
+// lockOpen holds a lock on a file that is open until it is closed.
+func lockOpen(f *os.File) error {
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == syscall.EWOULDBLOCK {
+		return ErrLocked
+	}
+	return os.NewSyscallError("flock", err)
+}
+
+// A fileID tells a file from every other one.
+type fileID struct{ st syscall.Stat_t }
+
+func identify(f *os.File) (id fileID, err error) {
+	err = os.NewSyscallError("fstat", syscall.Fstat(int(f.Fd()), &id.st))
+	return id, err
+}
+
+// standsAt reports, as an error, that another file or none has a path.
+func (id *fileID) standsAt(path string) error {
+	var st syscall.Stat_t
+	switch err := syscall.Lstat(path, &st); {
+	case err != nil:
+		return &fs.PathError{Op: "lstat", Path: path, Err: err}
+	case st.Dev != id.st.Dev || st.Ino != id.st.Ino:
+		return &fs.PathError{Op: "lstat", Path: path, Err: errReplaced}
+	}
+	return nil
+}
+
+var errReplaced = errors.New("it was replaced")
+
+// A folderID tells a folder from every other one, and from itself after a name in it was made or
+// removed.
+type folderID struct {
+	fileID
+	st    syscall.Stat_t // the buffer of changed
+	again bool           // it changed a moment ago
+}
+
+func identifyFolder(path string) (id folderID, err error) {
+	err = syscall.Lstat(path, &id.fileID.st)
+	return id, os.NewSyscallError("lstat", err)
+}
+
+// changed reports whether a name in the folder may have been made or removed since it was asked
+// last; as an error that another folder or none has the path.
+func (id *folderID) changed(path string) (bool, error) {
+	before := changed(&id.fileID.st)
+	if err := syscall.Lstat(path, &id.st); err != nil {
+		return false, &fs.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	if id.st.Dev != id.fileID.st.Dev || id.st.Ino != id.fileID.st.Ino {
+		return false, &fs.PathError{Op: "lstat", Path: path, Err: errReplaced}
+	}
+	id.fileID.st = id.st
+	now := changed(&id.st)
+	// Another change in the same tick of the file system's clock does not show: so once more.
+	again := id.again && time.Now().UnixNano()-now > int64(clockTick)
+	id.again = now != before || id.again && !again
+	return now != before || again, nil
+}
+
+const clockTick = 20 * time.Millisecond
+
+// identityOf uses what cannot be set to a value of choice: the inode and when it changed.
+func identityOf(info fs.FileInfo, content bool) (uint64, bool) {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, false
+	}
+	id := uint64(st.Ino)
+	if content {
+		id ^= bits.RotateLeft64(uint64(changed(st)), 20)
+	}
+	return id, true
 }
 
 // ownerOf returns the user whose file it is, and the one who asks.

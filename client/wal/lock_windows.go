@@ -3,6 +3,7 @@ package wal
 import (
 	"io"
 	"io/fs"
+	"math/bits"
 	"os"
 	"syscall"
 )
@@ -32,6 +33,35 @@ func lockBy(path string, how uint32) (io.Closer, error) {
 		return nil, err
 	}
 	return os.NewFile(uintptr(h), path), nil
+}
+
+// lockOpen has nothing to do: LOCK cannot be removed while it is open.
+func lockOpen(*os.File) error { return nil }
+
+// A fileID would tell a file from every other one, if an open one could be removed.
+type fileID struct{}
+
+func identify(*os.File) (fileID, error) { return fileID{}, nil }
+
+func (*fileID) standsAt(string) error { return nil }
+
+type folderID struct{}
+
+func identifyFolder(string) (folderID, error) { return folderID{}, nil }
+
+func (*folderID) changed(string) (bool, error) { return false, nil }
+
+// identityOf uses when the file was created, which is new for a copy, and when it was written.
+func identityOf(info fs.FileInfo, content bool) (uint64, bool) {
+	data, ok := info.Sys().(*syscall.Win32FileAttributeData)
+	if !ok {
+		return 0, false
+	}
+	id := uint64(data.CreationTime.Nanoseconds())
+	if content {
+		id ^= bits.RotateLeft64(uint64(data.LastWriteTime.Nanoseconds()), 20)
+	}
+	return id, true
 }
 
 func ownerOf(fs.FileInfo) (owner, self int, known bool) { return 0, 0, false }

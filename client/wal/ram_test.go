@@ -16,15 +16,19 @@ type ram struct {
 	files    map[string]*ramFile
 	onDisk   map[string]*ramFile // names that were synced
 	space    int64               // bytes that are left; negative: no limit
+	greedy   bool                // another program takes what is given back, at once
 	ops      int
 	powerAt  int // the operation that is cut short; 0: none
 	syncErr  error
 	noRename bool // of a file that is open
+	created  int  // files, ever
 	r        *rand.Rand
 }
 
 type ramFile struct {
 	d      *ram
+	id     int // for Identity; a copy has another one
+	writes int
 	data   []byte
 	synced []byte
 }
@@ -48,7 +52,7 @@ const sector = 512
 // a loss of power what was synced, and of the rest any sectors and any names.
 func (d *ram) after(power bool, r *rand.Rand) *ram {
 	n := newRAM()
-	n.r = r
+	n.r, n.created = r, d.created
 	names := d.files
 	if power {
 		names = map[string]*ramFile{}
@@ -77,7 +81,7 @@ func (d *ram) after(power bool, r *rand.Rand) *ram {
 				}
 			}
 		}
-		n.files[name] = &ramFile{d: n, data: data, synced: slices.Clone(data)}
+		n.files[name] = &ramFile{d: n, data: data, synced: slices.Clone(data), id: f.id, writes: f.writes}
 		if !power {
 			n.files[name].synced = slices.Clone(f.synced) // a kill syncs nothing
 		}
@@ -110,10 +114,11 @@ func (d *ram) Create(name string) (file, error) {
 	if d.files[name] != nil {
 		return nil, fs.ErrExist
 	}
-	if d.space >= 0 && d.space < sector {
+	if d.space >= 0 && d.space < sector && !d.greedy {
 		return nil, syscall.ENOSPC
 	}
-	d.files[name] = &ramFile{d: d}
+	d.created++
+	d.files[name] = &ramFile{d: d, id: d.created}
 	return d.files[name], nil
 }
 
@@ -128,11 +133,15 @@ func (d *ram) Remove(name string) error {
 	if err := d.op(); err != nil {
 		return err
 	}
-	if d.space >= 0 {
-		d.space += int64(len(d.files[name].data))
-	}
+	d.giveBack(int64(len(d.files[name].data)))
 	delete(d.files, name)
 	return nil
+}
+
+func (d *ram) giveBack(n int64) {
+	if d.space >= 0 && !d.greedy {
+		d.space += n
+	}
 }
 
 func (d *ram) Rename(from, to string) error {
@@ -160,6 +169,24 @@ func (d *ram) Sync() error {
 
 func (d *ram) Close() error { return nil }
 
+func (d *ram) Intact(newest string, segment, head file) error {
+	if d.files[newest] != segment || d.files[headName] != head {
+		return ErrGone
+	}
+	return nil
+}
+
+func (d *ram) Identity(name string, content bool) (uint64, bool) {
+	f := d.files[name]
+	if f == nil {
+		return 0, false
+	}
+	if content {
+		return uint64(f.id)<<32 + uint64(f.writes), true
+	}
+	return uint64(f.id), true
+}
+
 func (f *ramFile) ReadAt(b []byte, off int64) (int, error) {
 	if off >= int64(len(f.data)) {
 		return 0, io.EOF
@@ -179,6 +206,7 @@ func (f *ramFile) WriteAt(b []byte, off int64) (int, error) {
 	if err != nil {
 		b = b[:f.d.r.IntN(len(b)+1)]
 	}
+	f.writes++
 	if more := off + int64(len(b)) - int64(len(f.data)); more > 0 {
 		if f.d.space >= 0 && more > f.d.space {
 			return 0, syscall.ENOSPC
@@ -197,10 +225,9 @@ func (f *ramFile) Truncate(size int64) error {
 	if err := f.d.op(); err != nil {
 		return err
 	}
+	f.writes++
 	if size < int64(len(f.data)) {
-		if f.d.space >= 0 {
-			f.d.space += int64(len(f.data)) - size
-		}
+		f.d.giveBack(int64(len(f.data)) - size)
 		f.data = f.data[:size]
 	}
 	return nil

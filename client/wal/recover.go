@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -43,7 +44,6 @@ func (s *Store) recover() error {
 		if err != nil {
 			return err
 		}
-		seg.step = s.step()
 		switch {
 		case first > s.head.newest:
 			beyond = append(beyond, seg)
@@ -102,25 +102,6 @@ func (s *Store) notBegun(seg *segment) error {
 		return fmt.Errorf("%w: %s is missing, or damaged", ErrCorrupt, headName)
 	}
 	return fmt.Errorf("%w: %s knows nothing of %s", ErrCorrupt, headName, seg.name)
-}
-
-// sweep removes the segments that do not belong to the log. The head that says so is on the disk.
-func (s *Store) sweep() error {
-	names, err := s.disk.List()
-	if err != nil {
-		return fmt.Errorf("wal: %w", err)
-	}
-	for _, name := range names {
-		first, ok := firstOf(name)
-		if !ok || first >= s.head.oldest && first <= s.head.newest {
-			continue
-		}
-		s.opt.Logger.Info("wal: a segment that a crash has left is removed", slog.String("segment", name))
-		if err := s.disk.Remove(name); err != nil {
-			return fmt.Errorf("wal: %w", err)
-		}
-	}
-	return nil
 }
 
 // openSegment opens a segment. Its header says its salt, or else the store does.
@@ -185,7 +166,7 @@ func (s *Store) replay(seg *segment) error {
 	return err
 }
 
-// cutTail cuts off what is behind the last whole commit: a commit that a crash has cut short, or
+// cutTail writes zeros over what is behind the last whole commit: a commit that a crash has cut short, or
 // what the file held before it became this segment, whose numbers are lower. Under SyncAlways one
 // commit at most can have been under way: if another one is behind it, the disk has changed what
 // it had kept. So it has under every policy if that is before the place that the head knows.
@@ -215,10 +196,15 @@ func (s *Store) cutTail(seg *segment) error {
 		s.opt.Logger.Warn("wal: a commit that was cut short is dropped",
 			slog.String("segment", seg.name), slog.Int64("offset", end))
 	}
-	if err := firstOr(seg.f.Truncate(end), seg.f.Sync()); err != nil {
+	// Zeros and not an end, because the room may be all that a full disk has.
+	for off := end; off < seg.room; off += growBy {
+		if _, err := seg.f.WriteAt(zeros[:min(growBy, seg.room-off)], off); err != nil {
+			return fmt.Errorf("wal: %s: %w", seg.name, err)
+		}
+	}
+	if err := seg.f.Sync(); err != nil {
 		return fmt.Errorf("wal: %s: %w", seg.name, err)
 	}
-	seg.room = end
 	return nil
 }
 
@@ -240,10 +226,8 @@ func allZeros(seg *segment, off int64) (bool, error) {
 		if err != nil {
 			return false, fmt.Errorf("wal: %s: %w", seg.name, err)
 		}
-		for _, x := range b {
-			if x != 0 {
-				return false, nil
-			}
+		if !bytes.Equal(b, zeros[:n]) {
+			return false, nil
 		}
 		off += n
 	}

@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/mqtt311/mqtt311/client"
-	"github.com/mqtt311/mqtt311/session"
 )
 
 const salvageBatch = 1 << 20 // bytes a commit
@@ -80,7 +79,7 @@ func (s *survey) copyTo(to *Store) error {
 		defer func() { batch, bytes = batch[:0], 0 }()
 		return to.Commit(batch)
 	}
-	var used unused
+	var used identifiers
 	err := s.each(func(key, value []byte) error {
 		used.see(key, value)
 		batch = append(batch, client.Change{Key: slices.Clone(key), Value: slices.Clone(value)})
@@ -93,28 +92,7 @@ func (s *survey) copyTo(to *Store) error {
 		return err
 	}
 	if len(s.found.Damage) > 0 {
-		batch = append(batch, used.release())
+		batch = append(batch, *used.release())
 	}
 	return flush()
-}
-
-// unused finds the first sequence number whose Packet Identifier no record knows of. The Server
-// may know it from a record that is lost.
-type unused uint64
-
-func (u *unused) see(key, value []byte) {
-	switch r, err := session.ParseRecord(key, value); {
-	case err != nil: // the next client will say so
-	case r.Kind == session.RecordPublish:
-		*u = max(*u, unused(r.Seq)+1)
-	case r.Kind == session.RecordSequence:
-		*u = max(*u, unused(r.Seq))
-	}
-}
-
-// release says that no identifier from there on was released, so that a session releases each
-// before it uses it. Those of the messages that are kept stay as they are.
-func (u *unused) release() client.Change {
-	r := session.Record{Kind: session.RecordScrubbed, Seq: uint64(*u), Order: uint64(*u)}
-	return client.Change{Key: r.AppendKey(nil), Value: r.AppendValue(nil)}
 }

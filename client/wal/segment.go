@@ -14,7 +14,7 @@ const (
 	growBy        = 1 << 20 // bytes of zeros written ahead at the most, so that a commit changes no metadata
 )
 
-// A segment is one file of the log.
+// A segment is one file of the log, or one that holds room for it. Store.work guards it.
 type segment struct {
 	name  string
 	first uint64 // number of its first frame behind the header
@@ -25,7 +25,6 @@ type segment struct {
 	room  int64 // size of the file; what is behind size means nothing
 	live  int64 // bytes of frames that hold what is kept
 	moved int64 // compaction has looked at everything before it
-	step  int64 // it grows by so many bytes, if the disk has them
 
 	cramped int64 // a new segment is not tried for before it has this size: the disk was full
 }
@@ -90,11 +89,19 @@ func parseOwner(f *frame) (owner, error) {
 	return o, nil
 }
 
-// grow writes zeros so that n more bytes fit.
-func (s *segment) grow(n int64) error {
-	for s.room < s.size+n {
-		err := s.extend(s.step)
-		if rest := s.size + n - s.room; noSpace(err) && rest < s.step {
+// frames returns a scanner of the frames from off on.
+func (s *segment) frames(off int64) scanner {
+	return scanner{r: s.f, salt: s.salt, off: off, end: s.size}
+}
+
+// free is how many bytes can be written without asking the disk for room.
+func (s *segment) free() int64 { return s.room - s.size }
+
+// grow writes zeros until n bytes are free, by step at a time if the disk has them.
+func (s *segment) grow(n, step int64) error {
+	for s.free() < n {
+		err := s.extend(step)
+		if rest := n - s.free(); noSpace(err) && rest < step {
 			err = s.extend(rest)
 		}
 		if err != nil {
@@ -110,6 +117,19 @@ func (s *segment) extend(n int64) error {
 		return err
 	}
 	s.room += n
+	return nil
+}
+
+// shrink gives what is free above n bytes back to the disk.
+func (s *segment) shrink(n int64) error {
+	to := s.size + n
+	if to >= s.room {
+		return nil
+	}
+	if err := s.f.Truncate(to); err != nil {
+		return err
+	}
+	s.room = to
 	return nil
 }
 

@@ -34,6 +34,8 @@ func TestWALIsAStore(t *testing.T) {
 		{"small segments", Options{SegmentBytes: 4096}},
 		{"interval", Options{Sync: SyncInterval}},
 		{"no sync", Options{Sync: UnsafeNoSync, SegmentBytes: 1 << 16}},
+		{"small", Options{Sync: UnsafeNoSync, MaxBytes: 10 << 20}},
+		{"small, of small segments", Options{Sync: UnsafeNoSync, MaxBytes: 10 << 20, SegmentBytes: 1 << 14}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -225,8 +227,8 @@ func TestWALMissingFile(t *testing.T) {
 		names, _ := d.List()
 		slices.Sort(names)
 		for _, name := range names {
-			if name == headName && commits == 0 {
-				continue // nothing was promised yet
+			if name == headName && commits == 0 || name == standbyName {
+				continue // nothing was promised in it
 			}
 			broken := d.after(false, d.r)
 			delete(broken.files, name)
@@ -373,15 +375,19 @@ func TestWALQuota(t *testing.T) {
 	s, err := open(newRAM(), Options{MaxBytes: 10_000})
 	require.NoError(t, err)
 	require.NoError(t, s.Room(20_000), "an empty store takes one message of any size")
-	require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Value: make([]byte, 9_000)}}))
-	require.ErrorIs(t, s.Room(1_000), client.ErrStoreFull)
-	require.NoError(t, s.Commit([]client.Change{{Key: []byte("never"), Forget: true}})) // the rest of the grant was not used
-	require.NoError(t, s.Room(100))
-	require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Forget: true}}))
+	require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Value: make([]byte, 9_000), Granted: 9_200}}))
+	require.ErrorIs(t, s.Room(100), client.ErrStoreFull, "what was granted and not used counts")
+	require.Equal(t, int64(10_800), s.granted)
+	require.NoError(t, s.Commit([]client.Change{{Key: []byte("never"), Forget: true}}))
+	require.ErrorIs(t, s.Room(100), client.ErrStoreFull, "until it is used, whatever else is committed")
+	require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Forget: true}, {Key: []byte("j"), Granted: 10_800}}))
 	require.NoError(t, s.Room(9_000))
-	require.ErrorIs(t, s.Room(9_000), client.ErrStoreFull, "what was granted counts")
-	require.NoError(t, s.Commit([]client.Change{{Key: []byte("of a batch made before"), Value: []byte("v")}}))
-	require.ErrorIs(t, s.Room(9_000), client.ErrStoreFull, "also in the commit after")
+	require.ErrorIs(t, s.Room(9_000), client.ErrStoreFull)
+	require.Len(t, contents(t, s), 1)
+	require.NoError(t, s.Room(9_000), "Load ends every grant")
+	require.NoError(t, s.Commit([]client.Change{{Key: []byte("j"), Forget: true, Granted: 1 << 30}}))
+	require.Zero(t, s.granted, "more than was granted is nothing wrong")
+	require.Error(t, s.Commit([]client.Change{{Key: []byte("j"), Granted: -1}}))
 }
 
 // One message that is stuck does not keep the segments of all that came after it.
@@ -449,7 +455,7 @@ func TestWALFolderIsPrivate(t *testing.T) {
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
 	names, err := filepath.Glob(filepath.Join(path, "*"))
 	require.NoError(t, err)
-	require.Len(t, names, 3, "LOCK, HEAD and a segment")
+	require.Len(t, names, 4, "LOCK, HEAD, RESERVE and a segment")
 	for _, name := range names {
 		info, err := os.Stat(name)
 		require.NoError(t, err)
@@ -546,7 +552,7 @@ func TestWALBehindTheEnd(t *testing.T) {
 	for at := 0; at <= 400; at += 7 {
 		s, err := open(old.after(false, old.r), opt)
 		require.NoError(t, err)
-		seg, err := s.newSegment(0)
+		seg, err := s.newSegment(0, &s.spare)
 		require.NoError(t, err)
 		require.NoError(t, s.use(seg))
 		stale := make([]byte, seg.room-seg.size)
@@ -613,6 +619,6 @@ func TestWALSegmentsAreUsedAgain(t *testing.T) {
 			require.LessOrEqual(t, len(seen), 4)
 		}
 		require.NoError(t, s.Close())
-		require.Len(t, d.files, 1+len(s.segments), "HEAD and the segments")
+		require.Len(t, d.files, 2+len(s.segments), "HEAD, RESERVE and the segments")
 	}
 }

@@ -70,7 +70,7 @@ type oracle struct {
 	goodbye   bool
 	lastPub   int             // number of the newest message published on it
 	open      map[uint16]bool // identifiers of PUBLISH and PUBREL without their answer
-	recs      map[uint16]int  // in which order PUBRECs came, over all connections
+	recs      map[uint16]int  // in which order PUBRECs came, over all connections, until the disk is lost
 	rec       int
 	lastRel   int // the newest of those whose PUBREL was put out
 }
@@ -484,7 +484,6 @@ func (w *world) connectionEnded() {
 	}
 }
 
-// crashed judges what the disk has kept.
 // scrubMayFail excuses QoS 2 that was refused after the broker had closed three times over
 // identifiers that were released.
 func (w *world) scrubMayFail(err error) bool {
@@ -503,8 +502,10 @@ func (w *world) wiped() {
 	for _, m := range w.incoming {
 		m.doubleFine = m.doubleFine || !m.acknowledged
 	}
+	clear(w.oracle.recs) // the next process knows no PUBREC, so its PUBRELs only release identifiers
 }
 
+// crashed judges what the disk has kept.
 func (w *world) crashed() {
 	w.connectionEnded()
 	for _, m := range w.out {

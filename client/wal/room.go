@@ -1,0 +1,253 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"syscall"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+)
+
+// What finishing a message takes besides its key: that it was released, and then that both records
+// are forgotten, each in a commit of its own. Accepting one of QoS 2 takes 88 bytes besides topic
+// and payload, with a sequence number in the same commit, so all of it is less than the 256 bytes
+// that Store.Room counts for a message.
+const finishing = (headSize + 4 + 9 + 8) + 9 + endSize + 2*(headSize+endSize)
+
+const (
+	reserve     = 1 << 16 // bytes for what nobody asks room for
+	squeezeGain = 1 << 14 // bytes that it is worth to begin a segment for on a full disk
+	chunk       = 1 << 12 // bytes that go from one file to another at a time
+	roomRetry   = time.Second
+)
+
+// An account is what Room needs to know. Store.mu guards it.
+type account struct {
+	kept     int64 // bytes in the log of what is kept
+	toFinish int64 // and that finishing it may take
+	granted  int64 // that Room has granted and no Commit has used
+	free     int64 // that can be written without asking the disk for room
+	err      error // the end of the store
+}
+
+// fail makes err the end of the store.
+func (s *Store) fail(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = fmt.Errorf("%w: %w", ErrFailed, err)
+	}
+	return s.err
+}
+
+// failed returns the end of the store, nil before it came.
+func (s *Store) failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// settle brings the account up to date, after a Commit that has used so much of what was granted.
+// The caller holds work.
+func (s *Store) settle(used int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.granted = max(0, s.granted-used)
+	s.kept, s.toFinish, s.free = s.bytes, s.finish, s.atHand()
+}
+
+// atHand is how many bytes the files have room for. The caller holds work.
+func (s *Store) atHand() int64 {
+	n := s.active().free()
+	if s.standby != nil {
+		n += max(0, s.standby.free()-s.header)
+	}
+	return n
+}
+
+// promised is what has to be at hand, whatever the disk has: for what was granted, for finishing
+// what is kept, and the reserve. The caller holds work.
+func (s *Store) promised() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.granted + s.finish + reserve
+}
+
+// Room implements [client.Store]. It waits for the disk only if the files have no room left for
+// the messages, which Commit makes in advance.
+func (s *Store) Room(bytes int) error {
+	n := max(0, int64(bytes))
+	for {
+		if ok, err := s.grant(n); ok || err != nil {
+			return err
+		}
+		if err := s.makeRoom(n); err != nil {
+			return err
+		}
+	}
+}
+
+// grant grants n bytes if they are at hand.
+func (s *Store) grant(n int64) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return false, s.err
+	}
+	used := s.kept + s.toFinish + s.granted
+	if s.opt.MaxBytes > 0 && used+n > s.opt.MaxBytes && used > 0 {
+		return false, fmt.Errorf("%w: %d of %d bytes are in use", client.ErrStoreFull, used, s.opt.MaxBytes)
+	}
+	if s.free < s.granted+n+s.toFinish+reserve {
+		return false, nil
+	}
+	s.granted += n
+	return true, nil
+}
+
+// makeRoom gets room for n more bytes from the disk.
+func (s *Store) makeRoom(n int64) error {
+	s.work.Lock()
+	defer s.work.Unlock()
+	if err := s.failed(); err != nil {
+		return err
+	}
+	err := s.getRoom(n)
+	if noSpace(err) {
+		var squeezed bool
+		if squeezed, err = s.squeeze(n, squeezeGain); err == nil {
+			err = fmt.Errorf("wal: %w", syscall.Errno(diskFull))
+			if squeezed {
+				err = s.getRoom(n)
+			}
+		}
+	}
+	s.settle(0)
+	switch {
+	case noSpace(err):
+		return fmt.Errorf("%w: %w", client.ErrStoreFull, err)
+	case err != nil:
+		return s.fail(err)
+	}
+	return nil
+}
+
+// getRoom makes sure that n bytes are at hand besides what was promised.
+func (s *Store) getRoom(n int64) error {
+	n += s.promised()
+	if s.atHand() >= n {
+		return nil
+	}
+	if err := s.keepStandby(); err != nil && !noSpace(err) {
+		return err
+	}
+	return s.grow(s.active().free() + n - s.atHand())
+}
+
+// grow makes sure that n bytes are free in the newest segment.
+func (s *Store) grow(n int64) error {
+	a := s.active()
+	if a.free() >= n {
+		return nil
+	}
+	err := s.told(a.grow(n, s.step()))
+	if s.full && s.spare != nil {
+		err = s.transfer(s.spare, a, n)
+	}
+	return err
+}
+
+// transfer gives room of one file to another, until n bytes are free there. Another program can take
+// it on the way, and if one has, this is not tried again before the disk has room.
+func (s *Store) transfer(from, to *segment, n int64) error {
+	for to.free() < n {
+		part := min(chunk, n-to.free(), from.free())
+		if part == 0 || s.robbed {
+			return fmt.Errorf("wal: %w", syscall.Errno(diskFull))
+		}
+		if err := from.shrink(from.free() - part); err != nil {
+			return err
+		}
+		if err := to.extend(part); err != nil {
+			s.robbed = noSpace(err)
+			return err
+		}
+	}
+	return nil
+}
+
+// told notes whether the disk had no room, and returns err.
+func (s *Store) told(err error) error {
+	s.full = noSpace(err)
+	s.robbed = s.robbed && s.full
+	return err
+}
+
+// step is by how many bytes a file grows.
+func (s *Store) step() int64 { return min(growBy, max(512, s.opt.SegmentBytes/8)) }
+
+// errNoRoom says that a commit does not fit. Nothing of it was written.
+var errNoRoom = errors.New("wal: the disk is full")
+
+func noSpace(err error) bool {
+	return errors.Is(err, diskFull) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// reachRoom makes sure that a commit of so many bytes fits into the newest segment and, if the disk
+// has the room, that what was promised is at hand behind it, and some more so that Room need not
+// wait for the disk. On a full disk it does what can be done without: it squeezes the log, or goes
+// on in the reserve. It returns errNoRoom if nothing can be done.
+func (s *Store) reachRoom(size int64) error {
+	want := size + s.promised()
+	if !s.full {
+		want += s.step() / 2
+	}
+	a := s.active()
+	if !s.full {
+		if err := s.keepStandby(); err != nil && !noSpace(err) {
+			return err
+		}
+	}
+	if s.atHand() >= want && a.free() >= size {
+		return nil
+	}
+	err := s.grow(max(size, a.free()+want-s.atHand()))
+	if !noSpace(err) {
+		return err
+	}
+	worth := int64(squeezeGain)
+	if a.free() < size {
+		worth = 2 * s.header // rather than go on in the reserve, of which there is one
+	}
+	if s.atHand()-size < s.promised()-reserve/2 || a.free() < size {
+		if _, err := s.squeeze(size, worth); err != nil {
+			return err
+		}
+	}
+	if s.active().free() >= size {
+		return nil
+	}
+	if s.standby == nil || s.atHand() < size {
+		return errNoRoom
+	}
+	return s.useStandby(size)
+}
+
+// awaitRoom waits until a commit may fit that did not: as finishing what is under way gives
+// nothing back while the commit waits, that is for somebody to make room on the disk.
+func (s *Store) awaitRoom(told *bool) error {
+	if !*told {
+		s.opt.Logger.Warn("wal: the disk is full, and a commit waits until it has room", slog.Int("retry_seconds", int(roomRetry/time.Second)))
+		*told = true
+	}
+	t := time.NewTimer(roomRetry)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-s.stop:
+		return ErrClosed
+	}
+}

@@ -1,0 +1,180 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mqtt311/mqtt311/client"
+)
+
+// A stalling disk hangs in one operation until it is let go.
+type stalling struct {
+	*ram
+	mu      sync.Mutex
+	ops     map[string]int // how often each kind was done
+	kind    string         // of the one that hangs
+	nth     int
+	hanging chan struct{} // closed when it does
+	goOn    chan struct{}
+}
+
+func newStalling(kind string, nth int) *stalling {
+	return &stalling{ram: newRAM(), ops: make(map[string]int), kind: kind, nth: nth, hanging: make(chan struct{}), goOn: make(chan struct{})}
+}
+
+func (d *stalling) op(kind string) {
+	d.mu.Lock()
+	d.ops[kind]++
+	hang := kind == d.kind && d.ops[kind] == d.nth
+	d.mu.Unlock()
+	if hang {
+		close(d.hanging)
+		<-d.goOn
+	}
+}
+
+func (d *stalling) Create(name string) (file, error) {
+	d.op("create")
+	f, err := d.ram.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	return stallingFile{f, d}, nil
+}
+
+func (d *stalling) Remove(name string) error {
+	d.op("remove")
+	return d.ram.Remove(name)
+}
+
+func (d *stalling) Rename(from, to string) error {
+	d.op("rename")
+	return d.ram.Rename(from, to)
+}
+
+func (d *stalling) Sync() error {
+	d.op("sync of the folder")
+	return d.ram.Sync()
+}
+
+func (d *stalling) Intact(newest string, segment, head file) error {
+	d.op("look")
+	return d.ram.Intact(newest, segment.(stallingFile).file, head.(stallingFile).file)
+}
+
+type stallingFile struct {
+	file
+	d *stalling
+}
+
+func (f stallingFile) ReadAt(b []byte, off int64) (int, error) {
+	f.d.op("read")
+	return f.file.ReadAt(b, off)
+}
+
+func (f stallingFile) WriteAt(b []byte, off int64) (int, error) {
+	f.d.op("write")
+	return f.file.WriteAt(b, off)
+}
+
+func (f stallingFile) Truncate(size int64) error {
+	f.d.op("truncate")
+	return f.file.Truncate(size)
+}
+
+func (f stallingFile) Sync() error {
+	f.d.op("sync")
+	return f.file.Sync()
+}
+
+// soon fails the test if f does not return soon.
+func soon(t *testing.T, what string, f func() error) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		require.NoError(t, err, what)
+	case <-time.After(10 * time.Second):
+		t.Fatal(what, " hangs with the disk")
+	}
+}
+
+// churn commits messages of which every tenth stays for long, so that segments are made, used
+// again, compacted and removed.
+func churn(s *Store, commits int) (map[string]string, error) {
+	want := make(map[string]string)
+	for i := range commits {
+		value := fmt.Sprintf("%0900d", i)
+		if err := s.Room(len(value) + 256); err != nil {
+			return nil, err
+		}
+		set := client.Change{Key: fmt.Append(nil, "m", i), Value: []byte(value), Granted: len(value) + 256}
+		want[string(set.Key)] = value
+		gone := client.Change{Key: fmt.Append(nil, "m", i-10), Forget: true}
+		if (i-10)%10 == 0 {
+			gone.Key = fmt.Append(nil, "m", i-500)
+		}
+		delete(want, string(gone.Key))
+		if err := s.Commit([]client.Change{set, gone}); err != nil {
+			return nil, err
+		}
+	}
+	return want, nil
+}
+
+// TestWALRoomAnswersWhileTheDiskStands hangs the disk in every operation of a run in turn. Room, and
+// whatever else asks how the store is, answers all the same.
+func TestWALRoomAnswersWhileTheDiskStands(t *testing.T) {
+	opt := Options{SegmentBytes: 1 << 16}
+	const commits = 900
+	whole := newStalling("", 0)
+	s, err := open(whole, opt)
+	require.NoError(t, err)
+	begun := make(map[string]int)
+	for kind, n := range whole.ops {
+		begun[kind] = n
+	}
+	want, err := churn(s, commits)
+	require.NoError(t, err)
+	require.Equal(t, want, contents(t, s))
+	require.Greater(t, s.segments[0].first, uint64(1), "segments came and went")
+
+	for kind, n := range whole.ops {
+		hung := 0
+		// Not each of thousands that are the same.
+		for nth := begun[kind] + 1; nth <= n; nth += 1 + (n-begun[kind])/60 {
+			d := newStalling(kind, nth)
+			s, err := open(d, opt)
+			require.NoError(t, err)
+			done := make(chan error, 1)
+			go func() {
+				got, err := churn(s, commits)
+				if err == nil && len(got) != len(want) {
+					err = errors.New("another result")
+				}
+				done <- err
+			}()
+			select {
+			case <-d.hanging:
+				hung++
+				soon(t, fmt.Sprintf("Room in %s %d", kind, nth), func() error { return s.Room(1000) })
+				soon(t, "failed", s.failed)
+				close(d.goOn)
+			case err := <-done:
+				require.NoError(t, err)
+				close(d.goOn)
+				continue // in a read of the Load above
+			}
+			require.NoError(t, <-done)
+			require.Equal(t, want, contents(t, s))
+		}
+		t.Logf("%s: hung %d times", kind, hung)
+		require.True(t, hung > 0 || n == begun[kind], kind)
+	}
+}
