@@ -51,6 +51,6 @@ func Example() {
 	}
 	// Output:
 	// unfinished: 0
-	// client: ended: client: stored, not finished: client: closed
+	// client: publish: stored, not finished: closed
 	// unfinished: 1
 }

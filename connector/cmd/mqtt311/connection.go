@@ -256,16 +256,25 @@ func (c *connection) config(p *program) (client.Config, error) {
 	if password == "" {
 		password = os.Getenv("MQTT311_PASSWORD")
 	}
+	if password != "" && c.userName == "" {
+		return client.Config{}, usage("a password needs a user name: --username", "密码需要用户名：--username")
+	}
+	var sent []byte // nil is not sent
+	if password != "" {
+		sent = []byte(password)
+	}
 	cfg := client.Config{
 		Dial:           dial,
 		ClientID:       c.clientID(),
 		UserName:       c.userName,
-		Password:       []byte(password),
+		Password:       sent,
 		CleanSession:   !c.keepSession,
 		KeepAlive:      time.Duration(c.keepAlive) * time.Second,
 		ConnectTimeout: c.timeout,
 		MaxInflight:    c.inflight,
-		Logger:         log,
+
+		MaxInflightQoS2: c.inflight, // what is asked for holds at any QoS
+		Logger:          log,
 	}
 	if c.keepAlive == 0 {
 		cfg.KeepAlive = -1
