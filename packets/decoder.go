@@ -17,7 +17,7 @@ func (d *decoder) start(b []byte) { d.b, d.i, d.err = b, d.length, nil }
 
 func (d *decoder) fail(offset int, spec, reason string) {
 	if d.err == nil {
-		d.err = &FormatError{d.typ, offset, spec, reason}
+		d.err = &FormatError{Type: d.typ, Offset: offset, Spec: spec, Reason: reason}
 		d.i = len(d.b)
 	}
 }
@@ -101,6 +101,7 @@ func (d *decoder) topic(what, present, utf8 string) string {
 	if !plainName(b) {
 		if at, spec, reason := badName(b, utf8); reason != "" {
 			d.fail(d.i-len(b)+at, spec, what+" "+reason)
+			d.err.Topic = string(b[:min(len(b), mostTopic)])
 			return ""
 		}
 	}

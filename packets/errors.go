@@ -15,11 +15,19 @@ type FormatError struct {
 	Offset int    // of the offending byte, from the start of the packet
 	Spec   string // conformance statement, as in "MQTT-2.3.1-1"; "" if none applies
 	Reason string // "packet identifier is zero"
+	Topic  string // how the offending topic begins, as it came, up to 64 bytes; "" if it is not the fault
 }
 
 func (e *FormatError) Error() string {
-	return "packets: " + e.Type.String() + ": byte " + strconv.Itoa(e.Offset) + ": " + e.Reason + cite(e.Spec)
+	s := "packets: " + e.Type.String() + ": byte " + strconv.Itoa(e.Offset) + ": " + e.Reason + cite(e.Spec)
+	if e.Topic != "" {
+		s += ": " + strconv.QuoteToASCII(e.Topic)
+	}
+	return s
 }
+
+// mostTopic is how much of a topic an error keeps, in bytes.
+const mostTopic = 64
 
 // An EncodeError says why a value may not be sent. Nothing was appended.
 type EncodeError struct {

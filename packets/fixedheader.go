@@ -56,9 +56,9 @@ func (h *header) parse(b []byte, tolerate Tolerances) error {
 			return err
 		}
 	case h.typ == 0 || h.typ == 15:
-		return &FormatError{h.typ, 0, "", "reserved packet type (table 2.1)"}
+		return &FormatError{Type: h.typ, Offset: 0, Spec: "", Reason: "reserved packet type (table 2.1)"}
 	case h.flags != s.flags:
-		return &FormatError{h.typ, 0, s.spec, "reserved flags are wrong (table 2.2)"}
+		return &FormatError{Type: h.typ, Offset: 0, Spec: s.spec, Reason: "reserved flags are wrong (table 2.2)"}
 	}
 	// The Remaining Length has seven bits a byte, the least significant first, and
 	// four bytes at the most.
@@ -74,16 +74,16 @@ func (h *header) parse(b []byte, tolerate Tolerances) error {
 			break
 		}
 		if i == maxLengthBytes {
-			return &FormatError{h.typ, i, "", "remaining length has more than four bytes (section 2.2.3)"}
+			return &FormatError{Type: h.typ, Offset: i, Spec: "", Reason: "remaining length has more than four bytes (section 2.2.3)"}
 		}
 	}
 	switch {
 	case h.overlong && tolerate&TolerateOverlongLength == 0:
-		return &FormatError{h.typ, h.length - 1, "", "remaining length takes more bytes than it needs (section 2.2.3)"}
+		return &FormatError{Type: h.typ, Offset: h.length - 1, Spec: "", Reason: "remaining length takes more bytes than it needs (section 2.2.3)"}
 	case remaining < s.least:
-		return &FormatError{h.typ, 1, "", "remaining length is too small for the packet"}
+		return &FormatError{Type: h.typ, Offset: 1, Spec: "", Reason: "remaining length is too small for the packet"}
 	case remaining > s.most:
-		return &FormatError{h.typ, 1, "", "remaining length is too large for the packet"}
+		return &FormatError{Type: h.typ, Offset: 1, Spec: "", Reason: "remaining length is too large for the packet"}
 	}
 	return nil
 }

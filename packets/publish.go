@@ -24,9 +24,9 @@ const (
 func checkPublishFlags(flags byte) error {
 	switch {
 	case flags&qosBits == qosBits:
-		return &FormatError{PUBLISH, 0, "MQTT-3.3.1-4", "QoS is 3"}
+		return &FormatError{Type: PUBLISH, Offset: 0, Spec: "MQTT-3.3.1-4", Reason: "QoS is 3"}
 	case flags&dupBit != 0 && flags&qosBits == 0:
-		return &FormatError{PUBLISH, 0, "MQTT-3.3.1-2", "DUP is set at QoS 0"}
+		return &FormatError{Type: PUBLISH, Offset: 0, Spec: "MQTT-3.3.1-2", Reason: "DUP is set at QoS 0"}
 	}
 	return nil
 }

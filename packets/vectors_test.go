@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -155,11 +156,14 @@ func requireFault(t *testing.T, err error, typ packets.Type, offset int, spec st
 	t.Helper()
 	var fault *packets.FormatError
 	require.ErrorAs(t, err, &fault, "% x", b)
-	require.Equal(t, packets.FormatError{Type: typ, Offset: offset, Spec: spec, Reason: fault.Reason}, *fault, "% x", b)
+	require.Equal(t, packets.FormatError{Type: typ, Offset: offset, Spec: spec, Reason: fault.Reason, Topic: fault.Topic}, *fault, "% x", b)
 	require.NotEmpty(t, fault.Reason)
 	want := fmt.Sprintf("packets: %v: byte %d: %s", typ, offset, fault.Reason)
 	if spec != "" {
 		want += " [" + spec + "]"
+	}
+	if fault.Topic != "" {
+		want += ": " + strconv.QuoteToASCII(fault.Topic)
 	}
 	require.Equal(t, want, err.Error())
 }

@@ -22,12 +22,11 @@ const (
 	// RecordFilter is a wanted subscription: Filter is the key.
 	RecordFilter RecordKind = 4
 
-	// RecordSession says how the state was made: Order is 1 for a clean session, 2 for one
-	// that releases Packet Identifiers before their use, 0 otherwise. One a store.
+	// RecordSession says how the state was made. One a store.
 	RecordSession RecordKind = 5
 
-	// RecordScrubbed says that the Packet Identifiers of the sequence numbers from Order
-	// to below Seq were released at the Server. One a store.
+	// RecordScrubbed says that the Packet Identifiers of the sequence numbers from Base to below
+	// Seq were released at the Server. One a store.
 	RecordScrubbed RecordKind = 6
 
 	// RecordApplication is a note of the application, with its Name as the key; a Session
@@ -39,13 +38,25 @@ const (
 	RecordSequence RecordKind = 8
 )
 
+// Made says by what kind of Session a state was made. The values are stored and never change.
+type Made byte
+
+// The kinds of Sessions.
+const (
+	MadeKept      Made = iota // a kept session that does not release Packet Identifiers, see Config.NoScrub
+	MadeClean                 // a clean session
+	MadeReleasing             // a kept session that releases Packet Identifiers before their first use at QoS 2
+)
+
 // A Record is a piece of Session state that must outlive the process, section 4.1.
 type Record struct {
 	Kind        RecordKind
 	PacketID    uint16
 	Seq         uint64
 	Fingerprint uint64
-	Order       uint64           // RecordReleased: the order in which PUBRECs came [MQTT-4.6.0-4]; RecordSession, RecordScrubbed
+	Order       uint64           // RecordReleased: the order in which PUBRECs came [MQTT-4.6.0-4]
+	Base        uint64           // RecordScrubbed: the first sequence number that is covered
+	Made        Made             // RecordSession
 	Publish     *packets.Publish // RecordPublish: Topic, Payload, QoS, Retain
 	Filter      packets.Subscription
 	Note        *Note // RecordApplication

@@ -17,8 +17,8 @@ import (
 //	2 released            Seq, 8 bytes         Order, 8 bytes
 //	3 received            PacketID, 2 bytes    Fingerprint, 8 bytes
 //	4 filter              Filter               QoS
-//	5 session                                  Order, 1 byte
-//	6 scrubbed                                 Seq, 8 bytes, Order, 8 bytes
+//	5 session                                  Made, 1 byte
+//	6 scrubbed                                 Seq, 8 bytes, Base, 8 bytes
 //	8 sequence                                 Seq, 8 bytes
 //	7 application         Name of the Note     Value of the Note
 
@@ -57,10 +57,10 @@ func (r *Record) AppendValue(b []byte) []byte {
 	case RecordFilter:
 		b = append(b, byte(r.Filter.QoS))
 	case RecordSession:
-		b = append(b, byte(r.Order))
+		b = append(b, byte(r.Made))
 	case RecordScrubbed:
 		b = binary.BigEndian.AppendUint64(b, r.Seq)
-		b = binary.BigEndian.AppendUint64(b, r.Order)
+		b = binary.BigEndian.AppendUint64(b, r.Base)
 	case RecordSequence:
 		b = binary.BigEndian.AppendUint64(b, r.Seq)
 	case RecordApplication:
@@ -93,11 +93,11 @@ func ParseRecord(key, value []byte) (Record, error) {
 		in.require(r.Filter.QoS <= packets.ExactlyOnce, "QoS above 2")
 		in.require(packets.ValidTopicFilter(r.Filter.Filter) == nil, "not a Topic Filter")
 	case RecordSession:
-		r.Order = in.number(&in.value, 1)
-		in.require(r.Order <= 2, "order above 2")
+		r.Made = Made(in.number(&in.value, 1))
+		in.require(r.Made <= MadeReleasing, "unknown kind of session")
 	case RecordScrubbed:
-		r.Seq, r.Order = in.number(&in.value, 8), in.number(&in.value, 8)
-		in.require(r.Order <= r.Seq, "order above sequence number")
+		r.Seq, r.Base = in.number(&in.value, 8), in.number(&in.value, 8)
+		in.require(r.Base <= r.Seq, "base above sequence number")
 	case RecordSequence:
 		r.Seq = in.number(&in.value, 8)
 	case RecordApplication:

@@ -19,9 +19,9 @@ var everyKind = []session.Record{
 	{Kind: session.RecordReleased, Seq: 1 << 40, PacketID: uint16(1 + (1<<40)%32767), Order: 9},
 	{Kind: session.RecordReceived, PacketID: 65535, Fingerprint: 0x0102030405060708},
 	{Kind: session.RecordFilter, Filter: packets.Subscription{Filter: "a/+/#", QoS: packets.AtLeastOnce}},
-	{Kind: session.RecordSession, Order: 1},
-	{Kind: session.RecordSession, Order: 2},
-	{Kind: session.RecordScrubbed, Seq: 77, Order: 7},
+	{Kind: session.RecordSession, Made: session.MadeClean},
+	{Kind: session.RecordSession, Made: session.MadeReleasing},
+	{Kind: session.RecordScrubbed, Seq: 77, Base: 7},
 	{Kind: session.RecordSequence, Seq: 1<<63 + 1},
 	{Kind: session.RecordApplication, Note: &session.Note{Name: "attempts/é", Value: []byte("3")}},
 	{Kind: session.RecordApplication, Note: &session.Note{Value: []byte{}}},
@@ -73,7 +73,7 @@ func TestRecordsThatAreWrong(t *testing.T) {
 		{"identifier 0", "\x03\x00\x00", "12345678", "packet identifier 0"},
 		{"filter", "\x04a#", "\x01", "not a Topic Filter"},
 		{"granted QoS", "\x04a", "\x80", "QoS above 2"},
-		{"clean session", "\x05", "\x03", "order above 2"},
+		{"clean session", "\x05", "\x03", "unknown kind of session"},
 		{"long key", "\x05x", "\x01", "key too long"},
 		{"name", "\x07\xff", "", "not UTF-8"},
 	} {
@@ -81,5 +81,25 @@ func TestRecordsThatAreWrong(t *testing.T) {
 			_, err := session.ParseRecord([]byte(c.key), []byte(c.value))
 			require.ErrorContains(t, err, c.want)
 		})
+	}
+}
+
+// What an earlier version has written is read as it was meant: the bytes of a record never change.
+func TestBytesOfRecords(t *testing.T) {
+	for _, c := range []struct {
+		key, value string
+		want       session.Record
+	}{
+		{"\x02\x00\x00\x00\x00\x00\x00\x00\x03", "\x00\x00\x00\x00\x00\x00\x00\x09", session.Record{Kind: session.RecordReleased, Seq: 3, PacketID: 4, Order: 9}},
+		{"\x05", "\x00", session.Record{Kind: session.RecordSession, Made: session.MadeKept}},
+		{"\x05", "\x01", session.Record{Kind: session.RecordSession, Made: session.MadeClean}},
+		{"\x05", "\x02", session.Record{Kind: session.RecordSession, Made: session.MadeReleasing}},
+		{"\x06", "\x00\x00\x00\x00\x00\x00\x00\x40\x00\x00\x00\x00\x00\x00\x00\x07", session.Record{Kind: session.RecordScrubbed, Seq: 64, Base: 7}},
+	} {
+		got, err := session.ParseRecord([]byte(c.key), []byte(c.value))
+		require.NoError(t, err)
+		require.Equal(t, c.want, got)
+		require.Equal(t, c.key, string(got.AppendKey(nil)))
+		require.Equal(t, c.value, string(got.AppendValue(nil)))
 	}
 }

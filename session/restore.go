@@ -25,10 +25,10 @@ func Restore(cfg Config, records []Record) (*Session, error) {
 		byKind[r.Kind] = append(byKind[r.Kind], r)
 	}
 	for _, r := range byKind[RecordSession] {
-		wasClean, scrubbed = r.Order == 1, r.Order == 2
+		wasClean, scrubbed = r.Made == MadeClean, r.Made == MadeReleasing
 	}
 	for _, r := range byKind[RecordScrubbed] {
-		s.send.scrub.base, s.send.scrub.done = r.Order, r.Seq
+		s.send.scrub.base, s.send.scrub.done = r.Base, r.Seq
 	}
 	for _, r := range byKind[RecordSequence] {
 		s.send.reserved = max(s.send.reserved, r.Seq)
@@ -50,14 +50,14 @@ func Restore(cfg Config, records []Record) (*Session, error) {
 		s.recv.discard(s) // [MQTT-3.1.2-6]
 		s.send.cleanLost(s)
 	}
-	made := uint64(0)
+	made := MadeKept
 	switch {
 	case s.cfg.CleanSession:
-		made = 1
+		made = MadeClean
 	case !s.cfg.NoScrub:
-		made = 2
+		made = MadeReleasing
 	}
-	s.save(Record{Kind: RecordSession, Order: made})
+	s.save(Record{Kind: RecordSession, Made: made})
 	for _, r := range byKind[RecordReleased] {
 		if r.Seq < s.send.first || r.Seq >= s.send.end() || s.send.at(r.Seq).stage == over {
 			s.forget(r)

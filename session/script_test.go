@@ -372,7 +372,7 @@ func recordText(r session.Record) string {
 	case session.RecordFilter:
 		s += " " + r.Filter.Filter
 	case session.RecordSession:
-		s += fmt.Sprintf(" %d", r.Order)
+		s += fmt.Sprintf(" %d", r.Made)
 	default:
 		s += fmt.Sprintf(" %d", r.Seq)
 	}

@@ -85,7 +85,7 @@ func (s *Session) scrubbed(id uint16) bool {
 	}
 	if c.seen == 1<<scrubChunk-1 {
 		c.done, c.busy = c.done+scrubChunk, false
-		c.saved = s.save(Record{Kind: RecordScrubbed, Seq: c.done, Order: c.base})
+		c.saved = s.save(Record{Kind: RecordScrubbed, Seq: c.done, Base: c.base})
 	}
 	return true
 }

@@ -126,7 +126,7 @@ func TestRestoreOfDistantMessages(t *testing.T) {
 		}}
 	}
 	s, err := session.Restore(session.Config{ClientID: "c", NoScrub: true, Durable: true}, []session.Record{
-		{Kind: session.RecordSession, Order: 0}, record(7), record(1 << 40), {Kind: session.RecordSequence, Seq: 1<<40 + 32},
+		{Kind: session.RecordSession, Made: session.MadeKept}, record(7), record(1 << 40), {Kind: session.RecordSequence, Seq: 1<<40 + 32},
 	})
 	require.NoError(t, err)
 	n, _ := s.Unfinished()

@@ -125,10 +125,10 @@ func (u *identifiers) see(key, value []byte) {
 // identifiers.
 func (u *identifiers) release() *client.Change {
 	from := u.used
-	if r := u.scrubbed; r != nil && r.Seq-r.Order < publishIdentifiers {
+	if r := u.scrubbed; r != nil && r.Seq-r.Base < publishIdentifiers {
 		from = min(from, r.Seq)
 	}
-	r := session.Record{Kind: session.RecordScrubbed, Seq: from, Order: from}
+	r := session.Record{Kind: session.RecordScrubbed, Seq: from, Base: from}
 	return &client.Change{Key: r.AppendKey(nil), Value: r.AppendValue(nil)}
 }
 

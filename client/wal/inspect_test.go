@@ -204,10 +204,10 @@ func TestWALSalvage(t *testing.T) {
 			QoS: packets.ExactlyOnce, Topic: "plant/door", Payload: bytes.Repeat([]byte("open"), 100),
 		}})
 	}
-	scrubbed := record(session.Record{Kind: session.RecordScrubbed, Seq: 40_000, Order: 3})
+	scrubbed := record(session.Record{Kind: session.RecordScrubbed, Seq: 40_000, Base: 3})
 	var places []int64
 	for _, changes := range [][]client.Change{
-		{record(session.Record{Kind: session.RecordSession, Order: 2}), scrubbed},
+		{record(session.Record{Kind: session.RecordSession, Made: session.MadeReleasing}), scrubbed},
 		{record(session.Record{Kind: session.RecordSequence, Seq: 32}), publish(7)},
 		{publish(8)},
 		{record(session.Record{Kind: session.RecordSequence, Seq: 64}), publish(40)},
@@ -252,7 +252,7 @@ func TestWALSalvage(t *testing.T) {
 	require.EqualValues(t, 2, found.Lost)
 	lost := publish(8)
 	delete(want, string(lost.Key))
-	released := record(session.Record{Kind: session.RecordScrubbed, Seq: 64, Order: 64})
+	released := record(session.Record{Kind: session.RecordScrubbed, Seq: 64, Base: 64})
 	want[string(released.Key)] = string(released.Value)
 	require.Equal(t, slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(got)))
 	require.Equal(t, want, got)

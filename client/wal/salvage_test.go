@@ -23,7 +23,7 @@ func TestWALSalvagedSession(t *testing.T) {
 	require.NoError(t, err)
 	var lost int64
 	for _, r := range []session.Record{
-		{Kind: session.RecordSession, Order: 2},
+		{Kind: session.RecordSession, Made: session.MadeReleasing},
 		{Kind: session.RecordScrubbed, Seq: 1 << 15}, // every identifier
 		{Kind: session.RecordSequence, Seq: 32},
 		{Kind: session.RecordPublish, Seq: 5, Publish: &packets.Publish{QoS: 2, Topic: "kept", Payload: []byte("1")}},

@@ -25,7 +25,7 @@ func storeOf(t *testing.T) (dir, folder string, s *wal.Store) {
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	for _, r := range []session.Record{
-		{Kind: session.RecordSession, Order: 2},
+		{Kind: session.RecordSession, Made: session.MadeReleasing},
 		{Kind: session.RecordSequence, Seq: 32},
 		{Kind: session.RecordScrubbed, Seq: 64},
 		{Kind: session.RecordPublish, Seq: 0, Publish: &packets.Publish{QoS: 1, Topic: "plant/door", Payload: []byte("canary")}},
