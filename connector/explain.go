@@ -9,6 +9,7 @@ var explanations = map[ErrorType]explanation{
 	TypeDNS:                 {"The host name has no address. Check its spelling, and DNS.", "主机名无法解析，请检查拼写与 DNS。"},
 	TypeTCP:                 {"Nobody answers at that address and port. Check both, and firewalls.", "该地址与端口无应答，请检查地址、端口与防火墙。"},
 	TypeProxy:               {"The proxy did not lead to the server. Check its address and its credentials.", "代理未能连通服务端，请检查代理地址与凭据。"},
+	TypeSecret:              {"A secret could not be read. Look at the file, the variable or the command that has it.", "密码等保密内容读取失败，请检查相应的文件、环境变量或命令。"},
 	TypeTLSUntrusted:        {"The server's certificate is of an authority that is not trusted. Set tls_server_cert.", "服务端证书的签发机构不受信任，请填写 TLS 服务端证书。"},
 	TypeTLSExpired:          {"The server's certificate is not valid today. Renew it, or correct the clock.", "服务端证书不在有效期内，请更新证书或校准时钟。"},
 	TypeTLSHostname:         {"The server's certificate is for another name. Correct broker_url, or set tls_server_name.", "服务端证书与主机名不符，请修改 Broker URL 或设置 tls_server_name。"},

@@ -16,6 +16,23 @@ type template struct {
 	plain string // the whole text, if there are no references
 }
 
+// A templateError says why a text is no template.
+type templateError struct {
+	kind string // unclosed, field or unknown
+	expr string // what is wrong; of unclosed, the whole text
+	root string // of field
+}
+
+func (e *templateError) Error() string {
+	switch e.kind {
+	case "unclosed":
+		return fmt.Sprintf("%q has \"${\" without \"}\"", e.expr)
+	case "field":
+		return fmt.Sprintf("${%s} names no field, as in ${%s.name}", e.expr, e.root)
+	}
+	return fmt.Sprintf("${%s} is none of ${payload.path}, ${attribute.name}, ${variable.name}", e.expr)
+}
+
 type reference struct {
 	root string // payload, attribute or variable
 	path []string
@@ -32,17 +49,17 @@ func parseTemplate(s string) (*template, error) {
 		}
 		expr, tail, ok := strings.Cut(after, "}")
 		if !ok {
-			return nil, fmt.Errorf("%q has \"${\" without \"}\"", s)
+			return nil, &templateError{kind: "unclosed", expr: s}
 		}
 		path := strings.Split(strings.TrimSpace(expr), ".")
 		switch path[0] {
 		case "payload":
 		case "attribute", "variable":
 			if len(path) < 2 {
-				return nil, fmt.Errorf("${%s} names no field, as in ${%s.name}", expr, path[0])
+				return nil, &templateError{kind: "field", expr: expr, root: path[0]}
 			}
 		default:
-			return nil, fmt.Errorf("${%s} is none of ${payload.path}, ${attribute.name}, ${variable.name}", expr)
+			return nil, &templateError{kind: "unknown", expr: expr}
 		}
 		t.refs = append(t.refs, reference{path[0], path[1:]})
 		rest = tail
