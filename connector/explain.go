@@ -47,6 +47,6 @@ var explanations = map[ErrorType]explanation{
 	TypePublish:             {"The message was not published.", "消息发布失败。"},
 	TypeInvalidTopic:        {"The topic cannot be published to: it is empty, too long, or has a wildcard.", "主题不合法：为空、过长或包含通配符。"},
 	TypePublishTimeout:      {"The server did not confirm in time. Raise ack_timeout, or check the connection.", "服务端未在限时内确认，请调大 ack_timeout 或检查连接。"},
-	TypeStore:               {"The session store cannot be opened or written. Look for another process that uses it, at the disk's space, and at the rights of the folder.", "会话存储无法打开或写入，请检查是否有其他进程占用、磁盘空间以及目录权限。"},
+	TypeStore:               {"The session store cannot be opened or written. Look for another process that uses it, at the disk's space, and at the rights of the folder: session_store.allow_shared accepts those of a volume.", "会话存储无法打开或写入，请检查是否有其他进程占用、磁盘空间以及目录权限；若为容器卷，可设置 session_store.allow_shared。"},
 	TypeDeadLetter:          {"The dead letter could not be put away. Check the topic or the file.", "死信未能写入，请检查死信主题或文件。"},
 }

@@ -42,6 +42,7 @@ func Parse(text []byte, folder string) (*connector.Config, []connector.Finding, 
 	cfg := new(connector.Config)
 	if top := r.document(text); top != nil {
 		r.object("", top, root(cfg))
+		r.otherTags(top)
 		for _, f := range cfg.Check() {
 			if !r.follows(f) {
 				r.found.Add(r.located(f))

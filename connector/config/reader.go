@@ -24,16 +24,17 @@ type reader struct {
 	label  bool                  // some key is a label
 	ours   map[string]string     // the labels of all keys, once they are asked for
 
-	unread  map[string]bool // paths whose value could not be read
-	around  map[string]bool // those and what is around them
-	fields  map[string]bool // their last keys
-	entered int             // pairs looked at, merged ones each time
+	tagged  map[*yaml.Node]string // the rule that a tag breaks
+	unread  map[string]bool       // paths whose value could not be read
+	around  map[string]bool       // those and what is around them
+	fields  map[string]bool       // their last keys
+	entered int                   // pairs looked at, merged ones each time
 }
 
 func newReader(folder string) *reader {
 	return &reader{
 		folder: folder, places: make(map[string]*yaml.Node), labels: make(map[string]string), words: make(map[string]string),
-		unread: make(map[string]bool), around: make(map[string]bool), fields: make(map[string]bool),
+		tagged: make(map[*yaml.Node]string), unread: make(map[string]bool), around: make(map[string]bool), fields: make(map[string]bool),
 	}
 }
 
@@ -140,7 +141,11 @@ func (r *reader) object(path string, n *yaml.Node, fields []field) {
 		}
 		j := slices.IndexFunc(fields, func(f field) bool { return f.is(p.key.Value) })
 		if j < 0 {
-			r.unknown(path, p.key, fields)
+			if n.Style&yaml.FlowStyle != 0 && p.value.Tag == "!!null" && p.value.Value == "" && !strings.HasPrefix(p.key.Value, "/") {
+				r.fail("E130/comma", join(path, p.key.Value), p.key)
+			} else {
+				r.unknown(path, p.key, fields)
+			}
 			continue
 		}
 		at := join(path, fields[j].key)
@@ -170,6 +175,7 @@ func (r *reader) object(path string, n *yaml.Node, fields []field) {
 func (r *reader) note(above, path, word string, value *yaml.Node) {
 	r.places[path] = value
 	r.labels[path] = join(r.labels[above], word)
+	r.tag(path, value)
 }
 
 // noObject says that a value should be an object; often a colon is of another width, or has no
@@ -339,15 +345,31 @@ func (r *reader) tags(n *yaml.Node) {
 		case "!!binary":
 			b, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(n.Value), ""))
 			if err != nil || n.Kind != yaml.ScalarNode {
-				r.fail("E148/binary", "", n)
+				r.tagged[n] = "E148/binary"
 			}
 			n.Value, n.Tag = string(b), "!!str"
 		default:
-			r.fail("E148", "", n) // not the tag itself: it may be the beginning of a password
+			r.tagged[n] = "E148" // not the tag itself: it may be the beginning of a password
 		}
 	}
 	for _, below := range n.Content {
 		r.tags(below)
+	}
+}
+
+// tag tells of a tag of the value at path.
+func (r *reader) tag(path string, n *yaml.Node) {
+	if rule := r.tagged[n]; rule != "" {
+		delete(r.tagged, n)
+		r.fail(rule, path, n)
+	}
+}
+
+// otherTags tells of tags where no value is expected.
+func (r *reader) otherTags(n *yaml.Node) {
+	r.tag("", n)
+	for _, below := range n.Content {
+		r.otherTags(below)
 	}
 }
 

@@ -372,6 +372,7 @@ func list[T any](to *[]T, one func(*T) readFunc) readFunc {
 		for i, item := range items {
 			at := fmt.Sprintf("%s[%d]", path, i)
 			r.places[at], r.labels[at] = item, r.labels[path]+at[len(path):]
+			r.tag(at, item)
 			one(&(*to)[i])(r, at, item)
 		}
 	}

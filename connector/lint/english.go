@@ -81,6 +81,7 @@ var english = map[string]words{
 	"E128/large":      {"is larger than {1} bytes", "name a configuration"},
 	"E128/depth":      {"refers to itself", "write the value out"},
 	"E129":            {"is empty", "write {connector}:, {consumers}: and {producers}:"},
+	"E130/comma":      {"is not a key that is known here", "if the text before the comma goes on here, put quotes around all of it"},
 	"E130/near":       {"is not a key that is known here", "did you mean {1}?"},
 	"E130/home":       {"is not a key that is known here", "it belongs in {1}"},
 	"E130/known":      {"is not a key that is known here", "known keys: {1}"},
