@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/mqtt311/mqtt311/connector"
@@ -95,10 +94,10 @@ var files = []struct {
 	make       func(t *testing.T, path string)
 }{
 	{"E117/missing", "password: {file: FILE}", func(*testing.T, string) {}},
-	{"E117/irregular", "password: {file: FILE}", func(t *testing.T, path string) { require.NoError(t, syscall.Mkfifo(path, 0o600)) }},
+	{"E117/irregular", "password: {file: FILE}", func(t *testing.T, path string) { require.NoError(t, mkfifo(path)) }},
 	{"E117/irregular", "password: {file: /dev/zero}", func(*testing.T, string) {}},
 	{"E117/irregular", "password: {file: FILE}", func(t *testing.T, path string) { require.NoError(t, os.Mkdir(path, 0o700)) }},
-	{"E117/irregular", "protocol: TLS\n    tls_server_cert: FILE", func(t *testing.T, path string) { require.NoError(t, syscall.Mkfifo(path, 0o600)) }},
+	{"E117/irregular", "protocol: TLS\n    tls_server_cert: FILE", func(t *testing.T, path string) { require.NoError(t, mkfifo(path)) }},
 	{"E117/large", "password: {file: FILE}", written(strings.Repeat("x", 1<<17), 0o600)},
 	{"E117/empty", "password: {file: FILE}", written("\n", 0o600)},
 	{"E117/utf16", "password: {file: FILE}", written("\xff\xfep\x00", 0o600)},
@@ -109,7 +108,7 @@ var files = []struct {
 	{"W218/readable", "protocol: TLS\n    tls_client_cert: {pem: '-----BEGIN'}\n    tls_client_key: FILE", written("-----BEGIN", 0o644)},
 	{"W229/missing", "DEAD: FILE/x.jsonl", func(*testing.T, string) {}},
 	{"W229/missing", "DEAD: FILE/x.jsonl", written("", 0o600)},
-	{"E150/irregular", "DEAD: FILE", func(t *testing.T, path string) { require.NoError(t, syscall.Mkfifo(path, 0o600)) }},
+	{"E150/irregular", "DEAD: FILE", func(t *testing.T, path string) { require.NoError(t, mkfifo(path)) }},
 	{"E150/irregular", "DEAD: FILE", func(t *testing.T, path string) { require.NoError(t, os.Mkdir(path, 0o700)) }},
 	{"W228/file", "STORE: FILE", written("", 0o600)},
 }
@@ -168,4 +167,27 @@ func TestFilesAsTheyShouldBe(t *testing.T) {
 	_, findings, err = config.Parse([]byte(strings.Replace(text, "{dir: store}", "{dir: store, allow_shared: true}", 1)), folder)
 	require.NoError(t, err)
 	require.Empty(t, findings)
+}
+
+// A secret in the configuration itself is as private as the file is.
+func TestSecretInAFileForEverybody(t *testing.T) {
+	for mode, want := range map[os.FileMode]string{0o600: "", 0o640: "", 0o644: "W218/here", 0o666: "W218/changed", 0o620: "W218/changed"} {
+		for _, of := range []string{"username: u\n    password: p", "protocol: TLS\n    tls_client_cert: {pem: '-----BEGIN'}\n    tls_client_key: {pem: '-----BEGIN'}", "username: u\n    password: {env: HOME}", "username: u"} {
+			file := filepath.Join(t.TempDir(), "c.yaml")
+			written(strings.Replace(good, "client_id: c", "client_id: c\n    "+of, 1), mode)(t, file)
+			_, findings, err := config.Load(file)
+			require.NoError(t, err)
+			var rules []string
+			for _, f := range findings {
+				if f.Code == "W218" {
+					rules = append(rules, f.Rule())
+				}
+			}
+			if want == "" || strings.Contains(of, "env") || of == "username: u" {
+				require.Empty(t, rules)
+			} else {
+				require.Equal(t, []string{want}, rules, of)
+			}
+		}
+	}
 }

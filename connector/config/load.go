@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 
 	"github.com/mqtt311/mqtt311/connector"
@@ -32,13 +33,20 @@ func Load(path string) (*connector.Config, []connector.Finding, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("config: %w", err)
 	}
-	return Parse(text, filepath.Dir(path))
+	r := newReader(filepath.Dir(path))
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && runtime.GOOS != "windows" {
+		r.mode = info.Mode().Perm()
+	}
+	return r.parse(text)
 }
 
 // Parse reads a configuration from text, UTF-8 or UTF-16 with a byte order mark; relative
 // paths in it are relative to folder.
 func Parse(text []byte, folder string) (*connector.Config, []connector.Finding, error) {
-	r := newReader(folder)
+	return newReader(folder).parse(text)
+}
+
+func (r *reader) parse(text []byte) (*connector.Config, []connector.Finding, error) {
 	cfg := new(connector.Config)
 	if top := r.document(text); top != nil {
 		r.object("", top, root(cfg))

@@ -3,6 +3,8 @@ package config
 import (
 	"cmp"
 	"encoding/base64"
+	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"unicode"
@@ -15,6 +17,7 @@ import (
 // A reader walks a document and notes where everything stands, and under which name.
 type reader struct {
 	folder string
+	mode   fs.FileMode // of the file; 0 if there is none
 	text   []byte
 	found  lint.List
 
@@ -334,6 +337,17 @@ func (r *reader) word(key string) string {
 		r.ours = labels()
 	}
 	return cmp.Or(r.ours[key], key)
+}
+
+// secretHere warns of a secret in a file that every user can read, or others can change.
+func (r *reader) secretHere(path string, n *yaml.Node) {
+	mode := fmt.Sprintf("%04o", r.mode)
+	switch {
+	case r.mode&0o022 != 0:
+		r.fail("W218/changed", path, n, mode)
+	case r.mode&0o004 != 0:
+		r.fail("W218/here", path, n, mode)
+	}
 }
 
 // tags looks at what stands behind ! in the document. A tag that nobody knows would be dropped, and

@@ -258,6 +258,9 @@ func secret(text *connector.Secret, from **connector.SecretSource) readFunc {
 		n = resolve(n)
 		if n.Kind == yaml.ScalarNode {
 			*text = connector.Secret(n.Value) // as it stands: a password may hold "${"
+			if n.Value != "" && n.Value != "env" {
+				r.secretHere(path, n)
+			}
 			return
 		}
 		*from = r.source(path, n)
@@ -344,6 +347,9 @@ func pemFile[T ~string](to *T) readFunc {
 			*to = T(r.path(value))
 		case key == "pem":
 			*to = T(value)
+			if strings.HasSuffix(path, "tls_client_key") {
+				r.secretHere(path, n)
+			}
 		default:
 			*to = T(r.path(r.expand(path, n, "${env:"+value+"}", never)))
 		}

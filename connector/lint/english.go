@@ -133,6 +133,8 @@ var english = map[string]words{
 	"W215":          {"with a kept session: the server goes on giving an absent member its share", "set {clean_session} to true, or stop only after draining"},
 	"W216":          {"with a clean session: what was received is not kept, and what may have been sent is sent anew", "set {clean_session} to false"},
 	"W217":          {"has no use: nothing is acknowledged after its flow", "drop it, or set {qos} and {ack_mode}"},
+	"W218/changed":  {"stands in a file that others can write to ({1})", "take that away: chmod 600, or use {{file: PATH}, {{env: NAME} or {{exec: [COMMAND]}"},
+	"W218/here":     {"stands in a file that every user can read ({1})", "chmod 600 it, or use {{file: PATH}, {{env: NAME} or {{exec: [COMMAND]}"},
 	"W218/readable": {`"{1}" can be read by every user ({2})`, "take that away: chmod 600; on Kubernetes defaultMode: 0400"},
 	"W218/writable": {`"{1}" can be written to by others ({2})`, "take that away: chmod 600"},
 	"W219":          {"is {1} seconds, which is {2}: a number without a unit counts seconds", "write {3} if milliseconds are meant, or {1}s"},
