@@ -18,9 +18,9 @@ import (
 )
 
 // maxFile is far more than any configuration needs: 30,000 topics take 2 MB.
-const maxFile = 16 << 20
+const maxFile = 8 << 20
 
-// Load reads a file of at most 16 MiB. The findings are all mistakes and warnings in the
+// Load reads a file of at most 8 MiB. The findings are all mistakes and warnings in the
 // order of the file; the error says why the configuration is unusable: the file cannot be read, or
 // the mistakes as a [*connector.ConfigError]. Relative paths in the file are relative to its folder.
 func Load(path string) (*connector.Config, []connector.Finding, error) {

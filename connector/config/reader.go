@@ -19,6 +19,7 @@ type reader struct {
 	folder string
 	mode   fs.FileMode // of the file; 0 if there is none
 	text   []byte
+	lines  []string // of the text, once they are asked for
 	found  lint.List
 
 	places map[string]*yaml.Node // the value, by path
@@ -185,7 +186,10 @@ func (r *reader) note(above, path, word string, value *yaml.Node) {
 // blank behind it.
 func (r *reader) noObject(rule, path string, n *yaml.Node) {
 	if n.Kind == yaml.ScalarNode && n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0 {
-		if s := nearestSuspect(r.text, n.Line); s != nil && s.at.line == n.Line && (s.rule == "E128/colon" || s.rule == "E128/space" || s.rule == "E128/sign") {
+		if r.lines == nil {
+			r.lines = strings.Split(string(r.text), "\n")
+		}
+		if s := suspectOf(r.lines[n.Line-1], n.Line); s != nil && (s.rule == "E128/colon" || s.rule == "E128/space" || s.rule == "E128/sign") {
 			r.fail(s.rule, path, s.at.node(), s.args...)
 			return
 		}
@@ -195,6 +199,10 @@ func (r *reader) noObject(rule, path string, n *yaml.Node) {
 
 func (r *reader) unknown(path string, key *yaml.Node, fields []field) {
 	at := join(path, key.Value)
+	if r.found.Full("E130") {
+		r.fail("E130/known", at, key, []string(nil))
+		return
+	}
 	r.labels[at] = join(r.labels[path], key.Value)
 	if first := []rune(key.Value + " ")[0]; first > ' ' && unicode.IsSpace(first) {
 		r.fail("E128/blank", at, key, codePoint(first))

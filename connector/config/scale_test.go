@@ -27,15 +27,25 @@ func TestScale(t *testing.T) {
 	for i := range 3_000 {
 		fmt.Fprintf(&consumers, "  c%d: {topics: ['plant/+/reading%d/#', 'plant/%d/#', '#'], qos: 1, on_failure: {retries: 1, then: dead_letter, dead_letter: {topic: dead/%d}}}\n", i, i, i, i)
 	}
+	var keys, scalars, quoted strings.Builder
+	for i := range 100_000 {
+		fmt.Fprintf(&keys, "  some_long_key_that_nobody_knows_%d: 1\n", i)
+		if i%5 == 0 {
+			fmt.Fprintf(&scalars, "  c%d: x\n", i)
+		}
+		fmt.Fprintf(&quoted, "      - “a%d”\n", i)
+	}
 	for name, c := range map[string]struct {
 		text string
 		want []string
-		more int
 	}{
-		"topics":      {one + topics.String(), nil, 0},
-		"wrong":       {one + wrong.String(), []string{"E105"}, 30_000 - lint.MaxOfRule},
-		"wild":        {one + wild.String(), []string{"W210"}, 30_000 - lint.MaxOfRule},
-		"overlapping": {head + consumers.String(), []string{"E110", "W210"}, 0},
+		"topics":      {one + topics.String(), nil},
+		"unknown":     {"connector:\n  general: {broker_url: 127.0.0.1:1883, client_id: c}\n" + keys.String(), []string{"E130"}},
+		"quoted":      {one + quoted.String(), []string{"W227"}},
+		"no objects":  {head + scalars.String(), []string{"E131"}},
+		"wrong":       {one + wrong.String(), []string{"E105"}},
+		"wild":        {one + wild.String(), []string{"W210"}},
+		"overlapping": {head + consumers.String(), []string{"E110", "W210"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var before, after runtime.MemStats

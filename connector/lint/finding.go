@@ -143,15 +143,17 @@ func (l *List) Add(f Finding) {
 		l.count, l.first = make(map[string]int), make(map[string]Finding)
 	}
 	l.count[f.Code]++
-	switch l.count[f.Code] {
-	default:
-	case MaxOfRule + 1:
+	switch n := l.count[f.Code]; {
+	case n <= MaxOfRule:
+		l.findings = append(l.findings, f)
+	case n == MaxOfRule+1:
 		l.first[f.Code] = f
 	}
-	if l.count[f.Code] <= MaxOfRule {
-		l.findings = append(l.findings, f)
-	}
 }
+
+// Full reports whether another finding of a code is only counted, so that nobody need look for
+// what it would say.
+func (l *List) Full(code string) bool { return l.count[code] > MaxOfRule }
 
 // Findings returns what was added, and for each code of which some were only counted
 // one finding more that says how many.
