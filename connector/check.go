@@ -172,10 +172,16 @@ func (c *checker) tlsFiles() {
 			c.pem(at+f.key, f.value)
 		}
 	}
+	hasKey := g.TLSClientKey != "" || g.TLSClientKeyFrom != nil
+	if g.TLSClientKeyFrom != nil && !g.Protocol.Secure() {
+		c.add("E101", at+"tls_client_key", g.Protocol.String())
+	} else {
+		c.source(at+"tls_client_key", g.TLSClientKeyFrom)
+	}
 	switch {
-	case g.TLSClientCert != "" && g.TLSClientKey == "":
+	case g.TLSClientCert != "" && !hasKey:
 		c.add("E108/cert", at+"tls_client_cert")
-	case g.TLSClientCert == "" && g.TLSClientKey != "":
+	case g.TLSClientCert == "" && hasKey:
 		c.add("E108/key", at+"tls_client_key")
 	}
 	if c.cfg.Extension.TLSInsecureSkipVerify {

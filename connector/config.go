@@ -47,6 +47,10 @@ type General struct {
 	TLSClientCert string
 	TLSClientKey  Secret
 	TLSServerCert string
+
+	// TLSClientKeyFrom says where the PEM text of the key is read for every connection, instead
+	// of TLSClientKey. If nil, that.
+	TLSClientKeyFrom *SecretSource
 }
 
 // Advanced is the tab 高级配置. Durations that are nil are unset.

@@ -285,6 +285,36 @@ func (s *SecretSource) dialProxy(ctx context.Context, network, addr string) (net
 
 // dialer opens connections to a server of the general tab's protocol.
 func (c *Connector) dialer(url string, opts *transport.Options) (func(context.Context) (net.Conn, error), error) {
+	from := c.cfg.General.TLSClientKeyFrom
+	if from == nil || opts.TLS == nil {
+		return c.keyedDialer(url, opts)
+	}
+	with := func(key string) *transport.Options {
+		o, t := *opts, *opts.TLS
+		t.ClientKey, o.TLS = transport.File(key), &t
+		return &o
+	}
+	if _, err := c.keyedDialer(url, with("-----BEGIN")); err != nil { // which reads no key
+		return nil, err
+	}
+	return func(ctx context.Context) (net.Conn, error) {
+		key, err := from.Read(ctx)
+		if err == nil && !strings.Contains(key, "-----BEGIN") {
+			err = &secretError{source: *from, kind: "pem"}
+		}
+		if err != nil {
+			return nil, err
+		}
+		dial, err := c.keyedDialer(url, with(key))
+		if err != nil {
+			return nil, err
+		}
+		return dial(ctx)
+	}, nil
+}
+
+// keyedDialer is dialer with a key that opts has.
+func (c *Connector) keyedDialer(url string, opts *transport.Options) (func(context.Context) (net.Conn, error), error) {
 	address := withZone(withoutScheme(url))
 	host, _, _ := strings.Cut(address, "/")
 	switch c.cfg.General.Protocol {

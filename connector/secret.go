@@ -96,7 +96,7 @@ type secretError struct {
 var secretTexts = map[string]string{
 	"missing": "is not there", "denied": "may not be read by this user", "irregular": "is not a regular file",
 	"large": fmt.Sprintf("is larger than %d bytes", maxSecret), "empty": "is empty",
-	"utf16": "is UTF-16", "unreadable": "cannot be read", "proxy": "holds neither a proxy's URL nor env",
+	"utf16": "is UTF-16", "unreadable": "cannot be read", "proxy": "holds neither a proxy's URL nor env", "pem": "holds no PEM",
 }
 
 func (e *secretError) Error() string {

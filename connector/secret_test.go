@@ -219,3 +219,35 @@ func TestIPv6Zone(t *testing.T) {
 		}
 	}
 }
+
+// The key of a client certificate may come from a command, for every connection; what is no key fails
+// the attempt.
+func TestTLSKeyIsReadAtEveryAttempt(t *testing.T) {
+	cert, key, _ := selfSigned(t, "client")
+	serverCert, _, server := selfSigned(t, "server")
+	address := fronts(t, server, cert)[connector.TLS]
+	file := filepath.Join(t.TempDir(), "key")
+	require.NoError(t, os.WriteFile(file, []byte("hunter2"), 0o600))
+	cfg := producing(connector.ProducerParams{Topic: "t"})
+	cfg.General.BrokerURL, cfg.General.Protocol, cfg.General.TLSServerCert = address, connector.TLS, serverCert
+	cfg.General.TLSClientCert, cfg.General.TLSClientKeyFrom = cert, &connector.SecretSource{Exec: []string{"cat", file}}
+	c, err := connector.New(cfg, connector.Options{})
+	require.NoError(t, err)
+	err = c.Start(t.Context())
+	require.ErrorIs(t, err, connector.TypeSecret)
+	require.ErrorContains(t, err, "holds no PEM")
+	require.NotContains(t, err.Error(), "hunter2")
+	require.NoError(t, c.Stop(t.Context()))
+	require.NoError(t, os.WriteFile(file, []byte(key), 0o600))
+	c, err = connector.New(cfg, connector.Options{})
+	require.NoError(t, err)
+	require.NoError(t, c.Start(t.Context()))
+	require.NoError(t, c.Stop(t.Context()))
+	// With no certificate the key has no use, and with TCP neither.
+	cfg.General.TLSClientCert = ""
+	_, err = connector.New(cfg, connector.Options{})
+	require.ErrorContains(t, err, "E108")
+	cfg.General.Protocol, cfg.General.TLSServerCert = connector.TCP, ""
+	_, err = connector.New(cfg, connector.Options{})
+	require.ErrorContains(t, err, "E101")
+}

@@ -53,7 +53,7 @@ func general(g *connector.General) []field {
 		{key: "username", zh: "用户名", read: maybeSecret(&g.UserName, &g.UserNameFrom)},
 		{key: "password", zh: "密码", read: secret(&g.Password, &g.PasswordFrom)},
 		{key: "tls_client_cert", zh: "TLS 客户端证书", read: pemFile(&g.TLSClientCert)},
-		{key: "tls_client_key", zh: "TLS 客户端 Key", read: pemFile(&g.TLSClientKey)},
+		{key: "tls_client_key", zh: "TLS 客户端 Key", read: keyFile(&g.TLSClientKey, &g.TLSClientKeyFrom)},
 		{key: "tls_server_cert", zh: "TLS 服务端证书", read: pemFile(&g.TLSServerCert)},
 	}
 }

@@ -356,6 +356,18 @@ func pemFile[T ~string](to *T) readFunc {
 	}
 }
 
+// keyFile is pemFile, or {exec: [COMMAND, ARGUMENT]} for a key that a command prints.
+func keyFile(to *connector.Secret, from **connector.SecretSource) readFunc {
+	return func(r *reader, path string, n *yaml.Node) {
+		v := resolve(n)
+		if v.Kind == yaml.MappingNode && slices.ContainsFunc(v.Content, func(k *yaml.Node) bool { return k.Value == "exec" }) {
+			*from = r.source(path, v)
+			return
+		}
+		pemFile(to)(r, path, n)
+	}
+}
+
 // path makes a path in the file absolute; PEM text stays what it is.
 func (r *reader) path(p string) string {
 	if p == "" || filepath.IsAbs(p) || strings.Contains(p, "-----BEGIN") {
