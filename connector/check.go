@@ -267,6 +267,10 @@ func (c *checker) extension() {
 			c.add("E146", at+"proxy")
 		}
 	}
+	c.whiteSpace(at+"tls_server_name", x.TLSServerName)
+	for i, protocol := range x.TLSALPN {
+		c.topicText(fmt.Sprintf("%stls_alpn[%d]", at, i), protocol, len(x.TLSALPN) == 1)
+	}
 	for _, name := range sortedKeys(x.WSHeaders) {
 		c.secret(at+"ws_headers."+name, x.WSHeaders[name])
 	}

@@ -250,19 +250,22 @@ const (
 	ErrorsExtended                    // see Error.Extended
 )
 
-var errorFormats = []string{"seed", "extended"}
+var errorFormats = []string{"platform", "extended"}
 
 // String returns the format's key.
 func (f ErrorFormat) String() string { return nameOf(errorFormats, int(f)) }
 
-// ParseErrorFormat reads a format by its key.
+// ParseErrorFormat reads a format by its key, or by seed, the former name of platform.
 func ParseErrorFormat(s string) (ErrorFormat, error) {
+	if normal(s) == "seed" {
+		return ErrorsAsSeed, nil
+	}
 	for i, name := range errorFormats {
 		if normal(s) == name {
 			return ErrorFormat(i), nil
 		}
 	}
-	return 0, fmt.Errorf("%q is neither seed nor extended", s)
+	return 0, fmt.Errorf("%q is neither platform nor extended", s)
 }
 
 var overflowNames = []string{"drop_oldest", "drop_newest"}

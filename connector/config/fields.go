@@ -92,8 +92,8 @@ func extension(x *connector.Extension) []field {
 		{key: "ack_timeout", read: timeout(&x.AckTimeout)},
 		{key: "producer_connection", read: choice(&x.ProducerConnection, connector.ParseProducerConnection, "shared", "separate")},
 		{key: "stall_timeout", read: duration(&x.StallTimeout)},
-		{key: "topic_characters", read: choice(&x.TopicCharacters, connector.ParseTopicCharacters, "strict", "any")},
-		{key: "error_format", read: choice(&x.ErrorFormat, connector.ParseErrorFormat, "seed", "extended")},
+		{key: "topic_characters", zh: "主题字符", read: choice(&x.TopicCharacters, connector.ParseTopicCharacters, "strict", "any")},
+		{key: "error_format", read: choice(&x.ErrorFormat, connector.ParseErrorFormat, "platform", "extended")},
 		{key: "session_store", read: sessionStore(&x.SessionStore)},
 	}
 }
@@ -113,7 +113,7 @@ func sessionStore(to **connector.SessionStore) readFunc {
 			{key: "sync", read: choice(&k.Sync, connector.ParseSync, "always", "interval", "never")},
 			{key: "max_bytes", read: integer(&k.MaxBytes, 1<<16, 1<<31-1)},
 			{key: "max_messages", read: integer(&k.MaxMessages, 1, 1<<31-1)},
-			{key: "allow_shared", read: boolean(&k.AllowShared)},
+			{key: "allow_shared", zh: "允许共享目录", read: boolean(&k.AllowShared)},
 		})
 		*to = k
 	}
@@ -194,7 +194,7 @@ func producer(p *connector.ProducerParams) []field {
 		{key: "payload", zh: "消息内容", read: optionalText(&p.Payload)},
 		{key: "qos", zh: "QoS", read: orTemplate(choice(&p.QoS, connector.ParseQoS, "At Most Once (0)", "At Least Once (1)", "Exactly Once (2)"), &p.QoSFrom)},
 		{key: "retained", zh: "是否保存消息", read: orTemplate(boolean(&p.Retained), &p.RetainedFrom)},
-		{key: "topic_characters", read: choice(&p.TopicCharacters, connector.ParseTopicCharacters, "strict", "any")},
+		{key: "topic_characters", zh: "主题字符", read: choice(&p.TopicCharacters, connector.ParseTopicCharacters, "strict", "any")},
 		{key: "done_when", read: choice(&p.DoneWhen, connector.ParseDoneWhen, "confirmed", "stored")},
 		{key: "ack_timeout", read: timeout(&p.AckTimeout)},
 		{key: "max_in_flight", read: integer(&p.MaxInFlight, 1, 65535)},

@@ -370,6 +370,9 @@ func TestSpellings(t *testing.T) {
 	} {
 		require.Equal(t, want, *read(t, strings.Replace(good, "qos: At Least Once", "qos: 1\n    flow_timeout: "+word, 1)).Consumers["in"].FlowTimeout, word)
 	}
+	for word, want := range map[string]connector.ErrorFormat{"seed": 0, "platform": 0, "Extended": 1} {
+		require.Equal(t, want, read(t, strings.Replace(good, "consumers:", "  扩展配置: {error_format: "+word+", 主题字符: any}\nconsumers:", 1)).Extension.ErrorFormat)
+	}
 	for key, want := range map[string]string{"brokerUrl": "E132", "broker-url": "E132", "Broker URL": "E132", "BrokerURL": "E132", "broker": "E130"} {
 		_, findings := parse(t, strings.Replace(good, "client_id: c", "client_id: c\n    "+key+": x:1", 1))
 		require.Equal(t, []string{want}, codes(findings), key)

@@ -200,6 +200,8 @@ var planted = []struct {
 	{"W224/list", "[plant/+/reading]", "[plant/1، plant/2]", "plant/1"},
 	{"W224/list", "[plant/+/reading]", "[plant/1、plant/2]", "plant/1、"},
 	{"W224/list", "[plant/+/reading]", "['a/b, c/d']", "'a/b"},
+	{"W224/list", "consumers:", "  extension: {tls_alpn: [mqtt，http]}\nconsumers:", "mqtt，"},
+	{"W222/space", "consumers:", "  extension: {tls_server_name: 'h '}\nconsumers:", "'h "},
 	{"W225/secret", "client_id: c", "client_id: c\n    username: u\n    password: \"${env:X}\"", `"${env`},
 	{"W225/secret", "client_id: c", "client_id: c\n    username: u\n    password: $MQTT_PW", "$MQTT"},
 	{"W225/secret", "client_id: c", "client_id: c\n    username: u\n    password: '%MQTT_PW%'", "'%MQTT"},
