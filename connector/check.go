@@ -31,7 +31,11 @@ type checker struct {
 	out     lint.List
 }
 
-func (c *checker) add(rule, path string, args ...any) { c.out.Add(lint.New(rule, path, args...)) }
+func (c *checker) add(rule, path string, args ...any) {
+	if !c.out.Count(rule) {
+		c.out.Add(lint.New(rule, path, args...))
+	}
+}
 
 // Check returns everything that is wrong with a configuration (E...) or likely not what
 // was meant (W...), in the order of its fields, and of each rule [lint.MaxOfRule] findings at

@@ -142,9 +142,14 @@ func escapedRune(s string) string {
 // Ansible.
 var variables = regexp.MustCompile(`^\$[A-Za-z_][A-Za-z0-9_]*$|^%[A-Za-z_][A-Za-z0-9_]*%$|^\{\{.*\}\}$|^\$\(.*\)$|^<[A-Z_]+>$|^\$\{[^{}]*\}$`)
 
+// isVariable is cheap for what is none.
+func isVariable(s string) bool {
+	return s != "" && strings.IndexByte("$%{<", s[0]) >= 0 && variables.MatchString(s)
+}
+
 // variable warns of a text that looks like a variable of another program.
 func (c *checker) variable(at, s string) {
-	if variables.MatchString(s) && !strings.HasPrefix(s, "${") {
+	if isVariable(s) && !strings.HasPrefix(s, "${") {
 		c.add("W225/text", at)
 	}
 }
@@ -152,7 +157,7 @@ func (c *checker) variable(at, s string) {
 // secret warns of a secret that looks like a variable: nothing is replaced in it.
 func (c *checker) secret(at string, s Secret) {
 	switch {
-	case variables.MatchString(string(s)) || strings.Contains(string(s), "${env:"):
+	case isVariable(string(s)) || strings.Contains(string(s), "${env:"):
 		c.add("W225/secret", at)
 	case quotes(string(s)):
 		c.add("W227", at)

@@ -249,12 +249,14 @@ func sectionOf(key string) string {
 
 // fail adds a finding about a value that could not be read, or a warning about one.
 func (r *reader) fail(rule, path string, n *yaml.Node, args ...any) {
-	f := lint.New(rule, orFile(path), args...)
-	if n != nil {
-		f.Line, f.Column = n.Line, n.Column
+	if !r.found.Count(rule) {
+		f := lint.New(rule, orFile(path), args...)
+		if n != nil {
+			f.Line, f.Column = n.Line, n.Column
+		}
+		r.found.Add(f)
 	}
-	r.found.Add(f)
-	if !f.IsError() || path == "" {
+	if rule[0] != 'E' || path == "" {
 		return
 	}
 	r.fields[path[strings.LastIndexByte(path, '.')+1:]], r.unread[path] = true, true

@@ -151,6 +151,17 @@ func (l *List) Add(f Finding) {
 	}
 }
 
+// Count counts a finding of a rule and reports whether it is only counted, so that nobody need
+// make it.
+func (l *List) Count(rule string) bool {
+	code, _, _ := strings.Cut(rule, "/")
+	if !l.Full(code) {
+		return false
+	}
+	l.count[code]++
+	return true
+}
+
 // Full reports whether another finding of a code is only counted, so that nobody need look for
 // what it would say.
 func (l *List) Full(code string) bool { return l.count[code] > MaxOfRule }
