@@ -74,8 +74,15 @@ func (c *checker) general() {
 		c.brokerURL(fmt.Sprintf("connector.extension.failover_urls[%d]", i), url)
 	}
 	c.clientID(at+"client_id", g.ClientID)
-	c.variable(at+"username", g.UserName)
-	c.whiteSpace(at+"username", g.UserName)
+	if fault := textFault(g.UserName); fault != "" {
+		c.add("E112/"+fault, at+"username")
+	} else {
+		c.variable(at+"username", g.UserName)
+		c.whiteSpace(at+"username", g.UserName)
+	}
+	if len(g.Password) > 65535 {
+		c.add("E112/long", at+"password")
+	}
 	c.source(at+"username", g.UserNameFrom)
 	c.secret(at+"password", g.Password)
 	c.source(at+"password", g.PasswordFrom)
@@ -275,7 +282,13 @@ func (c *checker) extension() {
 	for i, protocol := range x.TLSALPN {
 		c.topicText(fmt.Sprintf("%stls_alpn[%d]", at, i), protocol, len(x.TLSALPN) == 1)
 	}
+	for _, name := range slices.Concat(sortedKeys(x.WSHeaders), sortedKeys(x.WSHeadersFrom)) {
+		c.headerName(at+"ws_headers."+name, name)
+	}
 	for _, name := range sortedKeys(x.WSHeaders) {
+		if strings.ContainsFunc(string(x.WSHeaders[name]), func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+			c.add("E151/value", at+"ws_headers."+name)
+		}
 		c.secret(at+"ws_headers."+name, x.WSHeaders[name])
 	}
 	for _, name := range sortedKeys(x.WSHeadersFrom) {
@@ -297,6 +310,24 @@ func (c *checker) extension() {
 	if c.cfg.Advanced.Clean() {
 		c.add("W216", at+"session_store")
 	}
+}
+
+// headerName checks what package ws would refuse at every attempt.
+func (c *checker) headerName(at, name string) {
+	letter := func(r rune) bool {
+		return 'a' <= r|0x20 && r|0x20 <= 'z' || '0' <= r && r <= '9' || r < 0x7f && strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+	}
+	switch {
+	case name == "" || strings.ContainsFunc(name, func(r rune) bool { return !letter(r) }): // RFC 9110, section 5.6.2
+		c.add("E151/name", at, name)
+	case slices.Contains(handshake, strings.ToLower(name)):
+		c.add("E151/handshake", at)
+	}
+}
+
+// handshake are the headers that a handshake has itself.
+var handshake = []string{
+	"upgrade", "connection", "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-protocol", "content-length", "transfer-encoding",
 }
 
 // ledger checks that the ledger has a place and a use.

@@ -14,6 +14,9 @@ func (c *checker) source(at string, s *SecretSource) bool {
 	switch {
 	case s == nil:
 		return false
+	case s.File != "" && s.Env != "" || len(s.Exec) > 0 && s.File+s.Env != "":
+		c.add("E140", at, []string{"{file: ...}", "{env: ...}", "{exec: ...}"})
+		return false
 	case len(s.Exec) > 0:
 		if _, err := exec.LookPath(s.Exec[0]); err != nil {
 			c.add("E147/missing", at, s.Exec[0])

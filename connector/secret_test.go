@@ -251,3 +251,15 @@ func TestTLSKeyIsReadAtEveryAttempt(t *testing.T) {
 	_, err = connector.New(cfg, connector.Options{})
 	require.ErrorContains(t, err, "E101")
 }
+
+// A program may write what a file cannot: no source, or two.
+func TestSecretSourceOfAProgram(t *testing.T) {
+	for want, s := range map[string]connector.SecretSource{
+		"E147": {}, "E140": {File: "f", Env: "E"}, "E140 ": {Exec: []string{"true"}, File: "f"}, "E147 ": {Exec: []string{}},
+	} {
+		cfg := producing(connector.ProducerParams{Topic: "t"})
+		cfg.General.UserNameFrom = &s
+		_, err := connector.New(cfg, connector.Options{})
+		require.ErrorContains(t, err, strings.TrimSpace(want)+" connector.general.username")
+	}
+}

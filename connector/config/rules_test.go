@@ -144,6 +144,14 @@ var planted = []struct {
 	{"E111", "client_id: c\n  advanced:\n    clean_session: false", "client_id: ''\n  advanced:\n    clean_session: true", "''"},
 	{"E112/utf8", "client_id: c", "client_id: !!binary /w==", "!!binary"},
 	{"E112/long", "client_id: c", "client_id: " + strings.Repeat("x", 65536), "xxx"},
+	{"E112/nul", "client_id: c", `client_id: c
+    username: "a\0b"`, `"a`},
+	{"E112/long", "client_id: c", "client_id: c\n    username: u\n    password: " + strings.Repeat("x", 65536), "xxx"},
+	{"E151/name", "consumers:", "  extension: {ws_headers: {'Authorization:': x}}\nconsumers:", "x}"},
+	{"E151/name", "consumers:", "  extension: {ws_headers: {'': {env: HOME}}}\nconsumers:", "{env"},
+	{"E151/handshake", "consumers:", "  extension: {ws_headers: {upgrade: x}}\nconsumers:", "x}"},
+	{"E151/value", "consumers:", `  extension: {ws_headers: {a: "x\r\nHost: y"}}
+consumers:`, `"x`},
 	{"E122/both", "then: drop", "then: dead_letter, dead_letter: {file: f, topic: t}", "{file"},
 	{"E124/field", "${variable.line}", "${variable}", `"plant`},
 	{"E130/comma", "  general:\n    broker_url: 127.0.0.1:1883\n    client_id: c\n", "  general: {broker_url: 127.0.0.1:1883, client_id: GID@@@gw1|securemode=3,signmethod=hmacsha1|}\n", "signmethod"},

@@ -113,6 +113,9 @@ var english = map[string]words{
 	"E148/binary":     {"has the tag !!binary, and is not base64", "write base64, or remove the tag"},
 	"E149":            {"holds the character {1}, over which a server may close the connection (section 1.5.3)", "remove it, or set topic_characters to any"},
 	"E150/irregular":  {`"{1}" is not a regular file`, "name a file, not a folder, a pipe or a device"},
+	"E151/name":       {`"{1}" is no name of a header`, "write letters, digits and '-', as in Authorization"},
+	"E151/handshake":  {"belongs to the handshake itself", "leave it out"},
+	"E151/value":      {"has a line end or another control character in it", "remove it"},
 
 	"W201":          {"is At Most Once: nothing is ever acknowledged, and a crash loses what is being processed", "set {qos} to At Least Once"},
 	"W202":          {"is true: messages that are not acknowledged die with the connection", "set it to false"},
