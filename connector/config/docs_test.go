@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/connector/config"
@@ -143,6 +144,14 @@ func TestDocumentHasEveryRuleAndErrorType(t *testing.T) {
 			known[code] = true
 		}
 	}
+	for _, r := range tables["Rules"][1:] {
+		for _, code := range strings.Split(r[0], ", ") {
+			// Cells have lost what stood at their ends.
+			require.Equal(t, r[1], strings.Trim(lint.About(code, "en"), " `"), code)
+			require.True(t, strings.ContainsFunc(lint.About(code, "zh"), func(r rune) bool { return unicode.Is(unicode.Han, r) }), code)
+		}
+	}
+	require.Empty(t, lint.About("E999", "en")+lint.About("", "en")+lint.About("E10", "zh"))
 	for _, c := range listed {
 		require.True(t, known[c], "%s is no rule", c)
 		delete(known, c)
