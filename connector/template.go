@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -223,21 +224,34 @@ func (r *reference) of(fields map[string]any) (string, error) {
 			}
 			return r.raw(found[0], i)
 		}
-		m := reflect.ValueOf(v)
-		if m.Kind() != reflect.Map || m.Type().Key().Kind() != reflect.String {
+		field, ok := fieldOf(v, name)
+		if !ok {
 			return "", r.missing(i)
 		}
-		field := m.MapIndex(reflect.ValueOf(name).Convert(m.Type().Key()))
-		if !field.IsValid() {
-			return "", r.missing(i)
-		}
-		v = field.Interface()
+		v = field
 	}
 	s, err := plain(v)
 	if err != nil {
 		return "", fmt.Errorf("%s %w", r.name(len(r.path)), err)
 	}
 	return s, nil
+}
+
+// fieldOf returns what a map with names has under one.
+func fieldOf(v any, name string) (any, bool) {
+	if m, ok := v.(map[string]any); ok {
+		field, ok := m[name]
+		return field, ok
+	}
+	m := reflect.ValueOf(v)
+	if m.Kind() != reflect.Map || m.Type().Key().Kind() != reflect.String {
+		return nil, false
+	}
+	field := m.MapIndex(reflect.ValueOf(name).Convert(m.Type().Key()))
+	if !field.IsValid() {
+		return nil, false
+	}
+	return field.Interface(), true
 }
 
 // plain returns a value of a program as text: numbers without an exponent where JSON has none,
@@ -250,6 +264,8 @@ func plain(v any) (string, error) {
 		return v, nil
 	case json.Number:
 		return v.String(), nil
+	case int:
+		return strconv.Itoa(v), nil
 	case json.RawMessage:
 		if !json.Valid(v) {
 			return "", errors.New("is no JSON")

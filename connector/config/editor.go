@@ -104,10 +104,11 @@ func (e *editor) object(name string, in map[string]any, fields []field, section 
 	}
 	out := map[string]any{"type": "object", "additionalProperties": false, "properties": properties, "patternProperties": patterns}
 	if len(needed) > 0 {
-		out["allOf"] = append(needed, []any{}...)
-		for i, one := range needed { // or be merged
-			out["allOf"].([]any)[i] = map[string]any{"anyOf": []any{one, has("^<<$")}}
+		all := make([]any, len(needed))
+		for i, one := range needed { // or it is merged
+			all[i] = map[string]any{"anyOf": []any{one, has("^<<$")}}
 		}
+		out["allOf"] = all
 	}
 	if least, ok := in["minProperties"]; ok {
 		out["minProperties"], out["maxProperties"] = least, in["maxProperties"]
@@ -151,10 +152,10 @@ func (e *editor) lenient(name string, s any) any {
 		}
 	}
 	if words, ok := in["enum"].([]any); ok {
-		forms = append(forms, in2enum(words)...)
+		forms = append(forms, choiceForms(words)...)
 	}
 	if v, ok := in["const"]; ok {
-		forms = append(forms, in2enum([]any{v})...)
+		forms = append(forms, choiceForms([]any{v})...)
 	}
 	switch in["type"] {
 	case "string":
@@ -211,8 +212,8 @@ var moreWords = map[string][]string{
 	"immediately":        {"流开始前立即确认", "立即确认", "消费后立即确认", "消费后立即确认 offset", "消费后立即确认offset，不等待流的触发及运行结果"},
 }
 
-// in2enum makes a choice accept all spellings, and numbers where a word is one.
-func in2enum(words []any) (forms []any) {
+// choiceForms makes a choice accept all spellings, and numbers where a word is one.
+func choiceForms(words []any) (forms []any) {
 	var names []string
 	values := slices.Clone(words)
 	for _, w := range words {

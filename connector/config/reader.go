@@ -63,7 +63,8 @@ func (f field) is(key string) bool {
 		slices.ContainsFunc(f.also, func(label string) bool { return folded == lint.Fold(label) })
 }
 
-// A heading is a key that the document of the platform has around others, and that means nothing.
+// headings are keys that the document of the platform has around others, and that mean nothing
+// themselves: at the top, and in a consumer or producer.
 var headings = map[string][]string{
 	"":          {"操作配置", "操作"},
 	"consumers": {"输入参数"},
