@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/connector/lint"
@@ -52,7 +53,10 @@ func (r *reader) parse(text []byte) (*connector.Config, []connector.Finding, err
 		r.object("", top, root(cfg))
 		r.otherTags(top)
 		for _, f := range cfg.Check() {
-			if !r.follows(f) {
+			switch {
+			case r.follows(f):
+			case f.Code == "W220" && r.asked[f.Where()]: // its unit is in doubt
+			default:
 				r.found.Add(r.located(f))
 			}
 		}
@@ -83,10 +87,10 @@ func (r *reader) document(text []byte) *yaml.Node {
 		return nil
 	}
 	r.text = text
-	if json.Valid(text) && !r.notUTF8(text) {
+	if json.Valid(text) && utf8.Valid(text) {
 		return jsonNode(text) // not all JSON is YAML: tabs, surrogates
 	}
-	if r.found.Findings() != nil || r.notUTF8(text) {
+	if r.notUTF8(text) {
 		return nil
 	}
 	var doc, second yaml.Node

@@ -399,6 +399,9 @@ consumers:
 	require.Equal(t, 5*time.Second, *in.FlowTimeout)
 	require.Equal(t, packets.AtMostOnce, in2.QoS, "what stands there itself counts")
 	require.Equal(t, 1, *in2.OnFailure.Retries)
+	// A key may be an alias, and JSON may hold what YAML does not take.
+	require.Equal(t, "u", read(t, "x-a: &k username\n"+strings.Replace(good, "client_id: c", "client_id: c\n    *k : u", 1)).General.UserName)
+	require.Equal(t, ptr("a\x7f"), read(t, `{"connector": {"general": {"broker_url": "h:1", "client_id": "c"}}, "producers": {"p": {"topic": "t", "payload": "a`+"\x7f"+`"}}}`).Producers["p"].Payload)
 	for _, text := range []string{"<<: 5", "<<: [*c, 5]", "<<: [[*c]]"} {
 		_, findings := parse(t, "x-c: &c {qos: 1}\n"+strings.Replace(good, "qos: At Least Once", text+"\n    qos: 1", 1))
 		require.Equal(t, []string{"E131"}, codes(findings), text)

@@ -32,13 +32,14 @@ type reader struct {
 	unread  map[string]bool       // paths whose value could not be read
 	around  map[string]bool       // those and what is around them
 	fields  map[string]bool       // their last keys
+	asked   map[string]bool       // paths whose unit was asked for
 	entered int                   // pairs looked at, merged ones each time
 }
 
 func newReader(folder string) *reader {
 	return &reader{
 		folder: folder, places: make(map[string]*yaml.Node), labels: make(map[string]string), words: make(map[string]string),
-		tagged: make(map[*yaml.Node]string), unread: make(map[string]bool), around: make(map[string]bool), fields: make(map[string]bool),
+		tagged: make(map[*yaml.Node]string), unread: make(map[string]bool), around: make(map[string]bool), fields: make(map[string]bool), asked: make(map[string]bool),
 	}
 }
 
@@ -95,6 +96,11 @@ func (r *reader) pairs(path string, n *yaml.Node) []pair {
 		var merges []*yaml.Node
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			key, value := n.Content[i], n.Content[i+1]
+			if key.Kind == yaml.AliasNode { // its words, where it stands
+				named := *resolve(key)
+				named.Line, named.Column = key.Line, key.Column
+				key = &named
+			}
 			if r.entered++; r.entered > maxPairs || depth > 100 {
 				if r.entered <= maxPairs+1 {
 					r.fail("E128/depth", "", key)

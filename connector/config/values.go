@@ -182,6 +182,7 @@ func span(to **time.Duration, odd func(secs uint64) bool) readFunc {
 		if secs, serr := strconv.ParseUint(plain, 10, 31); serr == nil {
 			d, err = time.Duration(secs)*time.Second, nil
 			if odd(secs) {
+				r.asked[path] = true
 				r.fail("W219", path, n, int(secs), d.String(), (time.Duration(secs) * time.Millisecond).String())
 			}
 		}
