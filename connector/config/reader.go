@@ -194,9 +194,9 @@ func (r *reader) note(above, path, word string, value *yaml.Node) {
 func (r *reader) noObject(rule, path string, n *yaml.Node) {
 	if n.Kind == yaml.ScalarNode && n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0 {
 		if r.lines == nil {
-			r.lines = strings.Split(string(r.text), "\n")
+			r.lines = linesOf(r.text)
 		}
-		if s := suspectOf(r.lines[n.Line-1], n.Line); s != nil && (s.rule == "E128/colon" || s.rule == "E128/space" || s.rule == "E128/sign") {
+		if s := suspectOf(r.lines[min(n.Line, len(r.lines))-1], n.Line); s != nil && (s.rule == "E128/colon" || s.rule == "E128/space" || s.rule == "E128/sign") {
 			r.fail(s.rule, path, s.at.node(), s.args...)
 			return
 		}

@@ -21,12 +21,18 @@ type place struct{ line, column int }
 
 func (p place) node() *yaml.Node { return &yaml.Node{Line: p.line, Column: p.column} }
 
+// breaks are the line breaks of YAML, section 5.4 of its version 1.1.
+var breaks = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n")
+
+func linesOf(text []byte) []string { return strings.Split(breaks.Replace(string(text)), "\n") }
+
 // placeOf returns the place of a byte. Bytes that are not UTF-8 count as GBK does, two for a
 // character.
 func placeOf(text []byte, at int) place {
 	at = min(at, len(text))
-	start := bytes.LastIndexByte(text[:at], '\n') + 1
-	p := place{1 + bytes.Count(text[:start], []byte("\n")), 1}
+	before := breaks.Replace(string(text[:at])) // shorter, but for the line that at is in
+	start := at - (len(before) - strings.LastIndexByte(before, '\n') - 1)
+	p := place{1 + strings.Count(before, "\n"), 1}
 	for i := start; i < at; p.column++ {
 		r, size := utf8.DecodeRune(text[i:])
 		if r == utf8.RuneError && size == 1 {
@@ -143,7 +149,7 @@ var signs = map[rune]string{
 // nearestSuspect returns the suspect nearest to a line that the parser names, not far behind it.
 func nearestSuspect(text []byte, line int) *suspect {
 	var best *suspect
-	for i, l := range strings.Split(string(text), "\n") {
+	for i, l := range linesOf(text) {
 		n := i + 1
 		if n > line+1 {
 			break
