@@ -36,12 +36,21 @@ type General struct {
 	UserName string
 	Password Secret
 
+	// UserNameFrom and PasswordFrom say where they are read at every attempt to connect,
+	// instead of UserName and Password. If nil, those.
+	UserNameFrom *SecretSource
+	PasswordFrom *SecretSource
+
 	// TLSClientCert and TLSClientKey are the certificate that the connector shows, both
 	// or neither. TLSServerCert is trusted instead of the system's roots: authorities,
 	// or the Server's own certificate. Each is a path or PEM text.
 	TLSClientCert string
 	TLSClientKey  Secret
 	TLSServerCert string
+
+	// TLSClientKeyFrom says where the PEM text of the key is read for every connection, instead
+	// of TLSClientKey. If nil, that.
+	TLSClientKeyFrom *SecretSource
 }
 
 // Advanced is the tab 高级配置. Durations that are nil are unset.
@@ -90,6 +99,9 @@ type Extension struct {
 	// HTTPS_PROXY and NO_PROXY say. If empty, none.
 	Proxy Secret
 
+	// ProxyFrom says where Proxy is read at every attempt to connect. If nil, Proxy.
+	ProxyFrom *SecretSource
+
 	// TLSMinVersion is "1.2" or "1.3". If empty, "1.2".
 	TLSMinVersion string
 
@@ -105,6 +117,9 @@ type Extension struct {
 
 	// WSHeaders are sent with the WebSocket handshake; they may hold tokens.
 	WSHeaders map[string]Secret
+
+	// WSHeadersFrom says where further headers are read for every handshake.
+	WSHeadersFrom map[string]SecretSource
 
 	// MaxPacketSize is the largest incoming packet in bytes. If zero, 16 MiB.
 	MaxPacketSize int
@@ -124,6 +139,10 @@ type Extension struct {
 	// StallTimeout is how long a message may be unacknowledged before that is an error of the
 	// connector, for Health, the log and OnError. If nil, 5 minutes; if zero, for ever.
 	StallTimeout *time.Duration
+
+	// TopicCharacters says what a topic may hold that a producer makes of a template, unless the
+	// producer says it itself. If zero, StrictTopics.
+	TopicCharacters TopicCharacters
 
 	// ErrorFormat is the form of the errors that messages carry. If zero, the seed's.
 	ErrorFormat ErrorFormat
@@ -147,6 +166,10 @@ type SessionStore struct {
 	// 100,000 messages. If negative, unbounded.
 	MaxBytes    int
 	MaxMessages int
+
+	// AllowShared accepts folders that others can write to, or that belong to another
+	// user: for volumes whose permissions somebody else sets. See [wal.Options].
+	AllowShared bool
 }
 
 // ConsumerParams are the input of a Consumer operation.
@@ -266,6 +289,10 @@ type ProducerParams struct {
 	// QoS and Retained. If empty, those.
 	QoSFrom      string
 	RetainedFrom string
+
+	// TopicCharacters says what a topic may hold that is made of a template. If zero, that of
+	// Extension.
+	TopicCharacters TopicCharacters
 
 	// DoneWhen says when Run is done. If zero, when the Server has answered.
 	DoneWhen DoneWhen

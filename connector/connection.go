@@ -118,7 +118,7 @@ func (n *connection) open(c *Connector) error {
 	var err error
 	n.store, err = wal.Open(wal.Options{
 		Dir: n.keep.Dir, Server: n.server, ClientID: n.cfg.ClientID,
-		Sync: n.keep.Sync, MaxBytes: int64(n.keep.MaxBytes), Logger: c.log,
+		Sync: n.keep.Sync, MaxBytes: int64(n.keep.MaxBytes), AllowShared: n.keep.AllowShared, Logger: c.log,
 	})
 	if err != nil {
 		return newError(TypeStore, err)
@@ -181,15 +181,10 @@ var errNotStarted = fmt.Errorf("connector: the session store opens with Start: %
 // clientConfig makes the client's configuration of the connector's.
 func (c *Connector) clientConfig() (client.Config, error) {
 	g, a, x := &c.cfg.General, &c.cfg.Advanced, &c.cfg.Extension
-	var password []byte // nil is not sent
-	if g.Password != "" {
-		password = []byte(g.Password)
-	}
 	cfg := client.Config{
 		Dial:                 c.opts.Dial,
 		ClientID:             withRandom(g.ClientID),
-		UserName:             g.UserName,
-		Password:             password,
+		Credentials:          g.credentials(),
 		CleanSession:         a.Clean(),
 		KeepAlive:            offAtZero(a.KeepAlive),
 		PingTimeout:          deref(a.PingTimeout, 0),
@@ -204,6 +199,9 @@ func (c *Connector) clientConfig() (client.Config, error) {
 		QoS0Overflow:         x.QoS0Overflow,
 		OnEvent:              c.opts.OnEvent,
 		Logger:               c.opts.Logger,
+	}
+	if cfg.Credentials == nil {
+		cfg.UserName, cfg.Password = g.UserName, passwordOf(g.Password)
 	}
 	if a.WillEnabled {
 		cfg.Will = &packets.Will{Topic: a.WillTopic, Payload: []byte(a.WillPayload), QoS: a.WillQoS, Retain: a.WillRetained}
@@ -254,19 +252,70 @@ func (c *Connector) transport() (*transport.Options, error) {
 		}
 	}
 	var err error
-	switch x.Proxy {
-	case "":
-	case "env":
-		opts.NetDial, err = proxy.FromEnvironment(nil)
-	default:
-		opts.NetDial, err = proxy.Dialer(string(x.Proxy), nil)
+	if x.ProxyFrom != nil {
+		opts.NetDial = x.ProxyFrom.dialProxy
+	} else if x.Proxy != "" {
+		opts.NetDial, err = proxyDialer(string(x.Proxy))
 	}
 	return opts, err
 }
 
+func proxyDialer(url string) (func(ctx context.Context, network, addr string) (net.Conn, error), error) {
+	if url == "env" {
+		return proxy.FromEnvironment(nil)
+	}
+	return proxy.Dialer(url, nil)
+}
+
+// dialProxy dials through the proxy whose URL the source has now.
+func (s *SecretSource) dialProxy(ctx context.Context, network, addr string) (net.Conn, error) {
+	url, err := s.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dial, err := proxyDialer(url)
+	if err != nil {
+		return nil, &secretError{source: *s, kind: "proxy"}
+	}
+	if dial == nil { // the environment names none
+		dial = new(net.Dialer).DialContext
+	}
+	return dial(ctx, network, addr)
+}
+
 // dialer opens connections to a server of the general tab's protocol.
 func (c *Connector) dialer(url string, opts *transport.Options) (func(context.Context) (net.Conn, error), error) {
-	address := withoutScheme(url)
+	from := c.cfg.General.TLSClientKeyFrom
+	if from == nil || opts.TLS == nil {
+		return c.keyedDialer(url, opts)
+	}
+	with := func(key string) *transport.Options {
+		o, t := *opts, *opts.TLS
+		t.ClientKey, o.TLS = transport.File(key), &t
+		return &o
+	}
+	if _, err := c.keyedDialer(url, with("-----BEGIN")); err != nil { // which reads no key
+		return nil, err
+	}
+	return func(ctx context.Context) (net.Conn, error) {
+		key, err := from.Read(ctx)
+		if err == nil && !strings.Contains(key, "-----BEGIN") {
+			err = &secretError{source: *from, kind: "pem"}
+		}
+		if err != nil {
+			return nil, err
+		}
+		dial, err := c.keyedDialer(url, with(key))
+		if err != nil {
+			return nil, err
+		}
+		return dial(ctx)
+	}, nil
+}
+
+// keyedDialer is dialer with a key that opts has.
+func (c *Connector) keyedDialer(url string, opts *transport.Options) (func(context.Context) (net.Conn, error), error) {
+	address := withZone(withoutScheme(url))
 	host, _, _ := strings.Cut(address, "/")
 	switch c.cfg.General.Protocol {
 	case TLS:
@@ -279,12 +328,30 @@ func (c *Connector) dialer(url string, opts *transport.Options) (func(context.Co
 	return transport.Dialer("mqtt://"+host, opts)
 }
 
-func (c *Connector) wsHeader(context.Context) (http.Header, error) {
+// wsHeader returns what goes with one handshake.
+func (c *Connector) wsHeader(ctx context.Context) (http.Header, error) {
 	header := make(http.Header)
 	for k, v := range c.cfg.Extension.WSHeaders {
 		header.Set(k, string(v))
 	}
+	for k, from := range c.cfg.Extension.WSHeadersFrom {
+		v, err := from.Read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		header.Set(k, v)
+	}
 	return header, nil
+}
+
+// withZone writes the zone of an IPv6 address, as in [fe80::1%eth0]:1883, as a URL has it: RFC
+// 6874.
+func withZone(address string) string {
+	host, rest, ok := strings.Cut(address, "]")
+	if before, zone, has := strings.Cut(host, "%"); ok && has && !strings.HasPrefix(zone, "25") {
+		return before + "%25" + zone + "]" + rest
+	}
+	return address
 }
 
 func withoutScheme(url string) string {

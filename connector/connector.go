@@ -70,8 +70,8 @@ type Connector struct {
 	unstalled chan struct{} // one was settled since
 }
 
-// New checks a configuration and returns its connector. It does no I/O. The error is a
-// [*ConfigError] with every mistake.
+// New checks a configuration and returns its connector. It does no I/O but for looking at the
+// files that the configuration names. The error is a [*ConfigError] with every mistake.
 func New(cfg Config, opts Options) (*Connector, error) {
 	if err := Errors(cfg.Check()); err != nil {
 		return nil, err

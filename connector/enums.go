@@ -2,10 +2,12 @@ package connector
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/client/wal"
+	"github.com/mqtt311/mqtt311/connector/lint"
 	"github.com/mqtt311/mqtt311/packets"
 )
 
@@ -64,9 +66,9 @@ func (m AckMode) String() string { return nameOf(ackModeNames, int(m)) }
 // ParseAckMode reads a mode by its key or the seed's words.
 func ParseAckMode(s string) (AckMode, error) {
 	switch normal(s) {
-	case "afterflowsuccess", "流运行成功后确认", "消费后直到触发的流成功结束后才确认offset":
+	case "afterflowsuccess", "流运行成功后确认", "消费后直到触发的流成功结束后才确认", "消费后直到触发的流成功结束后才确认offset":
 		return AfterFlowSuccess, nil
-	case "immediately", "流开始前立即确认", "消费后立即确认offset,不等待流的触发及运行结果":
+	case "immediately", "流开始前立即确认", "立即确认", "消费后立即确认", "消费后立即确认offset", "消费后立即确认offset,不等待流的触发及运行结果":
 		return Immediately, nil
 	}
 	return 0, fmt.Errorf("%q is neither after_flow_success (流运行成功后确认) nor immediately (流开始前立即确认)", s)
@@ -198,6 +200,47 @@ func ParseDoneWhen(s string) (DoneWhen, error) {
 	return 0, fmt.Errorf("%q is neither confirmed nor stored", s)
 }
 
+// TopicCharacters says which characters a topic may hold that a producer makes of a template.
+type TopicCharacters byte
+
+// The choices.
+const (
+	TopicCharactersDefault TopicCharacters = iota // of a producer: that of the extension; there: StrictTopics
+
+	// StrictTopics refuses what section 1.5.3 discourages: control characters and
+	// noncharacters. A server may close the connection over one.
+	StrictTopics
+
+	// AnyTopics allows what section 4.7 does.
+	AnyTopics
+)
+
+var topicCharacters = []string{"", "strict", "any"}
+
+// String returns the key.
+func (t TopicCharacters) String() string { return nameOf(topicCharacters, int(t)) }
+
+// ParseTopicCharacters reads it by its key.
+func ParseTopicCharacters(s string) (TopicCharacters, error) {
+	for i, name := range topicCharacters {
+		if i > 0 && normal(s) == name {
+			return TopicCharacters(i), nil
+		}
+	}
+	return 0, fmt.Errorf("%q is neither strict nor any", s)
+}
+
+// topicCharacters returns what holds for the producer.
+func (p *ProducerParams) topicCharacters(x *Extension) TopicCharacters {
+	switch {
+	case p.TopicCharacters != TopicCharactersDefault:
+		return p.TopicCharacters
+	case x.TopicCharacters != TopicCharactersDefault:
+		return x.TopicCharacters
+	}
+	return StrictTopics
+}
+
 // ErrorFormat is the form of the errors that messages carry.
 type ErrorFormat byte
 
@@ -207,19 +250,22 @@ const (
 	ErrorsExtended                    // see Error.Extended
 )
 
-var errorFormats = []string{"seed", "extended"}
+var errorFormats = []string{"platform", "extended"}
 
 // String returns the format's key.
 func (f ErrorFormat) String() string { return nameOf(errorFormats, int(f)) }
 
-// ParseErrorFormat reads a format by its key.
+// ParseErrorFormat reads a format by its key, or by seed, the former name of platform.
 func ParseErrorFormat(s string) (ErrorFormat, error) {
+	if normal(s) == "seed" {
+		return ErrorsAsSeed, nil
+	}
 	for i, name := range errorFormats {
 		if normal(s) == name {
 			return ErrorFormat(i), nil
 		}
 	}
-	return 0, fmt.Errorf("%q is neither seed nor extended", s)
+	return 0, fmt.Errorf("%q is neither platform nor extended", s)
 }
 
 var overflowNames = []string{"drop_oldest", "drop_newest"}
@@ -257,10 +303,22 @@ func ParseSync(s string) (wal.Sync, error) {
 
 var qosNames = []string{"At Most Once", "At Least Once", "Exactly Once"}
 
-// ParseQoS reads a QoS in the seed's words or as a number.
+// qosSpellings are further words for each.
+var qosSpellings = [][]string{
+	{"最多一次", "至多一次", "0"},
+	{"至少一次", "最少一次", "1"},
+	{"恰好一次", "正好一次", "仅一次", "只有一次", "精确一次", "2"},
+}
+
+// ParseQoS reads a QoS in the words of the specification, in Chinese, or as a number, with QoS
+// before it or not.
 func ParseQoS(s string) (packets.QoS, error) {
+	word := normal(s)
+	if rest, ok := strings.CutPrefix(word, "qos"); ok {
+		word = rest
+	}
 	for i, name := range qosNames {
-		if normal(s) == normal(name) || s == string(rune('0'+i)) {
+		if word == normal(name) || slices.Contains(qosSpellings[i], word) {
 			return packets.QoS(i), nil
 		}
 	}
@@ -269,10 +327,10 @@ func ParseQoS(s string) (packets.QoS, error) {
 
 // ParseBool reads true or false, in the words that configurations may use as well.
 func ParseBool(s string) (bool, error) {
-	switch strings.ToLower(s) {
-	case "true", "yes", "on", "是":
+	switch normal(s) {
+	case "true", "yes", "on", "是", "启用", "开启", "真":
 		return true, nil
-	case "false", "no", "off", "否":
+	case "false", "no", "off", "否", "禁用", "关闭", "假":
 		return false, nil
 	}
 	return false, fmt.Errorf("%q is neither true nor false", s)
@@ -285,7 +343,5 @@ func nameOf(names []string, i int) string {
 	return fmt.Sprint(i)
 }
 
-// normal drops what people write differently: case, spaces, dashes and underscores.
-func normal(s string) string {
-	return strings.NewReplacer(" ", "", "-", "", "_", "", "，", ",").Replace(strings.ToLower(s))
-}
+// normal drops what people write differently.
+func normal(s string) string { return lint.Fold(s) }

@@ -47,6 +47,7 @@ const (
 	TypeConnectionLost      ErrorType = "MQTT:CONNECTION_LOST"
 	TypeNotConnected        ErrorType = "MQTT:NOT_CONNECTED"
 	TypeClientIDInUse       ErrorType = "MQTT:CLIENT_ID_IN_USE"
+	TypeSecret              ErrorType = "MQTT:SECRET"
 	TypeRefused             ErrorType = "MQTT:REFUSED"
 	TypeProtocolVersion     ErrorType = "MQTT:PROTOCOL_VERSION"
 	TypeClientIDRejected    ErrorType = "MQTT:CLIENT_ID_REJECTED"
@@ -76,7 +77,7 @@ var parents = map[ErrorType]ErrorType{
 	TypeDNS:          TypeConnectivity, TypeTCP: TypeConnectivity, TypeProxy: TypeConnectivity, TypeTLS: TypeConnectivity, TypeWebSocket: TypeConnectivity,
 	TypeTLSUntrusted: TypeTLS, TypeTLSExpired: TypeTLS, TypeTLSHostname: TypeTLS, TypeTLSClientCert: TypeTLS,
 	TypeConnectTimeout: TypeConnectivity, TypePingTimeout: TypeConnectivity, TypeWriteTimeout: TypeConnectivity,
-	TypeConnectionLost: TypeConnectivity, TypeNotConnected: TypeConnectivity, TypeClientIDInUse: TypeConnectivity, TypeProtocol: TypeConnectivity,
+	TypeConnectionLost: TypeConnectivity, TypeNotConnected: TypeConnectivity, TypeClientIDInUse: TypeConnectivity, TypeProtocol: TypeConnectivity, TypeSecret: TypeConnectivity,
 	TypeRefused: TypeConnectivity, TypeProtocolVersion: TypeRefused, TypeClientIDRejected: TypeRefused,
 	TypeUnavailable: TypeRefused, TypeBadCredentials: TypeRefused, TypeNotAuthorized: TypeRefused,
 	TypeSubscribe: TypeRuntime, TypeRejected: TypeSubscribe, TypeDowngraded: TypeSubscribe, TypeInvalidFilter: TypeSubscribe, TypeSubscribeTimeout: TypeSubscribe,
@@ -276,6 +277,10 @@ func classify(err error) ErrorType {
 
 		handshake *client.HandshakeError
 	)
+	var secret *secretError
+	if errors.As(err, &secret) {
+		return TypeSecret
+	}
 	for _, c := range sentinels {
 		if errors.Is(err, c.err) {
 			return c.is

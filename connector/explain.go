@@ -9,6 +9,7 @@ var explanations = map[ErrorType]explanation{
 	TypeDNS:                 {"The host name has no address. Check its spelling, and DNS.", "主机名无法解析，请检查拼写与 DNS。"},
 	TypeTCP:                 {"Nobody answers at that address and port. Check both, and firewalls.", "该地址与端口无应答，请检查地址、端口与防火墙。"},
 	TypeProxy:               {"The proxy did not lead to the server. Check its address and its credentials.", "代理未能连通服务端，请检查代理地址与凭据。"},
+	TypeSecret:              {"A secret could not be read. Look at the file, the variable or the command that has it.", "密码等保密内容读取失败，请检查相应的文件、环境变量或命令。"},
 	TypeTLSUntrusted:        {"The server's certificate is of an authority that is not trusted. Set tls_server_cert.", "服务端证书的签发机构不受信任，请填写 TLS 服务端证书。"},
 	TypeTLSExpired:          {"The server's certificate is not valid today. Renew it, or correct the clock.", "服务端证书不在有效期内，请更新证书或校准时钟。"},
 	TypeTLSHostname:         {"The server's certificate is for another name. Correct broker_url, or set tls_server_name.", "服务端证书与主机名不符，请修改 Broker URL 或设置 tls_server_name。"},
@@ -46,6 +47,6 @@ var explanations = map[ErrorType]explanation{
 	TypePublish:             {"The message was not published.", "消息发布失败。"},
 	TypeInvalidTopic:        {"The topic cannot be published to: it is empty, too long, or has a wildcard.", "主题不合法：为空、过长或包含通配符。"},
 	TypePublishTimeout:      {"The server did not confirm in time. Raise ack_timeout, or check the connection.", "服务端未在限时内确认，请调大 ack_timeout 或检查连接。"},
-	TypeStore:               {"The session store cannot be opened or written. Look for another process that uses it, at the disk's space, and at the rights of the folder.", "会话存储无法打开或写入，请检查是否有其他进程占用、磁盘空间以及目录权限。"},
+	TypeStore:               {"The session store cannot be opened or written. Look for another process that uses it, at the disk's space, and at the rights of the folder: session_store.allow_shared accepts those of a volume.", "会话存储无法打开或写入，请检查是否有其他进程占用、磁盘空间以及目录权限；若为容器卷，可设置 session_store.allow_shared。"},
 	TypeDeadLetter:          {"The dead letter could not be put away. Check the topic or the file.", "死信未能写入，请检查死信主题或文件。"},
 }

@@ -141,6 +141,9 @@ func TestProtocolsInProcess(t *testing.T) {
 			if protocol.Secure() {
 				cfg.General.TLSClientCert, cfg.General.TLSClientKey, cfg.General.TLSServerCert = clientCert, connector.Secret(clientKey), file
 			}
+			if protocol == connector.WebSocketSecure { // one of them by a command
+				cfg.General.TLSClientKey, cfg.General.TLSClientKeyFrom = "", &connector.SecretSource{Exec: []string{"printf", "%s", clientKey}}
+			}
 			c, err := connector.New(cfg, connector.Options{})
 			require.NoError(t, err)
 			got := make(chan string, 8)

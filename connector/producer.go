@@ -67,24 +67,25 @@ func (p *Producer) Run(ctx context.Context, m *Message) (*Message, error) {
 // resolve makes of a message what is published.
 func (p *Producer) resolve(m *Message) (client.Message, error) {
 	out := client.Message{QoS: p.params.QoS, Retain: p.params.Retained, Payload: m.Payload.Blob}
+	e := newEvaluation(m, p.topic, p.payload, p.qos, p.retain)
 	var err error
-	if out.Topic, err = p.topic.eval(m); err != nil {
+	if out.Topic, err = e.topic(p.topic, p.params.topicCharacters(&p.conn.cfg.Extension) == StrictTopics); err != nil {
 		return out, p.unresolved("topic", err)
 	}
 	if p.payload != nil {
-		payload, err := p.payload.eval(m)
+		payload, err := e.text(p.payload)
 		if err != nil {
 			return out, p.unresolved("payload", err)
 		}
 		out.Payload = []byte(payload)
 	}
 	if p.qos != nil {
-		if out.QoS, err = evaluated(p.qos, m, ParseQoS); err != nil {
+		if out.QoS, err = evaluated(e, p.qos, ParseQoS); err != nil {
 			return out, p.unresolved("qos", err)
 		}
 	}
 	if p.retain != nil {
-		if out.Retain, err = evaluated(p.retain, m, ParseBool); err != nil {
+		if out.Retain, err = evaluated(e, p.retain, ParseBool); err != nil {
 			return out, p.unresolved("retained", err)
 		}
 	}
@@ -92,8 +93,8 @@ func (p *Producer) resolve(m *Message) (client.Message, error) {
 }
 
 // evaluated reads what a template's text says.
-func evaluated[T any](t *template, m *Message, parse func(string) (T, error)) (v T, err error) {
-	text, err := t.eval(m)
+func evaluated[T any](e *evaluation, t *template, parse func(string) (T, error)) (v T, err error) {
+	text, err := e.text(t)
 	if err != nil {
 		return v, err
 	}
@@ -101,7 +102,12 @@ func evaluated[T any](t *template, m *Message, parse func(string) (T, error)) (v
 }
 
 func (p *Producer) unresolved(what string, err error) *Error {
-	e := newError(TypeExpression, fmt.Errorf("producer %s: %s: %w", p.name, what, err))
+	t := TypeExpression
+	var topic *topicError
+	if errors.As(err, &topic) {
+		t = TypeInvalidTopic
+	}
+	e := newError(t, fmt.Errorf("producer %s: %s: %w", p.name, what, err))
 	e.Delivered = DeliveredNo
 	return e
 }
@@ -203,6 +209,10 @@ func (p *Producer) release() {
 
 // errNoAnswer tells the producer's own patience from the caller's.
 var errNoAnswer = fmt.Errorf("the producer's ack_timeout ended: %w", context.DeadlineExceeded)
+
+// HasPayload reports whether the producer's parameters have a content, so that the payload of the
+// message is not published as it is.
+func (p *Producer) HasPayload() bool { return p.payload != nil }
 
 // QoS returns the QoS of the producer's parameters.
 func (p *Producer) QoS() packets.QoS { return p.params.QoS }

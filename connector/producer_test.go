@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
@@ -240,4 +241,55 @@ func TestProducerQoSAndRetainedByExpression(t *testing.T) {
 			require.Equal(t, connector.DeliveredNo, connector.AsError(err).Delivered)
 		}
 	})
+}
+
+// What section 1.5.3 discourages in a topic, and what no topic may have, is refused where the topic is
+// made: the message fails, nothing is sent, and the next one goes out. topic_characters: any
+// allows the former.
+func TestTopicCharacters(t *testing.T) {
+	run := func(d *dialogue, v string) error {
+		m := reading()
+		m.Variable["v"] = v
+		_, err := d.connector.Producer("out").Run(d.ctx, m)
+		return err
+	}
+	inBubble(t, func(d *dialogue) {
+		d.run(producing(connector.ProducerParams{Topic: "out/${variable.v}/x", QoS: packets.AtLeastOnce}), nil)
+		for v, want := range map[string]string{
+			"a\nb": `U+000A, which a topic may not have: "a\nb"`, "\x00": "U+0000", "\x1f": "U+001F", "\x7f": "U+007F", "\u0085": "U+0085", "\ufdd0": "U+FDD0", "\U0010ffff": "U+10FFFF",
+			"+": "U+002B", "a/#": "U+0023", "\xff": "not UTF-8", "\x1b[2J": `"\x1b[2J"`,
+		} {
+			err := run(d, v)
+			require.ErrorIs(t, err, connector.TypeInvalidTopic, "%q", v)
+			require.ErrorContains(t, err, want)
+			require.ErrorContains(t, err, "producer out: topic: ${variable.v} ")
+			if strings.ContainsFunc(v, unicode.IsControl) {
+				require.NotContains(t, err.Error(), v, "escaped")
+			}
+			require.Equal(t, connector.DeliveredNo, connector.AsError(err).Delivered)
+		}
+		done := d.start(func() error { return run(d, "产线/7 b") })
+		d.expect("PUBLISH out/产线/7 b/x qos=1 id=1 dup=false payload=21")
+		d.send(&packets.Puback{PacketID: 1})
+		require.NoError(t, done())
+	})
+	for _, ofProducer := range []bool{true, false} {
+		inBubble(t, func(d *dialogue) {
+			cfg := producing(connector.ProducerParams{Topic: "out/${variable.v}/x", QoS: packets.AtLeastOnce})
+			if ofProducer {
+				p := cfg.Producers["out"]
+				p.TopicCharacters = connector.AnyTopics
+				cfg.Producers["out"], cfg.Extension.TopicCharacters = p, connector.StrictTopics
+			} else {
+				cfg.Extension.TopicCharacters = connector.AnyTopics
+			}
+			d.run(cfg, nil)
+			require.ErrorIs(t, run(d, "+"), connector.TypeInvalidTopic)
+			require.ErrorIs(t, run(d, "\x00"), connector.TypeInvalidTopic)
+			done := d.start(func() error { return run(d, "a\nb") })
+			d.expect("PUBLISH out/a\nb/x qos=1 id=1 dup=false payload=21")
+			d.send(&packets.Puback{PacketID: 1})
+			require.NoError(t, done())
+		})
+	}
 }

@@ -137,6 +137,21 @@ func TestSessionStoreIsLocked(t *testing.T) {
 	})
 }
 
+// A volume that others may write to holds a store only where the configuration says so.
+func TestAllowShared(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := stored(t, kept(connector.ConsumerParams{}))
+		require.NoError(t, os.Chmod(cfg.Extension.SessionStore.Dir, 0o777))
+		d.build(cfg, newGate())
+		err := d.connector.Start(d.ctx)
+		require.ErrorIs(t, err, connector.TypeStore)
+		require.ErrorContains(t, err, "everybody")
+		d.stop(time.Minute)
+		cfg.Extension.SessionStore.AllowShared = true
+		d.run(cfg, newGate())
+	})
+}
+
 // A producer that is used before Start has opened the store says that nothing happened.
 func TestSessionStoreBeforeStart(t *testing.T) {
 	inBubble(t, func(d *dialogue) {

@@ -1,19 +1,43 @@
 package connector
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"math"
+	"reflect"
+	"strconv"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/mqtt311/mqtt311/connector/internal/jsonpath"
+	"github.com/mqtt311/mqtt311/packets"
 )
 
 // A template is text with ${payload.path}, ${attribute.name} and ${variable.name} in it.
-// The payload is read as JSON.
+// The payload is read as JSON; what stands in it comes out as it is written.
 type template struct {
 	text  []string // one more than refs
 	refs  []reference
 	plain string // the whole text, if there are no references
+}
+
+// A templateError says why a text is no template.
+type templateError struct {
+	kind string // unclosed, field or unknown
+	expr string // what is wrong; of unclosed, the whole text
+	root string // of field
+}
+
+func (e *templateError) Error() string {
+	switch e.kind {
+	case "unclosed":
+		return fmt.Sprintf("%q has \"${\" without \"}\"", e.expr)
+	case "field":
+		return fmt.Sprintf("${%s} names no field, as in ${%s.name}", e.expr, e.root)
+	}
+	return fmt.Sprintf("${%s} is none of ${payload.path}, ${attribute.name}, ${variable.name}", e.expr)
 }
 
 type reference struct {
@@ -32,17 +56,17 @@ func parseTemplate(s string) (*template, error) {
 		}
 		expr, tail, ok := strings.Cut(after, "}")
 		if !ok {
-			return nil, fmt.Errorf("%q has \"${\" without \"}\"", s)
+			return nil, &templateError{kind: "unclosed", expr: s}
 		}
 		path := strings.Split(strings.TrimSpace(expr), ".")
 		switch path[0] {
 		case "payload":
 		case "attribute", "variable":
 			if len(path) < 2 {
-				return nil, fmt.Errorf("${%s} names no field, as in ${%s.name}", expr, path[0])
+				return nil, &templateError{kind: "field", expr: expr, root: path[0]}
 			}
 		default:
-			return nil, fmt.Errorf("${%s} is none of ${payload.path}, ${attribute.name}, ${variable.name}", expr)
+			return nil, &templateError{kind: "unknown", expr: expr}
 		}
 		t.refs = append(t.refs, reference{path[0], path[1:]})
 		rest = tail
@@ -52,61 +76,226 @@ func parseTemplate(s string) (*template, error) {
 // constant tells whether the text is the same for every message.
 func (t *template) constant() bool { return len(t.refs) == 0 }
 
-func (t *template) eval(m *Message) (string, error) {
+// eval returns the text for a message.
+func (t *template) eval(m *Message) (string, error) { return newEvaluation(m, t).text(t) }
+
+// An evaluation is of templates for one message, whose payload is read once for all of them.
+type evaluation struct {
+	m     *Message
+	refs  map[*reference]int // those to the payload, as numbers of paths
+	paths [][]string
+	found []jsonpath.Value // nil before the payload is read
+}
+
+func newEvaluation(m *Message, templates ...*template) *evaluation {
+	e := &evaluation{m: m}
+	for _, t := range templates {
+		if t == nil {
+			continue
+		}
+		for i := range t.refs {
+			if r := &t.refs[i]; r.root == "payload" && len(r.path) > 0 {
+				if e.refs == nil {
+					e.refs = make(map[*reference]int)
+				}
+				e.refs[r] = len(e.paths)
+				e.paths = append(e.paths, r.path)
+			}
+		}
+	}
+	return e
+}
+
+// maxText is what no packet of MQTT can hold.
+const maxText = 256 << 20
+
+// text returns the text of one of the templates.
+func (e *evaluation) text(t *template) (string, error) {
+	return e.join(t, func(*reference, string) error { return nil })
+}
+
+// topic is text for a Topic Name: what comes from the message may not have characters that none
+// may have, and with strict none that section 1.5.3 discourages, over which servers close
+// the connection.
+func (e *evaluation) topic(t *template, strict bool) (string, error) {
+	return e.join(t, func(r *reference, v string) error {
+		at := strings.IndexAny(v, "\x00+#")
+		if !utf8.ValidString(v) {
+			return &topicError{fmt.Sprintf("%s is not UTF-8: %.80q", r, v)}
+		}
+		if strict && at < 0 {
+			at = packets.Discouraged(v)
+		}
+		if at < 0 {
+			return nil
+		}
+		c, _ := utf8.DecodeRuneInString(v[at:])
+		return &topicError{fmt.Sprintf("%s holds the character U+%04X, which a topic may not have: %.80q", r, c, v)}
+	})
+}
+
+// A topicError says what in a message no topic can be made of.
+type topicError struct{ text string }
+
+func (e *topicError) Error() string { return e.text }
+
+func (e *evaluation) join(t *template, check func(r *reference, v string) error) (string, error) {
 	if t.constant() {
 		return t.plain, nil
 	}
 	var b strings.Builder
 	for i, text := range t.text {
 		b.WriteString(text)
-		if i < len(t.refs) {
-			v, err := t.refs[i].eval(m)
-			if err != nil {
-				return "", err
-			}
-			b.WriteString(v)
+		if i == len(t.refs) {
+			break
 		}
+		v, err := e.value(&t.refs[i])
+		if err == nil {
+			err = check(&t.refs[i], v)
+		}
+		if err != nil {
+			return "", err
+		}
+		if b.Len()+len(v) > maxText {
+			return "", fmt.Errorf("with %s the text is larger than any packet", &t.refs[i])
+		}
+		b.WriteString(v)
 	}
 	return b.String(), nil
 }
 
-func (r *reference) eval(m *Message) (string, error) {
-	var v any
+// String returns the reference as a template has it.
+func (r *reference) String() string { return "${" + r.name(len(r.path)) + "}" }
+
+// name returns the reference up to a name of its path.
+func (r *reference) name(depth int) string {
+	return strings.Join(append([]string{r.root}, r.path[:depth]...), ".")
+}
+
+func (r *reference) missing(depth int) error {
+	return fmt.Errorf("there is no %s", r.name(depth+1))
+}
+
+// value returns what a reference refers to as text: numbers as they are written.
+func (e *evaluation) value(r *reference) (string, error) {
 	switch r.root {
 	case "payload":
-		if len(r.path) == 0 {
-			return string(m.Payload.Blob), nil
-		}
-		d := json.NewDecoder(strings.NewReader(string(m.Payload.Blob)))
-		d.UseNumber() // an identifier of 20 digits stays what it is
-		if err := d.Decode(&v); err != nil {
+		return e.payload(r)
+	case "attribute":
+		return r.of(e.m.Attribute)
+	}
+	return r.of(e.m.Variable)
+}
+
+func (e *evaluation) payload(r *reference) (string, error) {
+	if len(r.path) == 0 {
+		return string(e.m.Payload.Blob), nil
+	}
+	if e.found == nil {
+		found, err := jsonpath.Find(e.m.Payload.Blob, e.paths)
+		if err != nil {
 			return "", fmt.Errorf("the payload is no JSON: %w", err)
 		}
-		if _, err := d.Token(); err != io.EOF {
-			return "", errors.New("the payload is no JSON: something follows the value")
-		}
-	case "attribute":
-		v = m.Attribute
-	case "variable":
-		v = m.Variable
+		e.found = found
 	}
+	return r.raw(e.found[e.refs[r]], 0)
+}
+
+// raw returns the text of a value in JSON, the first names of whose path were found elsewhere.
+func (r *reference) raw(v jsonpath.Value, before int) (string, error) {
+	if v.Raw == nil {
+		return "", r.missing(before + v.Depth)
+	}
+	s, err := jsonpath.Text(v.Raw)
+	if err != nil {
+		return "", fmt.Errorf("%s %w", r.name(len(r.path)), err)
+	}
+	return s, nil
+}
+
+// of returns the text of what a path leads to in the values of a program.
+func (r *reference) of(fields map[string]any) (string, error) {
+	v := any(fields)
 	for i, name := range r.path {
-		fields, ok := v.(map[string]any)
-		if ok {
-			v, ok = fields[name]
+		if raw, ok := v.(json.RawMessage); ok {
+			found, err := jsonpath.Find(raw, [][]string{r.path[i:]})
+			if err != nil {
+				return "", fmt.Errorf("%s is no JSON: %w", r.name(i), err)
+			}
+			return r.raw(found[0], i)
 		}
+		field, ok := fieldOf(v, name)
 		if !ok {
-			return "", fmt.Errorf("there is no %s.%s", r.root, strings.Join(r.path[:i+1], "."))
+			return "", r.missing(i)
 		}
+		v = field
 	}
+	s, err := plain(v)
+	if err != nil {
+		return "", fmt.Errorf("%s %w", r.name(len(r.path)), err)
+	}
+	return s, nil
+}
+
+// fieldOf returns what a map with names has under one.
+func fieldOf(v any, name string) (any, bool) {
+	if m, ok := v.(map[string]any); ok {
+		field, ok := m[name]
+		return field, ok
+	}
+	m := reflect.ValueOf(v)
+	if m.Kind() != reflect.Map || m.Type().Key().Kind() != reflect.String {
+		return nil, false
+	}
+	field := m.MapIndex(reflect.ValueOf(name).Convert(m.Type().Key()))
+	if !field.IsValid() {
+		return nil, false
+	}
+	return field.Interface(), true
+}
+
+// plain returns a value of a program as text: numbers without an exponent where JSON has none,
+// lists and objects as JSON.
+func plain(v any) (string, error) {
 	switch v := v.(type) {
-	case map[string]any, []any:
-		b, err := json.Marshal(v)
-		return string(b), err
 	case nil:
-		return "", fmt.Errorf("%s.%s is null", r.root, strings.Join(r.path, "."))
+		return "", jsonpath.ErrNull
+	case string:
+		return v, nil
+	case json.Number:
+		return v.String(), nil
+	case int:
+		return strconv.Itoa(v), nil
+	case json.RawMessage:
+		if !json.Valid(v) {
+			return "", errors.New("is no JSON")
+		}
+		return jsonpath.Text(bytes.TrimSpace(v))
 	case []byte:
 		return string(v), nil
+	case fmt.Stringer:
+		return v.String(), nil
+	}
+	switch value := reflect.ValueOf(v); value.Kind() {
+	case reflect.Float32, reflect.Float64:
+		if f := value.Float(); math.IsNaN(f) || math.IsInf(f, 0) {
+			return fmt.Sprint(v), nil
+		}
+		b, err := json.Marshal(v)
+		return string(b), err
+	case reflect.Pointer:
+		if value.IsNil() {
+			return "", jsonpath.ErrNull
+		}
+		return plain(value.Elem().Interface())
+	case reflect.Map, reflect.Slice, reflect.Array, reflect.Struct:
+		var b bytes.Buffer
+		enc := json.NewEncoder(&b)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(v); err != nil {
+			return "", fmt.Errorf("cannot be written as JSON: %w", err)
+		}
+		return strings.TrimSuffix(b.String(), "\n"), nil
 	}
 	return fmt.Sprint(v), nil
 }

@@ -1,7 +1,12 @@
 package connector
 
 import (
+	"encoding/json"
+	"math"
+	"runtime"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -62,4 +67,98 @@ func TestTemplateNeedsJSON(t *testing.T) {
 		_, err = parsed.eval(NewMessage("t", []byte(payload), 0, 0))
 		require.ErrorContains(t, err, "the payload is no JSON", payload)
 	}
+}
+
+// Numbers come out as they went in, wherever they stand and whoever put them there.
+func TestTemplateNumbers(t *testing.T) {
+	for _, v := range []string{"7", "123456", "1234567", "10000000", "1724442618569203714", "0.10", "1e3", "1e400", "-5", "12345678.5", "-0", "true"} {
+		m := NewMessage("t", []byte(`{"v":`+v+`,"deep":{"list":[`+v+`],"v":`+v+`}}`), 1, 1)
+		d := json.NewDecoder(strings.NewReader(string(m.Payload.Blob)))
+		d.UseNumber()
+		require.NoError(t, d.Decode(&m.Variable))
+		m.Attribute["raw"] = json.RawMessage(m.Payload.Blob)
+		for text, want := range map[string]string{
+			"${payload.v}": v, "${payload.deep.v}": v, "${payload.deep}": `{"list":[` + v + `],"v":` + v + `}`, "${payload}": string(m.Payload.Blob),
+			"${variable.v}": v, "${variable.deep.v}": v, "${variable.deep.list}": "[" + v + "]", "${variable.deep}": `{"list":[` + v + `],"v":` + v + `}`,
+			"${attribute.raw.deep.v}": v, "${attribute.raw.deep.list}": "[" + v + "]",
+		} {
+			parsed, err := parseTemplate("a" + text + "b")
+			require.NoError(t, err)
+			got, err := parsed.eval(m)
+			require.NoError(t, err)
+			require.Equal(t, "a"+want+"b", got, text)
+		}
+	}
+}
+
+// What a program puts into a message is written as JSON would be, without the exponent that
+// fmt makes of large numbers.
+func TestTemplateValuesOfPrograms(t *testing.T) {
+	type reading struct {
+		V float64 `json:"v"`
+	}
+	seven := 7
+	for want, v := range map[string]any{
+		"1234567": 1234567.0, "10000000": 1e7, "12345678.5": 12345678.5, "0.1": float32(0.1), "16777216": float32(1 << 24), "1e+21": 1e21, "1724442618569203714": int64(1724442618569203714),
+		"18446744073709551615": uint64(math.MaxUint64), `{"a":[10000000],"b":"<&>"}`: map[string]any{"a": []any{1e7}, "b": "<&>"}, `["a","b"]`: []string{"a", "b"},
+		`{"v":10000000}`: reading{1e7}, "bytes": []byte("bytes"), "8": &seven, "1m0s": time.Minute, "x": json.Number("x"), "NaN": math.NaN(), "false": false,
+	} {
+		if v == &seven {
+			seven = 8
+		}
+		m := NewMessage("t", nil, 0, 0)
+		m.Variable["v"] = v
+		parsed, err := parseTemplate("${variable.v}")
+		require.NoError(t, err)
+		got, err := parsed.eval(m)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	for path, want := range map[string]string{"m.a": "7", "n.x": "", "nil": "", "f": "", "raw.x": ""} {
+		m := NewMessage("t", nil, 0, 0)
+		m.Variable = map[string]any{"m": map[string]int{"a": 7}, "n": map[string]string{"a": "7"}, "nil": (*int)(nil), "f": []any{func() {}}, "raw": json.RawMessage("{")}
+		parsed, err := parseTemplate("${variable." + path + "}")
+		require.NoError(t, err)
+		got, err := parsed.eval(m)
+		require.Equal(t, want == "", err != nil, "%v", err)
+		require.Equal(t, want, got)
+	}
+}
+
+// Half of a surrogate pair is refused, not replaced.
+func TestTemplateLosesNoCharacter(t *testing.T) {
+	parsed, err := parseTemplate("${payload.v}")
+	require.NoError(t, err)
+	_, err = parsed.eval(NewMessage("t", []byte(`{"v": "\ud83d"}`), 0, 0))
+	require.EqualError(t, err, "payload.v holds half of a surrogate pair, which no text can hold")
+	got, err := parsed.eval(NewMessage("t", []byte("{\"v\": \"\xb2\xfa\"}"), 0, 0))
+	require.NoError(t, err)
+	require.Equal(t, "\xb2\xfa", got, "bytes that are not UTF-8 stay as they came")
+}
+
+// A large payload is read once for all templates of a producer, and never turned into a tree.
+func TestTemplateMemory(t *testing.T) {
+	var doc strings.Builder
+	doc.WriteString(`{"a": 1, "b": 2, "c": {"d": 3}, "readings": [`)
+	for doc.Len() < 15<<20 {
+		doc.WriteString(`{"id":1724442618569203714,"v":0.10},`)
+	}
+	doc.WriteString(`{}]}`)
+	m := NewMessage("t", []byte(doc.String()), 1, 1)
+	var all []*template
+	for _, text := range []string{"t/${payload.a}/${payload.b}", "${payload.c.d} ${payload.c}", "${payload.a}"} {
+		parsed, err := parseTemplate(text)
+		require.NoError(t, err)
+		all = append(all, parsed)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	e := newEvaluation(m, all...)
+	topic, err := e.topic(all[0], true)
+	require.NoError(t, err)
+	payload, err := e.text(all[1])
+	require.NoError(t, err)
+	runtime.ReadMemStats(&after)
+	require.Equal(t, []string{"t/1/2", `3 {"d":3}`}, []string{topic, payload})
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20))
 }

@@ -13,26 +13,47 @@ func sub(fields []field) readFunc {
 func root(c *connector.Config) []field {
 	version := 1
 	return []field{
-		{key: "version", read: integer(&version, 1, 1)},
-		{key: "connector", required: true, read: sub([]field{
-			{key: "general", zh: "通用配置", required: true, read: sub(general(&c.General))},
-			{key: "advanced", zh: "高级配置", read: sub(advanced(&c.Advanced))},
-			{key: "extension", read: sub(extension(&c.Extension))},
-		})},
-		{key: "consumers", read: named(&c.Consumers, func(p *connector.ConsumerParams) readFunc { return sub(consumer(p)) })},
-		{key: "producers", read: named(&c.Producers, func(p *connector.ProducerParams) readFunc { return sub(producer(p)) })},
+		{key: "version", zh: "版本", read: integer(&version, 1, 1)},
+		{key: "connector", zh: "连接器配置", also: []string{"连接器"}, required: true, read: sub(sections(c))},
+		{key: "consumers", zh: "Consumer 操作", also: []string{"Consumer", "消费者", "消费消息", "Consumer（消费消息）"},
+			read: named(&c.Consumers, func(p *connector.ConsumerParams) readFunc { return sub(consumer(p)) }, consumer(new(connector.ConsumerParams)))},
+		{key: "producers", zh: "Producer 操作", also: []string{"Producer", "生产者", "生产消息", "Producer（生产消息）"},
+			read: named(&c.Producers, func(p *connector.ProducerParams) readFunc { return sub(producer(p)) }, producer(new(connector.ProducerParams)))},
 	}
+}
+
+func sections(c *connector.Config) []field {
+	return []field{
+		{key: "general", zh: "通用配置", also: []string{"通用配置标签页", "通用"}, required: true, read: sub(general(&c.General))},
+		{key: "advanced", zh: "高级配置", also: []string{"高级配置标签页", "高级"}, read: sub(advanced(&c.Advanced))},
+		{key: "extension", zh: "扩展配置", also: []string{"扩展配置标签页", "扩展"}, read: sub(extension(&c.Extension))},
+	}
+}
+
+// labels returns the labels of all keys that have one.
+func labels() map[string]string {
+	out := make(map[string]string)
+	c := new(connector.Config)
+	for _, fields := range [][]field{root(c), sections(c), general(&c.General), advanced(&c.Advanced), extension(&c.Extension),
+		consumer(new(connector.ConsumerParams)), producer(new(connector.ProducerParams))} {
+		for _, f := range fields {
+			if _, twice := out[f.key]; f.zh != "" && !twice {
+				out[f.key] = f.zh
+			}
+		}
+	}
+	return out
 }
 
 func general(g *connector.General) []field {
 	return []field{
 		{key: "broker_url", zh: "Broker URL", required: true, read: expanded(&g.BrokerURL)},
-		{key: "protocol", zh: "连接协议", read: choice(&g.Protocol, connector.ParseProtocol)},
+		{key: "protocol", zh: "连接协议", read: choice(&g.Protocol, connector.ParseProtocol, "TCP", "TLS", "WebSocket", "WebSocket Secure")},
 		{key: "client_id", zh: "Client ID", required: true, read: clientID(&g.ClientID)},
-		{key: "username", zh: "用户名", read: expanded(&g.UserName)},
-		{key: "password", zh: "密码", read: secret(&g.Password)},
+		{key: "username", zh: "用户名", read: maybeSecret(&g.UserName, &g.UserNameFrom)},
+		{key: "password", zh: "密码", read: secret(&g.Password, &g.PasswordFrom)},
 		{key: "tls_client_cert", zh: "TLS 客户端证书", read: pemFile(&g.TLSClientCert)},
-		{key: "tls_client_key", zh: "TLS 客户端 Key", read: pemFile(&g.TLSClientKey)},
+		{key: "tls_client_key", zh: "TLS 客户端 Key", read: keyFile(&g.TLSClientKey, &g.TLSClientKeyFrom)},
 		{key: "tls_server_cert", zh: "TLS 服务端证书", read: pemFile(&g.TLSServerCert)},
 	}
 }
@@ -42,36 +63,37 @@ func advanced(a *connector.Advanced) []field {
 		{key: "will_enabled", zh: "是否启用遗嘱消息", read: boolean(&a.WillEnabled)},
 		{key: "will_topic", zh: "遗嘱主题", read: expanded(&a.WillTopic)},
 		{key: "will_payload", zh: "遗嘱内容", read: text(&a.WillPayload)},
-		{key: "will_qos", zh: "遗嘱 QoS", read: choice(&a.WillQoS, connector.ParseQoS)},
+		{key: "will_qos", zh: "遗嘱 QoS", read: choice(&a.WillQoS, connector.ParseQoS, "At Most Once (0)", "At Least Once (1)", "Exactly Once (2)")},
 		{key: "will_retained", zh: "是否保存遗嘱消息", read: boolean(&a.WillRetained)},
 		{key: "clean_session", zh: "是否清除会话", read: optionalBool(&a.CleanSession)},
 		{key: "order", zh: "是否顺序发送", read: boolean(&a.Order)},
 		{key: "keep_alive", zh: "keep-alive 超时时间", read: duration(&a.KeepAlive)},
-		{key: "ping_timeout", zh: "ping 超时时间", read: duration(&a.PingTimeout)},
-		{key: "connect_timeout", zh: "connect 超时时间", read: duration(&a.ConnectTimeout)},
+		{key: "ping_timeout", zh: "ping 超时时间", read: timeout(&a.PingTimeout)},
+		{key: "connect_timeout", zh: "connect 超时时间", read: timeout(&a.ConnectTimeout)},
 		{key: "auto_reconnect", zh: "是否自动重试连接", read: boolean(&a.AutoReconnect)},
 		{key: "max_reconnect_interval", zh: "reconnect 最大间隔时间", read: duration(&a.MaxReconnectInterval)},
 		{key: "connect_retry", zh: "是否重试 connect", read: boolean(&a.ConnectRetry)},
 		{key: "connect_retry_interval", zh: "connect 重试间隔时间", read: duration(&a.ConnectRetryInterval)},
-		{key: "write_timeout", zh: "write 超时时间", read: duration(&a.WriteTimeout)},
+		{key: "write_timeout", zh: "write 超时时间", read: timeout(&a.WriteTimeout)},
 	}
 }
 
 func extension(x *connector.Extension) []field {
 	return []field{
 		{key: "failover_urls", read: list(&x.FailoverURLs, func(s *string) readFunc { return expanded(s) })},
-		{key: "proxy", read: secret(&x.Proxy)},
+		{key: "proxy", read: secret(&x.Proxy, &x.ProxyFrom)},
 		{key: "tls_server_name", read: text(&x.TLSServerName)},
 		{key: "tls_insecure_skip_verify", read: boolean(&x.TLSInsecureSkipVerify)},
 		{key: "tls_alpn", read: list(&x.TLSALPN, func(s *string) readFunc { return text(s) })},
 		{key: "tls_min_version", read: text(&x.TLSMinVersion)},
-		{key: "ws_headers", read: named(&x.WSHeaders, func(s *connector.Secret) readFunc { return secret(s) })},
+		{key: "ws_headers", read: headers(&x.WSHeaders, &x.WSHeadersFrom)},
 		{key: "max_packet_size", read: integer(&x.MaxPacketSize, 1024, 268435460)},
-		{key: "qos0_overflow", read: choice(&x.QoS0Overflow, connector.ParseOverflow)},
-		{key: "ack_timeout", read: duration(&x.AckTimeout)},
-		{key: "producer_connection", read: choice(&x.ProducerConnection, connector.ParseProducerConnection)},
+		{key: "qos0_overflow", read: choice(&x.QoS0Overflow, connector.ParseOverflow, "drop_oldest", "drop_newest")},
+		{key: "ack_timeout", read: timeout(&x.AckTimeout)},
+		{key: "producer_connection", read: choice(&x.ProducerConnection, connector.ParseProducerConnection, "shared", "separate")},
 		{key: "stall_timeout", read: duration(&x.StallTimeout)},
-		{key: "error_format", read: choice(&x.ErrorFormat, connector.ParseErrorFormat)},
+		{key: "topic_characters", zh: "主题字符", read: choice(&x.TopicCharacters, connector.ParseTopicCharacters, "strict", "any")},
+		{key: "error_format", read: choice(&x.ErrorFormat, connector.ParseErrorFormat, "platform", "extended")},
 		{key: "session_store", read: sessionStore(&x.SessionStore)},
 	}
 }
@@ -88,9 +110,10 @@ func sessionStore(to **connector.SessionStore) readFunc {
 				expanded(&k.Dir)(r, path, n)
 				k.Dir = r.path(k.Dir)
 			}},
-			{key: "sync", read: choice(&k.Sync, connector.ParseSync)},
+			{key: "sync", read: choice(&k.Sync, connector.ParseSync, "always", "interval", "never")},
 			{key: "max_bytes", read: integer(&k.MaxBytes, 1<<16, 1<<31-1)},
 			{key: "max_messages", read: integer(&k.MaxMessages, 1, 1<<31-1)},
+			{key: "allow_shared", zh: "允许共享目录", read: boolean(&k.AllowShared)},
 		})
 		*to = k
 	}
@@ -99,17 +122,17 @@ func sessionStore(to **connector.SessionStore) readFunc {
 func consumer(p *connector.ConsumerParams) []field {
 	return []field{
 		{key: "topics", zh: "订阅主题", required: true, read: list(&p.Topics, topic)},
-		{key: "qos", zh: "QoS", read: choice(&p.QoS, connector.ParseQoS)},
-		{key: "ack_mode", zh: "确认模式", read: choice(&p.AckMode, connector.ParseAckMode)},
+		{key: "qos", zh: "QoS", read: choice(&p.QoS, connector.ParseQoS, "At Most Once (0)", "At Least Once (1)", "Exactly Once (2)")},
+		{key: "ack_mode", zh: "确认模式", read: choice(&p.AckMode, connector.ParseAckMode, "after_flow_success (流运行成功后确认)", "immediately (流开始前立即确认)")},
 		{key: "concurrency", read: integer(&p.Concurrency, 1, 65535)},
-		{key: "order_by", read: choice(&p.OrderBy, connector.ParseOrderBy)},
+		{key: "order_by", read: choice(&p.OrderBy, connector.ParseOrderBy, "connection", "topic", "none")},
 		{key: "max_in_flight", read: integer(&p.MaxInFlight, 1, 65535)},
 		{key: "max_in_flight_bytes", read: integer(&p.MaxInFlightBytes, 1024, 1<<31-1)},
 		{key: "flow_timeout", read: duration(&p.FlowTimeout)},
 		{key: "on_failure", read: sub(onFailure(&p.OnFailure))},
 		{key: "share_group", read: text(&p.ShareGroup)},
 		{key: "partition", read: partition(&p.Partition)},
-		{key: "retained", read: choice(&p.Retained, connector.ParseRetained)},
+		{key: "retained", read: choice(&p.Retained, connector.ParseRetained, "deliver", "skip", "only")},
 		{key: "mime_type", read: text(&p.MimeType)},
 		{key: "encoding", read: text(&p.Encoding)},
 		{key: "trigger_on_error", read: boolean(&p.TriggerOnError)},
@@ -128,7 +151,7 @@ func topic(t *connector.TopicQoS) readFunc {
 		r.object(path, n, []field{
 			{key: "topic", required: true, read: expanded(&t.Topic)},
 			{key: "qos", zh: "QoS", read: func(r *reader, path string, n *yaml.Node) {
-				choice(&t.QoS, connector.ParseQoS)(r, path, n)
+				choice(&t.QoS, connector.ParseQoS, "At Most Once (0)", "At Least Once (1)", "Exactly Once (2)")(r, path, n)
 				t.HasQoS = true
 			}},
 		})
@@ -152,8 +175,8 @@ func onFailure(f *connector.OnFailure) []field {
 		{key: "retries", read: optionalInt(&f.Retries, -1, 1<<31-1)},
 		{key: "initial_delay", read: duration(&f.InitialDelay)},
 		{key: "max_delay", read: duration(&f.MaxDelay)},
-		{key: "retry_on", read: list(&f.RetryOn, func(t *connector.ErrorType) readFunc { return choice(t, connector.ParseErrorType) })},
-		{key: "then", read: choice(&f.Then, connector.ParseDisposition)},
+		{key: "retry_on", read: list(&f.RetryOn, errorType)},
+		{key: "then", read: choice(&f.Then, connector.ParseDisposition, "dead_letter", "drop", "hold", "stop")},
 		{key: "dead_letter", read: sub([]field{
 			{key: "topic", read: expanded(&f.DeadLetterTopic)},
 			{key: "file", read: func(r *reader, path string, n *yaml.Node) {
@@ -169,10 +192,11 @@ func producer(p *connector.ProducerParams) []field {
 	return []field{
 		{key: "topic", zh: "主题", required: true, read: templated(&p.Topic)},
 		{key: "payload", zh: "消息内容", read: optionalText(&p.Payload)},
-		{key: "qos", zh: "QoS", read: orTemplate(choice(&p.QoS, connector.ParseQoS), &p.QoSFrom)},
+		{key: "qos", zh: "QoS", read: orTemplate(choice(&p.QoS, connector.ParseQoS, "At Most Once (0)", "At Least Once (1)", "Exactly Once (2)"), &p.QoSFrom)},
 		{key: "retained", zh: "是否保存消息", read: orTemplate(boolean(&p.Retained), &p.RetainedFrom)},
-		{key: "done_when", read: choice(&p.DoneWhen, connector.ParseDoneWhen)},
-		{key: "ack_timeout", read: duration(&p.AckTimeout)},
+		{key: "topic_characters", zh: "主题字符", read: choice(&p.TopicCharacters, connector.ParseTopicCharacters, "strict", "any")},
+		{key: "done_when", read: choice(&p.DoneWhen, connector.ParseDoneWhen, "confirmed", "stored")},
+		{key: "ack_timeout", read: timeout(&p.AckTimeout)},
 		{key: "max_in_flight", read: integer(&p.MaxInFlight, 1, 65535)},
 	}
 }

@@ -42,7 +42,7 @@ func TestExampleLoads(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, valid(t, validator(t), asJSON(t, string(text))))
 	require.Equal(t, connector.WebSocketSecure, cfg.General.Protocol)
-	require.Equal(t, "p", string(cfg.General.Password))
+	require.Equal(t, &connector.SecretSource{Env: "MQTT_PASSWORD"}, cfg.General.PasswordFrom)
 	require.Equal(t, []connector.TopicQoS{{Topic: "plant/+/reading"}, {Topic: "plant/+/alarm", QoS: packets.ExactlyOnce, HasQoS: true}}, cfg.Consumers["readings"].Topics)
 	require.Equal(t, connector.DeadLetter, cfg.Consumers["readings"].OnFailure.Then)
 	require.Equal(t, "plant/${variable.line}/command", cfg.Producers["commands"].Topic)
@@ -63,7 +63,7 @@ consumers:
 `), 0o600))
 	cfg, _, err := config.Load(file)
 	require.NoError(t, err)
-	require.Equal(t, "p", string(cfg.General.Password))
+	require.Equal(t, &connector.SecretSource{File: filepath.Join(dir, "password")}, cfg.General.PasswordFrom)
 	require.Equal(t, filepath.Join(dir, "ca.pem"), cfg.General.TLSServerCert)
 	require.Equal(t, filepath.Join(dir, "dead.jsonl"), cfg.Consumers["in"].OnFailure.DeadLetterFile)
 }

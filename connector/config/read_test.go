@@ -2,11 +2,13 @@ package config_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
 
 	"github.com/mqtt311/mqtt311/client/wal"
 	"github.com/mqtt311/mqtt311/connector"
@@ -88,7 +90,7 @@ func TestEveryRowOfTheSeedIsRead(t *testing.T) {
 	want := connector.Config{
 		General: connector.General{
 			BrokerURL: "mq.example.com:8084/mqtt", Protocol: connector.WebSocketSecure, ClientID: "line-7",
-			UserName: "line7", Password: "hunter2",
+			UserName: "line7", PasswordFrom: &connector.SecretSource{Env: "MQTT311_PW"},
 			TLSClientCert: "-----BEGIN CERTIFICATE", TLSClientKey: "-----BEGIN KEY", TLSServerCert: "-----BEGIN CA",
 		},
 		Advanced: connector.Advanced{
@@ -232,6 +234,9 @@ func TestSchemaAgreesWithTheReader(t *testing.T) {
 		{`"flow_timeout": "1m"`, `"trigger_on_error": true, "mime_type": "text/plain", "encoding": "UTF-8", "partition": {"index": 0, "count": 2, "key": "${payload.device}"}`},
 		{`"flow_timeout": "1m"`, `"on_failure": {"retry_on": ["any", "MQTT:*", "SHOP:FULL"], "retries": 1, "then": "dead_letter", "dead_letter": {"topic": "dlq", "meta": true}}`},
 		{`"general":`, `"extension": {"qos0_overflow": "drop_newest"}, "general":`},
+		{`"tls_client_key": {"pem": "-----BEGIN KEY"}`, `"tls_client_key": {"exec": ["cat", "key.pem"], "timeout": "5s"}`},
+		{`{"env": "MQTT311_PW"}`, `{"exec": ["cat", "x"]}`},
+		{`"username": "line7"`, `"username": {"env": "MQTT311_PW"}`},
 		{`"version": 1,`, ``},
 		{`"general":`, `"extension": {"session_store": "memory"}, "general":`},
 		{`"general":`, `"extension": {"session_store": {"dir": "d", "sync": "interval", "max_bytes": 65536, "max_messages": 1}, "failover_urls": ["h:8084"], "proxy": {"env": "MQTT311_PROXY"}, "tls_min_version": "1.3"}, "general":`},
@@ -296,4 +301,135 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("accepted, but New says: %v", err)
 		}
 	})
+}
+
+// The document of the platform, copied with its headings, is a configuration.
+func TestPlatformHeadings(t *testing.T) {
+	text := `
+连接器配置:
+  通用配置标签页:
+    Broker URL: 127.0.0.1:1883
+    Client ID: line-7
+    用户名: line7
+  高级配置标签页:
+    connec t超时时间: 5秒
+    是否清除会话: 否
+  扩展配置:
+    stall_timeout: 10分钟
+操作配置:
+  Consumer 操作:
+    读数:
+      输入参数:
+        订阅主题: [plant/+/reading]
+        QoS: QoS 1
+        确认模式: 流运行成功后确认
+      on_failure: {retries: 3, then: drop}
+  Producer 操作:
+    指令:
+      输入参数（通用）:
+        主题: plant/command
+        QoS: 至少一次
+`
+	cfg := read(t, text)
+	require.Equal(t, "line7", cfg.General.UserName)
+	require.Equal(t, 5*time.Second, *cfg.Advanced.ConnectTimeout)
+	require.Equal(t, 10*time.Minute, *cfg.Extension.StallTimeout)
+	require.Equal(t, packets.AtLeastOnce, cfg.Consumers["读数"].QoS)
+	require.Equal(t, 3, *cfg.Consumers["读数"].OnFailure.Retries)
+	require.Equal(t, connector.ProducerParams{Topic: "plant/command", QoS: packets.AtLeastOnce}, cfg.Producers["指令"])
+	// Tabs without their suffix, sections without their heading.
+	text = strings.NewReplacer("标签页", "", "操作配置:\n  Consumer 操作", "Consumer", "  Producer 操作", "生产者", "（通用）", "").Replace(text)
+	require.Equal(t, cfg, read(t, text))
+	// What stands twice, once below a heading, is a mistake.
+	_, findings := parse(t, text+"操作配置:\n  消费者: {}\n")
+	require.Contains(t, codes(findings), "E132")
+}
+
+// Spellings of keys and choices that people use.
+func TestSpellings(t *testing.T) {
+	for word, want := range map[string]packets.QoS{
+		"0": 0, "1": 1, "2": 2, "QoS 0": 0, "qos1": 1, "QoS-2": 2, "ＱｏＳ　１": 1, "QoS１": 1, "at most once": 0, "AT_LEAST_ONCE": 1, "ExactlyOnce": 2, "QoS 1 ": 1,
+		"最多一次": 0, "至多一次": 0, "至少一次": 1, "恰好一次": 2, "仅一次": 2, "只有一次": 2,
+	} {
+		for _, key := range []string{"QoS", "qos", "QOS", "ｑｏｓ"} {
+			cfg := read(t, strings.Replace(good, "qos: At Least Once", key+`: "`+word+`"`, 1))
+			require.Equal(t, want, cfg.Consumers["in"].QoS, word)
+		}
+	}
+	for word, want := range map[string]bool{"是": true, "否": false, "启用": true, "关闭": false, "True": true, "OFF": false, "ｔｒｕｅ": true} {
+		require.Equal(t, want, read(t, strings.Replace(good, "auto_reconnect: true", "是否自动重试连接: "+word, 1)).Advanced.AutoReconnect, word)
+	}
+	for word, want := range map[string]connector.AckMode{
+		"流运行成功后确认": 0, "消费后直到触发的流成功结束后才确认 offset": 0, "消费后立即确认offset，不等待流的触发及运行结果": 1, "立即确认": 1, "Immediately": 1, "after-flow-success": 0,
+	} {
+		require.Equal(t, want, read(t, strings.Replace(good, "qos: At Least Once", "qos: 1\n    确认模式: "+word, 1)).Consumers["in"].AckMode, word)
+	}
+	for word, want := range map[string]time.Duration{
+		"30秒": 30 * time.Second, "1分30秒": 90 * time.Second, "500毫秒": 500 * time.Millisecond, "2小时": 2 * time.Hour, "1 分钟": time.Minute, "30 s": 30 * time.Second,
+		"30S": 30 * time.Second, "5 min": 5 * time.Minute, "90 seconds": 90 * time.Second, "３０": 30 * time.Second, "45": 45 * time.Second, "1m30s": 90 * time.Second,
+	} {
+		require.Equal(t, want, *read(t, strings.Replace(good, "qos: At Least Once", "qos: 1\n    flow_timeout: "+word, 1)).Consumers["in"].FlowTimeout, word)
+	}
+	for word, want := range map[string]connector.ErrorFormat{"seed": 0, "platform": 0, "Extended": 1} {
+		require.Equal(t, want, read(t, strings.Replace(good, "consumers:", "  扩展配置: {error_format: "+word+", 主题字符: any}\nconsumers:", 1)).Extension.ErrorFormat)
+	}
+	for key, want := range map[string]string{"brokerUrl": "E132", "broker-url": "E132", "Broker URL": "E132", "BrokerURL": "E132", "broker": "E130"} {
+		_, findings := parse(t, strings.Replace(good, "client_id: c", "client_id: c\n    "+key+": x:1", 1))
+		require.Equal(t, []string{want}, codes(findings), key)
+	}
+}
+
+// A merge gives what the object does not have itself; x- keys are places for anchors.
+func TestMerge(t *testing.T) {
+	cfg := read(t, `
+x-common: &c {qos: 1, on_failure: {retries: 1, then: drop}}
+x-more: &m {qos: 2, flow_timeout: 5s}
+connector:
+  general: {broker_url: 127.0.0.1:1883, client_id: c1}
+consumers:
+  in: {<<: [*c, *m], topics: [a/b]}
+  in2:
+    topics: [c/d]
+    qos: 0
+    <<: *c
+    flow_timeout: 7s
+`)
+	in, in2 := cfg.Consumers["in"], cfg.Consumers["in2"]
+	require.Equal(t, packets.AtLeastOnce, in.QoS, "the first of several merges counts")
+	require.Equal(t, 5*time.Second, *in.FlowTimeout)
+	require.Equal(t, packets.AtMostOnce, in2.QoS, "what stands there itself counts")
+	require.Equal(t, 1, *in2.OnFailure.Retries)
+	// A key may be an alias, and JSON may hold what YAML does not take.
+	require.Equal(t, "u", read(t, "x-a: &k username\n"+strings.Replace(good, "client_id: c", "client_id: c\n    *k : u", 1)).General.UserName)
+	require.Equal(t, ptr("a\x7f"), read(t, `{"connector": {"general": {"broker_url": "h:1", "client_id": "c"}}, "producers": {"p": {"topic": "t", "payload": "a`+"\x7f"+`"}}}`).Producers["p"].Payload)
+	for _, text := range []string{"<<: 5", "<<: [*c, 5]", "<<: [[*c]]"} {
+		_, findings := parse(t, "x-c: &c {qos: 1}\n"+strings.Replace(good, "qos: At Least Once", text+"\n    qos: 1", 1))
+		require.Equal(t, []string{"E131"}, codes(findings), text)
+	}
+}
+
+// The text may come from any editor: with a byte order mark, in UTF-16, with CR LF.
+func TestEncodings(t *testing.T) {
+	want := read(t, wholeInChinese)
+	for name, text := range map[string]string{
+		"mark": "\ufeff" + wholeInChinese, "CR LF": strings.ReplaceAll(wholeInChinese, "\n", "\r\n"), "both": "\ufeff" + strings.ReplaceAll(wholeInChinese, "\n", "\r\n"),
+		"UTF-16LE": utf16Text(wholeInChinese, false), "UTF-16BE": utf16Text(wholeInChinese, true), "JSON with a mark": "\ufeff" + whole, "JSON in UTF-16": utf16Text(whole, false),
+	} {
+		require.Equal(t, want, read(t, text), name)
+	}
+	_, findings := parse(t, utf16Text(strings.Replace(good, "client_id: c", "用户名: u\n    client：x", 1), false))
+	require.Equal(t, "E128/colon", findings[0].Rule())
+	require.Equal(t, []int{5, 11}, []int{findings[0].Line, findings[0].Column})
+}
+
+func utf16Text(s string, big bool) string {
+	var order binary.AppendByteOrder = binary.LittleEndian
+	if big {
+		order = binary.BigEndian
+	}
+	var b []byte
+	for _, u := range utf16.Encode([]rune("\ufeff" + s)) {
+		b = order.AppendUint16(b, u)
+	}
+	return string(b)
 }

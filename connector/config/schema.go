@@ -9,6 +9,6 @@ import (
 var schema []byte
 
 // Schema returns the JSON Schema (draft 2020-12) of a configuration in canonical
-// spelling, for editors and for other programs. What it cannot say, such as that a
+// spelling, for programs that write one; [EditorSchema] is for editors. What it cannot say, such as that a
 // filter is valid, [Parse] checks.
 func Schema() []byte { return slices.Clone(schema) }

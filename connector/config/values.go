@@ -10,15 +10,14 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/lint"
 	"go.yaml.in/yaml/v3"
 )
-
-type readFunc = func(r *reader, path string, n *yaml.Node)
 
 func (r *reader) scalar(path string, n *yaml.Node) (string, bool) {
 	n = resolve(n)
 	if n.Kind != yaml.ScalarNode {
-		r.fail("E134", path, n, "is not a single value", "应为单个值", "write one value", "请填写单个值")
+		r.fail("E134", path, n)
 		return "", false
 	}
 	return n.Value, true
@@ -69,24 +68,23 @@ func (r *reader) expand(path string, n *yaml.Node, s string, keep func(expr stri
 		name, isEnv := strings.CutPrefix(expr, "env:")
 		switch {
 		case !closed:
-			r.fail("E142", path, n, `has "${" without "}"`, "“${”缺少“}”", "close it", "请补上“}”")
+			r.fail("E142/unclosed", path, n)
 		case expr == "hostname":
 			host, err := os.Hostname()
 			if err != nil {
-				r.fail("E135", path, n, "has no host name to use: "+err.Error(), "无法获取主机名："+err.Error(), "write the name out", "请直接填写名称")
+				r.fail("E135/hostname", path, n)
 			}
 			b.WriteString(host)
 		case isEnv:
 			v, ok := os.LookupEnv(name)
 			if !ok {
-				r.fail("E135", path, n, "needs the environment variable "+name+", which is not set", "需要环境变量 "+name+"，但未设置", "set it", "请设置该变量")
+				r.fail("E135", path, n, name)
 			}
 			b.WriteString(v)
 		case keep(expr):
 			b.WriteString("${" + expr + "}")
 		default:
-			r.fail("E142", path, n, "has ${"+expr+"}, which means nothing here", "包含此处无意义的 ${"+expr+"}",
-				"write ${env:NAME} or ${hostname}", "可使用 ${env:变量名} 或 ${hostname}")
+			r.fail("E142/unknown", path, n, expr)
 		}
 		s = rest
 	}
@@ -102,7 +100,7 @@ func boolean(to *bool) readFunc {
 		}
 		v, err := connector.ParseBool(s)
 		if err != nil {
-			r.fail("E136", path, n, err.Error(), strconv.Quote(s)+" 不是 true 或 false", "write true or false", "请填写 true 或 false")
+			r.fail("E136", path, n, s)
 			return
 		}
 		*to = v
@@ -123,9 +121,8 @@ func orTemplate(value readFunc, template *string) readFunc {
 func optionalBool(to **bool) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		var v bool
-		before := len(r.findings)
 		boolean(&v)(r, path, n)
-		if len(r.findings) == before {
+		if !r.unread[path] {
 			*to = &v
 		}
 	}
@@ -139,8 +136,7 @@ func integer(to *int, least, most int) readFunc {
 		}
 		v, err := strconv.Atoi(s)
 		if err != nil || v < least || v > most {
-			r.fail("E137", path, n, fmt.Sprintf("%q is not a number from %d to %d", s, least, most),
-				fmt.Sprintf("%q 不是 %d 到 %d 之间的整数", s, least, most), "write a number in that range", "请填写该范围内的整数")
+			r.fail("E137", path, n, s, least, most)
 			return
 		}
 		*to = v
@@ -150,35 +146,56 @@ func integer(to *int, least, most int) readFunc {
 func optionalInt(to **int, least, most int) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		var v int
-		before := len(r.findings)
 		integer(&v, least, most)(r, path, n)
-		if len(r.findings) == before {
+		if !r.unread[path] {
 			*to = &v
 		}
 	}
 }
 
-// duration reads a Go duration or whole seconds, as a string or a number.
-func duration(to **time.Duration) readFunc {
+// duration reads a Go duration, also with Chinese units, or whole seconds, as a string or a number.
+// A number without a unit that looks like milliseconds is asked about.
+func duration(to **time.Duration) readFunc { return span(to, likelyMillis) }
+
+// timeout is a duration of the network: nobody waits there for 1,000 seconds.
+func timeout(to **time.Duration) readFunc {
+	return span(to, func(secs uint64) bool { return secs >= 1000 })
+}
+
+// likelyMillis tells 5000 and 60000 from 1800, 3600 and 86400.
+func likelyMillis(secs uint64) bool { return secs >= 1000 && (secs%600 != 0 || secs%1000 == 0) }
+
+var units = strings.NewReplacer("毫秒", "ms", "小时", "h", "分钟", "m", "分", "m", "秒钟", "s", "秒", "s",
+	"seconds", "s", "second", "s", "secs", "s", "sec", "s", "minutes", "m", "minute", "m", "mins", "m", "min", "m", "hours", "h", "hour", "h")
+
+func span(to **time.Duration, odd func(secs uint64) bool) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		s, ok := r.scalar(path, n)
 		if !ok {
 			return
 		}
-		d, err := time.ParseDuration(s)
-		if secs, serr := strconv.ParseUint(s, 10, 31); serr == nil {
+		plain := s
+		if !strings.Contains(s, "-") { // which Fold would drop
+			plain = units.Replace(lint.Fold(s))
+		}
+		d, err := time.ParseDuration(plain)
+		if secs, serr := strconv.ParseUint(plain, 10, 31); serr == nil {
 			d, err = time.Duration(secs)*time.Second, nil
+			if odd(secs) {
+				r.asked[path] = true
+				r.fail("W219", path, n, int(secs), d.String(), (time.Duration(secs) * time.Millisecond).String())
+			}
 		}
 		if err != nil || d < 0 {
-			r.fail("E138", path, n, strconv.Quote(s)+" is not a duration", strconv.Quote(s)+" 不是合法的时长", "write 30s, 1m30s, 500ms or a number of seconds", "例如 30s、1m30s、500ms 或秒数")
+			r.fail("E138", path, n, s)
 			return
 		}
 		*to = &d
 	}
 }
 
-// choice reads one of the words that parse knows.
-func choice[T any](to *T, parse func(string) (T, error)) readFunc {
+// choice reads one of the words that parse knows; names are the usual ones.
+func choice[T any](to *T, parse func(string) (T, error), names ...string) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		s, ok := r.scalar(path, n)
 		if !ok {
@@ -186,7 +203,22 @@ func choice[T any](to *T, parse func(string) (T, error)) readFunc {
 		}
 		v, err := parse(s)
 		if err != nil {
-			r.fail("E139", path, n, err.Error(), strings.Replace(err.Error(), " is none of ", " 不在可选值之中：", 1), "choose one of them", "请从可选值中选择")
+			r.fail("E139", path, n, s, names)
+			return
+		}
+		*to = v
+	}
+}
+
+func errorType(to *connector.ErrorType) readFunc {
+	return func(r *reader, path string, n *yaml.Node) {
+		s, ok := r.scalar(path, n)
+		if !ok {
+			return
+		}
+		v, err := connector.ParseErrorType(s)
+		if err != nil {
+			r.fail("E139/type", path, n, s)
 			return
 		}
 		*to = v
@@ -195,40 +227,105 @@ func choice[T any](to *T, parse func(string) (T, error)) readFunc {
 
 // where reads the one key of an object that says where a value is. A key that is not known
 // is not shown: it may be the value, written in the wrong place.
-func (r *reader) where(path string, n *yaml.Node, keys ...string) (key, value string) {
-	if n.Kind == yaml.MappingNode && len(n.Content) == 2 {
-		key = n.Content[0].Value
-		if slices.Contains(keys, key) {
-			value, ok := r.scalar(path+"."+key, n.Content[1])
-			if !ok || value != "" {
-				return key, value
+func (r *reader) where(path string, n *yaml.Node, keys ...string) (key string, value *yaml.Node) {
+	if n.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			k := n.Content[i].Value
+			switch {
+			case k == "timeout" && slices.Contains(keys, "exec"):
+			case key == "" && slices.Contains(keys, k):
+				key, value = k, resolve(n.Content[i+1])
+			default:
+				key, value = "", nil
+				i = len(n.Content)
 			}
 		}
+		if value != nil && (value.Kind != yaml.ScalarNode || value.Value != "") {
+			return key, value
+		}
 	}
-	forms := "{" + strings.Join(keys, ": ...}, {") + ": ...}"
-	r.fail("E140", path, n, "is neither a string nor one of "+forms, "应为字符串，或 "+forms+" 之一", "choose one", "请选择一种")
-	return "", ""
+	forms := make([]string, len(keys))
+	for i, k := range keys {
+		forms[i] = "{" + k + ": ...}"
+	}
+	r.fail("E140", path, n, forms)
+	return "", nil
 }
 
-// secret reads a string, {env: NAME} or {file: PATH}.
-func secret(to *connector.Secret) readFunc {
+// secret reads a string, which goes to text, or where it is: {file: PATH}, {env: NAME} or {exec:
+// [COMMAND, ARGUMENT]}.
+func secret(text *connector.Secret, from **connector.SecretSource) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		n = resolve(n)
 		if n.Kind == yaml.ScalarNode {
-			*to = connector.Secret(n.Value) // as it stands: a password may hold "${"
+			*text = connector.Secret(n.Value) // as it stands: a password may hold "${"
+			if n.Value != "" && n.Value != "env" {
+				r.secretHere(path, n)
+			}
 			return
 		}
-		switch key, value := r.where(path, n, "env", "file"); key {
-		case "env":
-			*to = connector.Secret(r.expand(path, n, "${env:"+value+"}", never))
-		case "file":
-			b, err := os.ReadFile(r.path(value))
-			if err != nil {
-				r.fail("E117", path, n, "cannot be read: "+err.Error(), "无法读取："+err.Error(), "check the path", "请检查路径")
+		*from = r.source(path, n)
+	}
+}
+
+// maybeSecret is text in which ${env:NAME} is replaced, or where it is, as a secret has it.
+func maybeSecret(text *string, from **connector.SecretSource) readFunc {
+	return func(r *reader, path string, n *yaml.Node) {
+		if resolve(n).Kind == yaml.ScalarNode {
+			expanded(text)(r, path, n)
+			return
+		}
+		*from = r.source(path, resolve(n))
+	}
+}
+
+// source reads where a secret is; nil after a mistake.
+func (r *reader) source(path string, n *yaml.Node) *connector.SecretSource {
+	key, value := r.where(path, n, "file", "env", "exec")
+	if value == nil {
+		return nil
+	}
+	s := new(connector.SecretSource)
+	if key != "exec" {
+		text, ok := r.scalar(path+"."+key, value)
+		if !ok {
+			return nil
+		}
+		if key == "env" {
+			s.Env = text
+		} else {
+			s.File = r.path(text)
+		}
+		return s
+	}
+	items := value.Content
+	if value.Kind == yaml.ScalarNode {
+		items = []*yaml.Node{value}
+	}
+	for _, item := range items {
+		text, ok := r.scalar(path+".exec", item)
+		if !ok {
+			return nil
+		}
+		s.Exec = append(s.Exec, text)
+	}
+	if value.Kind != yaml.SequenceNode && value.Kind != yaml.ScalarNode || len(s.Exec) == 0 || s.Exec[0] == "" {
+		r.fail("E147/empty", path, value)
+		return nil
+	}
+	if strings.ContainsRune(filepath.ToSlash(s.Exec[0]), '/') {
+		s.Exec[0] = r.path(s.Exec[0])
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == "timeout" {
+			var limit *time.Duration
+			timeout(&limit)(r, path+".timeout", n.Content[i+1])
+			if limit != nil {
+				s.Timeout = *limit
 			}
-			*to = connector.Secret(strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r"))
 		}
 	}
+	return s
 }
 
 // pemFile reads a path, {path: P}, {pem: TEXT} or {env: NAME}, into what package
@@ -240,14 +337,35 @@ func pemFile[T ~string](to *T) readFunc {
 			*to = T(r.path(n.Value))
 			return
 		}
-		switch key, value := r.where(path, n, "path", "pem", "env"); key {
-		case "path":
+		key, v := r.where(path, n, "path", "pem", "env")
+		if v == nil {
+			return
+		}
+		value, ok := r.scalar(path+"."+key, v)
+		switch {
+		case !ok:
+		case key == "path":
 			*to = T(r.path(value))
-		case "pem":
+		case key == "pem":
 			*to = T(value)
-		case "env":
+			if strings.HasSuffix(path, "tls_client_key") {
+				r.secretHere(path, n)
+			}
+		default:
 			*to = T(r.path(r.expand(path, n, "${env:"+value+"}", never)))
 		}
+	}
+}
+
+// keyFile is pemFile, or {exec: [COMMAND, ARGUMENT]} for a key that a command prints.
+func keyFile(to *connector.Secret, from **connector.SecretSource) readFunc {
+	return func(r *reader, path string, n *yaml.Node) {
+		v := resolve(n)
+		if v.Kind == yaml.MappingNode && slices.ContainsFunc(v.Content, func(k *yaml.Node) bool { return k.Value == "exec" }) {
+			*from = r.source(path, v)
+			return
+		}
+		pemFile(to)(r, path, n)
 	}
 }
 
@@ -266,38 +384,75 @@ func list[T any](to *[]T, one func(*T) readFunc) readFunc {
 		if n.Kind == yaml.ScalarNode {
 			items = []*yaml.Node{n} // one where a list may stand
 		} else if n.Kind != yaml.SequenceNode {
-			r.fail("E141", path, n, "is not a list", "应为列表", "write [a, b]", "请写成 [a, b]")
+			r.fail("E141", path, n)
 			return
 		}
 		*to = make([]T, len(items))
 		for i, item := range items {
 			at := fmt.Sprintf("%s[%d]", path, i)
-			r.places[at] = item
+			r.places[at], r.labels[at] = item, r.labels[path]+at[len(path):]
+			r.tag(at, item)
 			one(&(*to)[i])(r, at, item)
 		}
 	}
 }
 
-// named reads an object whose keys are names.
-func named[T any](to *map[string]T, one func(*T) readFunc) readFunc {
+// named reads an object whose keys are names of the user's own; fields are those of a value, nil
+// if it is no object.
+func named[T any](to *map[string]T, one func(*T) readFunc, fields []field) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		n = resolve(n)
-		if n.Kind != yaml.MappingNode {
-			r.fail("E131", path, n, "is not an object with names", "应为以名称为键的对象", "write name: {...}", "请写成 名称: {...}")
+		switch {
+		case n.Kind == yaml.SequenceNode:
+			r.fail("E131/list", path, n)
+			return
+		case n.Kind != yaml.MappingNode:
+			r.noObject("E131/names", path, n)
 			return
 		}
 		*to = make(map[string]T)
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			name := n.Content[i].Value
+		for _, p := range r.pairs(path, n) {
+			name := p.key.Value
 			at := join(path, name)
+			if resolve(p.value).Kind != yaml.MappingNode && slices.ContainsFunc(fields, func(f field) bool { return f.is(name) }) {
+				r.fail("E131/unnamed", path, p.key, name)
+				return
+			}
 			if _, twice := (*to)[name]; twice {
-				r.fail("E132", at, n.Content[i], "stands here twice", "重复出现", "keep one", "只保留一个")
+				r.fail("E132", at, p.key)
 				continue
 			}
-			r.places[at] = n.Content[i+1]
+			r.note(path, at, name, p.value)
 			var v T
-			one(&v)(r, at, n.Content[i+1])
+			one(&v)(r, at, p.value)
 			(*to)[name] = v
 		}
 	}
+}
+
+// headers reads the headers of a WebSocket handshake, each a secret.
+func headers(fixed *map[string]connector.Secret, from *map[string]connector.SecretSource) readFunc {
+	return func(r *reader, path string, n *yaml.Node) {
+		type header struct {
+			text connector.Secret
+			from *connector.SecretSource
+		}
+		var all map[string]header
+		named(&all, func(h *header) readFunc { return secret(&h.text, &h.from) }, nil)(r, path, n)
+		for name, h := range all {
+			if h.from != nil {
+				*from = with(*from, name, *h.from)
+			} else {
+				*fixed = with(*fixed, name, h.text)
+			}
+		}
+	}
+}
+
+func with[T any](m map[string]T, key string, v T) map[string]T {
+	if m == nil {
+		m = make(map[string]T)
+	}
+	m[key] = v
+	return m
 }

@@ -106,20 +106,29 @@ func (p *program) printFindings(w io.Writer, file string, findings []connector.F
 }
 
 func (p *program) schema() *cobra.Command {
-	return &cobra.Command{
+	var editor bool
+	cmd := &cobra.Command{
 		Use:   "schema",
 		Short: p.say("Print the JSON Schema of a configuration", "输出配置的 JSON Schema"),
-		Long: p.say(`Print the JSON Schema (draft 2020-12) of a configuration, with the labels of the platform.
-Editors complete and check with it; mqtt311 check knows more.`,
-			`输出配置的 JSON Schema（2020-12），含平台的中文名称。编辑器可据此补全和校验；
-mqtt311 check 的检查更全面。`),
-		Example: `  mqtt311 schema > connector.schema.json`,
-		Args:    noArgs,
+		Long: p.say(`Print the JSON Schema (draft 2020-12) of a configuration in canonical spelling, for programs that write
+one. --editor prints that for editors: it accepts what mqtt311 check accepts, with the labels of the platform and
+other spellings, and completes both. mqtt311 check knows more.`,
+			`输出配置的 JSON Schema（2020-12），只含规范写法，供生成配置的程序使用。--editor 输出供编辑器使用的版本：
+接受 mqtt311 check 接受的全部写法，包括平台的中文名称，并可补全。mqtt311 check 的检查更全面。`),
+		Example: `  mqtt311 schema > connector.schema.json
+  mqtt311 schema --editor > connector.editor.schema.json`,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := p.stdout.Write(config.Schema())
+			text := config.Schema()
+			if editor {
+				text = config.EditorSchema()
+			}
+			_, err := p.stdout.Write(text)
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&editor, "editor", false, p.say("accept labels and other spellings, as check does", "与 check 一样接受中文名称和其他写法"))
+	return cmd
 }
 
 func (p *program) version() *cobra.Command {

@@ -53,12 +53,11 @@ type pipeJob struct {
 }
 
 type pipeAnswer struct {
-	ID        string          `json:"id"`
-	OK        *bool           `json:"ok"`
-	Error     string          `json:"error"`
-	Permanent bool            `json:"permanent"`
-	Payload   json.RawMessage `json:"payload"`
-	Base64    []byte          `json:"payload_base64"`
+	ID        string `json:"id"`
+	OK        *bool  `json:"ok"`
+	Error     string `json:"error"`
+	Permanent bool   `json:"permanent"`
+	content
 
 	err error // instead of an answer
 }
@@ -123,16 +122,15 @@ func (a *pipeAnswer) message(m *connector.Message) (*connector.Message, error) {
 			return nil, connector.Permanent(err)
 		}
 		return nil, err
-	case a.Base64 != nil:
-		return with(m, a.Base64, ""), nil
-	case len(a.Payload) == 0:
+	}
+	switch payload, mimeType, given, err := a.bytes(); {
+	case err != nil:
+		return nil, fmt.Errorf("pipe: the answer: %w", err)
+	case !given:
 		return m, nil
+	default:
+		return with(m, payload, mimeType), nil
 	}
-	var text string
-	if json.Unmarshal(a.Payload, &text) == nil {
-		return with(m, []byte(text), ""), nil
-	}
-	return with(m, a.Payload, "application/json"), nil // an object as it is
 }
 
 // keepRunning starts the process again whenever it ends.

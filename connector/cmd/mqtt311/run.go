@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -289,10 +287,9 @@ func (o *runOptions) feeds(p *program, cfg *connector.Config) bool {
 // A stdinLine is a message for a producer.
 type stdinLine struct {
 	Producer  string         `json:"producer"`
-	Payload   string         `json:"payload"`
-	Base64    []byte         `json:"payload_base64"`
 	Attribute map[string]any `json:"attribute"`
 	Variable  map[string]any `json:"variable"`
+	content
 }
 
 // feed gives lines of standard input to producers until it ends.
@@ -317,19 +314,21 @@ func (o *runOptions) feedLine(ctx context.Context, c *connector.Connector, text 
 		return err
 	}
 	var l stdinLine
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&l); err != nil {
+	if err := decodeLine(text, &l); err != nil {
 		return fmt.Errorf("not a message (%w); with --producer each line is a payload", err)
 	}
 	prod := c.Producer(l.Producer)
 	if prod == nil {
 		return fmt.Errorf("there is no producer %q", l.Producer)
 	}
-	m := &connector.Message{Payload: connector.Entity{Blob: l.Base64}, Attribute: l.Attribute, Variable: l.Variable}
-	if l.Base64 == nil {
-		m.Payload.Blob = []byte(l.Payload)
+	payload, mimeType, given, err := l.bytes()
+	switch {
+	case err != nil:
+		return err
+	case !given && !prod.HasPayload():
+		return errors.New(`the line has no payload, and neither has the producer: "payload": "" is an empty one`)
 	}
-	_, err := prod.Run(ctx, m)
+	m := &connector.Message{Payload: connector.Entity{Blob: payload, MimeType: mimeType}, Attribute: l.Attribute, Variable: l.Variable}
+	_, err = prod.Run(ctx, m)
 	return err
 }

@@ -112,10 +112,10 @@ func TestRunProducerMistakes(t *testing.T) {
 	addr := startBroker(t)
 	file := configFile(t, addr, "producers:\n  commands: {topic: 'plant/${variable.line}', qos: 1}\n")
 	for line, want := range map[string]string{
-		"plain":                                 "standard input: line 1: not a message",
-		`{"producer": "x"}`:                     `standard input: line 1: there is no producer "x"`,
-		`{"producer": "commands", "paylod": 1}`: `standard input: line 1: not a message (json: unknown field "paylod")`,
-		`{"producer": "commands"}`:              "there is no variable.line",
+		"plain":                                  "standard input: line 1: not a message",
+		`{"producer": "x"}`:                      `standard input: line 1: there is no producer "x"`,
+		`{"producer": "commands", "paylod": 1}`:  `standard input: line 1: not a message (json: unknown field "paylod")`,
+		`{"producer": "commands", "payload": 1}`: "there is no variable.line",
 	} {
 		r := runWith(t, t.Context(), line+"\n", "run", "-c", file)
 		require.Equal(t, exitPublish, r.code)

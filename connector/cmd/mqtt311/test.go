@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/lint"
 	"github.com/spf13/cobra"
 )
 
@@ -181,7 +182,7 @@ func (p *program) printGrant(g connector.Grant, r *connector.TestReport) {
 	if g.Shared {
 		said += p.say(" (tested without its share group)", "（未加入共享组测试）")
 	}
-	fmt.Fprintf(p.stdout, "  %s  %s: %s\n", g.Consumer, g.Filter, said)
+	fmt.Fprintf(p.stdout, "  %s  %s: %s\n", lint.Show(g.Consumer), lint.Show(g.Filter), said)
 }
 
 func (p *program) printSummary(r *connector.TestReport) {

@@ -213,6 +213,7 @@ func TestTestVerbFails(t *testing.T) {
 
 // schema prints what a stock validator takes, and what the library has.
 func TestSchemaVerb(t *testing.T) {
+	require.Equal(t, string(config.EditorSchema()), ok(t, "schema", "--editor"))
 	out := ok(t, "schema")
 	require.Equal(t, string(config.Schema()), out)
 	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(out))

@@ -1,0 +1,132 @@
+package connector
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// source checks where a secret is, and reports whether it can be read. No command is run.
+func (c *checker) source(at string, s *SecretSource) bool {
+	switch {
+	case s == nil:
+		return false
+	case s.File != "" && s.Env != "" || len(s.Exec) > 0 && s.File+s.Env != "":
+		c.add("E140", at, []string{"{file: ...}", "{env: ...}", "{exec: ...}"})
+		return false
+	case len(s.Exec) > 0:
+		if _, err := exec.LookPath(s.Exec[0]); err != nil {
+			c.add("E147/missing", at, s.Exec[0])
+			return false
+		}
+		return true
+	case s.Exec != nil || s.Env == "" && s.File == "":
+		c.add("E147/empty", at)
+		return false
+	case s.Env != "":
+		if _, ok := os.LookupEnv(s.Env); !ok {
+			c.add("E135", at, s.Env)
+			return false
+		}
+		return true
+	}
+	_, err := s.readFile()
+	if bad, ok := err.(*secretError); ok {
+		c.add("E117/"+bad.kind, at, s.File, maxSecret)
+		return false
+	}
+	c.privacy(at, s.File)
+	return true
+}
+
+// privacy warns of a secret that others can read, or replace.
+func (c *checker) privacy(at, path string) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return
+	}
+	mode := fmt.Sprintf("%04o", info.Mode().Perm())
+	switch others := permissions(info); {
+	case others&0o022 != 0:
+		c.add("W218/writable", at, path, mode)
+	case others&0o004 != 0:
+		c.add("W218/readable", at, path, mode)
+	}
+}
+
+// pem checks a file of TLS. A key that stands where a path is expected is not shown.
+func (c *checker) pem(at, value string) {
+	if strings.ContainsAny(value, "\r\n") || strings.Contains(value, "-----BEGIN") {
+		return
+	}
+	key := strings.HasSuffix(at, "tls_client_key")
+	f, kind := openRegular(value)
+	if f != nil {
+		f.Close()
+	}
+	switch {
+	case kind == "" && key:
+		c.privacy(at, value)
+	case kind == "":
+	case key:
+		c.add("E117/key", at)
+	default:
+		c.add("E117/"+kind, at, value)
+	}
+}
+
+// deadLetterFile checks that a line can be appended to a file, or the file be made.
+func (c *checker) deadLetterFile(at, path string) {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && !info.Mode().IsRegular():
+		c.add("E150/irregular", at, path)
+	case err == nil && !writable(path):
+		c.add("W229/denied", at, path)
+	case err == nil:
+	default:
+		folder := filepath.Dir(path)
+		if info, err := os.Stat(folder); err != nil || !info.IsDir() {
+			c.add("W229/missing", at, folder)
+		} else if !writable(folder) {
+			c.add("W229/denied", at, folder)
+		}
+	}
+}
+
+// storeFolder warns of folders on the way to the stores whose owner, or everybody, could put
+// another store there. Package wal refuses the second.
+func (c *checker) storeFolder(at string, k *SessionStore) {
+	path, err := filepath.Abs(k.Dir)
+	if err != nil || k.AllowShared {
+		return
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		c.add("W228/file", at, path)
+		return
+	}
+	for {
+		if info, err := os.Stat(path); err == nil {
+			owner, self, known := ownerOf(info)
+			switch {
+			case permissions(info)&0o002 != 0 && info.Mode()&fs.ModeSticky == 0:
+				c.add("W228/everyone", at, path, fmt.Sprintf("%04o", info.Mode().Perm()))
+				return
+			case known && owner != self && owner != 0:
+				c.add("W228/other", at, path, owner)
+				return
+			}
+		}
+		parent := filepath.Dir(path)
+		if parent == path {
+			return
+		}
+		path = parent
+	}
+}

@@ -1,0 +1,151 @@
+package lint
+
+import "strings"
+
+// Filters is a set of Topic Filters, each with an owner, that is asked which of them a
+// message may match as well. It is a tree of levels: what it costs does not grow with the
+// number of pairs.
+type Filters struct {
+	root  node
+	steps int // left until Exhausted
+}
+
+// An Entry is a filter as its owner subscribes to it. Entries with one Subscribed are one
+// subscription, whoever owns them.
+type Entry struct {
+	Owner      string // of a consumer, its name
+	Subscribed string // with $share/group/, if it is shared
+	Filter     string // what it matches
+}
+
+type node struct {
+	below map[string]*node
+
+	// ends are entries that end here: the last one, and up to two with different
+	// subscriptions, of which at least one differs from any other entry's.
+	last, first, second *Entry
+}
+
+// maxSteps bounds the work of a set: wildcards in many filters may make each question
+// walk the whole tree.
+const maxSteps = 4 << 20
+
+// NewFilters returns an empty set.
+func NewFilters() *Filters { return &Filters{steps: maxSteps} }
+
+// Exhausted reports whether the set gave up, so that a nil of Same, Other or Matching
+// means nothing.
+func (s *Filters) Exhausted() bool { return s.steps <= 0 }
+
+// Add adds an entry with a valid filter. Those of one owner have to follow one another.
+func (s *Filters) Add(e Entry) {
+	n := &s.root
+	for level := range strings.SplitSeq(e.Filter, "/") {
+		next := n.below[level]
+		if next == nil {
+			if n.below == nil {
+				n.below = make(map[string]*node)
+			}
+			next = new(node)
+			n.below[level] = next
+		}
+		n = next
+	}
+	n.last = &e
+	switch {
+	case n.first == nil:
+		n.first = &e
+	case n.second == nil && n.first.Subscribed != e.Subscribed:
+		n.second = &e
+	}
+}
+
+// Same returns an entry of the same owner that some Topic Name matches besides e; nil if
+// there is none.
+func (s *Filters) Same(e Entry) *Entry {
+	return s.overlapping(&s.root, strings.Split(e.Filter, "/"), true, func(n *node) *Entry {
+		if n.last != nil && n.last.Owner == e.Owner {
+			return n.last
+		}
+		return nil
+	})
+}
+
+// Other returns an entry of another owner and another subscription that some Topic Name
+// matches besides e; nil if there is none.
+func (s *Filters) Other(e Entry) *Entry {
+	return s.overlapping(&s.root, strings.Split(e.Filter, "/"), true, func(n *node) *Entry {
+		for _, o := range []*Entry{n.first, n.second} {
+			if o != nil && o.Owner != e.Owner && o.Subscribed != e.Subscribed {
+				return o
+			}
+		}
+		return nil
+	})
+}
+
+// Matching returns an entry that matches a Topic Name; nil if there is none.
+func (s *Filters) Matching(topic string) *Entry {
+	return s.overlapping(&s.root, strings.Split(topic, "/"), true, func(n *node) *Entry { return n.first })
+}
+
+// overlapping looks below n for an end that some Topic Name reaches which the levels match
+// as well, section 4.7.
+func (s *Filters) overlapping(n *node, levels []string, first bool, end func(*node) *Entry) *Entry {
+	if s.steps--; s.steps <= 0 {
+		return nil
+	}
+	if hash := n.below["#"]; hash != nil && !(first && system(levels)) {
+		if e := end(hash); e != nil {
+			return e // it matches what remains, and the level above
+		}
+	}
+	if len(levels) == 0 {
+		return end(n)
+	}
+	level, rest := levels[0], levels[1:]
+	if level == "#" {
+		return s.anything(n, first, end)
+	}
+	if level == "+" {
+		for name, next := range n.below {
+			if name != "#" && !(first && strings.HasPrefix(name, "$")) { // [MQTT-4.7.2-1]
+				if e := s.overlapping(next, rest, false, end); e != nil {
+					return e
+				}
+			}
+		}
+		return nil
+	}
+	for _, name := range []string{level, "+"} {
+		if next := n.below[name]; next != nil && !(name == "+" && first && system(levels)) {
+			if e := s.overlapping(next, rest, false, end); e != nil {
+				return e
+			}
+		}
+	}
+	return nil
+}
+
+// anything looks for any end at n or below: what "#" matches.
+func (s *Filters) anything(n *node, first bool, end func(*node) *Entry) *Entry {
+	if s.steps--; s.steps <= 0 {
+		return nil
+	}
+	if !first {
+		if e := end(n); e != nil {
+			return e
+		}
+	}
+	for name, next := range n.below {
+		if first && strings.HasPrefix(name, "$") { // [MQTT-4.7.2-1]
+			continue
+		}
+		if e := s.anything(next, false, end); e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+func system(levels []string) bool { return len(levels) > 0 && strings.HasPrefix(levels[0], "$") }

@@ -1,0 +1,42 @@
+//go:build unix
+
+package connector
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+// ownGroup puts a command into a process group of its own, which its context ends.
+func ownGroup(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+}
+
+// endGroup ends what a command has left running.
+func endGroup(cmd *exec.Cmd) {
+	if cmd.Process != nil {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}
+}
+
+// ownerOf returns the user whose file it is, and the one who asks.
+func ownerOf(info fs.FileInfo) (owner, self int, known bool) {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, 0, false
+	}
+	return int(st.Uid), os.Geteuid(), true
+}
+
+// permissions returns those that other users have.
+func permissions(info fs.FileInfo) fs.FileMode { return info.Mode().Perm() & 0o077 }
+
+// writable reports whether this user may write to a path, as far as is known.
+func writable(path string) bool {
+	const write = 2
+	err := syscall.Access(path, write)
+	return err != syscall.EACCES && err != syscall.EROFS && err != syscall.EPERM
+}
