@@ -121,6 +121,9 @@ func (c *Client) giveUpWait(ctx context.Context, w *waiter) error {
 	c.driveLocked() // the next in line may be content with less
 	c.sendLocked()
 	e := &callError{kind: w.why, cause: context.Cause(ctx)}
+	if errors.Is(w.why, errInLine) {
+		e.kind = ErrQueueFull
+	}
 	if full := c.saver.full; full != nil && w.m.QoS > packets.AtMostOnce {
 		e.kind, e.cause = ErrQueueFull, fmt.Errorf("%w (%w)", e.cause, full)
 	}

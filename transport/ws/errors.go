@@ -120,6 +120,9 @@ func (e *CloseError) Is(target error) bool {
 	return target == io.EOF && (e.Code == 1000 || e.Code == 1001 || e.Code == 1005 || e.Code == 1006)
 }
 
+// ByPeer reports that the server ended the connection, for package client.
+func (e *CloseError) ByPeer() bool { return true }
+
 // HintCode names the failure for [transport.HintOf].
 func (e *CloseError) HintCode() string { return "ws-closed" }
 
@@ -144,6 +147,9 @@ type ProtocolError struct {
 }
 
 func (e *ProtocolError) Error() string { return "ws: " + e.Reason }
+
+// ByPeer reports that this end ended the connection, for package client.
+func (e *ProtocolError) ByPeer() bool { return false }
 
 // HintCode names the failure for [transport.HintOf].
 func (e *ProtocolError) HintCode() string { return "ws-protocol" }

@@ -1,0 +1,372 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/stretchr/testify/require"
+)
+
+// A call whose context is over sends nothing, and says so.
+func TestCallsWithAContextThatIsOver(t *testing.T) {
+	connected(t, client.Config{Store: newDisk()}, func(d *dialogue) {
+		over, cancel := context.WithCancelCause(d.ctx)
+		why := errors.New("the shift is over")
+		cancel(why)
+		m := message("t", 1, "x")
+		for call, do := range map[string]func() error{
+			"publish":      func() error { return d.client.Publish(over, m) },
+			"publish at 0": func() error { return d.client.Publish(over, message("t", 0, "x")) },
+			"async":        func() error { _, err := d.client.PublishAsync(over, m); return err },
+			"enqueue":      func() error { return d.client.Enqueue(over, m) },
+			"subscribe":    func() error { _, err := d.client.Subscribe(over, packets.Subscription{Filter: "a"}); return err },
+			"unsubscribe":  func() error { return d.client.Unsubscribe(over, "a") },
+			"note":         func() error { return d.client.SaveNote(over, "n", nil) },
+		} {
+			err := do()
+			require.ErrorIs(t, err, client.ErrNotSent, call)
+			require.ErrorIs(t, err, why, call)
+			require.True(t, client.SafeToRetry(err), call)
+			require.True(t, strings.HasPrefix(err.Error(), "client: "+strings.Fields(strings.ReplaceAll(strings.ReplaceAll(call, "async", "publish"), "enqueue", "publish"))[0]), err)
+		}
+		d.expectNothing(20 * time.Second)
+		require.Zero(t, d.client.Stats().Unfinished)
+	})
+	inBubble(t, client.Config{}, func(d *dialogue) {
+		over, cancel := context.WithCancel(d.ctx)
+		cancel()
+		require.ErrorIs(t, d.client.Connect(over), context.Canceled)
+		require.Zero(t, d.server.Dials())
+		up := d.start(func() error { return d.client.Connect(d.ctx) })
+		d.accept(false)
+		require.NoError(t, up())
+	})
+}
+
+// A call that waits for the Server before Connect says so, and ends if Connect does not come.
+func TestCallsBeforeConnect(t *testing.T) {
+	inBubble(t, client.Config{ConnectTimeout: 20 * time.Second}, func(d *dialogue) {
+		begun := time.Now()
+		publish := d.start(func() error { return d.client.Publish(d.ctx, message("t", 1, "x")) })
+		subscribe := d.start(func() error {
+			_, err := d.client.Subscribe(d.ctx, packets.Subscription{Filter: "a"})
+			return err
+		})
+		for _, result := range []func() error{publish, subscribe} {
+			err := result()
+			require.ErrorIs(t, err, client.ErrNotStarted)
+			require.True(t, client.SafeToRetry(err), err)
+		}
+		require.Equal(t, 20*time.Second, time.Since(begun))
+		synctest.Wait()
+		told := 0
+		for _, e := range d.events {
+			if e.Kind == client.ConnectAwaited {
+				told++
+			}
+		}
+		require.Equal(t, 1, told)
+		require.Zero(t, d.client.Stats().Unfinished)
+	})
+}
+
+// What is refused before it was accepted was not sent: the error names the call and the topic.
+func TestRefusedMessages(t *testing.T) {
+	connected(t, client.Config{}, func(d *dialogue) {
+		for _, m := range []client.Message{
+			{Topic: "a/#", QoS: 1}, {Topic: ""}, {Topic: "a\x00b", QoS: 2}, {Topic: "\xff"}, {Topic: "t", QoS: 3},
+			{Topic: strings.Repeat("a", 65536)}, {Topic: "t", QoS: 1, Payload: make([]byte, packets.MaxRemainingLength)},
+		} {
+			_, async := d.client.PublishAsync(d.ctx, m)
+			for _, err := range []error{d.client.Publish(d.ctx, m), async, d.client.Enqueue(d.ctx, m)} {
+				require.True(t, client.SafeToRetry(err), err)
+				var refused *packets.EncodeError
+				require.ErrorAs(t, err, &refused)
+				require.True(t, strings.HasPrefix(err.Error(), `client: publish "`), err)
+				require.Contains(t, err.Error(), ": not sent: PUBLISH: ")
+				require.Less(t, len(err.Error()), 400)
+			}
+		}
+		require.ErrorContains(t, d.client.Publish(d.ctx, client.Message{Topic: "a/#"}), `client: publish "a/#": not sent: `)
+		_, err := d.client.Subscribe(d.ctx, packets.Subscription{Filter: "a#"})
+		require.ErrorContains(t, err, `client: subscribe "a#": not sent: `)
+		require.ErrorContains(t, d.client.Unsubscribe(d.ctx, "a#", "b"), `client: unsubscribe "a#" and 1 more: not sent: `)
+		d.expectNothing(20 * time.Second)
+	})
+}
+
+// New reports all mistakes, each once and by its field.
+func TestEveryMistakeAtOnce(t *testing.T) {
+	_, err := client.New(client.Config{
+		ClientID: "a\x00", UserName: "u\x00", Password: make([]byte, 65536), KeepAlive: 20 * time.Hour,
+		Will: &packets.Will{Topic: "a/#", QoS: 3, Payload: make([]byte, 65536)}, WhenFull: 9, QoS0Overflow: 9,
+		MaxPacketSize: 1 << 30, Fallbacks: make([]func(context.Context) (net.Conn, error), 1),
+	})
+	for _, field := range []string{
+		"Dial", "Fallbacks[0]", "ClientID", "UserName", "Password", "KeepAlive", "Will.Topic", "Will.QoS", "Will.Payload",
+		"WhenFull", "QoS0Overflow", "MaxPacketSize",
+	} {
+		require.Equal(t, 1, strings.Count(err.Error(), field), "%s in %v", field, err)
+	}
+}
+
+// Empty user names and passwords [MQTT-3.1.2-18] [MQTT-3.1.2-19] [MQTT-3.1.2-20] [MQTT-3.1.2-21]
+// [MQTT-3.1.2-22].
+func TestEmptyUserNameAndPassword(t *testing.T) {
+	for _, row := range []struct {
+		user              string
+		password          []byte
+		hasUser, hasPword bool
+	}{
+		{"", nil, false, false},
+		{"", []byte{}, false, false},
+		{"u", nil, true, false},
+		{"u", []byte{}, true, true},
+		{"", []byte("p"), true, true},
+		{"u", []byte("p"), true, true},
+	} {
+		for _, asked := range []bool{false, true} {
+			cfg := client.Config{UserName: row.user, Password: row.password}
+			if asked {
+				cfg = client.Config{Credentials: func(context.Context) (string, []byte, error) { return row.user, row.password, nil }}
+			}
+			inBubble(t, cfg, func(d *dialogue) {
+				up := d.start(func() error { return d.client.Connect(d.ctx) })
+				p := d.accept(false)
+				require.NoError(t, up())
+				require.Equal(t, row.hasUser, p.HasUserName)
+				require.Equal(t, row.hasPword, p.HasPassword)
+				require.Equal(t, row.user, p.UserName)
+				require.Equal(t, string(row.password), string(p.Password))
+			})
+		}
+	}
+}
+
+// Stats reads well, and counts what left: not a message whose connection ended before.
+func TestStatsReadWell(t *testing.T) {
+	connected(t, client.Config{}, func(d *dialogue) {
+		done := d.start(func() error { return d.client.Publish(d.ctx, message("t", 1, "x")) })
+		d.expect(`PUBLISH "t" qos=1 id=1 dup=0 size=1`)
+		d.send(&packets.Puback{PacketID: 1})
+		require.NoError(t, done())
+		synctest.Wait()
+		s := d.client.Stats()
+		require.Equal(t, "CONNECT 1, PUBLISH 1", s.PacketsSent.String())
+		require.Contains(t, s.String(), "PacketsSent (CONNECT 1, PUBLISH 1), PacketsReceived (CONNACK 1, PUBACK 1)")
+		require.NotContains(t, s.String(), " 0")
+	})
+}
+
+// Trace and PacketsSent tell what left, and not what was dropped behind DISCONNECT or with the
+// connection.
+func TestTraceIsTrue(t *testing.T) {
+	var sent []string
+	disk := newDisk()
+	connected(t, client.Config{Store: disk, NoScrub: true, Trace: func(p client.Packet) {
+		if p.Sent {
+			sent = append(sent, p.Text)
+		}
+	}}, func(d *dialogue) {
+		goOn := disk.stall()
+		_, err := d.client.PublishAsync(d.ctx, message("t", 1, "x")) // held for its record
+		require.NoError(t, err)
+		synctest.Wait()
+		d.cut()
+		goOn()
+		d.accept(false)
+		d.expect(`PUBLISH "t" qos=1 id=1 dup=0 size=1`)
+		synctest.Wait()
+		connect := `CONNECT client="c" clean=false keepalive=30s`
+		require.Equal(t, []string{connect, connect, `PUBLISH "t" qos=1 id=1 dup=0 size=1`}, sent)
+		require.EqualValues(t, 1, d.client.Stats().PacketsSent[packets.PUBLISH])
+	})
+}
+
+// Wait returns the outcome, whatever its context, to everybody who waits.
+func TestReceiptWait(t *testing.T) {
+	connected(t, client.Config{}, func(d *dialogue) {
+		r, err := d.client.PublishAsync(d.ctx, message("t", 1, "x"))
+		require.NoError(t, err)
+		d.expect(`PUBLISH "t" qos=1 id=1 dup=0 size=1`)
+		over, cancel := context.WithCancel(d.ctx)
+		cancel()
+		require.ErrorIs(t, r.Wait(over), client.ErrUnknown)
+		one, two := d.start(func() error { return r.Wait(d.ctx) }), d.start(func() error { return r.Wait(d.ctx) })
+		synctest.Wait()
+		d.send(&packets.Puback{PacketID: 1})
+		require.NoError(t, one())
+		require.NoError(t, two())
+		<-r.Done()
+		for range 100 {
+			require.NoError(t, r.Wait(over))
+		}
+	})
+}
+
+// A receipt that is waited for costs one allocation: itself.
+func TestReceiptWaitAllocatesOnce(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	c, err := client.New(client.Config{ClientID: "c", Dial: dialTCP(listen(t))})
+	require.NoError(t, err)
+	defer c.Abort()
+	require.NoError(t, c.Connect(t.Context()))
+	m := message("t", 1, "x")
+	// Publish has a receipt of its own, which is used again: what is left is the server's, in the
+	// same process.
+	publish := testing.AllocsPerRun(500, func() { require.NoError(t, c.Publish(t.Context(), m)) })
+	waited := testing.AllocsPerRun(500, func() {
+		r, err := c.PublishAsync(t.Context(), m)
+		require.NoError(t, err)
+		require.NoError(t, r.Wait(t.Context()))
+	})
+	require.LessOrEqual(t, waited-publish, 1.0)
+}
+
+// Handlers come and go at any time: what came before the first one waits for it.
+func TestHandlersAtAnyTime(t *testing.T) {
+	connected(t, client.Config{}, func(d *dialogue) {
+		var got []string
+		note := func(name string) client.Handler {
+			return func(_ context.Context, m *client.Delivery) { got = append(got, name+" "+string(m.Payload)) }
+		}
+		send := func(topic, payload string) {
+			d.send(&packets.Publish{Topic: topic, Payload: []byte(payload)})
+		}
+		send("a", "1")
+		require.Empty(t, got)
+		require.NoError(t, d.client.Handle("a", note("a")))
+		synctest.Wait()
+		require.Equal(t, []string{"a 1"}, got)
+
+		send("b", "2") // nobody's: counted and told
+		require.EqualValues(t, 1, d.client.Stats().Unmatched)
+		require.NoError(t, d.client.HandleUnmatched(note("other")))
+		send("b", "3")
+		require.NoError(t, d.client.Handle("$share/g/+", note("all")))
+		send("b", "4")
+		send("a", "5")
+		require.True(t, d.client.Unhandle("$share/g/+"))
+		require.False(t, d.client.Unhandle("+"))
+		send("a", "6")
+		require.NoError(t, d.client.HandleUnmatched(nil))
+		require.True(t, d.client.Unhandle("a"))
+		send("a", "7") // waits again, for a loop this time
+		require.Equal(t, []string{"a 1", "other 3", "all 4", "all 5", "a 5", "a 6"}, sortedPairs(got))
+		require.EqualValues(t, 1, d.client.Stats().Unmatched)
+		for m, err := range d.client.Messages(d.ctx) {
+			require.NoError(t, err)
+			require.Equal(t, "7", string(m.Payload))
+			require.ErrorIs(t, d.client.Handle("a", note("late")), client.ErrLooping)
+			require.ErrorIs(t, d.client.HandleUnmatched(note("late")), client.ErrLooping)
+			break
+		}
+		require.NoError(t, d.client.Handle("a", note("a")))
+		for _, err := range d.client.Messages(d.ctx) {
+			require.ErrorIs(t, err, client.ErrHandling)
+		}
+	})
+}
+
+// sortedPairs puts the handlers of message 5, whose order is not promised, into one order.
+func sortedPairs(got []string) []string {
+	for i := 1; i < len(got); i++ {
+		if strings.HasSuffix(got[i-1], " 5") && strings.HasSuffix(got[i], " 5") && got[i-1] > got[i] {
+			got[i-1], got[i] = got[i], got[i-1]
+		}
+	}
+	if len(got) > 4 && got[3] == "a 5" {
+		got[3], got[4] = got[4], got[3]
+	}
+	return got
+}
+
+// Publishers that wait for room are served in the order in which they came.
+func TestWaitersInLine(t *testing.T) {
+	connected(t, client.Config{QueueMessages: 1, MaxInflight: 1}, func(d *dialogue) {
+		const n = 30
+		var results []func() error
+		for i := range n {
+			results = append(results, d.start(func() error { return d.client.Publish(d.ctx, message("t", 1, strings.Repeat("x", i))) }))
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithTimeout(d.ctx, time.Millisecond)
+		defer cancel()
+		err := d.client.Publish(ctx, message("late", 1, "x")) // the last in line goes home
+		require.ErrorIs(t, err, client.ErrQueueFull)
+		require.True(t, client.SafeToRetry(err), err)
+		zero := d.start(func() error { return d.client.Publish(d.ctx, message("zero", 0, "")) })
+		synctest.Wait()
+		next := 0
+		for next < n {
+			p, err := d.conn.Receive()
+			require.NoError(t, err)
+			m := p.(*packets.Publish)
+			if m.QoS == packets.AtMostOnce {
+				require.Less(t, next, 2, "QoS 0 does not wait behind QoS 1")
+				continue
+			}
+			require.Len(t, m.Payload, next)
+			next++
+			d.send(&packets.Puback{PacketID: m.PacketID})
+		}
+		require.NoError(t, zero())
+		for _, result := range results {
+			require.NoError(t, result())
+		}
+	})
+	connected(t, client.Config{QueueMessages: 1, MaxInflight: 1}, func(d *dialogue) {
+		var results []func() error
+		for range 5 {
+			results = append(results, d.start(func() error { return d.client.Publish(d.ctx, message("t", 1, "x")) }))
+			synctest.Wait()
+		}
+		go io.Copy(io.Discard, d.conn)
+		d.client.Abort()
+		for i, result := range results {
+			err := result()
+			require.ErrorIs(t, err, client.ErrClosed)
+			require.Equal(t, i > 0, client.SafeToRetry(err), "%d: %v", i, err)
+		}
+	})
+}
+
+// The cost of a message does not grow with the number of publishers that wait for room.
+func BenchmarkWaitingPublishers(b *testing.B) {
+	for _, n := range []int{10, 5000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			c, err := client.New(client.Config{ClientID: "c", Dial: benchServer(b, nil), QueueMessages: 16, MaxInflight: 16})
+			require.NoError(b, err)
+			require.NoError(b, c.Connect(b.Context()))
+			defer c.Abort()
+			var all sync.WaitGroup
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			b.ResetTimer()
+			for range n {
+				all.Go(func() {
+					for left.Add(-1) >= 0 {
+						if err := c.Publish(b.Context(), message("t", 1, "x")); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			all.Wait()
+		})
+	}
+}
