@@ -228,9 +228,9 @@ func (l *link) writeFailed(err error) {
 	l.linger = time.AfterFunc(lingerTime, func() { l.conn.Close() })
 }
 
-// settleEnd returns why and by whom the link ended, whose reader has stopped with err, and closes
-// it for good.
-func (l *link) settleEnd(err error) (error, session.EndedBy) {
+// settleEnd returns by whom and why the link ended, whose reader has stopped with err, and closes it
+// for good.
+func (l *link) settleEnd(err error) (session.EndedBy, error) {
 	var format *packets.FormatError
 	var large *packets.TooLargeError
 	by := session.ByUs
@@ -247,7 +247,7 @@ func (l *link) settleEnd(err error) (error, session.EndedBy) {
 		l.linger.Stop()
 	}
 	l.end(err, by)
-	return err, by
+	return by, err
 }
 
 // errLeft ends a link after DISCONNECT.

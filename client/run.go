@@ -239,7 +239,7 @@ func (c *Client) lost(l *link, err error) error {
 		return err
 	}
 	c.mu.Lock()
-	err, by := l.settleEnd(err)
+	by, err := l.settleEnd(err)
 	c.mu.Unlock()
 	l.helpers.Wait()
 

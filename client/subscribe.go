@@ -34,7 +34,7 @@ func (c *Client) Subscribe(ctx context.Context, subs ...packets.Subscription) ([
 // SubscribeAsync makes Topic Filters wanted and returns a receipt for the Server's answer; see
 // [Receipt.Granted]. It may be called before Connect: then the SUBSCRIBE follows CONNACK at once.
 func (c *Client) SubscribeAsync(subs ...packets.Subscription) (*Receipt, error) {
-	return c.request(nil, c.subscription(subs))
+	return c.request(context.Background(), c.subscription(subs))
 }
 
 // Granted returns, after the end of a SubscribeAsync, what Subscribe does.
@@ -72,7 +72,7 @@ func (c *Client) Unsubscribe(ctx context.Context, filters ...string) error {
 
 // UnsubscribeAsync gives filters up and returns a receipt for the Server's answer.
 func (c *Client) UnsubscribeAsync(filters ...string) (*Receipt, error) {
-	return c.request(nil, c.unsubscription(filters))
+	return c.request(context.Background(), c.unsubscription(filters))
 }
 
 // Wanted returns the filters that are subscribed or to be subscribed. Right after New these are the
@@ -123,14 +123,13 @@ func (c *Client) unsubscription(filters []string) asking {
 	return asking{"unsubscribe", filters, func() (session.Token, error) { return c.sess.Unsubscribe(time.Now(), filters...) }}
 }
 
-// request starts a SUBSCRIBE or UNSUBSCRIBE. ctx is that of a caller who waits for the answer; nil:
-// nobody does.
+// request starts a SUBSCRIBE or UNSUBSCRIBE, unless ctx is over.
 func (c *Client) request(ctx context.Context, a asking) (*Receipt, error) {
 	from := request{r: &Receipt{client: c}, call: a.call, about: aboutFilters(a.filters)}
 	refused := func(cause error) error {
 		return &callError{call: from.call, about: from.about, kind: ErrNotSent, cause: cause}
 	}
-	if ctx != nil && ctx.Err() != nil {
+	if ctx.Err() != nil {
 		return nil, refused(context.Cause(ctx))
 	}
 	c.mu.Lock()
