@@ -220,6 +220,7 @@ func surviveOurs(addr string, window int) (survivor, error) {
 		Dial:                 func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", addr) },
 		ClientID:             "survivor",
 		MaxInflight:          window,
+		MaxInflightQoS2:      window,
 		MaxReconnectInterval: backoff,
 	})
 	if err != nil {

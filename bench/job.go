@@ -50,6 +50,9 @@ var works = map[string]func(job) (values, error){
 	"idle":    idle,
 	"store":   store,
 	"survive": survive,
+
+	"waiting":  waiting,
+	"receipts": receipts,
 }
 
 // child does the job that the environment names. It returns false if there is none.

@@ -155,7 +155,7 @@ func (m method) doubt(tables []table, r *results, p *progress) error {
 // tables are all that can be measured.
 func (m method) tables() []table {
 	return slices.Concat(
-		m.codecTables(), m.trafficTables(), m.serverTables(), m.connectorTables(),
+		m.codecTables(), m.sessionTables(), m.trafficTables(), m.coreTables(), m.serverTables(), m.connectorTables(),
 		m.durableTables(), m.survivalTables(), m.idleTables(), programTables(),
 	)
 }

@@ -17,7 +17,9 @@ func connectOurs(o options) (conn, error) {
 		CleanSession: o.store == nil,
 		Store:        o.store,
 		MaxInflight:  o.window,
-		LendPayloads: !o.owned,
+
+		MaxInflightQoS2: o.window, // the same work for all
+		LendPayloads:    !o.owned,
 	})
 	if err != nil {
 		return nil, err
