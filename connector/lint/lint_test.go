@@ -65,6 +65,35 @@ func TestEveryRuleInBothLanguages(t *testing.T) {
 
 func han(r rune) bool { return unicode.Is(unicode.Han, r) }
 
+// terms are what stands in a Chinese text as it is: keys, choices, commands, and words that nobody
+// translates.
+var terms = strings.Fields(`after_flow_success allow_shared any attribute auto_reconnect binary broker client_id concurrency connector consumers count dead_letter
+	done_when env exec false file flow_timeout host keep_alive ledger max_in_flight name order partition path payload pem port producers retries root
+	session_store share_group stored strict then topic_characters true url variable extension secret defaultMode
+	Authorization Broker Consumer ENV GBK IPv JSON Key Kubernetes Least MQTT Most NAME Once PUBLISH Producer QoS Secure TCP TLS URL UTF WebSocket YAML base
+	chmod com example http iconv keep alive plant reading socks`)
+
+var (
+	statement = regexp.MustCompile(`\[MQTT-[^]]*\]|\{[a-z_0-9]+\}`)
+	word      = regexp.MustCompile(`[A-Za-z][A-Za-z_]{2,}`)
+)
+
+// No English is left in a Chinese text but terms.
+func TestChineseIsChinese(t *testing.T) {
+	check := func(where, text string) {
+		for _, w := range word.FindAllString(statement.ReplaceAllString(text, ""), -1) {
+			require.Contains(t, terms, w, "%s: %s", where, text)
+		}
+	}
+	for rule, zh := range chinese {
+		check(rule, zh.message)
+		check(rule, zh.fix)
+	}
+	for _, a := range about {
+		check(a.codes, a.zh)
+	}
+}
+
 var called = regexp.MustCompile(`"([EW]\d\d\d(?:/[a-z0-9]*)?)"`)
 
 // Every rule that the checks name has its texts, and every rule is named by a check.
