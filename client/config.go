@@ -87,13 +87,13 @@ type Config struct {
 	// client tries again at MaxReconnectInterval.
 	StopWhenRefused bool
 
-	// MaxInflight is how many PUBLISH packets of QoS 1 may be unanswered. If zero or negative,
-	// 100; at most 16,384.
+	// MaxInflight is how many PUBLISH packets of QoS 1 and 2 may be unanswered. If zero or
+	// negative, 100: services of several vendors allow no more. At most 16,384.
 	MaxInflight int
 
-	// MaxInflightQoS2 is how many messages of QoS 2 may be unfinished at the Server. If zero or
-	// negative, 16: mosquitto 2.0.11 loses every 21st message when more than 20 are in flight and
-	// the connection ends. At most 16,384.
+	// MaxInflightQoS2 is how many of those may be of QoS 2, on their way from PUBLISH to PUBCOMP.
+	// If zero or negative, 16: mosquitto 2.0.11 loses every 21st message when more than 20 are on
+	// their way and the connection ends.
 	MaxInflightQoS2 int
 
 	// QueueMessages and QueueBytes bound what waits to be sent at QoS 1 and 2,
@@ -107,9 +107,8 @@ type Config struct {
 
 	// InboxMessages and InboxBytes bound what was received and not yet taken by the
 	// application. If zero or negative, 256 messages and 16 MiB. An empty inbox
-	// takes any legal packet. When reading cannot pause any longer, up to twice as much is
-	// taken in, and more messages if they are small: as many as fit in InboxBytes, each
-	// counted with 512 more.
+	// takes any legal packet. When reading cannot pause any longer the inbox may double; small
+	// messages may exceed the count while their size plus 512 bytes each fits InboxBytes.
 	InboxMessages int
 	InboxBytes    int
 
@@ -117,9 +116,9 @@ type Config struct {
 	// header. If zero or negative, 16 MiB.
 	MaxPacketSize int
 
-	// SkipOversize makes the client go past a PUBLISH that is larger: it is acknowledged and
-	// counted without being kept, and MessageSkipped tells its Topic Name. Without it the
-	// connection ends, and the client with the third in a row.
+	// SkipOversize acknowledges and discards a PUBLISH above MaxPacketSize. It is counted, and the
+	// event MessageSkipped names its topic. Without SkipOversize the connection ends, and with the
+	// third in a row the client.
 	SkipOversize bool
 
 	// QoS0Overflow says what happens to QoS 0 messages when the inbox is full and
@@ -148,8 +147,8 @@ type Config struct {
 	FailQoS1      bool
 	RepublishQoS2 bool
 
-	// NoScrub switches off that Packet Identifiers are released at the Server before their
-	// first use at QoS 2: see [session.Config].
+	// NoScrub disables releasing Packet Identifiers before their first use at QoS 2: see
+	// [session.Config].
 	NoScrub bool
 
 	// Store keeps the session through the end of the process: see package client/wal. New
@@ -162,9 +161,9 @@ type Config struct {
 	// counted.
 	OnEvent func(Event)
 
-	// Trace is told about every packet, in order, on a goroutine of its own: one line
-	// without payload, user name and password. It is for finding faults: it costs time,
-	// and beyond 1,024 waiting lines some are dropped and counted.
+	// Trace is told about every packet when it leaves or has come, in order, on a goroutine of its
+	// own: one line without payload, user name and password. It is for finding faults: it costs
+	// time, and beyond 1,024 waiting lines some are dropped and counted.
 	Trace func(Packet)
 
 	// Logger gets connection changes at Info and oddities at Warn; credentials and

@@ -13,7 +13,7 @@ import "errors"
 type Store interface {
 	// Load calls add once for every key that is kept, in any order, before anything is
 	// committed. The slices are valid until add returns. It returns the first error
-	// of add or its own: then nothing is to be believed of what add has seen.
+	// of add or its own: then discard everything that add received.
 	Load(add func(key, value []byte) error) error
 
 	// Room grants room for messages of so many bytes, each counted as its topic, its

@@ -83,8 +83,8 @@ func (s *Session) Passed(now time.Time, n uint64) {
 	s.send.wrote0(s, n)
 }
 
-// Plain tells that a packet arrived, as Received does, if nothing follows from it but that it is
-// delivered: a PUBLISH of QoS 0 [MQTT-4.3.1-1]. If it returns false, nothing happened.
+// Plain is a fast path of Received for a PUBLISH of QoS 0 [MQTT-4.3.1-1], which it returns for
+// delivery. It reports false, and changes nothing, for anything else.
 func (s *Session) Plain(now time.Time, p packets.Packet) (*packets.Publish, bool) {
 	pub, ok := p.(*packets.Publish)
 	if !ok || pub.QoS != packets.AtMostOnce || s.conn.phase != up {
@@ -187,7 +187,7 @@ func (s *Session) sessionAbsent() {
 // driver has to close [MQTT-4.8.0-2], when its own requests are answered.
 func (s *Session) Shed(on bool) { s.conn.shed = on }
 
-// HasShed tells whether an incoming message was left to the Server on this Network Connection.
+// HasShed reports whether an incoming message was left to the Server on this Network Connection.
 func (s *Session) HasShed() bool { return s.conn.hasShed }
 
 // Hold says whether new messages of QoS 1 and 2 and new requests wait for the next Network

@@ -10,8 +10,8 @@ import (
 
 // Loss says how a Network Connection ended.
 type Loss struct {
-	// Position is the last Send of which a byte may have left. Everything after it
-	// certainly did not, but for what passed it.
+	// Position is the last Send of which a byte may have left. Nothing later left, except Sends up
+	// to Passed.
 	Position uint64
 
 	// Passed is the last Send of which a byte may have left before Sends that still

@@ -128,7 +128,7 @@ func (s *Session) publish(p *packets.Publish) {
 	o.Packet, o.Token = p, r.token(i)
 }
 
-// recognised handles a message that came again, and tells whether it did.
+// recognised handles a message that came again, and reports whether it did.
 func (s *Session) recognised(i uint32, m *incoming, p *packets.Publish) bool {
 	switch {
 	case m.placed == s.conn.number:
@@ -271,7 +271,7 @@ func (r *receiver) discard(s *Session) int {
 	return n
 }
 
-// Unacked tells whether Ack of the token would be taken.
+// Unacked reports whether Ack of the token would be taken.
 func (s *Session) Unacked(t Token) bool {
 	p := place{index: uint32(t), gen: uint32(t >> 32)}
 	if uint64(p.index) >= uint64(len(s.recv.all)) {

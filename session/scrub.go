@@ -36,13 +36,13 @@ type scrub struct {
 
 func (c *scrub) complete() bool { return c.done-c.base >= publishIDs }
 
-// scrubs tells whether identifiers are released before use. A clean session begins with
+// scrubs reports whether identifiers are released before use. A clean session begins with
 // a Server that knows nothing.
 func (s *Session) scrubs() bool {
 	return !s.cfg.NoScrub && !s.cfg.CleanSession && !s.send.scrub.complete()
 }
 
-// unscrubbed tells whether the message has to wait for its identifier. One that may have
+// unscrubbed reports whether the message has to wait for its identifier. One that may have
 // left has it already: releasing it now could make a second message of it.
 func (s *Session) unscrubbed(seq uint64, d *outgoing) bool {
 	return d.pub.QoS == packets.ExactlyOnce && d.stage == queued && seq >= s.send.scrub.done && s.scrubs()
@@ -71,7 +71,7 @@ func (s *Session) scrub(now time.Time, waits bool) {
 	}
 }
 
-// scrubbed handles a PUBCOMP of the chunk, and tells whether it was one.
+// scrubbed handles a PUBCOMP of the chunk, and reports whether it was one.
 func (s *Session) scrubbed(id uint16) bool {
 	c := &s.send.scrub
 	offset := (int(id) - int(packetID(c.done)) + publishIDs) % publishIDs
@@ -130,7 +130,7 @@ func (s *Session) refusesQoS2(now time.Time) bool {
 	return s.scrubGivenUp() && s.scrubs()
 }
 
-// untouched tells whether a chunk is under way and nothing of it was answered: a close may
+// untouched reports whether a chunk is under way and nothing of it was answered: a close may
 // be over that.
 func (c *scrub) untouched() bool { return c.busy && c.seen == 0 }
 

@@ -220,7 +220,7 @@ func (s *Session) release(seq uint64, d *outgoing) {
 	x.released = append(x.released, seq)
 }
 
-// ours tells whether a QoS 2 message of ours has the identifier, so that a PUBREL out of
+// ours reports whether a QoS 2 message of ours has the identifier, so that a PUBREL out of
 // turn would come before its PUBLISH.
 func (s *Session) ours(id uint16) bool {
 	_, d := s.send.under(id)
@@ -267,7 +267,7 @@ func (s *Session) end(seq uint64, d *outgoing, err error) {
 }
 
 // Withdraw takes a message back that was never sent, because nobody waits for it
-// any more, and tells whether it could: then Done follows with ErrNotSent. Otherwise
+// any more, and reports whether it could: then Done follows with ErrNotSent. Otherwise
 // nothing changes, and the message goes on.
 func (s *Session) Withdraw(t Token) bool {
 	if t&tokenKind != tokenPublish {
@@ -287,7 +287,7 @@ func (s *Session) Withdraw(t Token) bool {
 }
 
 // DropOldest ends the oldest message that was never sent with ErrQueueFull, to make room for
-// another, and tells whether there was one.
+// another, and reports whether there was one.
 func (s *Session) DropOldest() bool {
 	x := &s.send
 	for seq := x.after(x.cursor); seq < x.end(); seq = x.after(seq + 1) {

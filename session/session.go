@@ -57,10 +57,9 @@ type Config struct {
 	// clean session ends it with ErrUnknown, and a persistent one completes it.
 	RepublishQoS2 bool
 
-	// NoScrub switches off that Packet Identifiers are released at the Server before their
-	// first use at QoS 2, for a Server that closes over a PUBREL it does not know. A
-	// QoS 2 message can then be lost if the Server has a session that this one has not:
-	// that of an earlier process without a store, for one.
+	// NoScrub disables releasing Packet Identifiers at the Server before their first use at QoS 2.
+	// It is for a Server that closes over a PUBREL it does not know. A QoS 2 message can then be
+	// lost if the Server still has the session of an earlier process without a store.
 	NoScrub bool
 
 	// Durable makes the Session put out Save and Forget. Without it nothing
@@ -237,7 +236,7 @@ func (s *Session) Tail() uint64 { return s.logged }
 // Counters returns what was counted so far.
 func (s *Session) Counters() Counters { return s.counters }
 
-// Outstanding tells whether an own request waits for the Server on this Network
+// Outstanding reports whether an own request waits for the Server on this Network
 // Connection, or to be sent on it: a driver that stops reading then could wait for ever.
 func (s *Session) Outstanding() bool {
 	x := &s.send
@@ -252,7 +251,7 @@ func (s *Session) Unfinished() (messages, bytes int) { return s.send.live, s.sen
 // Limits returns the configuration with its defaults.
 func (s *Session) Limits() Config { return s.cfg }
 
-// Up tells whether the Server has accepted the Network Connection.
+// Up reports whether the Server has accepted the Network Connection.
 func (s *Session) Up() bool { return s.conn.phase == up }
 
 // put adds an output for the caller to fill in where it lies: copying one costs more than
