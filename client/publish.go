@@ -140,7 +140,7 @@ func (c *Client) mayWait(err error) bool {
 func (c *Client) acceptLocked(m *Message, r *Receipt) (session.Token, error) {
 	for {
 		t, err := c.acceptOnceLocked(m, r)
-		if !errors.Is(err, ErrQueueFull) || c.cfg.WhenFull != QueueDropOldest || !c.dropOldestLocked(m.QoS) {
+		if err == nil || !errors.Is(err, ErrQueueFull) || c.cfg.WhenFull != QueueDropOldest || !c.dropOldestLocked(m.QoS) {
 			return t, err
 		}
 	}
@@ -176,7 +176,7 @@ func (c *Client) accept0Locked(m *Message, r *Receipt) (session.Token, error) {
 		t, err = 0, c.queueOfflineLocked(*m, r)
 	}
 	if err == nil && r != nil {
-		r.accept() // no Store has it
+		r.durable = true // no Store has it, and nobody else has r yet
 	}
 	return t, err
 }
@@ -208,7 +208,7 @@ func (c *Client) askLocked() {
 // it accepted the message.
 func (c *Client) awaitRecordLocked(r *Receipt) {
 	if c.saver.store == nil {
-		r.accept() // nobody else has it yet
+		r.durable = true // nobody else has r yet
 		return
 	}
 	r.recorded = c.sess.Tail() > 0
