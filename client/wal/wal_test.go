@@ -507,7 +507,8 @@ func TestWALSyncInterval(t *testing.T) {
 		require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Value: []byte("v")}}))
 		lost, err := open(d.after(true, rand.New(rand.NewPCG(7, 7))), Options{Sync: UnsafeNoSync})
 		require.NoError(t, err)
-		_ = contents(t, lost) // whatever it holds
+		_ = contents(t, lost)          // whatever it holds
+		require.NoError(t, s.failed()) // takes the lock: the copy was made before the next sync
 		<-time.After(1100 * time.Millisecond)
 		synctest.Wait()
 		kept, err := open(d.after(true, rand.New(rand.NewPCG(7, 7))), Options{Sync: UnsafeNoSync})
