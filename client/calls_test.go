@@ -113,6 +113,7 @@ func TestEveryMistakeAtOnce(t *testing.T) {
 		Will: &packets.Will{Topic: "a/#", QoS: 3, Payload: make([]byte, 65536)}, WhenFull: 9, QoS0Overflow: 9,
 		MaxPacketSize: 1 << 30, Fallbacks: make([]func(context.Context) (net.Conn, error), 1),
 	})
+	require.Error(t, err)
 	for _, field := range []string{
 		"Dial", "Fallbacks[0]", "ClientID", "UserName", "Password", "KeepAlive", "Will.Topic", "Will.QoS", "Will.Payload",
 		"WhenFull", "QoS0Overflow", "MaxPacketSize",
@@ -169,8 +170,7 @@ func TestStatsReadWell(t *testing.T) {
 	})
 }
 
-// Trace and PacketsSent tell what left, and not what was dropped behind DISCONNECT or with the
-// connection.
+// Trace and PacketsSent tell what left, and not what was dropped with the connection.
 func TestTraceIsTrue(t *testing.T) {
 	var sent []string
 	disk := newDisk()

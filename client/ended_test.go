@@ -45,7 +45,7 @@ func (f *failing) fail(err error) {
 	f.Conn.SetReadDeadline(time.Now())
 }
 
-// Every way in which a connection can end: who ended it, whether that counts against the message that
+// Ways in which a connection that is up can end: who ended it, whether that counts against the message that
 // was out, and that the message is told done on the next connection all the same.
 func TestWhoEndedTheConnection(t *testing.T) {
 	sys := func(err error) func(*dialogue, *failing) {
@@ -366,7 +366,7 @@ type slowRoom struct {
 
 func (s *slowRoom) Room(int) error { time.Sleep(s.takes); return nil }
 
-// Room that takes long delays no PINGREQ, no Stats, no context and no Close.
+// Room that takes long delays no PINGREQ, no Stats, no context and no Abort.
 func TestSlowRoom(t *testing.T) {
 	connected(t, client.Config{KeepAlive: time.Second, Store: &slowRoom{newDisk(), 15 * time.Second}}, func(d *dialogue) {
 		published := d.start(func() error { return d.client.Publish(d.ctx, message("t", 1, "x")) })
