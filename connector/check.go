@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/connector/lint"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/transport/proxy"
@@ -441,7 +443,7 @@ func (c *checker) consumerWarnings(at string, p ConsumerParams, highest packets.
 			c.add("W203", at+".on_failure")
 		}
 	}
-	if concurrency := orDefault(p.Concurrency, defaultConcurrency); concurrency > orDefault(p.MaxInFlight, defaultInFlight) {
+	if concurrency := cmp.Or(p.Concurrency, defaultConcurrency); concurrency > cmp.Or(p.MaxInFlight, defaultInFlight) {
 		c.add("W214", at+".concurrency")
 	}
 	if p.ShareGroup != "" && !clean {
@@ -471,7 +473,7 @@ func (c *checker) producer(at string, p ProducerParams) {
 }
 
 func (c *checker) producerTopic(at string, p ProducerParams) {
-	t, err := parseTemplate(p.Topic)
+	t, err := flow.ParseTemplate(p.Topic)
 	switch {
 	case p.Topic == "":
 		c.add("E123", at)
@@ -479,12 +481,12 @@ func (c *checker) producerTopic(at string, p ProducerParams) {
 	case err != nil:
 		c.template(at, p.Topic)
 		return
-	case t.constant():
+	case t.Constant():
 		if !c.topicName(at, p.Topic) {
 			return
 		}
 	default:
-		if strings.ContainsAny(strings.Join(t.text, ""), "+#") {
+		if strings.ContainsAny(t.Literal(), "+#") {
 			c.add("E106/wildcard", at)
 		}
 		c.topicText(at, p.Topic, false)
@@ -496,9 +498,9 @@ func (c *checker) producerTopic(at string, p ProducerParams) {
 
 // template checks that a template can be read.
 func (c *checker) template(at, text string) {
-	_, err := parseTemplate(text)
-	var bad *templateError
+	_, err := flow.ParseTemplate(text)
+	var bad *flow.TemplateError
 	if errors.As(err, &bad) {
-		c.add("E124/"+bad.kind, at, bad.expr, bad.root)
+		c.add("E124/"+bad.Kind, at, bad.Expr, bad.Root)
 	}
 }

@@ -305,3 +305,10 @@ type ProducerParams struct {
 	// only the connection's 16 unanswered ones bound it.
 	MaxInFlight int
 }
+
+func deref[T any](p *T, otherwise T) T {
+	if p == nil {
+		return otherwise
+	}
+	return *p
+}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/client/wal"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/transport"
 	"github.com/mqtt311/mqtt311/transport/proxy"
@@ -34,7 +35,7 @@ func newConnection(cfg client.Config, keep *SessionStore, server string) (*conne
 	n := &connection{cfg: cfg, keep: keep, server: server}
 	c, err := client.New(cfg)
 	if err != nil {
-		return nil, newError(TypeConfig, err)
+		return nil, flow.NewError(TypeConfig, err)
 	}
 	if keep == nil {
 		n.current.Store(c)
@@ -121,7 +122,7 @@ func (n *connection) open(c *Connector) error {
 		Sync: n.keep.Sync, MaxBytes: int64(n.keep.MaxBytes), AllowShared: n.keep.AllowShared, Logger: c.log,
 	})
 	if err != nil {
-		return newError(TypeStore, err)
+		return flow.NewError(TypeStore, err)
 	}
 	cfg := n.cfg
 	cfg.Store, cfg.QueueMessages = n.store, n.keep.MaxMessages
@@ -130,7 +131,7 @@ func (n *connection) open(c *Connector) error {
 	}
 	made, err := client.New(cfg)
 	if err != nil {
-		return newError(TypeStore, errors.Join(err, n.store.Close()))
+		return flow.NewError(TypeStore, errors.Join(err, n.store.Close()))
 	}
 	n.current.Store(made)
 	return nil
@@ -161,7 +162,7 @@ func (n *connection) closeStore() error {
 		return nil
 	}
 	if err := n.store.Close(); err != nil {
-		return newError(TypeStore, err)
+		return flow.NewError(TypeStore, err)
 	}
 	return nil
 }
@@ -211,13 +212,13 @@ func (c *Connector) clientConfig() (client.Config, error) {
 	}
 	opts, err := c.transport()
 	if err != nil {
-		return cfg, newError(TypeConfig, err)
+		return cfg, flow.NewError(TypeConfig, err)
 	}
 	for i, url := range append([]string{g.BrokerURL}, x.FailoverURLs...) {
 		dial, err := c.dialer(url, opts)
 		switch {
 		case err != nil:
-			return cfg, newError(TypeConfig, err)
+			return cfg, flow.NewError(TypeConfig, err)
 		case i == 0:
 			cfg.Dial = dial
 		default:

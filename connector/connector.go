@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/transport"
 )
@@ -113,16 +114,16 @@ func (c *Connector) Consume(name string, f Flow) error {
 	p, ok := c.cfg.Consumers[name]
 	switch {
 	case !ok:
-		return newError(TypeConfig, fmt.Errorf("there is no consumer %q in the configuration", name))
+		return flow.NewError(TypeConfig, fmt.Errorf("there is no consumer %q in the configuration", name))
 	case c.started.Load():
-		return newError(TypeConfig, errors.New("Consume comes after Start"))
+		return flow.NewError(TypeConfig, errors.New("Consume comes after Start"))
 	case c.consumers[name] != nil:
-		return newError(TypeConfig, fmt.Errorf("consumer %q has a flow already", name))
+		return flow.NewError(TypeConfig, fmt.Errorf("consumer %q has a flow already", name))
 	case f == nil:
-		return newError(TypeConfig, fmt.Errorf("the flow of consumer %q is nil", name))
+		return flow.NewError(TypeConfig, fmt.Errorf("the flow of consumer %q is nil", name))
 	}
-	if invalid, ok := f.(*invalidFlow); ok {
-		return invalid.err
+	if err := flow.Check(f); err != nil {
+		return err
 	}
 	c.consumers[name] = c.newConsumer(name, p, f)
 	return nil
@@ -133,18 +134,18 @@ func (c *Connector) Consume(name string, f Flow) error {
 // fails the connector is over.
 func (c *Connector) Start(ctx context.Context) error {
 	if !c.started.CompareAndSwap(false, true) {
-		return newError(TypeRuntime, errors.New("started before"))
+		return flow.NewError(TypeRuntime, errors.New("started before"))
 	}
 	select {
 	case <-c.stopping:
 		close(c.pumped)
-		return newError(TypeRuntime, errors.New("stopped before"))
+		return flow.NewError(TypeRuntime, errors.New("stopped before"))
 	default:
 	}
 	for name := range c.cfg.Consumers {
 		if c.consumers[name] == nil {
 			close(c.pumped)
-			return newError(TypeConfig, fmt.Errorf("consumer %q has no flow: call Consume before Start", name))
+			return flow.NewError(TypeConfig, fmt.Errorf("consumer %q has no flow: call Consume before Start", name))
 		}
 	}
 	now := time.Now()
@@ -204,7 +205,7 @@ func (c *Connector) subscribed(ctx context.Context, subs []packets.Subscription,
 	ctx, cancel := context.WithTimeout(ctx, deref(c.cfg.Extension.AckTimeout, defaultAckTimeout))
 	defer cancel()
 	if err := r.Wait(ctx); err != nil && ctx.Err() != nil {
-		return newError(TypeSubscribeTimeout, fmt.Errorf("the server did not answer SUBSCRIBE in time: %w", err))
+		return flow.NewError(TypeSubscribeTimeout, fmt.Errorf("the server did not answer SUBSCRIBE in time: %w", err))
 	}
 	granted, err := r.Granted()
 	if err != nil {
@@ -212,7 +213,7 @@ func (c *Connector) subscribed(ctx context.Context, subs []packets.Subscription,
 	}
 	for i, q := range granted {
 		if q < subs[i].QoS {
-			c.report(newError(TypeDowngraded, fmt.Errorf("the server granted %s for %q instead of %s", qosNames[q], subs[i].Filter, qosNames[subs[i].QoS])))
+			c.report(flow.NewError(TypeDowngraded, fmt.Errorf("the server granted %s for %q instead of %s", qosNames[q], subs[i].Filter, qosNames[subs[i].QoS])))
 		}
 	}
 	return nil

@@ -1,11 +1,13 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 )
 
@@ -30,8 +33,8 @@ type consumer struct {
 	params  ConsumerParams
 	flow    Flow
 	conn    *Connector
-	filters []string  // as matched: without $share/group/
-	key     *template // of Partition; nil: the topic
+	filters []string       // as matched: without $share/group/
+	key     *flow.Template // of Partition; nil: the topic
 	log     *slog.Logger
 
 	running chan struct{} // holds a token for each flow that runs
@@ -71,17 +74,17 @@ func (c *Connector) newConsumer(name string, p ConsumerParams, f Flow) *consumer
 		lanes: make(map[string][]*job),
 		less:  make(chan struct{}),
 	}
-	concurrency := orDefault(p.Concurrency, defaultConcurrency)
+	concurrency := cmp.Or(p.Concurrency, defaultConcurrency)
 	if k.order() == OrderConnection {
 		concurrency = 1
 	}
 	k.running = make(chan struct{}, concurrency)
-	k.room = make(chan struct{}, orDefault(p.MaxInFlight, defaultInFlight))
+	k.room = make(chan struct{}, cmp.Or(p.MaxInFlight, defaultInFlight))
 	for _, t := range p.Topics {
 		k.filters = append(k.filters, matched(t.Topic))
 	}
 	if p.Partition != nil && p.Partition.Key != "" && p.Partition.Key != keyTopic {
-		k.key, _ = parseTemplate(p.Partition.Key) // Check has read it
+		k.key, _ = flow.ParseTemplate(p.Partition.Key) // Check has read it
 	}
 	return k
 }
@@ -143,7 +146,7 @@ func (k *consumer) elsewhere(d *client.Delivery) bool {
 	}
 	key := d.Topic
 	if k.key != nil {
-		if s, err := k.key.eval(NewMessage(d.Topic, d.Payload, d.QoS, d.PacketID)); err == nil {
+		if s, err := k.key.Text(NewMessage(d.Topic, d.Payload, d.QoS, d.PacketID)); err == nil {
 			key = s
 		}
 	}
@@ -205,7 +208,7 @@ func (k *consumer) newJob(a *arrival) *job {
 
 // reserve waits until the payload fits into MaxInFlightBytes; alone it always does.
 func (k *consumer) reserve(ctx context.Context, size int) error {
-	most := orDefault(k.params.MaxInFlightBytes, defaultInFlightBytes)
+	most := cmp.Or(k.params.MaxInFlightBytes, defaultInFlightBytes)
 	for {
 		k.mu.Lock()
 		if k.bytes == 0 || k.bytes+size <= most {
@@ -321,7 +324,7 @@ func (k *consumer) recall(j *job) (done bool, err error) {
 	case e.done:
 		return true, nil
 	case e.alone && k.exhausted(j):
-		return false, newError(TypeRedeliveryExhausted, fmt.Errorf("begun %d times, and the process died of it", j.attempt))
+		return false, flow.NewError(TypeRedeliveryExhausted, fmt.Errorf("begun %d times, and the process died of it", j.attempt))
 	}
 	j.alone = j.attempt > 1 || k.exhausted(j)
 	return false, nil
@@ -378,7 +381,7 @@ func (k *consumer) attempt(j *job) error {
 	defer k.conn.stats.running.Add(-1)
 	d := delivery{consumer: k, job: j, attempt: j.attempt}
 	start := time.Now()
-	err := d.settled(ctx, isolated(d.in(ctx), k.flow, k.message(j)))
+	err := d.settled(ctx, isolated(flow.WithRunner(ctx, &d), k.flow, k.message(j)))
 	k.conn.numbers.flowEnded(ctx, time.Since(start), err)
 	if err == nil {
 		k.conn.stats.succeeded.Add(1)
@@ -404,8 +407,8 @@ func isolatedRun(ctx context.Context, f Flow, m *Message) (out *Message, err err
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		out, err = m, errors.New("connector: the flow ended its goroutine")
-		out, err = run(ctx, f, m)
+		out, err = m, flow.ErrGoexit
+		out, err = flow.Run(ctx, f, m)
 	}()
 	<-done
 	return out, err
@@ -439,7 +442,7 @@ func (k *consumer) message(j *job) *Message {
 
 // retries tells whether an error is worth another run.
 func (k *consumer) retries(err error) bool {
-	return !permanent(err) && matches(AsError(err), k.params.OnFailure.RetryOn)
+	return !flow.IsPermanent(err) && AsError(err).Matches(k.params.OnFailure.RetryOn...)
 }
 
 func (k *consumer) exhausted(j *job) bool {
@@ -477,8 +480,8 @@ func (k *consumer) dispose(j *job, err error) bool {
 // wait pauses before the next attempt; false means that the connector stops.
 func (k *consumer) wait(j *job) bool {
 	f := &k.params.OnFailure
-	first := orDefault(deref(f.InitialDelay, 0), defaultInitialDelay)
-	d := jitter(j.attempt, first, orDefault(deref(f.MaxDelay, 0), defaultMaxDelay))
+	first := cmp.Or(deref(f.InitialDelay, 0), defaultInitialDelay)
+	d := jitter(j.attempt, first, cmp.Or(deref(f.MaxDelay, 0), defaultMaxDelay))
 	k.conn.stats.retries.Add(1)
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -488,4 +491,18 @@ func (k *consumer) wait(j *job) bool {
 	case <-k.conn.stopping:
 		return false
 	}
+}
+
+// jitter is the pause before attempt n+1: exponential between two bounds, with full
+// jitter, so that messages that failed together do not come back together.
+func jitter(n int, first, most time.Duration) time.Duration {
+	bound := first
+	for range n - 1 {
+		if bound >= most/2 {
+			bound = most
+			break
+		}
+		bound *= 2
+	}
+	return 1 + rand.N(min(bound, most))
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 )
 
@@ -48,7 +49,7 @@ func (k *consumer) deadLetter(j *job, cause error) error {
 		err = k.publishDeadLetter(j, line)
 	}
 	if err != nil {
-		return newError(TypeDeadLetter, err)
+		return flow.NewError(TypeDeadLetter, err)
 	}
 	return nil
 }

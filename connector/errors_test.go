@@ -35,7 +35,7 @@ func TestRetryable(t *testing.T) {
 
 // Every type is explained in both languages.
 func TestExplain(t *testing.T) {
-	src, err := os.ReadFile("errors.go")
+	src, err := os.ReadFile("flow/errors.go")
 	require.NoError(t, err)
 	types := regexp.MustCompile(`ErrorType = "([A-Z]+:[A-Z_]+)"`).FindAllStringSubmatch(string(src), -1)
 	require.Greater(t, len(types), 20)

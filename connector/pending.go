@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 )
 
@@ -95,7 +96,7 @@ func (p *Producer) stored(ctx context.Context, m client.Message) error {
 		return pending.notKept()
 	case <-ctx.Done():
 	}
-	e := newError(TypeStore, fmt.Errorf("the session store did not take the message: %w", context.Cause(ctx)))
+	e := flow.NewError(TypeStore, fmt.Errorf("the session store did not take the message: %w", context.Cause(ctx)))
 	e.Delivered = DeliveredUnknown
 	return e
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 )
 
@@ -16,10 +17,10 @@ const defaultAckTimeout = 30 * time.Second
 type Producer struct {
 	name    string
 	params  ProducerParams
-	topic   *template
-	payload *template // nil: the message's own
-	qos     *template // nil: that of the parameters
-	retain  *template // nil: that of the parameters
+	topic   *flow.Template
+	payload *flow.Template // nil: the message's own
+	qos     *flow.Template // nil: that of the parameters
+	retain  *flow.Template // nil: that of the parameters
 	timeout time.Duration
 	conn    *Connector
 	slots   chan struct{} // holds a token for each message on its way; nil: unbounded
@@ -27,15 +28,15 @@ type Producer struct {
 
 func (c *Connector) newProducer(name string, p ProducerParams) *Producer {
 	prod := &Producer{name: name, params: p, conn: c}
-	prod.topic, _ = parseTemplate(p.Topic) // Check has read both
+	prod.topic, _ = flow.ParseTemplate(p.Topic) // Check has read both
 	if p.Payload != nil {
-		prod.payload, _ = parseTemplate(*p.Payload)
+		prod.payload, _ = flow.ParseTemplate(*p.Payload)
 	}
 	if p.QoSFrom != "" {
-		prod.qos, _ = parseTemplate(p.QoSFrom)
+		prod.qos, _ = flow.ParseTemplate(p.QoSFrom)
 	}
 	if p.RetainedFrom != "" {
-		prod.retain, _ = parseTemplate(p.RetainedFrom)
+		prod.retain, _ = flow.ParseTemplate(p.RetainedFrom)
 	}
 	if p.MaxInFlight > 0 {
 		prod.slots = make(chan struct{}, p.MaxInFlight)
@@ -67,13 +68,13 @@ func (p *Producer) Run(ctx context.Context, m *Message) (*Message, error) {
 // resolve makes of a message what is published.
 func (p *Producer) resolve(m *Message) (client.Message, error) {
 	out := client.Message{QoS: p.params.QoS, Retain: p.params.Retained, Payload: m.Payload.Blob}
-	e := newEvaluation(m, p.topic, p.payload, p.qos, p.retain)
+	e := flow.Evaluate(m, p.topic, p.payload, p.qos, p.retain)
 	var err error
-	if out.Topic, err = e.topic(p.topic, p.params.topicCharacters(&p.conn.cfg.Extension) == StrictTopics); err != nil {
+	if out.Topic, err = e.Topic(p.topic, p.params.topicCharacters(&p.conn.cfg.Extension) == StrictTopics); err != nil {
 		return out, p.unresolved("topic", err)
 	}
 	if p.payload != nil {
-		payload, err := e.text(p.payload)
+		payload, err := e.Text(p.payload)
 		if err != nil {
 			return out, p.unresolved("payload", err)
 		}
@@ -93,8 +94,8 @@ func (p *Producer) resolve(m *Message) (client.Message, error) {
 }
 
 // evaluated reads what a template's text says.
-func evaluated[T any](e *evaluation, t *template, parse func(string) (T, error)) (v T, err error) {
-	text, err := e.text(t)
+func evaluated[T any](e *flow.Evaluation, t *flow.Template, parse func(string) (T, error)) (v T, err error) {
+	text, err := e.Text(t)
 	if err != nil {
 		return v, err
 	}
@@ -103,11 +104,11 @@ func evaluated[T any](e *evaluation, t *template, parse func(string) (T, error))
 
 func (p *Producer) unresolved(what string, err error) *Error {
 	t := TypeExpression
-	var topic *topicError
+	var topic *flow.TopicError
 	if errors.As(err, &topic) {
 		t = TypeInvalidTopic
 	}
-	e := newError(t, fmt.Errorf("producer %s: %s: %w", p.name, what, err))
+	e := flow.NewError(t, fmt.Errorf("producer %s: %s: %w", p.name, what, err))
 	e.Delivered = DeliveredNo
 	return e
 }
@@ -150,7 +151,7 @@ func (p *Producer) confirmed(ctx context.Context, m client.Message) error {
 func (p *Producer) fits(m client.Message) error {
 	most := p.conn.cfg.Extension.MaxPacketSize
 	if size := len(m.Topic) + len(m.Payload) + packetOverhead; most > 0 && size > most {
-		e := newError(TypePayloadTooLarge, fmt.Errorf("producer %s: a packet of %d bytes is above max_packet_size, %d", p.name, size, most))
+		e := flow.NewError(TypePayloadTooLarge, fmt.Errorf("producer %s: a packet of %d bytes is above max_packet_size, %d", p.name, size, most))
 		e.Delivered = DeliveredNo
 		return e
 	}
@@ -165,9 +166,9 @@ func (p *Producer) outcome(err error, late bool) error {
 	if err == nil || errors.Is(err, client.ErrDowngraded) {
 		return nil // downgraded: the Server has it, at QoS 1, which the client's counters show
 	}
-	e := newError(classify(err), err)
+	e := flow.NewError(errorType(err), err)
 	if late && e.Type != TypeStore && e.Type != TypeOverload {
-		e = newError(TypePublishTimeout, fmt.Errorf("no answer within %s: %w", p.timeout, err))
+		e = flow.NewError(TypePublishTimeout, fmt.Errorf("no answer within %s: %w", p.timeout, err))
 	}
 	switch {
 	case errors.Is(err, client.ErrStored):

@@ -55,7 +55,9 @@ func TestChoice(t *testing.T) {
 	is := func(s string) func(*connector.Message) bool {
 		return func(m *connector.Message) bool { return string(m.Payload.Blob) == s }
 	}
-	cases := []connector.Case{{is("21"), set("first")}, {is("21"), set("second")}, {is("22"), connector.RaiseError("APP:NO", "no")}}
+	cases := []connector.Case{
+		{When: is("21"), Flow: set("first")}, {When: is("21"), Flow: set("second")}, {When: is("22"), Flow: connector.RaiseError("APP:NO", "no")},
+	}
 	for payload, want := range map[string]string{"21": "first", "23": "else", "22": ""} {
 		m := reading()
 		m.Payload.Blob = []byte(payload)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/transport"
 )
@@ -159,7 +160,7 @@ func (t *tester) connect(ctx context.Context, c *Connector) (*client.Client, err
 	t.report.ClientID, t.report.CleanSession = cfg.ClientID, cfg.CleanSession
 	conn, err := client.New(cfg)
 	if err != nil {
-		t.ended(transport.StepParse, "", time.Now(), newError(TypeConfig, err))
+		t.ended(transport.StepParse, "", time.Now(), flow.NewError(TypeConfig, err))
 		return nil, err
 	}
 	start := time.Now()
@@ -185,8 +186,8 @@ func withoutClosed(err error) error {
 		errs := joined.Unwrap()
 		err = errs[len(errs)-1]
 	}
-	if err != nil && classify(err) == TypeRuntime {
-		return newError(TypeConnectivity, err)
+	if err != nil && errorType(err) == TypeRuntime {
+		return flow.NewError(TypeConnectivity, err)
 	}
 	return err
 }
@@ -234,11 +235,11 @@ func (t *tester) subscribe(ctx context.Context, c *Connector, conn *client.Clien
 	switch {
 	case errors.As(err, &refused):
 		t.grant(subs, granted, refused)
-		err = newError(TypeRejected, err)
+		err = flow.NewError(TypeRejected, err)
 	case err == nil:
 		t.grant(subs, granted, nil)
 	case errors.Is(err, context.DeadlineExceeded):
-		err = newError(TypeSubscribe, fmt.Errorf("the server did not answer SUBSCRIBE in time: %w", err))
+		err = flow.NewError(TypeSubscribe, fmt.Errorf("the server did not answer SUBSCRIBE in time: %w", err))
 	}
 	t.ended(StepSubscribe, "", start, err)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/session"
 )
 
@@ -46,7 +47,7 @@ func (c *Connector) observe(n *connection, e client.Event) {
 	case e.Kind == client.ConnectFailed, e.Kind == client.ConnectionLost:
 		c.connectionFailed(n, connectionError(e))
 	case e.Session != nil && e.Session.Kind == session.EventTakeover:
-		c.connectionFailed(n, newError(TypeClientIDInUse, errors.New("the server closed three connections soon after it had accepted them; now it is tried more slowly")))
+		c.connectionFailed(n, flow.NewError(TypeClientIDInUse, errors.New("the server closed three connections soon after it had accepted them; now it is tried more slowly")))
 	case e.Session != nil && e.Session.Kind == session.EventSubscriptionRefused:
 		c.report(AsError(e.Err))
 	}
@@ -72,13 +73,13 @@ func connectionError(e client.Event) *Error {
 	if err == nil {
 		err = client.ErrConnectionLost
 	}
-	if t := classify(err); t != TypeRuntime {
-		return newError(t, err)
+	if t := errorType(err); t != TypeRuntime {
+		return flow.NewError(t, err)
 	}
 	if e.Kind == client.ConnectionLost {
-		return newError(TypeConnectionLost, err)
+		return flow.NewError(TypeConnectionLost, err)
 	}
-	return newError(TypeConnectivity, err)
+	return flow.NewError(TypeConnectivity, err)
 }
 
 // report tells everybody who wants to know of a failure that is not one of a message: Health,
@@ -159,7 +160,7 @@ func (c *Connector) watch(limit time.Duration) {
 			wait -= time.Since(oldest.at)
 		}
 		if was := c.stalled.Swap(wait <= 0); wait <= 0 && !was {
-			c.report(newError(TypeStalled, fmt.Errorf("a message of topic %q is unacknowledged for %s, and holds back the acknowledgements of those behind it",
+			c.report(flow.NewError(TypeStalled, fmt.Errorf("a message of topic %q is unacknowledged for %s, and holds back the acknowledgements of those behind it",
 				oldest.d.Topic, limit-wait)))
 			continue // it may have been settled before unstall knew that anybody waits for that
 		}

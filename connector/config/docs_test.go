@@ -107,7 +107,7 @@ func TestDocumentHasEveryRowOfTheSeed(t *testing.T) {
 			}
 		}
 	}
-	tests := source(t, "*_test.go") + source(t, "../*_test.go") + source(t, "../lint/*_test.go") + source(t, "../../internal/proofs/*_test.go")
+	tests := source(t, "*_test.go") + source(t, "../*_test.go") + source(t, "../flow/*_test.go") + source(t, "../lint/*_test.go") + source(t, "../../internal/proofs/*_test.go")
 	text := source(t, "../../docs/connector.md")
 	for _, name := range regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllStringSubmatch(text, -1) {
 		require.True(t, strings.Contains(tests, "func "+name[1]+"(t *testing.T)"), "%s is gone", name[1])
@@ -159,7 +159,7 @@ func TestDocumentHasEveryRuleAndErrorType(t *testing.T) {
 	require.Empty(t, known, "not documented")
 
 	types := make(map[string]bool)
-	for _, m := range regexp.MustCompile(`ErrorType = "([A-Z]+:[A-Z_]+)"`).FindAllStringSubmatch(source(t, "../errors.go"), -1) {
+	for _, m := range regexp.MustCompile(`ErrorType = "([A-Z]+:[A-Z_]+)"`).FindAllStringSubmatch(source(t, "../flow/errors.go"), -1) {
 		types[m[1]] = true
 	}
 	for _, r := range tables["Errors"][1:] {

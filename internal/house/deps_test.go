@@ -29,14 +29,15 @@ var rules = []rule{
 	{pkg: "client", ours: []string{"packets", "session"}, not: []string{"crypto/tls", "net/http"}},
 	{pkg: "client/wal", ours: []string{"packets", "session", "client"}, not: []string{"crypto/tls", "net/http"}},
 	{pkg: "connector/lint", not: []string{"net", "os/exec", "log/slog"}},
+	{pkg: "connector/flow", ours: []string{"packets", "connector/internal/jsonpath", "connector/internal/classify"}, not: []string{"net", "os/exec"}},
 	{
 		pkg:    "connector",
-		ours:   []string{"packets", "session", "client", "client/wal", "transport", "transport/ws", "transport/proxy", "connector", "connector/lint"},
+		ours:   []string{"packets", "session", "client", "client/wal", "transport", "transport/ws", "transport/proxy", "connector", "connector/flow", "connector/lint"},
 		others: []string{"github.com/gorilla/websocket", "golang.org/x/net"},
 	},
 	{
 		pkg:    "connector/config",
-		ours:   []string{"packets", "session", "client", "client/wal", "transport", "transport/ws", "transport/proxy", "connector", "connector/lint"},
+		ours:   []string{"packets", "session", "client", "client/wal", "transport", "transport/ws", "transport/proxy", "connector", "connector/flow", "connector/lint"},
 		others: []string{"github.com/gorilla/websocket", "golang.org/x/net", "go.yaml.in/yaml/v3"},
 	},
 }

@@ -1,4 +1,4 @@
-package connector
+package flow
 
 // An explanation is what an error type means and what to try, in both languages.
 type explanation struct{ en, zh string }

@@ -1,4 +1,4 @@
-package connector
+package flow
 
 import "errors"
 
@@ -19,7 +19,8 @@ func (e *permanentError) Error() string { return e.err.Error() }
 // Unwrap returns the cause.
 func (e *permanentError) Unwrap() error { return e.err }
 
-func permanent(err error) bool {
+// IsPermanent reports whether an error is one of Permanent.
+func IsPermanent(err error) bool {
 	var p *permanentError
 	return errors.As(err, &p)
 }

@@ -1,9 +1,10 @@
-package connector
+package flow
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"math/rand/v2"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -17,20 +18,20 @@ type Flow interface {
 	Run(ctx context.Context, m *Message) (*Message, error)
 }
 
-// FlowFunc is a function as a Flow.
-type FlowFunc func(ctx context.Context, m *Message) (*Message, error)
+// Func is a function as a Flow.
+type Func func(ctx context.Context, m *Message) (*Message, error)
 
 // Run calls the function.
-func (f FlowFunc) Run(ctx context.Context, m *Message) (*Message, error) { return f(ctx, m) }
+func (f Func) Run(ctx context.Context, m *Message) (*Message, error) { return f(ctx, m) }
 
 // Middleware wraps a flow.
 type Middleware func(Flow) Flow
 
 // Chain runs flows one after the other, each with the message of the one before.
 func Chain(flows ...Flow) Flow {
-	return checked(FlowFunc(func(ctx context.Context, m *Message) (*Message, error) {
+	return checked(Func(func(ctx context.Context, m *Message) (*Message, error) {
 		for _, f := range flows {
-			next, err := run(ctx, f, m)
+			next, err := Run(ctx, f, m)
 			if err != nil {
 				return next, err
 			}
@@ -40,9 +41,14 @@ func Chain(flows ...Flow) Flow {
 	}), flows...)
 }
 
-// run runs a flow and makes a panic and a message with an Error of its own errors. The
-// Error that the message came with is being handled, by a Catch, and is none.
-func run(ctx context.Context, f Flow, m *Message) (out *Message, err error) {
+// ErrGoexit is the failure of a flow that ended its goroutine.
+var ErrGoexit = errors.New("connector: the flow ended its goroutine")
+
+// Run runs a flow as those of this package run their parts: a panic is an error, and so is a
+// message that comes out with an Error of its own. The Error that the message came with is being
+// handled, by a Catch, and is none. The message that it returns is never nil. A Goexit ends the
+// caller.
+func Run(ctx context.Context, f Flow, m *Message) (out *Message, err error) {
 	handled := m.Error
 	defer func() {
 		if v := recover(); v != nil {
@@ -50,7 +56,7 @@ func run(ctx context.Context, f Flow, m *Message) (out *Message, err error) {
 		}
 	}()
 	out, err = f.Run(ctx, m)
-	err = readable(err)
+	err = Readable(err)
 	if out == nil {
 		out = m
 	}
@@ -60,9 +66,9 @@ func run(ctx context.Context, f Flow, m *Message) (out *Message, err error) {
 	return out, err
 }
 
-// readable returns err, or the panic that comes of reading it. A nil pointer is a failure as an
+// Readable returns err, or the panic that comes of reading it. A nil pointer is a failure as an
 // error, and whoever asks it for its text or its cause would die of it.
-func readable(err error) (out error) {
+func Readable(err error) (out error) {
 	defer func() {
 		if v := recover(); v != nil {
 			out = &PanicError{Value: fmt.Sprintf("its error, a %T, cannot be read: %v", err, v), Stack: debug.Stack()}
@@ -126,22 +132,22 @@ func Try(body Flow, catches ...Catch) Flow {
 		}
 		parts = append(parts, c.Flow)
 	}
-	return checked(FlowFunc(func(ctx context.Context, m *Message) (*Message, error) {
+	return checked(Func(func(ctx context.Context, m *Message) (*Message, error) {
 		retries := make([]int, len(catches))
 		for {
-			out, err := run(ctx, body, m.fresh())
+			out, err := Run(ctx, body, m.fresh())
 			if err == nil {
 				return out, nil
 			}
 			e := AsError(err)
-			i := slices.IndexFunc(catches, func(c Catch) bool { return matches(e, c.Types) })
+			i := slices.IndexFunc(catches, func(c Catch) bool { return e.Matches(c.Types...) })
 			if i < 0 {
 				return out, err
 			}
 			c := &catches[i]
 			if retries[i] < c.Retries {
 				retries[i]++
-				if end := sleep(ctx, orDefault(c.Interval, time.Minute)); end != nil {
+				if end := sleep(ctx, cmp.Or(c.Interval, time.Minute)); end != nil {
 					return out, fmt.Errorf("connector: %w, before a retry after: %w", end, err)
 				}
 				continue
@@ -149,7 +155,7 @@ func Try(body Flow, catches ...Catch) Flow {
 			if c.Flow == nil {
 				return m, nil
 			}
-			out, err = run(ctx, c.Flow, m.WithError(shown(ctx, e)))
+			out, err = Run(ctx, c.Flow, m.WithError(shown(ctx, e)))
 			if err == nil && out.Error != nil {
 				out = out.Clone() // caught: what m came with counts again
 				out.Error = m.Error
@@ -159,8 +165,9 @@ func Try(body Flow, catches ...Catch) Flow {
 	}), parts...)
 }
 
-// matches tells whether an error is of one of the types; none means all.
-func matches(e *Error, types []ErrorType) bool {
+// Matches reports whether the error is of one of the types, with all that are narrower; "MQTT:*" is
+// every type that begins so. None means all.
+func (e *Error) Matches(types ...ErrorType) bool {
 	return len(types) == 0 || slices.ContainsFunc(types, func(t ErrorType) bool {
 		return e.Type.Is(t) || string(t) == e.Code && e.Code != CodeRuntime || inNamespace(e.Type, t)
 	})
@@ -190,17 +197,17 @@ func UntilSuccessful(f Flow, retries int, every time.Duration) Flow {
 	if intervalOutOfRange(every) {
 		return outOfRange("the interval of UntilSuccessful", every, leastInterval, mostInterval)
 	}
-	return checked(FlowFunc(func(ctx context.Context, m *Message) (*Message, error) {
+	return checked(Func(func(ctx context.Context, m *Message) (*Message, error) {
 		for n := 0; ; n++ {
-			out, err := run(ctx, f, m.fresh())
+			out, err := Run(ctx, f, m.fresh())
 			if err == nil {
 				return out, nil
 			}
 			if n == retries {
-				e := newError(TypeRetryExhausted, fmt.Errorf("connector: %d retries used up: %w", retries, err))
+				e := NewError(TypeRetryExhausted, fmt.Errorf("connector: %d retries used up: %w", retries, err))
 				return out, e
 			}
-			if end := sleep(ctx, orDefault(every, time.Minute)); end != nil {
+			if end := sleep(ctx, cmp.Or(every, time.Minute)); end != nil {
 				return out, fmt.Errorf("connector: %w, before a retry after: %w", end, err)
 			}
 		}
@@ -210,25 +217,10 @@ func UntilSuccessful(f Flow, retries int, every time.Duration) Flow {
 // RaiseError fails with a code and a description of the flow's own. If code is empty,
 // CodeRuntime.
 func RaiseError(code, description string) Flow {
-	code = orDefault(code, CodeRuntime)
-	return FlowFunc(func(_ context.Context, m *Message) (*Message, error) {
+	code = cmp.Or(code, CodeRuntime)
+	return Func(func(_ context.Context, m *Message) (*Message, error) {
 		return m, &Error{Code: code, Description: description, Type: ErrorType(code)}
 	})
-}
-
-func orDefault[T comparable](v, otherwise T) T {
-	var zero T
-	if v == zero {
-		return otherwise
-	}
-	return v
-}
-
-func deref[T any](p *T, otherwise T) T {
-	if p == nil {
-		return otherwise
-	}
-	return *p
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -240,18 +232,4 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-// jitter is the pause before attempt n+1: exponential between two bounds, with full
-// jitter, so that messages that failed together do not come back together.
-func jitter(n int, first, most time.Duration) time.Duration {
-	bound := first
-	for range n - 1 {
-		if bound >= most/2 {
-			bound = most
-			break
-		}
-		bound *= 2
-	}
-	return 1 + rand.N(min(bound, most))
 }

@@ -1,4 +1,4 @@
-package connector
+package flow
 
 import (
 	"bytes"
@@ -15,29 +15,29 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A template is text with ${payload.path}, ${attribute.name} and ${variable.name} in it.
+// A Template is text with ${payload.path}, ${attribute.name} and ${variable.name} in it.
 // The payload is read as JSON; what stands in it comes out as it is written.
-type template struct {
+type Template struct {
 	text  []string // one more than refs
 	refs  []reference
 	plain string // the whole text, if there are no references
 }
 
-// A templateError says why a text is no template.
-type templateError struct {
-	kind string // unclosed, field or unknown
-	expr string // what is wrong; of unclosed, the whole text
-	root string // of field
+// A TemplateError says why a text is no template.
+type TemplateError struct {
+	Kind string // unclosed, field or unknown
+	Expr string // what is wrong; of unclosed, the whole text
+	Root string // of field
 }
 
-func (e *templateError) Error() string {
-	switch e.kind {
+func (e *TemplateError) Error() string {
+	switch e.Kind {
 	case "unclosed":
-		return fmt.Sprintf("%q has \"${\" without \"}\"", e.expr)
+		return fmt.Sprintf("%q has \"${\" without \"}\"", e.Expr)
 	case "field":
-		return fmt.Sprintf("${%s} names no field, as in ${%s.name}", e.expr, e.root)
+		return fmt.Sprintf("${%s} names no field, as in ${%s.name}", e.Expr, e.Root)
 	}
-	return fmt.Sprintf("${%s} is none of ${payload.path}, ${attribute.name}, ${variable.name}", e.expr)
+	return fmt.Sprintf("${%s} is none of ${payload.path}, ${attribute.name}, ${variable.name}", e.Expr)
 }
 
 type reference struct {
@@ -45,8 +45,8 @@ type reference struct {
 	path []string
 }
 
-func parseTemplate(s string) (*template, error) {
-	t := &template{plain: s}
+func ParseTemplate(s string) (*Template, error) {
+	t := &Template{plain: s}
 	rest := s
 	for {
 		before, after, ok := strings.Cut(rest, "${")
@@ -56,39 +56,42 @@ func parseTemplate(s string) (*template, error) {
 		}
 		expr, tail, ok := strings.Cut(after, "}")
 		if !ok {
-			return nil, &templateError{kind: "unclosed", expr: s}
+			return nil, &TemplateError{Kind: "unclosed", Expr: s}
 		}
 		path := strings.Split(strings.TrimSpace(expr), ".")
 		switch path[0] {
 		case "payload":
 		case "attribute", "variable":
 			if len(path) < 2 {
-				return nil, &templateError{kind: "field", expr: expr, root: path[0]}
+				return nil, &TemplateError{Kind: "field", Expr: expr, Root: path[0]}
 			}
 		default:
-			return nil, &templateError{kind: "unknown", expr: expr}
+			return nil, &TemplateError{Kind: "unknown", Expr: expr}
 		}
 		t.refs = append(t.refs, reference{path[0], path[1:]})
 		rest = tail
 	}
 }
 
-// constant tells whether the text is the same for every message.
-func (t *template) constant() bool { return len(t.refs) == 0 }
+// Constant reports whether the text is the same for every message.
+func (t *Template) Constant() bool { return len(t.refs) == 0 }
 
-// eval returns the text for a message.
-func (t *template) eval(m *Message) (string, error) { return newEvaluation(m, t).text(t) }
+// Literal returns the text between the references.
+func (t *Template) Literal() string { return strings.Join(t.text, "") }
 
-// An evaluation is of templates for one message, whose payload is read once for all of them.
-type evaluation struct {
+// Text returns the text for a message.
+func (t *Template) Text(m *Message) (string, error) { return Evaluate(m, t).Text(t) }
+
+// An Evaluation is of templates for one message, whose payload is read once for all of them.
+type Evaluation struct {
 	m     *Message
 	refs  map[*reference]int // those to the payload, as numbers of paths
 	paths [][]string
 	found []jsonpath.Value // nil before the payload is read
 }
 
-func newEvaluation(m *Message, templates ...*template) *evaluation {
-	e := &evaluation{m: m}
+func Evaluate(m *Message, templates ...*Template) *Evaluation {
+	e := &Evaluation{m: m}
 	for _, t := range templates {
 		if t == nil {
 			continue
@@ -109,19 +112,19 @@ func newEvaluation(m *Message, templates ...*template) *evaluation {
 // maxText is what no packet of MQTT can hold.
 const maxText = 256 << 20
 
-// text returns the text of one of the templates.
-func (e *evaluation) text(t *template) (string, error) {
+// Text returns the text of one of the templates.
+func (e *Evaluation) Text(t *Template) (string, error) {
 	return e.join(t, func(*reference, string) error { return nil })
 }
 
-// topic is text for a Topic Name: what comes from the message may not have characters that none
+// Topic is Text for a Topic Name: what comes from the message may not have characters that none
 // may have, and with strict none that section 1.5.3 discourages, over which servers close
 // the connection.
-func (e *evaluation) topic(t *template, strict bool) (string, error) {
+func (e *Evaluation) Topic(t *Template, strict bool) (string, error) {
 	return e.join(t, func(r *reference, v string) error {
 		at := strings.IndexAny(v, "\x00+#")
 		if !utf8.ValidString(v) {
-			return &topicError{fmt.Sprintf("%s is not UTF-8: %.80q", r, v)}
+			return &TopicError{fmt.Sprintf("%s is not UTF-8: %.80q", r, v)}
 		}
 		if strict && at < 0 {
 			at = packets.Discouraged(v)
@@ -130,17 +133,17 @@ func (e *evaluation) topic(t *template, strict bool) (string, error) {
 			return nil
 		}
 		c, _ := utf8.DecodeRuneInString(v[at:])
-		return &topicError{fmt.Sprintf("%s holds the character U+%04X, which a topic may not have: %.80q", r, c, v)}
+		return &TopicError{fmt.Sprintf("%s holds the character U+%04X, which a topic may not have: %.80q", r, c, v)}
 	})
 }
 
-// A topicError says what in a message no topic can be made of.
-type topicError struct{ text string }
+// A TopicError says what in a message no topic can be made of.
+type TopicError struct{ text string }
 
-func (e *topicError) Error() string { return e.text }
+func (e *TopicError) Error() string { return e.text }
 
-func (e *evaluation) join(t *template, check func(r *reference, v string) error) (string, error) {
-	if t.constant() {
+func (e *Evaluation) join(t *Template, check func(r *reference, v string) error) (string, error) {
+	if t.Constant() {
 		return t.plain, nil
 	}
 	var b strings.Builder
@@ -177,7 +180,7 @@ func (r *reference) missing(depth int) error {
 }
 
 // value returns what a reference refers to as text: numbers as they are written.
-func (e *evaluation) value(r *reference) (string, error) {
+func (e *Evaluation) value(r *reference) (string, error) {
 	switch r.root {
 	case "payload":
 		return e.payload(r)
@@ -187,7 +190,7 @@ func (e *evaluation) value(r *reference) (string, error) {
 	return r.of(e.m.Variable)
 }
 
-func (e *evaluation) payload(r *reference) (string, error) {
+func (e *Evaluation) payload(r *reference) (string, error) {
 	if len(r.path) == 0 {
 		return string(e.m.Payload.Blob), nil
 	}

@@ -1,4 +1,4 @@
-package connector
+package flow
 
 import (
 	"context"
@@ -21,16 +21,16 @@ func Choice(cases []Case, otherwise Flow) Flow {
 	for _, c := range cases {
 		flows = append(flows, c.Flow)
 	}
-	return checked(FlowFunc(func(ctx context.Context, m *Message) (*Message, error) {
+	return checked(Func(func(ctx context.Context, m *Message) (*Message, error) {
 		for _, c := range cases {
 			if c.When(m) {
-				return run(ctx, c.Flow, m)
+				return Run(ctx, c.Flow, m)
 			}
 		}
 		if otherwise == nil {
 			return m, nil
 		}
-		return run(ctx, otherwise, m)
+		return Run(ctx, otherwise, m)
 	}), flows...)
 }
 
@@ -39,7 +39,7 @@ func Choice(cases []Case, otherwise Flow) Flow {
 // others is cancelled then. The message that comes out has the payload and the attributes
 // that came in, and the variables that the flows set, later arguments winning.
 func Parallel(flows ...Flow) Flow {
-	return checked(FlowFunc(func(ctx context.Context, m *Message) (*Message, error) {
+	return checked(Func(func(ctx context.Context, m *Message) (*Message, error) {
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		outs, errs := make([]*Message, len(flows)), make([]error, len(flows))
@@ -49,10 +49,14 @@ func Parallel(flows ...Flow) Flow {
 		for i, f := range flows {
 			copied := m.fresh()
 			all.Go(func() {
-				if outs[i], errs[i] = isolatedRun(ctx, f, copied); errs[i] != nil {
-					once.Do(func() { failed = errs[i] })
-					cancel(errs[i])
-				}
+				errs[i] = ErrGoexit
+				defer func() { // also after a Goexit
+					if errs[i] != nil {
+						once.Do(func() { failed = errs[i] })
+						cancel(errs[i])
+					}
+				}()
+				outs[i], errs[i] = Run(ctx, f, copied)
 			})
 		}
 		all.Wait()
@@ -88,14 +92,14 @@ func SetAttribute(name, text string) Flow {
 
 // Log logs a template's text at Info, with the key of the message.
 func Log(log *slog.Logger, text string) Flow {
-	t, err := parseTemplate(text)
+	t, err := ParseTemplate(text)
 	if err != nil {
-		return &invalidFlow{newError(TypeExpression, err)}
+		return &invalidFlow{NewError(TypeExpression, err)}
 	}
-	return FlowFunc(func(ctx context.Context, m *Message) (*Message, error) {
-		value, err := t.eval(m)
+	return Func(func(ctx context.Context, m *Message) (*Message, error) {
+		value, err := t.Text(m)
 		if err != nil {
-			return m, newError(TypeExpression, err)
+			return m, NewError(TypeExpression, err)
 		}
 		log.InfoContext(ctx, value, "key", IdempotencyKey(ctx))
 		return m, nil
@@ -103,14 +107,14 @@ func Log(log *slog.Logger, text string) Flow {
 }
 
 func set(text string, apply func(*Message, string)) Flow {
-	t, err := parseTemplate(text)
+	t, err := ParseTemplate(text)
 	if err != nil {
-		return &invalidFlow{newError(TypeExpression, err)}
+		return &invalidFlow{NewError(TypeExpression, err)}
 	}
-	return FlowFunc(func(_ context.Context, m *Message) (*Message, error) {
-		value, err := t.eval(m)
+	return Func(func(_ context.Context, m *Message) (*Message, error) {
+		value, err := t.Text(m)
 		if err != nil {
-			return m, newError(TypeExpression, err)
+			return m, NewError(TypeExpression, err)
 		}
 		out := m.Clone()
 		apply(out, value)
@@ -134,6 +138,15 @@ func (f *invalidFlow) Run(_ context.Context, m *Message) (*Message, error) {
 	return m, Permanent(f.err)
 }
 
+// Check returns why a flow can never run: one of the constructors of this package that it is made
+// of was given what no flow can do. Otherwise it returns nil.
+func Check(f Flow) error {
+	if invalid, ok := f.(*invalidFlow); ok {
+		return invalid.err
+	}
+	return nil
+}
+
 // checked returns f, unless a flow that it is made of is invalid: then that.
 func checked(f Flow, parts ...Flow) Flow {
 	for _, part := range parts {
@@ -145,5 +158,5 @@ func checked(f Flow, parts ...Flow) Flow {
 }
 
 func outOfRange(what string, is any, least, most any) Flow {
-	return &invalidFlow{newError(TypeConfig, fmt.Errorf("%s is %v, and has to be from %v to %v", what, is, least, most))}
+	return &invalidFlow{NewError(TypeConfig, fmt.Errorf("%s is %v, and has to be from %v to %v", what, is, least, most))}
 }

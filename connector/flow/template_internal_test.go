@@ -1,4 +1,4 @@
-package connector
+package flow
 
 import (
 	"encoding/json"
@@ -36,10 +36,10 @@ func TestTemplate(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			parsed, err := parseTemplate(c.text)
+			parsed, err := ParseTemplate(c.text)
 			var got string
 			if err == nil {
-				got, err = parsed.eval(m)
+				got, err = parsed.Text(m)
 			}
 			if c.err != "" {
 				require.EqualError(t, err, c.err)
@@ -52,19 +52,19 @@ func TestTemplate(t *testing.T) {
 }
 
 func TestTemplateOfWholePayload(t *testing.T) {
-	parsed, err := parseTemplate("<${payload}>")
+	parsed, err := ParseTemplate("<${payload}>")
 	require.NoError(t, err)
-	got, err := parsed.eval(NewMessage("t", []byte{0xff, 'x'}, 0, 0))
+	got, err := parsed.Text(NewMessage("t", []byte{0xff, 'x'}, 0, 0))
 	require.NoError(t, err)
 	require.Equal(t, "<\xffx>", got)
 }
 
 // What follows the JSON in a payload makes it none.
 func TestTemplateNeedsJSON(t *testing.T) {
-	parsed, err := parseTemplate("${payload.a}")
+	parsed, err := ParseTemplate("${payload.a}")
 	require.NoError(t, err)
 	for _, payload := range []string{"", "not json", `{"a": 1} trailing`, `{"a": 1`} {
-		_, err = parsed.eval(NewMessage("t", []byte(payload), 0, 0))
+		_, err = parsed.Text(NewMessage("t", []byte(payload), 0, 0))
 		require.ErrorContains(t, err, "the payload is no JSON", payload)
 	}
 }
@@ -82,9 +82,9 @@ func TestTemplateNumbers(t *testing.T) {
 			"${variable.v}": v, "${variable.deep.v}": v, "${variable.deep.list}": "[" + v + "]", "${variable.deep}": `{"list":[` + v + `],"v":` + v + `}`,
 			"${attribute.raw.deep.v}": v, "${attribute.raw.deep.list}": "[" + v + "]",
 		} {
-			parsed, err := parseTemplate("a" + text + "b")
+			parsed, err := ParseTemplate("a" + text + "b")
 			require.NoError(t, err)
-			got, err := parsed.eval(m)
+			got, err := parsed.Text(m)
 			require.NoError(t, err)
 			require.Equal(t, "a"+want+"b", got, text)
 		}
@@ -108,18 +108,18 @@ func TestTemplateValuesOfPrograms(t *testing.T) {
 		}
 		m := NewMessage("t", nil, 0, 0)
 		m.Variable["v"] = v
-		parsed, err := parseTemplate("${variable.v}")
+		parsed, err := ParseTemplate("${variable.v}")
 		require.NoError(t, err)
-		got, err := parsed.eval(m)
+		got, err := parsed.Text(m)
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	}
 	for path, want := range map[string]string{"m.a": "7", "n.x": "", "nil": "", "f": "", "raw.x": ""} {
 		m := NewMessage("t", nil, 0, 0)
 		m.Variable = map[string]any{"m": map[string]int{"a": 7}, "n": map[string]string{"a": "7"}, "nil": (*int)(nil), "f": []any{func() {}}, "raw": json.RawMessage("{")}
-		parsed, err := parseTemplate("${variable." + path + "}")
+		parsed, err := ParseTemplate("${variable." + path + "}")
 		require.NoError(t, err)
-		got, err := parsed.eval(m)
+		got, err := parsed.Text(m)
 		require.Equal(t, want == "", err != nil, "%v", err)
 		require.Equal(t, want, got)
 	}
@@ -127,11 +127,11 @@ func TestTemplateValuesOfPrograms(t *testing.T) {
 
 // Half of a surrogate pair is refused, not replaced.
 func TestTemplateLosesNoCharacter(t *testing.T) {
-	parsed, err := parseTemplate("${payload.v}")
+	parsed, err := ParseTemplate("${payload.v}")
 	require.NoError(t, err)
-	_, err = parsed.eval(NewMessage("t", []byte(`{"v": "\ud83d"}`), 0, 0))
+	_, err = parsed.Text(NewMessage("t", []byte(`{"v": "\ud83d"}`), 0, 0))
 	require.EqualError(t, err, "payload.v holds half of a surrogate pair, which no text can hold")
-	got, err := parsed.eval(NewMessage("t", []byte("{\"v\": \"\xb2\xfa\"}"), 0, 0))
+	got, err := parsed.Text(NewMessage("t", []byte("{\"v\": \"\xb2\xfa\"}"), 0, 0))
 	require.NoError(t, err)
 	require.Equal(t, "\xb2\xfa", got, "bytes that are not UTF-8 stay as they came")
 }
@@ -145,18 +145,18 @@ func TestTemplateMemory(t *testing.T) {
 	}
 	doc.WriteString(`{}]}`)
 	m := NewMessage("t", []byte(doc.String()), 1, 1)
-	var all []*template
+	var all []*Template
 	for _, text := range []string{"t/${payload.a}/${payload.b}", "${payload.c.d} ${payload.c}", "${payload.a}"} {
-		parsed, err := parseTemplate(text)
+		parsed, err := ParseTemplate(text)
 		require.NoError(t, err)
 		all = append(all, parsed)
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	e := newEvaluation(m, all...)
-	topic, err := e.topic(all[0], true)
+	e := Evaluate(m, all...)
+	topic, err := e.Topic(all[0], true)
 	require.NoError(t, err)
-	payload, err := e.text(all[1])
+	payload, err := e.Text(all[1])
 	require.NoError(t, err)
 	runtime.ReadMemStats(&after)
 	require.Equal(t, []string{"t/1/2", `3 {"d":3}`}, []string{topic, payload})

@@ -1,0 +1,24 @@
+// Package classify is where package connector tells package connector/flow what it knows of the
+// errors of the layers below, which flow does not import.
+package classify
+
+import (
+	"context"
+	"errors"
+)
+
+// Type returns the narrowest error type of an error. It is set before main starts; without
+// package connector in the program it knows what the standard library has.
+var Type = func(err error) string {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return "CORE:TIMEOUT"
+	case errors.Is(err, context.Canceled):
+		return "CORE:CANCELLED"
+	}
+	return "CORE:RUNTIME"
+}
+
+// Reason returns the return code of a CONNACK or SUBACK that said no; otherwise 0. It is set
+// as Type is.
+var Reason = func(error) byte { return 0 }
