@@ -8,7 +8,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// Config is a connector with its operations: every row of the seed's tables, and
+// Config is a connector with its operations: every row of the platform's tables, and
 // extensions whose zero values change nothing.
 type Config struct {
 	General   General
@@ -62,7 +62,7 @@ type Advanced struct {
 	WillRetained bool
 
 	// CleanSession asks the Server to forget the session with the connection. If nil,
-	// true, as in the seed: then messages that are not acknowledged are lost with the
+	// true, as on the platform: then messages that are not acknowledged are lost with the
 	// connection.
 	CleanSession *bool
 
@@ -88,7 +88,7 @@ type Advanced struct {
 // Clean returns CleanSession with its default.
 func (a *Advanced) Clean() bool { return a.CleanSession == nil || *a.CleanSession }
 
-// Extension is what the seed does not have.
+// Extension is what the platform does not have.
 type Extension struct {
 	// FailoverURLs are further servers, as BrokerURL, that share the sessions of the first,
 	// as the nodes of a cluster do. They are tried in turn.
@@ -144,7 +144,7 @@ type Extension struct {
 	// producer says it itself. If zero, StrictTopics.
 	TopicCharacters TopicCharacters
 
-	// ErrorFormat is the form of the errors that messages carry. If zero, the seed's.
+	// ErrorFormat is the form of the errors that messages carry. If zero, the platform's.
 	ErrorFormat ErrorFormat
 
 	// SessionStore keeps the session on disk. If nil, it ends with the process.
@@ -249,7 +249,7 @@ type TopicQoS struct {
 // OnFailure says what happens to a message whose flow failed.
 type OnFailure struct {
 	// Retries is how often the flow is run again, in place, with growing pauses. If
-	// negative or unset, until it succeeds: the seed's "流运行失败的信息会重试".
+	// negative or unset, until it succeeds: the platform's "流运行失败的信息会重试".
 	Retries *int
 
 	InitialDelay *time.Duration // nil or 0: 200 ms

@@ -24,13 +24,13 @@ const (
 
 var protocolNames = []string{"TCP", "TLS", "WebSocket", "WebSocket Secure"}
 
-// String returns the name that the seed uses.
+// String returns the platform's name for it.
 func (p Protocol) String() string { return nameOf(protocolNames, int(p)) }
 
 // Secure tells whether the protocol has TLS.
 func (p Protocol) Secure() bool { return p == TLS || p == WebSocketSecure }
 
-// ParseProtocol reads a protocol in the seed's words or as a scheme.
+// ParseProtocol reads a protocol in the platform's words or as a scheme.
 func ParseProtocol(s string) (Protocol, error) {
 	switch normal(s) {
 	case "tcp", "mqtt":
@@ -63,7 +63,7 @@ var ackModeNames = []string{"after_flow_success", "immediately"}
 // String returns the mode's key.
 func (m AckMode) String() string { return nameOf(ackModeNames, int(m)) }
 
-// ParseAckMode reads a mode by its key or the seed's words.
+// ParseAckMode reads a mode by its key or the platform's words.
 func ParseAckMode(s string) (AckMode, error) {
 	switch normal(s) {
 	case "afterflowsuccess", "流运行成功后确认", "消费后直到触发的流成功结束后才确认", "消费后直到触发的流成功结束后才确认offset":
@@ -246,7 +246,7 @@ type ErrorFormat byte
 
 // The forms.
 const (
-	ErrorsAsSeed   ErrorFormat = iota // {"Code": "CORE:RUNTIME", "Description": "[TYPE] ..."}
+	ErrorsPlatform ErrorFormat = iota // {"Code": "CORE:RUNTIME", "Description": "[TYPE] ..."}
 	ErrorsExtended                    // see Error.Extended
 )
 
@@ -258,7 +258,7 @@ func (f ErrorFormat) String() string { return nameOf(errorFormats, int(f)) }
 // ParseErrorFormat reads a format by its key, or by seed, the former name of platform.
 func ParseErrorFormat(s string) (ErrorFormat, error) {
 	if normal(s) == "seed" {
-		return ErrorsAsSeed, nil
+		return ErrorsPlatform, nil
 	}
 	for i, name := range errorFormats {
 		if normal(s) == name {

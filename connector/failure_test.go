@@ -26,7 +26,7 @@ func flow(f func(context.Context) error) connector.Flow {
 	return connector.FlowFunc(func(ctx context.Context, _ *connector.Message) (*connector.Message, error) { return nil, f(ctx) })
 }
 
-// The seed's default, 流运行失败的信息会重试: again and again, and never acknowledged.
+// The platform's default, 流运行失败的信息会重试: again and again, and never acknowledged.
 func TestHoldRetriesWithoutEnd(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		start, at := time.Now(), []time.Duration{}

@@ -61,7 +61,7 @@ func TestChainStopsAtTheFirstFailure(t *testing.T) {
 	require.Zero(t, runs)
 }
 
-// A step may tell of its failure by the message alone, as the seed does.
+// A step may tell of its failure by the message alone, as the platform does.
 func TestMessageWithErrorIsAFailure(t *testing.T) {
 	step := connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
 		return m.WithError(errFlow), nil
@@ -124,7 +124,7 @@ func raised(code string) error {
 	return err
 }
 
-// The catch sees the message as it came, with the error in the seed's form; a chain of
+// The catch sees the message as it came, with the error in the platform's form; a chain of
 // several steps handles it as well as one.
 func TestCatchSeesTheError(t *testing.T) {
 	var seen *connector.Error
@@ -164,7 +164,7 @@ func TestTryRetries(t *testing.T) {
 		})
 		out, err := connector.Try(body,
 			connector.Catch{Types: []connector.ErrorType{"APP:A"}, Retries: 2, Interval: time.Second, Flow: set("gave up")},
-			connector.Catch{Types: []connector.ErrorType{"APP:B"}, Retries: 5}, // the seed platform's 60 s
+			connector.Catch{Types: []connector.ErrorType{"APP:B"}, Retries: 5}, // the platform's 60 s
 		).Run(t.Context(), reading())
 		require.NoError(t, err)
 		require.Equal(t, "gave up", string(out.Payload.Blob))

@@ -21,8 +21,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The seed's example of attribute, field by field.
-func TestAttributeIsTheSeeds(t *testing.T) {
+// The platform's example of attribute, field by field.
+func TestAttributeIsThePlatforms(t *testing.T) {
 	m := connector.NewMessage("some topic", []byte{0xff, 0}, packets.AtLeastOnce, 4)
 	b, err := json.Marshal(m.Attribute)
 	require.NoError(t, err)
@@ -35,8 +35,8 @@ func TestAttributeIsTheSeeds(t *testing.T) {
 	require.Equal(t, "some topic", m.Topic())
 }
 
-// The seed's example of error, byte by byte.
-func TestErrorIsTheSeeds(t *testing.T) {
+// The platform's example of error, byte by byte.
+func TestErrorIsThePlatforms(t *testing.T) {
 	m := reading().WithError(errors.New("some error message."))
 	b, err := json.Marshal(m.Error)
 	require.NoError(t, err)
@@ -61,7 +61,7 @@ func TestWithErrorLeavesTheMessageAlone(t *testing.T) {
 	require.Empty(t, m.Variable)
 }
 
-// Every error of the layers below has its type, and the Code stays the seed's.
+// Every error of the layers below has its type, and the Code stays the platform's.
 func TestErrorTypes(t *testing.T) {
 	cases := []struct {
 		err  error

@@ -25,7 +25,7 @@ func TestPermanentFailureIsNotRetried(t *testing.T) {
 	}
 }
 
-// With the seed's policy, to hold, even such a message stays, and is tried again.
+// With the platform's policy, to hold, even such a message stays, and is tried again.
 func TestPermanentFailureIsHeld(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		runs := 0

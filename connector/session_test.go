@@ -120,7 +120,7 @@ func TestStopCancelsFlowsWhenItsPatienceEnds(t *testing.T) {
 	})
 }
 
-// Without auto_reconnect the seed's default applies: the connector ends, and says why.
+// Without auto_reconnect the platform's default applies: the connector ends, and says why.
 func TestConnectionLostWithoutReconnect(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := kept(connector.ConsumerParams{})
@@ -186,7 +186,7 @@ func TestConnectRetry(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.server.Refuse(errGate)
 		d.build(kept(connector.ConsumerParams{}), newGate())
-		require.ErrorIs(t, d.connector.Start(d.ctx), errGate, "the seed's default: no retry")
+		require.ErrorIs(t, d.connector.Start(d.ctx), errGate, "the platform's default: no retry")
 		require.Equal(t, 1, d.server.Dials())
 	})
 }
@@ -211,7 +211,7 @@ func TestConnectCarriesTheTabs(t *testing.T) {
 		require.Equal(t, "line-7", connect.ClientID)
 		require.Equal(t, "u", connect.UserName)
 		require.Equal(t, []byte("p"), connect.Password)
-		require.True(t, connect.CleanSession, "the seed's default")
+		require.True(t, connect.CleanSession, "the platform's default")
 		require.EqualValues(t, 90, connect.KeepAlive)
 		require.Equal(t, &packets.Will{Topic: "state", Payload: []byte("offline"), QoS: 1, Retain: true}, connect.Will)
 	})

@@ -53,7 +53,7 @@ func (w *witness) run(d *dialogue, cfg connector.Config) {
 // A connection that is lost is in Health until there is one again, and is told to OnError; a
 // consumer that wants it gets a message with the error and nothing else.
 func TestTriggerOnError(t *testing.T) {
-	for _, format := range []connector.ErrorFormat{connector.ErrorsAsSeed, connector.ErrorsExtended} {
+	for _, format := range []connector.ErrorFormat{connector.ErrorsPlatform, connector.ErrorsExtended} {
 		inBubble(t, func(d *dialogue) {
 			w := new(witness)
 			cfg := kept(connector.ConsumerParams{TriggerOnError: true})
@@ -74,7 +74,7 @@ func TestTriggerOnError(t *testing.T) {
 			require.NotNil(t, m.Attribute)
 			shown, err := json.Marshal(m.Error)
 			require.NoError(t, err)
-			if format == connector.ErrorsAsSeed {
+			if format == connector.ErrorsPlatform {
 				require.Contains(t, string(shown), `{"Code":"CORE:RUNTIME","Description":"[MQTT:CONNECTION_LOST] `)
 			} else {
 				require.Contains(t, string(shown), `{"Code":"MQTT:CONNECTION_LOST",`)

@@ -54,12 +54,12 @@ func source(t *testing.T, pattern string) string {
 	return b.String()
 }
 
-// The document has every row of the seed's tables, with its label and default, and the
+// The document has every row of the platform's tables, with its label and default, and the
 // tests that it names are there.
-func TestDocumentHasEveryRowOfTheSeed(t *testing.T) {
+func TestDocumentHasEveryRowOfThePlatform(t *testing.T) {
 	var schema struct {
 		Defs map[string]struct {
-			Seed       bool                      `json:"x-seed"`
+			Platform   bool                      `json:"x-platform"`
 			Properties map[string]map[string]any `json:"properties"`
 		} `json:"$defs"`
 	}
@@ -70,12 +70,12 @@ func TestDocumentHasEveryRowOfTheSeed(t *testing.T) {
 		for _, r := range tables[heading] {
 			documented[r[0]] = r
 		}
-		seeds := 0
+		marked := 0
 		for key, p := range schema.Defs[def].Properties {
-			if p["x-seed"] != true && !schema.Defs[def].Seed {
+			if p["x-platform"] != true && !schema.Defs[def].Platform {
 				continue
 			}
-			seeds++
+			marked++
 			row := documented[key]
 			require.Len(t, row, 5, "%s.%s", def, key)
 			require.Equal(t, p["x-label-zh"], row[1])
@@ -85,7 +85,7 @@ func TestDocumentHasEveryRowOfTheSeed(t *testing.T) {
 			}
 			require.Equal(t, want, row[2], "%s.%s", def, key)
 		}
-		require.Equal(t, map[string]int{"general": 8, "advanced": 15, "consumer": 3, "producer": 4}[def], seeds)
+		require.Equal(t, map[string]int{"general": 8, "advanced": 15, "consumer": 3, "producer": 4}[def], marked)
 	}
 	extensions := make(map[string][]string)
 	for _, r := range tables["Extensions"] {
@@ -95,7 +95,7 @@ func TestDocumentHasEveryRowOfTheSeed(t *testing.T) {
 	}
 	for def, d := range schema.Defs {
 		for key, p := range d.Properties {
-			if p["x-seed"] == true || d.Seed || !slices.Contains([]string{"extension", "consumer", "producer"}, def) {
+			if p["x-platform"] == true || d.Platform || !slices.Contains([]string{"extension", "consumer", "producer"}, def) {
 				continue
 			}
 			row := extensions[key]

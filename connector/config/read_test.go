@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// whole has every row of the seed's tables under its canonical key.
+// whole has every row of the platform's tables under its canonical key.
 const whole = `{
 	"version": 1,
 	"connector": {
@@ -34,7 +34,7 @@ const whole = `{
 	"producers": {"out": {"topic": "a/${attribute.topic}", "payload": "x", "qos": "Exactly Once", "retained": true}}
 }`
 
-// The seed's labels, as it writes them, mean the same.
+// The platform's labels, as it writes them, mean the same.
 const wholeInChinese = `
 connector:
   通用配置:
@@ -86,7 +86,7 @@ func read(t *testing.T, text string) connector.Config {
 
 func ptr[T any](v T) *T { return &v }
 
-func TestEveryRowOfTheSeedIsRead(t *testing.T) {
+func TestEveryRowOfThePlatformIsRead(t *testing.T) {
 	want := connector.Config{
 		General: connector.General{
 			BrokerURL: "mq.example.com:8084/mqtt", Protocol: connector.WebSocketSecure, ClientID: "line-7",
@@ -134,7 +134,7 @@ func TestSessionStoreIsRead(t *testing.T) {
 	}
 }
 
-// The defaults are the seed's.
+// The defaults are the platform's.
 func TestDefaultsOfTheSeed(t *testing.T) {
 	cfg := read(t, `{"connector": {"general": {"broker_url": "h:1883", "client_id": "c"}}, "consumers": {"in": {"topics": ["a"]}}, "producers": {"out": {"topic": "a"}}}`)
 	require.Equal(t, connector.TCP, cfg.General.Protocol)
@@ -247,7 +247,7 @@ func TestSchemaAgreesWithTheReader(t *testing.T) {
 	}
 }
 
-// Every key of the schema is read, and what it marks as the seed's has a label.
+// Every key of the schema is read, and what it marks as the platform's has a label.
 func TestSchemaAndReaderKnowTheSameKeys(t *testing.T) {
 	var schema struct {
 		Defs map[string]struct {

@@ -8,7 +8,7 @@ import (
 	"github.com/mqtt311/mqtt311/connector/internal/classify"
 )
 
-// The code of every error in the seed's form.
+// The code of every error in the platform's form.
 const CodeRuntime = "CORE:RUNTIME"
 
 // An ErrorType is a kind of error; a kind has a wider kind above it.
@@ -137,7 +137,7 @@ const (
 	DeliveredLater   Delivered = "later"   // the session store has it, and it goes out: publishing it again does so twice
 )
 
-// An Error is what the error of a message holds. Its JSON is exactly the seed's
+// An Error is what the error of a message holds. Its JSON is exactly the platform's
 // {"Code", "Description"}, unless it is Extended.
 type Error struct {
 	Code        string // CodeRuntime, or what RaiseError says; of an Extended error its Type
@@ -203,7 +203,7 @@ func (e *Error) Explain(lang string) string {
 	return text.en
 }
 
-// MarshalJSON returns the seed's form, or that of an Extended error.
+// MarshalJSON returns the platform's form, or that of an Extended error.
 func (e *Error) MarshalJSON() ([]byte, error) {
 	if e.extended {
 		return json.Marshal(struct {

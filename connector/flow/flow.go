@@ -106,7 +106,7 @@ type Catch struct {
 	Flow Flow
 }
 
-// The numbers of the seed's platform.
+// The numbers of the platform.
 const (
 	mostCatchRetries = 5
 	mostRetries      = 100

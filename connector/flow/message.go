@@ -7,7 +7,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A Message is what flows through a flow: the seed's payload, attribute, variable and
+// A Message is what flows through a flow: the platform's payload, attribute, variable and
 // error.
 type Message struct {
 	Payload   Entity         `json:"payload"`
@@ -76,7 +76,7 @@ func (m *Message) fresh() *Message {
 	return c
 }
 
-// WithError returns a copy that carries err in the seed's form.
+// WithError returns a copy that carries err in the platform's form.
 func (m *Message) WithError(err error) *Message {
 	c := m.Clone()
 	c.Error = AsError(err)
