@@ -43,7 +43,9 @@ type Connector struct {
 	out    *connection // of the producers; the same one unless they have their own
 	ledger *ledger     // of the consumers that have one
 
+	flows     sync.Mutex // guards consumers until Start
 	consumers map[string]*consumer
+	sorted    []*consumer // by name; from Start on
 	producers map[string]*Producer
 	files     sync.Mutex // dead letter files
 
@@ -62,10 +64,11 @@ type Connector struct {
 	pending     waitingList
 	onStep      func(transport.StepTime) // of Test
 
-	unacked  sync.Map // *arrival, for the age of the oldest
-	arrivals uint64   // taken so far; pump's own
-	began    int64    // when Start was called, in ns: with the number of an arrival it names it
-	gate     *gate
+	unacked  unacked
+	arrivals uint64      // taken so far; pump's own
+	takers   []*consumer // of one message; pump's own
+	began    int64       // when Start was called, in ns: with the number of an arrival it names it
+	gate     gate
 
 	stalled   atomic.Bool   // a message is unacknowledged for too long
 	unstalled chan struct{} // one was settled since
@@ -84,7 +87,6 @@ func New(cfg Config, opts Options) (*Connector, error) {
 		stopping:  make(chan struct{}),
 		pumped:    make(chan struct{}),
 		halted:    make(chan struct{}),
-		gate:      newGate(),
 		unstalled: make(chan struct{}, 1),
 	}
 	if c.log == nil {
@@ -117,13 +119,16 @@ func (c *Connector) Consume(name string, f Flow) error {
 		return flow.NewError(TypeConfig, fmt.Errorf("there is no consumer %q in the configuration", name))
 	case c.started.Load():
 		return flow.NewError(TypeConfig, errors.New("Consume comes after Start"))
-	case c.consumers[name] != nil:
-		return flow.NewError(TypeConfig, fmt.Errorf("consumer %q has a flow already", name))
 	case f == nil:
 		return flow.NewError(TypeConfig, fmt.Errorf("the flow of consumer %q is nil", name))
 	}
 	if err := flow.Check(f); err != nil {
 		return err
+	}
+	c.flows.Lock()
+	defer c.flows.Unlock()
+	if c.consumers[name] != nil {
+		return flow.NewError(TypeConfig, fmt.Errorf("consumer %q has a flow already, or is pulled", name))
 	}
 	c.consumers[name] = c.newConsumer(name, p, f)
 	return nil
@@ -136,18 +141,15 @@ func (c *Connector) Start(ctx context.Context) error {
 	if !c.started.CompareAndSwap(false, true) {
 		return flow.NewError(TypeRuntime, errors.New("started before"))
 	}
-	select {
-	case <-c.stopping:
+	if err := c.complete(); err != nil {
 		close(c.pumped)
-		return flow.NewError(TypeRuntime, errors.New("stopped before"))
-	default:
+		return err
 	}
-	for name := range c.cfg.Consumers {
-		if c.consumers[name] == nil {
-			close(c.pumped)
-			return flow.NewError(TypeConfig, fmt.Errorf("consumer %q has no flow: call Consume before Start", name))
+	context.AfterFunc(c.flowContext, func() {
+		for _, k := range c.sorted {
+			k.cut()
 		}
-	}
+	})
 	now := time.Now()
 	c.began = now.UnixNano()
 	if err := c.open(); err != nil {
@@ -178,6 +180,25 @@ func (c *Connector) Start(ctx context.Context) error {
 		go c.watch(limit)
 	}
 	c.log.Info("started", "consumers", len(c.consumers), "producers", len(c.producers), "filters", len(wanted))
+	return nil
+}
+
+// complete makes sure that each consumer has a flow, or is pulled.
+func (c *Connector) complete() error {
+	c.flows.Lock()
+	defer c.flows.Unlock()
+	select {
+	case <-c.stopping:
+		return flow.NewError(TypeRuntime, errors.New("stopped before"))
+	default:
+	}
+	for _, name := range sortedKeys(c.cfg.Consumers) {
+		k := c.consumers[name]
+		if k == nil {
+			return flow.NewError(TypeConfig, fmt.Errorf("consumer %q has no flow: call Consume, or Pull, before Start", name))
+		}
+		c.sorted = append(c.sorted, k)
+	}
 	return nil
 }
 
@@ -231,7 +252,7 @@ func unwanted(before, subs []packets.Subscription) (gone []string) {
 
 // keepsLedger tells whether a consumer wants the ledger.
 func (c *Connector) keepsLedger() bool {
-	for _, k := range c.consumers {
+	for _, k := range c.sorted {
 		if k.params.Ledger {
 			return true
 		}
@@ -243,8 +264,8 @@ func (c *Connector) keepsLedger() bool {
 // of those who want it: a second one would replace the first [MQTT-3.8.4-3].
 func (c *Connector) subscriptions() []packets.Subscription {
 	var subs []packets.Subscription
-	for _, name := range sortedKeys(c.consumers) {
-		for _, s := range c.consumers[name].subscriptions() {
+	for _, k := range c.sorted {
+		for _, s := range k.subscriptions() {
 			i := slices.IndexFunc(subs, func(o packets.Subscription) bool { return o.Filter == s.Filter })
 			if i < 0 {
 				subs = append(subs, s)
@@ -301,9 +322,8 @@ func (c *Connector) pump() {
 func (c *Connector) route(ctx context.Context, d *client.Delivery) {
 	c.arrivals++
 	a := &arrival{d: d, at: time.Now(), n: c.arrivals}
-	var takers []*consumer
-	skipped := false
-	for _, k := range c.consumers {
+	takers, skipped := c.takers[:0], false
+	for _, k := range c.sorted {
 		switch {
 		case !k.wants(d.Topic):
 		case k.skips(d):
@@ -312,8 +332,9 @@ func (c *Connector) route(ctx context.Context, d *client.Delivery) {
 			takers = append(takers, k)
 		}
 	}
+	c.takers = takers
 	a.open.Store(int32(max(1, len(takers))))
-	c.unacked.Store(a, nil)
+	c.unacked.add(a)
 	if len(takers) == 0 {
 		if skipped {
 			c.stats.skipped.Add(1)
@@ -336,7 +357,7 @@ func (c *Connector) settle(a *arrival) {
 		return
 	}
 	defer func() {
-		c.unacked.Delete(a) // after the counts, as Health promises
+		c.unacked.remove(a) // after the counts, as Health promises
 		c.unstall()
 	}()
 	if a.held.Load() {
@@ -383,7 +404,16 @@ func (c *Connector) Err() error {
 	}
 }
 
-func (c *Connector) stopNew() { c.stopOnce.Do(func() { close(c.stopping) }) }
+func (c *Connector) stopNew() {
+	c.stopOnce.Do(func() {
+		c.flows.Lock()
+		defer c.flows.Unlock()
+		close(c.stopping)
+		for _, k := range c.consumers {
+			k.stop()
+		}
+	})
+}
 
 // Stop takes no new message, lets the flows that run end, acknowledges, disconnects and
 // closes, all as long as ctx lasts. What is not settled by then is not acknowledged. A flow must not
@@ -398,7 +428,7 @@ func (c *Connector) Stop(ctx context.Context) error {
 	go func() {
 		defer close(settled)
 		c.waitTriggered()
-		for _, k := range c.consumers {
+		for _, k := range c.sorted {
 			k.jobs.Wait()
 		}
 	}()

@@ -3,10 +3,11 @@ package connector_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,7 +27,7 @@ func flow(f func(context.Context) error) connector.Flow {
 	return connector.FlowFunc(func(ctx context.Context, _ *connector.Message) (*connector.Message, error) { return nil, f(ctx) })
 }
 
-// The platform's default, 流运行失败的信息会重试: again and again, and never acknowledged.
+// The seed's default, 流运行失败的信息会重试: again and again, and never acknowledged.
 func TestHoldRetriesWithoutEnd(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		start, at := time.Now(), []time.Duration{}
@@ -125,28 +126,25 @@ func TestDeadLetterToTopic(t *testing.T) {
 	})
 }
 
-// A dead letter that the Server does not confirm leaves the message where it is; it is
-// tried again.
+// A dead letter that the Server does not confirm is put away again until it does; the flow does not run again.
 func TestDeadLetterNotConfirmed(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
-		var fails atomic.Bool
-		fails.Store(true)
+		runs := 0
 		p := onFailure(0, connector.OnFailure{Then: connector.DeadLetter, DeadLetterTopic: "dlq/t"})
-		d.run(kept(p), flow(func(context.Context) error {
-			if fails.Load() {
-				return errGate
-			}
-			return nil
-		}))
+		d.run(kept(p), flow(func(context.Context) error { runs++; return errGate }))
 		d.deliver(1, "a")
-		d.expect("PUBLISH dlq/t qos=1 id=1 dup=false payload=a")
-		d.conn.SetReadDeadline(time.Now().Add(time.Minute))
-		again, err := d.conn.Receive()
-		require.NoError(t, err)
-		require.Equal(t, "PUBLISH dlq/t qos=1 id=2 dup=false payload=a", text(again))
-		fails.Store(false)
-		d.expect("PUBACK id=1") // the next attempt succeeded
+		for id := range 2 {
+			d.conn.SetReadDeadline(time.Now().Add(2 * time.Minute))
+			again, err := d.conn.Receive()
+			require.NoError(t, err)
+			require.Equal(t, fmt.Sprintf("PUBLISH dlq/t qos=1 id=%d dup=false payload=a", id+1), text(again))
+		}
+		require.EqualValues(t, 1, d.connector.Health().DeadLettersRefused)
 		require.Zero(t, d.connector.Health().DeadLettered)
+		d.send(&packets.Puback{PacketID: 2})
+		d.expect("PUBACK id=1")
+		require.Equal(t, 1, runs)
+		require.EqualValues(t, 1, d.connector.Health().DeadLettered)
 	})
 }
 
@@ -201,18 +199,48 @@ func splitLines(b []byte) (lines []json.RawMessage) {
 	return lines
 }
 
-// A dead letter file that cannot be written holds the message.
+// A dead letter file that cannot be written holds the message, and holds the next one of its order, but no other;
+// only the putting away is tried again, whether the retries are used up or the failure is permanent.
 func TestDeadLetterFileFails(t *testing.T) {
-	inBubble(t, func(d *dialogue) {
-		runs := 0
-		file := filepath.Join(t.TempDir(), "nowhere", "dead.jsonl")
-		p := onFailure(0, connector.OnFailure{Then: connector.DeadLetter, DeadLetterFile: file})
-		d.run(kept(p), failing(5, &runs, errGate))
-		d.deliver(1, "a")
-		d.expect("PUBACK id=1")
-		require.Equal(t, 6, runs, "tried until it succeeded")
-		require.Zero(t, d.connector.Health().DeadLettered)
-	})
+	for name, c := range map[string]struct {
+		retries int
+		err     error
+	}{"retries used up": {1, errGate}, "permanent": {5, connector.Permanent(errGate)}, "of no type that is retried": {5, raised("SHOP:CLOSED")}} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(d *dialogue) {
+				runs := make(map[string]int)
+				folder := filepath.Join(t.TempDir(), "later")
+				p := onFailure(c.retries, connector.OnFailure{Then: connector.DeadLetter, DeadLetterFile: filepath.Join(folder, "dead.jsonl"), RetryOn: []connector.ErrorType{connector.TypeRuntime}})
+				if name == "of no type that is retried" {
+					p.OnFailure.RetryOn = []connector.ErrorType{connector.TypeTimeout}
+				}
+				p.OrderBy = connector.OrderTopic
+				var mu sync.Mutex
+				d.run(kept(p), connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					payload := string(m.Payload.Blob)
+					if runs[payload]++; payload == "bad" {
+						return nil, c.err
+					}
+					return nil, nil
+				}))
+				d.send(publish("t/a", 1, 1, "bad"), publish("t/a", 1, 2, "next"), publish("t/b", 1, 3, "other"))
+				d.expectNothing(10 * time.Minute)
+				want := 1
+				if name == "retries used up" {
+					want = 2
+				}
+				mu.Lock()
+				require.Equal(t, map[string]int{"bad": want, "other": 1}, runs)
+				mu.Unlock()
+				require.Greater(t, d.connector.Health().DeadLettersRefused, uint64(10))
+				require.NoError(t, os.Mkdir(folder, 0o700))
+				d.expect("PUBACK id=1", "PUBACK id=2", "PUBACK id=3")
+				require.EqualValues(t, 1, d.connector.Health().DeadLettered)
+			})
+		})
+	}
 }
 
 func TestDrop(t *testing.T) {

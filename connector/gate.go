@@ -2,43 +2,43 @@ package connector
 
 import "sync"
 
-// A gate lets flows run beside each other, or one while no other runs.
+// A gate lets the runs of messages that are in the ledger go on beside each other, or one while no other
+// does. It never waits: whoever finds it closed asks again when leave says so.
 type gate struct {
 	mu      sync.Mutex
-	changed sync.Cond
 	running int
 	alone   int // run alone, or wait for that
 }
 
-func newGate() *gate {
-	g := new(gate)
-	g.changed.L = &g.mu
-	return g
-}
-
-// enter waits for a turn, and returns what to call at its end.
-func (g *gate) enter(alone bool) (leave func()) {
+// enter reports whether a message may run now. One that is to run alone keeps others from beginning from
+// the first time that it asks.
+func (g *gate) enter(j *job) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !alone {
-		for g.alone > 0 {
-			g.changed.Wait()
-		}
-		g.running++
-		return func() { g.leave(0) }
+	if j.alone && !j.claims {
+		j.claims = true
+		g.alone++
 	}
-	g.alone++
-	for g.running > 0 {
-		g.changed.Wait()
+	if j.claims && g.running > 0 || !j.claims && g.alone > 0 {
+		return false
 	}
 	g.running++
-	return func() { g.leave(1) }
+	j.inside = true
+	return true
 }
 
-func (g *gate) leave(alone int) {
+// leave is called when a message does not run any more, or never will, and reports whether others may
+// find the gate open that did not before.
+func (g *gate) leave(j *job) (opened bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.running--
-	g.alone -= alone
-	g.changed.Broadcast()
+	if j.inside {
+		g.running--
+	}
+	opened = g.alone > 0
+	if j.claims {
+		g.alone--
+	}
+	j.inside, j.claims = false, false
+	return opened
 }

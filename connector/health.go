@@ -11,6 +11,7 @@ type counters struct {
 	received                   atomic.Uint64
 	unmatched, skipped         atomic.Uint64
 	succeeded, failed, retries atomic.Uint64
+	uncharged                  atomic.Uint64
 	acknowledged, stale        atomic.Uint64
 	adopted                    atomic.Uint64
 	dropped, deadLettered      atomic.Uint64
@@ -31,6 +32,7 @@ type Health struct {
 	Skipped        uint64        `json:"skipped"`   // by partition or retained; acknowledged
 	Succeeded      uint64        `json:"succeeded"` // runs of a flow
 	Failed         uint64        `json:"failed"`    // runs of a flow
+	Uncharged      uint64        `json:"uncharged"` // of Failed: not the fault of the message
 	Retries        uint64        `json:"retries"`
 	Acknowledged   uint64        `json:"acknowledged"` // at QoS 1 and 2
 	Stale          uint64        `json:"stale"`        // done after their session had ended
@@ -61,11 +63,7 @@ type Health struct {
 func (c *Connector) Health() Health {
 	var h Health
 	now := time.Now()
-	c.unacked.Range(func(k, _ any) bool { // before the counts: see settle
-		h.Unacked++
-		h.OldestUnacked = max(h.OldestUnacked, now.Sub(k.(*arrival).at))
-		return true
-	})
+	h.Unacked, h.OldestUnacked = c.unacked.count(now) // before the counts: see settle
 	if conn := c.conn.client(); conn != nil {
 		h.State, h.Client = conn.State(), conn.Stats()
 	}
@@ -78,6 +76,7 @@ func (c *Connector) Health() Health {
 	h.Skipped = c.stats.skipped.Load()
 	h.Succeeded = c.stats.succeeded.Load()
 	h.Failed = c.stats.failed.Load()
+	h.Uncharged = c.stats.uncharged.Load()
 	h.Retries = c.stats.retries.Load()
 	h.Acknowledged = c.stats.acknowledged.Load()
 	h.Stale = c.stats.stale.Load()

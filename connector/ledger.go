@@ -49,15 +49,17 @@ type entry struct {
 	name string // of its note, as long as the message lives
 	qos  packets.QoS
 
-	attempts uint32 // begun
+	attempts uint32 // begun, without those that were not charged
+	accused  uint32 // of them: a process died while the flow ran beside others, which proves nothing
 	start    uint64 // the process that it is in
 	order    uint64 // its place among what that process received
 	done     bool   // the flow ended well, or its failure policy did
 	alone    bool   // the newest attempt runs while nothing else does
+	running  bool   // the newest attempt has not ended
+	givenUp  bool   // it goes to the dead letters
 
 	adopt   bool // done, and its acknowledgement cannot have left
 	suspect bool // a process died while its flow ran
-	running bool
 	noted   bool // it has a note
 	acked   bool // Ack was called
 	lost    bool // the session that it came in is over
@@ -94,7 +96,10 @@ func openLedger(c *client.Client, now time.Time) *ledger {
 	all = all[:min(mostFound, len(all))]
 	for _, e := range all {
 		e.adopt = e.done && sound(all, e)
-		e.suspect = !e.done
+		if e.suspect = e.running && !e.done; e.suspect && !e.alone {
+			e.accused++
+		}
+		e.running = false
 		for _, k := range e.keys() {
 			l.found[k] = append(l.found[k], e)
 		}
@@ -148,7 +153,7 @@ func (l *ledger) take(consumer string, d *client.Delivery, order uint64) *entry 
 	}
 	if before := l.find(e.entryKey, d.Dup); before != nil {
 		e.name, e.attempts, e.noted = before.name, before.attempts, true
-		e.suspect = before.suspect
+		e.suspect, e.accused, e.givenUp = before.suspect, before.accused, before.givenUp
 		e.alone = before.alone
 		e.done = before.adopt && before.id == e.id && (d.Dup || d.QoS == packets.ExactlyOnce)
 	}
@@ -205,11 +210,20 @@ func (l *ledger) begin(e *entry, alone bool) error {
 	return l.client.SaveNote(context.Background(), e.name, note)
 }
 
-// end notes that the flow does not run any more.
-func (l *ledger) end(e *entry) {
+// failed notes that a run of the flow has failed; givenUp, that it was the last.
+func (l *ledger) failed(e *entry, charged, givenUp bool) error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	e.running = false
+	e.running, e.givenUp = false, givenUp
+	if !charged {
+		e.attempts--
+	}
+	noted := e.noted && !e.lost
+	note := e.append(nil)
+	l.mu.Unlock()
+	if !noted {
+		return nil
+	}
+	return l.client.SaveNote(context.Background(), e.name, note)
 }
 
 // finish notes that a message is to be acknowledged. While one before it is not done, that is
@@ -218,7 +232,7 @@ func (l *ledger) end(e *entry) {
 // back.
 func (l *ledger) finish(e *entry) {
 	l.mu.Lock()
-	e.done = true
+	e.done, e.running = true, false
 	proof := slices.ContainsFunc(l.live, func(o *entry) bool { return o.done && o.noted && e.proves(o) })
 	durable := !e.lost && (proof || sound(l.live, e))
 	if durable {
@@ -259,7 +273,7 @@ func (l *ledger) interrupted(ctx context.Context) {
 	for _, e := range l.live {
 		if e.running && !e.lost {
 			e.attempts--
-			e.alone = false
+			e.alone, e.running = false, false
 			notes[e.name] = e.append(nil)
 		}
 	}
@@ -300,45 +314,61 @@ func (l *ledger) begun(session uint16) {
 	}
 }
 
-const entrySize = 1 + 1 + 1 + 2 + 4 + 8 + 8 + 16
+// The lengths of a note, by its version. Before the second nothing was written when a run had
+// failed.
+const (
+	entrySize1 = 1 + 1 + 1 + 2 + 4 + 8 + 8 + 16
+	entrySize  = entrySize1 + 4
+)
 
-const entryVersion = 1
+const entryVersion = 2
 
 const (
 	flagDone = 1 << iota
 	flagAlone
+	flagRunning
+	flagGivenUp
 )
+
+func flagIf(is bool, flag byte) byte {
+	if is {
+		return flag
+	}
+	return 0
+}
 
 // append appends the note of an entry.
 func (e *entry) append(b []byte) []byte {
-	flags := byte(0)
-	if e.done {
-		flags |= flagDone
-	}
-	if e.alone {
-		flags |= flagAlone
-	}
+	flags := flagIf(e.done, flagDone) | flagIf(e.alone, flagAlone) | flagIf(e.running, flagRunning) | flagIf(e.givenUp, flagGivenUp)
 	b = append(b, entryVersion, flags, byte(e.qos))
 	b = binary.BigEndian.AppendUint16(b, e.id)
 	b = binary.BigEndian.AppendUint32(b, e.attempts)
 	b = binary.BigEndian.AppendUint64(b, e.start)
 	b = binary.BigEndian.AppendUint64(b, e.order)
-	return append(b, e.print[:]...)
+	b = append(b, e.print[:]...)
+	return binary.BigEndian.AppendUint32(b, e.accused)
 }
 
 // parseEntry reads the note of an entry; false if it is none.
 func parseEntry(name string, b []byte) (*entry, bool) {
 	end := strings.LastIndexByte(name, '/')
-	if len(b) != entrySize || b[0] != entryVersion || end < len(notePrefix) {
+	first := len(b) == entrySize1 && b[0] == 1
+	if end < len(notePrefix) || !first && (len(b) != entrySize || b[0] != entryVersion) {
 		return nil, false
 	}
 	e := &entry{name: name, qos: packets.QoS(b[2])}
 	e.consumer = name[len(notePrefix):end]
 	e.done, e.alone = b[1]&flagDone != 0, b[1]&flagAlone != 0
+	e.running, e.givenUp = b[1]&flagRunning != 0, b[1]&flagGivenUp != 0
 	e.id = binary.BigEndian.Uint16(b[3:])
 	e.attempts = binary.BigEndian.Uint32(b[5:])
 	e.start = binary.BigEndian.Uint64(b[9:])
 	e.order = binary.BigEndian.Uint64(b[17:])
 	copy(e.print[:], b[25:])
+	if first {
+		e.running = !e.done
+	} else {
+		e.accused = binary.BigEndian.Uint32(b[entrySize1:])
+	}
 	return e, true
 }

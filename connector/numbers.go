@@ -92,15 +92,15 @@ func index(b bool) int {
 	return 0
 }
 
-// flowEnded counts one run of a flow; ctx was its context.
-func (n *numbers) flowEnded(ctx context.Context, took time.Duration, err error) {
+// flowEnded counts one run of a flow.
+func (n *numbers) flowEnded(took time.Duration, err error, timedOut bool) {
 	n.flowTime.add(took)
 	var p *PanicError
 	switch {
 	case err == nil:
 	case errors.As(err, &p):
 		n.panicked.Add(1)
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case timedOut:
 		n.timedOut.Add(1)
 	}
 }

@@ -103,8 +103,8 @@ func (c *Connector) report(e *Error) {
 	if c.opts.OnError != nil {
 		c.opts.OnError(e)
 	}
-	for _, name := range sortedKeys(c.consumers) {
-		if k := c.consumers[name]; k.params.TriggerOnError {
+	for _, k := range c.sorted {
+		if k.params.TriggerOnError && k.flow != nil {
 			k.trigger(e)
 		}
 	}
@@ -128,10 +128,13 @@ func (k *consumer) trigger(e *Error) {
 			ctx, cancel = context.WithTimeout(ctx, d)
 		}
 		defer cancel()
-		m := &Message{Attribute: map[string]any{}, Variable: map[string]any{}, Error: k.conn.shown(e)}
-		if err := isolated(ctx, k.flow, m); err != nil {
-			k.log.Warn("flow failed on an error of the connector", "error", err.Error())
-		}
+		err := flow.ErrGoexit
+		defer func() { // also after a Goexit
+			if err != nil {
+				k.log.Warn("flow failed on an error of the connector", "error", err.Error())
+			}
+		}()
+		_, err = flow.Run(ctx, k.flow, &Message{Attribute: map[string]any{}, Variable: map[string]any{}, Error: k.conn.shown(e)})
 	}()
 }
 
@@ -155,7 +158,7 @@ func (c *Connector) shown(e *Error) *Error {
 // and after that when one was settled.
 func (c *Connector) watch(limit time.Duration) {
 	for {
-		wait, oldest := limit, c.oldest()
+		wait, oldest := limit, c.unacked.first()
 		if oldest != nil {
 			wait -= time.Since(oldest.at)
 		}
@@ -188,17 +191,6 @@ func (c *Connector) unstall() {
 		default: // it will
 		}
 	}
-}
-
-// oldest returns the message that is here for the longest time; nil if there is none.
-func (c *Connector) oldest() (oldest *arrival) {
-	c.unacked.Range(func(k, _ any) bool {
-		if a := k.(*arrival); oldest == nil || a.n < oldest.n {
-			oldest = a
-		}
-		return true
-	})
-	return oldest
 }
 
 func (c *Connector) stallLimit() time.Duration {

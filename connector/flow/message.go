@@ -44,15 +44,12 @@ const (
 
 // NewMessage returns a message as a Consumer makes it.
 func NewMessage(topic string, payload []byte, qos packets.QoS, id uint16) *Message {
-	return &Message{
-		Payload: Entity{Blob: payload},
-		Attribute: map[string]any{
-			AttributeQoS:       int(qos),
-			AttributeTopic:     topic,
-			AttributeMessageID: id,
-		},
-		Variable: map[string]any{},
-	}
+	return &Message{Payload: Entity{Blob: payload}, Attribute: Attributes(topic, qos, id), Variable: map[string]any{}}
+}
+
+// Attributes returns the attributes of a message as a Consumer makes it.
+func Attributes(topic string, qos packets.QoS, id uint16) map[string]any {
+	return map[string]any{AttributeQoS: int(qos), AttributeTopic: topic, AttributeMessageID: id}
 }
 
 // Topic returns the attribute topic, or nothing.

@@ -8,8 +8,11 @@ type Runner interface {
 	// Key names the message: see IdempotencyKey.
 	Key() string
 
-	// Attempt is the number of the run, from 1.
+	// Attempt is the number of the run, from 1, without those that were Uncharged.
 	Attempt() int
+
+	// Suspected reports whether an earlier run ended with Suspect.
+	Suspected() bool
 
 	// Shown returns an error in the form that the messages of the flow carry.
 	Shown(*Error) *Error
@@ -20,9 +23,18 @@ type Runner interface {
 
 type runnerKey struct{}
 
-// WithRunner returns a context of a run.
-func WithRunner(ctx context.Context, r Runner) context.Context {
-	return context.WithValue(ctx, runnerKey{}, r)
+// A Context is a context of a run. Its Runner answers what this package asks a context.
+type Context struct {
+	context.Context
+	Runner Runner
+}
+
+// Value returns what the context has under a key.
+func (c *Context) Value(key any) any {
+	if _, ok := key.(runnerKey); ok {
+		return c.Runner
+	}
+	return c.Context.Value(key)
 }
 
 func runnerOf(ctx context.Context) (Runner, bool) {
@@ -51,7 +63,7 @@ func IdempotencyKey(ctx context.Context) string {
 }
 
 // Attempt is the number of the run that a context belongs to, from 1; 0 if it is not of a
-// Consumer's flow.
+// Consumer's flow. Runs that were Uncharged do not count.
 func Attempt(ctx context.Context) int {
 	if r, ok := runnerOf(ctx); ok {
 		return r.Attempt()

@@ -1,0 +1,702 @@
+package connector
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector/flow"
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// An arrival is a message that one or more consumers take; it is acknowledged when the
+// last is done with it.
+type arrival struct {
+	d    *client.Delivery
+	open atomic.Int32
+	held atomic.Bool // a consumer could not settle it
+	at   time.Time
+	n    uint64 // counts what the connector received
+
+	before, after *arrival // see unacked
+
+	first job // of one of its consumers; the others have their own
+	taken bool
+}
+
+// A job is a message on its way through one consumer:
+//
+//	waiting -> running -> deciding -> settled
+//	   ^                     |
+//	   +------ paused <------+-----> away -> settled
+//
+// The consumer's mu guards state, number, timer, and what links jobs. Whoever has taken a job from one
+// state to another owns the rest of it: the worker or the program that it was given to while it runs, and
+// whoever has ended its run after that.
+type job struct {
+	*arrival
+	consumer *consumer
+	state    jobState
+	number   uint32 // of times it was given out: what settles an earlier one is stale
+	lane     *lane  // nil: it has no order
+	holds    bool   // its lane is busy with it
+	next     *job   // in a list
+	timer    *time.Timer
+
+	attempt   int       // of the run that is under way, or was the last; those that were not charged do not count
+	uncharged int       // runs in a row that were not charged
+	began     time.Time // when the run did
+	entry     *entry    // nil: not in the ledger
+	alone     bool      // the next run has to be the only one of a message in the ledger
+	claims    bool      // and keeps others from beginning: the gate's
+	inside    bool      // it runs within the gate: the gate's
+	suspect   bool      // see flow.Suspect
+	single    bool      // it comes back by itself, because a batch with it failed
+	givenUp   error     // the process before had given it up
+
+	first run // the first of its runs
+}
+
+type jobState byte
+
+const (
+	jobWaiting  jobState = iota // in its lane, or in ready
+	jobRunning                  // a flow or a program has it
+	jobDeciding                 // what becomes of it is being worked out
+	jobPaused                   // until its next attempt
+	jobAway                     // on its way to the dead letters
+	jobSettled
+)
+
+// jobs is a list in the order of arrival.
+type jobs struct{ head, tail *job }
+
+// insert puts a job where it belongs, which is nearly always the end.
+func (l *jobs) insert(j *job) {
+	j.next = nil
+	switch {
+	case l.head == nil:
+		l.head, l.tail = j, j
+	case l.tail.n < j.n:
+		l.tail.next, l.tail = j, j
+	default:
+		at := &l.head
+		for (*at).n < j.n {
+			at = &(*at).next
+		}
+		j.next, *at = *at, j
+	}
+}
+
+// take takes the first job out that fits.
+func (l *jobs) take(fits func(*job) bool) *job {
+	var before *job
+	for j := l.head; j != nil; before, j = j, j.next {
+		if !fits(j) {
+			continue
+		}
+		if before == nil {
+			l.head = j.next
+		} else {
+			before.next = j.next
+		}
+		if l.tail == j {
+			l.tail = before
+		}
+		j.next = nil
+		return j
+	}
+	return nil
+}
+
+func anyJob(*job) bool { return true }
+
+func notSingle(j *job) bool { return !j.single }
+
+// A lane is a row of messages of which one is under way at a time.
+type lane struct {
+	name    string
+	busy    bool
+	waiting jobs
+}
+
+// take accepts a message, waiting for room.
+func (k *consumer) take(ctx context.Context, a *arrival) error {
+	size := len(a.d.Payload)
+	k.mu.Lock()
+	for k.inFlight >= k.most || k.bytes > 0 && k.bytes+size > k.mostBytes {
+		k.full = true
+		k.mu.Unlock()
+		select {
+		case <-k.room:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		k.mu.Lock()
+	}
+	k.inFlight++
+	k.bytes += size
+	k.mu.Unlock()
+	k.jobs.Add(1)
+
+	j := k.newJob(a)
+	if j.entry != nil && j.entry.done {
+		k.conn.stats.adopted.Add(1)
+		k.conn.settle(j.arrival)
+		k.finish(j)
+		return nil
+	}
+	k.mu.Lock()
+	if j.lane = k.laneOf(a.d); j.lane != nil && j.lane.busy {
+		j.lane.waiting.insert(j)
+		k.mu.Unlock()
+		return nil
+	}
+	left := k.admit(j)
+	k.mu.Unlock()
+	if left {
+		k.leave(j)
+	}
+	return nil
+}
+
+func (k *consumer) newJob(a *arrival) *job {
+	j := &a.first
+	if a.taken {
+		j = new(job)
+	}
+	a.taken = true
+	j.arrival, j.consumer = a, k
+	if k.params.Ledger && k.params.AckMode == AfterFlowSuccess && a.d.QoS > packets.AtMostOnce {
+		k.recall(j)
+	}
+	return j
+}
+
+// recall finds out what the ledger knows of a message. Many flows run at once, so the death of a process
+// accuses all of them: a message is given up for it when nothing else ran, and only if it was begun
+// more often than its retries allow.
+func (k *consumer) recall(j *job) {
+	e := k.conn.ledger.take(k.name, j.d, j.n)
+	j.entry, j.attempt = e, int(e.attempts)
+	retries := deref(k.params.OnFailure.Retries, -1)
+	begun := retries >= 0 && j.attempt > retries
+	switch {
+	case e.givenUp:
+		j.givenUp = flow.NewError(TypeRetryExhausted, errors.New("the process before had given it up, and did not get to put it away"))
+	case e.suspect && e.alone && begun:
+		j.givenUp = flow.NewError(TypeRedeliveryExhausted, fmt.Errorf("begun %d times, and the process died of it", j.attempt))
+	}
+	j.alone = e.suspect && (j.attempt > 1 || begun)
+}
+
+// laneOf returns the row that a message waits in; nil if it need not. The caller holds mu.
+func (k *consumer) laneOf(d *client.Delivery) *lane {
+	name := ""
+	switch k.ordered {
+	case OrderNone:
+		return nil
+	case OrderTopic:
+		name = d.Topic
+	}
+	l := k.lanes[name]
+	if l == nil {
+		l = &lane{name: name}
+		k.lanes[name] = l
+	}
+	return l
+}
+
+// admit makes a job whose turn has come ready. It reports whether the caller has to leave it, because
+// the connector stops and the Server keeps it. The caller holds mu.
+func (k *consumer) admit(j *job) (left bool) {
+	if j.lane != nil {
+		j.lane.busy, j.holds = true, true
+	}
+	switch {
+	case k.over || k.stopping && k.kept(j):
+		j.state = jobDeciding
+		return true
+	case j.givenUp != nil && k.params.OnFailure.Then != Hold:
+		j.state = jobAway
+		go k.dispose(j, j.givenUp)
+	default:
+		j.state = jobWaiting
+		k.ready.insert(j)
+		k.wake()
+	}
+	return false
+}
+
+// kept reports whether the Server sends a message again that is not acknowledged.
+func (k *consumer) kept(j *job) bool {
+	return !k.conn.cfg.Advanced.Clean() && j.d.QoS > packets.AtMostOnce
+}
+
+// A waiter waits for a job that is ready.
+type waiter struct{ woken chan struct{} }
+
+// wake wakes one of those who wait, or starts a worker. One at a time is on its way: it wakes the next
+// one when it finds more. The caller holds mu.
+func (k *consumer) wake() {
+	if k.waking || k.ready.head == nil {
+		return
+	}
+	if n := len(k.idle); n > 0 {
+		w := k.idle[n-1]
+		k.idle = k.idle[:n-1]
+		k.waking = true
+		w.woken <- struct{}{}
+		return
+	}
+	if k.flow != nil && k.workers < k.concurrency {
+		k.workers++
+		k.waking = true
+		go k.work(&waiter{make(chan struct{}, 1)})
+	}
+}
+
+// mostIdle is how many workers of a consumer wait for a message; further ones end.
+const mostIdle = 8
+
+// errStopping is why no message is given out any more.
+var errStopping = flow.NewError(TypeCancelled, errors.New("the connector stops"))
+
+// give gives out the next message that fits, and waits for one. A nil context does not end. Arrived says
+// that the caller was woken. With a nil waiter it does not wait.
+func (k *consumer) give(ctx context.Context, w *waiter, arrived bool, fits func(*job) bool) (*job, error) {
+	var done <-chan struct{}
+	if ctx != nil {
+		done = ctx.Done()
+	}
+	k.mu.Lock()
+	for {
+		if arrived {
+			k.waking, arrived = false, false
+		}
+		if j := k.ready.take(func(j *job) bool { return fits(j) && k.mayRun(j) }); j != nil {
+			j.state = jobRunning
+			j.number++
+			number := j.number
+			if k.flow == nil {
+				k.pulled[j] = struct{}{}
+			}
+			k.wake()
+			k.mu.Unlock()
+			if k.begin(j, number) {
+				return j, nil
+			}
+			k.mu.Lock()
+			continue
+		}
+		if k.stopping || w == nil || k.flow != nil && len(k.idle) >= mostIdle {
+			if k.flow != nil {
+				k.workers--
+			}
+			k.mu.Unlock()
+			return nil, errStopping
+		}
+		k.idle = append(k.idle, w)
+		k.mu.Unlock()
+		select {
+		case <-w.woken:
+			arrived = true
+			k.mu.Lock()
+		case <-done:
+			k.mu.Lock()
+			k.resign(w)
+			k.mu.Unlock()
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// resign takes a waiter back; if it was woken, another one is. The caller holds mu.
+func (k *consumer) resign(w *waiter) {
+	for i, o := range k.idle {
+		if o == w {
+			k.idle = append(k.idle[:i], k.idle[i+1:]...)
+			return
+		}
+	}
+	<-w.woken
+	k.waking = false
+	k.wake()
+}
+
+// mayRun asks the gate for a message in the ledger.
+func (k *consumer) mayRun(j *job) bool { return j.entry == nil || k.conn.gate.enter(j) }
+
+// begin begins a run of a job that was taken from ready. If it cannot, the job is left.
+func (k *consumer) begin(j *job, number uint32) bool {
+	j.attempt++
+	if j.entry != nil && k.conn.ledger.begin(j.entry, j.alone) != nil { // which ends the connector
+		if k.takeBack(j, number) {
+			k.leave(j)
+		}
+		return false
+	}
+	j.alone = false
+	if k.params.AckMode == Immediately {
+		k.conn.settle(j.arrival)
+	}
+	k.conn.stats.running.Add(1)
+	j.began = time.Now()
+	return true
+}
+
+// takeBack ends the run of a number; false if it has ended before.
+func (k *consumer) takeBack(j *job, number uint32) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if j.state != jobRunning || j.number != number {
+		return false
+	}
+	j.state = jobDeciding
+	if j.timer != nil {
+		j.timer.Stop()
+		j.timer = nil
+	}
+	if k.flow == nil {
+		delete(k.pulled, j)
+	}
+	return true
+}
+
+// settle ends the run of a number with err. It is stale if it has ended before.
+func (k *consumer) settle(j *job, number uint32, err error, timedOut bool) error {
+	if !k.takeBack(j, number) {
+		return client.ErrStale
+	}
+	k.ended(j, err, timedOut)
+	return nil
+}
+
+// ended decides what becomes of a job whose run ended with err.
+func (k *consumer) ended(j *job, err error, timedOut bool) {
+	s := &k.conn.stats
+	s.running.Add(-1)
+	k.left(j)
+	k.conn.numbers.flowEnded(time.Since(j.began), err, timedOut)
+	if err == nil {
+		s.succeeded.Add(1)
+	} else {
+		s.failed.Add(1)
+		k.logFailure(j, err)
+	}
+	switch {
+	case k.params.AckMode == Immediately:
+		k.finish(j)
+	case err == nil:
+		k.done(j)
+	case k.conn.flowContext.Err() != nil:
+		k.leave(j) // Stop's patience ended, which is no failure of the flow
+	default:
+		k.failed(j, k.judge(j, err), err)
+	}
+}
+
+func (k *consumer) logFailure(j *job, err error) {
+	attrs := []any{"topic", j.d.Topic, "id", j.d.PacketID, "attempt", j.attempt, "error", err.Error()}
+	if flow.IsUncharged(err) {
+		attrs = append(attrs, "charged", false)
+	}
+	var p *PanicError
+	if errors.As(err, &p) {
+		attrs = append(attrs, "stack", string(p.Stack))
+	}
+	k.log.Warn("flow failed", attrs...)
+}
+
+// left leaves the gate.
+func (k *consumer) left(j *job) {
+	if j.entry != nil && k.conn.gate.leave(j) {
+		k.conn.nudge()
+	}
+}
+
+// nudge makes consumers look again for what the gate kept from running.
+func (c *Connector) nudge() {
+	for _, k := range c.sorted {
+		if k.params.Ledger {
+			k.mu.Lock()
+			k.wake()
+			k.mu.Unlock()
+		}
+	}
+}
+
+// A verdict is what a failed run means for its message: see judge.
+type verdict struct {
+	charged bool // it counts against the retries
+	final   bool // and the message is not run again
+	suspect bool // from now on the message is a suspect: see flow.Suspect
+}
+
+// judge says whose failure it is. A message pays for what its own flow does: docs/connector.md has this
+// as a table.
+func (k *consumer) judge(j *job, err error) verdict {
+	switch {
+	case flow.IsSuspect(err):
+		return verdict{suspect: true}
+	case flow.IsUncharged(err):
+		return verdict{}
+	case flow.IsPermanent(err):
+		return verdict{charged: true, final: true}
+	}
+	e := AsError(err)
+	final := e.Type == TypePublishRefused || !e.Matches(k.params.OnFailure.RetryOn...)
+	return verdict{charged: true, final: final || k.exhausted(j)}
+}
+
+// exhausted reports whether the run that just failed was the last that the retries allow. Runs amid which a
+// process died while others ran, too, do not count.
+func (k *consumer) exhausted(j *job) bool {
+	retries := deref(k.params.OnFailure.Retries, -1)
+	charged := j.attempt
+	if j.entry != nil {
+		charged -= int(j.entry.accused)
+	}
+	return retries >= 0 && charged > retries
+}
+
+// failed runs a job again after a pause, or gives it up.
+func (k *consumer) failed(j *job, v verdict, err error) {
+	then := k.params.OnFailure.Then
+	givenUp := v.final && then != Hold
+	if j.entry != nil && k.conn.ledger.failed(j.entry, v.charged, givenUp && then == DeadLetter) != nil {
+		k.leave(j) // the store failed, which ends the connector
+		return
+	}
+	if v.charged {
+		j.uncharged = 0
+	} else {
+		j.attempt--
+		j.uncharged++
+		k.conn.stats.uncharged.Add(1)
+	}
+	j.suspect = j.suspect || v.suspect
+	switch {
+	case !givenUp:
+		k.pause(j)
+	case then == DeadLetter: // which may take its time
+		k.mu.Lock()
+		j.state = jobAway
+		k.mu.Unlock()
+		go k.dispose(j, err)
+	default:
+		k.dispose(j, err)
+	}
+}
+
+// mostUnchargedDelay bounds the pause of a message that waits for what is not its own trouble.
+const mostUnchargedDelay = 5 * time.Second
+
+// pauses are the bounds of the pauses between attempts.
+func (f *OnFailure) pauses() (first, most time.Duration) {
+	return cmp.Or(deref(f.InitialDelay, 0), defaultInitialDelay), cmp.Or(deref(f.MaxDelay, 0), defaultMaxDelay)
+}
+
+// pause makes a job wait for its next attempt.
+func (k *consumer) pause(j *job) {
+	first, most := k.params.OnFailure.pauses()
+	n := j.attempt
+	if j.uncharged > 0 {
+		n, most = j.uncharged, min(most, mostUnchargedDelay)
+	}
+	k.conn.stats.retries.Add(1)
+	k.mu.Lock()
+	if k.stopping {
+		k.mu.Unlock()
+		k.leave(j)
+		return
+	}
+	j.state = jobPaused
+	k.paused[j] = struct{}{}
+	j.timer = time.AfterFunc(jitter(n, first, most), func() { k.resume(j) })
+	k.mu.Unlock()
+}
+
+// resume makes a job ready whose pause is over.
+func (k *consumer) resume(j *job) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, ok := k.paused[j]; !ok {
+		return // it was left
+	}
+	delete(k.paused, j)
+	j.timer = nil
+	j.state = jobWaiting
+	k.ready.insert(j)
+	k.wake()
+}
+
+// release takes a job back that a program pulled, as if it had not been given out.
+func (k *consumer) release(j *job, number uint32) error {
+	if !k.takeBack(j, number) {
+		return client.ErrStale
+	}
+	k.conn.stats.running.Add(-1)
+	k.left(j)
+	switch {
+	case k.params.AckMode == Immediately:
+		k.finish(j)
+		return nil
+	case j.entry != nil && k.conn.ledger.failed(j.entry, false, false) != nil:
+		k.leave(j)
+		return nil
+	}
+	j.attempt--
+	k.mu.Lock()
+	left := k.admit(j)
+	k.mu.Unlock()
+	if left {
+		k.leave(j)
+	}
+	return nil
+}
+
+// dispose does what the failure policy says of a message that is not run again.
+func (k *consumer) dispose(j *job, err error) {
+	switch k.params.OnFailure.Then {
+	case Drop:
+		k.conn.stats.dropped.Add(1)
+		k.log.Warn("message dropped", "topic", j.d.Topic, "id", j.d.PacketID, "attempts", j.attempt)
+		k.done(j)
+	case DeadLetter:
+		k.putAway(j, err)
+	case Halt:
+		k.leave(j)
+		k.conn.halt(fmt.Errorf("connector: consumer %s: the flow failed %d times: %w", k.name, j.attempt, err))
+	}
+}
+
+// putAway puts a dead letter away, again and again until that succeeds; the flow does not run again.
+func (k *consumer) putAway(j *job, cause error) {
+	first, most := k.params.OnFailure.pauses()
+	for n := 1; ; n++ {
+		err := k.deadLetter(j, cause)
+		if err == nil {
+			k.conn.stats.deadLettered.Add(1)
+			k.log.Warn("message put away as a dead letter", "topic", j.d.Topic, "id", j.d.PacketID, "attempts", j.attempt)
+			k.done(j)
+			return
+		}
+		k.conn.numbers.deadLettersRefused.Add(1)
+		delay := jitter(n, first, most)
+		k.log.Error("dead letter not written; the message is held", "topic", j.d.Topic, "error", err.Error(), "again_in", delay)
+		t := time.NewTimer(delay)
+		select {
+		case <-t.C:
+		case <-k.conn.stopping:
+			t.Stop()
+			k.leave(j)
+			return
+		}
+	}
+}
+
+// done acknowledges a job that the flow, or its failure policy, is done with.
+func (k *consumer) done(j *job) {
+	if j.entry != nil {
+		k.conn.ledger.finish(j.entry)
+	}
+	k.conn.settle(j.arrival)
+	k.finish(j)
+}
+
+// leave gives a job up without acknowledging it: the Server keeps it, or nobody.
+func (k *consumer) leave(j *job) {
+	k.left(j)
+	if k.params.AckMode == AfterFlowSuccess || j.number == 0 { // the other ones were acknowledged
+		k.conn.leave(j.arrival)
+	}
+	k.finish(j)
+}
+
+// finish makes room for another job, and lets the next one of the lane begin.
+func (k *consumer) finish(j *job) {
+	k.mu.Lock()
+	j.state = jobSettled
+	k.inFlight--
+	k.bytes -= len(j.d.Payload)
+	if k.full {
+		k.full = false
+		select {
+		case k.room <- struct{}{}:
+		default: // take will look
+		}
+	}
+	var left *job
+	if l := j.lane; j.holds {
+		l.busy, j.holds = false, false
+		if next := l.waiting.take(anyJob); next == nil {
+			delete(k.lanes, l.name)
+		} else if k.admit(next) {
+			left = next
+		}
+	}
+	k.mu.Unlock()
+	k.jobs.Done()
+	if left != nil {
+		k.leave(left)
+	}
+}
+
+// stop leaves what has not begun and what the Server keeps, and what waits for another attempt. What
+// the Server does not keep still runs, until cut.
+func (k *consumer) stop() { k.stopAll(k.kept) }
+
+// cut leaves all that does not run, and takes back what programs have: Stop's patience is over.
+func (k *consumer) cut() {
+	k.mu.Lock()
+	k.over = true
+	k.mu.Unlock()
+	k.stopAll(anyJob)
+}
+
+func (k *consumer) stopAll(fits func(*job) bool) {
+	var left []*job
+	take := func(l *jobs) {
+		for j := l.take(fits); j != nil; j = l.take(fits) {
+			left = append(left, j)
+		}
+	}
+	k.mu.Lock()
+	k.stopping = true
+	for _, l := range k.lanes {
+		take(&l.waiting)
+	}
+	take(&k.ready)
+	for j := range k.paused {
+		j.timer.Stop()
+		left = append(left, j)
+	}
+	clear(k.paused)
+	if k.over {
+		for j := range k.pulled {
+			if j.timer != nil {
+				j.timer.Stop()
+			}
+			k.conn.stats.running.Add(-1)
+			left = append(left, j)
+		}
+		clear(k.pulled)
+	}
+	for _, j := range left {
+		j.state = jobDeciding
+	}
+	for _, w := range k.idle {
+		w.woken <- struct{}{}
+	}
+	k.idle = nil
+	k.wake()
+	k.mu.Unlock()
+	for _, j := range left {
+		k.leave(j)
+	}
+}

@@ -1,0 +1,199 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector/flow"
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// ErrStale is why a Delivery or a Batch cannot be settled: it was settled before, its time was up, or
+// the connector has taken it back because Stop's patience ended. Nothing changes.
+var ErrStale = client.ErrStale
+
+// A Delivery is a message that a program has pulled. It is the program's until it is settled once,
+// released, or out of time, from whatever goroutine and in whatever order; acknowledgements leave in the order of
+// arrival all the same.
+type Delivery struct {
+	Topic    string
+	Payload  []byte // read only, and only until the delivery is settled
+	QoS      packets.QoS
+	Retained bool
+	Dup      bool   // the Server may have sent it before
+	PacketID uint16 // 0 at QoS 0
+	Received time.Time
+	Attempt  int // the number of this attempt, from 1; those that were not charged do not count
+
+	job    *job
+	number uint32
+}
+
+// Settle says what became of the message. Nil: it is done, and is acknowledged. Otherwise the failure
+// policy of the consumer decides, as if a flow had failed with err; see flow.Permanent and flow.Uncharged. While
+// retries are left the message is yielded again after a pause.
+//
+// The error is ErrStale if the delivery was not the program's any more.
+func (d *Delivery) Settle(err error) error {
+	return d.job.consumer.settle(d.job, d.number, flow.Readable(err), false)
+}
+
+// Release gives the message back, as if it had not been pulled: it is yielded again, and no attempt is
+// charged. The error is ErrStale if the delivery was not the program's any more.
+func (d *Delivery) Release() error { return d.job.consumer.release(d.job, d.number) }
+
+// Key names the message, the same in every attempt: see flow.IdempotencyKey.
+func (d *Delivery) Key() string { return d.job.consumer.keyOf(d.job) }
+
+// Message makes of the delivery what a flow would get. It has a payload of its own.
+func (d *Delivery) Message() *Message {
+	m := new(Message)
+	d.job.consumer.fill(m, d.job)
+	return m
+}
+
+// A Batch is messages that were pulled at once.
+type Batch []*Delivery
+
+// Settle settles those that were not settled by themselves. A batch of several that fails as a whole says
+// nothing about any one of them: none is charged, and each is yielded again by itself. The error is
+// ErrStale if there was none to settle.
+func (b Batch) Settle(err error) error {
+	if err = flow.Readable(err); err != nil && len(b) > 1 {
+		err = flow.Uncharged(err)
+		for _, d := range b {
+			d.job.consumer.apart(d.job, d.number)
+		}
+	}
+	settled := false
+	for _, d := range b {
+		settled = d.job.consumer.settle(d.job, d.number, err, false) == nil || settled
+	}
+	if !settled {
+		return ErrStale
+	}
+	return nil
+}
+
+// Release gives back those that were not settled by themselves: see Delivery.Release.
+func (b Batch) Release() error {
+	settled := false
+	for _, d := range b {
+		settled = d.Release() == nil || settled
+	}
+	if !settled {
+		return ErrStale
+	}
+	return nil
+}
+
+// apart makes a job come back by itself.
+func (k *consumer) apart(j *job, number uint32) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if j.state == jobRunning && j.number == number {
+		j.single = true
+	}
+}
+
+// Pull takes the messages of a consumer without a flow: it yields them in the order of arrival, as many as
+// MaxInFlight and MaxInFlightBytes allow before some are settled. Concurrency means nothing here. It is
+// called before Start for each consumer that has no flow, and the loop begins whenever the program likes; several loops,
+// also of PullBatch, may run at once, and each message goes to one of them. With an order,
+// the next message of a lane comes when the one before it is settled.
+//
+// A delivery that is not settled within FlowTimeout has failed. The loop ends with an error when
+// ctx ends, the connector stops, or the consumer cannot be pulled. Breaking it off loses nothing.
+func (c *Connector) Pull(ctx context.Context, name string) iter.Seq2[*Delivery, error] {
+	k, err := c.pulled(name)
+	return func(yield func(*Delivery, error) bool) {
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		w := &waiter{make(chan struct{}, 1)}
+		for {
+			j, err := k.give(ctx, w, false, anyJob)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(k.deliver(j), nil) {
+				return
+			}
+		}
+	}
+}
+
+// PullBatch is Pull for programs that take several messages at once: what is there, 1 to most of
+// them, without waiting for more. If most is below 1, 1.
+func (c *Connector) PullBatch(ctx context.Context, name string, most int) iter.Seq2[Batch, error] {
+	k, err := c.pulled(name)
+	return func(yield func(Batch, error) bool) {
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		w := &waiter{make(chan struct{}, 1)}
+		for {
+			j, err := k.give(ctx, w, false, anyJob)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			b := Batch{k.deliver(j)}
+			for !j.single && len(b) < most {
+				more, err := k.give(ctx, nil, false, notSingle)
+				if err != nil {
+					break
+				}
+				b = append(b, k.deliver(more))
+			}
+			if !yield(b, nil) {
+				return
+			}
+		}
+	}
+}
+
+// pulled returns a consumer that programs pull from.
+func (c *Connector) pulled(name string) (*consumer, error) {
+	c.flows.Lock()
+	defer c.flows.Unlock()
+	k := c.consumers[name]
+	p, ok := c.cfg.Consumers[name]
+	switch {
+	case !ok:
+		return nil, flow.NewError(TypeConfig, fmt.Errorf("there is no consumer %q in the configuration", name))
+	case k != nil && k.flow != nil:
+		return nil, flow.NewError(TypeConfig, fmt.Errorf("consumer %q has a flow", name))
+	case k != nil:
+		return k, nil
+	case c.started.Load():
+		return nil, flow.NewError(TypeConfig, errors.New("the first Pull comes after Start"))
+	}
+	k = c.newConsumer(name, p, nil)
+	c.consumers[name] = k
+	return k, nil
+}
+
+// deliver gives a job to a program.
+func (k *consumer) deliver(j *job) *Delivery {
+	d := &Delivery{
+		Topic: j.d.Topic, Payload: j.d.Payload, QoS: j.d.QoS, Retained: j.d.Retain, Dup: j.d.Dup, PacketID: j.d.PacketID,
+		Received: j.at, Attempt: j.attempt, job: j, number: j.number,
+	}
+	limit := deref(k.params.FlowTimeout, 0)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if limit > 0 && j.state == jobRunning { // cut may be faster
+		j.timer = time.AfterFunc(limit, func() {
+			k.settle(d.job, d.number, fmt.Errorf("connector: not settled within %s: %w", limit, context.DeadlineExceeded), true)
+		})
+	}
+	return d
+}

@@ -1,0 +1,157 @@
+package connector
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mqtt311/mqtt311/connector/flow"
+)
+
+// A run is one run of a flow for a job. It is what the context of the flow asks: a flow.Runner.
+type run struct {
+	job     *job
+	attempt int
+	message Message
+	ctx     flow.Context
+
+	mu       sync.Mutex
+	deferred chan error // nil: Run's return ends the run
+}
+
+// work runs the flow for one job after the other. A Goexit of the flow ends the goroutine: another one
+// takes its place.
+func (k *consumer) work(w *waiter) {
+	var r *run
+	defer func() {
+		if r == nil {
+			return
+		}
+		k.mu.Lock()
+		k.waking = true
+		k.mu.Unlock()
+		go k.work(w)
+		k.settle(r.job, r.job.number, flow.ErrGoexit, false)
+	}()
+	for arrived := true; ; arrived = false {
+		j, _ := k.give(nil, w, arrived, anyJob)
+		if j == nil {
+			return
+		}
+		r = j.newRun()
+		timedOut, err := k.runFlow(r)
+		r = nil
+		k.settle(j, j.number, err, timedOut)
+	}
+}
+
+func (j *job) newRun() *run {
+	r := &j.first
+	if j.number > 1 {
+		r = new(run) // what an earlier run left behind may still look at its own
+	}
+	r.job, r.attempt = j, j.attempt
+	return r
+}
+
+// runFlow runs the flow once and returns how that ended.
+func (k *consumer) runFlow(r *run) (timedOut bool, err error) {
+	r.ctx.Context, r.ctx.Runner = k.conn.flowContext, r
+	limit := deref(k.params.FlowTimeout, 0)
+	if limit > 0 {
+		ctx, cancel := context.WithTimeout(k.conn.flowContext, limit)
+		defer cancel()
+		r.ctx.Context = ctx
+	}
+	k.fill(&r.message, r.job)
+	_, err = flow.Run(&r.ctx, k.flow, &r.message)
+	err = r.settled(err)
+	return limit > 0 && errors.Is(r.ctx.Err(), context.DeadlineExceeded), err
+}
+
+// fill makes the message that a flow gets for a job. The payload is the flow's own.
+func (k *consumer) fill(m *Message, j *job) {
+	m.Payload = Entity{Blob: bytes.Clone(j.d.Payload), MimeType: k.params.MimeType, Encoding: k.params.Encoding}
+	m.Attribute = flow.Attributes(j.d.Topic, j.d.QoS, j.d.PacketID)
+	m.Variable = make(map[string]any)
+	if k.params.ExtendedAttributes {
+		m.Attribute[AttributeRetained] = j.d.Retain
+		m.Attribute[AttributeDuplicate] = j.d.Dup
+		m.Attribute[AttributeAttempt] = j.attempt
+		m.Attribute[AttributeFilter] = k.filterOf(j.d.Topic)
+		m.Attribute[AttributeTopicLevels] = strings.Split(j.d.Topic, "/")
+		m.Attribute[AttributeReceivedAt] = j.at.UTC().Format(time.RFC3339Nano)
+		m.Attribute[AttributeClientID] = k.conn.conn.cfg.ClientID
+		m.Attribute[AttributeBroker] = k.conn.cfg.General.BrokerURL
+		m.Attribute[AttributeIdempotencyKey] = k.keyOf(j)
+	}
+}
+
+// filterOf returns the topic of the parameters that matches; nothing if a message came to the consumer
+// that no topic of it matches.
+func (k *consumer) filterOf(topic string) string {
+	if i := k.filter(topic); i >= 0 {
+		return k.params.Topics[i].Topic
+	}
+	return ""
+}
+
+// keyOf names a message.
+func (k *consumer) keyOf(j *job) string {
+	name := fmt.Sprintf("%s/%x.%x", k.name, k.conn.began, j.n)
+	if j.entry != nil {
+		name = strings.TrimPrefix(j.entry.name, notePrefix)
+	}
+	return k.conn.conn.cfg.ClientID + "/" + name
+}
+
+// Key names the message.
+func (r *run) Key() string { return r.job.consumer.keyOf(r.job) }
+
+// Attempt is the number of the run.
+func (r *run) Attempt() int { return r.attempt }
+
+// Suspected reports whether an earlier run ended with flow.Suspect.
+func (r *run) Suspected() bool { return r.job.suspect }
+
+// Shown returns an error in the form that messages carry.
+func (r *run) Shown(e *Error) *Error { return r.job.consumer.conn.shown(e) }
+
+// Defer makes the run last until settle is called.
+func (r *run) Defer() (settle func(error)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.deferred == nil {
+		r.deferred = make(chan error, 1)
+	}
+	ch := r.deferred
+	var once sync.Once
+	return func(err error) {
+		once.Do(func() {
+			select {
+			case ch <- err:
+			default: // another handle was faster
+			}
+		})
+	}
+}
+
+// settled returns how the run ended that Run ended with err.
+func (r *run) settled(err error) error {
+	r.mu.Lock()
+	ch := r.deferred
+	r.mu.Unlock()
+	if err != nil || ch == nil {
+		return err
+	}
+	select {
+	case err := <-ch:
+		return flow.Readable(err)
+	case <-r.ctx.Done():
+		return fmt.Errorf("connector: the flow was not settled: %w", context.Cause(&r.ctx))
+	}
+}
