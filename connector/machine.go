@@ -266,13 +266,9 @@ const mostIdle = 8
 // errStopping is why no message is given out any more.
 var errStopping = flow.NewError(TypeCancelled, errors.New("the connector stops"))
 
-// give gives out the next message that fits, and waits for one. A nil context does not end. Arrived says
-// that the caller was woken. With a nil waiter it does not wait.
+// give gives out the next message that fits, and waits for one until ctx ends. Arrived says that the
+// caller was woken. With a nil waiter it does not wait.
 func (k *consumer) give(ctx context.Context, w *waiter, arrived bool, fits func(*job) bool) (*job, error) {
-	var done <-chan struct{}
-	if ctx != nil {
-		done = ctx.Done()
-	}
 	k.mu.Lock()
 	for {
 		if arrived {
@@ -306,7 +302,7 @@ func (k *consumer) give(ctx context.Context, w *waiter, arrived bool, fits func(
 		case <-w.woken:
 			arrived = true
 			k.mu.Lock()
-		case <-done:
+		case <-ctx.Done():
 			k.mu.Lock()
 			k.resign(w)
 			k.mu.Unlock()

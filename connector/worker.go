@@ -38,7 +38,7 @@ func (k *consumer) work(w *waiter) {
 		k.settle(r.job, r.job.number, flow.ErrGoexit, false)
 	}()
 	for arrived := true; ; arrived = false {
-		j, _ := k.give(nil, w, arrived, anyJob)
+		j, _ := k.give(context.Background(), w, arrived, anyJob)
 		if j == nil {
 			return
 		}
