@@ -27,6 +27,7 @@ type connection struct {
 	server  string        // names the server in the store
 	current atomic.Pointer[client.Client]
 	store   *wal.Store
+	lost    atomic.Uint64 // connections, and attempts to connect
 }
 
 // newConnection checks cfg. A client with a store on disk is made by open, so that nothing

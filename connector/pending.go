@@ -66,7 +66,13 @@ func (p *Pending) Done() <-chan struct{} { return p.receipt.Done() }
 func (p *Pending) Stored() <-chan struct{} { return p.receipt.Accepted() }
 
 // Err returns nil before the end, and after it what Publish would return: nil or an [*Error].
-func (p *Pending) Err() error { return p.producer.outcome(p.receipt.Err(), false) }
+func (p *Pending) Err() error {
+	err := p.receipt.Err()
+	if err == nil || errors.Is(err, client.ErrDowngraded) {
+		return nil
+	}
+	return p.producer.outcome(err, false)
+}
 
 // Delivered says after the end whether the message has arrived, and before it
 // DeliveredUnknown.
@@ -88,6 +94,10 @@ func (p *Producer) stored(ctx context.Context, m client.Message) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout, errNoAnswer)
 	defer cancel()
 	pending, err := p.PublishAsync(ctx, m)
+	var e *Error
+	if errors.As(err, &e) && p.waited(e, p.conn.out.lost.Load()) {
+		e.Err = flow.Uncharged(e.Err)
+	}
 	if err != nil {
 		return err
 	}
@@ -96,7 +106,7 @@ func (p *Producer) stored(ctx context.Context, m client.Message) error {
 		return pending.notKept()
 	case <-ctx.Done():
 	}
-	e := flow.NewError(TypeStore, fmt.Errorf("the session store did not take the message: %w", context.Cause(ctx)))
+	e = flow.NewError(TypeStore, fmt.Errorf("the session store did not take the message: %w", context.Cause(ctx)))
 	e.Delivered = DeliveredUnknown
 	return e
 }

@@ -138,13 +138,39 @@ func (p *Producer) confirmed(ctx context.Context, m client.Message) error {
 		p.conn.stats.publishFailed.Add(1)
 		return err
 	}
+	over := ctx.Err() != nil // the time was used up before
 	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout, errNoAnswer)
 	defer cancel()
+	lost := p.conn.out.lost.Load()
 	err := p.publish(ctx, m)
-	if err = p.outcome(err, context.Cause(ctx) == errNoAnswer); err != nil {
-		p.conn.stats.publishFailed.Add(1)
+	if err == nil || errors.Is(err, client.ErrDowngraded) {
+		return nil // downgraded: the Server has it, at QoS 1, which the client's counters show
 	}
-	return err
+	p.conn.stats.publishFailed.Add(1)
+	e := p.outcome(err, context.Cause(ctx) == errNoAnswer)
+	if !over && p.waited(e, lost) {
+		e.Err = flow.Uncharged(e.Err)
+	}
+	return e
+}
+
+// waited reports whether a message only waited for what is not its own trouble, and so is not to pay for it: it
+// did not leave, because the connection was away or others were before it; or the connection ended while it
+// was on its way, and the Server did not close it over this message. Lost is what the connection's was before.
+func (p *Producer) waited(e *Error, lost uint64) bool {
+	switch e.Type {
+	case TypeInvalidTopic, TypePayloadTooLarge, TypeInvalidFilter, TypeConfig:
+		return false
+	case TypePublishRefused:
+		return !errors.Is(e.Err, client.ErrPoison) // no identifier can be had at QoS 2
+	case TypeStore, TypeOverload:
+		return true
+	}
+	if e.Delivered == DeliveredUnknown {
+		c := p.conn.out.client()
+		return p.conn.out.lost.Load() != lost || c == nil || c.State() != client.Connected
+	}
+	return true
 }
 
 // fits tells whether a message is within max_packet_size, where that is set.
@@ -161,11 +187,8 @@ func (p *Producer) fits(m client.Message) error {
 // packetOverhead is what a PUBLISH has besides topic and payload at the most: 3.3.1 and 3.3.2.
 const packetOverhead = 1 + 4 + 2 + 2
 
-// outcome makes an *Error of how a PUBLISH ended; late says that the producer's patience did.
-func (p *Producer) outcome(err error, late bool) error {
-	if err == nil || errors.Is(err, client.ErrDowngraded) {
-		return nil // downgraded: the Server has it, at QoS 1, which the client's counters show
-	}
+// outcome makes an *Error of how a PUBLISH failed; late says that the producer's patience ended.
+func (p *Producer) outcome(err error, late bool) *Error {
 	e := flow.NewError(errorType(err), err)
 	if late && e.Type != TypeStore && e.Type != TypeOverload {
 		e = flow.NewError(TypePublishTimeout, fmt.Errorf("no answer within %s: %w", p.timeout, err))

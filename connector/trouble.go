@@ -31,6 +31,10 @@ func (c *Connector) observe(n *connection, e client.Event) {
 	t.mu.Lock()
 	started := t.started
 	t.mu.Unlock()
+	switch e.Kind {
+	case client.ConnectionLost, client.Disconnected, client.ConnectFailed:
+		n.lost.Add(1)
+	}
 	switch {
 	case e.Kind == client.ConnectionUp:
 		if c.ledger != nil && n == c.conn && !e.SessionPresent {
