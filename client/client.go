@@ -150,14 +150,11 @@ func (c *Client) State() State {
 	return c.state
 }
 
-// driveLocked performs what the session asks for after an input, and lets in callers for whom there
-// is room now. It is followed by kickLocked if there may be something to write, and by armLocked
-// unless what is written does that.
+// driveLocked performs what the session asks for after an input. It is followed by admitLocked if the
+// input may have made room, by kickLocked if there may be something to write, and by armLocked unless
+// what is written does that.
 func (c *Client) driveLocked() {
 	c.performLocked()
-	for c.admitLocked() {
-		c.performLocked()
-	}
 	c.saveLocked()
 	if ch := c.waiters.changed; ch != nil {
 		close(ch)

@@ -309,6 +309,7 @@ func (c *Client) writtenLocked(l *link, marks []mark) {
 		c.sess.Passed(l.now, passed)
 	}
 	c.driveLocked()
+	c.admitLocked()
 	c.armLocked()
 }
 

@@ -45,7 +45,7 @@ func (c *Client) sendOfflineLocked() {
 		}
 		c.performLocked()
 	}
-	c.driveLocked() // there is room again
+	c.admitLocked()
 }
 
 // withdraw takes the message of r out, if it is still there.

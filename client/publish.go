@@ -118,7 +118,7 @@ func (c *Client) giveUpWait(ctx context.Context, w *waiter) error {
 		return nil
 	}
 	c.waiters.line(w.m.QoS).leave(w)
-	c.driveLocked() // the next in line may be content with less
+	c.admitLocked() // the next in line may be content with less
 	c.sendLocked()
 	e := &callError{kind: w.why, cause: context.Cause(ctx)}
 	if errors.Is(w.why, errInLine) {
@@ -247,6 +247,7 @@ func (c *Client) withdrawLocked(ctx context.Context, r *Receipt, t session.Token
 	}
 	withdrawn := c.sess.Withdraw(t)
 	c.driveLocked()
+	c.admitLocked()
 	if withdrawn && !r.over() {
 		c.awaitForgetting(r)
 	}

@@ -210,6 +210,7 @@ func (c *Client) receiveAll(l *link, p packets.Packet) (crowded bool, err error)
 	overlong := uint64(r.Tolerated().OverlongLength)
 	c.stats.OverlongLengths += overlong - l.overlong
 	l.overlong = overlong
+	c.admitLocked()
 	c.announceLocked()
 	c.kickLocked()
 	c.armLocked()
@@ -251,6 +252,7 @@ func (c *Client) lost(l *link, err error) error {
 	c.link = nil
 	c.state = Waiting
 	c.driveLocked()
+	c.admitLocked()
 	var held time.Duration
 	if l.up {
 		held = now.Sub(c.attempts.upSince)

@@ -167,6 +167,7 @@ func (c *Client) recordedLocked() {
 	s.waits = kept
 	c.askRoomAgainLocked() // something may have been forgotten
 	c.driveLocked()
+	c.admitLocked()
 	c.kickLocked()
 }
 
@@ -336,7 +337,7 @@ func (c *Client) grantedLocked(bytes int, err error) {
 	case err == nil:
 		s.credit += bytes
 		s.full = nil
-		c.driveLocked()
+		c.admitLocked()
 		c.sendLocked()
 	case errors.Is(err, ErrStoreFull):
 		s.full = err

@@ -93,26 +93,22 @@ func (q *line) leave(w *waiter) {
 	w.inLine, w.prev, w.next = false, nil, nil
 }
 
-// admitLocked lets in the first waiter for whom there is room, and reports whether it did: then the
-// session has something to do.
-func (c *Client) admitLocked() bool {
-	return c.admitFirstLocked(&c.waiters.stored) || c.admitFirstLocked(&c.waiters.qos0)
-}
-
-func (c *Client) admitFirstLocked(q *line) bool {
-	w := q.first
-	if w == nil || c.leaving {
-		return false
+// admitLocked lets in everybody for whom there is room, in the order of the lines.
+func (c *Client) admitLocked() {
+	for _, q := range [...]*line{&c.waiters.stored, &c.waiters.qos0} {
+		for w := q.first; w != nil && !c.leaving; w = q.first {
+			t, err := c.acceptLocked(&w.m, w.r)
+			if c.mayWait(err) {
+				w.why = err
+				break
+			}
+			q.leave(w)
+			w.token = t
+			c.tellLocked(w, err)
+			c.driveLocked()
+		}
 	}
-	t, err := c.acceptLocked(&w.m, w.r)
-	if c.mayWait(err) {
-		w.why = err
-		return false
-	}
-	q.leave(w)
-	w.token = t
-	c.tellLocked(w, err)
-	return true
+	c.askRoomLocked() // whoever is first now may need more of it
 }
 
 // tellLocked tells a waiter that has left its line what became of it.
