@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/mqtt311/mqtt311/client"
@@ -73,35 +71,6 @@ func roundTrips(subscriptions int) func(n int) {
 	}
 }
 
-// waiting has many goroutines that publish and wait, most of them for room in the queue.
-func waiting(j job) (values, error) {
-	c, m, err := j.open()
-	if err != nil {
-		return nil, err
-	}
-	defer c.close()
-	j.Window = j.Count // a round has at least a message for each
-	return j.timed(m, func(n int) error {
-		var all sync.WaitGroup
-		var left atomic.Int64
-		left.Store(int64(n))
-		errs := make(chan error, j.Count)
-		for range j.Count {
-			all.Go(func() {
-				for left.Add(-1) >= 0 {
-					if err := c.block(j.QoS); err != nil {
-						errs <- err
-						return
-					}
-				}
-			})
-		}
-		all.Wait()
-		close(errs)
-		return <-errs
-	})
-}
-
 // receipts publishes with a receipt for each message, and waits for the one of a window before. With
 // j.Owned it waits for the channel of Done.
 func receipts(j job) (values, error) {
@@ -157,7 +126,7 @@ func (m method) coreTables() []table {
 		count int
 	}{{ours, 5000}, {few, 10}} {
 		j := base
-		j.Work, j.Count = "waiting", r.count
+		j.Work, j.Count = "blocked", r.count
 		line.Rows = append(line.Rows, row{r.who, j.against(serve.starter(anywhere), anywhere).Round})
 	}
 	kept := table{Name: "clients: publish QoS 1, receipts waited for"}

@@ -42,16 +42,14 @@ type values map[string]float64
 
 // works are the jobs that end with values.
 var works = map[string]func(job) (values, error){
-	"publish": publish,
-	"receive": receive,
-	"latency": latency,
-	"blocked": blocked,
-	"through": through,
-	"idle":    idle,
-	"store":   store,
-	"survive": survive,
-
-	"waiting":  waiting,
+	"publish":  publish,
+	"receive":  receive,
+	"latency":  latency,
+	"blocked":  blocked,
+	"through":  through,
+	"idle":     idle,
+	"store":    store,
+	"survive":  survive,
 	"receipts": receipts,
 }
 

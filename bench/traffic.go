@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -120,13 +121,15 @@ func latency(j job) (values, error) {
 	return v, nil
 }
 
-// blocked has as many goroutines as the window has places, each publishing and waiting.
+// blocked has goroutines that publish and wait: j.Count of them or, if that is zero, as many as the
+// window has places.
 func blocked(j job) (values, error) {
 	c, m, err := j.open()
 	if err != nil {
 		return nil, err
 	}
 	defer c.close()
+	j.Window = cmp.Or(j.Count, j.Window) // a round has at least a message for each
 	return j.timed(m, func(n int) error {
 		var all sync.WaitGroup
 		var left atomic.Int64

@@ -75,10 +75,11 @@ func (r *Receipt) ending() <-chan struct{} {
 func (r *Receipt) Done() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.doneLocked()
+	return r.doneChannel()
 }
 
-func (r *Receipt) doneLocked() <-chan struct{} {
+// doneChannel returns the channel of Done. The caller holds r.mu.
+func (r *Receipt) doneChannel() <-chan struct{} {
 	if r.done == nil {
 		if r.ended {
 			return over
@@ -112,7 +113,7 @@ func (r *Receipt) Wait(ctx context.Context) error {
 		}
 		end = r.turn
 	} else {
-		end = r.doneLocked()
+		end = r.doneChannel()
 	}
 	r.mu.Unlock()
 	select {
@@ -159,11 +160,12 @@ func (r *Receipt) details() *receiptDetails {
 func (r *Receipt) accept() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.acceptLocked()
+	r.tellAccepted()
 	r.durable = true
 }
 
-func (r *Receipt) acceptLocked() {
+// tellAccepted closes the channel of Accepted. The caller holds r.mu.
+func (r *Receipt) tellAccepted() {
 	if !r.durable && !r.ended && r.more != nil && r.more.accepted != nil {
 		close(r.more.accepted)
 	}
@@ -178,7 +180,7 @@ func (r *Receipt) isAccepted() bool {
 func (r *Receipt) end(err error, results []session.FilterResult) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.acceptLocked()
+	r.tellAccepted()
 	r.ended, r.err = true, err
 	if results != nil {
 		r.details().results = results

@@ -200,8 +200,8 @@ func (c *Client) giveUpWaitsLocked() {
 	}
 }
 
-// settledLocked returns a channel that is closed when everything is durable and nobody asks the Store
-// anything, or the Store has failed; nil if that is so already.
+// settledLocked returns a channel that is closed when a Commit or a Room that runs has ended; nil if
+// everything is durable, or the Store has failed. The caller asks again when it is closed.
 func (c *Client) settledLocked() <-chan struct{} {
 	s := c.saver
 	if s.store == nil || s.err != nil {
@@ -341,7 +341,7 @@ func (c *Client) grantedLocked(bytes int, err error) {
 		c.sendLocked()
 	case errors.Is(err, ErrStoreFull):
 		s.full = err
-		s.retry = time.AfterFunc(storeRetry, func() { // nobody tells when somebody else frees the disk
+		s.retry = time.AfterFunc(storeRetry, func() { // the disk may have been freed by another program
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			s.retry = nil

@@ -250,7 +250,7 @@ func unwanted(before, subs []packets.Subscription) (gone []string) {
 	return gone
 }
 
-// keepsLedger tells whether a consumer wants the ledger.
+// keepsLedger reports whether a consumer wants the ledger.
 func (c *Connector) keepsLedger() bool {
 	for _, k := range c.sorted {
 		if k.params.Ledger {

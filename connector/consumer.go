@@ -128,7 +128,7 @@ func (k *consumer) filter(topic string) int {
 
 const keyTopic = "topic"
 
-// elsewhere tells whether another process of the partition has a message. All of them have to
+// elsewhere reports whether another process of the partition has a message. All of them have to
 // agree, so that a message without its key goes by its topic.
 func (k *consumer) elsewhere(d *client.Delivery) bool {
 	p := k.params.Partition
@@ -146,7 +146,7 @@ func (k *consumer) elsewhere(d *client.Delivery) bool {
 	return int64(h.Sum32())%int64(p.Count) != int64(p.Index)
 }
 
-// skips tells whether a message of the consumer's topics is not for its flow.
+// skips reports whether a message of the consumer's topics is not for its flow.
 func (k *consumer) skips(d *client.Delivery) bool {
 	if k.elsewhere(d) {
 		return true

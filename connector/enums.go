@@ -27,7 +27,7 @@ var protocolNames = []string{"TCP", "TLS", "WebSocket", "WebSocket Secure"}
 // String returns the platform's name for it.
 func (p Protocol) String() string { return nameOf(protocolNames, int(p)) }
 
-// Secure tells whether the protocol has TLS.
+// Secure reports whether the protocol has TLS.
 func (p Protocol) Secure() bool { return p == TLS || p == WebSocketSecure }
 
 // ParseProtocol reads a protocol in the platform's words or as a scheme.

@@ -107,7 +107,7 @@ func openLedger(c *client.Client, now time.Time) *ledger {
 	return l
 }
 
-// sound tells whether the acknowledgement of e cannot have left: the flow of the same message
+// sound reports whether the acknowledgement of e cannot have left: the flow of the same message
 // in another consumer has not ended, or, at QoS 1, that of a message that arrived before it. (At
 // QoS 2 the session itself remembers what was acknowledged.)
 func sound(all []*entry, e *entry) bool {
@@ -116,7 +116,7 @@ func sound(all []*entry, e *entry) bool {
 	})
 }
 
-// proves tells whether the acknowledgement of o cannot leave while e is not done.
+// proves reports whether the acknowledgement of o cannot leave while e is not done.
 func (e *entry) proves(o *entry) bool {
 	before := e.qos == packets.AtLeastOnce && o.qos == e.qos && e.order < o.order
 	return e != o && !e.lost && e.start == o.start && (e.order == o.order || before)

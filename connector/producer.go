@@ -173,7 +173,7 @@ func (p *Producer) waited(e *Error, lost uint64) bool {
 	return true
 }
 
-// fits tells whether a message is within max_packet_size, where that is set.
+// fits reports whether a message is within max_packet_size, where that is set.
 func (p *Producer) fits(m client.Message) error {
 	most := p.conn.cfg.Extension.MaxPacketSize
 	if size := len(m.Topic) + len(m.Payload) + packetOverhead; most > 0 && size > most {

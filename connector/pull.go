@@ -100,50 +100,34 @@ func (k *consumer) apart(j *job, number uint32) {
 	}
 }
 
-// Pull takes the messages of a consumer without a flow: it yields them in the order of arrival, as many as
-// MaxInFlight and MaxInFlightBytes allow before some are settled. Concurrency means nothing here. It is
-// called before Start for each consumer that has no flow, and the loop begins whenever the program likes; several loops,
-// also of PullBatch, may run at once, and each message goes to one of them. With an order,
-// the next message of a lane comes when the one before it is settled.
+// Pull takes the messages of a consumer without a flow. It yields them in the order of arrival, as many as
+// MaxInFlight and MaxInFlightBytes allow before some are settled; Concurrency does not apply. It is called before Start for
+// each consumer that has no flow, and the loop may begin later. Several loops, also of PullBatch, may run at
+// once: each message goes to one of them. With an order, the next message of a lane comes when the one before it
+// is settled.
 //
 // A delivery that is not settled within FlowTimeout has failed. The loop ends with an error when
 // ctx ends, the connector stops, or the consumer cannot be pulled. Breaking it off loses nothing.
 func (c *Connector) Pull(ctx context.Context, name string) iter.Seq2[*Delivery, error] {
-	k, err := c.pulled(name)
+	each := c.pull(ctx, name)
 	return func(yield func(*Delivery, error) bool) {
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		w := &waiter{make(chan struct{}, 1)}
-		for {
-			j, err := k.give(ctx, w, false, anyJob)
+		each(func(k *consumer, j *job, err error) bool {
 			if err != nil {
-				yield(nil, err)
-				return
+				return yield(nil, err)
 			}
-			if !yield(k.deliver(j), nil) {
-				return
-			}
-		}
+			return yield(k.deliver(j), nil)
+		})
 	}
 }
 
-// PullBatch is Pull for programs that take several messages at once: what is there, 1 to most of
-// them, without waiting for more. If most is below 1, 1.
+// PullBatch is Pull for programs that take several messages at once: those that are ready, up to most,
+// without waiting for more. If most is zero or negative, 1.
 func (c *Connector) PullBatch(ctx context.Context, name string, most int) iter.Seq2[Batch, error] {
-	k, err := c.pulled(name)
+	each := c.pull(ctx, name)
 	return func(yield func(Batch, error) bool) {
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		w := &waiter{make(chan struct{}, 1)}
-		for {
-			j, err := k.give(ctx, w, false, anyJob)
+		each(func(k *consumer, j *job, err error) bool {
 			if err != nil {
-				yield(nil, err)
-				return
+				return yield(nil, err)
 			}
 			b := Batch{k.deliver(j)}
 			for !j.single && len(b) < most {
@@ -153,7 +137,24 @@ func (c *Connector) PullBatch(ctx context.Context, name string, most int) iter.S
 				}
 				b = append(b, k.deliver(more))
 			}
-			if !yield(b, nil) {
+			return yield(b, nil)
+		})
+	}
+}
+
+// pull returns a loop over the jobs of a consumer, which ends with an error or when each returns
+// false.
+func (c *Connector) pull(ctx context.Context, name string) func(each func(*consumer, *job, error) bool) {
+	k, err := c.pulled(name)
+	return func(each func(*consumer, *job, error) bool) {
+		if err != nil {
+			each(nil, nil, err)
+			return
+		}
+		w := &waiter{make(chan struct{}, 1)}
+		for {
+			j, err := k.give(ctx, w, false, anyJob)
+			if !each(k, j, err) || err != nil {
 				return
 			}
 		}

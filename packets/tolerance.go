@@ -22,7 +22,7 @@ type Tolerated struct {
 	OverlongLength uint64
 }
 
-// tolerated tells whether a rule is loosened, and counts its use.
+// tolerated reports whether a rule is loosened, and counts its use.
 func (d *decoder) tolerated(t Tolerances) bool {
 	if d.tolerate&t == 0 {
 		return false

@@ -35,7 +35,7 @@ func checkFilter(t Type, field, s, spec string) error {
 	return nil
 }
 
-// plainName tells whether s is a Topic Name of ASCII letters, digits and signs, as
+// plainName reports whether s is a Topic Name of ASCII letters, digits and signs, as
 // nearly all are. It looks at eight bytes at a time; what it does not vouch for may
 // still be a Topic Name, and badName decides.
 func plainName[T string | []byte](s T) bool {
@@ -120,7 +120,7 @@ func ParseShared(filter string) (group, rest string, ok bool) {
 	return group, rest, true
 }
 
-// Match tells whether a valid Topic Filter matches a valid Topic Name, section 4.7:
+// Match reports whether a valid Topic Filter matches a valid Topic Name, section 4.7:
 // byte for byte, without any normalisation [MQTT-4.7.3-4]. "+" matches one level, also
 // an empty one, and "#" what remains, also the level above it. A filter that starts
 // with a wildcard does not match a name that starts with "$" [MQTT-4.7.2-1].

@@ -72,7 +72,7 @@ func (w *stopwatch) tell(o Options, t target, err *DialError) {
 	o.ended(StepTCP, t.addr, w.start, err)
 }
 
-// named tells whether the host of addr is a name and not an IP address.
+// named reports whether the host of addr is a name and not an IP address.
 func named(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {

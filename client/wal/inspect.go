@@ -382,7 +382,7 @@ func (s *survey) tail(seg *segment, end int64) error {
 	return err
 }
 
-// header reads whose the segment is, and tells whether to skip it.
+// header reads whose the segment is, and reports whether to skip it.
 func (s *survey) header(seg *segment, sc *scanner) (skip bool, err error) {
 	f, ok, err := sc.next()
 	if err != nil {

@@ -208,7 +208,7 @@ func (s *Store) cutTail(seg *segment) error {
 	return nil
 }
 
-// cutShort tells whether a commit that begins with the number was begun at off.
+// cutShort reports whether a commit that begins with the number was begun at off.
 func cutShort(seg *segment, off int64, number uint64) (bool, error) {
 	sc := scanner{r: seg.f, end: seg.room}
 	b, err := sc.bytes(off, headSize)
@@ -234,7 +234,7 @@ func allZeros(seg *segment, off int64) (bool, error) {
 	return true, nil
 }
 
-// laterCommit tells whether the end of a commit is behind off that began after number, whatever
+// laterCommit reports whether the end of a commit is behind off that began after number, whatever
 // is between them.
 func laterCommit(seg *segment, off int64, number uint64) (bool, error) {
 	far := uint64(seg.room/headSize + 1) // no more frames can have been between them

@@ -17,7 +17,7 @@ import (
 const finishing = (headSize + 4 + 9 + 8) + 9 + endSize + 2*(headSize+endSize)
 
 const (
-	reserve     = 1 << 16 // bytes for what nobody asks room for
+	reserve     = 1 << 16 // bytes for records that are committed without a grant
 	squeezeGain = 1 << 14 // bytes that it is worth to begin a segment for on a full disk
 	chunk       = 1 << 12 // bytes that go from one file to another at a time
 	roomRetry   = time.Second

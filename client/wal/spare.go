@@ -9,8 +9,8 @@ import (
 
 // Beside the segments of the log a store has up to two files that keep nothing. The spare was a
 // segment, and becomes one again, because its room is on the disk already. The standby is the
-// reserve: its room is for what was granted, for finishing what is kept, and for what nobody asks
-// room for. On a full disk it becomes the newest segment.
+// reserve: its room is for granted messages, for finishing what is kept, and for records that are
+// committed without a grant. On a full disk it becomes the newest segment.
 
 // standbyName is the name of the reserve, if it was made as one.
 const standbyName = "RESERVE"

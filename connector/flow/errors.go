@@ -92,7 +92,7 @@ func (t ErrorType) Parent() ErrorType {
 	return TypeRuntime
 }
 
-// Is tells whether target is t or a type above it.
+// Is reports whether target is t or one of its parents.
 func (t ErrorType) Is(target error) bool {
 	wide, ok := target.(ErrorType)
 	for ; ok && t != ""; t = t.Parent() {
@@ -107,7 +107,7 @@ func (t ErrorType) Is(target error) bool {
 // err is of that type or below it.
 func (t ErrorType) Error() string { return string(t) }
 
-// Retryable tells whether the same may work later without anybody changing anything.
+// Retryable reports whether a retry may succeed although nothing is changed.
 func (t ErrorType) Retryable() bool {
 	for ; t != ""; t = t.Parent() {
 		if retry, ok := retryable[t]; ok {
@@ -154,14 +154,14 @@ func (e *Error) Error() string { return "connector: " + e.Description }
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is tells whether target is the error's type or one above it.
+// Is reports whether target is the type of the error or one of its parents.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(ErrorType)
 	return ok && e.Type.Is(t)
 }
 
-// Retryable tells whether the same may work later without anybody changing anything. It
-// says nothing about whether that would do it twice: see Delivered.
+// Retryable reports whether a retry may succeed although nothing is changed. Whether it may do the
+// work twice is said by Delivered.
 func (e *Error) Retryable() bool { return e.Type.Retryable() }
 
 // Reason is the return code of a CONNACK or SUBACK that said no; otherwise 0.

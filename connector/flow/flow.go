@@ -173,7 +173,7 @@ func (e *Error) Matches(types ...ErrorType) bool {
 	})
 }
 
-// inNamespace tells whether pattern is like "MQTT:*" and t, or a type above it, is of MQTT.
+// inNamespace reports whether pattern is like "MQTT:*" and t, or a type above it, is of MQTT.
 func inNamespace(t, pattern ErrorType) bool {
 	prefix, ok := strings.CutSuffix(string(pattern), "*")
 	for ; ok && t != "" && t != TypeRuntime; t = t.Parent() {

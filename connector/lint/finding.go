@@ -151,8 +151,8 @@ func (l *List) Add(f Finding) {
 	}
 }
 
-// Count counts a finding of a rule and reports whether it is only counted, so that nobody need
-// make it.
+// Count counts a finding of a rule if enough of its code are shown already, and reports whether it
+// did: then the caller does not make the finding.
 func (l *List) Count(rule string) bool {
 	code, _, _ := strings.Cut(rule, "/")
 	if !l.Full(code) {
@@ -162,8 +162,7 @@ func (l *List) Count(rule string) bool {
 	return true
 }
 
-// Full reports whether another finding of a code is only counted, so that nobody need look for
-// what it would say.
+// Full reports whether enough findings of a code are shown, so that another one is only counted.
 func (l *List) Full(code string) bool { return l.count[code] > MaxOfRule }
 
 // Findings returns what was added, and for each code of which some were only counted

@@ -221,7 +221,7 @@ func (r *run) settle(ctx context.Context, qos int, before uint64, show *progress
 	}
 }
 
-// stalled tells whether nothing comes for a while.
+// stalled reports whether nothing comes for a while.
 func (r *run) stalled(last, qos int, quiet time.Duration) bool {
 	if r.received(qos) != last || r.consumer.Health().Unacked > 0 {
 		return false
@@ -234,7 +234,7 @@ func (r *run) stalled(last, qos int, quiet time.Duration) bool {
 	}
 }
 
-// ok tells whether the promises were kept.
+// ok reports whether the promises were kept.
 func (r *run) ok() bool {
 	for qos := range r.tallies {
 		t := &r.tallies[qos]

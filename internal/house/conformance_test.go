@@ -111,7 +111,7 @@ func function(file, name string) string {
 	return m
 }
 
-// names tells whether a text has the statement's number, and not only as the beginning of
+// names reports whether a text has the statement's number, and not only as the beginning of
 // a longer one.
 func names(text, id string) bool {
 	return regexp.MustCompile(regexp.QuoteMeta(id) + `(\D|$)`).MatchString(text)

@@ -98,7 +98,7 @@ func TestProofCutQoS1(t *testing.T) {
 
 	dead := 0 // the newest connection that was cut
 
-	// quiet tells whether there is a connection, every message that is open at the broker came on
+	// quiet reports whether there is a connection, every message that is open at the broker came on
 	// it, and every acknowledgement that may leave has passed the wire: those of the messages before the
 	// first whose flow has not ended.
 	quiet := func() bool {

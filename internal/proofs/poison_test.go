@@ -77,7 +77,7 @@ type poison struct {
 	dead map[string]int // letters, by number
 }
 
-// done tells whether everything is where it belongs: poison in the dead letter, all others run.
+// done reports whether everything is where it belongs: poison in the dead letter, all others run.
 // One that ran alone in a process that was killed may be in the dead letter, too: it looks as if
 // it had killed the process.
 func (p *poison) done() bool { return len(p.missing()) == 0 }

@@ -167,7 +167,7 @@ func (r *run) await(ctx context.Context, p *process, what string, done func() bo
 	}
 }
 
-// poll reads the journal until done, and tells whether it came to that.
+// poll reads the journal until done, and reports whether it came to that.
 func (r *run) poll(ctx context.Context, p *process, patience time.Duration, done func() bool) bool {
 	deadline := time.After(patience)
 	tick := time.NewTicker(5 * time.Millisecond)

@@ -15,7 +15,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// shows tells whether a message is to be printed.
+// shows reports whether a message is to be printed.
 func (o *subOptions) shows(d *client.Delivery) bool {
 	if o.noRetained && d.Retain || o.randomFilter < 100 && rand.Float64()*100 >= o.randomFilter {
 		return false

@@ -112,7 +112,7 @@ func (s *httpStep) flow(consumer string) connector.Flow {
 
 func good(status int) bool { return status/100 == 2 }
 
-// lasting tells whether a status is about the message, so that the same will have the same
+// lasting reports whether a status is about the message, so that the same will have the same
 // answer.
 func lasting(status int) bool {
 	switch status {

@@ -75,7 +75,7 @@ func (v *verdict) answer(w http.ResponseWriter) {
 	json.NewEncoder(w).Encode(v)
 }
 
-// livez tells whether the process is worth keeping: a connector that is over is not.
+// livez reports whether the process is worth keeping: a connector that is over is not.
 func (w *watch) livez(rw http.ResponseWriter, _ *http.Request) {
 	v := verdict{Reasons: []reason{}}
 	h := w.c.Health()
@@ -85,7 +85,7 @@ func (w *watch) livez(rw http.ResponseWriter, _ *http.Request) {
 	v.answer(rw)
 }
 
-// readyz tells whether messages flow.
+// readyz reports whether messages flow.
 func (w *watch) readyz(rw http.ResponseWriter, _ *http.Request) {
 	v := verdict{Reasons: w.reasons(w.c.Health())}
 	v.answer(rw)

@@ -207,7 +207,7 @@ func pause(ctx context.Context, d time.Duration) error {
 
 func notPublished(err error) error { return fail(exitPublish, "publish: %w", "发布失败：%w", err) }
 
-// many tells whether messages come from standard input until it ends.
+// many reports whether messages come from standard input until it ends.
 func (o *pubOptions) many() bool { return o.lines || o.nul || o.jsonLines }
 
 // publishMany publishes what comes on standard input, as many messages at a time as the

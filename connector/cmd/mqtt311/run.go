@@ -273,7 +273,7 @@ func (o *runOptions) serve(ctx context.Context, p *program, c *connector.Connect
 	}
 }
 
-// feeds tells whether standard input is for producers.
+// feeds reports whether standard input is for producers.
 func (o *runOptions) feeds(p *program, cfg *connector.Config) bool {
 	switch {
 	case len(cfg.Producers) == 0:

@@ -67,7 +67,7 @@ func (d *disk) demand(n uint64) {
 	}
 }
 
-// durable tells whether everything up to n is synced.
+// durable reports whether everything up to n is synced.
 func (d *disk) durable(n uint64) bool {
 	if len(d.lazy) > 0 && d.lazy[0].n <= n {
 		return false

@@ -543,7 +543,7 @@ func (w *world) crashed() {
 	}
 }
 
-// remembers tells whether the disk has the message among those received.
+// remembers reports whether the disk has the message among those received.
 func (w *world) remembers(m *inMessage) bool {
 	for _, h := range w.broker.flight {
 		if h.msg == m {
@@ -611,7 +611,7 @@ func (w *world) issued() bool {
 	return len(w.out) >= w.profile.publishes && len(w.incoming) >= w.profile.incoming && w.requests >= w.profile.requests
 }
 
-// quiet tells whether everything is finished.
+// quiet reports whether everything is finished.
 func (w *world) quiet() bool {
 	c := w.c
 	top := w.broker.top()
