@@ -171,12 +171,16 @@ func (d *dialogue) away() {
 	synctest.Wait()
 }
 
-// occupy lets another message be on its way that the server does not answer.
+// occupy lets another message be on its way that the server does not answer. The one behind it gives up
+// before that one does.
 func (d *dialogue) occupy() {
 	p := d.connector.Producer("out")
 	go p.Publish(d.ctx, client.Message{Topic: "first", QoS: 1})
 	d.conn.Receive()
 	synctest.Wait()
+	ctx, cancel := context.WithTimeout(d.ctx, 2*time.Second)
+	d.Cleanup(cancel)
+	d.ctx = ctx
 }
 
 // A strict server keeps a session and closes the connection over a PUBLISH to out/denied.
