@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 )
 
@@ -46,18 +47,7 @@ func (c *connectorConn) receive(qos byte, each func()) (err error) {
 	if err != nil {
 		return err
 	}
-	var mu sync.Mutex
-	var n atomic.Uint64
-	flow := connector.FlowFunc(func(context.Context, *connector.Message) (*connector.Message, error) {
-		if n.Add(1)%100 == 0 && c.kind == slow {
-			time.Sleep(slowness)
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		each()
-		return nil, nil
-	})
-	if err := c.c.Consume("bench", flow); err != nil {
+	if err := c.c.Consume("bench", c.flow(each)); err != nil {
 		return err
 	}
 	if err := c.c.Start(context.Background()); err != nil {
@@ -65,6 +55,23 @@ func (c *connectorConn) receive(qos byte, each func()) (err error) {
 	}
 	<-c.c.Done()
 	return c.c.Err()
+}
+
+// flow does nothing but call each, one at a time.
+func (c *connectorConn) flow(each func()) flow.Func {
+	var mu sync.Mutex
+	var n atomic.Uint64
+	return func(context.Context, *flow.Message) (*flow.Message, error) {
+		if c.kind == slow && n.Add(1)%100 == 0 {
+			time.Sleep(slowness)
+		}
+		if c.kind != ordered { // which has one at a time anyhow
+			mu.Lock()
+			defer mu.Unlock()
+		}
+		each()
+		return nil, nil
+	}
 }
 
 // close leaves it to the end of the process.

@@ -12,6 +12,7 @@ import (
 	atwatmqtt "github.com/at-wat/mqtt-go"
 	pahomqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/mqtt311/mqtt311/client"
+	facademqtt "github.com/mqtt311/mqtt311/client/paho"
 	"github.com/mqtt311/mqtt311/packets"
 )
 
@@ -213,7 +214,9 @@ func (k *keeper) wait() {
 // library does not tell.
 type survivor func(qos byte, payload []byte) (outcome func() error, err error)
 
-var survivors = map[string]func(addr string, window int) (survivor, error){ours: surviveOurs, paho: survivePaho, atwat: surviveAtwat}
+var survivors = map[string]func(addr string, window int) (survivor, error){
+	ours: surviveOurs, facade: surviveFacade, paho: survivePaho, atwat: surviveAtwat,
+}
 
 func surviveOurs(addr string, window int) (survivor, error) {
 	c, err := client.New(client.Config{
@@ -239,6 +242,17 @@ func surviveOurs(addr string, window int) (survivor, error) {
 func survivePaho(addr string, _ int) (survivor, error) {
 	opts := pahomqtt.NewClientOptions().AddBroker("tcp://" + addr).SetClientID("survivor").SetProtocolVersion(4)
 	c := pahomqtt.NewClient(opts.SetCleanSession(false).SetMaxReconnectInterval(backoff))
+	return func(qos byte, payload []byte) (func() error, error) {
+		t := c.Publish(topic, qos, false, payload)
+		return func() error { return wait(t) }, nil
+	}, wait(c.Connect())
+}
+
+// surviveFacade is survivePaho with the other import.
+func surviveFacade(addr string, window int) (survivor, error) {
+	opts := facademqtt.NewClientOptions().AddBroker("tcp://" + addr).SetClientID("survivor").SetProtocolVersion(4)
+	opts.SetMaxResumePubInFlight(window)
+	c := facademqtt.NewClient(opts.SetCleanSession(false).SetMaxReconnectInterval(backoff))
 	return func(qos byte, payload []byte) (func() error, error) {
 		t := c.Publish(topic, qos, false, payload)
 		return func() error { return wait(t) }, nil
@@ -344,21 +358,23 @@ func (t *tally) settle(number int, k *keeper) {
 }
 
 // survivalTables are what becomes of messages when connections end.
-func (m method) survivalTables() []table {
+func (m method) survivalTables() []table { return m.survivals("cuts: ", ours, paho, atwat) }
+
+func (m method) survivals(prefix string, who ...string) []table {
 	var all []table
 	for _, qos := range []byte{1, 2} {
 		cut := job{Work: "survive", QoS: qos, Window: 1000, Count: m.Messages, Cuts: 11}
 		once := job{Work: "survive", QoS: qos, Window: 1000, Count: 1000}
 		all = append(all,
-			once.everybody(fmt.Sprintf("cuts: 1,000 in flight, QoS %d", qos)),
-			cut.everybody(fmt.Sprintf("cuts: 20,000 messages, 11 cuts, QoS %d", qos)))
+			once.survivors(fmt.Sprintf(prefix+"1,000 in flight, QoS %d", qos), who),
+			cut.survivors(fmt.Sprintf(prefix+"20,000 messages, 11 cuts, QoS %d", qos), who))
 	}
 	return all
 }
 
-func (j job) everybody(name string) table {
+func (j job) survivors(name string, all []string) table {
 	t := table{Name: name}
-	for _, who := range []string{ours, paho, atwat} {
+	for _, who := range all {
 		j := j
 		j.Who = who
 		t.Rows = append(t.Rows, row{who, func() (values, error) { return j.run(anywhere) }})

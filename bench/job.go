@@ -34,6 +34,7 @@ type job struct {
 	Owned   bool          // the application keeps the payloads that it receives
 	Count   int
 	Cuts    int
+	Process int    // of whom processor time is measured
 	Profile string // its kind and its file, as cpu=path; or empty
 }
 
@@ -51,6 +52,10 @@ var works = map[string]func(job) (values, error){
 	"store":    store,
 	"survive":  survive,
 	"receipts": receipts,
+	"steady":   steady,
+	"pass":     pass,
+	"step":     step,
+	"watch":    watch,
 }
 
 // child does the job that the environment names. It returns false if there is none.

@@ -29,6 +29,7 @@ const help = `Bench measures mqtt311 beside its peers and beside the limit.
 type flags struct {
 	quick, check, summary            bool
 	rows, out, from, readme, profile string
+	stream, chart                    string
 	repeats                          int
 }
 
@@ -45,6 +46,8 @@ func main() {
 	flag.StringVar(&f.from, "from", "", "report what is in this `folder` instead of measuring")
 	flag.StringVar(&f.readme, "readme", "", "`document` whose short table is to be replaced")
 	flag.StringVar(&f.profile, "profile", "", "`folder` for profiles of the clients' rows, instead of measuring")
+	flag.StringVar(&f.stream, "stream", "", "draw -chart from the `output` of make bench-jetstream, instead of measuring")
+	flag.StringVar(&f.chart, "chart", "../docs/scale.svg", "`file` that -stream draws")
 	flag.IntVar(&f.repeats, "repeats", 0, "rounds of everything but the codec; if 0, 7, and 3 with -quick")
 	flag.Usage = func() {
 		fmt.Fprint(os.Stderr, help)
@@ -70,6 +73,9 @@ func (f flags) method() method {
 }
 
 func (f flags) run() error {
+	if f.stream != "" {
+		return drawStream(f.stream, f.chart)
+	}
 	m := f.method()
 	if f.profile != "" {
 		return profiles(m, f.profile, f.rows, os.Stdout)
@@ -109,6 +115,9 @@ func (f flags) results(m method) (*results, error) {
 	tables := selected(m.tables(), f.rows)
 	if len(tables) == 0 {
 		return nil, fmt.Errorf("no table's name contains %q", f.rows)
+	}
+	for _, word := range leftOut(f.rows) {
+		fmt.Fprintln(os.Stderr, "bench: left out:", word)
 	}
 	p := &progress{}
 	for _, t := range tables {
@@ -155,7 +164,7 @@ func (m method) doubt(tables []table, r *results, p *progress) error {
 // tables are all that can be measured.
 func (m method) tables() []table {
 	return slices.Concat(
-		m.codecTables(), m.sessionTables(), m.trafficTables(), m.coreTables(), m.serverTables(), m.connectorTables(),
+		m.codecTables(), m.sessionTables(), m.trafficTables(), m.facadeTables(), m.coreTables(), m.serverTables(), m.connectorTables(), m.liveTables(), m.afarTables(), m.besideTables(),
 		m.durableTables(), m.survivalTables(), m.idleTables(), programTables(),
 	)
 }

@@ -15,6 +15,7 @@ import (
 const (
 	ours     = "mqtt311"
 	paho     = "paho"
+	facade   = "paho's API on mqtt311"
 	atwat    = "at-wat"
 	mochi    = "mochi"
 	limit    = "limit"
@@ -172,11 +173,14 @@ func (m *measured) get(who, quantity string) spread {
 	return spreadOf(f.Rounds[quantity])
 }
 
-// ratio returns ours over theirs, round by round: what a machine does meanwhile happens to
-// both.
-func (m *measured) ratio(who, quantity string) spread {
-	a, _ := m.of(ours)
-	b, _ := m.of(who)
+// ratio returns ours over theirs: see quotient.
+func (m *measured) ratio(who, quantity string) spread { return m.quotient(ours, who, quantity) }
+
+// quotient returns what one has over what another has, round by round: what a machine does meanwhile
+// happens to both.
+func (m *measured) quotient(one, other, quantity string) spread {
+	a, _ := m.of(one)
+	b, _ := m.of(other)
 	var ratios []float64
 	for i, x := range a.Rounds[quantity] {
 		if i < len(b.Rounds[quantity]) && b.Rounds[quantity][i] != 0 { // nothing is no part of nothing

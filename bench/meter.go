@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"fmt"
 	"net"
 	"os"
 	"runtime"
@@ -68,8 +69,11 @@ func processor() time.Duration {
 
 // resident returns bytes of this process from a line of /proc/self/status, and 0 where there is
 // none. (The maximum of getrusage is no use: it is inherited from the parent.)
-func resident(line string) float64 {
-	f, err := os.Open("/proc/self/status")
+func resident(line string) float64 { return residentOf(os.Getpid(), line) }
+
+// residentOf is resident of another process.
+func residentOf(pid int, line string) float64 {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}

@@ -58,6 +58,7 @@ type conn interface {
 var connectors = map[string]func(options) (conn, error){
 	ours:     connectOurs,
 	paho:     connectPaho,
+	facade:   connectFacade,
 	atwat:    connectAtwat,
 	limit1:   connectLimit(1),
 	limit100: connectLimit(100),
@@ -71,6 +72,9 @@ var connectors = map[string]func(options) (conn, error){
 	unordered: connectConnector(unordered),
 	ordered:   connectConnector(ordered),
 	slow:      connectConnector(slow),
+
+	usual: connectProducer(0),
+	wide:  connectProducer(1024),
 }
 
 func connect(who string, o options) (conn, error) {

@@ -5,12 +5,22 @@ import (
 	"net/url"
 
 	pahomqtt "github.com/eclipse/paho.mqtt.golang"
+	facademqtt "github.com/mqtt311/mqtt311/client/paho"
 )
 
+// A pahoConn is a client with paho's API: paho itself, or package client/paho.
 type pahoConn struct {
-	c      pahomqtt.Client
-	gone   chan struct{}
-	window int
+	send       func(qos byte) outcome
+	subscribe  func(qos byte, each func()) outcome
+	disconnect func(quiesce uint)
+	gone       chan struct{}
+	window     int
+}
+
+// An outcome is that of either.
+type outcome interface {
+	Wait() bool
+	Error() error
 }
 
 func connectPaho(o options) (conn, error) {
@@ -18,17 +28,38 @@ func connectPaho(o options) (conn, error) {
 	opts := pahomqtt.NewClientOptions().AddBroker("tcp://" + o.addr).SetClientID(o.id).SetProtocolVersion(4).SetAutoReconnect(false)
 	opts.SetCustomOpenConnectionFn(func(*url.URL, pahomqtt.ClientOptions) (net.Conn, error) { return o.dial() })
 	opts.SetConnectionLostHandler(func(pahomqtt.Client, error) { close(p.gone) })
-	p.c = pahomqtt.NewClient(opts)
-	return p, wait(p.c.Connect())
+	c := pahomqtt.NewClient(opts)
+	p.send = func(qos byte) outcome { return c.Publish(topic, qos, false, payload256) }
+	p.subscribe = func(qos byte, each func()) outcome {
+		return c.Subscribe(topic, qos, func(pahomqtt.Client, pahomqtt.Message) { each() })
+	}
+	p.disconnect = c.Disconnect
+	return p, wait(c.Connect())
 }
 
-func wait(t pahomqtt.Token) error {
+// connectFacade is connectPaho with the other import.
+func connectFacade(o options) (conn, error) {
+	p := pahoConn{gone: make(chan struct{}), window: o.window}
+	opts := facademqtt.NewClientOptions().AddBroker("tcp://" + o.addr).SetClientID(o.id).SetProtocolVersion(4).SetAutoReconnect(false)
+	opts.SetCustomOpenConnectionFn(func(*url.URL, facademqtt.ClientOptions) (net.Conn, error) { return o.dial() })
+	opts.SetMaxResumePubInFlight(o.window) // the same work for both
+	opts.SetConnectionLostHandler(func(facademqtt.Client, error) { close(p.gone) })
+	c := facademqtt.NewClient(opts)
+	p.send = func(qos byte) outcome { return c.Publish(topic, qos, false, payload256) }
+	p.subscribe = func(qos byte, each func()) outcome {
+		return c.Subscribe(topic, qos, func(facademqtt.Client, facademqtt.Message) { each() })
+	}
+	p.disconnect = c.Disconnect
+	return p, wait(c.Connect())
+}
+
+func wait(t outcome) error {
 	t.Wait()
 	return t.Error()
 }
 
 func (p pahoConn) publish(l load) error {
-	window := make([]pahomqtt.Token, p.window)
+	window := make([]outcome, p.window)
 	for i := range l.n {
 		if l.before != nil {
 			l.before()
@@ -39,7 +70,7 @@ func (p pahoConn) publish(l load) error {
 				return err
 			}
 		}
-		window[at] = p.c.Publish(topic, l.qos, false, payload256)
+		window[at] = p.send(l.qos)
 	}
 	for _, t := range window {
 		if t == nil {
@@ -52,14 +83,14 @@ func (p pahoConn) publish(l load) error {
 	return nil
 }
 
-func (p pahoConn) block(qos byte) error { return wait(p.c.Publish(topic, qos, false, payload256)) }
+func (p pahoConn) block(qos byte) error { return wait(p.send(qos)) }
 
 func (p pahoConn) receive(qos byte, each func()) error {
-	if err := wait(p.c.Subscribe(topic, qos, func(pahomqtt.Client, pahomqtt.Message) { each() })); err != nil {
+	if err := wait(p.subscribe(qos, each)); err != nil {
 		return err
 	}
 	<-p.gone
 	return nil
 }
 
-func (p pahoConn) close() { p.c.Disconnect(0) }
+func (p pahoConn) close() { p.disconnect(0) }

@@ -127,12 +127,26 @@ var sections = []section{
 		[]string{ours, paho, atwat, limit1, limit100}, []quantity{micros, count, transfers, rate, usually, seldom}, cpuTime, []string{paho, limit1, limit100},
 	},
 	{
+		"paho's API: ", "Programs written for paho: over mqtt311, and over paho", traffic + "; with cuts as below",
+		[]string{facade, paho},
+		[]quantity{micros, count, transfers, rate, {took, 1, "%.3g ms"}, {lost, 1, "%.0f"}, {duplicated, 1, "%.0f"}, {disordered, 1, "%.0f"}, {refused, 1, "%.0f"}, {early, 1, "%.0f"}, {unsettled, 1, "%.0f"}},
+		"", nil,
+	},
+	{
 		"servers: ", "Publisher and subscriber in a process, and a real server in another", traffic,
 		[]string{ours, paho, atwat, limit1, limit100}, []quantity{micros, count, transfers, rate}, cpuTime, []string{paho, limit1, limit100},
 	},
 	{
 		"connector: ", "The connector: take, run a flow, acknowledge", "processor time of a message in µs; allocations; thousands of messages a second",
 		[]string{alone, unordered, ordered, slow}, []quantity{micros, count, rate}, "", nil,
+	},
+	{
+		"afar: ", "A producer of the connector, and a server 50 ms away and back", "thousands of messages a second; processor time of a message in µs; allocations",
+		[]string{usual, wide}, []quantity{rate, micros, count}, "", nil,
+	},
+	{
+		"beside: ", "A step from mosquitto to mosquitto, on a core of its own", "thousands of messages a second; processor time of the step, a message in µs; MB of resident memory at the most",
+		[]string{ours, nodeRED, benthos}, []quantity{rate, micros, {peak, 1e6, "%.0f MB"}}, cpuTime, []string{nodeRED, benthos},
 	},
 	{
 		"store: ", "Stores: messages of 256 bytes kept, and those of the commit before forgotten", "µs a message",

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -17,6 +18,15 @@ import (
 
 // serve is the job of a server. It prints its address and serves until standard input ends.
 func serve(j job) error {
+	if j.Who == "publisher" {
+		ctx, cancel := context.WithCancel(context.Background())
+		go func() {
+			io.Copy(io.Discard, os.Stdin)
+			cancel()
+		}()
+		fmt.Println()
+		return publishSteadily(ctx, j.Addr)
+	}
 	if j.Who == "mochi" {
 		b, err := broker.Start()
 		if err != nil {
@@ -140,13 +150,17 @@ func (j job) reply(c net.Conn, out []byte, header byte, body []byte) []byte {
 			go flood(c, j.Window)
 			return out
 		}
-		for id := range j.Window {
-			out = appendPublish(out, qos, []byte{byte((id + 1) >> 8), byte(id + 1)})
+		// Small numbers cost no memory where Go makes an interface of them, and identifiers are seldom small.
+		for id := firstID; id < firstID+j.Window; id++ {
+			out = appendPublish(out, qos, []byte{byte(id >> 8), byte(id)})
 		}
 		return out
 	}
 	return answer(out, header, body)
 }
+
+// firstID is the first identifier of a server that has been in use for a while.
+const firstID = 1000
 
 // appendPublish appends a message. Its identifier is one that is free again.
 func appendPublish(out []byte, qos byte, id []byte) []byte {

@@ -32,9 +32,9 @@ var summary = []line{
 	{"smallest program over TCP: MB", "program: TCP", quantity{size, 1e6, "%.2f"}},
 }
 
-// short writes the summary: medians, and how many of ours make one of paho's.
+// short writes the summary: medians, and how much less than paho's ours is.
 func (r *results) short(w io.Writer) {
-	fmt.Fprintf(w, "| | %s | %s %s | %s %s | of paho |\n|---|---|---|---|---|\n", ours,
+	fmt.Fprintf(w, "| | %s | %s %s | %s %s | beside paho |\n|---|---|---|---|---|\n", ours,
 		paho, r.Machine["github.com/eclipse/paho.mqtt.golang"], atwat, r.Machine["github.com/at-wat/mqtt-go"])
 	for _, l := range summary {
 		for i := range r.Tables {
@@ -49,12 +49,14 @@ func (r *results) short(w io.Writer) {
 // fraction shows a ratio; "" where there is none.
 func fraction(x float64) string {
 	switch {
-	case x > 0.4:
-		return fmt.Sprintf("%.2f", x)
+	case x > 0.67:
+		return fmt.Sprintf("%.2f of it", x)
+	case x > 0.1:
+		return fmt.Sprintf("%.1f times less", 1/x)
 	case x > 0:
-		return fmt.Sprintf("1/%.0f", 1/x)
+		return fmt.Sprintf("%.0f times less", 1/x)
 	case x == 0:
-		return "0"
+		return "none"
 	}
 	return ""
 }

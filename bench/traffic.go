@@ -169,6 +169,17 @@ func (m method) trafficTables() []table {
 	return all
 }
 
+// facadeTables are the same work for paho's API: over package client, and paho itself.
+func (m method) facadeTables() []table {
+	var all []table
+	for _, work := range []string{"publish", "receive"} {
+		for qos := range byte(3) {
+			all = append(all, m.traffic(job{Work: work, QoS: qos, Owned: true}, "paho's API: "+work+" QoS %d", facade, paho))
+		}
+	}
+	return append(all, m.survivals("paho's API: ", facade)...)
+}
+
 // traffic is a table whose rows do a job against a null server. Client and server have a core
 // each, unless the client has goroutines of its own that wait.
 func (m method) traffic(j job, name string, who ...string) table {

@@ -18,9 +18,9 @@ type attempts struct {
 	begun atomic.Bool // Connect was called
 
 	// These belong to the goroutine that connects and reads; see run.
-	server  int // 0 is Config.Dial, n is Fallbacks[n-1]
+	server  int32 // 0 is Config.Dial, n is Fallbacks[n-1]
 	backoff backoff
-	faults  int // connections in a row that ended over what cannot be read
+	faults  int // connections in a row that ended over what cannot be read and comes again
 
 	// Client.mu guards these.
 	up        chan struct{}      // closed when the Server first accepted a connection; nil without a Connect
@@ -185,16 +185,16 @@ func (c *Client) verdict(err error, faults int) error {
 	case c.leaving:
 		return ErrClosed
 	case a.cause != nil:
-		return fmt.Errorf("%w: %w", ErrClosed, a.cause)
+		return because(ErrClosed, a.cause)
 	case err == nil: // nothing happened since
 	case !a.everUp() && !c.cfg.ConnectRetry:
 		return &connectError{err}
 	case a.everUp() && c.cfg.NoReconnect && !errors.Is(err, errParked):
-		return fmt.Errorf("%w: %w: %w", ErrClosed, ErrConnectionLost, err)
+		return because(ErrClosed, because(ErrConnectionLost, err))
 	case c.cfg.StopWhenRefused && errors.As(err, &refused) && lasting(refused.Code):
-		return fmt.Errorf("%w: %w", ErrClosed, err)
+		return because(ErrClosed, err)
 	case faults >= sameFaults:
-		return fmt.Errorf("%w: the server sends the same again after each reconnect: %w", ErrClosed, err)
+		return because(ErrClosed, fmt.Errorf("the server sends the same again after each reconnect: %w", err))
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 
 // benchServer accepts one client over TCP and answers in the batches in which packets
 // come.
-func benchServer(b *testing.B, flood func(*clienttest.Conn)) (dial func(context.Context) (net.Conn, error)) {
+func benchServer(b testing.TB, flood func(*clienttest.Conn)) (dial func(context.Context) (net.Conn, error)) {
 	b.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(b, err)

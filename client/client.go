@@ -82,9 +82,9 @@ func New(cfg Config) (*Client, error) {
 }
 
 // Connect connects and returns when the Server has accepted the connection. From then on the client
-// reconnects by itself, and ctx has no meaning any more. Without Config.ConnectRetry the first
-// failure ends the client; with it, the end of ctx does. If ctx has ended already, nothing happens
-// and Connect may be called again. A second call is ErrStarted.
+// reconnects by itself, and ctx is no longer used. Without Config.ConnectRetry the first failure
+// ends the client; with it, the end of ctx does. If ctx has ended already, nothing happens and
+// Connect may be called again. A second call is ErrStarted.
 func (c *Client) Connect(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("client: connect: %w", context.Cause(ctx))

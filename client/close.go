@@ -13,10 +13,11 @@ const handlerPatience = 5 * time.Second
 // Close leaves in order: nothing new is accepted, what is in flight is finished, acknowledgements
 // leave, then DISCONNECT, which drops the Will [MQTT-3.14.4-3]. It waits for all that until ctx ends,
 // for a running handler at most five seconds, and not for the handler that calls it with its own
-// context. Without a Network Connection it waits for nothing.
+// context. Without a Network Connection it waits for nothing. When ctx has ended, DISCONNECT still
+// leaves, for which Close waits a second at the most.
 //
 // What is unfinished then ends with ErrClosed, and the error of Close wraps the cause of ctx. Close
-// may be called at any time, from anywhere, and again.
+// may be called at any time, from any goroutine, and more than once.
 func (c *Client) Close(ctx context.Context) error {
 	c.mu.Lock()
 	first := c.leaveLocked()
@@ -73,7 +74,8 @@ func (c *Client) closedLocked() error {
 }
 
 // awaitEnd waits until the client is over: for the Server a few seconds, and for what is the
-// program's own, a Dial or a Store that does not return, not much longer than ctx lasts.
+// program's own, a Dial or a Store that does not return, not much longer than ctx lasts. When ctx
+// has ended, DISCONNECT still has a second to leave.
 func (c *Client) awaitEnd(ctx context.Context) error {
 	patience := time.NewTimer(2 * lingerTime)
 	defer patience.Stop()
@@ -81,6 +83,14 @@ func (c *Client) awaitEnd(ctx context.Context) error {
 	case <-c.done:
 		return nil
 	case <-ctx.Done():
+		if c.saysGoodbye() {
+			patience.Reset(lingerTime)
+			select {
+			case <-c.done:
+				return nil
+			case <-patience.C:
+			}
+		}
 	case <-patience.C:
 		c.abandonLink()
 		select {
@@ -99,7 +109,7 @@ func (c *Client) awaitEnd(ctx context.Context) error {
 	case <-c.done:
 		return nil
 	case <-patience.C:
-		return fmt.Errorf("Config.Dial or Config.Store does not return: %w", context.Cause(ctx))
+		return fmt.Errorf("Config.Dial, Config.Store or Config.TakeOversize does not return: %w", context.Cause(ctx))
 	}
 }
 
@@ -121,6 +131,13 @@ func (c *Client) Abort() {
 	}
 	c.abandonLink()
 	<-c.done
+}
+
+// saysGoodbye reports whether DISCONNECT is on its way.
+func (c *Client) saysGoodbye() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.link != nil && c.link.bye
 }
 
 func (c *Client) abandonLink() {

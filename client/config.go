@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"slices"
 	"time"
 
+	"github.com/mqtt311/mqtt311/internal/loglimit"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
 )
@@ -25,8 +27,8 @@ type Config struct {
 	// tried at once, and the pause comes after a round of all; the one that worked stays.
 	Fallbacks []func(ctx context.Context) (net.Conn, error)
 
-	// ClientID names the session at the Server, section 3.1.3.1. Two clients with
-	// one ClientID throw each other out. It may be empty only with CleanSession.
+	// ClientID names the session at the Server, section 3.1.3.1. Two clients with the same ClientID
+	// take the session from each other. It may be empty only with CleanSession.
 	ClientID string
 
 	// UserName and Password are sent with CONNECT, section 3.1.3.4. If both are empty, neither is
@@ -40,7 +42,7 @@ type Config struct {
 	Credentials func(ctx context.Context) (userName string, password []byte, err error)
 
 	// CleanSession asks the Server for a session that ends with the Network
-	// Connection, section 3.1.2.4. It is sent as it stands with every CONNECT.
+	// Connection, section 3.1.2.4. Every CONNECT says the same.
 	// Messages that are not acknowledged are then lost with the connection.
 	CleanSession bool
 
@@ -88,7 +90,7 @@ type Config struct {
 	StopWhenRefused bool
 
 	// MaxInflight is how many PUBLISH packets of QoS 1 and 2 may be unanswered. If zero or
-	// negative, 100: services of several vendors allow no more. At most 16,384.
+	// negative, 100: services of several vendors allow no more. A larger one counts as 16,384.
 	MaxInflight int
 
 	// MaxInflightQoS2 is how many of those may be of QoS 2, on their way from PUBLISH to PUBCOMP.
@@ -116,10 +118,30 @@ type Config struct {
 	// header. If zero or negative, 16 MiB.
 	MaxPacketSize int
 
+	// TakeOversize is called with a message that SkipOversize skips, before it is acknowledged, and reads as
+	// much of its payload as it wants; it may put it into a file, for example. Taken says whether it
+	// did, for the event. If nil, such payloads are discarded.
+	//
+	// After an error a message of QoS 1 or 2 is not acknowledged: the connection ends with that error, and
+	// the Server sends the message again on the next one. At QoS 0 and in a clean session, where
+	// nothing comes again, it is skipped all the same, and the event has the error.
+	//
+	// Nothing else is received meanwhile. Keep alive goes on, also while the payload is not read for
+	// long. TakeOversize does not use the payload after it has returned, and returns soon when ctx ends,
+	// which is when the connection does: Close and the next connection wait for that. A message that
+	// the session recognises is not offered again.
+	TakeOversize func(ctx context.Context, m *IncomingError, payload io.Reader) (taken bool, err error)
+
 	// SkipOversize acknowledges and discards a PUBLISH above MaxPacketSize. It is counted, and the
-	// event MessageSkipped names its topic. Without SkipOversize the connection ends, and with the
-	// third in a row the client.
+	// event MessageSkipped has an [*IncomingError] that says what it was. Without SkipOversize the
+	// connection ends, and with the third in a row the client: a Server sends what is not acknowledged
+	// again after each reconnect. Messages of QoS 0, which it does not, end no client.
 	SkipOversize bool
+
+	// SkipMalformed does the same with a PUBLISH whose Topic Name is malformed, such as one with U+0000, if the
+	// packet behind it can be read. One of QoS 1 or 2 whose Packet Identifier cannot be read is not
+	// acknowledged.
+	SkipMalformed bool
 
 	// QoS0Overflow says what happens to QoS 0 messages when the inbox is full and
 	// reading cannot pause any longer.
@@ -166,8 +188,10 @@ type Config struct {
 	// time, and beyond 1,024 waiting lines some are dropped and counted.
 	Trace func(Packet)
 
-	// Logger gets connection changes at Info and oddities at Warn; credentials and
-	// payloads never. If nil, nothing is logged.
+	// Logger is told about connections at Info and about what is unusual at Warn, never about
+	// credentials or payloads. Whatever the Server does, of each message there are at most 100 lines
+	// in ten seconds; the next one says as left_out how many there were between. If nil, nothing is
+	// logged.
 	Logger *slog.Logger
 }
 
@@ -224,6 +248,8 @@ func (c *Config) setDefaults() {
 	}
 	if c.Logger == nil {
 		c.Logger = discard
+	} else {
+		c.Logger = slog.New(loglimit.New(c.Logger.Handler()))
 	}
 }
 

@@ -292,7 +292,7 @@ func TestFirstAttemptFails(t *testing.T) {
 	})
 }
 
-// Hazard 39: Close drains and says goodbye, Abort does not.
+// Hazard 39: Close drains and sends DISCONNECT, Abort does not.
 func TestHazard39CloseAndAbort(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		r, err := d.client.PublishAsync(d.ctx, message("t", 1, "x"))
@@ -368,7 +368,7 @@ func TestHazard39HalfClose(t *testing.T) {
 	}})
 	require.NoError(t, err)
 	require.NoError(t, c.Connect(t.Context()))
-	require.Eventually(t, func() bool { return c.Stats().Pauses > 0 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return c.Stats().Pauses > 0 }, time.Minute, time.Millisecond)
 	require.NoError(t, c.Close(t.Context()))
 	require.NoError(t, <-last)
 }
@@ -437,13 +437,82 @@ func TestHazard31PoisonIncoming(t *testing.T) {
 			if i > 0 {
 				d.accept(true)
 			}
-			d.conn.Write([]byte{0x30, 0xff, 0xff, 0x7f})
+			d.conn.Write([]byte{0x32, 0xff, 0xff, 0x7f})
 			d.expectEnd()
 		}
 		<-d.client.Done()
 		var large *packets.TooLargeError
 		require.ErrorAs(t, d.client.Err(), &large)
 	})
+}
+
+// What comes at QoS 0 is not sent again after a reconnect: it may end any number of connections,
+// and the client goes on; three of QoS 1 or 2 in a row end it, whatever came between.
+func TestPoisonOfQoS0EndsNoClient(t *testing.T) {
+	zero := []string{
+		"\x30\xff\xff\x7f",              // too large
+		"\x30\xff\x7f\x00\x01t",         // with its topic
+		"\x30\x05\x00\x03a\x00b",        // U+0000
+		"\x30\x03\x00\x09#",             // a topic that is longer than the packet
+		"\x38\x03\x00\x01a",             // DUP
+		"\x31\x03\x00\x01#",             // retained
+		"\x30\xff\x7f\x00\x01#",         // too large, and malformed
+		"\x30\x06\x00\x04\xed\xa0\x80a", // no UTF-8
+	}
+	connected(t, client.Config{MaxPacketSize: 1024}, func(d *dialogue) {
+		end := func(packet string) {
+			d.conn.Write([]byte(packet))
+			d.expectEnd()
+		}
+		for _, packet := range zero {
+			end(packet)
+			d.accept(true)
+		}
+		require.NoError(t, d.client.Err())
+		for i, packet := range []string{"\x32\x05\x00\x01#\x00\x01", "\x34\xff\x7f\x00\x01t", "\x36\x05\x00\x01t\x00\x01"} {
+			if i > 0 {
+				d.accept(true)
+				end(zero[i])
+				d.accept(true)
+			}
+			require.NoError(t, d.client.Err())
+			end(packet)
+		}
+		<-d.client.Done()
+		require.ErrorContains(t, d.client.Err(), "the same again")
+		require.EqualValues(t, len(zero)+5, d.client.Stats().Faults)
+	})
+}
+
+// What a Server sends that is no message need not come again: no number of such connections ends a
+// client. Nor does a message that cannot be skipped, if skipping is asked for.
+func TestNonsenseEndsNoClient(t *testing.T) {
+	for name, row := range map[string]struct {
+		cfg    client.Config
+		packet string
+	}{
+		"SUBACK":              {client.Config{}, "\x90\x03\x00\x01\x03"},
+		"PUBACK":              {client.Config{}, "\x40\x02\x00\x00"},
+		"type 15":             {client.Config{}, "\xf0\x00"},
+		"CONNECT":             {client.Config{}, "\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00"},
+		"a length":            {client.Config{}, "\x90\xff\xff\xff\xff"},
+		"a large SUBACK":      {client.Config{}, "\x90\xff\xff\xff\x7f"},
+		"QoS 3, skip":         {client.Config{SkipMalformed: true}, "\x36\x05\x00\x01t\x00\x01"},
+		"identifier 0, skip":  {client.Config{SkipMalformed: true}, "\x32\x05\x00\x01t\x00\x00"},
+		"DUP at QoS 0, skip":  {client.Config{SkipMalformed: true}, "\x38\x03\x00\x01t"},
+		"a length in PUBLISH": {client.Config{SkipMalformed: true}, "\x32\xff\xff\xff\xff"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			connected(t, row.cfg, func(d *dialogue) {
+				for range 10 {
+					d.conn.Write([]byte(row.packet))
+					d.expectEnd()
+					d.accept(true)
+				}
+				require.NoError(t, d.client.Err())
+			})
+		})
+	}
 }
 
 // Hazard 35: credentials are asked for before every attempt.

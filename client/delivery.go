@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
@@ -14,6 +15,7 @@ type delivery struct {
 	session     uint16 // counts the sessions that began: see Delivery.Session
 	consumed    bool   // somebody took something, once
 	overflowing bool   // reading goes on though the inbox is full: QoS 0 gives way
+	skipLogged  int64  // when a message that was skipped was logged last, in ns since 1970; 0: never
 
 	// Own requests, whose answers come the same way: reading must not pause for long before them.
 	asked    uint64 // those that need an answer
@@ -33,8 +35,8 @@ type delivery struct {
 // deliverLocked puts an incoming message into the inbox.
 func (c *Client) deliverLocked(p *packets.Publish, token session.Token) {
 	c.stats.Received++
-	if c.link.skip {
-		c.skipLocked(p, token)
+	if c.link.bad != nil {
+		c.skipLocked(c.link.bad, token)
 		return
 	}
 	b := &c.delivery.inbox
@@ -46,7 +48,7 @@ func (c *Client) deliverLocked(p *packets.Publish, token session.Token) {
 	}
 	d := b.blank()
 	if d.Payload == nil {
-		d.Payload = make([]byte, 0, len(p.Payload))
+		d.Payload = b.room(len(p.Payload))
 	}
 	*d = Delivery{
 		Topic:    p.Topic,
@@ -62,20 +64,21 @@ func (c *Client) deliverLocked(p *packets.Publish, token session.Token) {
 	b.push(d)
 }
 
-// skipLocked acknowledges a message that is too large to be kept.
-func (c *Client) skipLocked(p *packets.Publish, token session.Token) {
-	c.stats.Skipped++
-	c.cfg.Logger.Warn("message is too large; acknowledged and counted", "topic", p.Topic)
-	c.emit(Event{Kind: MessageSkipped, Err: &skipped{p.Topic}})
+// skipLocked acknowledges a message that is not accepted.
+func (c *Client) skipLocked(bad *IncomingError, token session.Token) {
+	if bad.oversize() {
+		c.stats.Skipped++
+	} else {
+		c.stats.Malformed++
+	}
+	if d, now := &c.delivery, time.Now().UnixNano(); d.skipLogged == 0 || now-d.skipLogged >= int64(unmatchedEvery) {
+		d.skipLogged = now
+		c.cfg.Logger.Warn("message skipped", "reason", bad, "too_large", c.stats.Skipped, "malformed", c.stats.Malformed)
+	}
+	c.emit(Event{Kind: MessageSkipped, Err: bad})
 	if token != 0 {
 		c.sess.Ack(token)
 	}
-}
-
-type skipped struct{ topic string }
-
-func (s *skipped) Error() string {
-	return "client: a message on " + quoted(s.topic) + " is larger than Config.MaxPacketSize"
 }
 
 // announceLocked tells whoever takes messages that there are some. Without a handler they wait for a

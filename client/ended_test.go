@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -21,6 +22,7 @@ import (
 	"github.com/mqtt311/mqtt311/internal/testcert"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
+	"github.com/mqtt311/mqtt311/transport"
 	"github.com/mqtt311/mqtt311/transport/ws"
 	"github.com/stretchr/testify/require"
 )
@@ -123,6 +125,139 @@ func TestWhoEndedTheConnection(t *testing.T) {
 	}
 }
 
+// Ways in which a connection that is up ends because its client does: what the event says, and what the
+// caller is told whose message was out. Only the Server counts against it.
+func TestWhoEndsTheLastConnection(t *testing.T) {
+	broken, disk := errors.New("input/output error"), newDisk()
+	for _, row := range []struct {
+		name string
+		deaf bool // the Server reads nothing more
+		cfg  client.Config
+		end  func(*dialogue)
+		kind client.EventKind
+		by   session.EndedBy // if lost
+		err  string
+		told []error // by Publish
+	}{
+		{"Abort", false, client.Config{}, func(d *dialogue) { d.client.Abort() },
+			client.ConnectionLost, session.ByUs, "closed", []error{client.ErrUnknown, client.ErrClosed}},
+		{"Close", false, client.Config{}, func(d *dialogue) { d.client.Close(timeout(d.ctx, 3*time.Second)) },
+			client.Disconnected, session.ByUs, "", []error{client.ErrUnknown, client.ErrClosed}},
+		{"Close to a Server that reads nothing", true, client.Config{}, func(d *dialogue) {
+			d.client.Close(timeout(d.ctx, 10*time.Second))
+		}, client.ConnectionLost, session.ByUs, "closed", []error{client.ErrUnknown, client.ErrClosed}},
+		{"Store failed", false, client.Config{Store: disk}, func(d *dialogue) {
+			disk.set(func() { disk.fails = broken })
+			require.ErrorIs(d, d.client.SaveNote(d.ctx, "n", []byte("x")), broken)
+		}, client.ConnectionLost, session.ByUs, "input/output error", []error{client.ErrStored, client.ErrStoreFailed, broken}},
+		{"write time-out", true, client.Config{NoReconnect: true, WriteTimeout: 5 * time.Second, KeepAlive: -1}, func(d *dialogue) {
+			d.client.PublishAsync(d.ctx, message("u", 0, "y"))
+		}, client.ConnectionLost, session.ByUs, "i/o timeout", []error{client.ErrUnknown, client.ErrConnectionLost, os.ErrDeadlineExceeded}},
+		{"the Server, and nothing follows", false, client.Config{NoReconnect: true}, func(d *dialogue) { d.cut() },
+			client.ConnectionLost, session.ByPeer, "EOF", []error{client.ErrUnknown, client.ErrConnectionLost, io.EOF}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			connected(t, row.cfg, func(d *dialogue) {
+				done := d.start(func() error { return d.client.Publish(d.ctx, message("t", 1, "x")) })
+				d.expect(`PUBLISH "t" qos=1 id=1 dup=0 size=1`)
+				synctest.Wait()
+				if !row.deaf {
+					go io.Copy(io.Discard, d.conn)
+				}
+				row.end(d)
+				<-d.client.Done()
+				err := done()
+				for _, want := range row.told {
+					require.ErrorIs(t, err, want)
+				}
+				require.False(t, client.SafeToRetry(err), err)
+				require.Equal(t, 1, strings.Count(err.Error(), "client: "), err)
+				require.True(t, strings.HasPrefix(err.Error(), `client: publish "t": s`), err) // sent or stored
+				synctest.Wait()
+				ends := 0
+				for _, e := range d.events {
+					switch {
+					case e.Kind == client.ConnectionLost || e.Kind == client.Disconnected:
+						ends++
+						require.Equal(t, row.kind, e.Kind)
+						if row.err != "" {
+							require.ErrorContains(t, e.Err, row.err)
+						}
+						require.Equal(t, row.by, e.By, "%v", e)
+					case e.Session != nil:
+						require.Equal(t, row.by == session.ByPeer, e.Session.Kind == session.EventPoisonSuspected, "%v", e)
+					}
+				}
+				require.Equal(t, 1, ends)
+			})
+		})
+	}
+}
+
+// Ways in which a connection ends before the Server accepted it: what Connect says, and that a message
+// that waits pays nothing and is sent on the next one.
+func TestWhoEndsAConnectionThatIsNotUp(t *testing.T) {
+	answer := func(b ...byte) func(*dialogue, *clienttest.Conn) {
+		return func(_ *dialogue, c *clienttest.Conn) { c.Write(b); c.Close() }
+	}
+	for _, row := range []struct {
+		name string
+		end  func(*dialogue, *clienttest.Conn)
+		err  error
+		text string
+	}{
+		{"refused by CONNACK", answer(0x20, 2, 0, 5), &client.RefusedError{Code: packets.NotAuthorized}, "not authorized"},
+		{"end of stream", answer(), io.EOF, "closed"},
+		{"end within CONNACK", answer(0x20, 2), io.ErrUnexpectedEOF, "unexpected EOF"},
+		{"another packet", answer(0xD0, 0), nil, "PINGRESP"},
+		{"malformed CONNACK", answer(0x20, 2, 2, 0), nil, "CONNACK"},
+		{"not MQTT", answer([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")...), nil, "MQTT"},
+		{"silence", func(d *dialogue, c *clienttest.Conn) { time.Sleep(5 * time.Second) }, client.ErrConnectTimeout, "timeout"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			inBubble(t, client.Config{ConnectTimeout: 5 * time.Second, ConnectRetry: true}, func(d *dialogue) {
+				up := d.start(func() error { return d.client.Connect(d.ctx) })
+				done := d.start(func() error { return d.client.Publish(d.ctx, message("t", 1, "x")) })
+				conn, err := d.server.Accept(d.ctx)
+				require.NoError(t, err)
+				_, err = conn.Receive()
+				require.NoError(t, err)
+				row.end(d, conn)
+				d.accept(false)
+				require.NoError(t, up())
+				d.expect(`PUBLISH "t" qos=1 id=1 dup=0 size=1`)
+				d.send(&packets.Puback{PacketID: 1})
+				require.NoError(t, done())
+				synctest.Wait()
+				failed := 0
+				for _, e := range d.events {
+					require.NotEqual(t, client.ConnectionLost, e.Kind)
+					if e.Session != nil {
+						require.NotEqual(t, session.EventPoisonSuspected, e.Session.Kind)
+					}
+					if e.Kind != client.ConnectFailed {
+						continue
+					}
+					failed++
+					var handshake *client.HandshakeError
+					require.ErrorAs(t, e.Err, &handshake)
+					require.ErrorContains(t, e.Err, row.text)
+					var refused *client.RefusedError
+					switch want := row.err.(type) {
+					case nil:
+					case *client.RefusedError:
+						require.ErrorAs(t, e.Err, &refused)
+						require.Equal(t, want.Code, refused.Code)
+					default:
+						require.ErrorIs(t, e.Err, want)
+					}
+				}
+				require.Equal(t, 1, failed)
+			})
+		})
+	}
+}
+
 // An answer that came before the Server closed counts, though the writer meets the end first.
 func TestAnswerBeforeTheEnd(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -167,11 +302,25 @@ func TestWhoEndedARealConnection(t *testing.T) {
 		"TLS, close_notify": {serveTLS(func(c net.Conn) { c.Close() }), session.ByPeer},
 		"TLS, torn":         {serveTLS(func(c net.Conn) { c.(*tls.Conn).NetConn().Close() }), session.ByPeer},
 		"TLS, garbage": {serveTLS(func(c net.Conn) {
-			c.(*tls.Conn).NetConn().Write([]byte("\x17\x03\x03\x00\x20" + strings.Repeat("x", 32)))
+			c.(*tls.Conn).NetConn().Write([]byte(badRecord))
 		}), session.ByUs},
+		"TLS, alert": {serveTLS(func(c net.Conn) {
+			raw := c.(*tls.Conn).NetConn().(*garbled)
+			raw.garble.Store(true)
+			c.Read(make([]byte, 1)) // breaks TLS, and says so
+		}), session.ByPeer},
 		"WebSocket, close frame": {serveWS(func(c *websocket.Conn) {
 			c.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(1008, "no"), time.Now().Add(time.Second))
 		}), session.ByPeer},
+		"WSS, alert": {serveWSS(func(c *websocket.Conn) {
+			raw := c.NetConn().(*tls.Conn)
+			raw.NetConn().(*garbled).garble.Store(true)
+			raw.Read(make([]byte, 1))
+		}), session.ByPeer},
+		"WSS, torn": {serveWSS(func(c *websocket.Conn) { c.NetConn().(*tls.Conn).NetConn().Close() }), session.ByPeer},
+		"WSS, garbage": {serveWSS(func(c *websocket.Conn) {
+			c.NetConn().(*tls.Conn).NetConn().Write([]byte(badRecord))
+		}), session.ByUs},
 		"WebSocket, torn":       {serveWS(func(c *websocket.Conn) { c.NetConn().Close() }), session.ByPeer},
 		"WebSocket, text frame": {serveWS(func(c *websocket.Conn) { c.WriteMessage(websocket.TextMessage, []byte("x")) }), session.ByUs},
 	} {
@@ -219,14 +368,45 @@ func serveTCP(end func(net.Conn)) serving {
 
 func serveTLS(end func(net.Conn)) serving {
 	return func(t *testing.T, handle func(net.Conn, func())) func(context.Context) (net.Conn, error) {
-		l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{testcert.SelfSigned(t).TLS()}})
+		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		t.Cleanup(func() { l.Close() })
-		go accepting(l, handle, end)
+		cfg := &tls.Config{Certificates: []tls.Certificate{testcert.SelfSigned(t).TLS()}}
+		go accepting(tls.NewListener(garbling{l}, cfg), handle, end)
 		return func(ctx context.Context) (net.Conn, error) {
 			return (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(ctx, "tcp", l.Addr().String())
 		}
 	}
+}
+
+// A garbling listener accepts connections that can be garbled.
+type garbling struct{ net.Listener }
+
+func (l garbling) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &garbled{Conn: conn}, nil
+}
+
+// badRecord is a record that TLS cannot open.
+var badRecord = "\x17\x03\x03\x00\x20" + strings.Repeat("x", 32)
+
+// A garbled connection makes up what it reads, when it is told to.
+type garbled struct {
+	net.Conn
+	garble atomic.Bool
+	made   int
+}
+
+func (c *garbled) Read(b []byte) (int, error) {
+	if !c.garble.Load() {
+		return c.Conn.Read(b)
+	}
+	n := copy(b, badRecord[c.made:])
+	c.made += n
+	return n, nil
 }
 
 func accepting(l net.Listener, handle func(net.Conn, func()), end func(net.Conn)) {
@@ -237,18 +417,29 @@ func accepting(l net.Listener, handle func(net.Conn, func()), end func(net.Conn)
 	handle(conn, func() { end(conn) })
 }
 
-func serveWS(end func(*websocket.Conn)) serving {
+func serveWS(end func(*websocket.Conn)) serving { return serveHTTP(end, (*httptest.Server).Start) }
+
+func serveWSS(end func(*websocket.Conn)) serving {
+	return serveHTTP(end, func(s *httptest.Server) {
+		s.Listener = garbling{s.Listener}
+		s.StartTLS()
+	})
+}
+
+func serveHTTP(end func(*websocket.Conn), start func(*httptest.Server)) serving {
 	return func(t *testing.T, handle func(net.Conn, func())) func(context.Context) (net.Conn, error) {
 		up := websocket.Upgrader{Subprotocols: []string{"mqtt"}}
-		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			conn, err := up.Upgrade(w, r, nil)
 			if err != nil {
 				return
 			}
 			handle(&wsServerConn{conn.NetConn(), conn, nil}, func() { end(conn) })
 		}))
+		start(s)
 		t.Cleanup(s.Close)
-		dial, err := ws.Dialer("ws"+strings.TrimPrefix(s.URL, "http")+"/mqtt", nil)
+		opts := &ws.Options{Options: transport.Options{TLS: &transport.TLSOptions{InsecureSkipVerify: true}}}
+		dial, err := ws.Dialer("ws"+strings.TrimPrefix(s.URL, "http")+"/mqtt", opts)
 		require.NoError(t, err)
 		return dial
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// How a request can end other than well; see package session for each. Those that say that nothing
+// How a request can fail; see package session for each. Those that say that nothing
 // was sent wrap ErrNotSent, those that leave it open ErrUnknown.
 var (
 	ErrNotSent      = session.ErrNotSent
@@ -131,6 +131,15 @@ func (e *callError) Unwrap() []error {
 	}
 	return errs
 }
+
+// A reasonError is an error of ours and what it came from.
+type reasonError struct{ what, why error }
+
+func because(what, why error) error { return &reasonError{what, why} }
+
+func (e *reasonError) Error() string { return e.what.Error() + ": " + bare(e.why) }
+
+func (e *reasonError) Unwrap() []error { return []error{e.what, e.why} }
 
 // A connectError ends a client whose first connection failed. Its text does not say that the client
 // is closed: nobody thought it was open.

@@ -25,7 +25,7 @@ const (
 	NobodyConsumes     EventKind = "nobody consumes" // the inbox is full and nothing was ever taken from it
 	ClientParked       EventKind = "parked"          // disconnected until the inbox has room
 	Shedding           EventKind = "shedding"        // QoS 1 and 2 are left to the Server until the next connection
-	MessageSkipped     EventKind = "skipped"         // too large; acknowledged. Err names the topic
+	MessageSkipped     EventKind = "skipped"         // too large or malformed; acknowledged. Err is an IncomingError
 	MessageUnmatched   EventKind = "unmatched"       // no handler matches; acknowledged. Err names the topic
 )
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
@@ -19,15 +20,16 @@ type Handler func(ctx context.Context, d *Delivery)
 // turn comes. Before the first handler messages wait in the inbox. A session that goes on brings
 // messages right after CONNACK, so handlers that must not miss one are registered before Connect.
 //
-// A message goes to every handler that matches, once each, whichever subscription brought it, and is
-// acknowledged when the last returned (unless Config.ManualAck is set). What matches none goes to
-// [Client.HandleUnmatched]. The filter of a shared subscription, "$share/group/filter", is matched by
-// its last part.
+// A message goes to every handler that matches, once each, whichever subscription brought it, and
+// is acknowledged when the last returned (unless Config.ManualAck is set). What matches none goes
+// to [Client.HandleUnmatched]. A filter with a decoration, such as "$share/group/filter" or
+// "$queue/filter", is matched by what it stands for: see [packets.Undecorated]. Since a server may
+// not know the decoration, it is matched as it is written, too.
 //
 // The error is ErrLooping while a loop over [Client.Messages] runs, which takes what handlers would
-// get, or says that the filter is none.
+// get, or says what is wrong with the filter.
 func (c *Client) Handle(filter string, h Handler) error {
-	plain, err := handled(filter)
+	filters, err := handled(filter)
 	if err == nil && h == nil {
 		err = &callError{call: "handle", about: quoted(filter), cause: errors.New("the handler is nil")}
 	}
@@ -36,19 +38,27 @@ func (c *Client) Handle(filter string, h Handler) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.routeLocked("handle", quoted(filter), func(r *router) { r.add(plain, h) })
+	return c.routeLocked("handle", quoted(filter), func(r *router) {
+		for _, f := range filters {
+			r.add(f, h)
+		}
+	})
 }
 
 // Unhandle removes every handler that was registered with the filter, and reports whether there was
 // one. A handler that runs goes on. When no handler is left, messages wait in the inbox again.
 func (c *Client) Unhandle(filter string) bool {
-	plain, err := handled(filter)
+	filters, err := handled(filter)
 	if err != nil {
 		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.delivery.router.remove(plain)
+	removed := false
+	for _, f := range filters {
+		removed = c.delivery.router.remove(f) || removed
+	}
+	return removed
 }
 
 // HandleUnmatched registers the handler for messages that match no other handler; nil removes it.
@@ -60,15 +70,19 @@ func (c *Client) HandleUnmatched(h Handler) error {
 	return c.routeLocked("handle unmatched", "", func(r *router) { r.unmatched = h })
 }
 
-// handled returns the filter that a handler is registered with.
-func handled(filter string) (string, error) {
+// handled returns the filters that a handler of a filter is registered with.
+func handled(filter string) ([]string, error) {
 	if err := packets.ValidTopicFilter(filter); err != nil {
-		return "", &callError{call: "handle", about: quoted(filter), cause: err}
+		return nil, &callError{call: "handle", about: quoted(filter), cause: err}
 	}
-	if _, rest, ok := packets.ParseShared(filter); ok {
-		filter = rest
+	plain, ok := packets.Undecorated(filter)
+	switch {
+	case !ok:
+		return []string{filter}, nil
+	case strings.HasPrefix(plain, "$"): // a message might match both
+		return []string{plain}, nil
 	}
-	return filter, nil
+	return []string{plain, filter}, nil
 }
 
 func (c *Client) routeLocked(call, about string, change func(*router)) error {
@@ -158,7 +172,7 @@ func (c *Client) handlingEnds() {
 	}
 }
 
-// unmatchedEvery is how often unmatched messages are told.
+// unmatchedEvery is how often unmatched messages are told, and skipped ones logged.
 const unmatchedEvery = time.Minute
 
 // unmatchedLocked acknowledges a message that no handler matches.

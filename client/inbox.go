@@ -14,7 +14,8 @@ type inbox struct {
 	mostItems int
 	mostBytes int
 	free      []*Delivery // lent before, to be used again
-	kept      int         // bytes of their payloads
+	kept      int         // bytes of their payloads, and of spare ones
+	spare     [][]byte    // payloads that were recycled
 	slab      []Delivery  // not used yet
 }
 
@@ -47,6 +48,28 @@ func (b *inbox) blank() *Delivery {
 	d := &b.slab[0]
 	b.slab = b.slab[1:]
 	return d
+}
+
+// recycle keeps the memory of a payload for another one.
+func (b *inbox) recycle(payload []byte) {
+	if n := cap(payload); n > 0 && len(b.spare) < b.mostItems && b.kept+n <= mostKept {
+		b.kept += n
+		b.spare = append(b.spare, payload[:0])
+	}
+}
+
+// room returns memory for a payload. What was recycled is used again if it has about that size,
+// because whoever bounds what messages take knows only their lengths; else it is dropped.
+func (b *inbox) room(size int) []byte {
+	for n := len(b.spare); n > 0; n = len(b.spare) {
+		payload := b.spare[n-1]
+		b.spare[n-1], b.spare = nil, b.spare[:n-1]
+		b.kept -= cap(payload)
+		if size <= cap(payload) && cap(payload) <= 2*size+64 {
+			return payload
+		}
+	}
+	return make([]byte, 0, size)
 }
 
 // takeBack takes back what was lent, as far as the inbox can use it again.

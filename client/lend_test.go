@@ -1,12 +1,16 @@
 package client_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/packets"
@@ -115,6 +119,83 @@ func TestLentPayloads(t *testing.T) {
 		}
 		require.Equal(t, 50, n)
 		require.Len(t, seen, 1)
+	})
+}
+
+// A message that is recycled is acknowledged, and its memory holds the next one of about its size. What is
+// not recycled stays as it is.
+func TestRecycle(t *testing.T) {
+	connected(t, client.Config{ManualAck: true}, func(d *dialogue) {
+		id := uint16(0)
+		receive := func(qos packets.QoS, payload string) *client.Delivery {
+			p := &packets.Publish{Topic: "t", QoS: qos, Payload: []byte(payload)}
+			if qos > 0 {
+				id++
+				p.PacketID = id
+			}
+			d.send(p)
+			for m, err := range d.client.Messages(d.ctx) {
+				require.NoError(t, err)
+				require.Equal(t, payload, string(m.Payload))
+				return m
+			}
+			return nil
+		}
+		long := strings.Repeat("x", 1000)
+		kept, first := receive(1, "kept "+long), receive(1, long)
+		memory := unsafe.SliceData(first.Payload)
+		require.NoError(t, first.Recycle())
+		require.Nil(t, first.Payload)
+		require.Equal(t, "t", first.Topic)
+		d.expectNothing(time.Second)
+		require.NoError(t, kept.Ack())
+		d.expect("PUBACK id=1", "PUBACK id=2")
+		require.ErrorIs(t, first.Recycle(), client.ErrStale)
+		require.Equal(t, "kept "+long, string(kept.Payload))
+
+		second := receive(0, long[1:])
+		require.Same(t, memory, unsafe.SliceData(second.Payload), "of about the same size")
+		require.NoError(t, second.Recycle())
+		require.NotSame(t, memory, unsafe.SliceData(receive(0, "short").Payload), "a short one would hold a lot of memory")
+
+		last := receive(1, long)
+		d.client.Abort()
+		require.ErrorIs(t, last.Recycle(), client.ErrClosed)
+	})
+}
+
+// Payloads of all sizes are right while others are recycled.
+func TestRecycleMany(t *testing.T) {
+	connected(t, client.Config{ManualAck: true, InboxMessages: 8}, func(d *dialogue) {
+		random := rand.New(rand.NewPCG(1, 2))
+		content := func(i int) []byte { return bytes.Repeat([]byte{byte(i)}, 1+i*i%400) }
+		go func() {
+			for i := range 2000 {
+				if d.conn.Send(&packets.Publish{Topic: "t", Payload: content(i)}) != nil {
+					return
+				}
+			}
+		}()
+		var out []*client.Delivery
+		i := 0
+		for m, err := range d.client.Messages(d.ctx) {
+			require.NoError(t, err)
+			out = append(out, m)
+			if len(out) == 20 || i+len(out) == 2000 {
+				for n, m := range out {
+					require.Equal(t, content(i+n), m.Payload)
+				}
+				random.Shuffle(len(out), func(a, b int) { out[a], out[b] = out[b], out[a] })
+				for _, m := range out {
+					require.NoError(t, m.Recycle())
+				}
+				i += len(out)
+				out = out[:0]
+			}
+			if i == 2000 {
+				break
+			}
+		}
 	})
 }
 

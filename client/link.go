@@ -17,6 +17,14 @@ const (
 	keepBuffer  = 1 << 20     // bytes; a larger buffer is not kept for the next write
 	enoughQueue = 256 << 10   // bytes that wait to be written before a QoS 0 Publish waits too
 	lingerTime  = time.Second // for the rest of what the Server sends, when nothing more is written
+
+	// mostAnswers is how many bytes of acknowledgements may wait to be written before reading stops:
+	// two for each Packet Identifier. A Server that reads what it asks for cannot make as many wait.
+	mostAnswers = 2 * 65536 * 4
+
+	// leastProgress is how many bytes of a packet that is not complete count as a sign of life, within
+	// the time that the Server has for one.
+	leastProgress = 1 << 10
 )
 
 // A link is one Network Connection: what is to be written to it, and how it ended. Client.mu guards
@@ -28,13 +36,16 @@ type link struct {
 	// These belong to the goroutine that reads.
 	reader  *packets.Reader
 	readErr error // of conn, when it ended the reading
-	skip    bool  // the packet that is handled was too large to be kept
+	swamped bool  // more than mostAnswers wait to be written
 	quiet   bool  // the newest packet was CONNACK or PINGRESP, after which nothing may come for long
+
+	bad *IncomingError // the message that is handled is skipped; nil: it is not
 
 	// How far it has come.
 	acceptBy time.Time // when it is given up unless the Server has accepted it; zero: never
 	up       bool      // the Server accepted it
 	bye      bool      // close when out is written: DISCONNECT is in it, or nothing is
+	left     bool      // DISCONNECT was written
 	closed   bool      // our direction is
 	park     bool      // the bye is a parking
 	shedding bool      // it is kept for an own request though messages were left to the Server
@@ -47,8 +58,10 @@ type link struct {
 	holds   []mark // the Sends in held
 	spare   []byte // of the newest write, to be used again
 	spares  []mark
+	answers int // bytes of acknowledgements in all of these, and in the write that runs
 	writing bool
-	now     time.Time // when the newest write began or ended
+	now     time.Time     // when the newest write began or ended
+	roomy   chan struct{} // has one place: fewer answers wait; nil: the reader does not wait for that
 
 	// How it ended: the first reason stands.
 	err     error           // nil while it lives
@@ -62,6 +75,7 @@ type link struct {
 	passed    atomic.Uint64 // and of one that passed some that waited; 0: none did
 	received  atomic.Uint64 // bytes
 	lastRead  atomic.Int64  // 1 + since opened, of the newest byte; 0: none since it was looked at
+	credited  uint64        // bytes received when they last counted as a sign of life
 }
 
 // A mark is a Send whose bytes are in a buffer.
@@ -77,8 +91,9 @@ type mark struct {
 func newLink(conn net.Conn, cfg *Config) *link {
 	l := &link{conn: conn, opened: time.Now()}
 	opts := packets.ReaderOptions{
-		Max:      cfg.MaxPacketSize,
-		Tolerate: packets.TolerateSubackCodes | packets.TolerateOverlongLength,
+		Max:           cfg.MaxPacketSize,
+		PassMalformed: true,
+		Tolerate:      packets.TolerateSubackCodes | packets.TolerateOverlongLength,
 	}
 	if cfg.SkipOversize {
 		opts.StreamAbove, opts.MaxStream = opts.Max, packets.MaxRemainingLength+5
@@ -101,8 +116,14 @@ func (l *link) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// heard returns when bytes came last, if any did since it was asked before.
+// heard returns when bytes came last, if enough did since it was true before. A packet that comes byte
+// by byte for ever is no sign of life; one that is large and slow is.
 func (l *link) heard() (time.Time, bool) {
+	received := l.received.Load()
+	if received-l.credited < leastProgress {
+		return time.Time{}, false
+	}
+	l.credited = received
 	d := l.lastRead.Swap(0)
 	return l.opened.Add(time.Duration(d - 1)), d != 0
 }
@@ -123,10 +144,10 @@ func (l *link) encode(o *session.Output, durable uint64, traced bool) {
 	if l == nil || l.err != nil || l.bye {
 		return
 	}
-	if o.Type == packets.DISCONNECT {
-		l.held, l.holds = nil, nil
-	}
 	m := mark{n: o.N, after: o.After, typ: o.Type, passes: len(l.holds) > 0 && passes(o)}
+	if o.Type == packets.DISCONNECT {
+		l.held, l.holds = nil, nil // answers among them are counted on: nothing is read any more
+	}
 	if traced {
 		m.trace = &Packet{Sent: true, Text: o.String()}
 	}
@@ -140,13 +161,20 @@ func (l *link) encode(o *session.Output, durable uint64, traced bool) {
 		panic("client: " + err.Error())
 	}
 	m.size = uint32(len(out) - len(*buf))
+	if answers(m.typ) {
+		l.answers += int(m.size)
+	}
 	*buf = out
 	*marks = append(*marks, m)
 }
 
+// answers reports whether a packet of the type answers one of the Server's, which can ask for as many
+// as it likes.
+func answers(t packets.Type) bool { return packets.PUBACK <= t && t <= packets.PUBCOMP }
+
 func passes(o *session.Output) bool {
 	p, ok := o.Packet.(*packets.Publish)
-	return o.Type == packets.PINGREQ || ok && p.QoS == packets.AtMostOnce
+	return o.Type == packets.PINGREQ || o.Type == packets.DISCONNECT || ok && p.QoS == packets.AtMostOnce
 }
 
 // release moves what waited for records that are durable now to what is to be written.
@@ -237,8 +265,6 @@ func (l *link) settleEnd(err error) (session.EndedBy, error) {
 	switch {
 	case l.err != nil:
 		err, by = l.err, l.by // the reader only saw the consequence
-	case l.bye:
-		err = errLeft
 	case errors.As(err, &format), errors.As(err, &large): // we close over it [MQTT-4.8.0-1]
 	case l.readErr != nil:
 		by = whoEnded(l.readErr)
@@ -293,11 +319,18 @@ func (c *Client) writtenLocked(l *link, marks []mark) {
 	for i := range marks {
 		m := &marks[i]
 		c.stats.PacketsSent[m.typ&15]++
+		l.left = l.left || m.typ == packets.DISCONNECT
+		if answers(m.typ) {
+			l.answers -= int(m.size)
+		}
 		if m.passes {
 			passed = m.n
 		} else {
 			last = m.n
 		}
+	}
+	if l.answers <= mostAnswers/2 {
+		poke(l.roomy)
 	}
 	if c.link != l {
 		return

@@ -27,8 +27,7 @@ func (c *Client) SaveNote(ctx context.Context, name string, note []byte) error {
 	return c.note(ctx, session.Record{Kind: session.RecordApplication, Note: &session.Note{Name: name, Value: slices.Clone(note)}}, false)
 }
 
-// ForgetNote removes a note, and returns when that is durable. A name without a note is
-// nothing wrong.
+// ForgetNote removes a note, and returns when that is durable. It is not an error if there is none.
 func (c *Client) ForgetNote(ctx context.Context, name string) error {
 	return c.note(ctx, session.Record{Kind: session.RecordApplication, Note: &session.Note{Name: name}}, true)
 }

@@ -3,6 +3,8 @@ package client_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,7 +116,9 @@ func count(events []client.Event, kind client.EventKind) (n int) {
 // happened before does not count.
 func TestParkingEnds(t *testing.T) {
 	parked := func(t *testing.T, f func(d *dialogue)) {
-		connected(t, client.Config{InboxMessages: 2, InboxBytes: 1024}, func(d *dialogue) {
+		var log strings.Builder
+		cfg := client.Config{InboxMessages: 2, InboxBytes: 1024, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+		connected(t, cfg, func(d *dialogue) {
 			d.consume()
 			for range 2 { // requests and room of before
 				done := d.start(func() error { return d.client.Publish(d.ctx, message("t", 0, "x")) })
@@ -135,6 +139,7 @@ func TestParkingEnds(t *testing.T) {
 			d.expectEnd()
 			synctest.Wait()
 			require.Equal(t, client.Parked, d.client.State())
+			require.Contains(t, log.String(), `msg="disconnected until the application has taken messages" messages=`)
 			f(d)
 		})
 	}

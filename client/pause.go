@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"log/slog"
 	"time"
 )
 
@@ -118,12 +119,35 @@ func (c *Client) pauseReadingLocked(l *link) bool {
 	return c.delivery.inbox.low()
 }
 
+// awaitWriter stops reading until the Server has taken its answers: it asks for more than it reads.
+// What it does not take at all ends the connection after WriteTimeout.
+func (c *Client) awaitWriter(l *link) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	roomy, gone := make(chan struct{}, 1), make(chan struct{})
+	l.roomy, l.gone = roomy, gone
+	for l.err == nil && !l.bye && l.answers > mostAnswers/2 {
+		c.sess.Paused()
+		c.armLocked()
+		c.mu.Unlock()
+		select {
+		case <-roomy:
+		case <-gone:
+		}
+		c.mu.Lock()
+		c.sess.Resumed(time.Now())
+		c.armLocked()
+	}
+	l.roomy, l.gone = nil, nil
+}
+
 // waitParked stays away until the inbox has room, an own request comes, or it is time
 // to look again.
 func (c *Client) waitParked() {
 	c.mu.Lock()
 	c.state = Parked
 	c.emit(Event{Kind: ClientParked})
+	c.cfg.Logger.Info("disconnected until the application has taken messages", slog.Int("messages", c.delivery.inbox.len()))
 	c.mu.Unlock()
 	c.sleep(mostParked, func() bool {
 		return c.delivery.inbox.low() || c.delivery.asked != c.delivery.parkedAt || c.sess.Outstanding() || c.cfg.CleanSession

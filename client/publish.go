@@ -24,8 +24,8 @@ type Message = session.Message
 //   - ErrNotSent: no byte left. Also a [*packets.EncodeError] for a message that no packet can
 //     carry, ErrNotStarted before Connect, ErrNotConnected at QoS 0, ErrQueueFull when there was no
 //     room or the message gave way to another, ErrClosed, and the cause of a ctx that ended.
-//   - ErrUnknown: bytes may have left when ctx or the client ended. A message of QoS 1 or 2 stays in
-//     flight unless the client ended. Also ErrPoison.
+//   - ErrUnknown: bytes may have left when ctx or the client ended. Unless the client ended, a
+//     message of QoS 1 or 2 stays in flight. Also ErrPoison.
 //   - ErrDowngraded: the Server has the message at QoS 1 only.
 func (c *Client) Publish(ctx context.Context, m Message) error {
 	r := c.lendReceipt()

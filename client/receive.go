@@ -38,9 +38,16 @@ func (d *Delivery) Ack() error {
 	if d.token == 0 {
 		return nil
 	}
+	d.client.mu.Lock()
+	defer d.client.mu.Unlock()
+	return d.ackLocked()
+}
+
+func (d *Delivery) ackLocked() error {
 	c := d.client
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	if d.token == 0 {
+		return nil
+	}
 	if c.err != nil {
 		return c.err
 	}
@@ -51,6 +58,18 @@ func (d *Delivery) Ack() error {
 		return &callError{call: "acknowledge", about: quoted(d.Topic), kind: err}
 	}
 	return nil
+}
+
+// Recycle is Ack, and gives the memory of the Payload back: whatever the error, Payload is nil then,
+// and another message may use its memory. Nothing may refer to it any more. The other fields stay.
+// Recycle is for Config.ManualAck, and called once.
+func (d *Delivery) Recycle() error {
+	d.client.mu.Lock()
+	defer d.client.mu.Unlock()
+	err := d.ackLocked()
+	d.client.delivery.inbox.recycle(d.Payload)
+	d.Payload = nil
+	return err
 }
 
 // Unacked reports whether Ack would be accepted: it was not called, and the session that the message

@@ -3,7 +3,6 @@ package client
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"time"
 
@@ -49,7 +48,7 @@ func (c *Client) round() (err error) {
 		if c.connects() != before || c.stopped() {
 			return err
 		}
-		c.attempts.server = (c.attempts.server + 1) % (1 + len(c.cfg.Fallbacks))
+		c.attempts.server = (c.attempts.server + 1) % int32(1+len(c.cfg.Fallbacks))
 	}
 	return err
 }
@@ -92,7 +91,7 @@ func (c *Client) open() (*link, error) {
 	conn, err := dial(ctx)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return nil, fmt.Errorf("%w: %w", c.whyEnded(ctx), err)
+		return nil, because(c.whyEnded(ctx), err)
 	case err != nil:
 		return nil, err
 	case conn == nil:
@@ -147,20 +146,20 @@ func (c *Client) read(l *link) error {
 // readOn handles p and what came with it. After CONNACK and PINGRESP, when nothing may come for
 // long, it leaves the reading to a new goroutine, whose stack is small.
 func (c *Client) readOn(l *link, p packets.Packet) error {
-	l.skip = false
-	if payload := l.reader.Payload(); payload != nil {
-		l.skip = true
-		if _, err := io.Copy(io.Discard, payload); err != nil {
-			return err
-		}
+	if err := c.examine(l, p); err != nil {
+		return err
 	}
 	crowded, err := c.receiveAll(l, p)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case crowded:
+	}
+	if crowded {
 		c.makeRoom(l)
-	case l.quiet:
+	}
+	if l.swamped {
+		c.awaitWriter(l)
+	}
+	if l.quiet && !crowded && !l.swamped {
 		go c.rest(l)
 		return errResting
 	}
@@ -199,11 +198,14 @@ func (c *Client) receiveAll(l *link, p packets.Packet) (crowded bool, err error)
 	for p != nil {
 		c.receiveLocked(now, l, p)
 		crowded = c.crowdedLocked()
-		if n++; crowded || n == mostAtOnce || l.skip {
+		if n++; crowded || n == mostAtOnce {
 			break
 		}
 		if p, err = r.ReadBuffered(); p != nil {
 			l.quiet = false
+			if err = c.examine(l, p); err != nil {
+				break
+			}
 		}
 	}
 	l.quiet = l.quiet && l.up
@@ -214,6 +216,7 @@ func (c *Client) receiveAll(l *link, p packets.Packet) (crowded bool, err error)
 	c.announceLocked()
 	c.kickLocked()
 	c.armLocked()
+	l.swamped = l.answers > mostAnswers
 	return crowded, err
 }
 
@@ -223,6 +226,11 @@ func (c *Client) receiveLocked(now time.Time, l *link, p packets.Packet) {
 		c.traces.put(Packet{Time: now, Text: p.String()})
 	}
 	c.stats.PacketsReceived[p.Type()&15]++
+	if bad := l.bad; bad != nil && bad.QoS > packets.AtMostOnce && bad.PacketID == 0 { // nothing can answer it
+		c.stats.Received++
+		c.skipLocked(bad, 0)
+		return
+	}
 	if pub, ok := c.sess.Plain(now, p); ok {
 		c.deliverLocked(pub, 0)
 		return
@@ -247,6 +255,9 @@ func (c *Client) lost(l *link, err error) error {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if l.left {
+		by, err = session.ByUs, errLeft
+	}
 	blamed := c.sess.Lost(now, session.Loss{Position: l.attempted.Load(), Passed: l.passed.Load(), By: by})
 	c.stats.BytesReceived += l.received.Load()
 	c.link = nil
@@ -270,7 +281,7 @@ func (c *Client) lost(l *link, err error) error {
 			err = &HandshakeError{err}
 		}
 		c.connectFailedLocked(err)
-	case l.bye:
+	case l.left:
 		c.emit(Event{Kind: Disconnected, Held: held})
 		c.cfg.Logger.Info("disconnected", slog.Duration("held", held))
 	default:
@@ -301,8 +312,10 @@ func (c *Client) judgeLocked(l *link, err error, held time.Duration) {
 	var large *packets.TooLargeError
 	switch {
 	case l.up && (errors.As(err, &format) || errors.As(err, &large)):
-		a.faults++
 		c.stats.Faults++
+		if c.comesAgain(err) {
+			a.faults++
+		}
 	case held >= stableAfter:
 		a.faults = 0
 	}
@@ -315,7 +328,7 @@ func (c *Client) finishAll(err error) {
 	c.mu.Unlock()
 	c.settle()
 	c.mu.Lock()
-	c.giveUpWaitsLocked() // the Store does not answer
+	c.giveUpWaitsLocked(err) // the Store does not answer
 	c.err = err
 	c.state = Closed
 	c.sess.Abandon()

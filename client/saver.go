@@ -2,7 +2,7 @@ package client
 
 import (
 	"errors"
-	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mqtt311/mqtt311/session"
@@ -28,6 +28,9 @@ type saver struct {
 	late    *time.Timer
 	waits   []session.Output // Dones that wait for their record
 	err     error            // the Store is no good any more
+
+	// When the calls of the Store began that have not returned; zero: none runs.
+	commitAt, roomAt time.Time
 
 	// Room for messages, see Store.Room.
 	credit int           // bytes that were granted and that no message has used
@@ -92,6 +95,16 @@ func (s *saver) record(o *session.Output) {
 	s.due = s.due || o.Op == session.Save
 }
 
+// waited returns for how long the Store has not answered.
+func (s *saver) waited(now time.Time) (d time.Duration) {
+	for _, at := range []time.Time{s.commitAt, s.roomAt} {
+		if !at.IsZero() {
+			d = max(d, now.Sub(at))
+		}
+	}
+	return d
+}
+
 // want makes the Save or Forget n durable soon, because something waits for it.
 func (s *saver) want(n uint64) { s.due = s.due || n > s.taken }
 
@@ -126,9 +139,11 @@ func (c *Client) commit() {
 		b := s.next
 		s.next, s.spare = s.spare, batch{}
 		s.due, s.taken = false, max(s.taken, b.n)
+		s.commitAt = time.Now()
 		c.mu.Unlock()
 		err := s.store.Commit(b.changes())
 		c.mu.Lock()
+		s.commitAt = time.Time{}
 		if err != nil {
 			c.storeFailedLocked(err)
 			break
@@ -174,8 +189,8 @@ func (c *Client) recordedLocked() {
 // storeFailedLocked ends the client: nothing may leave any more that is not on record.
 func (c *Client) storeFailedLocked(err error) {
 	s := c.saver
-	s.err = fmt.Errorf("%w: %w", ErrStoreFailed, err)
-	c.giveUpWaitsLocked()
+	s.err = because(ErrStoreFailed, err)
+	c.giveUpWaitsLocked(because(ErrClosed, s.err))
 	if c.link != nil {
 		c.link.closeFor(s.err)
 	}
@@ -183,19 +198,20 @@ func (c *Client) storeFailedLocked(err error) {
 	if c.state == Idle {
 		c.state = Closed
 		c.leaveLocked()
-		go c.finishAll(fmt.Errorf("%w: %w", ErrClosed, s.err))
+		go c.finishAll(because(ErrClosed, s.err))
 	}
 }
 
-// giveUpWaitsLocked ends what waits for its record: it may be durable, or may not.
-func (c *Client) giveUpWaitsLocked() {
+// giveUpWaitsLocked ends what waits for its record, because the client ends with cause: the record may
+// be durable, or may not.
+func (c *Client) giveUpWaitsLocked(cause error) {
 	waits := c.saver.waits
 	if len(waits) == 0 {
 		return // nothing writes to noSaver
 	}
 	c.saver.waits = nil
 	for i := range waits {
-		waits[i].Err = ErrUnknown
+		waits[i].Err = because(ErrUnknown, cause)
 		c.finishLocked(&waits[i])
 	}
 }
@@ -317,6 +333,7 @@ func (c *Client) askRoom() {
 		if need == 0 {
 			break
 		}
+		s.roomAt = time.Now()
 		c.mu.Unlock()
 		err := s.store.Room(want)
 		if want > need && errors.Is(err, ErrStoreFull) {
@@ -324,6 +341,7 @@ func (c *Client) askRoom() {
 			err = s.store.Room(want)
 		}
 		c.mu.Lock()
+		s.roomAt = time.Time{}
 		c.grantedLocked(want, err)
 	}
 	close(s.asking)
@@ -359,6 +377,7 @@ func (c *Client) grantedLocked(bytes int, err error) {
 // notes.
 func (c *Client) restore(cfg session.Config) error {
 	var records []session.Record
+	topic := ""
 	if c.saver.store != nil {
 		c.notes = make(map[string][]byte)
 		cfg.Durable = true
@@ -367,12 +386,20 @@ func (c *Client) restore(cfg session.Config) error {
 			if err == nil && r.Kind == session.RecordApplication {
 				c.notes[r.Note.Name] = r.Note.Value
 			} else if err == nil {
+				if p := r.Publish; p != nil && p.Topic == topic {
+					p.Topic = topic // neighbours share one
+				} else if p != nil {
+					topic = p.Topic
+				}
+				if len(records) == cap(records) { // append would copy a million of them five times
+					records = slices.Grow(records, max(64, len(records)))
+				}
 				records = append(records, r)
 			}
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrStoreFailed, err)
+			return because(ErrStoreFailed, err)
 		}
 	}
 	var err error

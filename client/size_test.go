@@ -17,3 +17,11 @@ func TestSizeOfAReceipt(t *testing.T) {
 	}
 	require.LessOrEqual(t, unsafe.Sizeof(client.Receipt{}), uintptr(64))
 }
+
+// The allocator has a size of 1,408 bytes, and then one of 1,536.
+func TestSizeOfAClient(t *testing.T) {
+	if strconv.IntSize < 64 {
+		t.Skip("words are smaller here")
+	}
+	require.LessOrEqual(t, unsafe.Sizeof(client.Client{}), uintptr(1408))
+}

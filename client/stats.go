@@ -15,6 +15,7 @@ type Counters struct {
 	Received   uint64 // incoming messages, delivered or dropped
 	Dropped    uint64 // incoming QoS 0 messages that gave way in a full inbox
 	Skipped    uint64 // incoming messages that were too large: see Config.SkipOversize
+	Malformed  uint64 // incoming messages that were skipped for their topic: see Config.SkipMalformed
 	Unmatched  uint64 // incoming messages that no handler matches; acknowledged
 	Reconnects uint64
 	Writes     uint64        // to Network Connections
@@ -64,6 +65,10 @@ type Stats struct {
 	Unfinished      int // outgoing messages of QoS 1 and 2
 	UnfinishedBytes int
 
+	// StoreWaits is for how long Config.Store has not answered a call; 0 if none has run for a second.
+	// What has to be on record first waits as long. A disk that hangs or is full is told from that.
+	StoreWaits time.Duration
+
 	Session session.Counters
 }
 
@@ -74,6 +79,9 @@ func (c *Client) Stats() Stats {
 	s := Stats{Counters: c.stats, Session: c.sess.Counters()}
 	s.InboxMessages, s.InboxBytes = c.delivery.inbox.len(), c.delivery.inbox.bytes
 	s.Unfinished, s.UnfinishedBytes = c.sess.Unfinished()
+	if d := c.saver.waited(time.Now()); d >= time.Second {
+		s.StoreWaits = d
+	}
 	if c.link != nil {
 		s.BytesReceived += c.link.received.Load()
 	}

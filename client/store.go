@@ -6,10 +6,10 @@ import "errors"
 // published at QoS 1 and 2 and is not finished, which incoming QoS 2 messages were taken
 // over, and notes of the application. It keeps keys and values and understands neither.
 //
-// One Store serves one Client at a time; it belongs to one pair of Server and ClientID,
-// for ever, because the identifiers in it mean something to nobody else. The Client calls
-// one method at a time, but for Room, which any goroutine may call at any time. Package
-// client/wal has one on disk, and package client/storetest tests any.
+// One Store serves one Client at a time; it belongs to one pair of Server and ClientID, for ever:
+// the identifiers in it mean nothing to any other. The Client calls Load first, and Commit from one
+// goroutine at a time; it may call Room while Commit runs. Package client/wal has one on disk, and
+// package client/storetest tests any.
 type Store interface {
 	// Load calls add once for every key that is kept, in any order, before anything is
 	// committed. The slices are valid until add returns. It returns the first error
@@ -33,9 +33,9 @@ type Store interface {
 	Commit(changes []Change) error
 }
 
-// A Change is one key set or, if Forget, removed. Removing what is not there is nothing
-// wrong. A key is at most 65,536 bytes long and never empty; a value has at most
-// 268,435,455 bytes and may be empty.
+// A Change is one key set or, if Forget, removed. Removing a key that is not there is not an error.
+// A key is at most 65,536 bytes long and never empty; a value has at most 268,435,455 bytes and may
+// be empty.
 type Change struct {
 	Key    []byte
 	Value  []byte

@@ -399,6 +399,34 @@ func TestStoreClose(t *testing.T) {
 	})
 }
 
+// A Store that does not answer is told by Stats, whatever it was asked.
+func TestStoreWaitsIsTold(t *testing.T) {
+	disk := newDisk()
+	for name, c := range map[string]struct {
+		store client.Store
+		goOn  func() func()
+	}{
+		"Commit": {disk, disk.stall},
+		"Room":   {&slowRoom{newDisk(), 15 * time.Second}, func() func() { return func() {} }},
+	} {
+		inBubble(t, client.Config{Store: c.store}, func(d *dialogue) {
+			require.Zero(t, d.client.Stats().StoreWaits)
+			goOn := c.goOn()
+			published := d.start(func() error { return d.client.Publish(d.ctx, message("t", 1, "x")) })
+			time.Sleep(500 * time.Millisecond)
+			require.Zero(t, d.client.Stats().StoreWaits, name)
+			time.Sleep(10 * time.Second)
+			require.Equal(t, 10500*time.Millisecond, d.client.Stats().StoreWaits, name)
+			require.Contains(t, d.client.Stats().String(), "StoreWaits 10.5s")
+			goOn()
+			time.Sleep(10 * time.Second)
+			require.Zero(t, d.client.Stats().StoreWaits, name)
+			d.client.Abort()
+			require.Error(t, published())
+		})
+	}
+}
+
 // What waits for a Store that does not answer ends with the client all the same.
 func TestStoreHangsOnADrop(t *testing.T) {
 	disk := newDisk()
@@ -416,5 +444,57 @@ func TestStoreHangsOnADrop(t *testing.T) {
 		default:
 			t.Error("the receipt of the message that was dropped never ends")
 		}
+	})
+}
+
+// An outcome that waits for its record when the client ends, and the Store does not answer, says
+// that the client has ended: nothing stays in flight.
+func TestStoreStandsWhileTheClientEnds(t *testing.T) {
+	disk := newDisk()
+	inBubble(t, client.Config{Store: disk, QueueMessages: 1, WhenFull: client.QueueDropOldest}, func(d *dialogue) {
+		oldest, err := d.client.PublishAsync(d.ctx, message("t", 1, "a"))
+		require.NoError(t, err)
+		<-oldest.Accepted()
+		goOn := disk.stall()
+		defer goOn()
+		_, err = d.client.PublishAsync(d.ctx, message("t", 1, "b"))
+		require.NoError(t, err)
+		d.client.Abort()
+		require.ErrorIs(t, oldest.Err(), client.ErrUnknown)
+		require.ErrorIs(t, oldest.Err(), client.ErrClosed)
+		require.Equal(t, "client: publish: sent, outcome unknown: closed", oldest.Err().Error())
+	})
+}
+
+// What still waits for its record when DISCONNECT leaves was not sent. The Server sends the message
+// again then, and the application, which has acknowledged it, is not given it again.
+func TestStoreStandsWhileTheClientParks(t *testing.T) {
+	disk := newDisk()
+	connected(t, client.Config{Store: disk, InboxMessages: 2, InboxBytes: 1024, ManualAck: true, NoScrub: true}, func(d *dialogue) {
+		d.send(&packets.Publish{Topic: "t", QoS: 2, PacketID: 1}, &packets.Publish{Topic: "t", QoS: 1, PacketID: 2})
+		var taken []*client.Delivery
+		for m, err := range d.client.Messages(d.ctx) {
+			require.NoError(t, err)
+			if taken = append(taken, m); len(taken) == 2 {
+				break
+			}
+		}
+		goOn := disk.stall()
+		require.NoError(t, taken[0].Ack()) // PUBREC waits for its record
+		require.NoError(t, taken[1].Ack()) // and PUBACK behind it
+		for id := range uint16(5) {
+			d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: id + 3})
+			if id == 2 { // past the pause
+				done := d.start(func() error { return d.client.Publish(d.ctx, message("t", 0, "x")) })
+				d.expect(`PUBLISH "t" qos=0 size=1`)
+				require.NoError(t, done())
+			}
+		}
+		d.expect("DISCONNECT")
+		d.expectEnd()
+		goOn()
+		d.accept(true)
+		d.send(&packets.Publish{Topic: "t", QoS: 2, PacketID: 1, Dup: true}, &packets.Publish{Topic: "t", QoS: 1, PacketID: 2, Dup: true})
+		d.expect("PUBREC id=1", "PUBACK id=2")
 	})
 }

@@ -12,12 +12,13 @@ import (
 
 // Subscribe subscribes to Topic Filters and returns the QoS granted for each, in their order; it may
 // be lower than asked for, section 3.9.3. The filters stay wanted across reconnects until
-// Unsubscribe, and are sent again whenever the Server may have lost them.
+// Unsubscribe, and are sent again whenever the Server may have lost them: then a Subscribe for the
+// same, soon after the reconnect, is answered by that, once.
 //
 // If the Server refuses some, the error is a [*SubscribeError] that names them; they are not wanted
 // any more, the others are granted. If ctx ends first the error is an ErrUnknown and the filters stay
 // wanted, as they do with ErrNotStarted. Otherwise an ErrNotSent says that nothing happened: ctx had
-// ended before, the client is closed, or a filter is none (a [*packets.EncodeError]).
+// ended before, the client is closed, or a filter is invalid (a [*packets.EncodeError]).
 func (c *Client) Subscribe(ctx context.Context, subs ...packets.Subscription) ([]packets.QoS, error) {
 	ctx, over := c.awaitingConnect(ctx)
 	defer over()
@@ -81,6 +82,27 @@ func (c *Client) Wanted() []packets.Subscription {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.sess.Wanted()
+}
+
+// Ungranted returns the wanted filters whose SUBSCRIBE the Server has not answered since it may have lost
+// them. Filters that it refused are not among them. While there is no connection it returns those that
+// the next one will ask for in any case.
+func (c *Client) Ungranted() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sess.Ungranted()
+}
+
+// AskAgain sends each SUBSCRIBE and UNSUBSCRIBE that the Server has not answered on this connection again,
+// and returns their number. An answer to any of the copies counts. A Server that does answer them all sends
+// its retained messages for each [MQTT-3.8.4-3].
+func (c *Client) AskAgain() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.sess.AskAgain()
+	c.driveLocked()
+	c.sendLocked()
+	return n
 }
 
 // answered reports whether err is about single filters, so that others may be granted.

@@ -47,6 +47,30 @@ func TestSubscribeBeforeConnect(t *testing.T) {
 	})
 }
 
+// A SUBSCRIBE without an answer can be sent again: an answer to either copy counts.
+func TestAskAgain(t *testing.T) {
+	inBubble(t, client.Config{FiltersPerPacket: 1}, func(d *dialogue) {
+		require.Zero(t, d.client.AskAgain(), "there is no connection")
+		r, err := d.client.SubscribeAsync(packets.Subscription{Filter: "a", QoS: 1}, packets.Subscription{Filter: "b"})
+		require.NoError(t, err)
+		connecting := d.start(func() error { return d.client.Connect(d.ctx) })
+		d.accept(false)
+		require.NoError(t, connecting())
+		d.expect(`SUBSCRIBE id=32768 "a":1`, `SUBSCRIBE id=32769 "b":0`)
+		d.send(&packets.Suback{PacketID: 32769, Codes: []packets.SubscribeCode{0}})
+		require.Equal(t, []string{"a"}, d.client.Ungranted())
+		require.Equal(t, 1, d.client.AskAgain())
+		d.expect(`SUBSCRIBE id=32770 "a":1`)
+		d.send(&packets.Suback{PacketID: 32768, Codes: []packets.SubscribeCode{1}})
+		require.Empty(t, d.client.Ungranted())
+		<-r.Done()
+		granted, err := r.Granted()
+		require.NoError(t, err)
+		require.Equal(t, []packets.QoS{1, 0}, granted)
+		require.Zero(t, d.client.AskAgain())
+	})
+}
+
 // Unacked is true until Ack, and false once the session is over.
 func TestUnacked(t *testing.T) {
 	connected(t, client.Config{ManualAck: true}, func(d *dialogue) {

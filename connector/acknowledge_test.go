@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
@@ -98,12 +99,12 @@ func TestAcksLeaveInOrderOfArrival(t *testing.T) {
 // What a consumer gets is what arrived: bytes, topic, granted QoS and identifier.
 func TestConsumedMessage(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
-		var got []*connector.Message
-		flow := connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+		var got []*flow.Message
+		f := flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
 			got = append(got, m)
 			return nil, nil
 		})
-		d.run(kept(connector.ConsumerParams{Concurrency: 1}), flow)
+		d.run(kept(connector.ConsumerParams{Concurrency: 1}), f)
 		d.send(publish("t/é", 1, 4, "\xff\x00"))
 		d.expect("PUBACK id=4")
 		d.send(publish("t/x", 0, 0, ""))
@@ -120,14 +121,14 @@ func TestConsumedMessage(t *testing.T) {
 func TestExtendedAttributes(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		var got []map[string]any
-		flow := connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+		f := flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
 			if got = append(got, m.Attribute); len(got) == 1 {
 				m.Payload.Blob[0] = 'z' // the next attempt has bytes of its own
 				return nil, errGate
 			}
 			return nil, nil
 		})
-		d.run(kept(connector.ConsumerParams{ExtendedAttributes: true}), flow)
+		d.run(kept(connector.ConsumerParams{ExtendedAttributes: true}), f)
 		d.send(&packets.Publish{Topic: "t/x", QoS: 1, PacketID: 4, Retain: true, Dup: true, Payload: []byte("x")})
 		d.expect("PUBACK id=4")
 		require.Len(t, got, 2)
@@ -146,13 +147,13 @@ func TestExtendedAttributes(t *testing.T) {
 // mime_type and encoding stand in the payload's Entity.
 func TestMimeType(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
-		var got *connector.Message
-		d.run(kept(connector.ConsumerParams{MimeType: "application/json", Encoding: "UTF-8"}), connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+		var got *flow.Message
+		d.run(kept(connector.ConsumerParams{MimeType: "application/json", Encoding: "UTF-8"}), flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
 			got = m
 			return nil, nil
 		}))
 		d.deliver(1, "21")
 		d.expect("PUBACK id=1")
-		require.Equal(t, connector.Entity{Blob: []byte("21"), MimeType: "application/json", Encoding: "UTF-8"}, got.Payload)
+		require.Equal(t, flow.Entity{Blob: []byte("21"), MimeType: "application/json", Encoding: "UTF-8"}, got.Payload)
 	})
 }

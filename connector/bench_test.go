@@ -34,7 +34,7 @@ func consume(b *testing.B, cfg connector.Config) {
 	server := clienttest.NewConn(theirs)
 	c, err := connector.New(cfg, connector.Options{Dial: func(context.Context) (net.Conn, error) { return ours, nil }})
 	check(b, err)
-	check(b, c.Consume("in", flow(func(context.Context) error { return nil })))
+	check(b, c.Consume("in", step(func(context.Context) error { return nil })))
 	ready := make(chan error, 1)
 	go func() { ready <- c.Start(context.Background()) }()
 	_, err = server.Handshake(false)
@@ -62,7 +62,7 @@ func consume(b *testing.B, cfg connector.Config) {
 	}
 	b.StopTimer()
 	go server.Receive() // DISCONNECT
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	check(b, c.Stop(ctx))
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/client/clienttest"
 	"github.com/mqtt311/mqtt311/connector"
-	blame "github.com/mqtt311/mqtt311/connector/flow"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
@@ -36,37 +36,37 @@ func TestWhoseFailureIsIt(t *testing.T) {
 		charged bool
 	}{
 		"an error of its own":                {returns(errGate), always, 3, true, true},
-		"a type of its own":                  {returns(&connector.Error{Code: "SHOP:FULL", Type: "SHOP:FULL"}), always, 3, true, true},
-		"a connection of its own":            {returns(&connector.Error{Type: connector.TypeConnectionLost}), always, 3, true, true},
-		"a template that does not fit":       {returns(connector.AsError(fmt.Errorf("x: %w", &connector.Error{Type: connector.TypeExpression}))), always, 3, true, true},
+		"a type of its own":                  {returns(&flow.Error{Code: "SHOP:FULL", Type: "SHOP:FULL"}), always, 3, true, true},
+		"a connection of its own":            {returns(&flow.Error{Type: flow.TypeConnectionLost}), always, 3, true, true},
+		"a template that does not fit":       {returns(flow.AsError(fmt.Errorf("x: %w", &flow.Error{Type: flow.TypeExpression}))), always, 3, true, true},
 		"a panic":                            {func(context.Context) error { panic("x") }, always, 3, true, true},
 		"a Goexit":                           {func(context.Context) error { runtime.Goexit(); return nil }, always, 3, true, true},
 		"flow_timeout":                       {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, always, 3, true, true},
-		"permanent":                          {returns(connector.Permanent(errGate)), always, 1, true, true},
+		"permanent":                          {returns(flow.Permanent(errGate)), always, 1, true, true},
 		"not of retry_on":                    {returns(context.Canceled), always, 1, true, true},
-		"the server closes over its publish": {returns(connector.AsError(client.ErrPoison)), always, 1, true, true},
+		"the server closes over its publish": {returns(flow.AsError(client.ErrPoison)), always, 1, true, true},
 		"the same, wrapped":                  {returns(fmt.Errorf("step 3: %w", client.ErrPoison)), always, 1, true, true},
-		"uncharged":                          {returns(blame.Uncharged(errGate)), 50, 51, false, false},
-		"uncharged within a retry that was exhausted": {returns(connector.AsError(fmt.Errorf("x: %w", blame.Uncharged(errGate)))), 50, 51, false, false},
-		"uncharged though permanent":                  {returns(connector.Permanent(blame.Uncharged(errGate))), 50, 51, false, false},
-		"uncharged though not of retry_on":            {returns(blame.Uncharged(context.Canceled)), 50, 51, false, false},
-		"a suspect":                                   {returns(blame.Suspect(errGate)), 50, 51, false, false},
+		"uncharged":                          {returns(flow.Uncharged(errGate)), 50, 51, false, false},
+		"uncharged within a retry that was exhausted": {returns(flow.AsError(fmt.Errorf("x: %w", flow.Uncharged(errGate)))), 50, 51, false, false},
+		"uncharged though permanent":                  {returns(flow.Permanent(flow.Uncharged(errGate))), 50, 51, false, false},
+		"uncharged though not of retry_on":            {returns(flow.Uncharged(context.Canceled)), 50, 51, false, false},
+		"a suspect":                                   {returns(flow.Suspect(errGate)), 50, 51, false, false},
 		"its own, less often than its retries":        {returns(errGate), 2, 3, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(d *dialogue) {
-				p := onFailure(2, connector.OnFailure{Then: connector.Drop, RetryOn: []connector.ErrorType{
-					connector.TypeRuntime, connector.TypePublishRefused, connector.TypeTimeout, connector.TypeExpression, "SHOP:*",
+				p := onFailure(2, connector.OnFailure{Then: connector.Drop, RetryOn: []flow.ErrorType{
+					flow.TypeRuntime, flow.TypePublishRefused, flow.TypeTimeout, flow.TypeExpression, "SHOP:*",
 				}})
 				if name == "not of retry_on" || name == "uncharged though not of retry_on" {
-					p.OnFailure.RetryOn = []connector.ErrorType{connector.TypeTimeout}
+					p.OnFailure.RetryOn = []flow.ErrorType{flow.TypeTimeout}
 				}
 				p.FlowTimeout = ptr(time.Second)
 				var mu sync.Mutex
 				var attempts []int
-				d.run(kept(p), flow(func(ctx context.Context) error {
+				d.run(kept(p), step(func(ctx context.Context) error {
 					mu.Lock()
-					attempts = append(attempts, connector.Attempt(ctx))
+					attempts = append(attempts, flow.Attempt(ctx))
 					n := len(attempts)
 					mu.Unlock()
 					if n > c.times {
@@ -95,11 +95,11 @@ func TestWhoseFailureIsIt(t *testing.T) {
 // suspect once is one in each run that follows.
 func TestUnchargedBetweenCharged(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
-		failures := []error{blame.Uncharged(errGate), errGate, blame.Suspect(errGate), blame.Uncharged(errGate), errGate, blame.Suspect(errGate), errGate}
+		failures := []error{flow.Uncharged(errGate), errGate, flow.Suspect(errGate), flow.Uncharged(errGate), errGate, flow.Suspect(errGate), errGate}
 		var attempts []int
 		var suspected []bool
-		d.run(kept(onFailure(2, connector.OnFailure{Then: connector.Drop})), flow(func(ctx context.Context) error {
-			attempts, suspected = append(attempts, connector.Attempt(ctx)), append(suspected, blame.Suspected(ctx))
+		d.run(kept(onFailure(2, connector.OnFailure{Then: connector.Drop})), step(func(ctx context.Context) error {
+			attempts, suspected = append(attempts, flow.Attempt(ctx)), append(suspected, flow.Suspected(ctx))
 			return failures[len(attempts)-1]
 		}))
 		d.deliver(1, "a")
@@ -108,14 +108,15 @@ func TestUnchargedBetweenCharged(t *testing.T) {
 		require.Equal(t, []bool{false, false, false, true, true, true, true}, suspected)
 		require.EqualValues(t, 1, d.connector.Health().Dropped)
 	})
-	require.NoError(t, blame.Uncharged(nil))
-	require.NoError(t, blame.Suspect(nil))
-	require.False(t, blame.Suspected(t.Context()))
-	require.ErrorIs(t, blame.Uncharged(errGate), errGate)
+	require.NoError(t, flow.Uncharged(nil))
+	require.NoError(t, flow.Suspect(nil))
+	require.False(t, flow.Suspected(t.Context()))
+	require.ErrorIs(t, flow.Uncharged(errGate), errGate)
 }
 
-// A producer's failure is uncharged where its message only waited: for a connection, for room, for the answer that
-// a lost connection did not bring. A server that takes the message and never answers is its own trouble.
+// A producer's failure is uncharged where its message only waited: for a connection, for room, for
+// the answer that a lost connection did not bring. A server that takes the message and never
+// answers is its own trouble.
 func TestProducerWaitsUncharged(t *testing.T) {
 	params := connector.ProducerParams{Topic: "out", QoS: 1, AckTimeout: ptr(5 * time.Second)}
 	for name, c := range map[string]struct {
@@ -157,7 +158,7 @@ func TestProducerWaitsUncharged(t *testing.T) {
 				}
 				err := done()
 				require.Error(t, err)
-				require.Equal(t, c.want, blame.IsUncharged(err), "%v", err)
+				require.Equal(t, c.want, flow.IsUncharged(err), "%v", err)
 				d.ctx = t.Context()
 			})
 		})
@@ -243,8 +244,8 @@ func (s *strict) left() int {
 	return len(s.waiting) - len(slices.DeleteFunc(slices.Clone(s.waiting), func(p string) bool { return p != "" }))
 }
 
-// Three of sixty messages lead to a topic over which the server closes the connection. They go to the dead letters
-// at once, nothing else does, and the whole takes less than a minute.
+// Three of sixty messages lead to a topic over which the server closes the connection. They go to
+// the dead letters at once, nothing else does, and the whole takes less than a minute.
 func TestRefusedPublishIsPaidForByItself(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		s := &strict{arrived: make(map[string]int)}
@@ -301,5 +302,64 @@ func TestRefusedPublishIsPaidForByItself(t *testing.T) {
 		d.stop(time.Minute)
 		stop()
 		serving.Wait()
+	})
+}
+
+// The flows of suspects run one at a time, whatever became of the one before, and with places for
+// others beside them.
+func TestSuspectsRunOneAtATime(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		var mu sync.Mutex
+		suspects, most, good, beside := 0, 0, 0, 0
+		p := onFailure(0, connector.OnFailure{Then: connector.Drop})
+		p.Concurrency = 4
+		d.run(kept(p), flow.Func(func(ctx context.Context, m *flow.Message) (*flow.Message, error) {
+			switch {
+			case string(m.Payload.Blob) == "good":
+				time.Sleep(time.Second)
+				mu.Lock()
+				defer mu.Unlock()
+				good++
+				beside += suspects
+				return nil, nil
+			case !flow.Suspected(ctx):
+				time.Sleep(time.Second)
+				return nil, flow.Suspect(errGate)
+			}
+			mu.Lock()
+			suspects++
+			most = max(most, suspects)
+			mu.Unlock()
+			defer func() { mu.Lock(); suspects--; mu.Unlock() }()
+			time.Sleep(10 * time.Second)
+			switch string(m.Payload.Blob) {
+			case "1":
+				return nil, errGate
+			case "2":
+				runtime.Goexit()
+			case "3":
+				panic("3")
+			}
+			return nil, nil
+		}))
+		for id := range uint16(6) {
+			d.send(publish("t/x", 1, id+1, fmt.Sprint(id)))
+		}
+		time.Sleep(15 * time.Second)
+		for id := range uint16(6) {
+			d.send(publish("t/x", 1, id+7, "good"))
+		}
+		time.Sleep(3 * time.Second)
+		mu.Lock()
+		require.Equal(t, 6, good, "they do not wait for the suspects")
+		mu.Unlock()
+		for id := range uint16(12) {
+			d.expect(fmt.Sprintf("PUBACK id=%d", id+1))
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		require.Equal(t, 1, most)
+		require.Equal(t, 6, beside)
+		require.EqualValues(t, 3, d.connector.Health().Dropped)
 	})
 }

@@ -29,8 +29,14 @@ func Errors(findings []Finding) error { return lint.Errors(findings) }
 // checker gathers findings.
 type checker struct {
 	cfg     *Config
+	name    string        // of the connection that is checked; empty: the connector's own
+	at      string        // its path, with a dot behind it
+	conn    *Connection   // and its settings
 	filters *lint.Filters // of all consumers
 	out     lint.List
+
+	entries  []lint.Entry // of consumers that run live messages
+	compared int          // characters of templates and filters: see mayReceive
 }
 
 func (c *checker) add(rule, path string, args ...any) {
@@ -44,11 +50,16 @@ func (c *checker) add(rule, path string, args ...any) {
 // the most. It does no I/O but for looking at the files that the configuration names.
 func (cfg *Config) Check() []Finding {
 	c := &checker{cfg: cfg, filters: cfg.filters()}
-	c.general()
-	c.tlsFiles()
-	c.will()
-	c.intervals()
-	c.extension()
+	c.connection("", "connector.", cfg.own())
+	for _, name := range sortedKeys(cfg.Connections) {
+		conn := cfg.Connections[name]
+		if name == "" {
+			c.add("E162/unnamed", "connections")
+			continue
+		}
+		c.connection(name, "connections."+name+".", &conn)
+	}
+	c.further()
 	c.overlaps()
 	for _, name := range sortedKeys(cfg.Consumers) {
 		c.consumer(name, cfg.Consumers[name])
@@ -56,7 +67,20 @@ func (cfg *Config) Check() []Finding {
 	for _, name := range sortedKeys(cfg.Producers) {
 		c.producer("producers."+name, cfg.Producers[name])
 	}
+	c.loops()
+	c.nats()
 	return c.out.Findings()
+}
+
+// connection checks the settings of a connection.
+func (c *checker) connection(name, at string, conn *Connection) {
+	c.name, c.at, c.conn = name, at, conn
+	c.general()
+	c.tlsFiles()
+	c.will()
+	c.intervals()
+	c.extension()
+	c.windows()
 }
 
 func sortedKeys[V any](m map[string]V) []string {
@@ -69,11 +93,11 @@ func sortedKeys[V any](m map[string]V) []string {
 }
 
 func (c *checker) general() {
-	const at = "connector.general."
-	g := &c.cfg.General
+	at := c.at + "general."
+	g := &c.conn.General
 	c.brokerURL(at+"broker_url", g.BrokerURL)
-	for i, url := range c.cfg.Extension.FailoverURLs {
-		c.brokerURL(fmt.Sprintf("connector.extension.failover_urls[%d]", i), url)
+	for i, url := range c.conn.Extension.FailoverURLs {
+		c.brokerURL(fmt.Sprintf("%sextension.failover_urls[%d]", c.at, i), url)
 	}
 	c.clientID(at+"client_id", g.ClientID)
 	if fault := textFault(g.UserName); fault != "" {
@@ -100,7 +124,7 @@ func (c *checker) general() {
 }
 
 func (c *checker) clientID(at, id string) {
-	clean := c.cfg.Advanced.Clean()
+	clean := c.conn.Advanced.Clean()
 	if id == "" {
 		if clean {
 			c.add("E111", at)
@@ -113,7 +137,7 @@ func (c *checker) clientID(at, id string) {
 		c.add("E112/"+fault, at)
 		return
 	}
-	if strings.Contains(id, "${random") && (!clean || c.cfg.Extension.SessionStore != nil) {
+	if strings.Contains(id, "${random") && (!clean || c.conn.Extension.SessionStore != nil) {
 		c.add("W207", at)
 	}
 	c.variable(at, id)
@@ -131,7 +155,7 @@ var usualPorts = map[string][]Protocol{
 }
 
 func (c *checker) brokerURL(at, address string) {
-	g := &c.cfg.General
+	g := &c.conn.General
 	if address == "" {
 		c.add("E113", at)
 		return
@@ -154,7 +178,7 @@ func (c *checker) brokerURL(at, address string) {
 		return
 	}
 	if usual := usualPorts[port]; usual != nil && !slices.Contains(usual, g.Protocol) {
-		c.add("W205", "connector.general.protocol", g.Protocol.String(), port, usual[0].String())
+		c.add("W205", c.at+"general.protocol", g.Protocol.String(), port, usual[0].String())
 	}
 	if hasPath && path != "" && g.Protocol != WebSocket && g.Protocol != WebSocketSecure {
 		c.add("W206", at, g.Protocol.String())
@@ -172,8 +196,8 @@ func loopback(url string) bool {
 }
 
 func (c *checker) tlsFiles() {
-	const at = "connector.general."
-	g := &c.cfg.General
+	at := c.at + "general."
+	g := &c.conn.General
 	for _, f := range []struct{ key, value string }{
 		{"tls_client_cert", g.TLSClientCert}, {"tls_client_key", string(g.TLSClientKey)}, {"tls_server_cert", g.TLSServerCert},
 	} {
@@ -197,14 +221,14 @@ func (c *checker) tlsFiles() {
 	case g.TLSClientCert == "" && hasKey:
 		c.add("E108/key", at+"tls_client_key")
 	}
-	if c.cfg.Extension.TLSInsecureSkipVerify {
-		c.add("W211", "connector.extension.tls_insecure_skip_verify")
+	if c.conn.Extension.TLSInsecureSkipVerify {
+		c.add("W211", c.at+"extension.tls_insecure_skip_verify")
 	}
 }
 
 func (c *checker) will() {
-	const at = "connector.advanced."
-	a := &c.cfg.Advanced
+	at := c.at + "advanced."
+	a := &c.conn.Advanced
 	if !a.WillEnabled {
 		set := map[string]bool{
 			"will_topic": a.WillTopic != "", "will_payload": a.WillPayload != "",
@@ -225,17 +249,17 @@ func (c *checker) will() {
 }
 
 func (c *checker) intervals() {
-	const at = "connector.advanced."
-	a, x := &c.cfg.Advanced, &c.cfg.Extension
-	c.noNegativeTime("connector.advanced", map[string]*time.Duration{
+	at := c.at + "advanced."
+	a, x := &c.conn.Advanced, &c.conn.Extension
+	c.noNegativeTime(c.at+"advanced", map[string]*time.Duration{
 		"keep_alive": a.KeepAlive, "ping_timeout": a.PingTimeout, "connect_timeout": a.ConnectTimeout, "write_timeout": a.WriteTimeout,
 		"max_reconnect_interval": a.MaxReconnectInterval, "connect_retry_interval": a.ConnectRetryInterval,
 	})
-	c.noNegativeTime("connector.extension", map[string]*time.Duration{"ack_timeout": x.AckTimeout, "stall_timeout": x.StallTimeout})
-	c.tooShort("connector.advanced", map[string]*time.Duration{
+	c.noNegativeTime(c.at+"extension", map[string]*time.Duration{"ack_timeout": x.AckTimeout, "stall_timeout": x.StallTimeout})
+	c.tooShort(c.at+"advanced", map[string]*time.Duration{
 		"keep_alive": a.KeepAlive, "ping_timeout": a.PingTimeout, "connect_timeout": a.ConnectTimeout, "write_timeout": a.WriteTimeout,
 	})
-	c.tooShort("connector.extension", map[string]*time.Duration{"ack_timeout": x.AckTimeout})
+	c.tooShort(c.at+"extension", map[string]*time.Duration{"ack_timeout": x.AckTimeout})
 	if a.MaxReconnectInterval != nil && !a.AutoReconnect {
 		c.add("E103/reconnect", at+"max_reconnect_interval")
 	}
@@ -250,7 +274,7 @@ func (c *checker) intervals() {
 	case keep == 0:
 		c.add("W209", at+"keep_alive")
 	}
-	if len(c.cfg.Consumers) > 0 && !a.AutoReconnect {
+	if c.name == "" && len(c.cfg.Consumers) > 0 && !a.AutoReconnect {
 		c.add("W204", at+"auto_reconnect")
 	}
 }
@@ -269,8 +293,8 @@ func (c *checker) tooShort(at string, values map[string]*time.Duration) {
 }
 
 func (c *checker) extension() {
-	const at = "connector.extension."
-	x := &c.cfg.Extension
+	at := c.at + "extension."
+	x := &c.conn.Extension
 	c.secret(at+"proxy", x.Proxy)
 	if url, ok := string(x.Proxy), x.Proxy != ""; x.ProxyFrom != nil || ok {
 		if x.ProxyFrom != nil && c.source(at+"proxy", x.ProxyFrom) {
@@ -300,6 +324,10 @@ func (c *checker) extension() {
 	if x.TLSMinVersion != "" && x.TLSMinVersion != "1.2" && x.TLSMinVersion != "1.3" {
 		c.add("E139", at+"tls_min_version", x.TLSMinVersion, []string{"1.2", "1.3"})
 	}
+	if c.name == "" {
+		c.checkUnmatched(at + "unmatched")
+	}
+	c.faultPolicies(at)
 	k := x.SessionStore
 	if k == nil {
 		return
@@ -309,9 +337,95 @@ func (c *checker) extension() {
 	} else {
 		c.storeFolder(at+"session_store.dir", k)
 	}
-	if c.cfg.Advanced.Clean() {
+	if c.conn.Advanced.Clean() {
 		c.add("W216", at+"session_store")
 	}
+}
+
+// Services of several vendors take no more than mostInflight messages without an answer, and mosquitto
+// 2.0.11 loses messages of QoS 2 beyond mostInflightQoS2; mostWindow is the client's own limit.
+const (
+	mostInflight     = 100
+	mostInflightQoS2 = 20
+	mostWindow       = 16384
+)
+
+// windows checks how much may be on its way to the server.
+func (c *checker) windows() {
+	at := c.at + "extension."
+	x := &c.conn.Extension
+	for _, w := range []struct {
+		key, rule     string
+		value, likely int
+	}{
+		{"max_inflight", "W230/window", x.MaxInflight, mostInflight},
+		{"max_inflight_qos2", "W230/qos2", x.MaxInflightQoS2, mostInflightQoS2},
+	} {
+		switch {
+		case w.value < 0 || w.value > mostWindow:
+			c.add("E137", at+w.key, strconv.Itoa(w.value), 1, mostWindow)
+		case w.value > w.likely:
+			c.add(w.rule, at+w.key, w.likely)
+		}
+	}
+	all := cmp.Or(x.MaxInflight, defaultWindow)
+	if x.MaxInflightQoS2 > all {
+		c.add("W214/window", at+"max_inflight_qos2", all)
+	}
+	for _, name := range sortedKeys(c.cfg.Producers) {
+		p := c.cfg.Producers[name]
+		if p.Connection != c.name {
+			continue
+		}
+		if p.DoneWhen != DoneWhenStored && p.MaxInFlight > all {
+			c.add("W214/window", "producers."+name+".max_in_flight", all)
+		}
+	}
+}
+
+// faultPolicies checks what becomes of messages that cannot be accepted.
+func (c *checker) faultPolicies(at string) {
+	x := &c.conn.Extension
+	if x.Oversize == FaultStop {
+		c.add("W233", at+"oversize")
+	}
+	if x.Malformed == FaultStop {
+		c.add("W233", at+"malformed")
+	}
+	if c.name != "" || x.MaxPacketSize == 0 || x.Oversize != FaultDefault { // another connection has no consumers
+		return
+	}
+	for _, name := range sortedKeys(c.cfg.Consumers) {
+		if p := c.cfg.Consumers[name]; p.AckMode == AfterFlowSuccess && p.highest() > packets.AtMostOnce && p.OnFailure.DeadLetterFile == "" {
+			c.add("W232", at+"max_packet_size", name)
+			return
+		}
+	}
+}
+
+// maxOversize checks that some message is above max_packet_size and not above what a dead letter file takes.
+func (c *checker) maxOversize(at string, f *OnFailure) {
+	least := cmp.Or(c.cfg.Extension.MaxPacketSize, defaultMaxPacket)
+	if most := f.DeadLetterMaxOversize; most != nil && 0 < *most && *most <= least {
+		c.add("W234", at, least)
+	}
+}
+
+// defaultMaxPacket is what the client has for max_packet_size.
+const defaultMaxPacket = 16 << 20
+
+// defaultWindow is what the client has for max_inflight.
+const defaultWindow = 100
+
+// highest returns the highest QoS that the consumer asks for.
+func (p *ConsumerParams) highest() packets.QoS {
+	highest := p.QoS
+	for _, t := range p.Topics {
+		if t.HasQoS {
+			highest = max(highest, t.QoS)
+		}
+	}
+	return highest
 }
 
 // headerName checks what package ws would refuse at every attempt.
@@ -348,17 +462,19 @@ func (c *checker) consumer(name string, p ConsumerParams) {
 	if len(p.Topics) == 0 {
 		c.add("E120", at+".topics")
 	}
-	highest := p.QoS
+	highest := p.highest()
 	for i, t := range p.Topics {
 		c.topicFilter(fmt.Sprintf("%s.topics[%d]", at, i), t.Topic, len(p.Topics) == 1)
-		if t.HasQoS {
-			highest = max(highest, t.QoS)
-		}
 	}
 	if p.ShareGroup != "" && strings.ContainsAny(p.ShareGroup, "/+#") {
 		c.add("E121", at+".share_group")
 	}
 	c.whiteSpace(at+".share_group", p.ShareGroup)
+	for i, t := range p.Topics {
+		if _, ok := packets.Undecorated(t.Topic); ok && p.ShareGroup != "" {
+			c.add("E153", fmt.Sprintf("%s.topics[%d]", at, i), t.Topic)
+		}
+	}
 	if p.Partition != nil {
 		c.partition(at, p)
 	}
@@ -399,11 +515,14 @@ func (c *checker) failurePolicy(at string, p ConsumerParams) {
 		c.add("E122/both", at+".dead_letter")
 	case f.DeadLetterMeta && f.DeadLetterTopic == "":
 		c.add("E122/meta", at+".dead_letter.meta")
+	case f.DeadLetterMaxOversize != nil && f.DeadLetterFile == "":
+		c.add("E122/oversize", at+".dead_letter.max_oversize")
 	case f.Then == DeadLetter && f.DeadLetterTopic == "" && f.DeadLetterFile == "":
 		c.add("E122/missing", at+".dead_letter")
 	}
 	if f.DeadLetterFile != "" {
 		c.deadLetterFile(at+".dead_letter.file", f.DeadLetterFile)
+		c.maxOversize(at+".dead_letter.max_oversize", f)
 	}
 	if f.DeadLetterTopic == "" {
 		return
@@ -421,6 +540,9 @@ func (c *checker) failurePolicy(at string, p ConsumerParams) {
 func (c *checker) partition(at string, p ConsumerParams) {
 	if p.ShareGroup != "" {
 		c.add("E109", at+".partition")
+	}
+	if p.Partition.Lease != "" {
+		c.lease(at, p)
 	}
 	if p.Partition.Count < 1 || p.Partition.Index < 0 || p.Partition.Index >= p.Partition.Count {
 		c.add("E126", at+".partition.index", p.Partition.Index, p.Partition.Count)
@@ -455,13 +577,21 @@ func (c *checker) consumerWarnings(at string, p ConsumerParams, highest packets.
 }
 
 func (c *checker) producer(at string, p ProducerParams) {
-	c.producerTopic(at+".topic", p)
 	c.noNegativeTime(at, map[string]*time.Duration{"ack_timeout": p.AckTimeout})
 	c.tooShort(at, map[string]*time.Duration{"ack_timeout": p.AckTimeout})
 	c.template(at+".qos", p.QoSFrom)
 	c.template(at+".retained", p.RetainedFrom)
-	if p.DoneWhen == DoneWhenStored && (c.cfg.Extension.SessionStore == nil || p.QoSFrom == "" && p.QoS == packets.AtMostOnce) {
-		c.add("E145", at+".done_when")
+	over := c.over(at+".connection", p.Connection)
+	if over == nil {
+		over = c.cfg.own()
+	}
+	c.producerTopic(at+".topic", p, over)
+	if p.DoneWhen == DoneWhenStored && (over.Extension.SessionStore == nil || p.QoSFrom == "" && p.QoS == packets.AtMostOnce) {
+		path := "connector"
+		if p.Connection != "" {
+			path = "connections." + p.Connection
+		}
+		c.add("E145", at+".done_when", path)
 	}
 	if p.Payload == nil {
 		return
@@ -472,7 +602,7 @@ func (c *checker) producer(at string, p ProducerParams) {
 	}
 }
 
-func (c *checker) producerTopic(at string, p ProducerParams) {
+func (c *checker) producerTopic(at string, p ProducerParams, over *Connection) {
 	t, err := flow.ParseTemplate(p.Topic)
 	switch {
 	case p.Topic == "":
@@ -491,7 +621,7 @@ func (c *checker) producerTopic(at string, p ProducerParams) {
 		}
 		c.topicText(at, p.Topic, false)
 	}
-	if i := packets.Discouraged(p.Topic); i >= 0 && p.topicCharacters(&c.cfg.Extension) == StrictTopics {
+	if i := packets.Discouraged(p.Topic); i >= 0 && p.topicCharacters(&over.Extension) == StrictTopics {
 		c.add("E149", at, escapedRune(p.Topic[i:]))
 	}
 }

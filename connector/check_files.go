@@ -2,11 +2,12 @@ package connector
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/mqtt311/mqtt311/connector/internal/others"
 )
 
 // source checks where a secret is, and reports whether it can be read. No command is run.
@@ -78,7 +79,8 @@ func (c *checker) pem(at, value string) {
 	}
 }
 
-// deadLetterFile checks that a line can be appended to a file, or the file be made.
+// deadLetterFile checks that a line can be appended to a file, or the file be made, and warns of
+// others who could take the lines away.
 func (c *checker) deadLetterFile(at, path string) {
 	info, err := os.Stat(path)
 	switch {
@@ -95,38 +97,28 @@ func (c *checker) deadLetterFile(at, path string) {
 			c.add("W229/denied", at, folder)
 		}
 	}
+	switch w, found := others.Find(path); {
+	case w.Everyone:
+		c.add("W228/anybody", at, w.Path, fmt.Sprintf("%04o", w.Mode))
+	case found:
+		c.add("W228/taken", at, w.Path, w.Owner)
+	}
 }
 
 // storeFolder warns of folders on the way to the stores whose owner, or everybody, could put
-// another store there. Package wal refuses the second.
+// another store there. Package wal refuses the second. The ledger is in the store.
 func (c *checker) storeFolder(at string, k *SessionStore) {
-	path, err := filepath.Abs(k.Dir)
-	if err != nil || k.AllowShared {
+	if k.AllowShared {
 		return
 	}
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
-	}
-	if info, err := os.Stat(path); err == nil && !info.IsDir() {
-		c.add("W228/file", at, path)
+	if info, err := os.Stat(k.Dir); err == nil && !info.IsDir() {
+		c.add("W228/file", at, k.Dir)
 		return
 	}
-	for {
-		if info, err := os.Stat(path); err == nil {
-			owner, self, known := ownerOf(info)
-			switch {
-			case permissions(info)&0o002 != 0 && info.Mode()&fs.ModeSticky == 0:
-				c.add("W228/everyone", at, path, fmt.Sprintf("%04o", info.Mode().Perm()))
-				return
-			case known && owner != self && owner != 0:
-				c.add("W228/other", at, path, owner)
-				return
-			}
-		}
-		parent := filepath.Dir(path)
-		if parent == path {
-			return
-		}
-		path = parent
+	switch w, found := others.Find(k.Dir); {
+	case w.Everyone:
+		c.add("W228/everyone", at, w.Path, fmt.Sprintf("%04o", w.Mode))
+	case found:
+		c.add("W228/other", at, w.Path, w.Owner)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -140,11 +141,13 @@ func escapedRune(s string) string {
 
 // variables are texts that other programs replace: shells, Windows, templates of Helm and
 // Ansible.
-var variables = regexp.MustCompile(`^\$[A-Za-z_][A-Za-z0-9_]*$|^%[A-Za-z_][A-Za-z0-9_]*%$|^\{\{.*\}\}$|^\$\(.*\)$|^<[A-Z_]+>$|^\$\{[^{}]*\}$`)
+var variables = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^\$[A-Za-z_][A-Za-z0-9_]*$|^%[A-Za-z_][A-Za-z0-9_]*%$|^\{\{.*\}\}$|^\$\(.*\)$|^<[A-Z_]+>$|^\$\{[^{}]*\}$`)
+})
 
 // isVariable is cheap for what is none.
 func isVariable(s string) bool {
-	return s != "" && strings.IndexByte("$%{<", s[0]) >= 0 && variables.MatchString(s)
+	return s != "" && strings.IndexByte("$%{<", s[0]) >= 0 && variables().MatchString(s)
 }
 
 // variable warns of a text that looks like a variable of another program.
@@ -168,7 +171,7 @@ func (c *checker) secret(at string, s Secret) {
 
 // entry is a filter for a set of them.
 func (p *ConsumerParams) entry(owner string, t TopicQoS) lint.Entry {
-	return lint.Entry{Owner: owner, Subscribed: p.subscribed(t), Filter: matched(t.Topic)}
+	return lint.Entry{Owner: owner, Subscribed: p.subscribed(t), Filter: plain(t.Topic)}
 }
 
 // filters returns the valid filters of all consumers.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/client/wal"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 )
 
@@ -16,6 +17,28 @@ type Config struct {
 	Extension Extension
 	Consumers map[string]ConsumerParams
 	Producers map[string]ProducerParams
+
+	// Connections are further connections, by name. Producers publish over them to other servers:
+	// see [ProducerParams.Connection]. Consumers do not use them.
+	Connections map[string]Connection
+
+	// NATS is a stream between a consumer and its flow, and who keeps leases. If nil, there is neither.
+	NATS *NATS
+}
+
+// A Connection is the settings of a connection.
+//
+// In [Config.Connections] those for consumers have no effect: Order, StallTimeout, Unmatched,
+// ErrorFormat, QoS0Overflow and ProducerConnection.
+type Connection struct {
+	General   General
+	Advanced  Advanced
+	Extension Extension
+}
+
+// own returns the settings of the connector's own connection.
+func (cfg *Config) own() *Connection {
+	return &Connection{General: cfg.General, Advanced: cfg.Advanced, Extension: cfg.Extension}
 }
 
 // General is the tab 通用配置.
@@ -124,6 +147,12 @@ type Extension struct {
 	// MaxPacketSize is the largest incoming packet in bytes. If zero, 16 MiB.
 	MaxPacketSize int
 
+	// MaxInflight is how many messages of QoS 1 and 2 may be on their way to the Server without an
+	// answer, of all producers and dead letters of a connection together; MaxInflightQoS2 is how many
+	// of them may be of QoS 2. If zero, 100 and 16; at most 16,384. See [client.Config].
+	MaxInflight     int
+	MaxInflightQoS2 int
+
 	// QoS0Overflow says which message of QoS 0 gives way when the consumers do not keep up
 	// and reading cannot pause any longer. If zero, the oldest.
 	QoS0Overflow client.OverflowPolicy
@@ -143,6 +172,14 @@ type Extension struct {
 	// TopicCharacters says what a topic may hold that a producer makes of a template, unless the
 	// producer says it itself. If zero, StrictTopics.
 	TopicCharacters TopicCharacters
+
+	// Oversize says what becomes of messages above MaxPacketSize, and Malformed of those whose
+	// topic section 4.7 does not allow. If zero, they are skipped.
+	Oversize  FaultPolicy
+	Malformed FaultPolicy
+
+	// Unmatched says what becomes of messages that match no consumer.
+	Unmatched Unmatched
 
 	// ErrorFormat is the form of the errors that messages carry. If zero, the platform's.
 	ErrorFormat ErrorFormat
@@ -233,6 +270,12 @@ type ConsumerParams struct {
 type Partition struct {
 	Index, Count int
 
+	// Lease lets processes come and go: each takes as many of the Count shares as the others, by leases that NATS
+	// servers keep, and Index is not used. It is the URL of a server, or [LeaseByNATS]. All consumers have the same
+	// Partition then. A Connector is one process of them: package connector/jetstream and the command mqtt311-nats run
+	// such a configuration, and New refuses it.
+	Lease string
+
 	// Key is a template, as ${payload.device}: messages with one key go to one process. If
 	// empty, or "topic", the topic is the key, and so it is for messages that the template does
 	// not fit.
@@ -257,7 +300,7 @@ type OnFailure struct {
 
 	// RetryOn lists the error types that are worth another run, with all that are narrower;
 	// an error of another type uses the retries up at once. If empty, all.
-	RetryOn []ErrorType
+	RetryOn []flow.ErrorType
 
 	// Then says what happens when the retries are used up.
 	Then Disposition
@@ -266,6 +309,11 @@ type OnFailure struct {
 	// of them.
 	DeadLetterTopic string
 	DeadLetterFile  string
+
+	// DeadLetterMaxOversize is how large, in bytes with its fixed header, a message above MaxPacketSize may be that
+	// goes to DeadLetterFile: it is put there and synced before it is acknowledged, and no flow runs
+	// for it. If nil, as large as MQTT allows; if 0, none is put there.
+	DeadLetterMaxOversize *int
 
 	// DeadLetterMeta also publishes a [DeadLetterRecord] without the payload, as JSON, to the
 	// topic with "/meta" behind it.
@@ -285,6 +333,20 @@ type ProducerParams struct {
 	QoS      packets.QoS
 	Retained bool
 
+	// KeepRetained publishes with the retained flag that the message came with, instead of Retained and
+	// RetainedFrom. A server sets the flag only on a message that it had kept [MQTT-3.3.1-8], never on a
+	// live one [MQTT-3.3.1-9], so live messages are not retained. If the message has the attribute
+	// "retained", that decides. Outside the flow of a consumer a message without it is not retained.
+	KeepRetained bool
+
+	// Connection names the connection of Config.Connections that the producer publishes over. If empty,
+	// the connector's own.
+	//
+	// A message is published at least once, also at QoS 2: when the process ends after the
+	// message was published or stored and before the incoming one was acknowledged, the incoming
+	// one comes again and is published again.
+	Connection string
+
 	// QoSFrom and RetainedFrom are templates whose text says it for each message, instead of
 	// QoS and Retained. If empty, those.
 	QoSFrom      string
@@ -302,7 +364,7 @@ type ProducerParams struct {
 	AckTimeout *time.Duration
 
 	// MaxInFlight is how many messages of the producer may be on their way. If zero,
-	// only the connection's 16 unanswered ones bound it.
+	// only Extension.MaxInflight bounds it.
 	MaxInFlight int
 }
 

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,36 +30,49 @@ type connection struct {
 	current atomic.Pointer[client.Client]
 	store   *wal.Store
 	lost    atomic.Uint64 // connections, and attempts to connect
+
+	name            string // in Config.Connections; empty: the connector's own
+	settings        *Connection
+	certificatesEnd atomic.Int64               // seconds since 1970; 0: no certificate
+	problem         atomic.Pointer[flow.Error] // of a further connection; nil while it is up
+	begun           atomic.Bool                // a further connection has been up
+	unretained      atomic.Uint64              // messages that came with the retained flag and left without it
 }
 
 // newConnection checks cfg. A client with a store on disk is made by open, so that nothing
 // is locked before Start.
-func newConnection(cfg client.Config, keep *SessionStore, server string) (*connection, error) {
-	n := &connection{cfg: cfg, keep: keep, server: server}
+func newConnection(settings *Connection, cfg client.Config) (*connection, error) {
+	n := &connection{settings: settings, keep: settings.Extension.SessionStore, server: withoutScheme(settings.General.BrokerURL)}
+	cfg.Dial = noted(&n.certificatesEnd, cfg.Dial)
+	cfg.Fallbacks = slices.Clone(cfg.Fallbacks)
+	for i, dial := range cfg.Fallbacks {
+		cfg.Fallbacks[i] = noted(&n.certificatesEnd, dial)
+	}
+	n.cfg = cfg
 	c, err := client.New(cfg)
 	if err != nil {
-		return nil, flow.NewError(TypeConfig, err)
+		return nil, flow.NewError(flow.TypeConfig, err)
 	}
-	if keep == nil {
+	if n.keep == nil {
 		n.current.Store(c)
 	}
 	return n, nil
 }
 
-// connections makes the connection of the consumers, and that of the producers.
+// connections makes the connection of the consumers, that of the producers, and further ones.
 func (c *Connector) connections() error {
-	cfg, err := c.clientConfig()
+	settings := c.cfg.own()
+	cfg, err := (&way{cfg: settings, opts: c.opts}).clientConfig()
 	if err != nil {
 		return err
 	}
-	cfg.Dial = c.numbers.noted(cfg.Dial)
-	for i, dial := range cfg.Fallbacks {
-		cfg.Fallbacks[i] = c.numbers.noted(dial)
-	}
-	server := withoutScheme(c.cfg.General.BrokerURL)
 	own := cfg
 	own.OnEvent = func(e client.Event) { c.observe(c.conn, e) }
-	if c.conn, err = newConnection(own, c.cfg.Extension.SessionStore, server); err != nil {
+	own.TakeOversize = c.takeOversize
+	if c.conn, err = newConnection(settings, own); err != nil {
+		return err
+	}
+	if err := c.newOthers(); err != nil {
 		return err
 	}
 	c.out = c.conn
@@ -67,7 +82,7 @@ func (c *Connector) connections() error {
 	cfg.ClientID += producersSuffix
 	cfg.Will = nil // one is enough, and it is about the consumers
 	cfg.OnEvent = func(e client.Event) { c.observe(c.out, e) }
-	c.out, err = newConnection(cfg, c.cfg.Extension.SessionStore, server)
+	c.out, err = newConnection(settings, cfg)
 	return err
 }
 
@@ -75,19 +90,37 @@ const producersSuffix = "-producers"
 
 // open opens the session stores, or none.
 func (c *Connector) open() error {
-	err := c.conn.open(c)
-	if err == nil && c.out != c.conn {
-		err = c.out.open(c)
+	var opened []*connection
+	for _, n := range c.all() {
+		if err := n.open(c); err != nil {
+			for _, o := range opened {
+				o.closeStore()
+			}
+			return err
+		}
+		opened = append(opened, n)
 	}
-	if err != nil {
-		c.conn.closeStore()
-	}
-	return err
+	return nil
 }
 
-// connect connects both, the producers' first: a session that goes on brings messages at once, and
+// all lists the connections, that of the consumers first.
+func (c *Connector) all() []*connection {
+	all := []*connection{c.conn}
+	if c.out != c.conn {
+		all = append(all, c.out)
+	}
+	for _, name := range sortedKeys(c.others) {
+		all = append(all, c.others[name])
+	}
+	return all
+}
+
+// connect connects all, that of the consumers last: a session that goes on brings messages at once, and
 // their flows publish.
 func (c *Connector) connect(ctx context.Context) error {
+	if err := c.connectOthers(ctx); err != nil {
+		return err
+	}
 	if c.out != c.conn {
 		if err := c.out.client().Connect(ctx); err != nil {
 			return fmt.Errorf("connector: the producers' connection: %w", err)
@@ -95,7 +128,7 @@ func (c *Connector) connect(ctx context.Context) error {
 		go func() { // pump does so for the other
 			select {
 			case <-c.out.client().Done():
-				c.halt(AsError(c.out.client().Err()))
+				c.over(c.out.client().Err())
 			case <-c.stopping:
 			}
 		}()
@@ -103,13 +136,18 @@ func (c *Connector) connect(ctx context.Context) error {
 	return c.conn.client().Connect(ctx)
 }
 
-// close closes both, the consumers' first: its acknowledgements do not wait for producers.
+// close closes all, that of the consumers first: its acknowledgements do not wait for producers. The
+// others do not wait for one another.
 func (c *Connector) close(ctx context.Context) error {
-	err := c.conn.close(ctx)
-	if c.out != c.conn {
-		err = errors.Join(err, c.out.close(ctx))
+	all := c.all()
+	errs := make([]error, len(all))
+	errs[0] = all[0].close(ctx)
+	var closing sync.WaitGroup
+	for i, n := range all[1:] {
+		closing.Go(func() { errs[i+1] = n.close(ctx) })
 	}
-	return err
+	closing.Wait()
+	return errors.Join(errs...)
 }
 
 // open opens the session store and makes the client that it belongs to.
@@ -123,7 +161,7 @@ func (n *connection) open(c *Connector) error {
 		Sync: n.keep.Sync, MaxBytes: int64(n.keep.MaxBytes), AllowShared: n.keep.AllowShared, Logger: c.log,
 	})
 	if err != nil {
-		return flow.NewError(TypeStore, err)
+		return flow.NewError(flow.TypeStore, err)
 	}
 	cfg := n.cfg
 	cfg.Store, cfg.QueueMessages = n.store, n.keep.MaxMessages
@@ -132,7 +170,7 @@ func (n *connection) open(c *Connector) error {
 	}
 	made, err := client.New(cfg)
 	if err != nil {
-		return flow.NewError(TypeStore, errors.Join(err, n.store.Close()))
+		return flow.NewError(flow.TypeStore, errors.Join(err, n.store.Close()))
 	}
 	n.current.Store(made)
 	return nil
@@ -163,7 +201,7 @@ func (n *connection) closeStore() error {
 		return nil
 	}
 	if err := n.store.Close(); err != nil {
-		return flow.NewError(TypeStore, err)
+		return flow.NewError(flow.TypeStore, err)
 	}
 	return nil
 }
@@ -180,11 +218,18 @@ func (n *connection) publish(ctx context.Context, m client.Message) error {
 // errNotStarted is for a producer that is used before Start with a session store.
 var errNotStarted = fmt.Errorf("connector: the session store opens with Start: %w", client.ErrNotConnected)
 
-// clientConfig makes the client's configuration of the connector's.
-func (c *Connector) clientConfig() (client.Config, error) {
-	g, a, x := &c.cfg.General, &c.cfg.Advanced, &c.cfg.Extension
+// A way is how a server is reached.
+type way struct {
+	cfg    *Connection
+	opts   Options
+	onStep func(transport.StepTime) // of Test
+}
+
+// clientConfig returns the configuration of a client.
+func (w *way) clientConfig() (client.Config, error) {
+	g, a, x := &w.cfg.General, &w.cfg.Advanced, &w.cfg.Extension
 	cfg := client.Config{
-		Dial:                 c.opts.Dial,
+		Dial:                 w.opts.Dial,
 		ClientID:             withRandom(g.ClientID),
 		Credentials:          g.credentials(),
 		CleanSession:         a.Clean(),
@@ -196,11 +241,15 @@ func (c *Connector) clientConfig() (client.Config, error) {
 		MaxReconnectInterval: deref(a.MaxReconnectInterval, 0),
 		ConnectRetry:         a.ConnectRetry,
 		ConnectRetryInterval: deref(a.ConnectRetryInterval, 30*time.Second),
+		MaxInflight:          x.MaxInflight,
+		MaxInflightQoS2:      x.MaxInflightQoS2,
 		MaxPacketSize:        x.MaxPacketSize,
+		SkipOversize:         x.Oversize != FaultStop,
+		SkipMalformed:        x.Malformed != FaultStop,
 		ManualAck:            true,
 		QoS0Overflow:         x.QoS0Overflow,
-		OnEvent:              c.opts.OnEvent,
-		Logger:               c.opts.Logger,
+		OnEvent:              w.opts.OnEvent,
+		Logger:               w.opts.Logger,
 	}
 	if cfg.Credentials == nil {
 		cfg.UserName, cfg.Password = g.UserName, passwordOf(g.Password)
@@ -211,15 +260,15 @@ func (c *Connector) clientConfig() (client.Config, error) {
 	if cfg.Dial != nil {
 		return cfg, nil
 	}
-	opts, err := c.transport()
+	opts, err := w.transport()
 	if err != nil {
-		return cfg, flow.NewError(TypeConfig, err)
+		return cfg, flow.NewError(flow.TypeConfig, err)
 	}
 	for i, url := range append([]string{g.BrokerURL}, x.FailoverURLs...) {
-		dial, err := c.dialer(url, opts)
+		dial, err := w.dialer(url, opts)
 		switch {
 		case err != nil:
-			return cfg, flow.NewError(TypeConfig, err)
+			return cfg, flow.NewError(flow.TypeConfig, err)
 		case i == 0:
 			cfg.Dial = dial
 		default:
@@ -237,9 +286,9 @@ func offAtZero(d *time.Duration) time.Duration {
 }
 
 // transport says how connections are opened, wherever they go.
-func (c *Connector) transport() (*transport.Options, error) {
-	g, x := &c.cfg.General, &c.cfg.Extension
-	opts := &transport.Options{Logger: c.opts.Logger, OnStep: c.onStep, Timeout: -1} // the client's ConnectTimeout bounds it
+func (w *way) transport() (*transport.Options, error) {
+	g, x := &w.cfg.General, &w.cfg.Extension
+	opts := &transport.Options{Logger: w.opts.Logger, OnStep: w.onStep, Timeout: -1} // the client's ConnectTimeout bounds it
 	if g.Protocol.Secure() {
 		opts.TLS = &transport.TLSOptions{
 			ClientCert:         transport.File(g.TLSClientCert),
@@ -248,6 +297,7 @@ func (c *Connector) transport() (*transport.Options, error) {
 			ServerName:         x.TLSServerName,
 			ALPN:               x.TLSALPN,
 			InsecureSkipVerify: x.TLSInsecureSkipVerify,
+			Base:               w.opts.TLS,
 		}
 		if x.TLSMinVersion == "1.3" {
 			opts.TLS.MinVersion = tls.VersionTLS13
@@ -286,17 +336,17 @@ func (s *SecretSource) dialProxy(ctx context.Context, network, addr string) (net
 }
 
 // dialer opens connections to a server of the general tab's protocol.
-func (c *Connector) dialer(url string, opts *transport.Options) (func(context.Context) (net.Conn, error), error) {
-	from := c.cfg.General.TLSClientKeyFrom
+func (w *way) dialer(url string, opts *transport.Options) (func(context.Context) (net.Conn, error), error) {
+	from := w.cfg.General.TLSClientKeyFrom
 	if from == nil || opts.TLS == nil {
-		return c.keyedDialer(url, opts)
+		return w.keyedDialer(url, opts)
 	}
 	with := func(key string) *transport.Options {
 		o, t := *opts, *opts.TLS
 		t.ClientKey, o.TLS = transport.File(key), &t
 		return &o
 	}
-	if _, err := c.keyedDialer(url, with("-----BEGIN")); err != nil { // which reads no key
+	if _, err := w.keyedDialer(url, with("-----BEGIN")); err != nil { // which reads no key
 		return nil, err
 	}
 	return func(ctx context.Context) (net.Conn, error) {
@@ -307,7 +357,7 @@ func (c *Connector) dialer(url string, opts *transport.Options) (func(context.Co
 		if err != nil {
 			return nil, err
 		}
-		dial, err := c.keyedDialer(url, with(key))
+		dial, err := w.keyedDialer(url, with(key))
 		if err != nil {
 			return nil, err
 		}
@@ -316,27 +366,27 @@ func (c *Connector) dialer(url string, opts *transport.Options) (func(context.Co
 }
 
 // keyedDialer is dialer with a key that opts has.
-func (c *Connector) keyedDialer(url string, opts *transport.Options) (func(context.Context) (net.Conn, error), error) {
+func (w *way) keyedDialer(url string, opts *transport.Options) (func(context.Context) (net.Conn, error), error) {
 	address := withZone(withoutScheme(url))
 	host, _, _ := strings.Cut(address, "/")
-	switch c.cfg.General.Protocol {
+	switch w.cfg.General.Protocol {
 	case TLS:
 		return transport.Dialer("mqtts://"+host, opts)
 	case WebSocket:
-		return ws.Dialer("ws://"+address, &ws.Options{Options: *opts, Header: c.wsHeader})
+		return ws.Dialer("ws://"+address, &ws.Options{Options: *opts, Header: w.wsHeader})
 	case WebSocketSecure:
-		return ws.Dialer("wss://"+address, &ws.Options{Options: *opts, Header: c.wsHeader})
+		return ws.Dialer("wss://"+address, &ws.Options{Options: *opts, Header: w.wsHeader})
 	}
 	return transport.Dialer("mqtt://"+host, opts)
 }
 
 // wsHeader returns what goes with one handshake.
-func (c *Connector) wsHeader(ctx context.Context) (http.Header, error) {
+func (w *way) wsHeader(ctx context.Context) (http.Header, error) {
 	header := make(http.Header)
-	for k, v := range c.cfg.Extension.WSHeaders {
+	for k, v := range w.cfg.Extension.WSHeaders {
 		header.Set(k, string(v))
 	}
-	for k, from := range c.cfg.Extension.WSHeadersFrom {
+	for k, from := range w.cfg.Extension.WSHeadersFrom {
 		v, err := from.Read(ctx)
 		if err != nil {
 			return nil, err

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,76 +27,114 @@ const (
 // A consumer gives the messages of its topics to a flow, or to a program that pulls them. What happens
 // to each of them stands in machine.go.
 type consumer struct {
-	name    string
-	params  ConsumerParams
-	flow    Flow // nil: a program pulls
-	conn    *Connector
-	filters []string       // as matched: without $share/group/
-	key     *flow.Template // of Partition; nil: the topic
-	log     *slog.Logger
+	name  string
+	pulls bool // a program pulls, instead of a flow
+	fed   bool // its messages come from a Feed
+	conn  *Connector
+	live  atomic.Pointer[settings] // in force now: see now
 
-	ordered                      OrderBy
-	concurrency, most, mostBytes int
+	putsAway bool // it has no topics and runs nothing: what it gets is a dead letter
+
+	log *slog.Logger
 
 	jobs       sync.WaitGroup // those that are not settled
 	triggering atomic.Bool    // its flow runs on an error of the connector
 	room       chan struct{}  // tells take that something was settled
 
 	mu       sync.Mutex
+	limits        // of the settings
 	ready    jobs // they may run now
 	lanes    map[string]*lane
+	line     *lane // of all messages, with OrderConnection; else nil
 	paused   map[*job]struct{}
 	pulled   map[*job]struct{} // a program has them
+	behind   jobs              // they wait until draining is 0
+	nBehind  int               // how many there are, with those that are being left
+	draining int               // jobs that were taken before the order changed and are not settled
 	inFlight int               // jobs that are not settled
 	bytes    int               // their payloads
 	full     bool              // take waits
 	idle     []*waiter
 	waking   bool // one of those was woken, or a worker is starting
 	workers  int
+	trying   bool // the flow of a suspect runs
 	stopping bool // nothing that the Server keeps begins any more
 	over     bool // nothing begins any more
 }
 
-func (c *Connector) newConsumer(name string, p ConsumerParams, f Flow) *consumer {
+// settings are the parameters of a consumer, and its flow. They do not change: Reconfigure makes new ones.
+type settings struct {
+	params  ConsumerParams
+	flow    flow.Flow      // nil: a program pulls
+	filters []string       // as matched: see plain
+	key     *flow.Template // of Partition; nil: the topic
+	limits
+}
+
+// limits are what decides when a message begins.
+type limits struct {
+	ordered                      OrderBy
+	concurrency, most, mostBytes int
+}
+
+func (c *Connector) newConsumer(name string, s *settings) *consumer {
 	k := &consumer{
-		name: name, params: p, flow: f, conn: c,
-		log:         c.log.With("consumer", name),
-		concurrency: cmp.Or(p.Concurrency, defaultConcurrency),
-		most:        cmp.Or(p.MaxInFlight, defaultInFlight),
-		mostBytes:   cmp.Or(p.MaxInFlightBytes, defaultInFlightBytes),
-		room:        make(chan struct{}, 1),
-		lanes:       make(map[string]*lane),
-		paused:      make(map[*job]struct{}),
-		pulled:      make(map[*job]struct{}),
+		name: name, pulls: s.flow == nil, conn: c,
+		log:    c.log.With("consumer", name),
+		room:   make(chan struct{}, 1),
+		lanes:  make(map[string]*lane),
+		paused: make(map[*job]struct{}),
+		pulled: make(map[*job]struct{}),
+		limits: s.limits,
 	}
-	if k.ordered = k.order(); k.ordered == OrderConnection {
-		k.concurrency = 1
-	}
-	for _, t := range p.Topics {
-		k.filters = append(k.filters, matched(t.Topic))
-	}
-	if p.Partition != nil && p.Partition.Key != "" && p.Partition.Key != keyTopic {
-		k.key, _ = flow.ParseTemplate(p.Partition.Key) // Check has read it
-	}
+	k.live.Store(s)
+	k.keepLine()
 	return k
 }
 
-func matched(filter string) string {
-	if _, rest, ok := packets.ParseShared(filter); ok {
-		return rest
+// keepLine makes the lane of all messages, or lets go of it. The caller holds mu, or nobody else knows k.
+func (k *consumer) keepLine() {
+	k.line = nil
+	if k.ordered == OrderConnection {
+		k.line = k.laneOf(OrderConnection, "")
 	}
-	return filter
 }
 
-// order returns which flows of the consumer run one after the other.
-func (k *consumer) order() OrderBy {
+// now returns the settings that are in force.
+func (k *consumer) now() *settings { return k.live.Load() }
+
+func (c *Connector) newSettings(p ConsumerParams, f flow.Flow) *settings {
+	s := &settings{params: p, flow: f, limits: limits{
+		ordered:     p.OrderBy,
+		concurrency: cmp.Or(p.Concurrency, defaultConcurrency),
+		most:        cmp.Or(p.MaxInFlight, defaultInFlight),
+		mostBytes:   cmp.Or(p.MaxInFlightBytes, defaultInFlightBytes),
+	}}
 	switch {
-	case k.params.OrderBy != OrderDefault:
-		return k.params.OrderBy
-	case k.conn.cfg.Advanced.Order:
-		return OrderConnection
+	case s.ordered != OrderDefault:
+	case c.cfg.Advanced.Order:
+		s.ordered = OrderConnection
+	default:
+		s.ordered = OrderNone
 	}
-	return OrderNone
+	if s.ordered == OrderConnection {
+		s.concurrency = 1
+	}
+	for _, t := range p.Topics {
+		s.filters = append(s.filters, plain(t.Topic))
+	}
+	if p.Partition != nil && p.Partition.Key != "" && p.Partition.Key != keyTopic {
+		s.key, _ = flow.ParseTemplate(p.Partition.Key) // Check has read it
+	}
+	return s
+}
+
+// plain returns what the messages of a filter match: see packets.Undecorated.
+func plain(filter string) string {
+	if plain, ok := packets.Undecorated(filter); ok {
+		return plain
+	}
+	return filter
 }
 
 // subscribed returns the filter that the Server is asked for.
@@ -106,39 +145,42 @@ func (p *ConsumerParams) subscribed(t TopicQoS) string {
 	return "$share/" + p.ShareGroup + "/" + t.Topic
 }
 
-func (k *consumer) subscriptions() []packets.Subscription {
+func (p *ConsumerParams) subscriptions() []packets.Subscription {
 	var subs []packets.Subscription
-	for _, t := range k.params.Topics {
-		s := packets.Subscription{Filter: t.Topic, QoS: k.params.QoS}
+	for _, t := range p.Topics {
+		s := packets.Subscription{Filter: p.subscribed(t), QoS: p.QoS}
 		if t.HasQoS {
 			s.QoS = t.QoS
 		}
-		s.Filter = k.params.subscribed(t)
 		subs = append(subs, s)
 	}
 	return subs
 }
 
-func (k *consumer) wants(topic string) bool { return k.filter(topic) >= 0 }
+func (s *settings) wants(topic string) bool { return s.filter(topic) >= 0 }
 
 // filter returns which topic of the parameters matches; below zero if none does.
-func (k *consumer) filter(topic string) int {
-	return slices.IndexFunc(k.filters, func(f string) bool { return packets.Match(f, topic) })
+func (s *settings) filter(topic string) int {
+	i := slices.IndexFunc(s.filters, func(f string) bool { return f == topic || packets.Match(f, topic) })
+	if i < 0 && strings.HasPrefix(topic, "$") { // of a server that does not know the decoration
+		i = slices.IndexFunc(s.params.Topics, func(t TopicQoS) bool { return packets.Match(t.Topic, topic) })
+	}
+	return i
 }
 
 const keyTopic = "topic"
 
 // elsewhere reports whether another process of the partition has a message. All of them have to
 // agree, so that a message without its key goes by its topic.
-func (k *consumer) elsewhere(d *client.Delivery) bool {
-	p := k.params.Partition
+func (s *settings) elsewhere(d *client.Delivery) bool {
+	p := s.params.Partition
 	if p == nil {
 		return false
 	}
 	key := d.Topic
-	if k.key != nil {
-		if s, err := k.key.Text(NewMessage(d.Topic, d.Payload, d.QoS, d.PacketID)); err == nil {
-			key = s
+	if s.key != nil {
+		if text, err := s.key.Text(flow.NewMessage(d.Topic, d.Payload, d.QoS, d.PacketID)); err == nil {
+			key = text
 		}
 	}
 	h := fnv.New32a()
@@ -147,11 +189,11 @@ func (k *consumer) elsewhere(d *client.Delivery) bool {
 }
 
 // skips reports whether a message of the consumer's topics is not for its flow.
-func (k *consumer) skips(d *client.Delivery) bool {
-	if k.elsewhere(d) {
+func (s *settings) skips(d *client.Delivery) bool {
+	if s.elsewhere(d) {
 		return true
 	}
-	switch k.params.Retained {
+	switch s.params.Retained {
 	case RetainedSkip:
 		return d.Retain
 	case RetainedOnly:

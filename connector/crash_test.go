@@ -13,6 +13,7 @@ import (
 
 	"github.com/mqtt311/mqtt311/client/clienttest"
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
@@ -114,7 +115,7 @@ type worker struct {
 	dead bool
 }
 
-func (w *worker) Run(ctx context.Context, m *connector.Message) (*connector.Message, error) {
+func (w *worker) Run(ctx context.Context, m *flow.Message) (*flow.Message, error) {
 	w.mu.Lock()
 	pause, fails := time.Duration(w.rnd.IntN(60))*time.Millisecond, w.rnd.IntN(8) == 0
 	w.mu.Unlock()

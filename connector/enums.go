@@ -7,6 +7,7 @@ import (
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/client/wal"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/connector/lint"
 	"github.com/mqtt311/mqtt311/packets"
 )
@@ -241,6 +242,71 @@ func (p *ProducerParams) topicCharacters(x *Extension) TopicCharacters {
 	return StrictTopics
 }
 
+// Unmatched says what becomes of a message that matches the topics of no consumer: the name of the
+// consumer that takes it, or one of the words below. If empty it is put where dead letters go, if
+// there is exactly one such place, and is acknowledged otherwise; either is an error of the
+// connector, which is not ready until a minute after the last.
+type Unmatched string
+
+// The words of Unmatched. A consumer that is to take such messages has another name.
+const (
+	UnmatchedDeadLetter Unmatched = "dead_letter" // it goes to the one place for dead letters, and is acknowledged then
+	UnmatchedHold       Unmatched = "hold"        // it is never acknowledged
+	UnmatchedDrop       Unmatched = "drop"        // it is acknowledged
+)
+
+var unmatchedWords = []string{string(UnmatchedDeadLetter), string(UnmatchedHold), string(UnmatchedDrop)}
+
+// canonical returns the word that u is another spelling of, and otherwise u.
+func (u Unmatched) canonical() Unmatched {
+	for _, word := range unmatchedWords {
+		if normal(string(u)) == normal(word) {
+			return Unmatched(word)
+		}
+	}
+	return u
+}
+
+func (u Unmatched) isWord() bool { return slices.Contains(unmatchedWords, string(u)) }
+
+// ParseUnmatched reads one of the words, or takes the text for the name of a consumer.
+func ParseUnmatched(s string) (Unmatched, error) {
+	if s == "" {
+		return "", fmt.Errorf("%q is neither the name of a consumer nor dead_letter, hold or drop", s)
+	}
+	return Unmatched(s).canonical(), nil
+}
+
+// FaultPolicy says what becomes of an incoming message that cannot be accepted.
+type FaultPolicy byte
+
+// The policies.
+const (
+	FaultDefault FaultPolicy = iota // FaultSkip
+
+	// FaultSkip acknowledges the message, counts it, and tells what it was. No flow runs for it.
+	FaultSkip
+
+	// FaultStop ends the connector. At QoS 1 and 2 the Server keeps the message, so that it ends
+	// the next one, too.
+	FaultStop
+)
+
+var faultPolicies = []string{"", "skip", "stop"}
+
+// String returns the policy's key.
+func (p FaultPolicy) String() string { return nameOf(faultPolicies, int(p)) }
+
+// ParseFaultPolicy reads a policy by its key.
+func ParseFaultPolicy(s string) (FaultPolicy, error) {
+	for i, name := range faultPolicies {
+		if i > 0 && normal(s) == name {
+			return FaultPolicy(i), nil
+		}
+	}
+	return 0, fmt.Errorf("%q is neither skip nor stop", s)
+}
+
 // ErrorFormat is the form of the errors that messages carry.
 type ErrorFormat byte
 
@@ -281,10 +347,10 @@ func ParseOverflow(s string) (client.OverflowPolicy, error) {
 }
 
 // ParseErrorType reads an error type: any, NAMESPACE:IDENTIFIER or NAMESPACE:*.
-func ParseErrorType(s string) (ErrorType, error) {
+func ParseErrorType(s string) (flow.ErrorType, error) {
 	namespace, identifier, ok := strings.Cut(s, ":")
-	if s == string(TypeAny) || ok && namespace != "" && identifier != "" && !strings.ContainsAny(s, " ,") {
-		return ErrorType(s), nil
+	if s == string(flow.TypeAny) || ok && namespace != "" && identifier != "" && !strings.ContainsAny(s, " ,") {
+		return flow.ErrorType(s), nil
 	}
 	return "", fmt.Errorf("%q is neither any nor like MQTT:PUBLISH or MQTT:*", s)
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/connector/internal/classify"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
@@ -31,16 +32,16 @@ func reason(err error) byte {
 	return 0
 }
 
-var refusals = map[packets.ConnectCode]ErrorType{
-	packets.UnacceptableProtocolVersion: TypeProtocolVersion,
-	packets.IdentifierRejected:          TypeClientIDRejected,
-	packets.ServerUnavailable:           TypeUnavailable,
-	packets.BadUserNameOrPassword:       TypeBadCredentials,
-	packets.NotAuthorized:               TypeNotAuthorized,
+var refusals = map[packets.ConnectCode]flow.ErrorType{
+	packets.UnacceptableProtocolVersion: flow.TypeProtocolVersion,
+	packets.IdentifierRejected:          flow.TypeClientIDRejected,
+	packets.ServerUnavailable:           flow.TypeUnavailable,
+	packets.BadUserNameOrPassword:       flow.TypeBadCredentials,
+	packets.NotAuthorized:               flow.TypeNotAuthorized,
 }
 
 // errorType finds the narrowest type that an error of the layers below has.
-func errorType(err error) ErrorType {
+func errorType(err error) flow.ErrorType {
 	var (
 		refused  *client.RefusedError
 		filter   *client.FilterError
@@ -51,10 +52,11 @@ func errorType(err error) ErrorType {
 		dial     *transport.DialError
 
 		handshake *client.HandshakeError
+		incoming  *client.IncomingError
 	)
 	var secret *secretError
 	if errors.As(err, &secret) {
-		return TypeSecret
+		return flow.TypeSecret
 	}
 	for _, c := range sentinels {
 		if errors.Is(err, c.err) {
@@ -66,15 +68,21 @@ func errorType(err error) ErrorType {
 		if t, ok := refusals[refused.Code]; ok {
 			return t
 		}
-		return TypeRefused
+		return flow.TypeRefused
 	case errors.As(err, &filter):
-		return TypeRejected
+		return flow.TypeRejected
 	case errors.As(err, &encode):
 		return encodeType(encode)
 	case errors.As(err, &dial):
 		return dialType(dial)
-	case errors.As(err, &format), errors.As(err, &large), errors.As(err, &protocol):
-		return TypeProtocol
+	case errors.As(err, &handshake) && (errors.As(err, &format) || errors.As(err, &large)):
+		return flow.TypeProtocol // it may be no MQTT at all
+	case errors.As(err, &large):
+		return flow.TypeOversize
+	case errors.As(err, &incoming):
+		return flow.TypeMalformed
+	case errors.As(err, &format), errors.As(err, &protocol):
+		return flow.TypeProtocol
 	}
 	for _, c := range wider {
 		if errors.Is(err, c.err) {
@@ -82,59 +90,59 @@ func errorType(err error) ErrorType {
 		}
 	}
 	if errors.As(err, &handshake) {
-		return TypeConnectivity // as of a server that closes before CONNACK
+		return flow.TypeConnectivity // as of a server that closes before CONNACK
 	}
 	for _, c := range widest {
 		if errors.Is(err, c.err) {
 			return c.is
 		}
 	}
-	return TypeRuntime
+	return flow.TypeRuntime
 }
 
 type sentinel struct {
 	err error
-	is  ErrorType
+	is  flow.ErrorType
 }
 
 // sentinels say what an error is, whatever else it wraps; wider ones only if nothing else does,
 // and the widest, which an attempt to connect wraps too, last.
 var (
 	sentinels = []sentinel{
-		{client.ErrStoreFailed, TypeStore},
-		{client.ErrStoreFull, TypeStore},
-		{client.ErrQueueFull, TypeOverload},
-		{client.ErrPoison, TypePublishRefused},
-		{session.ErrScrubRefused, TypePublishRefused},
+		{client.ErrStoreFailed, flow.TypeStore},
+		{client.ErrStoreFull, flow.TypeStore},
+		{client.ErrQueueFull, flow.TypeOverload},
+		{client.ErrPoison, flow.TypePublishRefused},
+		{session.ErrScrubRefused, flow.TypePublishRefused},
 	}
 	wider = []sentinel{
-		{client.ErrConnectTimeout, TypeConnectTimeout},
-		{client.ErrPingTimeout, TypePingTimeout},
-		{os.ErrDeadlineExceeded, TypeWriteTimeout}, // the client sets no other deadline
-		{client.ErrNotConnected, TypeNotConnected},
-		{client.ErrConnectionLost, TypeConnectionLost},
+		{client.ErrConnectTimeout, flow.TypeConnectTimeout},
+		{client.ErrPingTimeout, flow.TypePingTimeout},
+		{os.ErrDeadlineExceeded, flow.TypeWriteTimeout}, // the client sets no other deadline
+		{client.ErrNotConnected, flow.TypeNotConnected},
+		{client.ErrConnectionLost, flow.TypeConnectionLost},
 	}
 	widest = []sentinel{
-		{client.ErrClosed, TypeNotConnected},
-		{context.DeadlineExceeded, TypeTimeout},
-		{context.Canceled, TypeCancelled},
+		{client.ErrClosed, flow.TypeNotConnected},
+		{context.DeadlineExceeded, flow.TypeTimeout},
+		{context.Canceled, flow.TypeCancelled},
 	}
 )
 
-func encodeType(err *packets.EncodeError) ErrorType {
+func encodeType(err *packets.EncodeError) flow.ErrorType {
 	switch {
 	case err.Type == packets.SUBSCRIBE || err.Type == packets.UNSUBSCRIBE:
-		return TypeInvalidFilter
+		return flow.TypeInvalidFilter
 	case err.Type == packets.CONNECT:
-		return TypeConfig
+		return flow.TypeConfig
 	case err.Field == "Payload":
-		return TypePayloadTooLarge
+		return flow.TypePayloadTooLarge
 	}
-	return TypeInvalidTopic
+	return flow.TypeInvalidTopic
 }
 
 // dialType goes by the hint where it tells more than the step.
-func dialType(err *transport.DialError) ErrorType {
+func dialType(err *transport.DialError) flow.ErrorType {
 	if h, ok := transport.HintOf(err); ok {
 		if t, ok := byHint[h.Code]; ok {
 			return t
@@ -143,19 +151,19 @@ func dialType(err *transport.DialError) ErrorType {
 	if t, ok := bySteps[err.Step]; ok {
 		return t
 	}
-	return TypeConnectivity
+	return flow.TypeConnectivity
 }
 
-var bySteps = map[transport.Step]ErrorType{
-	transport.StepParse: TypeConfig, transport.StepResolve: TypeDNS, transport.StepTCP: TypeTCP, transport.StepProxy: TypeProxy,
-	transport.StepTLS: TypeTLS, transport.StepWebSocket: TypeWebSocket,
+var bySteps = map[transport.Step]flow.ErrorType{
+	transport.StepParse: flow.TypeConfig, transport.StepResolve: flow.TypeDNS, transport.StepTCP: flow.TypeTCP, transport.StepProxy: flow.TypeProxy,
+	transport.StepTLS: flow.TypeTLS, transport.StepWebSocket: flow.TypeWebSocket,
 }
 
-var byHint = map[string]ErrorType{
-	"unknown-authority": TypeTLSUntrusted,
-	"expired":           TypeTLSExpired, "not-yet-valid": TypeTLSExpired,
-	"wrong-name": TypeTLSHostname, "no-names": TypeTLSHostname, "unknown-server-name": TypeTLSHostname,
-	"client-certificate-required": TypeTLSClientCert, "client-certificate-refused": TypeTLSClientCert,
-	"timeout-resolve": TypeConnectTimeout, "timeout-tcp": TypeConnectTimeout, "timeout-proxy": TypeConnectTimeout,
-	"timeout-tls": TypeConnectTimeout, "timeout-websocket": TypeConnectTimeout,
+var byHint = map[string]flow.ErrorType{
+	"unknown-authority": flow.TypeTLSUntrusted,
+	"expired":           flow.TypeTLSExpired, "not-yet-valid": flow.TypeTLSExpired,
+	"wrong-name": flow.TypeTLSHostname, "no-names": flow.TypeTLSHostname, "unknown-server-name": flow.TypeTLSHostname,
+	"client-certificate-required": flow.TypeTLSClientCert, "client-certificate-refused": flow.TypeTLSClientCert,
+	"timeout-resolve": flow.TypeConnectTimeout, "timeout-tcp": flow.TypeConnectTimeout, "timeout-proxy": flow.TypeConnectTimeout,
+	"timeout-tls": flow.TypeConnectTimeout, "timeout-websocket": flow.TypeConnectTimeout,
 }

@@ -8,27 +8,27 @@ import (
 	"testing"
 
 	"github.com/mqtt311/mqtt311/client"
-	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
 
 // errors.Is asks by ancestry.
 func TestErrorsIsByAncestry(t *testing.T) {
-	err := fmt.Errorf("step 3: %w", connector.AsError(&client.RefusedError{Code: packets.NotAuthorized}))
-	for _, wide := range []connector.ErrorType{connector.TypeNotAuthorized, connector.TypeRefused, connector.TypeConnectivity, connector.TypeRuntime, connector.TypeAny} {
+	err := fmt.Errorf("step 3: %w", flow.AsError(&client.RefusedError{Code: packets.NotAuthorized}))
+	for _, wide := range []flow.ErrorType{flow.TypeNotAuthorized, flow.TypeRefused, flow.TypeConnectivity, flow.TypeRuntime, flow.TypeAny} {
 		require.ErrorIs(t, err, wide)
 	}
-	require.NotErrorIs(t, err, connector.TypeBadCredentials)
-	require.NotErrorIs(t, err, connector.TypePublish)
-	require.NotErrorIs(t, errors.New("x"), connector.TypeAny)
+	require.NotErrorIs(t, err, flow.TypeBadCredentials)
+	require.NotErrorIs(t, err, flow.TypePublish)
+	require.NotErrorIs(t, errors.New("x"), flow.TypeAny)
 }
 
 func TestRetryable(t *testing.T) {
-	for _, yes := range []connector.ErrorType{connector.TypeRuntime, connector.TypeTimeout, connector.TypeConnectionLost, connector.TypeUnavailable, connector.TypePublishTimeout, connector.TypeDeadLetter, "SHOP:FULL"} {
+	for _, yes := range []flow.ErrorType{flow.TypeRuntime, flow.TypeTimeout, flow.TypeConnectionLost, flow.TypeUnavailable, flow.TypePublishTimeout, flow.TypeDeadLetter, "SHOP:FULL"} {
 		require.True(t, yes.Retryable(), yes)
 	}
-	for _, no := range []connector.ErrorType{connector.TypeConfig, connector.TypeExpression, connector.TypeTLS, connector.TypeBadCredentials, connector.TypeRejected, connector.TypeInvalidTopic} {
+	for _, no := range []flow.ErrorType{flow.TypeConfig, flow.TypeExpression, flow.TypeTLS, flow.TypeBadCredentials, flow.TypeRejected, flow.TypeInvalidTopic} {
 		require.False(t, no.Retryable(), no)
 	}
 }
@@ -41,7 +41,7 @@ func TestExplain(t *testing.T) {
 	require.Greater(t, len(types), 20)
 	seen := make(map[string]string)
 	for _, m := range types {
-		e := &connector.Error{Type: connector.ErrorType(m[1])}
+		e := &flow.Error{Type: flow.ErrorType(m[1])}
 		for _, lang := range []string{"en", "zh"} {
 			text := e.Explain(lang)
 			require.NotEmpty(t, text)
@@ -50,10 +50,10 @@ func TestExplain(t *testing.T) {
 		}
 		require.Regexp(t, `\p{Han}`, e.Explain("zh"))
 	}
-	e := &connector.Error{Type: connector.TypePublishTimeout, Delivered: connector.DeliveredUnknown}
+	e := &flow.Error{Type: flow.TypePublishTimeout, Delivered: flow.DeliveredUnknown}
 	require.Contains(t, e.Explain("en"), "may have arrived")
 	require.Contains(t, e.Explain("zh"), "可能已送达")
-	e.Delivered = connector.DeliveredNo
+	e.Delivered = flow.DeliveredNo
 	require.Contains(t, e.Explain("en"), "did not arrive")
-	require.Equal(t, (&connector.Error{Type: connector.TypeRuntime}).Explain("zh"), (&connector.Error{Type: "SHOP:FULL"}).Explain("zh"))
+	require.Equal(t, (&flow.Error{Type: flow.TypeRuntime}).Explain("zh"), (&flow.Error{Type: "SHOP:FULL"}).Explain("zh"))
 }

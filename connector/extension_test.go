@@ -21,6 +21,7 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/internal/broker"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
@@ -147,13 +148,13 @@ func TestProtocolsInProcess(t *testing.T) {
 			c, err := connector.New(cfg, connector.Options{})
 			require.NoError(t, err)
 			got := make(chan string, 8)
-			require.NoError(t, c.Consume("in", connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+			require.NoError(t, c.Consume("in", flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
 				if m.Topic() == "t/"+protocol.String() {
 					got <- string(m.Payload.Blob)
 				}
 				return nil, nil
 			})))
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			require.NoError(t, c.Start(ctx))
 			_, err = c.Producer("out").Run(ctx, reading())
@@ -192,22 +193,26 @@ func TestTLSNames(t *testing.T) {
 			go bridge(c, b.Addr)
 		}
 	}()
+	trusting := x509.NewCertPool()
+	trusting.AppendCertsFromPEM([]byte(serverCert))
 	for name, c := range map[string]struct {
 		trusted string
 		x       connector.Extension
 		ok      bool
+		base    *tls.Config
 	}{
-		"trusted":       {serverCert, connector.Extension{TLSALPN: []string{"mqtt"}}, true},
-		"not trusted":   {"", connector.Extension{}, false},
-		"not looked at": {"", connector.Extension{TLSInsecureSkipVerify: true}, true},
-		"another name":  {serverCert, connector.Extension{TLSServerName: "mq.example.com"}, false},
-		"its name":      {serverCert, connector.Extension{TLSServerName: "127.0.0.1"}, true},
+		"trusted":            {serverCert, connector.Extension{TLSALPN: []string{"mqtt"}}, true, nil},
+		"not trusted":        {"", connector.Extension{}, false, nil},
+		"not looked at":      {"", connector.Extension{TLSInsecureSkipVerify: true}, true, nil},
+		"another name":       {serverCert, connector.Extension{TLSServerName: "mq.example.com"}, false, nil},
+		"trusted by Options": {"", connector.Extension{}, true, &tls.Config{RootCAs: trusting}},
+		"its name":           {serverCert, connector.Extension{TLSServerName: "127.0.0.1"}, true, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := producing(connector.ProducerParams{Topic: "t"})
 			cfg.General.BrokerURL, cfg.General.Protocol, cfg.General.TLSServerCert = l.Addr().String(), connector.TLS, c.trusted
 			cfg.Extension = c.x
-			conn, err := connector.New(cfg, connector.Options{})
+			conn, err := connector.New(cfg, connector.Options{TLS: c.base})
 			require.NoError(t, err)
 			err = conn.Start(t.Context())
 			require.Equal(t, c.x.TLSALPN, <-offered)
@@ -216,9 +221,9 @@ func TestTLSNames(t *testing.T) {
 				require.NoError(t, conn.Stop(t.Context()))
 				return
 			}
-			var e *connector.Error
+			var e *flow.Error
 			require.ErrorAs(t, err, &e)
-			require.Contains(t, []connector.ErrorType{connector.TypeTLSUntrusted, connector.TypeTLSHostname}, e.Type)
+			require.Contains(t, []flow.ErrorType{flow.TypeTLSUntrusted, flow.TypeTLSHostname}, e.Type)
 		})
 	}
 }

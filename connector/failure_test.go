@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
@@ -23,15 +24,15 @@ func onFailure(retries int, f connector.OnFailure) connector.ConsumerParams {
 }
 
 // flow makes a flow of a function that only succeeds or fails.
-func flow(f func(context.Context) error) connector.Flow {
-	return connector.FlowFunc(func(ctx context.Context, _ *connector.Message) (*connector.Message, error) { return nil, f(ctx) })
+func step(f func(context.Context) error) flow.Flow {
+	return flow.Func(func(ctx context.Context, _ *flow.Message) (*flow.Message, error) { return nil, f(ctx) })
 }
 
 // The seed's default, 流运行失败的信息会重试: again and again, and never acknowledged.
 func TestHoldRetriesWithoutEnd(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		start, at := time.Now(), []time.Duration{}
-		d.run(kept(connector.ConsumerParams{}), flow(func(context.Context) error {
+		d.run(kept(connector.ConsumerParams{}), step(func(context.Context) error {
 			at = append(at, time.Since(start))
 			return errGate
 		}))
@@ -81,7 +82,7 @@ func TestPauseBounds(t *testing.T) {
 		inBubble(t, func(d *dialogue) {
 			start, last := time.Now(), time.Duration(0)
 			runs := 0
-			d.run(kept(onFailure(40, f)), flow(func(context.Context) error {
+			d.run(kept(onFailure(40, f)), step(func(context.Context) error {
 				if runs++; runs > 40 {
 					last = time.Since(start)
 					return nil
@@ -112,7 +113,7 @@ func TestNegativeDelaysAreRefused(t *testing.T) {
 func TestDeadLetterToTopic(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		p := onFailure(1, connector.OnFailure{Then: connector.DeadLetter, DeadLetterTopic: "dlq/t"})
-		d.run(kept(p), flow(func(context.Context) error { return errGate }))
+		d.run(kept(p), step(func(context.Context) error { return errGate }))
 		d.deliver(2, "a")
 		d.expect("PUBLISH dlq/t qos=1 id=1 dup=false payload=a")
 		d.expectNothing(20 * time.Second)
@@ -126,12 +127,13 @@ func TestDeadLetterToTopic(t *testing.T) {
 	})
 }
 
-// A dead letter that the Server does not confirm is put away again until it does; the flow does not run again.
+// A dead letter that the Server does not confirm is put away again until it does; the flow does not
+// run again.
 func TestDeadLetterNotConfirmed(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		runs := 0
 		p := onFailure(0, connector.OnFailure{Then: connector.DeadLetter, DeadLetterTopic: "dlq/t"})
-		d.run(kept(p), flow(func(context.Context) error { runs++; return errGate }))
+		d.run(kept(p), step(func(context.Context) error { runs++; return errGate }))
 		d.deliver(1, "a")
 		for id := range 2 {
 			d.conn.SetReadDeadline(time.Now().Add(2 * time.Minute))
@@ -152,7 +154,7 @@ func TestDeadLetterToFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "dead.jsonl")
 	inBubble(t, func(d *dialogue) {
 		p := onFailure(2, connector.OnFailure{Then: connector.DeadLetter, DeadLetterFile: file})
-		d.run(kept(p), flow(func(context.Context) error { return errGate }))
+		d.run(kept(p), step(func(context.Context) error { return errGate }))
 		d.send(publish("t/x", 1, 7, "\xff\x00"))
 		d.expect("PUBACK id=7")
 		d.send(publish("t/y", 1, 8, "21"))
@@ -179,7 +181,7 @@ func TestDeadLetterToFile(t *testing.T) {
 	require.Equal(t, 1, r.QoS)
 	require.EqualValues(t, 7, r.MessageID)
 	require.Equal(t, 3, r.Attempts)
-	require.Equal(t, connector.CodeRuntime, r.Error.Code)
+	require.Equal(t, flow.CodeRuntime, r.Error.Code)
 	require.Equal(t, "the store is down", r.Error.Description)
 	require.Equal(t, []byte{0xff, 0}, r.Payload)
 	require.False(t, r.Time.IsZero())
@@ -199,24 +201,25 @@ func splitLines(b []byte) (lines []json.RawMessage) {
 	return lines
 }
 
-// A dead letter file that cannot be written holds the message, and holds the next one of its order, but no other;
-// only the putting away is tried again, whether the retries are used up or the failure is permanent.
+// A dead letter file that cannot be written holds the message, and holds the next one of its order,
+// but no other; only the putting away is tried again, whether the retries are used up or the
+// failure is permanent.
 func TestDeadLetterFileFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		retries int
 		err     error
-	}{"retries used up": {1, errGate}, "permanent": {5, connector.Permanent(errGate)}, "of no type that is retried": {5, raised("SHOP:CLOSED")}} {
+	}{"retries used up": {1, errGate}, "permanent": {5, flow.Permanent(errGate)}, "of no type that is retried": {5, raised("SHOP:CLOSED")}} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(d *dialogue) {
 				runs := make(map[string]int)
 				folder := filepath.Join(t.TempDir(), "later")
-				p := onFailure(c.retries, connector.OnFailure{Then: connector.DeadLetter, DeadLetterFile: filepath.Join(folder, "dead.jsonl"), RetryOn: []connector.ErrorType{connector.TypeRuntime}})
+				p := onFailure(c.retries, connector.OnFailure{Then: connector.DeadLetter, DeadLetterFile: filepath.Join(folder, "dead.jsonl"), RetryOn: []flow.ErrorType{flow.TypeRuntime}})
 				if name == "of no type that is retried" {
-					p.OnFailure.RetryOn = []connector.ErrorType{connector.TypeTimeout}
+					p.OnFailure.RetryOn = []flow.ErrorType{flow.TypeTimeout}
 				}
 				p.OrderBy = connector.OrderTopic
 				var mu sync.Mutex
-				d.run(kept(p), connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+				d.run(kept(p), flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
 					mu.Lock()
 					defer mu.Unlock()
 					payload := string(m.Payload.Blob)
@@ -245,7 +248,7 @@ func TestDeadLetterFileFails(t *testing.T) {
 
 func TestDrop(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
-		d.run(kept(onFailure(0, connector.OnFailure{Then: connector.Drop})), flow(func(context.Context) error { return errGate }))
+		d.run(kept(onFailure(0, connector.OnFailure{Then: connector.Drop})), step(func(context.Context) error { return errGate }))
 		d.deliver(1, "a")
 		d.expect("PUBACK id=1")
 		h := d.connector.Health()
@@ -257,7 +260,7 @@ func TestDrop(t *testing.T) {
 // stop ends the connector and leaves the message to the Server.
 func TestStopPolicy(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
-		d.run(kept(onFailure(1, connector.OnFailure{Then: connector.Halt})), flow(func(context.Context) error { return errGate }))
+		d.run(kept(onFailure(1, connector.OnFailure{Then: connector.Halt})), step(func(context.Context) error { return errGate }))
 		require.NoError(t, d.connector.Err())
 		d.deliver(1, "a")
 		<-d.connector.Done()
@@ -272,7 +275,7 @@ func TestFlowTimeout(t *testing.T) {
 		p := onFailure(1, connector.OnFailure{Then: connector.Drop})
 		p.FlowTimeout = ptr(5 * time.Second)
 		var errs []error
-		d.run(kept(p), flow(func(ctx context.Context) error {
+		d.run(kept(p), step(func(ctx context.Context) error {
 			start := time.Now()
 			<-ctx.Done()
 			require.Equal(t, 5*time.Second, time.Since(start))
@@ -282,7 +285,7 @@ func TestFlowTimeout(t *testing.T) {
 		d.deliver(1, "a")
 		d.expect("PUBACK id=1")
 		require.Len(t, errs, 2)
-		require.Equal(t, connector.TypeTimeout, connector.AsError(errs[0]).Type)
+		require.Equal(t, flow.TypeTimeout, flow.AsError(errs[0]).Type)
 	})
 }
 
@@ -296,7 +299,7 @@ func TestFlowThatDies(t *testing.T) {
 				runs := 0
 				cfg := kept(onFailure(1, connector.OnFailure{Then: connector.Drop}))
 				cfg.Advanced.Order = true
-				d.run(cfg, flow(func(context.Context) error {
+				d.run(cfg, step(func(context.Context) error {
 					if runs++; runs <= 2 {
 						die()
 					}
@@ -341,7 +344,7 @@ func TestRetryOn(t *testing.T) {
 	for code, want := range map[string]int{"MQTT:PUBLISH_TIMEOUT": 4, "SHOP:CLOSED": 4, "MQTT:INVALID_TOPIC": 1, "CORE:TIMEOUT": 1} {
 		inBubble(t, func(d *dialogue) {
 			runs := 0
-			p := onFailure(3, connector.OnFailure{Then: connector.Drop, RetryOn: []connector.ErrorType{connector.TypePublishTimeout, "SHOP:*"}})
+			p := onFailure(3, connector.OnFailure{Then: connector.Drop, RetryOn: []flow.ErrorType{flow.TypePublishTimeout, "SHOP:*"}})
 			d.run(kept(p), failing(9, &runs, raised(code)))
 			d.deliver(1, "a")
 			d.conn.SetReadDeadline(time.Now().Add(time.Minute))
@@ -360,7 +363,7 @@ func TestRetryOn(t *testing.T) {
 func TestDeadLetterMeta(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		p := onFailure(0, connector.OnFailure{Then: connector.DeadLetter, DeadLetterTopic: "dlq/t", DeadLetterMeta: true})
-		d.run(kept(p), flow(func(context.Context) error { return errGate }))
+		d.run(kept(p), step(func(context.Context) error { return errGate }))
 		d.send(publish("t/a", 1, 7, "a"))
 		packet, err := d.conn.Receive()
 		require.NoError(t, err)
@@ -375,6 +378,7 @@ func TestDeadLetterMeta(t *testing.T) {
 		require.Equal(t, 1, r.Attempts)
 		require.Contains(t, r.Key, "c/in/")
 		require.Equal(t, "the store is down", r.Error.Description)
+		require.Equal(t, "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb", r.Digest, "SHA-256 of a")
 		require.NotContains(t, raw, "payload", "that is what the other message is")
 		d.send(&packets.Puback{PacketID: 1})
 		d.expect("PUBLISH dlq/t qos=1 id=2 dup=false payload=a")
@@ -391,7 +395,7 @@ func TestDeadLetterFileCutOff(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte(`{"time":"2026-`), 0o600))
 	inBubble(t, func(d *dialogue) {
 		p := onFailure(0, connector.OnFailure{Then: connector.DeadLetter, DeadLetterFile: file})
-		d.run(kept(p), flow(func(context.Context) error { return errGate }))
+		d.run(kept(p), step(func(context.Context) error { return errGate }))
 		d.deliver(1, "a", "b")
 		d.expect("PUBACK id=1", "PUBACK id=2")
 	})

@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/stretchr/testify/require"
 )
 
 // set is a flow that replaces the payload.
-func set(payload string) connector.Flow {
-	return connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+func set(payload string) flow.Flow {
+	return flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
 		next := m.Clone()
 		next.Payload.Blob = []byte(payload)
 		return next, nil
@@ -24,8 +25,8 @@ func set(payload string) connector.Flow {
 }
 
 // appendText is a flow whose result shows that it ran, and after what.
-func appendText(s string) connector.Flow {
-	return connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+func appendText(s string) flow.Flow {
+	return flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
 		next := m.Clone()
 		next.Payload.Blob = fmt.Append(nil, string(m.Payload.Blob), s)
 		return next, nil
@@ -35,8 +36,8 @@ func appendText(s string) connector.Flow {
 var errFlow = errors.New("out of order")
 
 // failing fails its first n runs and counts them all.
-func failing(n int, runs *int, err error) connector.Flow {
-	return connector.FlowFunc(func(context.Context, *connector.Message) (*connector.Message, error) {
+func failing(n int, runs *int, err error) flow.Flow {
+	return flow.Func(func(context.Context, *flow.Message) (*flow.Message, error) {
 		if *runs++; *runs <= n {
 			return nil, err
 		}
@@ -44,18 +45,18 @@ func failing(n int, runs *int, err error) connector.Flow {
 	})
 }
 
-func reading() *connector.Message { return connector.NewMessage("a/b", []byte("21"), 1, 4) }
+func reading() *flow.Message { return flow.NewMessage("a/b", []byte("21"), 1, 4) }
 
 func TestChainPassesEachResultOn(t *testing.T) {
-	pass := connector.FlowFunc(func(context.Context, *connector.Message) (*connector.Message, error) { return nil, nil })
-	out, err := connector.Chain(appendText("-one"), pass, appendText("-two")).Run(t.Context(), reading())
+	pass := flow.Func(func(context.Context, *flow.Message) (*flow.Message, error) { return nil, nil })
+	out, err := flow.Chain(appendText("-one"), pass, appendText("-two")).Run(t.Context(), reading())
 	require.NoError(t, err)
 	require.Equal(t, "21-one-two", string(out.Payload.Blob))
 }
 
 func TestChainStopsAtTheFirstFailure(t *testing.T) {
 	runs := 0
-	out, err := connector.Chain(set("one"), connector.RaiseError("APP:FULL", "the store is full"), failing(0, &runs, nil)).Run(t.Context(), reading())
+	out, err := flow.Chain(set("one"), flow.RaiseError("APP:FULL", "the store is full"), failing(0, &runs, nil)).Run(t.Context(), reading())
 	require.EqualError(t, err, "connector: the store is full")
 	require.Equal(t, "one", string(out.Payload.Blob), "the message as it was where the chain stopped")
 	require.Zero(t, runs)
@@ -63,19 +64,19 @@ func TestChainStopsAtTheFirstFailure(t *testing.T) {
 
 // A step may tell of its failure by the message alone, as the platform does.
 func TestMessageWithErrorIsAFailure(t *testing.T) {
-	step := connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+	step := flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
 		return m.WithError(errFlow), nil
 	})
-	out, err := connector.Chain(step, set("never")).Run(t.Context(), reading())
+	out, err := flow.Chain(step, set("never")).Run(t.Context(), reading())
 	require.ErrorIs(t, err, errFlow)
 	require.Equal(t, "out of order", out.Error.Description)
 }
 
 func TestPanicIsAFailure(t *testing.T) {
-	step := connector.FlowFunc(func(context.Context, *connector.Message) (*connector.Message, error) { panic("division by zero") })
-	_, err := connector.Chain(step).Run(t.Context(), reading())
+	step := flow.Func(func(context.Context, *flow.Message) (*flow.Message, error) { panic("division by zero") })
+	_, err := flow.Chain(step).Run(t.Context(), reading())
 	require.EqualError(t, err, "connector: the flow panicked: division by zero")
-	var p *connector.PanicError
+	var p *flow.PanicError
 	require.ErrorAs(t, err, &p)
 	require.Contains(t, string(p.Stack), "flow_test.go")
 	require.NotContains(t, err.Error(), "flow_test.go")
@@ -84,29 +85,29 @@ func TestPanicIsAFailure(t *testing.T) {
 func TestTryCatches(t *testing.T) {
 	cases := map[string]struct {
 		err     error
-		catches []connector.Catch
+		catches []flow.Catch
 		want    string // payload of the result; nothing: not caught
 	}{
-		"any catches all":                 {errFlow, []connector.Catch{{Types: []connector.ErrorType{connector.TypeAny}, Flow: set("caught")}}, "caught"},
-		"no types catch all":              {errFlow, []connector.Catch{{Flow: set("caught")}}, "caught"},
-		"no flow swallows":                {errFlow, []connector.Catch{{}}, "21"},
-		"a wider type catches":            {raised("MQTT:TLS"), []connector.Catch{{Types: []connector.ErrorType{connector.TypeConnectivity}, Flow: set("caught")}}, "caught"},
-		"a narrower type does not":        {raised("MQTT:CONNECTIVITY"), []connector.Catch{{Types: []connector.ErrorType{connector.TypeTLS}, Flow: set("caught")}}, ""},
-		"a type of one's own":             {raised("APP:FULL"), []connector.Catch{{Types: []connector.ErrorType{"APP:FULL"}, Flow: set("caught")}}, "caught"},
-		"runtime catches one's own":       {raised("APP:FULL"), []connector.Catch{{Types: []connector.ErrorType{connector.TypeRuntime}, Flow: set("caught")}}, "caught"},
-		"the first that fits handles it":  {raised("MQTT:TLS"), []connector.Catch{{Types: []connector.ErrorType{connector.TypePublish}, Flow: set("1")}, {Types: []connector.ErrorType{connector.TypeTLS}, Flow: set("2")}, {Flow: set("3")}}, "2"},
-		"one of several types":            {raised("MQTT:TLS"), []connector.Catch{{Types: []connector.ErrorType{connector.TypePublish, connector.TypeTLS}, Flow: set("caught")}}, "caught"},
-		"a namespace":                     {raised("MQTT:TLS"), []connector.Catch{{Types: []connector.ErrorType{"CORE:CONFIG", "MQTT:*"}, Flow: set("caught")}}, "caught"},
-		"another namespace":               {raised("MQTT:TLS"), []connector.Catch{{Types: []connector.ErrorType{"SHOP:*", "MQ"}, Flow: set("caught")}}, ""},
-		"a namespace without a colon":     {raised("MQTT:TLS"), []connector.Catch{{Types: []connector.ErrorType{"*"}, Flow: set("caught")}}, "caught"},
-		"a deadline is a timeout":         {context.DeadlineExceeded, []connector.Catch{{Types: []connector.ErrorType{connector.TypeTimeout}, Flow: set("caught")}}, "caught"},
-		"none fits: the error goes on":    {errFlow, []connector.Catch{{Types: []connector.ErrorType{connector.TypePublish}, Flow: set("caught")}}, ""},
-		"a catch that fails is a failure": {errFlow, []connector.Catch{{Flow: connector.RaiseError("APP:WORSE", "worse")}}, ""},
+		"any catches all":                 {errFlow, []flow.Catch{{Types: []flow.ErrorType{flow.TypeAny}, Flow: set("caught")}}, "caught"},
+		"no types catch all":              {errFlow, []flow.Catch{{Flow: set("caught")}}, "caught"},
+		"no flow swallows":                {errFlow, []flow.Catch{{}}, "21"},
+		"a wider type catches":            {raised("MQTT:TLS"), []flow.Catch{{Types: []flow.ErrorType{flow.TypeConnectivity}, Flow: set("caught")}}, "caught"},
+		"a narrower type does not":        {raised("MQTT:CONNECTIVITY"), []flow.Catch{{Types: []flow.ErrorType{flow.TypeTLS}, Flow: set("caught")}}, ""},
+		"a type of one's own":             {raised("APP:FULL"), []flow.Catch{{Types: []flow.ErrorType{"APP:FULL"}, Flow: set("caught")}}, "caught"},
+		"runtime catches one's own":       {raised("APP:FULL"), []flow.Catch{{Types: []flow.ErrorType{flow.TypeRuntime}, Flow: set("caught")}}, "caught"},
+		"the first that fits handles it":  {raised("MQTT:TLS"), []flow.Catch{{Types: []flow.ErrorType{flow.TypePublish}, Flow: set("1")}, {Types: []flow.ErrorType{flow.TypeTLS}, Flow: set("2")}, {Flow: set("3")}}, "2"},
+		"one of several types":            {raised("MQTT:TLS"), []flow.Catch{{Types: []flow.ErrorType{flow.TypePublish, flow.TypeTLS}, Flow: set("caught")}}, "caught"},
+		"a namespace":                     {raised("MQTT:TLS"), []flow.Catch{{Types: []flow.ErrorType{"CORE:CONFIG", "MQTT:*"}, Flow: set("caught")}}, "caught"},
+		"another namespace":               {raised("MQTT:TLS"), []flow.Catch{{Types: []flow.ErrorType{"SHOP:*", "MQ"}, Flow: set("caught")}}, ""},
+		"a namespace without a colon":     {raised("MQTT:TLS"), []flow.Catch{{Types: []flow.ErrorType{"*"}, Flow: set("caught")}}, "caught"},
+		"a deadline is a timeout":         {context.DeadlineExceeded, []flow.Catch{{Types: []flow.ErrorType{flow.TypeTimeout}, Flow: set("caught")}}, "caught"},
+		"none fits: the error goes on":    {errFlow, []flow.Catch{{Types: []flow.ErrorType{flow.TypePublish}, Flow: set("caught")}}, ""},
+		"a catch that fails is a failure": {errFlow, []flow.Catch{{Flow: flow.RaiseError("APP:WORSE", "worse")}}, ""},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			runs := 0
-			out, err := connector.Try(failing(9, &runs, c.err), c.catches...).Run(t.Context(), reading())
+			out, err := flow.Try(failing(9, &runs, c.err), c.catches...).Run(t.Context(), reading())
 			require.Equal(t, 1, runs)
 			if c.want == "" {
 				require.Error(t, err)
@@ -120,22 +121,22 @@ func TestTryCatches(t *testing.T) {
 }
 
 func raised(code string) error {
-	_, err := connector.RaiseError(code, "raised").Run(context.Background(), reading())
+	_, err := flow.RaiseError(code, "raised").Run(context.Background(), reading())
 	return err
 }
 
 // The catch sees the message as it came, with the error in the platform's form; a chain of
 // several steps handles it as well as one.
 func TestCatchSeesTheError(t *testing.T) {
-	var seen *connector.Error
-	look := connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+	var seen *flow.Error
+	look := flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
 		seen = m.Error
 		return nil, nil
 	})
-	body := connector.Chain(set("changed"), failing(9, new(int), errFlow))
-	out, err := connector.Try(body, connector.Catch{Flow: connector.Chain(look, appendText("!"))}).Run(t.Context(), reading())
+	body := flow.Chain(set("changed"), failing(9, new(int), errFlow))
+	out, err := flow.Try(body, flow.Catch{Flow: flow.Chain(look, appendText("!"))}).Run(t.Context(), reading())
 	require.NoError(t, err, "the error that is being handled is no failure of the handler")
-	require.Equal(t, connector.CodeRuntime, seen.Code)
+	require.Equal(t, flow.CodeRuntime, seen.Code)
 	require.Equal(t, "out of order", seen.Description)
 	require.Equal(t, "21!", string(out.Payload.Blob))
 	require.Nil(t, out.Error)
@@ -143,13 +144,13 @@ func TestCatchSeesTheError(t *testing.T) {
 
 // A catch may be a Try of its own, and may fail by panic.
 func TestCatchNests(t *testing.T) {
-	panics := connector.FlowFunc(func(context.Context, *connector.Message) (*connector.Message, error) { panic("again") })
-	inner := connector.Try(panics, connector.Catch{Flow: set("inner")})
-	out, err := connector.Try(failing(9, new(int), errFlow), connector.Catch{Flow: inner}).Run(t.Context(), reading())
+	panics := flow.Func(func(context.Context, *flow.Message) (*flow.Message, error) { panic("again") })
+	inner := flow.Try(panics, flow.Catch{Flow: set("inner")})
+	out, err := flow.Try(failing(9, new(int), errFlow), flow.Catch{Flow: inner}).Run(t.Context(), reading())
 	require.NoError(t, err)
 	require.Equal(t, "inner", string(out.Payload.Blob))
 
-	_, err = connector.Try(failing(9, new(int), errFlow), connector.Catch{Flow: panics}).Run(t.Context(), reading())
+	_, err = flow.Try(failing(9, new(int), errFlow), flow.Catch{Flow: panics}).Run(t.Context(), reading())
 	require.ErrorContains(t, err, "again")
 }
 
@@ -158,13 +159,13 @@ func TestTryRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, runs := time.Now(), 0
 		errs := []error{raised("APP:A"), raised("APP:B"), raised("APP:A"), raised("APP:B"), raised("APP:A")}
-		body := connector.FlowFunc(func(context.Context, *connector.Message) (*connector.Message, error) {
+		body := flow.Func(func(context.Context, *flow.Message) (*flow.Message, error) {
 			runs++
 			return nil, errs[runs-1]
 		})
-		out, err := connector.Try(body,
-			connector.Catch{Types: []connector.ErrorType{"APP:A"}, Retries: 2, Interval: time.Second, Flow: set("gave up")},
-			connector.Catch{Types: []connector.ErrorType{"APP:B"}, Retries: 5}, // the platform's 60 s
+		out, err := flow.Try(body,
+			flow.Catch{Types: []flow.ErrorType{"APP:A"}, Retries: 2, Interval: time.Second, Flow: set("gave up")},
+			flow.Catch{Types: []flow.ErrorType{"APP:B"}, Retries: 5}, // the platform's 60 s
 		).Run(t.Context(), reading())
 		require.NoError(t, err)
 		require.Equal(t, "gave up", string(out.Payload.Blob))
@@ -177,7 +178,7 @@ func TestTryRetries(t *testing.T) {
 func TestRetryStartsFromTheMessageAsItCame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		runs := 0
-		body := connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+		body := flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
 			if runs++; len(m.Variable) > 0 || string(m.Payload.Blob) != "21" {
 				return nil, fmt.Errorf("run %d sees %v %s", runs, m.Variable, m.Payload.Blob)
 			}
@@ -188,10 +189,10 @@ func TestRetryStartsFromTheMessageAsItCame(t *testing.T) {
 			}
 			return nil, nil
 		})
-		_, err := connector.UntilSuccessful(body, 5, time.Second).Run(t.Context(), reading())
+		_, err := flow.UntilSuccessful(body, 5, time.Second).Run(t.Context(), reading())
 		require.NoError(t, err)
 		runs = 0
-		_, err = connector.Try(body, connector.Catch{Retries: 5}).Run(t.Context(), reading())
+		_, err = flow.Try(body, flow.Catch{Retries: 5}).Run(t.Context(), reading())
 		require.NoError(t, err)
 		require.Equal(t, 3, runs)
 	})
@@ -200,19 +201,19 @@ func TestRetryStartsFromTheMessageAsItCame(t *testing.T) {
 func TestUntilSuccessful(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, runs := time.Now(), 0
-		_, err := connector.UntilSuccessful(failing(3, &runs, errFlow), 0, 0).Run(t.Context(), reading())
+		_, err := flow.UntilSuccessful(failing(3, &runs, errFlow), 0, 0).Run(t.Context(), reading())
 		require.NoError(t, err)
 		require.Equal(t, 4, runs, "one run and three retries")
 		require.Equal(t, 3*time.Minute, time.Since(start))
 
 		runs = 0
-		out, err := connector.UntilSuccessful(failing(9, &runs, errFlow), 1, time.Second).Run(t.Context(), reading())
+		out, err := flow.UntilSuccessful(failing(9, &runs, errFlow), 1, time.Second).Run(t.Context(), reading())
 		require.Equal(t, 2, runs)
 		require.EqualError(t, err, "connector: [CORE:RETRY_EXHAUSTED] 1 retries used up: out of order")
 		require.ErrorIs(t, err, errFlow)
 		require.NotNil(t, out)
-		_, err = connector.Try(connector.UntilSuccessful(failing(9, &runs, errFlow), 1, time.Second),
-			connector.Catch{Types: []connector.ErrorType{connector.TypeRetryExhausted}}).Run(t.Context(), reading())
+		_, err = flow.Try(flow.UntilSuccessful(failing(9, &runs, errFlow), 1, time.Second),
+			flow.Catch{Types: []flow.ErrorType{flow.TypeRetryExhausted}}).Run(t.Context(), reading())
 		require.NoError(t, err)
 	})
 }
@@ -220,9 +221,9 @@ func TestUntilSuccessful(t *testing.T) {
 // A pause ends with the context, and says so.
 func TestPausesEndWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for _, f := range []connector.Flow{
-			connector.UntilSuccessful(failing(9, new(int), errFlow), 5, 5*time.Minute),
-			connector.Try(failing(9, new(int), errFlow), connector.Catch{Retries: 5, Interval: 5 * time.Minute}),
+		for _, f := range []flow.Flow{
+			flow.UntilSuccessful(failing(9, new(int), errFlow), 5, 5*time.Minute),
+			flow.Try(failing(9, new(int), errFlow), flow.Catch{Retries: 5, Interval: 5 * time.Minute}),
 		} {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			start := time.Now()
@@ -236,16 +237,16 @@ func TestPausesEndWithTheContext(t *testing.T) {
 }
 
 func TestRaiseError(t *testing.T) {
-	out, err := connector.RaiseError("APP:FULL", "the store is full").Run(t.Context(), reading())
-	var e *connector.Error
+	out, err := flow.RaiseError("APP:FULL", "the store is full").Run(t.Context(), reading())
+	var e *flow.Error
 	require.ErrorAs(t, err, &e)
 	require.Equal(t, "APP:FULL", e.Code)
 	require.Equal(t, "the store is full", e.Description)
 	require.Equal(t, "21", string(out.Payload.Blob))
 
-	_, err = connector.RaiseError("", "no code").Run(t.Context(), reading())
+	_, err = flow.RaiseError("", "no code").Run(t.Context(), reading())
 	require.ErrorAs(t, err, &e)
-	require.Equal(t, connector.CodeRuntime, e.Code, "the common error")
+	require.Equal(t, flow.CodeRuntime, e.Code, "the common error")
 }
 
 // A Goexit of a step ends the goroutine that runs the flow; Chain cannot stop that, and
@@ -255,7 +256,7 @@ func TestGoexitEndsTheCaller(t *testing.T) {
 	go func() {
 		ran := false
 		defer func() { ended <- !ran }()
-		connector.Chain(connector.FlowFunc(func(context.Context, *connector.Message) (*connector.Message, error) {
+		flow.Chain(flow.Func(func(context.Context, *flow.Message) (*flow.Message, error) {
 			runtime.Goexit()
 			return nil, nil
 		})).Run(context.Background(), reading())
@@ -267,15 +268,15 @@ func TestGoexitEndsTheCaller(t *testing.T) {
 // An error that cannot be read, as a nil pointer, is a failure of the run and of nothing else,
 // whether Run returns it or the handle of Defer gets it.
 func TestErrorThatCannotBeRead(t *testing.T) {
-	var none *connector.Error
+	var none *flow.Error
 	for name, err := range map[string]error{"nil": none, "another's": (*os.PathError)(nil), "wrapped": fmt.Errorf("x: %w", none)} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(d *dialogue) {
-				d.run(kept(onFailure(1, connector.OnFailure{Then: connector.Drop})), flow(func(ctx context.Context) error {
-					if connector.Attempt(ctx) == 1 {
+				d.run(kept(onFailure(1, connector.OnFailure{Then: connector.Drop})), step(func(ctx context.Context) error {
+					if flow.Attempt(ctx) == 1 {
 						return err
 					}
-					connector.Defer(ctx)(err)
+					flow.Defer(ctx)(err)
 					return nil
 				}))
 				d.deliver(1, "a")

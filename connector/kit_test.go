@@ -11,6 +11,7 @@ import (
 
 	"github.com/mqtt311/mqtt311/client/clienttest"
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
@@ -58,20 +59,20 @@ func kept(p connector.ConsumerParams) connector.Config {
 func ptr[T any](v T) *T { return &v }
 
 // build makes the connector; every consumer gets the flow.
-func (d *dialogue) build(cfg connector.Config, flow connector.Flow) {
+func (d *dialogue) build(cfg connector.Config, f flow.Flow) {
 	d.Helper()
 	c, err := connector.New(cfg, d.options)
 	require.NoError(d, err)
 	for name := range cfg.Consumers {
-		require.NoError(d, c.Consume(name, flow))
+		require.NoError(d, c.Consume(name, f))
 	}
 	d.connector = c
 }
 
 // run starts the connector; the Server accepts it and grants what it asks for.
-func (d *dialogue) run(cfg connector.Config, flow connector.Flow) {
+func (d *dialogue) run(cfg connector.Config, f flow.Flow) {
 	d.Helper()
-	d.build(cfg, flow)
+	d.build(cfg, f)
 	d.accepted(len(cfg.Consumers) > 0)
 }
 
@@ -226,7 +227,7 @@ func (g *gate) end(payload string) chan error {
 	return g.ends[payload]
 }
 
-func (g *gate) Run(ctx context.Context, m *connector.Message) (*connector.Message, error) {
+func (g *gate) Run(ctx context.Context, m *flow.Message) (*flow.Message, error) {
 	payload := string(m.Payload.Blob)
 	end := g.end(payload)
 	g.mu.Lock()

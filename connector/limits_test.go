@@ -1,9 +1,11 @@
 package connector_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
+	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
@@ -31,17 +33,42 @@ func TestAckTimeoutOfTheExtension(t *testing.T) {
 	})
 }
 
-// A packet above max_packet_size ends the connection before it is read.
-func TestMaxPacketSize(t *testing.T) {
-	inBubble(t, func(d *dialogue) {
-		cfg := kept(connector.ConsumerParams{})
-		cfg.Advanced.AutoReconnect = false
-		cfg.Extension.MaxPacketSize = 1024
-		d.run(cfg, newGate())
-		go d.conn.Send(publish("t/x", 1, 1, string(make([]byte, 2000))))
-		<-d.connector.Done()
-		require.ErrorContains(t, d.connector.Err(), "1024")
-	})
+// max_inflight is how many messages of all producers wait for the Server at once, max_inflight_qos2
+// how many of them are of QoS 2. What is out of range is a mistake, also in a configuration that a
+// program makes.
+func TestMaxInflight(t *testing.T) {
+	for _, c := range []struct {
+		name             string
+		inflight, atQoS2 int
+		qos              packets.QoS
+		window           int
+	}{
+		{"default", 0, 0, 1, 100}, {"default at QoS 2", 0, 0, 2, 16},
+		{"wide", 150, 0, 1, 150}, {"narrow", 2, 0, 1, 2}, {"of QoS 2", 0, 3, 2, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inBubble(t, func(d *dialogue) {
+				cfg := producing(connector.ProducerParams{Topic: "t", QoS: c.qos})
+				cfg.Extension.MaxInflight, cfg.Extension.MaxInflightQoS2 = c.inflight, c.atQoS2
+				d.run(cfg, nil)
+				for range c.window + 1 {
+					_, err := d.connector.Producer("out").PublishAsync(d.ctx, client.Message{Topic: "t", QoS: c.qos})
+					require.NoError(t, err)
+				}
+				for i := range c.window {
+					d.expect(fmt.Sprintf("PUBLISH t qos=%d id=%d dup=false payload=", c.qos, i+1))
+				}
+				d.expectNothing(time.Second)
+			})
+		})
+	}
+	for _, n := range []int{-1, 16385} {
+		cfg := producing(connector.ProducerParams{Topic: "t"})
+		cfg.Extension.MaxInflight = n
+		require.ErrorContains(t, connector.Errors(cfg.Check()), "max_inflight")
+		cfg.Extension.MaxInflight, cfg.Extension.MaxInflightQoS2 = 0, n
+		require.ErrorContains(t, connector.Errors(cfg.Check()), "max_inflight_qos2")
+	}
 }
 
 // max_in_flight of a producer is how many of its messages wait for the Server at once.

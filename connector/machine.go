@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,15 +18,25 @@ import (
 // last is done with it.
 type arrival struct {
 	d    *client.Delivery
+	size int // of its payload, which is gone when it is settled
 	open atomic.Int32
 	held atomic.Bool // a consumer could not settle it
+	ours bool        // nobody uses its payload when it is settled: see consumer.copies
 	at   time.Time
 	n    uint64 // counts what the connector received
 
 	before, after *arrival // see unacked
 
+	fed *Input // nil: it came from the connection
+
 	first job // of one of its consumers; the others have their own
-	taken bool
+}
+
+func (a *arrival) acknowledge() error {
+	if a.ours {
+		return a.d.Recycle()
+	}
+	return a.d.Ack()
 }
 
 // A job is a message on its way through one consumer:
@@ -36,27 +47,34 @@ type arrival struct {
 //
 // The consumer's mu guards state, number, timer, and what links jobs. Whoever has taken a job from one
 // state to another owns the rest of it: the worker or the program that it was given to while it runs, and
-// whoever has ended its run after that.
+// whoever has ended its run after that. Nobody takes a job away from a worker, so that it decides without
+// going through deciding.
+//
+// One is made for each message, with the arrival: it is packed to be small.
 type job struct {
 	*arrival
 	consumer *consumer
-	state    jobState
-	number   uint32 // of times it was given out: what settles an earlier one is stale
-	lane     *lane  // nil: it has no order
-	holds    bool   // its lane is busy with it
-	next     *job   // in a list
+	taken    *settings // with which it was taken
+	lane     *lane     // nil: it has no order
+	next     *job      // in a list
 	timer    *time.Timer
 
-	attempt   int       // of the run that is under way, or was the last; those that were not charged do not count
-	uncharged int       // runs in a row that were not charged
-	began     time.Time // when the run did
-	entry     *entry    // nil: not in the ledger
-	alone     bool      // the next run has to be the only one of a message in the ledger
-	claims    bool      // and keeps others from beginning: the gate's
-	inside    bool      // it runs within the gate: the gate's
-	suspect   bool      // see flow.Suspect
-	single    bool      // it comes back by itself, because a batch with it failed
-	givenUp   error     // the process before had given it up
+	number    uint32 // of times it was given out: what settles an earlier one is stale
+	uncharged uint32 // runs in a row that were not charged
+	state     jobState
+	holds     bool // its lane is busy with it
+	behind    bool // it waits until what was taken before the order changed is settled
+	alone     bool // the next run has to be the only one of a message in the ledger
+	claims    bool // and keeps others from beginning: the gate's
+	inside    bool // it runs within the gate: the gate's
+	suspect   bool // see flow.Suspect
+	trial     bool // it runs as a suspect
+	single    bool // it comes back by itself: a batch with it failed, or it is a suspect
+
+	attempt int           // of the run that is under way, or was the last; those that were not charged do not count
+	began   time.Duration // when the run did: see Connector.clock
+	entry   *entry        // nil: not in the ledger
+	givenUp error         // why it is not run: the process before had given it up, or no consumer wants it
 
 	first run // the first of its runs
 }
@@ -125,38 +143,42 @@ type lane struct {
 }
 
 // take accepts a message, waiting for room.
-func (k *consumer) take(ctx context.Context, a *arrival) error {
-	size := len(a.d.Payload)
+func (k *consumer) take(ctx context.Context, a *arrival, s *settings) error {
 	k.mu.Lock()
-	for k.inFlight >= k.most || k.bytes > 0 && k.bytes+size > k.mostBytes {
+	for k.inFlight >= k.most || k.bytes > 0 && k.bytes+a.size > k.mostBytes {
 		k.full = true
 		k.mu.Unlock()
 		select {
 		case <-k.room:
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-k.conn.stopping:
+			return errStopping
+		}
+		k.mu.Lock()
+	}
+	j := k.newJob(a, s)
+	if s.keeps(a) {
+		k.mu.Unlock()
+		k.recall(j)
+		if j.entry.done {
+			k.conn.stats.adopted.Add(1)
+			k.conn.settle(j.arrival)
+			return nil
 		}
 		k.mu.Lock()
 	}
 	k.inFlight++
-	k.bytes += size
-	k.mu.Unlock()
+	k.bytes += a.size
 	k.jobs.Add(1)
-
-	j := k.newJob(a)
-	if j.entry != nil && j.entry.done {
-		k.conn.stats.adopted.Add(1)
-		k.conn.settle(j.arrival)
-		k.finish(j)
-		return nil
-	}
-	k.mu.Lock()
-	if j.lane = k.laneOf(a.d); j.lane != nil && j.lane.busy {
-		j.lane.waiting.insert(j)
+	if k.draining > 0 {
+		j.behind = true
+		k.behind.insert(j)
+		k.nBehind++
 		k.mu.Unlock()
 		return nil
 	}
-	left := k.admit(j)
+	left := k.enter(j)
 	k.mu.Unlock()
 	if left {
 		k.leave(j)
@@ -164,44 +186,72 @@ func (k *consumer) take(ctx context.Context, a *arrival) error {
 	return nil
 }
 
-func (k *consumer) newJob(a *arrival) *job {
+// enter puts a job in its lane, and makes it ready if its turn has come. It reports what admit does. The
+// caller holds mu.
+func (k *consumer) enter(j *job) (left bool) {
+	if j.lane = k.laneOf(k.ordered, j.row()); j.lane != nil && j.lane.busy {
+		j.lane.waiting.insert(j)
+		return false
+	}
+	return k.admit(j)
+}
+
+func (k *consumer) newJob(a *arrival, s *settings) *job {
 	j := &a.first
-	if a.taken {
+	if j.arrival != nil { // another consumer has it
 		j = new(job)
 	}
-	a.taken = true
-	j.arrival, j.consumer = a, k
-	if k.params.Ledger && k.params.AckMode == AfterFlowSuccess && a.d.QoS > packets.AtMostOnce {
-		k.recall(j)
+	j.arrival, j.consumer, j.taken = a, k, s
+	if k.putsAway {
+		j.givenUp = flow.NewError(flow.TypeUnmatched, errors.New("it matches no consumer"))
 	}
 	return j
+}
+
+// copies reports whether nobody uses a message when the consumer is done with it: flows have
+// copies. A program that pulls has the message itself, and may be late; the ledger keeps what it
+// has seen; and a flow that begins after the acknowledgement is still to get its copy.
+func (s *settings) copies() bool {
+	return s.flow != nil && !s.params.Ledger && s.params.AckMode == AfterFlowSuccess
+}
+
+// keeps reports whether the ledger keeps a message.
+func (s *settings) keeps(a *arrival) bool {
+	return s.params.Ledger && s.params.AckMode == AfterFlowSuccess && a.d.QoS > packets.AtMostOnce && a.fed == nil
 }
 
 // recall finds out what the ledger knows of a message. Many flows run at once, so the death of a process
 // accuses all of them: a message is given up for it when nothing else ran, and only if it was begun
 // more often than its retries allow.
 func (k *consumer) recall(j *job) {
-	e := k.conn.ledger.take(k.name, j.d, j.n)
+	e := k.conn.ledger.Load().take(k.name, j.d, j.n)
 	j.entry, j.attempt = e, int(e.attempts)
-	retries := deref(k.params.OnFailure.Retries, -1)
+	retries := deref(j.taken.params.OnFailure.Retries, -1)
 	begun := retries >= 0 && j.attempt > retries
 	switch {
 	case e.givenUp:
-		j.givenUp = flow.NewError(TypeRetryExhausted, errors.New("the process before had given it up, and did not get to put it away"))
+		j.givenUp = flow.NewError(flow.TypeRetryExhausted, errors.New("the process before had given it up, and did not get to put it away"))
 	case e.suspect && e.alone && begun:
-		j.givenUp = flow.NewError(TypeRedeliveryExhausted, fmt.Errorf("begun %d times, and the process died of it", j.attempt))
+		j.givenUp = flow.NewError(flow.TypeRedeliveryExhausted, fmt.Errorf("begun %d times, and the process died of it", j.attempt))
 	}
 	j.alone = e.suspect && (j.attempt > 1 || begun)
 }
 
-// laneOf returns the row that a message waits in; nil if it need not. The caller holds mu.
-func (k *consumer) laneOf(d *client.Delivery) *lane {
-	name := ""
-	switch k.ordered {
-	case OrderNone:
+// row names the row that a message waits in with OrderTopic.
+func (a *arrival) row() string {
+	if a.fed != nil && a.fed.OrderKey != "" {
+		return a.fed.OrderKey
+	}
+	return a.d.Topic
+}
+
+// laneOf returns the row of a name that a message waits in; nil if it need not. The caller holds mu.
+func (k *consumer) laneOf(order OrderBy, name string) *lane {
+	switch {
+	case order == OrderNone:
 		return nil
-	case OrderTopic:
-		name = d.Topic
+	case order == OrderConnection:
+		name = "" // which no row of OrderTopic has
 	}
 	l := k.lanes[name]
 	if l == nil {
@@ -217,13 +267,13 @@ func (k *consumer) admit(j *job) (left bool) {
 	if j.lane != nil {
 		j.lane.busy, j.holds = true, true
 	}
-	switch {
+	switch then := k.now().params.OnFailure.Then; {
 	case k.over || k.stopping && k.kept(j):
 		j.state = jobDeciding
 		return true
-	case j.givenUp != nil && k.params.OnFailure.Then != Hold:
+	case j.givenUp != nil && then != Hold:
 		j.state = jobAway
-		go k.dispose(j, j.givenUp)
+		go k.dispose(j, then, j.givenUp)
 	default:
 		j.state = jobWaiting
 		k.ready.insert(j)
@@ -232,9 +282,9 @@ func (k *consumer) admit(j *job) (left bool) {
 	return false
 }
 
-// kept reports whether the Server sends a message again that is not acknowledged.
+// kept reports whether the Server, or the source of a Feed, sends a message again that is not acknowledged.
 func (k *consumer) kept(j *job) bool {
-	return !k.conn.cfg.Advanced.Clean() && j.d.QoS > packets.AtMostOnce
+	return j.fed != nil || !k.conn.cfg.Advanced.Clean() && j.d.QoS > packets.AtMostOnce
 }
 
 // A waiter waits for a job that is ready.
@@ -253,7 +303,7 @@ func (k *consumer) wake() {
 		w.woken <- struct{}{}
 		return
 	}
-	if k.flow != nil && k.workers < k.concurrency {
+	if !k.pulls && k.workers < k.concurrency {
 		k.workers++
 		k.waking = true
 		go k.work(&waiter{make(chan struct{}, 1)})
@@ -263,24 +313,25 @@ func (k *consumer) wake() {
 // mostIdle is how many workers of a consumer wait for a message; further ones end.
 const mostIdle = 8
 
-// errStopping is why no message is given out any more.
-var errStopping = flow.NewError(TypeCancelled, errors.New("the connector stops"))
+// errStopping is why no message is given out any more, to this worker or at all.
+var errStopping = flow.NewError(flow.TypeCancelled, errors.New("the connector stops"))
 
 // give gives out the next message that fits, and waits for one until ctx ends. Arrived says that the
-// caller was woken. With a nil waiter it does not wait.
+// caller was woken.
 func (k *consumer) give(ctx context.Context, w *waiter, arrived bool, fits func(*job) bool) (*job, error) {
 	k.mu.Lock()
 	for {
 		if arrived {
 			k.waking, arrived = false, false
 		}
-		if j := k.ready.take(func(j *job) bool { return fits(j) && k.mayRun(j) }); j != nil {
-			j.state = jobRunning
-			j.number++
+		if !k.pulls && k.workers > k.concurrency {
+			k.workers--
+			k.wake()
+			k.mu.Unlock()
+			return nil, errStopping
+		}
+		if j := k.grab(fits); j != nil {
 			number := j.number
-			if k.flow == nil {
-				k.pulled[j] = struct{}{}
-			}
 			k.wake()
 			k.mu.Unlock()
 			if k.begin(j, number) {
@@ -289,8 +340,8 @@ func (k *consumer) give(ctx context.Context, w *waiter, arrived bool, fits func(
 			k.mu.Lock()
 			continue
 		}
-		if k.stopping || w == nil || k.flow != nil && len(k.idle) >= mostIdle {
-			if k.flow != nil {
+		if k.stopping || !k.pulls && len(k.idle) >= mostIdle {
+			if !k.pulls {
 				k.workers--
 			}
 			k.mu.Unlock()
@@ -311,6 +362,61 @@ func (k *consumer) give(ctx context.Context, w *waiter, arrived bool, fits func(
 	}
 }
 
+// grab takes the next message that fits out of those that are ready, for a run that is to begin. The
+// caller holds mu.
+func (k *consumer) grab(fits func(*job) bool) *job {
+	j := k.ready.take(func(j *job) bool { return fits(j) && !k.waitsForTrial(j) && k.mayRun(j) })
+	if j == nil {
+		return nil
+	}
+	j.state = jobRunning
+	j.trial = j.suspect && !k.pulls
+	k.trying = k.trying || j.trial
+	j.number++
+	if k.pulls {
+		k.pulled[j] = struct{}{}
+	}
+	return j
+}
+
+// giveMore gives out further messages that are ready, up to most. Their runs begin all at once, so that
+// what a ledger writes of them is synced once.
+func (k *consumer) giveMore(most int) []*job {
+	type begun struct {
+		job    *job
+		number uint32
+		ok     bool
+	}
+	var all []begun
+	k.mu.Lock()
+	for len(all) < most {
+		j := k.grab(notSingle)
+		if j == nil {
+			break
+		}
+		all = append(all, begun{job: j, number: j.number})
+	}
+	k.wake()
+	k.mu.Unlock()
+	var writing sync.WaitGroup
+	for i := range all {
+		b := &all[i]
+		if b.job.entry == nil {
+			b.ok = k.begin(b.job, b.number)
+		} else {
+			writing.Go(func() { b.ok = k.begin(b.job, b.number) })
+		}
+	}
+	writing.Wait()
+	var given []*job
+	for _, b := range all {
+		if b.ok {
+			given = append(given, b.job)
+		}
+	}
+	return given
+}
+
 // resign takes a waiter back; if it was woken, another one is. The caller holds mu.
 func (k *consumer) resign(w *waiter) {
 	for i, o := range k.idle {
@@ -327,21 +433,36 @@ func (k *consumer) resign(w *waiter) {
 // mayRun asks the gate for a message in the ledger.
 func (k *consumer) mayRun(j *job) bool { return j.entry == nil || k.conn.gate.enter(j) }
 
+// waitsForTrial reports whether a suspect waits for another one: their flows run one at a time, so
+// that those that wait leave the places of the consumer to other messages. The caller holds mu.
+func (k *consumer) waitsForTrial(j *job) bool { return j.suspect && k.trying && !k.pulls }
+
 // begin begins a run of a job that was taken from ready. If it cannot, the job is left.
 func (k *consumer) begin(j *job, number uint32) bool {
 	j.attempt++
-	if j.entry != nil && k.conn.ledger.begin(j.entry, j.alone) != nil { // which ends the connector
+	if j.over() {
+		if j.taken.params.AckMode == Immediately {
+			k.conn.leave(j.arrival) // it was not acknowledged yet, which leave below takes for granted
+		}
 		if k.takeBack(j, number) {
+			k.tried(j)
+			k.leave(j)
+		}
+		return false
+	}
+	if j.entry != nil && k.conn.ledger.Load().begin(j.entry, j.alone) != nil { // which ends the connector
+		if k.takeBack(j, number) {
+			k.tried(j)
 			k.leave(j)
 		}
 		return false
 	}
 	j.alone = false
-	if k.params.AckMode == Immediately {
+	if j.taken.params.AckMode == Immediately {
 		k.conn.settle(j.arrival)
 	}
 	k.conn.stats.running.Add(1)
-	j.began = time.Now()
+	j.began = k.conn.clock()
 	return true
 }
 
@@ -357,10 +478,21 @@ func (k *consumer) takeBack(j *job, number uint32) bool {
 		j.timer.Stop()
 		j.timer = nil
 	}
-	if k.flow == nil {
+	if k.pulls {
 		delete(k.pulled, j)
 	}
 	return true
+}
+
+// tried lets the next suspect run.
+func (k *consumer) tried(j *job) {
+	if !j.trial {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	j.trial, k.trying = false, false
+	k.wake()
 }
 
 // settle ends the run of a number with err. It is stale if it has ended before.
@@ -376,8 +508,9 @@ func (k *consumer) settle(j *job, number uint32, err error, timedOut bool) error
 func (k *consumer) ended(j *job, err error, timedOut bool) {
 	s := &k.conn.stats
 	s.running.Add(-1)
+	k.tried(j)
 	k.left(j)
-	k.conn.numbers.flowEnded(time.Since(j.began), err, timedOut)
+	k.conn.numbers.flowEnded(k.conn.clock()-j.began, err, timedOut)
 	if err == nil {
 		s.succeeded.Add(1)
 	} else {
@@ -385,14 +518,17 @@ func (k *consumer) ended(j *job, err error, timedOut bool) {
 		k.logFailure(j, err)
 	}
 	switch {
-	case k.params.AckMode == Immediately:
+	case j.taken.params.AckMode == Immediately:
 		k.finish(j)
 	case err == nil:
 		k.done(j)
 	case k.conn.flowContext.Err() != nil:
 		k.leave(j) // Stop's patience ended, which is no failure of the flow
+	case j.over():
+		k.leave(j)
 	default:
-		k.failed(j, k.judge(j, err), err)
+		policy := &k.now().params.OnFailure
+		k.failed(j, policy.judge(j, err), policy.Then, err)
 	}
 }
 
@@ -401,7 +537,7 @@ func (k *consumer) logFailure(j *job, err error) {
 	if flow.IsUncharged(err) {
 		attrs = append(attrs, "charged", false)
 	}
-	var p *PanicError
+	var p *flow.PanicError
 	if errors.As(err, &p) {
 		attrs = append(attrs, "stack", string(p.Stack))
 	}
@@ -417,12 +553,10 @@ func (k *consumer) left(j *job) {
 
 // nudge makes consumers look again for what the gate kept from running.
 func (c *Connector) nudge() {
-	for _, k := range c.sorted {
-		if k.params.Ledger {
-			k.mu.Lock()
-			k.wake()
-			k.mu.Unlock()
-		}
+	for _, k := range c.everyConsumer() {
+		k.mu.Lock()
+		k.wake()
+		k.mu.Unlock()
 	}
 }
 
@@ -435,7 +569,7 @@ type verdict struct {
 
 // judge says whose failure it is. A message pays for what its own flow does: docs/connector.md has this
 // as a table.
-func (k *consumer) judge(j *job, err error) verdict {
+func (policy *OnFailure) judge(j *job, err error) verdict {
 	switch {
 	case flow.IsSuspect(err):
 		return verdict{suspect: true}
@@ -444,15 +578,15 @@ func (k *consumer) judge(j *job, err error) verdict {
 	case flow.IsPermanent(err):
 		return verdict{charged: true, final: true}
 	}
-	e := AsError(err)
-	final := e.Type == TypePublishRefused || !e.Matches(k.params.OnFailure.RetryOn...)
-	return verdict{charged: true, final: final || k.exhausted(j)}
+	e := flow.AsError(err)
+	final := e.Type == flow.TypePublishRefused || !e.Matches(policy.RetryOn...)
+	return verdict{charged: true, final: final || policy.exhausted(j)}
 }
 
 // exhausted reports whether the run that just failed was the last that the retries allow. Runs amid which a
 // process died while others ran, too, do not count.
-func (k *consumer) exhausted(j *job) bool {
-	retries := deref(k.params.OnFailure.Retries, -1)
+func (policy *OnFailure) exhausted(j *job) bool {
+	retries := deref(policy.Retries, -1)
 	charged := j.attempt
 	if j.entry != nil {
 		charged -= int(j.entry.accused)
@@ -461,10 +595,9 @@ func (k *consumer) exhausted(j *job) bool {
 }
 
 // failed runs a job again after a pause, or gives it up.
-func (k *consumer) failed(j *job, v verdict, err error) {
-	then := k.params.OnFailure.Then
+func (k *consumer) failed(j *job, v verdict, then Disposition, err error) {
 	givenUp := v.final && then != Hold
-	if j.entry != nil && k.conn.ledger.failed(j.entry, v.charged, givenUp && then == DeadLetter) != nil {
+	if j.entry != nil && k.conn.ledger.Load().failed(j.entry, v.charged, givenUp && then == DeadLetter) != nil {
 		k.leave(j) // the store failed, which ends the connector
 		return
 	}
@@ -475,7 +608,9 @@ func (k *consumer) failed(j *job, v verdict, err error) {
 		j.uncharged++
 		k.conn.stats.uncharged.Add(1)
 	}
-	j.suspect = j.suspect || v.suspect
+	if v.suspect {
+		j.suspect, j.single = true, true
+	}
 	switch {
 	case !givenUp:
 		k.pause(j)
@@ -483,9 +618,9 @@ func (k *consumer) failed(j *job, v verdict, err error) {
 		k.mu.Lock()
 		j.state = jobAway
 		k.mu.Unlock()
-		go k.dispose(j, err)
+		go k.dispose(j, then, err)
 	default:
-		k.dispose(j, err)
+		k.dispose(j, then, err)
 	}
 }
 
@@ -499,14 +634,14 @@ func (f *OnFailure) pauses() (first, most time.Duration) {
 
 // pause makes a job wait for its next attempt.
 func (k *consumer) pause(j *job) {
-	first, most := k.params.OnFailure.pauses()
+	first, most := k.now().params.OnFailure.pauses()
 	n := j.attempt
 	if j.uncharged > 0 {
-		n, most = j.uncharged, min(most, mostUnchargedDelay)
+		n, most = int(j.uncharged), min(most, mostUnchargedDelay)
 	}
 	k.conn.stats.retries.Add(1)
 	k.mu.Lock()
-	if k.stopping {
+	if k.stopping || j.over() { // leaveOver may have been here
 		k.mu.Unlock()
 		k.leave(j)
 		return
@@ -531,6 +666,22 @@ func (k *consumer) resume(j *job) {
 	k.wake()
 }
 
+// leaveOver leaves the jobs that wait for another attempt and whose source wants them back.
+func (k *consumer) leaveOver() {
+	var left []*job
+	k.mu.Lock()
+	for j := range k.paused {
+		if j.over() {
+			j.timer.Stop()
+			j.state = jobDeciding
+			delete(k.paused, j)
+			left = append(left, j)
+		}
+	}
+	k.mu.Unlock()
+	k.leaveAll(left)
+}
+
 // release takes a job back that a program pulled, as if it had not been given out.
 func (k *consumer) release(j *job, number uint32) error {
 	if !k.takeBack(j, number) {
@@ -539,10 +690,10 @@ func (k *consumer) release(j *job, number uint32) error {
 	k.conn.stats.running.Add(-1)
 	k.left(j)
 	switch {
-	case k.params.AckMode == Immediately:
+	case j.taken.params.AckMode == Immediately:
 		k.finish(j)
 		return nil
-	case j.entry != nil && k.conn.ledger.failed(j.entry, false, false) != nil:
+	case j.entry != nil && k.conn.ledger.Load().failed(j.entry, false, false) != nil:
 		k.leave(j)
 		return nil
 	}
@@ -557,8 +708,8 @@ func (k *consumer) release(j *job, number uint32) error {
 }
 
 // dispose does what the failure policy says of a message that is not run again.
-func (k *consumer) dispose(j *job, err error) {
-	switch k.params.OnFailure.Then {
+func (k *consumer) dispose(j *job, then Disposition, err error) {
+	switch then {
 	case Drop:
 		k.conn.stats.dropped.Add(1)
 		k.log.Warn("message dropped", "topic", j.d.Topic, "id", j.d.PacketID, "attempts", j.attempt)
@@ -573,9 +724,12 @@ func (k *consumer) dispose(j *job, err error) {
 
 // putAway puts a dead letter away, again and again until that succeeds; the flow does not run again.
 func (k *consumer) putAway(j *job, cause error) {
-	first, most := k.params.OnFailure.pauses()
+	policy := k.now().params.OnFailure
 	for n := 1; ; n++ {
-		err := k.deadLetter(j, cause)
+		if p := &k.now().params.OnFailure; p.Then == DeadLetter {
+			policy = *p // or the place that it had
+		}
+		err := k.deadLetter(j, &policy, cause)
 		if err == nil {
 			k.conn.stats.deadLettered.Add(1)
 			k.log.Warn("message put away as a dead letter", "topic", j.d.Topic, "id", j.d.PacketID, "attempts", j.attempt)
@@ -583,23 +737,26 @@ func (k *consumer) putAway(j *job, cause error) {
 			return
 		}
 		k.conn.numbers.deadLettersRefused.Add(1)
+		first, most := policy.pauses()
 		delay := jitter(n, first, most)
 		k.log.Error("dead letter not written; the message is held", "topic", j.d.Topic, "error", err.Error(), "again_in", delay)
 		t := time.NewTimer(delay)
 		select {
 		case <-t.C:
+			continue
+		case <-j.wantedBack():
 		case <-k.conn.stopping:
-			t.Stop()
-			k.leave(j)
-			return
 		}
+		t.Stop()
+		k.leave(j)
+		return
 	}
 }
 
 // done acknowledges a job that the flow, or its failure policy, is done with.
 func (k *consumer) done(j *job) {
 	if j.entry != nil {
-		k.conn.ledger.finish(j.entry)
+		k.conn.ledger.Load().finish(j.entry)
 	}
 	k.conn.settle(j.arrival)
 	k.finish(j)
@@ -608,7 +765,7 @@ func (k *consumer) done(j *job) {
 // leave gives a job up without acknowledging it: the Server keeps it, or nobody.
 func (k *consumer) leave(j *job) {
 	k.left(j)
-	if k.params.AckMode == AfterFlowSuccess || j.number == 0 { // the other ones were acknowledged
+	if j.taken.params.AckMode == AfterFlowSuccess || j.number == 0 { // the other ones were acknowledged
 		k.conn.leave(j.arrival)
 	}
 	k.finish(j)
@@ -619,7 +776,7 @@ func (k *consumer) finish(j *job) {
 	k.mu.Lock()
 	j.state = jobSettled
 	k.inFlight--
-	k.bytes -= len(j.d.Payload)
+	k.bytes -= j.size
 	if k.full {
 		k.full = false
 		select {
@@ -631,9 +788,20 @@ func (k *consumer) finish(j *job) {
 	if l := j.lane; j.holds {
 		l.busy, j.holds = false, false
 		if next := l.waiting.take(anyJob); next == nil {
-			delete(k.lanes, l.name)
+			if l != k.line {
+				delete(k.lanes, l.name)
+			}
 		} else if k.admit(next) {
 			left = next
+		}
+	}
+	var others []*job
+	switch {
+	case j.behind: // it was left
+		k.nBehind--
+	case k.draining > 0:
+		if k.draining--; k.draining == 0 {
+			others = k.endDraining()
 		}
 	}
 	k.mu.Unlock()
@@ -641,6 +809,57 @@ func (k *consumer) finish(j *job) {
 	if left != nil {
 		k.leave(left)
 	}
+	k.leaveAll(others)
+}
+
+func (k *consumer) leaveAll(left []*job) {
+	for _, j := range left {
+		k.leave(j)
+	}
+}
+
+// apply puts settings in force, for what is decided from now on. Messages that were taken in
+// another order stay in their lanes. If the new order has lanes of its own, what comes after them
+// waits until they are all settled: so no lane ever has two messages under way, or an earlier one
+// after a later one. Apply returns what the caller has to leave.
+func (k *consumer) apply(s *settings) (left []*job) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	reordered := k.ordered != s.ordered
+	k.live.Store(s)
+	k.limits = s.limits
+	if reordered {
+		k.keepLine()
+		k.draining = k.inFlight - k.nBehind
+		if k.ordered == OrderNone {
+			k.draining = 0
+		}
+		if k.draining == 0 {
+			left = k.endDraining()
+		}
+	}
+	if k.full { // there may be room by now
+		k.full = false
+		select {
+		case k.room <- struct{}{}:
+		default:
+		}
+	}
+	k.wake()
+	return left
+}
+
+// endDraining lets those enter that waited for a change of the order, and returns what the caller
+// has to leave. The caller holds mu.
+func (k *consumer) endDraining() (left []*job) {
+	for j := k.behind.take(anyJob); j != nil; j = k.behind.take(anyJob) {
+		j.behind = false
+		k.nBehind--
+		if k.enter(j) {
+			left = append(left, j)
+		}
+	}
+	return left
 }
 
 // stop leaves what has not begun and what the Server keeps, and what waits for another attempt. What
@@ -668,6 +887,7 @@ func (k *consumer) stopAll(fits func(*job) bool) {
 		take(&l.waiting)
 	}
 	take(&k.ready)
+	take(&k.behind)
 	for j := range k.paused {
 		j.timer.Stop()
 		left = append(left, j)
@@ -692,7 +912,5 @@ func (k *consumer) stopAll(fits func(*job) bool) {
 	k.idle = nil
 	k.wake()
 	k.mu.Unlock()
-	for _, j := range left {
-		k.leave(j)
-	}
+	k.leaveAll(left)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
 	"github.com/mqtt311/mqtt311/transport"
@@ -23,7 +24,7 @@ import (
 
 // The platform's example of attribute, field by field.
 func TestAttributeIsThePlatforms(t *testing.T) {
-	m := connector.NewMessage("some topic", []byte{0xff, 0}, packets.AtLeastOnce, 4)
+	m := flow.NewMessage("some topic", []byte{0xff, 0}, packets.AtLeastOnce, 4)
 	b, err := json.Marshal(m.Attribute)
 	require.NoError(t, err)
 	require.JSONEq(t, `{"QoS": 1, "topic": "some topic", "messageID": 4}`, string(b))
@@ -49,7 +50,7 @@ func TestErrorIsThePlatforms(t *testing.T) {
 	none, err := json.Marshal(reading())
 	require.NoError(t, err)
 	require.Contains(t, string(none), `"error":null`)
-	require.Nil(t, connector.AsError(nil))
+	require.Nil(t, flow.AsError(nil))
 }
 
 func TestWithErrorLeavesTheMessageAlone(t *testing.T) {
@@ -65,72 +66,76 @@ func TestWithErrorLeavesTheMessageAlone(t *testing.T) {
 func TestErrorTypes(t *testing.T) {
 	cases := []struct {
 		err  error
-		want connector.ErrorType
+		want flow.ErrorType
 	}{
-		{&client.RefusedError{Code: packets.UnacceptableProtocolVersion}, connector.TypeProtocolVersion},
-		{&client.RefusedError{Code: packets.IdentifierRejected}, connector.TypeClientIDRejected},
-		{&client.RefusedError{Code: packets.ServerUnavailable}, connector.TypeUnavailable},
-		{&client.RefusedError{Code: packets.BadUserNameOrPassword}, connector.TypeBadCredentials},
-		{&client.RefusedError{Code: packets.NotAuthorized}, connector.TypeNotAuthorized},
-		{&client.RefusedError{Code: 77}, connector.TypeRefused},
-		{&client.FilterError{Filter: "a/#"}, connector.TypeRejected},
-		{&packets.EncodeError{Type: packets.PUBLISH, Field: "Topic"}, connector.TypeInvalidTopic},
-		{&packets.EncodeError{Type: packets.PUBLISH, Field: "Payload"}, connector.TypePayloadTooLarge},
-		{&packets.EncodeError{Type: packets.SUBSCRIBE}, connector.TypeInvalidFilter},
-		{&packets.EncodeError{Type: packets.CONNECT}, connector.TypeConfig},
-		{&packets.FormatError{}, connector.TypeProtocol},
-		{&packets.TooLargeError{}, connector.TypeProtocol},
-		{&session.ProtocolError{}, connector.TypeProtocol},
-		{&transport.DialError{Step: transport.StepTLS, Err: errFlow}, connector.TypeTLS},
-		{&transport.DialError{Step: transport.StepWebSocket, Err: errFlow}, connector.TypeWebSocket},
-		{&transport.DialError{Step: transport.StepTCP, Err: errFlow}, connector.TypeTCP},
-		{&transport.DialError{Step: transport.StepResolve, Err: errFlow}, connector.TypeDNS},
-		{&transport.DialError{Step: transport.StepProxy, Err: errFlow}, connector.TypeProxy},
-		{&transport.DialError{Step: "else", Err: errFlow}, connector.TypeConnectivity},
-		{&transport.DialError{Step: transport.StepTLS, Err: x509.UnknownAuthorityError{}}, connector.TypeTLSUntrusted},
-		{&transport.DialError{Step: transport.StepTLS, Err: x509.CertificateInvalidError{Reason: x509.Expired, Cert: new(x509.Certificate)}}, connector.TypeTLSExpired},
-		{&transport.DialError{Step: transport.StepTLS, Err: x509.HostnameError{Certificate: new(x509.Certificate)}}, connector.TypeTLSHostname},
-		{&transport.DialError{Step: transport.StepTLS, Err: &net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}}, connector.TypeTLSClientCert},
-		{&transport.DialError{Step: transport.StepTCP, Err: context.DeadlineExceeded}, connector.TypeConnectTimeout},
-		{os.ErrDeadlineExceeded, connector.TypeWriteTimeout},
-		{client.ErrQueueFull, connector.TypeOverload},
-		{fmt.Errorf("%w: %w", client.ErrQueueFull, client.ErrStoreFull), connector.TypeStore},
-		{fmt.Errorf("%w: %w", client.ErrClosed, client.ErrStoreFailed), connector.TypeStore},
-		{client.ErrPoison, connector.TypePublishRefused},
-		{session.ErrScrubRefused, connector.TypePublishRefused},
-		{context.DeadlineExceeded, connector.TypeTimeout},
-		{context.Canceled, connector.TypeCancelled},
-		{client.ErrConnectTimeout, connector.TypeConnectTimeout},
-		{client.ErrPingTimeout, connector.TypePingTimeout},
-		{client.ErrNotConnected, connector.TypeNotConnected},
-		{client.ErrConnectionLost, connector.TypeConnectionLost},
-		{client.ErrClosed, connector.TypeNotConnected},
-		{fmt.Errorf("%w: %w", client.ErrClosed, &client.HandshakeError{Err: io.EOF}), connector.TypeConnectivity},
-		{fmt.Errorf("%w: %w", client.ErrClosed, &client.HandshakeError{Err: client.ErrConnectTimeout}), connector.TypeConnectTimeout},
-		{fmt.Errorf("wrapped: %w", client.ErrPingTimeout), connector.TypePingTimeout},
-		{errFlow, connector.TypeRuntime},
+		{&client.RefusedError{Code: packets.UnacceptableProtocolVersion}, flow.TypeProtocolVersion},
+		{&client.RefusedError{Code: packets.IdentifierRejected}, flow.TypeClientIDRejected},
+		{&client.RefusedError{Code: packets.ServerUnavailable}, flow.TypeUnavailable},
+		{&client.RefusedError{Code: packets.BadUserNameOrPassword}, flow.TypeBadCredentials},
+		{&client.RefusedError{Code: packets.NotAuthorized}, flow.TypeNotAuthorized},
+		{&client.RefusedError{Code: 77}, flow.TypeRefused},
+		{&client.FilterError{Filter: "a/#"}, flow.TypeRejected},
+		{&packets.EncodeError{Type: packets.PUBLISH, Field: "Topic"}, flow.TypeInvalidTopic},
+		{&packets.EncodeError{Type: packets.PUBLISH, Field: "Payload"}, flow.TypePayloadTooLarge},
+		{&packets.EncodeError{Type: packets.SUBSCRIBE}, flow.TypeInvalidFilter},
+		{&packets.EncodeError{Type: packets.CONNECT}, flow.TypeConfig},
+		{&packets.FormatError{}, flow.TypeProtocol},
+		{&packets.TooLargeError{}, flow.TypeOversize},
+		{&client.IncomingError{Err: &packets.TooLargeError{}}, flow.TypeOversize},
+		{&client.IncomingError{Err: &packets.FormatError{}}, flow.TypeMalformed},
+		{&client.HandshakeError{Err: &packets.TooLargeError{}}, flow.TypeProtocol},
+		{&client.HandshakeError{Err: &client.IncomingError{Err: &packets.FormatError{}}}, flow.TypeProtocol},
+		{&session.ProtocolError{}, flow.TypeProtocol},
+		{&transport.DialError{Step: transport.StepTLS, Err: errFlow}, flow.TypeTLS},
+		{&transport.DialError{Step: transport.StepWebSocket, Err: errFlow}, flow.TypeWebSocket},
+		{&transport.DialError{Step: transport.StepTCP, Err: errFlow}, flow.TypeTCP},
+		{&transport.DialError{Step: transport.StepResolve, Err: errFlow}, flow.TypeDNS},
+		{&transport.DialError{Step: transport.StepProxy, Err: errFlow}, flow.TypeProxy},
+		{&transport.DialError{Step: "else", Err: errFlow}, flow.TypeConnectivity},
+		{&transport.DialError{Step: transport.StepTLS, Err: x509.UnknownAuthorityError{}}, flow.TypeTLSUntrusted},
+		{&transport.DialError{Step: transport.StepTLS, Err: x509.CertificateInvalidError{Reason: x509.Expired, Cert: new(x509.Certificate)}}, flow.TypeTLSExpired},
+		{&transport.DialError{Step: transport.StepTLS, Err: x509.HostnameError{Certificate: new(x509.Certificate)}}, flow.TypeTLSHostname},
+		{&transport.DialError{Step: transport.StepTLS, Err: &net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}}, flow.TypeTLSClientCert},
+		{&transport.DialError{Step: transport.StepTCP, Err: context.DeadlineExceeded}, flow.TypeConnectTimeout},
+		{os.ErrDeadlineExceeded, flow.TypeWriteTimeout},
+		{client.ErrQueueFull, flow.TypeOverload},
+		{fmt.Errorf("%w: %w", client.ErrQueueFull, client.ErrStoreFull), flow.TypeStore},
+		{fmt.Errorf("%w: %w", client.ErrClosed, client.ErrStoreFailed), flow.TypeStore},
+		{client.ErrPoison, flow.TypePublishRefused},
+		{session.ErrScrubRefused, flow.TypePublishRefused},
+		{context.DeadlineExceeded, flow.TypeTimeout},
+		{context.Canceled, flow.TypeCancelled},
+		{client.ErrConnectTimeout, flow.TypeConnectTimeout},
+		{client.ErrPingTimeout, flow.TypePingTimeout},
+		{client.ErrNotConnected, flow.TypeNotConnected},
+		{client.ErrConnectionLost, flow.TypeConnectionLost},
+		{client.ErrClosed, flow.TypeNotConnected},
+		{fmt.Errorf("%w: %w", client.ErrClosed, &client.HandshakeError{Err: io.EOF}), flow.TypeConnectivity},
+		{fmt.Errorf("%w: %w", client.ErrClosed, &client.HandshakeError{Err: client.ErrConnectTimeout}), flow.TypeConnectTimeout},
+		{fmt.Errorf("wrapped: %w", client.ErrPingTimeout), flow.TypePingTimeout},
+		{errFlow, flow.TypeRuntime},
 	}
 	for _, c := range cases {
-		e := connector.AsError(c.err)
+		e := flow.AsError(c.err)
 		require.Equal(t, c.want, e.Type, "%T", c.err)
-		require.Equal(t, connector.CodeRuntime, e.Code)
-		require.Same(t, e, connector.AsError(fmt.Errorf("step 3: %w", e)))
+		require.Equal(t, flow.CodeRuntime, e.Code)
+		require.Same(t, e, flow.AsError(fmt.Errorf("step 3: %w", e)))
 		require.Equal(t, c.err, errors.Unwrap(e))
-		require.True(t, e.Type.Is(connector.TypeRuntime))
-		require.True(t, e.Type.Is(connector.TypeAny))
-		if c.want != connector.TypeRuntime {
+		require.True(t, e.Type.Is(flow.TypeRuntime))
+		require.True(t, e.Type.Is(flow.TypeAny))
+		if c.want != flow.TypeRuntime {
 			require.Contains(t, e.Description, "["+string(c.want)+"]")
 		}
 	}
 }
 
 func TestErrorTypeAncestry(t *testing.T) {
-	require.True(t, connector.TypeNotAuthorized.Is(connector.TypeRefused))
-	require.True(t, connector.TypeNotAuthorized.Is(connector.TypeConnectivity))
-	require.False(t, connector.TypeRefused.Is(connector.TypeNotAuthorized))
-	require.False(t, connector.TypePublish.Is(connector.TypeConnectivity))
-	require.Equal(t, connector.TypeRuntime, connector.ErrorType("APP:FULL").Parent())
-	require.Empty(t, connector.TypeAny.Parent())
+	require.True(t, flow.TypeNotAuthorized.Is(flow.TypeRefused))
+	require.True(t, flow.TypeNotAuthorized.Is(flow.TypeConnectivity))
+	require.False(t, flow.TypeRefused.Is(flow.TypeNotAuthorized))
+	require.False(t, flow.TypePublish.Is(flow.TypeConnectivity))
+	require.Equal(t, flow.TypeRuntime, flow.ErrorType("APP:FULL").Parent())
+	require.Empty(t, flow.TypeAny.Parent())
 }
 
 // No way to print a configuration shows what is secret.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/transport"
 )
@@ -73,7 +74,6 @@ type numbers struct {
 	deadLettersRefused atomic.Uint64
 	publishing         atomic.Int64
 	published          [3]publishes
-	certificatesEnd    atomic.Int64 // seconds since 1970; 0: no certificate
 }
 
 type publishes struct {
@@ -95,9 +95,11 @@ func index(b bool) int {
 // flowEnded counts one run of a flow.
 func (n *numbers) flowEnded(took time.Duration, err error, timedOut bool) {
 	n.flowTime.add(took)
-	var p *PanicError
+	if err == nil {
+		return
+	}
+	var p *flow.PanicError // which the heap has, because errors.As takes its address
 	switch {
-	case err == nil:
 	case errors.As(err, &p):
 		n.panicked.Add(1)
 	case timedOut:
@@ -105,29 +107,29 @@ func (n *numbers) flowEnded(took time.Duration, err error, timedOut bool) {
 	}
 }
 
-func (n *numbers) publishEnded(qos packets.QoS, took time.Duration, delivered Delivered) {
+func (n *numbers) publishEnded(qos packets.QoS, took time.Duration, delivered flow.Delivered) {
 	p := &n.published[qos]
 	p.time.add(took)
 	switch delivered {
-	case DeliveredNo:
+	case flow.DeliveredNo:
 		p.failed.Add(1)
-	case DeliveredUnknown, DeliveredLater:
+	case flow.DeliveredUnknown, flow.DeliveredLater:
 		p.unknown.Add(1)
 	default:
 		p.succeeded.Add(1)
 	}
 }
 
-// noted returns a dial function that notes when the server's certificates expire.
-func (n *numbers) noted(dial func(context.Context) (net.Conn, error)) func(context.Context) (net.Conn, error) {
+// noted returns a dial function that notes when the server's certificates expire, in seconds since 1970.
+func noted(end *atomic.Int64, dial func(context.Context) (net.Conn, error)) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		conn, err := dial(ctx)
 		if err != nil {
 			return nil, err
 		}
-		n.certificatesEnd.Store(0)
+		end.Store(0)
 		if at := certificatesExpire(conn); !at.IsZero() {
-			n.certificatesEnd.Store(at.Unix())
+			end.Store(at.Unix())
 		}
 		return conn, nil
 	}
@@ -153,7 +155,9 @@ func (n *numbers) fill(h *Health) {
 	for qos := range n.receivedBy {
 		for dup := range n.receivedBy[qos] {
 			for retained := range n.receivedBy[qos][dup] {
-				h.ReceivedBy[qos][dup][retained] = n.receivedBy[qos][dup][retained].Load()
+				by := n.receivedBy[qos][dup][retained].Load()
+				h.ReceivedBy[qos][dup][retained] = by
+				h.Received += by
 			}
 		}
 	}
@@ -164,8 +168,5 @@ func (n *numbers) fill(h *Health) {
 	for qos := range n.published {
 		p := &n.published[qos]
 		h.PublishedBy[qos] = Publishes{p.succeeded.Load(), p.failed.Load(), p.unknown.Load(), p.time.load()}
-	}
-	if at := n.certificatesEnd.Load(); at != 0 {
-		h.CertificatesExpire = time.Unix(at, 0)
 	}
 }

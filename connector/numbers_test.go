@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/internal/mosquitto"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
@@ -27,7 +28,7 @@ func only(t *testing.T, h connector.Histogram) (bound, sum time.Duration) {
 // How long flows take, and how they end, is in Health.
 func TestHealthOfFlows(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
-		d.run(kept(connector.ConsumerParams{}), flow(func(context.Context) error { time.Sleep(3 * time.Second); return nil }))
+		d.run(kept(connector.ConsumerParams{}), step(func(context.Context) error { time.Sleep(3 * time.Second); return nil }))
 		d.send(&packets.Publish{Topic: "t/a", QoS: 1, PacketID: 1, Dup: true, Retain: true})
 		d.expect("PUBACK id=1")
 		h := d.connector.Health()
@@ -41,7 +42,7 @@ func TestHealthOfFlows(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		p := onFailure(0, connector.OnFailure{Then: connector.Drop})
 		p.FlowTimeout = &second
-		d.run(kept(p), connector.FlowFunc(func(ctx context.Context, m *connector.Message) (*connector.Message, error) {
+		d.run(kept(p), flow.Func(func(ctx context.Context, m *flow.Message) (*flow.Message, error) {
 			if string(m.Payload.Blob) == "b" {
 				panic("b")
 			}
@@ -57,7 +58,7 @@ func TestHealthOfFlows(t *testing.T) {
 	})
 	inBubble(t, func(d *dialogue) {
 		p := onFailure(0, connector.OnFailure{Then: connector.DeadLetter, DeadLetterFile: t.TempDir() + "/no/such/folder"})
-		d.run(kept(p), flow(func(context.Context) error { return errGate }))
+		d.run(kept(p), step(func(context.Context) error { return errGate }))
 		d.deliver(1, "a")
 		d.expectNothing(time.Minute)
 		require.Positive(t, d.connector.Health().DeadLettersRefused)

@@ -246,3 +246,22 @@ func TestShareGroupMatches(t *testing.T) {
 		})
 	}
 }
+
+// A filter with a decoration is asked for as it stands, and matched by what it stands for; where
+// the server does not know the decoration, as it is written.
+func TestDecoratedFiltersMatch(t *testing.T) {
+	for _, prefix := range []string{"$queue/", "$exclusive/", "$share/g/", "$oshare/g/", "$share:g:", "$local/"} {
+		inBubble(t, func(d *dialogue) {
+			g := newGate()
+			d.build(kept(connector.ConsumerParams{Topics: []connector.TopicQoS{{Topic: "u/+"}, {Topic: prefix + "t/+"}}, ExtendedAttributes: true}), g)
+			started := d.start(func() error { return d.connector.Start(d.ctx) })
+			d.accept(false)
+			require.Equal(t, prefix+"t/+", d.grant()[1].Filter)
+			require.NoError(t, started())
+			d.deliver(1, "a")
+			d.send(publish(prefix+"t/b", 1, 2, "b"))
+			require.ElementsMatch(t, []string{"a", "b"}, g.running())
+			require.Zero(t, d.connector.Health().Unmatched)
+		})
+	}
+}

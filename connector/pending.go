@@ -19,6 +19,26 @@ type Pending struct {
 	receipt  *client.Receipt
 	qos      packets.QoS
 	start    time.Time
+	promise  DoneWhen // of Wait
+}
+
+// RunAsync queues what Run would publish, and returns what becomes of it: Pending.Wait returns
+// when Run would. An error means that nothing was accepted; it is that of Run. It waits for room as
+// long as ctx allows, without regard to AckTimeout. The payload belongs to the producer until the end.
+func (p *Producer) RunAsync(ctx context.Context, m *flow.Message) (*Pending, error) {
+	s := p.now()
+	out, err := p.resolve(ctx, s, m)
+	var pending *Pending
+	if err == nil {
+		pending, err = p.accept(ctx, out, s.doneWhen(out.QoS))
+	}
+	if err != nil {
+		return nil, p.conn.shown(flow.AsError(err))
+	}
+	if !out.Retain && p.over.name != "" && cameRetained(ctx, m) {
+		p.tellUnretained(m.Topic())
+	}
+	return pending, nil
 }
 
 // PublishAsync queues a message as Publish would publish it, and returns what becomes of it.
@@ -27,14 +47,19 @@ type Pending struct {
 // AckTimeout ends a message that was accepted. The payload belongs to the producer until the
 // end.
 func (p *Producer) PublishAsync(ctx context.Context, m client.Message) (*Pending, error) {
+	return p.accept(ctx, m, DoneWhenConfirmed)
+}
+
+func (p *Producer) accept(ctx context.Context, m client.Message, promise DoneWhen) (*Pending, error) {
 	p.conn.stats.published.Add(1)
 	pending, err := p.queue(ctx, m)
 	if err != nil {
 		p.conn.stats.publishFailed.Add(1)
 		return nil, err
 	}
+	pending.promise = promise
 	p.conn.numbers.publishing.Add(1)
-	p.conn.pending.add(pending)
+	p.pending[m.QoS].add(pending)
 	return pending, nil
 }
 
@@ -42,17 +67,17 @@ func (p *Producer) queue(ctx context.Context, m client.Message) (*Pending, error
 	if err := p.fits(m); err != nil {
 		return nil, err
 	}
-	c := p.conn.out.client()
+	c := p.over.client()
 	if c == nil {
 		return nil, p.outcome(errNotStarted, false)
 	}
-	if err := p.slot(ctx); err != nil {
+	if err := p.slots.take(ctx); err != nil {
 		return nil, p.outcome(err, false)
 	}
 	start := time.Now()
 	r, err := c.PublishAsync(ctx, m)
 	if err != nil {
-		p.release()
+		p.slots.release()
 		return nil, p.outcome(err, false)
 	}
 	return &Pending{producer: p, receipt: r, qos: m.QoS, start: start}, nil
@@ -76,26 +101,47 @@ func (p *Pending) Err() error {
 
 // Delivered says after the end whether the message has arrived, and before it
 // DeliveredUnknown.
-func (p *Pending) Delivered() Delivered {
+func (p *Pending) Delivered() flow.Delivered {
 	select {
 	case <-p.Done():
 	default:
-		return DeliveredUnknown
+		return flow.DeliveredUnknown
 	}
-	var e *Error
+	var e *flow.Error
 	if errors.As(p.Err(), &e) {
 		return e.Delivered
 	}
-	return DeliveredYes
+	return flow.DeliveredYes
+}
+
+// QoS returns that of the message.
+func (p *Pending) QoS() packets.QoS { return p.qos }
+
+// Wait waits until the promise is kept: that of the producer's DoneWhen after RunAsync, that of the QoS
+// after PublishAsync. The error is that of Run, or the cause of a ctx that ended first.
+func (p *Pending) Wait(ctx context.Context) error {
+	kept := p.Done()
+	if p.promise == DoneWhenStored {
+		kept = p.Stored()
+	}
+	select {
+	case <-kept:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if p.promise == DoneWhenStored {
+		return p.notKept()
+	}
+	return p.Err()
 }
 
 // stored publishes a message and returns when the session store has it.
 func (p *Producer) stored(ctx context.Context, m client.Message) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout, errNoAnswer)
+	ctx, cancel := context.WithTimeoutCause(ctx, p.now().timeout, errNoAnswer)
 	defer cancel()
 	pending, err := p.PublishAsync(ctx, m)
-	var e *Error
-	if errors.As(err, &e) && p.waited(e, p.conn.out.lost.Load()) {
+	var e *flow.Error
+	if errors.As(err, &e) && p.waited(e, p.over.lost.Load()) {
 		e.Err = flow.Uncharged(e.Err)
 	}
 	if err != nil {
@@ -106,8 +152,8 @@ func (p *Producer) stored(ctx context.Context, m client.Message) error {
 		return pending.notKept()
 	case <-ctx.Done():
 	}
-	e = flow.NewError(TypeStore, fmt.Errorf("the session store did not take the message: %w", context.Cause(ctx)))
-	e.Delivered = DeliveredUnknown
+	e = flow.NewError(flow.TypeStore, fmt.Errorf("the session store did not take the message: %w", context.Cause(ctx)))
+	e.Delivered = flow.DeliveredUnknown
 	return e
 }
 
@@ -119,15 +165,16 @@ func (p *Pending) notKept() error {
 	default:
 		return nil
 	}
-	var e *Error
-	if err := p.Err(); !errors.As(err, &e) || e.Delivered == DeliveredLater {
+	var e *flow.Error
+	if err := p.Err(); !errors.As(err, &e) || e.Delivered == flow.DeliveredLater {
 		return nil
 	}
 	return e
 }
 
-// A waiting list counts messages that nobody need wait for, in the order in which they were
-// queued, which is that in which they end. It has a goroutine while there are any.
+// A waitingList follows the queued messages of a producer, and of one QoS, to their end, in the order in which they were
+// queued, so that each is counted although its publisher may not wait. It has a goroutine while it has
+// messages.
 type waitingList struct {
 	mu      sync.Mutex
 	list    []*Pending
@@ -156,7 +203,7 @@ func (w *waitingList) count() {
 		w.list[0], w.list = nil, w.list[1:]
 		w.mu.Unlock()
 		<-p.Done()
-		p.producer.release()
+		p.producer.slots.release()
 		p.counted()
 	}
 }
@@ -164,11 +211,9 @@ func (w *waitingList) count() {
 func (p *Pending) counted() {
 	conn := p.producer.conn
 	conn.numbers.publishing.Add(-1)
-	delivered := Delivered("")
-	var e *Error
-	if errors.As(p.Err(), &e) {
+	err := p.Err()
+	if err != nil {
 		conn.stats.publishFailed.Add(1)
-		delivered = e.Delivered
 	}
-	conn.numbers.publishEnded(p.qos, time.Since(p.start), delivered)
+	conn.numbers.publishEnded(p.qos, time.Since(p.start), delivered(err))
 }

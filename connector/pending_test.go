@@ -8,6 +8,7 @@ import (
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
@@ -34,24 +35,64 @@ func TestPublishAsync(t *testing.T) {
 		require.True(t, closed(one.Stored()), "there is no store to wait for")
 		d.expect("PUBLISH a qos=1 id=1 dup=false payload=1", "PUBLISH a qos=1 id=2 dup=false payload=2")
 		require.False(t, closed(one.Done()))
-		require.Equal(t, connector.DeliveredUnknown, one.Delivered())
+		require.Equal(t, flow.DeliveredUnknown, one.Delivered())
 		require.NoError(t, one.Err())
 		require.EqualValues(t, 2, d.connector.Health().Publishing)
 
 		ctx, cancel := context.WithTimeout(d.ctx, time.Second)
 		defer cancel()
 		_, err = p.PublishAsync(ctx, client.Message{Topic: "a", QoS: 1})
-		require.Equal(t, connector.DeliveredNo, connector.AsError(err).Delivered, "max_in_flight")
+		require.Equal(t, flow.DeliveredNo, flow.AsError(err).Delivered, "max_in_flight")
 		d.send(&packets.Puback{PacketID: 1})
 		require.True(t, closed(one.Done()))
-		require.Equal(t, connector.DeliveredYes, one.Delivered())
+		require.Equal(t, flow.DeliveredYes, one.Delivered())
 		_, err = p.PublishAsync(d.ctx, client.Message{Topic: "a/#", QoS: 1})
-		require.ErrorIs(t, err, connector.TypeInvalidTopic)
+		require.ErrorIs(t, err, flow.TypeInvalidTopic)
 		d.cut()
 		d.stop(time.Second)
 		require.True(t, closed(two.Done()))
-		require.Equal(t, connector.DeliveredUnknown, two.Delivered())
-		require.ErrorIs(t, two.Err(), connector.TypeConnectivity)
+		require.Equal(t, flow.DeliveredUnknown, two.Delivered())
+		require.ErrorIs(t, two.Err(), flow.TypeConnectivity)
+	})
+}
+
+// RunAsync queues what Run publishes. Its Pending ends when Run would have: when the store has the message, or when
+// the server has answered. Before the first connection the store has it, too.
+func TestRunAsync(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		cfg := stored(t, producing(connector.ProducerParams{Topic: "out/${attribute.topic}", QoS: packets.AtLeastOnce, DoneWhen: connector.DoneWhenStored}))
+		second := cfg.Producers["out"]
+		second.DoneWhen = connector.DoneWhenConfirmed
+		cfg.Producers["confirmed"] = second
+		d.build(cfg, nil)
+		c, p := d.connector, d.connector.Producer("out")
+		require.Equal(t, connector.DoneWhenStored, p.DoneWhen())
+		_, err := p.RunAsync(d.ctx, reading())
+		require.ErrorIs(t, err, flow.TypeNotConnected, "the store opens with Start")
+		started := d.start(func() error { return d.connector.Start(d.ctx) })
+		synctest.Wait()
+		kept, err := p.RunAsync(d.ctx, reading())
+		require.NoError(t, err)
+		require.False(t, p.Connected())
+		require.Equal(t, packets.AtLeastOnce, kept.QoS())
+		require.NoError(t, kept.Wait(d.ctx), "before the server has accepted the connection")
+		require.Equal(t, 1, d.connector.Health().Stored)
+		d.accept(false)
+		require.NoError(t, started())
+		require.True(t, p.Connected())
+		d.expect("PUBLISH out/" + reading().Topic() + " qos=1 id=1 dup=false payload=" + string(reading().Payload.Blob))
+
+		confirmed, err := d.connector.Producer("confirmed").RunAsync(d.ctx, reading())
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(d.ctx, time.Hour)
+		defer cancel()
+		require.ErrorIs(t, confirmed.Wait(ctx), context.DeadlineExceeded, "ack_timeout does not end it")
+		_, err = p.RunAsync(d.ctx, &flow.Message{})
+		require.ErrorIs(t, err, flow.TypeExpression)
+		d.stop(0)
+		require.NoError(t, kept.Wait(d.ctx))
+		require.Equal(t, flow.DeliveredLater, flow.AsError(confirmed.Wait(d.ctx)).Delivered)
+		require.Equal(t, 2, c.Health().Stored, "what the next process publishes")
 	})
 }
 
@@ -102,8 +143,8 @@ func TestProducerTakesItsMessageBack(t *testing.T) {
 			start := time.Now()
 			_, err := d.connector.Producer("out").Run(d.ctx, reading())
 			require.Equal(t, 5*time.Second, time.Since(start))
-			require.ErrorIs(t, err, connector.TypePublishTimeout)
-			require.Equal(t, connector.DeliveredNo, connector.AsError(err).Delivered)
+			require.ErrorIs(t, err, flow.TypePublishTimeout)
+			require.Equal(t, flow.DeliveredNo, flow.AsError(err).Delivered)
 			d.server.Refuse(nil)
 			d.accept(true)
 			d.expectNothing(time.Minute)
@@ -135,8 +176,8 @@ func TestOfflineQueueIsBounded(t *testing.T) {
 		_, err := p.Run(d.ctx, reading())
 		require.NoError(t, err)
 		_, err = p.Run(d.ctx, reading())
-		require.ErrorIs(t, err, connector.TypeOverload)
-		require.Equal(t, connector.DeliveredNo, connector.AsError(err).Delivered)
+		require.ErrorIs(t, err, flow.TypeOverload)
+		require.Equal(t, flow.DeliveredNo, flow.AsError(err).Delivered)
 	})
 }
 
@@ -148,7 +189,7 @@ func TestSeparateProducerConnection(t *testing.T) {
 		cfg.Advanced.WillEnabled, cfg.Advanced.WillTopic = true, "gone"
 		cfg.Extension.ProducerConnection = connector.SeparateConnection
 		cfg.Producers = map[string]connector.ProducerParams{"out": {Topic: "out", QoS: packets.AtLeastOnce}}
-		d.build(cfg, flow(func(context.Context) error { return errGate }))
+		d.build(cfg, step(func(context.Context) error { return errGate }))
 		started := d.start(func() error { return d.connector.Start(d.ctx) })
 		connect := d.accept(false) // first: what the other one brings wants to be published
 		require.Equal(t, "c-producers", connect.ClientID)
@@ -174,7 +215,7 @@ func TestSeparateProducerConnection(t *testing.T) {
 		d.send(&packets.Puback{PacketID: 2})
 		require.NoError(t, done())
 		d.cut()
-		require.ErrorIs(t, ready(d), connector.TypeConnectionLost)
+		require.ErrorIs(t, ready(d), flow.TypeConnectionLost)
 		d.accept(true)
 		require.NoError(t, ready(d))
 		read := make(chan string, 1)
@@ -186,5 +227,31 @@ func TestSeparateProducerConnection(t *testing.T) {
 		}()
 		require.Equal(t, []string{"DISCONNECT"}, d.stop(time.Minute))
 		require.Equal(t, "DISCONNECT", <-read)
+	})
+}
+
+// A producer whose messages have several QoS gives the place of one back when that one ends, whatever came
+// before it.
+func TestMaxInFlightOfSeveralQoS(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		d.run(producing(connector.ProducerParams{Topic: "out", QoSFrom: "${variable.qos}", MaxInFlight: 2}), nil)
+		p := d.connector.Producer("out")
+		run := func(qos int) *connector.Pending {
+			m := reading()
+			m.Variable["qos"] = qos
+			ctx, cancel := context.WithTimeout(d.ctx, time.Second)
+			defer cancel()
+			pending, err := p.RunAsync(ctx, m)
+			require.NoError(t, err)
+			return pending
+		}
+		run(1)
+		d.expect("PUBLISH out qos=1 id=1 dup=false payload=21")
+		for range 3 {
+			run(0)
+			d.expect("PUBLISH out qos=0 id=0 dup=false payload=21")
+		}
+		_, err := p.PublishAsync(d.ctx, client.Message{Topic: "out", QoS: 3})
+		require.Error(t, err)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/mqtt311/mqtt311/client"
@@ -15,19 +16,48 @@ const defaultAckTimeout = 30 * time.Second
 
 // A Producer publishes messages; it is a step of a flow. It is safe for concurrent use.
 type Producer struct {
-	name    string
+	name  string
+	conn  *Connector
+	over  *connection               // what it publishes over
+	live  atomic.Pointer[producing] // in force now: see now
+	slots slots                     // of messages on their way
+
+	// pending has a list for each QoS, within which messages end in the order in which they were queued.
+	pending [packets.ExactlyOnce + 1]waitingList
+}
+
+// producing is the parameters of a producer. It does not change: Reconfigure makes another one.
+type producing struct {
 	params  ProducerParams
 	topic   *flow.Template
 	payload *flow.Template // nil: the message's own
 	qos     *flow.Template // nil: that of the parameters
 	retain  *flow.Template // nil: that of the parameters
+	strict  bool           // about the characters of a topic
 	timeout time.Duration
-	conn    *Connector
-	slots   chan struct{} // holds a token for each message on its way; nil: unbounded
 }
 
-func (c *Connector) newProducer(name string, p ProducerParams) *Producer {
-	prod := &Producer{name: name, params: p, conn: c}
+func (c *Connector) newProducer(name string, p ProducerParams, x *Extension) *Producer {
+	prod := &Producer{name: name, conn: c, over: c.connectionOf(p.Connection)}
+	prod.apply(p, x)
+	return prod
+}
+
+// now returns the parameters that are in force.
+func (p *Producer) now() *producing { return p.live.Load() }
+
+// apply puts parameters in force, for messages that come from now on. x is of the connector: a
+// further connection has its own.
+func (p *Producer) apply(params ProducerParams, x *Extension) {
+	if params.Connection != "" {
+		x = &p.over.settings.Extension
+	}
+	p.live.Store(newProducing(params, x))
+	p.slots.limit(params.MaxInFlight)
+}
+
+func newProducing(p ProducerParams, x *Extension) *producing {
+	prod := &producing{params: p, strict: p.topicCharacters(x) == StrictTopics}
 	prod.topic, _ = flow.ParseTemplate(p.Topic) // Check has read both
 	if p.Payload != nil {
 		prod.payload, _ = flow.ParseTemplate(*p.Payload)
@@ -38,10 +68,7 @@ func (c *Connector) newProducer(name string, p ProducerParams) *Producer {
 	if p.RetainedFrom != "" {
 		prod.retain, _ = flow.ParseTemplate(p.RetainedFrom)
 	}
-	if p.MaxInFlight > 0 {
-		prod.slots = make(chan struct{}, p.MaxInFlight)
-	}
-	prod.timeout = deref(p.AckTimeout, deref(c.cfg.Extension.AckTimeout, defaultAckTimeout))
+	prod.timeout = deref(p.AckTimeout, deref(x.AckTimeout, defaultAckTimeout))
 	return prod
 }
 
@@ -49,44 +76,59 @@ func (c *Connector) newProducer(name string, p ProducerParams) *Producer {
 // kept: written (0), PUBACK (1), PUBCOMP (2); or, with DoneWhenStored, when the session store
 // has it. On failure the message that it returns carries the error, which says whether the
 // message may have arrived.
-func (p *Producer) Run(ctx context.Context, m *Message) (*Message, error) {
-	out, err := p.resolve(m)
+func (p *Producer) Run(ctx context.Context, m *flow.Message) (*flow.Message, error) {
+	s := p.now()
+	out, err := p.resolve(ctx, s, m)
 	switch {
 	case err != nil:
-	case p.params.DoneWhen == DoneWhenStored && out.QoS > packets.AtMostOnce:
+	case s.doneWhen(out.QoS) == DoneWhenStored:
 		err = p.stored(ctx, out)
 	default:
 		err = p.Publish(ctx, out)
 	}
 	if err != nil {
-		failed := m.WithError(p.conn.shown(AsError(err)))
+		failed := m.WithError(p.conn.shown(flow.AsError(err)))
 		return failed, failed.Error
+	}
+	if !out.Retain && p.over.name != "" && cameRetained(ctx, m) {
+		p.tellUnretained(m.Topic())
 	}
 	return m, nil
 }
 
+// doneWhen says when a message of a QoS is done: at QoS 0 nothing is stored.
+func (s *producing) doneWhen(qos packets.QoS) DoneWhen {
+	if qos == packets.AtMostOnce {
+		return DoneWhenConfirmed
+	}
+	return s.params.DoneWhen
+}
+
 // resolve makes of a message what is published.
-func (p *Producer) resolve(m *Message) (client.Message, error) {
-	out := client.Message{QoS: p.params.QoS, Retain: p.params.Retained, Payload: m.Payload.Blob}
-	e := flow.Evaluate(m, p.topic, p.payload, p.qos, p.retain)
+func (p *Producer) resolve(ctx context.Context, s *producing, m *flow.Message) (client.Message, error) {
+	out := client.Message{QoS: s.params.QoS, Retain: s.params.Retained, Payload: m.Payload.Blob}
+	e := flow.Evaluate(m, s.topic, s.payload, s.qos, s.retain)
 	var err error
-	if out.Topic, err = e.Topic(p.topic, p.params.topicCharacters(&p.conn.cfg.Extension) == StrictTopics); err != nil {
+	if out.Topic, err = e.Topic(s.topic, s.strict); err != nil {
 		return out, p.unresolved("topic", err)
 	}
-	if p.payload != nil {
-		payload, err := e.Text(p.payload)
+	if s.payload != nil {
+		payload, err := e.Text(s.payload)
 		if err != nil {
 			return out, p.unresolved("payload", err)
 		}
 		out.Payload = []byte(payload)
 	}
-	if p.qos != nil {
-		if out.QoS, err = evaluated(e, p.qos, ParseQoS); err != nil {
+	if s.qos != nil {
+		if out.QoS, err = evaluated(e, s.qos, ParseQoS); err != nil {
 			return out, p.unresolved("qos", err)
 		}
 	}
-	if p.retain != nil {
-		if out.Retain, err = evaluated(e, p.retain, ParseBool); err != nil {
+	switch {
+	case s.params.KeepRetained:
+		out.Retain = cameRetained(ctx, m)
+	case s.retain != nil:
+		if out.Retain, err = evaluated(e, s.retain, ParseBool); err != nil {
 			return out, p.unresolved("retained", err)
 		}
 	}
@@ -102,14 +144,14 @@ func evaluated[T any](e *flow.Evaluation, t *flow.Template, parse func(string) (
 	return parse(text)
 }
 
-func (p *Producer) unresolved(what string, err error) *Error {
-	t := TypeExpression
+func (p *Producer) unresolved(what string, err error) *flow.Error {
+	t := flow.TypeExpression
 	var topic *flow.TopicError
 	if errors.As(err, &topic) {
-		t = TypeInvalidTopic
+		t = flow.TypeInvalidTopic
 	}
 	e := flow.NewError(t, fmt.Errorf("producer %s: %s: %w", p.name, what, err))
-	e.Delivered = DeliveredNo
+	e.Delivered = flow.DeliveredNo
 	return e
 }
 
@@ -121,15 +163,22 @@ func (p *Producer) Publish(ctx context.Context, m client.Message) error {
 	defer p.conn.numbers.publishing.Add(-1)
 	start := time.Now()
 	err := p.confirmed(ctx, m)
-	var e *Error
-	delivered := Delivered("")
-	if errors.As(err, &e) {
-		delivered = e.Delivered
-	}
 	if m.QoS <= packets.ExactlyOnce {
-		p.conn.numbers.publishEnded(m.QoS, time.Since(start), delivered)
+		p.conn.numbers.publishEnded(m.QoS, time.Since(start), delivered(err))
 	}
 	return err
+}
+
+// delivered says what became of a message whose publishing ended with err; nothing if all is well.
+func delivered(err error) flow.Delivered {
+	if err == nil {
+		return ""
+	}
+	var e *flow.Error
+	if errors.As(err, &e) {
+		return e.Delivered
+	}
+	return ""
 }
 
 // confirmed publishes and waits for the end, as long as the producer has patience.
@@ -139,9 +188,9 @@ func (p *Producer) confirmed(ctx context.Context, m client.Message) error {
 		return err
 	}
 	over := ctx.Err() != nil // the time was used up before
-	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout, errNoAnswer)
+	ctx, cancel := context.WithTimeoutCause(ctx, p.now().timeout, errNoAnswer)
 	defer cancel()
-	lost := p.conn.out.lost.Load()
+	lost := p.over.lost.Load()
 	err := p.publish(ctx, m)
 	if err == nil || errors.Is(err, client.ErrDowngraded) {
 		return nil // downgraded: the Server has it, at QoS 1, which the client's counters show
@@ -154,31 +203,32 @@ func (p *Producer) confirmed(ctx context.Context, m client.Message) error {
 	return e
 }
 
-// waited reports whether a message only waited for what is not its own trouble, and so is not to pay for it: it
-// did not leave, because the connection was away or others were before it; or the connection ended while it
-// was on its way, and the Server did not close it over this message. Lost is what the connection's was before.
-func (p *Producer) waited(e *Error, lost uint64) bool {
+// waited reports whether a message only waited for what is not its own trouble, and so is not to
+// pay for it: it did not leave, because the connection was away or others were before it; or the
+// connection ended while it was on its way, and the Server did not close it over this message. Lost
+// is what the connection's was before.
+func (p *Producer) waited(e *flow.Error, lost uint64) bool {
 	switch e.Type {
-	case TypeInvalidTopic, TypePayloadTooLarge, TypeInvalidFilter, TypeConfig:
+	case flow.TypeInvalidTopic, flow.TypePayloadTooLarge, flow.TypeInvalidFilter, flow.TypeConfig:
 		return false
-	case TypePublishRefused:
+	case flow.TypePublishRefused:
 		return !errors.Is(e.Err, client.ErrPoison) // no identifier can be had at QoS 2
-	case TypeStore, TypeOverload:
+	case flow.TypeStore, flow.TypeOverload:
 		return true
 	}
-	if e.Delivered == DeliveredUnknown {
-		c := p.conn.out.client()
-		return p.conn.out.lost.Load() != lost || c == nil || c.State() != client.Connected
+	if e.Delivered == flow.DeliveredUnknown {
+		c := p.over.client()
+		return p.over.lost.Load() != lost || c == nil || c.State() != client.Connected
 	}
 	return true
 }
 
 // fits reports whether a message is within max_packet_size, where that is set.
 func (p *Producer) fits(m client.Message) error {
-	most := p.conn.cfg.Extension.MaxPacketSize
+	most := p.over.settings.Extension.MaxPacketSize
 	if size := len(m.Topic) + len(m.Payload) + packetOverhead; most > 0 && size > most {
-		e := flow.NewError(TypePayloadTooLarge, fmt.Errorf("producer %s: a packet of %d bytes is above max_packet_size, %d", p.name, size, most))
-		e.Delivered = DeliveredNo
+		e := flow.NewError(flow.TypePayloadTooLarge, fmt.Errorf("producer %s: a packet of %d bytes is above max_packet_size, %d", p.name, size, most))
+		e.Delivered = flow.DeliveredNo
 		return e
 	}
 	return nil
@@ -188,47 +238,28 @@ func (p *Producer) fits(m client.Message) error {
 const packetOverhead = 1 + 4 + 2 + 2
 
 // outcome makes an *Error of how a PUBLISH failed; late says that the producer's patience ended.
-func (p *Producer) outcome(err error, late bool) *Error {
+func (p *Producer) outcome(err error, late bool) *flow.Error {
 	e := flow.NewError(errorType(err), err)
-	if late && e.Type != TypeStore && e.Type != TypeOverload {
-		e = flow.NewError(TypePublishTimeout, fmt.Errorf("no answer within %s: %w", p.timeout, err))
+	if late && e.Type != flow.TypeStore && e.Type != flow.TypeOverload {
+		e = flow.NewError(flow.TypePublishTimeout, fmt.Errorf("no answer within %s: %w", p.now().timeout, err))
 	}
 	switch {
 	case errors.Is(err, client.ErrStored):
-		e.Delivered = DeliveredLater
+		e.Delivered = flow.DeliveredLater
 	case errors.Is(err, client.ErrUnknown):
-		e.Delivered = DeliveredUnknown
+		e.Delivered = flow.DeliveredUnknown
 	default:
-		e.Delivered = DeliveredNo
+		e.Delivered = flow.DeliveredNo
 	}
 	return e
 }
 
 func (p *Producer) publish(ctx context.Context, m client.Message) error {
-	if err := p.slot(ctx); err != nil {
+	if err := p.slots.take(ctx); err != nil {
 		return err
 	}
-	defer p.release()
-	return p.conn.out.publish(ctx, m)
-}
-
-// slot waits until one more message may be on its way; release makes room for the next.
-func (p *Producer) slot(ctx context.Context) error {
-	if p.slots == nil {
-		return nil
-	}
-	select {
-	case p.slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", client.ErrNotSent, context.Cause(ctx))
-	}
-}
-
-func (p *Producer) release() {
-	if p.slots != nil {
-		<-p.slots
-	}
+	defer p.slots.release()
+	return p.over.publish(ctx, m)
 }
 
 // errNoAnswer tells the producer's own patience from the caller's.
@@ -236,7 +267,16 @@ var errNoAnswer = fmt.Errorf("the producer's ack_timeout ended: %w", context.Dea
 
 // HasPayload reports whether the producer's parameters have a content, so that the payload of the
 // message is not published as it is.
-func (p *Producer) HasPayload() bool { return p.payload != nil }
+func (p *Producer) HasPayload() bool { return p.now().payload != nil }
 
 // QoS returns the QoS of the producer's parameters.
-func (p *Producer) QoS() packets.QoS { return p.params.QoS }
+func (p *Producer) QoS() packets.QoS { return p.now().params.QoS }
+
+// DoneWhen returns that of the producer's parameters.
+func (p *Producer) DoneWhen() DoneWhen { return p.now().params.DoneWhen }
+
+// Connected reports whether the producer's connection is up.
+func (p *Producer) Connected() bool {
+	c := p.over.client()
+	return c != nil && c.State() == client.Connected
+}

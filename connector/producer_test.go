@@ -9,6 +9,7 @@ import (
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
@@ -27,7 +28,7 @@ func TestProducerWaitsForItsQoS(t *testing.T) {
 		d.run(producing(connector.ProducerParams{Topic: "out/${variable.line}", QoS: packets.ExactlyOnce, Retained: true}), nil)
 		m := reading()
 		m.Variable["line"] = 7
-		var out *connector.Message
+		var out *flow.Message
 		done := d.start(func() (err error) { out, err = d.connector.Producer("out").Run(d.ctx, m); return err })
 		p, err := d.conn.Receive()
 		require.NoError(t, err)
@@ -82,16 +83,16 @@ func TestProducerPayload(t *testing.T) {
 func TestProducerErrorInMessage(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.run(producing(connector.ProducerParams{Topic: "out", QoS: packets.AtLeastOnce, AckTimeout: ptr(5 * time.Second)}), nil)
-		var out *connector.Message
+		var out *flow.Message
 		start := time.Now()
 		done := d.start(func() (err error) { out, err = d.connector.Producer("out").Run(d.ctx, reading()); return err })
 		d.expect("PUBLISH out qos=1 id=1 dup=false payload=21")
 		err := done()
 		require.Equal(t, 5*time.Second, time.Since(start))
 		require.Equal(t, out.Error, err)
-		require.Equal(t, connector.CodeRuntime, out.Error.Code)
-		require.Equal(t, connector.TypePublishTimeout, out.Error.Type)
-		require.Equal(t, connector.DeliveredUnknown, out.Error.Delivered)
+		require.Equal(t, flow.CodeRuntime, out.Error.Code)
+		require.Equal(t, flow.TypePublishTimeout, out.Error.Type)
+		require.Equal(t, flow.DeliveredUnknown, out.Error.Delivered)
 		require.Contains(t, out.Error.Description, "no answer within 5s")
 		require.Equal(t, "21", string(out.Payload.Blob))
 		require.EqualValues(t, 1, d.connector.Health().PublishFailed)
@@ -103,7 +104,7 @@ func TestProducerErrors(t *testing.T) {
 		cfg := producing(connector.ProducerParams{Topic: "${variable.to}", QoS: packets.AtLeastOnce, AckTimeout: ptr(time.Hour)})
 		cfg.Producers["content"] = connector.ProducerParams{Topic: "t", Payload: ptr("${payload.x}")}
 		d.run(cfg, nil)
-		try := func(name string, ctx context.Context, to any) *connector.Error {
+		try := func(name string, ctx context.Context, to any) *flow.Error {
 			m := reading()
 			if to != nil {
 				m.Variable["to"] = to
@@ -114,8 +115,8 @@ func TestProducerErrors(t *testing.T) {
 			return out.Error
 		}
 		e := try("out", d.ctx, nil)
-		require.Equal(t, connector.TypeExpression, e.Type)
-		require.Equal(t, connector.DeliveredNo, e.Delivered)
+		require.Equal(t, flow.TypeExpression, e.Type)
+		require.Equal(t, flow.DeliveredNo, e.Delivered)
 		require.Equal(t, "[CORE:EXPRESSION] producer out: topic: there is no variable.to", e.Description)
 
 		e = try("content", d.ctx, nil)
@@ -123,8 +124,8 @@ func TestProducerErrors(t *testing.T) {
 
 		for _, topic := range []string{"", "a/#", "a\x00b", "\xff", strings.Repeat("a", 65536)} {
 			e = try("out", d.ctx, topic)
-			require.Equal(t, connector.TypeInvalidTopic, e.Type, "%.20q", topic)
-			require.Equal(t, connector.DeliveredNo, e.Delivered)
+			require.Equal(t, flow.TypeInvalidTopic, e.Type, "%.20q", topic)
+			require.Equal(t, flow.DeliveredNo, e.Delivered)
 		}
 
 		// The caller's patience is not the producer's.
@@ -133,8 +134,8 @@ func TestProducerErrors(t *testing.T) {
 		done := d.start(func() error { e = try("out", ctx, "t"); return nil })
 		d.expect("PUBLISH t qos=1 id=1 dup=false payload=21")
 		require.NoError(t, done())
-		require.Equal(t, connector.TypeTimeout, e.Type)
-		require.Equal(t, connector.DeliveredUnknown, e.Delivered)
+		require.Equal(t, flow.TypeTimeout, e.Type)
+		require.Equal(t, flow.DeliveredUnknown, e.Delivered)
 		require.NotContains(t, e.Description, "1h")
 	})
 }
@@ -159,10 +160,10 @@ func TestProducerWithoutConnection(t *testing.T) {
 		d.run(cfg, nil)
 		d.cut()
 		_, err := d.connector.Producer("zero").Run(d.ctx, reading())
-		var e *connector.Error
+		var e *flow.Error
 		require.ErrorAs(t, err, &e)
-		require.Equal(t, connector.DeliveredNo, e.Delivered)
-		require.Equal(t, connector.TypeNotConnected, e.Type)
+		require.Equal(t, flow.DeliveredNo, e.Delivered)
+		require.Equal(t, flow.TypeNotConnected, e.Type)
 		require.ErrorIs(t, err, client.ErrNotSent)
 		done := d.start(func() error { _, err := d.connector.Producer("out").Run(d.ctx, reading()); return err })
 		d.accept(true)
@@ -181,9 +182,9 @@ func TestProducerMaxPacketSize(t *testing.T) {
 		m := reading()
 		m.Payload.Blob = make([]byte, 1024)
 		_, err := d.connector.Producer("out").Run(d.ctx, m)
-		require.ErrorIs(t, err, connector.TypePayloadTooLarge)
-		require.Equal(t, connector.DeliveredNo, connector.AsError(err).Delivered)
-		require.False(t, connector.AsError(err).Retryable())
+		require.ErrorIs(t, err, flow.TypePayloadTooLarge)
+		require.Equal(t, flow.DeliveredNo, flow.AsError(err).Delivered)
+		require.False(t, flow.AsError(err).Retryable())
 		d.expectNothing(time.Second)
 		require.EqualValues(t, 1, d.connector.Health().PublishFailed)
 	})
@@ -199,8 +200,8 @@ func TestProducerStoredForLater(t *testing.T) {
 		d.cut()
 		d.stop(time.Second)
 		err := done()
-		require.Equal(t, connector.DeliveredLater, connector.AsError(err).Delivered, "%v", err)
-		require.Contains(t, connector.AsError(err).Explain("en"), "do not send it again")
+		require.Equal(t, flow.DeliveredLater, flow.AsError(err).Delivered, "%v", err)
+		require.Contains(t, flow.AsError(err).Explain("en"), "do not send it again")
 		d.conn = nil
 		d.build(cfg, nil)
 		started := d.start(func() error { return d.connector.Start(d.ctx) })
@@ -237,8 +238,8 @@ func TestProducerQoSAndRetainedByExpression(t *testing.T) {
 			m := reading()
 			m.Variable = wrong
 			_, err := d.connector.Producer("out").Run(d.ctx, m)
-			require.ErrorIs(t, err, connector.TypeExpression)
-			require.Equal(t, connector.DeliveredNo, connector.AsError(err).Delivered)
+			require.ErrorIs(t, err, flow.TypeExpression)
+			require.Equal(t, flow.DeliveredNo, flow.AsError(err).Delivered)
 		}
 	})
 }
@@ -260,13 +261,13 @@ func TestTopicCharacters(t *testing.T) {
 			"+": "U+002B", "a/#": "U+0023", "\xff": "not UTF-8", "\x1b[2J": `"\x1b[2J"`,
 		} {
 			err := run(d, v)
-			require.ErrorIs(t, err, connector.TypeInvalidTopic, "%q", v)
+			require.ErrorIs(t, err, flow.TypeInvalidTopic, "%q", v)
 			require.ErrorContains(t, err, want)
 			require.ErrorContains(t, err, "producer out: topic: ${variable.v} ")
 			if strings.ContainsFunc(v, unicode.IsControl) {
 				require.NotContains(t, err.Error(), v, "escaped")
 			}
-			require.Equal(t, connector.DeliveredNo, connector.AsError(err).Delivered)
+			require.Equal(t, flow.DeliveredNo, flow.AsError(err).Delivered)
 		}
 		done := d.start(func() error { return run(d, "产线/7 b") })
 		d.expect("PUBLISH out/产线/7 b/x qos=1 id=1 dup=false payload=21")
@@ -284,8 +285,8 @@ func TestTopicCharacters(t *testing.T) {
 				cfg.Extension.TopicCharacters = connector.AnyTopics
 			}
 			d.run(cfg, nil)
-			require.ErrorIs(t, run(d, "+"), connector.TypeInvalidTopic)
-			require.ErrorIs(t, run(d, "\x00"), connector.TypeInvalidTopic)
+			require.ErrorIs(t, run(d, "+"), flow.TypeInvalidTopic)
+			require.ErrorIs(t, run(d, "\x00"), flow.TypeInvalidTopic)
 			done := d.start(func() error { return run(d, "a\nb") })
 			d.expect("PUBLISH out/a\nb/x qos=1 id=1 dup=false payload=21")
 			d.send(&packets.Puback{PacketID: 1})

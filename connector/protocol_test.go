@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/internal/mosquitto"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
@@ -42,7 +43,7 @@ func TestProtocols(t *testing.T) {
 		require.NoError(t, err)
 		err = c.Start(t.Context())
 		require.Error(t, err)
-		require.True(t, connector.AsError(err).Type.Is(connector.TypeTLS), "%v", err)
+		require.True(t, flow.AsError(err).Type.Is(flow.TypeTLS), "%v", err)
 	})
 }
 
@@ -68,7 +69,7 @@ func meet(t *testing.T, g connector.General) {
 	var mu sync.Mutex
 	got := map[string]int{}
 	all := make(chan struct{})
-	require.NoError(t, c.Consume("in", connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+	require.NoError(t, c.Consume("in", flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		got[m.Topic()+" "+string(m.Payload.Blob)] = m.Attribute["QoS"].(int)
@@ -77,11 +78,11 @@ func meet(t *testing.T, g connector.General) {
 		}
 		return m, nil
 	})))
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	require.NoError(t, c.Start(ctx))
 	for qos := range packets.QoS(3) {
-		_, err := c.Producer(fmt.Sprint(qos)).Run(ctx, connector.NewMessage(fmt.Sprint("q", byte(qos)), []byte("hello"), 0, 0))
+		_, err := c.Producer(fmt.Sprint(qos)).Run(ctx, flow.NewMessage(fmt.Sprint("q", byte(qos)), []byte("hello"), 0, 0))
 		require.NoError(t, err)
 	}
 	select {

@@ -17,11 +17,11 @@ import (
 var ErrStale = client.ErrStale
 
 // A Delivery is a message that a program has pulled. It is the program's until it is settled once,
-// released, or out of time, from whatever goroutine and in whatever order; acknowledgements leave in the order of
-// arrival all the same.
+// released, or out of time, from whatever goroutine and in whatever order; acknowledgements leave
+// in the order of arrival all the same.
 type Delivery struct {
 	Topic    string
-	Payload  []byte // read only, and only until the delivery is settled
+	Payload  []byte // read only; nobody changes it, also after the delivery is settled
 	QoS      packets.QoS
 	Retained bool
 	Dup      bool   // the Server may have sent it before
@@ -33,9 +33,9 @@ type Delivery struct {
 	number uint32
 }
 
-// Settle says what became of the message. Nil: it is done, and is acknowledged. Otherwise the failure
-// policy of the consumer decides, as if a flow had failed with err; see flow.Permanent and flow.Uncharged. While
-// retries are left the message is yielded again after a pause.
+// Settle says what became of the message. Nil: it is done, and is acknowledged. Otherwise the
+// failure policy of the consumer decides, as if a flow had failed with err; see flow.Permanent and
+// flow.Uncharged. While retries are left the message is yielded again after a pause.
 //
 // The error is ErrStale if the delivery was not the program's any more.
 func (d *Delivery) Settle(err error) error {
@@ -50,9 +50,10 @@ func (d *Delivery) Release() error { return d.job.consumer.release(d.job, d.numb
 func (d *Delivery) Key() string { return d.job.consumer.keyOf(d.job) }
 
 // Message makes of the delivery what a flow would get. It has a payload of its own.
-func (d *Delivery) Message() *Message {
-	m := new(Message)
-	d.job.consumer.fill(m, d.job)
+func (d *Delivery) Message() *flow.Message {
+	m := new(flow.Message)
+	k := d.job.consumer
+	k.fill(m, d.job, &k.now().params)
 	return m
 }
 
@@ -100,11 +101,11 @@ func (k *consumer) apart(j *job, number uint32) {
 	}
 }
 
-// Pull takes the messages of a consumer without a flow. It yields them in the order of arrival, as many as
-// MaxInFlight and MaxInFlightBytes allow before some are settled; Concurrency does not apply. It is called before Start for
-// each consumer that has no flow, and the loop may begin later. Several loops, also of PullBatch, may run at
-// once: each message goes to one of them. With an order, the next message of a lane comes when the one before it
-// is settled.
+// Pull takes the messages of a consumer without a flow. It yields them in the order of arrival, as
+// many as MaxInFlight and MaxInFlightBytes allow before some are settled; Concurrency does not
+// apply. It is called before Start for each consumer that has neither a flow nor Pulled, and the loop may
+// begin later. Several loops, also of PullBatch, may run at once: each message goes to one of them. With
+// an order, the next message of a lane comes when the one before it is settled.
 //
 // A delivery that is not settled within FlowTimeout has failed. The loop ends with an error when
 // ctx ends, the connector stops, or the consumer cannot be pulled. Breaking it off loses nothing.
@@ -130,16 +131,24 @@ func (c *Connector) PullBatch(ctx context.Context, name string, most int) iter.S
 				return yield(nil, err)
 			}
 			b := Batch{k.deliver(j)}
-			for !j.single && len(b) < most {
-				more, err := k.give(ctx, nil, false, notSingle)
-				if err != nil {
-					break
+			if !j.single {
+				for _, more := range k.giveMore(most - 1) {
+					b = append(b, k.deliver(more))
 				}
-				b = append(b, k.deliver(more))
 			}
 			return yield(b, nil)
 		})
 	}
+}
+
+// Pulled takes the place of a flow, in Consume and for Reconfigure: the consumer has none, and a program pulls its
+// messages. The first call of Pull may then come at any time.
+var Pulled flow.Flow = pulledFlow{}
+
+type pulledFlow struct{}
+
+func (pulledFlow) Run(context.Context, *flow.Message) (*flow.Message, error) {
+	return nil, flow.NewError(flow.TypeConfig, errors.New("connector.Pulled is no flow: it says that a program pulls"))
 }
 
 // pull returns a loop over the jobs of a consumer, which ends with an error or when each returns
@@ -168,16 +177,16 @@ func (c *Connector) pulled(name string) (*consumer, error) {
 	k := c.consumers[name]
 	p, ok := c.cfg.Consumers[name]
 	switch {
-	case !ok:
-		return nil, flow.NewError(TypeConfig, fmt.Errorf("there is no consumer %q in the configuration", name))
-	case k != nil && k.flow != nil:
-		return nil, flow.NewError(TypeConfig, fmt.Errorf("consumer %q has a flow", name))
+	case k != nil && !k.pulls:
+		return nil, flow.NewError(flow.TypeConfig, fmt.Errorf("consumer %q has a flow", name))
 	case k != nil:
 		return k, nil
+	case !ok:
+		return nil, flow.NewError(flow.TypeConfig, fmt.Errorf("there is no consumer %q in the configuration", name))
 	case c.started.Load():
-		return nil, flow.NewError(TypeConfig, errors.New("the first Pull comes after Start"))
+		return nil, flow.NewError(flow.TypeConfig, errors.New("the first Pull comes after Start: give the consumer connector.Pulled before"))
 	}
-	k = c.newConsumer(name, p, nil)
+	k = c.newConsumer(name, c.newSettings(p, nil))
 	c.consumers[name] = k
 	return k, nil
 }
@@ -188,7 +197,7 @@ func (k *consumer) deliver(j *job) *Delivery {
 		Topic: j.d.Topic, Payload: j.d.Payload, QoS: j.d.QoS, Retained: j.d.Retain, Dup: j.d.Dup, PacketID: j.d.PacketID,
 		Received: j.at, Attempt: j.attempt, job: j, number: j.number,
 	}
-	limit := deref(k.params.FlowTimeout, 0)
+	limit := deref(k.now().params.FlowTimeout, 0)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if limit > 0 && j.state == jobRunning { // cut may be faster

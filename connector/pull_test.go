@@ -3,6 +3,7 @@ package connector_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
@@ -82,6 +84,24 @@ func TestPull(t *testing.T) {
 	})
 }
 
+// The payload is the program's also when the message is settled: a pipeline may have acknowledged what it has
+// only stored.
+func TestPullLeavesThePayload(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		d.pulling(kept(connector.ConsumerParams{}))
+		d.deliver(1, "aaaa")
+		a := d.next(time.Second)
+		require.NoError(t, a.Settle(nil))
+		d.expect("PUBACK id=1")
+		for id := range uint16(100) {
+			d.send(publish("t/b", 1, id+2, "bbbb"))
+			require.NoError(t, d.next(time.Second).Settle(nil))
+			d.expect(fmt.Sprint("PUBACK id=", id+2))
+		}
+		require.Equal(t, "aaaa", string(a.Payload))
+	})
+}
+
 // A failure is one of the policy: again after a pause, with the next attempt, and then the dead letters.
 func TestPullFails(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
@@ -98,7 +118,7 @@ func TestPullFails(t *testing.T) {
 		d.expect("PUBLISH dlq qos=1 id=1 dup=false payload=a")
 		d.send(&packets.Puback{PacketID: 1})
 		d.expect("PUBACK id=1")
-		require.NoError(t, b.Settle(connector.Permanent(errGate)))
+		require.NoError(t, b.Settle(flow.Permanent(errGate)))
 		d.expect("PUBLISH dlq qos=1 id=2 dup=false payload=b")
 		d.send(&packets.Puback{PacketID: 2})
 		d.expect("PUBACK id=2")
@@ -246,12 +266,12 @@ func TestPullAndStop(t *testing.T) {
 		synctest.Wait()
 		go func() { time.Sleep(time.Second); a.Settle(nil) }()
 		require.Equal(t, []string{"PUBACK id=1"}, slices.DeleteFunc(d.stop(10*time.Second), func(s string) bool { return s == "DISCONNECT" }))
-		require.ErrorIs(t, ended(), connector.TypeCancelled)
+		require.ErrorIs(t, ended(), flow.TypeCancelled)
 		synctest.Wait()
 		require.ErrorIs(t, b.Settle(nil), connector.ErrStale)
 		require.Zero(t, c.Health().Running)
 		for _, err := range c.Pull(d.ctx, "in") {
-			require.ErrorIs(t, err, connector.TypeCancelled)
+			require.ErrorIs(t, err, flow.TypeCancelled)
 		}
 	})
 }
@@ -270,14 +290,14 @@ func TestPullIsRefused(t *testing.T) {
 		require.Equal(t, 1, n)
 	}
 	fails("out", `no consumer "out"`)
-	require.NoError(t, c.Consume("in", connector.Chain()))
+	require.NoError(t, c.Consume("in", flow.Chain()))
 	fails("in", `consumer "in" has a flow`)
 
 	c, err = connector.New(kept(connector.ConsumerParams{}), connector.Options{})
 	require.NoError(t, err)
 	c.Pull(t.Context(), "in")
-	require.ErrorContains(t, c.Consume("in", connector.Chain()), "is pulled")
+	require.ErrorContains(t, c.Consume("in", flow.Chain()), "is pulled")
 	require.NoError(t, c.Stop(t.Context()))
 	fails("in", "the connector stops")
-	require.ErrorIs(t, errors.Join(c.Start(t.Context())), connector.TypeRuntime)
+	require.ErrorIs(t, errors.Join(c.Start(t.Context())), flow.TypeRuntime)
 }

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/mqtt311/mqtt311/connector/flow"
 )
 
 const redacted = "[redacted]"
@@ -110,7 +112,7 @@ func (e *secretError) Error() string {
 func (e *secretError) Unwrap() error { return e.err }
 
 // Is reports whether target is TypeSecret or a type above it.
-func (e *secretError) Is(target error) bool { return TypeSecret.Is(target) }
+func (e *secretError) Is(target error) bool { return flow.TypeSecret.Is(target) }
 
 // Read reads the secret. The error says why it cannot be read and holds nothing of it.
 func (s SecretSource) Read(ctx context.Context) (string, error) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mqtt311/mqtt311/client/clienttest"
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/internal/broker"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
@@ -124,7 +125,7 @@ esac
 				require.Equal(t, "fine", got)
 			} else {
 				require.ErrorContains(t, err, want)
-				require.Equal(t, connector.TypeSecret, connector.AsError(err).Type)
+				require.Equal(t, flow.TypeSecret, flow.AsError(err).Type)
 				require.NotContains(t, err.Error(), "hunter2")
 			}
 			require.Less(t, time.Since(start), 20*time.Second, "what a command leaves behind is not waited for")
@@ -234,7 +235,7 @@ func TestTLSKeyIsReadAtEveryAttempt(t *testing.T) {
 	c, err := connector.New(cfg, connector.Options{})
 	require.NoError(t, err)
 	err = c.Start(t.Context())
-	require.ErrorIs(t, err, connector.TypeSecret)
+	require.ErrorIs(t, err, flow.TypeSecret)
 	require.ErrorContains(t, err, "holds no PEM")
 	require.NotContains(t, err.Error(), "hunter2")
 	require.NoError(t, c.Stop(t.Context()))

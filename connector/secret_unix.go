@@ -4,7 +4,6 @@ package connector
 
 import (
 	"io/fs"
-	"os"
 	"os/exec"
 	"syscall"
 )
@@ -20,15 +19,6 @@ func endGroup(cmd *exec.Cmd) {
 	if cmd.Process != nil {
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	}
-}
-
-// ownerOf returns the user whose file it is, and the one who asks.
-func ownerOf(info fs.FileInfo) (owner, self int, known bool) {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return 0, 0, false
-	}
-	return int(st.Uid), os.Geteuid(), true
 }
 
 // permissions returns those that other users have.

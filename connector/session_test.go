@@ -9,12 +9,13 @@ import (
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
 
 // A late flow gets its step after the connector that has the step was made.
-type late struct{ connector.Flow }
+type late struct{ flow.Flow }
 
 // cut ends the connection from the Server's side.
 func (d *dialogue) cut() {
@@ -46,6 +47,25 @@ func TestReconnectRunsNothingTwice(t *testing.T) {
 		require.Len(t, g.running(), 3, "one run each")
 		require.EqualValues(t, 3, d.connector.Health().Acknowledged)
 		require.Zero(t, d.connector.Health().Stale)
+	})
+}
+
+// The first in the order of acknowledgements ends while there is no connection.
+func TestDoneWithoutConnectionIsNotRunAgain(t *testing.T) {
+	inBubble(t, func(d *dialogue) {
+		g := newGate()
+		d.run(kept(connector.ConsumerParams{}), g)
+		d.send(publish("t/a", 1, 1, "a"), publish("t/b", 2, 2, "b"))
+		require.ElementsMatch(t, []string{"a", "b"}, g.running())
+		d.cut()
+		g.finish("a", "b")
+		d.accept(true)
+		for i, p := range []*packets.Publish{publish("t/a", 1, 1, "a"), publish("t/b", 2, 2, "b")} {
+			p.Dup = true
+			d.send(p)
+			d.expect([]string{"PUBACK id=1", "PUBREC id=2"}[i])
+		}
+		require.Len(t, g.running(), 2, "one run each")
 	})
 }
 
@@ -95,7 +115,7 @@ func TestStopDrains(t *testing.T) {
 func TestStopEndsRetries(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.run(kept(connector.ConsumerParams{OnFailure: connector.OnFailure{InitialDelay: ptr(time.Hour), MaxDelay: ptr(time.Hour)}}),
-			flow(func(context.Context) error { return errGate }))
+			step(func(context.Context) error { return errGate }))
 		d.deliver(1, "a")
 		start := time.Now()
 		require.Equal(t, []string{"DISCONNECT"}, d.stop(time.Minute))
@@ -108,7 +128,7 @@ func TestStopCancelsFlowsWhenItsPatienceEnds(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		var ended time.Duration
 		start := time.Now()
-		d.run(kept(connector.ConsumerParams{}), flow(func(ctx context.Context) error {
+		d.run(kept(connector.ConsumerParams{}), step(func(ctx context.Context) error {
 			<-ctx.Done()
 			ended = time.Since(start)
 			return ctx.Err()
@@ -128,9 +148,9 @@ func TestConnectionLostWithoutReconnect(t *testing.T) {
 		d.run(cfg, newGate())
 		d.cut()
 		<-d.connector.Done()
-		var e *connector.Error
+		var e *flow.Error
 		require.ErrorAs(t, d.connector.Err(), &e)
-		require.Equal(t, connector.TypeConnectionLost, e.Type)
+		require.Equal(t, flow.TypeConnectionLost, e.Type)
 	})
 }
 
@@ -145,9 +165,9 @@ func TestStartRefused(t *testing.T) {
 		require.NoError(t, err)
 		d.send(&packets.Connack{Code: packets.NotAuthorized})
 		err = started()
-		var e *connector.Error
+		var e *flow.Error
 		require.ErrorAs(t, err, &e)
-		require.Equal(t, connector.TypeNotAuthorized, e.Type)
+		require.Equal(t, flow.TypeNotAuthorized, e.Type)
 		require.Contains(t, err.Error(), "[MQTT:NOT_AUTHORIZED]")
 	})
 }
@@ -161,9 +181,9 @@ func TestSubscriptionRefused(t *testing.T) {
 		require.NoError(t, err)
 		d.send(&packets.Suback{PacketID: p.(*packets.Subscribe).PacketID, Codes: []packets.SubscribeCode{packets.SubscribeFailure}})
 		err = started()
-		var e *connector.Error
+		var e *flow.Error
 		require.ErrorAs(t, err, &e)
-		require.Equal(t, connector.TypeRejected, e.Type)
+		require.Equal(t, flow.TypeRejected, e.Type)
 		require.Contains(t, err.Error(), "t/#")
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
@@ -118,7 +119,7 @@ func TestQoS0Overflow(t *testing.T) {
 			open := make(chan struct{})
 			cfg := kept(connector.ConsumerParams{Concurrency: 1, MaxInFlight: 1})
 			cfg.Extension.QoS0Overflow = policy
-			d.run(cfg, connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+			d.run(cfg, flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
 				<-open
 				mu.Lock()
 				defer mu.Unlock()

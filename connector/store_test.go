@@ -15,6 +15,7 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/client/wal"
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
@@ -56,9 +57,9 @@ func (d *dialogue) copyStore(cfg connector.Config) string {
 }
 
 // resume starts the next process; the Server has kept the session.
-func (d *dialogue) resume(cfg connector.Config, flow connector.Flow) {
+func (d *dialogue) resume(cfg connector.Config, f flow.Flow) {
 	d.Helper()
-	d.build(cfg, flow)
+	d.build(cfg, f)
 	started := d.start(func() error { return d.connector.Start(d.ctx) })
 	d.accept(true)
 	for range cfg.Consumers {
@@ -123,9 +124,9 @@ func TestSessionStoreIsLocked(t *testing.T) {
 		require.NoError(t, err, "New opens nothing")
 		require.NoError(t, second.Consume("in", newGate()))
 		err = second.Start(d.ctx)
-		require.ErrorIs(t, err, connector.TypeStore)
+		require.ErrorIs(t, err, flow.TypeStore)
 		require.ErrorContains(t, err, "the store is in use")
-		require.False(t, connector.AsError(err).Type.Is(connector.TypeConnectivity))
+		require.False(t, flow.AsError(err).Type.Is(flow.TypeConnectivity))
 		require.NoError(t, second.Stop(d.ctx))
 		d.stop(time.Minute)
 
@@ -144,7 +145,7 @@ func TestAllowShared(t *testing.T) {
 		require.NoError(t, os.Chmod(cfg.Extension.SessionStore.Dir, 0o777))
 		d.build(cfg, newGate())
 		err := d.connector.Start(d.ctx)
-		require.ErrorIs(t, err, connector.TypeStore)
+		require.ErrorIs(t, err, flow.TypeStore)
 		require.ErrorContains(t, err, "everybody")
 		d.stop(time.Minute)
 		cfg.Extension.SessionStore.AllowShared = true
@@ -157,9 +158,9 @@ func TestSessionStoreBeforeStart(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.build(stored(t, producing(connector.ProducerParams{Topic: "out", QoS: packets.AtLeastOnce})), nil)
 		_, err := d.connector.Producer("out").Run(d.ctx, reading())
-		e := connector.AsError(err)
-		require.Equal(t, connector.TypeNotConnected, e.Type)
-		require.Equal(t, connector.DeliveredNo, e.Delivered)
+		e := flow.AsError(err)
+		require.Equal(t, flow.TypeNotConnected, e.Type)
+		require.Equal(t, flow.DeliveredNo, e.Delivered)
 		require.Equal(t, "idle", d.connector.Health().State.String())
 	})
 }
@@ -196,7 +197,7 @@ func TestSessionStoreCannotBeOpened(t *testing.T) {
 		cfg.Extension.SessionStore = &connector.SessionStore{Dir: file}
 		d.build(cfg, newGate())
 		err := d.connector.Start(d.ctx)
-		require.ErrorIs(t, err, connector.TypeStore)
+		require.ErrorIs(t, err, flow.TypeStore)
 		require.Zero(t, d.server.Dials())
 	})
 }
@@ -212,12 +213,12 @@ type killer struct {
 
 func newKiller(kills ...string) *killer { return &killer{kills: kills, keys: make(map[string]string)} }
 
-func (k *killer) Run(ctx context.Context, m *connector.Message) (*connector.Message, error) {
+func (k *killer) Run(ctx context.Context, m *flow.Message) (*flow.Message, error) {
 	payload := string(m.Payload.Blob)
 	deadly := slices.Contains(k.kills, payload)
 	k.mu.Lock()
-	k.ran = append(k.ran, fmt.Sprint(payload, connector.Attempt(ctx)))
-	k.keys[payload] = connector.IdempotencyKey(ctx)
+	k.ran = append(k.ran, fmt.Sprint(payload, flow.Attempt(ctx)))
+	k.keys[payload] = flow.IdempotencyKey(ctx)
 	k.mu.Unlock()
 	if deadly {
 		<-ctx.Done()
@@ -362,7 +363,7 @@ func TestLedgerOfTwoConsumers(t *testing.T) {
 			cfg.Consumers["too"] = cfg.Consumers["in"]
 			cfg = stored(t, cfg)
 			one, two := newGate(), newKiller("a")
-			build := func(in, too connector.Flow) {
+			build := func(in, too flow.Flow) {
 				c, err := connector.New(cfg, connector.Options{Dial: d.server.Dial})
 				require.NoError(t, err)
 				require.NoError(t, c.Consume("in", in))
@@ -508,8 +509,8 @@ func TestIdempotencyKey(t *testing.T) {
 		var keys []string
 		var attempts []int
 		runs := 0
-		d.run(kept(connector.ConsumerParams{}), flow(func(ctx context.Context) error {
-			keys, attempts = append(keys, connector.IdempotencyKey(ctx)), append(attempts, connector.Attempt(ctx))
+		d.run(kept(connector.ConsumerParams{}), step(func(ctx context.Context) error {
+			keys, attempts = append(keys, flow.IdempotencyKey(ctx)), append(attempts, flow.Attempt(ctx))
 			if runs++; runs == 1 {
 				return errGate
 			}
@@ -523,8 +524,8 @@ func TestIdempotencyKey(t *testing.T) {
 		require.Equal(t, keys[0], keys[1])
 		require.NotEqual(t, keys[1], keys[2])
 		require.Contains(t, keys[0], "c/in/")
-		require.Empty(t, connector.IdempotencyKey(d.ctx))
-		require.Zero(t, connector.Attempt(d.ctx))
+		require.Empty(t, flow.IdempotencyKey(d.ctx))
+		require.Zero(t, flow.Attempt(d.ctx))
 	})
 }
 

@@ -35,26 +35,31 @@ type TestOptions struct {
 
 // A TestStep is a step of [Connector.Test].
 type TestStep struct {
+	Connection string // in Config.Connections; empty: the connector's own
+
 	Step   transport.Step
 	Addr   string // where there is one
 	Took   time.Duration
-	Err    *Error // nil: it went well
-	Hint   string // what to try, in English
-	HintZH string // and in Chinese
+	Err    *flow.Error // nil: it went well
+	Hint   string      // what to try, in English
+	HintZH string      // and in Chinese
 }
 
 // A Grant is what the server says to one topic of a consumer.
 type Grant struct {
 	Consumer string
 	Filter   string
-	Shared   bool // the consumer has a share group, which the test does not join: it would take messages away
+	Shared   bool // the topic has a share group or another decoration, which the test leaves out: it would take messages away
 	Asked    packets.QoS
 	Granted  packets.QoS // may be lower, section 3.9.3
-	Err      *Error      // refused
+	Err      *flow.Error // refused
 }
 
 // A TestReport says how far a connection came.
 type TestReport struct {
+	// Connections are the reports on Config.Connections, by name. They have none themselves.
+	Connections map[string]*TestReport
+
 	ClientID           string
 	CleanSession       bool
 	SessionPresent     bool
@@ -63,11 +68,16 @@ type TestReport struct {
 	CertificatesExpire time.Time // the first of the server's; zero without TLS
 }
 
-// Failed returns the first step that failed, else nil.
+// Failed returns the first step that failed, else nil. Those of Connections come last.
 func (r *TestReport) Failed() *TestStep {
 	for i := range r.Steps {
 		if r.Steps[i].Err != nil {
 			return &r.Steps[i]
+		}
+	}
+	for _, name := range sortedKeys(r.Connections) {
+		if s := r.Connections[name].Failed(); s != nil {
+			return s
 		}
 	}
 	return nil
@@ -81,17 +91,31 @@ func (r *TestReport) Err() error {
 	return nil
 }
 
-// Test is 测试连接: it goes through name resolution, TCP, TLS, WebSocket, CONNECT and the
-// subscriptions of all consumers, and leaves in order. It uses a connection of its own,
-// whatever the connector does, has no will, and runs no flow; a message that comes is not
-// acknowledged.
+// Test is 测试连接: it goes through name resolution, TCP, TLS, WebSocket, CONNECT and the subscriptions
+// of all consumers, and leaves in order. Then it does the same, without subscriptions, for each of
+// Config.Connections in the order of their names, whatever came of those before. It uses a
+// connection of its own, whatever the connector does, has no will, and runs no flow; a message that
+// comes is not acknowledged.
 func (c *Connector) Test(ctx context.Context, o TestOptions) *TestReport {
-	t := &tester{opts: o, report: new(TestReport)}
-	conn, err := t.connect(ctx, c)
+	report := c.testOne(ctx, "", &way{cfg: c.cfg.own(), opts: c.opts}, o)
+	for _, name := range sortedKeys(c.cfg.Connections) {
+		settings := c.cfg.Connections[name]
+		w := &way{cfg: &settings, opts: Options{Dial: c.opts.Dials[name], Logger: c.opts.Logger}}
+		report.Connections = with(report.Connections, name, c.testOne(ctx, name, w, o))
+	}
+	return report
+}
+
+// testOne tests a connection; the connector's own has no name.
+func (c *Connector) testOne(ctx context.Context, name string, w *way, o TestOptions) *TestReport {
+	t := &tester{opts: o, name: name, report: new(TestReport)}
+	conn, err := t.connect(ctx, w)
 	if err != nil {
 		return t.report
 	}
-	t.subscribe(ctx, c, conn)
+	if name == "" {
+		t.subscribe(ctx, c, conn)
+	}
 	start := time.Now()
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -104,6 +128,7 @@ func (c *Connector) Test(ctx context.Context, o TestOptions) *TestReport {
 // A tester makes a report.
 type tester struct {
 	opts   TestOptions
+	name   string
 	report *TestReport
 	dialed time.Time
 }
@@ -114,9 +139,12 @@ func (t *tester) ended(step transport.Step, addr string, start time.Time, err er
 }
 
 func (t *tester) note(st transport.StepTime) {
-	s := TestStep{Step: st.Step, Addr: st.Addr, Took: st.Took, Err: AsError(st.Err)}
+	s := TestStep{Connection: t.name, Step: st.Step, Addr: st.Addr, Took: st.Took, Err: flow.AsError(st.Err)}
 	if s.Err != nil {
 		s.Hint, s.HintZH = t.hints(st.Err, s.Err)
+		if t.name != "" {
+			s.Err = onConnection(t.name, st.Err)
+		}
 	}
 	t.report.Steps = append(t.report.Steps, s)
 	if t.opts.OnStep != nil {
@@ -124,7 +152,7 @@ func (t *tester) note(st transport.StepTime) {
 	}
 }
 
-func (t *tester) hints(err error, e *Error) (en, zh string) {
+func (t *tester) hints(err error, e *flow.Error) (en, zh string) {
 	var knows interface {
 		Hint() string
 		HintZH() string
@@ -133,7 +161,7 @@ func (t *tester) hints(err error, e *Error) (en, zh string) {
 	if errors.As(err, &knows) && knows.Hint() != "" {
 		en, zh = knows.Hint(), knows.HintZH()
 	}
-	if !t.opts.OwnID && (e.Type.Is(TypeRefused) || e.Type.Is(TypeRejected)) {
+	if !t.opts.OwnID && (e.Type.Is(flow.TypeRefused) || e.Type.Is(flow.TypeRejected)) {
 		en += " The test had a client id of its own; perhaps the server allows the configured one only."
 		zh += "测试使用了临时客户端 ID，服务端可能只允许配置中的客户端 ID。"
 	}
@@ -141,9 +169,9 @@ func (t *tester) hints(err error, e *Error) (en, zh string) {
 }
 
 // connect opens a connection as the connector would.
-func (t *tester) connect(ctx context.Context, c *Connector) (*client.Client, error) {
-	probe := &Connector{cfg: c.cfg, opts: c.opts, onStep: t.note}
-	cfg, err := probe.clientConfig()
+func (t *tester) connect(ctx context.Context, w *way) (*client.Client, error) {
+	w.onStep = t.note
+	cfg, err := w.clientConfig()
 	if err != nil {
 		t.ended(transport.StepParse, "", time.Now(), err)
 		return nil, err
@@ -160,7 +188,7 @@ func (t *tester) connect(ctx context.Context, c *Connector) (*client.Client, err
 	t.report.ClientID, t.report.CleanSession = cfg.ClientID, cfg.CleanSession
 	conn, err := client.New(cfg)
 	if err != nil {
-		t.ended(transport.StepParse, "", time.Now(), flow.NewError(TypeConfig, err))
+		t.ended(transport.StepParse, "", time.Now(), flow.NewError(flow.TypeConfig, err))
 		return nil, err
 	}
 	start := time.Now()
@@ -186,8 +214,8 @@ func withoutClosed(err error) error {
 		errs := joined.Unwrap()
 		err = errs[len(errs)-1]
 	}
-	if err != nil && errorType(err) == TypeRuntime {
-		return flow.NewError(TypeConnectivity, err)
+	if err != nil && errorType(err) == flow.TypeRuntime {
+		return flow.NewError(flow.TypeConnectivity, err)
 	}
 	return err
 }
@@ -211,9 +239,9 @@ func (t *tester) subscribe(ctx context.Context, c *Connector, conn *client.Clien
 		p := c.cfg.Consumers[name]
 		shared := p.ShareGroup != ""
 		p.ShareGroup = ""
-		for _, s := range c.newConsumer(name, p, nil).subscriptions() {
-			if _, rest, ok := packets.ParseShared(s.Filter); ok {
-				shared, s.Filter = true, rest
+		for _, s := range p.subscriptions() {
+			if plain, ok := packets.Undecorated(s.Filter); ok {
+				shared, s.Filter = true, plain
 			}
 			t.report.Grants = append(t.report.Grants, Grant{Consumer: name, Filter: s.Filter, Shared: shared, Asked: s.QoS})
 			i := slices.IndexFunc(subs, func(o packets.Subscription) bool { return o.Filter == s.Filter })
@@ -235,11 +263,11 @@ func (t *tester) subscribe(ctx context.Context, c *Connector, conn *client.Clien
 	switch {
 	case errors.As(err, &refused):
 		t.grant(subs, granted, refused)
-		err = flow.NewError(TypeRejected, err)
+		err = flow.NewError(flow.TypeRejected, err)
 	case err == nil:
 		t.grant(subs, granted, nil)
 	case errors.Is(err, context.DeadlineExceeded):
-		err = flow.NewError(TypeSubscribe, fmt.Errorf("the server did not answer SUBSCRIBE in time: %w", err))
+		err = flow.NewError(flow.TypeSubscribeTimeout, fmt.Errorf("the server did not answer SUBSCRIBE in time: %w", err))
 	}
 	t.ended(StepSubscribe, "", start, err)
 }
@@ -251,7 +279,7 @@ func (t *tester) grant(subs []packets.Subscription, granted []packets.QoS, refus
 		j := slices.IndexFunc(subs, func(s packets.Subscription) bool { return s.Filter == g.Filter })
 		g.Granted = min(granted[j], g.Asked)
 		if refused != nil && refused.Results[j].Err != nil {
-			g.Err = AsError(refused.Results[j].Err)
+			g.Err = flow.AsError(refused.Results[j].Err)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/internal/mosquitto"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/transport"
@@ -41,6 +42,7 @@ func (d *dialogue) tested(cfg connector.Config, o connector.TestOptions, talk fu
 func TestTestConnection(t *testing.T) {
 	cfg := kept(connector.ConsumerParams{Topics: []connector.TopicQoS{{Topic: "a"}, {Topic: "b", QoS: 1, HasQoS: true}}})
 	cfg.Consumers["shared"] = connector.ConsumerParams{Topics: []connector.TopicQoS{{Topic: "c"}}, QoS: 1, ShareGroup: "g"}
+	cfg.Consumers["single"] = connector.ConsumerParams{Topics: []connector.TopicQoS{{Topic: "$exclusive/d"}}}
 	cfg.Advanced.WillEnabled, cfg.Advanced.WillTopic = true, "gone"
 	inBubble(t, func(d *dialogue) {
 		r := d.tested(cfg, connector.TestOptions{}, func(p *packets.Connect) {
@@ -50,9 +52,9 @@ func TestTestConnection(t *testing.T) {
 			p2, err := d.conn.Receive()
 			require.NoError(t, err)
 			sub := p2.(*packets.Subscribe)
-			require.Equal(t, []packets.Subscription{{Filter: "a", QoS: 2}, {Filter: "b", QoS: 1}, {Filter: "c", QoS: 1}}, sub.Subscriptions)
+			require.Equal(t, []packets.Subscription{{Filter: "a", QoS: 2}, {Filter: "b", QoS: 1}, {Filter: "c", QoS: 1}, {Filter: "d"}}, sub.Subscriptions)
 			time.Sleep(time.Second)
-			d.send(&packets.Suback{PacketID: sub.PacketID, Codes: []packets.SubscribeCode{1, 1, 0}})
+			d.send(&packets.Suback{PacketID: sub.PacketID, Codes: []packets.SubscribeCode{1, 1, 0, 0}})
 		})
 		require.NoError(t, r.Err())
 		require.Nil(t, r.Failed())
@@ -62,6 +64,7 @@ func TestTestConnection(t *testing.T) {
 			{Consumer: "in", Filter: "a", Asked: 2, Granted: 1},
 			{Consumer: "in", Filter: "b", Asked: 1, Granted: 1},
 			{Consumer: "shared", Filter: "c", Shared: true, Asked: 1, Granted: 0},
+			{Consumer: "single", Filter: "d", Shared: true},
 		}, r.Grants)
 		require.True(t, r.CleanSession)
 	})
@@ -78,7 +81,7 @@ func TestTestWithTheOwnID(t *testing.T) {
 			require.NoError(t, err)
 			d.send(&packets.Suback{PacketID: p2.(*packets.Subscribe).PacketID, Codes: []packets.SubscribeCode{2, 0x80}})
 		})
-		require.ErrorIs(t, r.Err(), connector.TypeRejected)
+		require.ErrorIs(t, r.Err(), flow.TypeRejected)
 		require.Equal(t, connector.StepSubscribe, r.Failed().Step)
 		require.Nil(t, r.Grants[0].Err)
 		require.NotNil(t, r.Grants[1].Err)
@@ -104,34 +107,34 @@ func TestTestStepByStep(t *testing.T) {
 		url  string
 		g    connector.General
 		want []transport.Step
-		typ  connector.ErrorType // of the last step; empty: all went well
+		typ  flow.ErrorType // of the last step; empty: all went well
 		hint string
 	}{
 		{"TCP", open.TCP, connector.General{}, []transport.Step{"tcp", "connect", "subscribe", "disconnect"}, "", ""},
 		{"WSS", open.WSS, connector.General{Protocol: connector.WebSocketSecure, TLSServerCert: open.CAFile},
 			[]transport.Step{"tcp", "tls", "websocket", "connect", "subscribe", "disconnect"}, "", ""},
-		{"no server", "mqtt://" + closed, connector.General{}, []transport.Step{"tcp"}, connector.TypeConnectivity, "Nothing listens"},
-		{"no answer", "mqtt://" + silent.Addr().String(), connector.General{}, []transport.Step{"tcp", "connect"}, connector.TypeConnectTimeout, "nobody answers"},
-		{"no login", b.TCP, connector.General{}, []transport.Step{"tcp", "connect"}, connector.TypeNotAuthorized, "client id of its own"},
-		{"unknown authority", open.TLS, connector.General{Protocol: connector.TLS}, []transport.Step{"tcp", "tls"}, connector.TypeTLS, "not trusted here"},
+		{"no server", "mqtt://" + closed, connector.General{}, []transport.Step{"tcp"}, flow.TypeConnectivity, "Nothing listens"},
+		{"no answer", "mqtt://" + silent.Addr().String(), connector.General{}, []transport.Step{"tcp", "connect"}, flow.TypeConnectTimeout, "nobody answers"},
+		{"no login", b.TCP, connector.General{}, []transport.Step{"tcp", "connect"}, flow.TypeNotAuthorized, "client id of its own"},
+		{"unknown authority", open.TLS, connector.General{Protocol: connector.TLS}, []transport.Step{"tcp", "tls"}, flow.TypeTLS, "not trusted here"},
 		// The server says so after the handshake of TLS 1.3, and may close before that is read.
-		{"no client certificate", open.MTLS, connector.General{Protocol: connector.TLS, TLSServerCert: open.CAFile}, []transport.Step{"tcp", "tls", "tls|connect"}, connector.TypeConnectivity, "client certificate"},
-		{"TLS on the port of TCP", open.TCP, connector.General{Protocol: connector.TLS}, []transport.Step{"tcp", "tls"}, connector.TypeTLS, "does not speak TLS"},
-		{"TCP on the port of WebSocket", open.WS, connector.General{}, []transport.Step{"tcp", "connect"}, connector.TypeTCP, "speaks HTTP"},
-		{"no such name", "mqtt://no.such.name.invalid:1883", connector.General{}, []transport.Step{"resolve"}, connector.TypeConnectivity, "host name"},
+		{"no client certificate", open.MTLS, connector.General{Protocol: connector.TLS, TLSServerCert: open.CAFile}, []transport.Step{"tcp", "tls", "tls|connect"}, flow.TypeConnectivity, "client certificate"},
+		{"TLS on the port of TCP", open.TCP, connector.General{Protocol: connector.TLS}, []transport.Step{"tcp", "tls"}, flow.TypeTLS, "does not speak TLS"},
+		{"TCP on the port of WebSocket", open.WS, connector.General{}, []transport.Step{"tcp", "connect"}, flow.TypeTCP, "speaks HTTP"},
+		{"no such name", "mqtt://no.such.name.invalid:1883", connector.General{}, []transport.Step{"resolve"}, flow.TypeConnectivity, "host name"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, c.g.BrokerURL, _ = strings.Cut(c.url, "://")
 			c.g.ClientID = "c"
 			cfg := kept(connector.ConsumerParams{})
 			cfg.General, cfg.Advanced.ConnectTimeout = c.g, &short
-			if c.typ == "" || c.g.Protocol != connector.TCP || c.typ == connector.TypeNotAuthorized {
+			if c.typ == "" || c.g.Protocol != connector.TCP || c.typ == flow.TypeNotAuthorized {
 				cfg.Advanced.ConnectTimeout = nil
 			}
 			conn, err := connector.New(cfg, connector.Options{})
 			require.NoError(t, err)
 			told := 0
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			r := conn.Test(ctx, connector.TestOptions{OnStep: func(connector.TestStep) { told++ }})
 			got := steps(r)
@@ -151,4 +154,40 @@ func TestTestStepByStep(t *testing.T) {
 			require.Regexp(t, `\p{Han}`, r.Failed().HintZH)
 		})
 	}
+}
+
+// Every connection is tested, each by name and whatever came of those before; the others have no
+// subscriptions.
+func TestTestEveryConnection(t *testing.T) {
+	bridged(t, func(b *bridging) {
+		cfg := forwarding(connector.ProducerParams{})
+		c, err := connector.New(cfg, connector.Options{Dial: b.server.Dial, Dials: b.options.Dials})
+		require.NoError(t, err)
+		b.server.Refuse(errGate)
+		var told []string
+		done := make(chan *connector.TestReport, 1)
+		go func() {
+			done <- c.Test(b.ctx, connector.TestOptions{OnStep: func(s connector.TestStep) { told = append(told, s.Connection+":"+string(s.Step)) }})
+		}()
+		require.Regexp(t, `^far-test-[A-Z2-7]{4}$`, b.acceptFar(false).ClientID)
+		b.atFar(func() { b.expect("DISCONNECT") })
+		b.farConn.Close()
+		r := <-done
+		require.Equal(t, []string{":connect", "cloud:connect", "cloud:disconnect"}, told)
+		require.ErrorIs(t, r.Err(), flow.TypeConnectivity)
+		require.Empty(t, r.Failed().Connection)
+		require.NoError(t, r.Connections["cloud"].Err())
+		require.Empty(t, r.Connections["cloud"].Grants)
+
+		b.far.Refuse(errGate)
+		b.server.Refuse(nil)
+		go func() { done <- c.Test(b.ctx, connector.TestOptions{}) }()
+		b.accept(false)
+		b.grant()
+		b.expect("DISCONNECT")
+		b.conn.Close()
+		r = <-done
+		require.Equal(t, "cloud", r.Failed().Connection)
+		require.ErrorContains(t, r.Err(), "connection cloud: ")
+	})
 }

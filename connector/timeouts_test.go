@@ -7,6 +7,7 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/client/clienttest"
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/stretchr/testify/require"
 )
 
@@ -25,7 +26,7 @@ func TestConnectTimeout(t *testing.T) {
 			_, err = conn.Receive() // CONNECT, and no CONNACK
 			require.NoError(t, err)
 			err = started()
-			require.Equal(t, connector.TypeConnectTimeout, connector.AsError(err).Type, "%v", err)
+			require.Equal(t, flow.TypeConnectTimeout, flow.AsError(err).Type, "%v", err)
 			require.Equal(t, want, time.Since(began))
 		})
 	}
@@ -42,7 +43,7 @@ func TestPingTimeout(t *testing.T) {
 		d.expect("PINGREQ")
 		<-d.connector.Done()
 		require.LessOrEqual(t, time.Since(began), 23*time.Second)
-		require.Equal(t, connector.TypePingTimeout, connector.AsError(d.connector.Err()).Type, "%v", d.connector.Err())
+		require.Equal(t, flow.TypePingTimeout, flow.AsError(d.connector.Err()).Type, "%v", d.connector.Err())
 	})
 }
 
@@ -55,8 +56,8 @@ func TestWriteTimeout(t *testing.T) {
 		cfg.Producers = map[string]connector.ProducerParams{"out": {Topic: "t", QoS: 1}}
 		d.run(cfg, newGate())
 		began := time.Now()
-		_, err := d.connector.Producer("out").Run(d.ctx, connector.NewMessage("", []byte("x"), 0, 0))
-		require.Equal(t, connector.DeliveredUnknown, connector.AsError(err).Delivered)
+		_, err := d.connector.Producer("out").Run(d.ctx, flow.NewMessage("", []byte("x"), 0, 0))
+		require.Equal(t, flow.DeliveredUnknown, flow.AsError(err).Delivered)
 		require.Equal(t, 4*time.Second, time.Since(began))
 	})
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,12 +19,41 @@ const defaultStall = 5 * time.Minute
 // trouble is what is wrong with the connector itself, as opposed to a message.
 type trouble struct {
 	mu      sync.Mutex
-	problem map[*connection]*Error
-	refused map[string]*Error // by Topic Filter
-	started bool              // every filter was granted, at whatever QoS
+	problem map[*connection]*flow.Error
+	refused map[string]*flow.Error // by Topic Filter
+	denied  map[string]bool        // filters that were refused to Reconfigure, and are not asked for by themselves
+	started bool                   // every filter was granted, at whatever QoS
+
+	asking       *time.Timer   // looks for filters that are not granted; nil: none were asked for yet
+	patience     time.Duration // until it does again
+	ups          uint          // connections that it was set for
+	unacceptable *flow.Error   // over the newest message that was not accepted; nil: there was none
+
+	unanswered *flow.Error // the server did not answer in time; nil: it did, or has time left
+	asked      bool        // askAgain has run
+	told       bool        // Start has reported what askAgain is about to find, because both waited equally long
 
 	triggers sync.WaitGroup
 	over     bool // nothing is reported any more
+}
+
+// deny notes that a filter was refused to Reconfigure.
+func (t *trouble) deny(e *client.FilterError) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.denied == nil {
+		t.denied = make(map[string]bool)
+	}
+	t.denied[e.Filter] = true
+}
+
+// forgetRefusals lets go of refusals but those of filters that stay as they are: the others are
+// asked for anew, or not wanted any more.
+func (t *trouble) forgetRefusals(stays map[string]bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.denied) // none of them is among those that stay
+	maps.DeleteFunc(t.refused, func(filter string, _ *flow.Error) bool { return !stays[filter] })
 }
 
 // observe is told what happens to the connection.
@@ -37,23 +68,35 @@ func (c *Connector) observe(n *connection, e client.Event) {
 	}
 	switch {
 	case e.Kind == client.ConnectionUp:
-		if c.ledger != nil && n == c.conn && !e.SessionPresent {
-			s := c.ledger.client.Stats()
-			c.ledger.sessionBegun(uint16(s.Connects - s.Resumed))
+		if l := c.ledger.Load(); l != nil && n == c.conn && !e.SessionPresent {
+			s := l.client.Stats()
+			l.sessionBegun(uint16(s.Connects - s.Resumed))
+		}
+		if n == c.conn && !e.SessionPresent {
+			c.forgetHeld()
 		}
 		t.mu.Lock()
 		delete(t.problem, n)
 		if n == c.conn {
 			clear(t.refused) // the server is asked again
+			c.awaitGrants()
 		}
 		t.mu.Unlock()
+	case e.Kind == client.MessageSkipped:
+		c.skippedMessage(n, e.Err)
+	case e.Kind == client.ConnectionLost && n.stopsOver(e.Err) != nil:
+		stop := n.stopsOver(e.Err)
+		c.connectionFailed(n, stop)
+		c.halt(stop)
 	case !started && !c.cfg.Advanced.ConnectRetry: // Start tells
 	case e.Kind == client.ConnectFailed, e.Kind == client.ConnectionLost:
 		c.connectionFailed(n, connectionError(e))
 	case e.Session != nil && e.Session.Kind == session.EventTakeover:
-		c.connectionFailed(n, flow.NewError(TypeClientIDInUse, errors.New("the server closed three connections soon after it had accepted them; now it is tried more slowly")))
+		c.connectionFailed(n, flow.NewError(flow.TypeClientIDInUse, errors.New("the server closed three connections soon after it had accepted them; now it is tried more slowly")))
 	case e.Session != nil && e.Session.Kind == session.EventSubscriptionRefused:
-		c.report(AsError(e.Err))
+		c.report(flow.AsError(e.Err))
+	case e.Session != nil && e.Session.Kind == session.EventSubscriptionDowngraded:
+		c.report(flow.NewError(flow.TypeDowngraded, fmt.Errorf("the server granted %s for %q, which is less than before", qosNames[e.Session.QoS], e.Session.Filter)))
 	}
 	if c.opts.OnEvent != nil {
 		c.opts.OnEvent(e)
@@ -61,34 +104,44 @@ func (c *Connector) observe(n *connection, e client.Event) {
 }
 
 // connectionFailed keeps an error for Health until the connection is up again, and reports it.
-func (c *Connector) connectionFailed(n *connection, e *Error) {
+func (c *Connector) connectionFailed(n *connection, e *flow.Error) {
 	t := &c.trouble
 	t.mu.Lock()
 	if t.problem == nil {
-		t.problem = make(map[*connection]*Error)
+		t.problem = make(map[*connection]*flow.Error)
 	}
 	t.problem[n] = e
 	t.mu.Unlock()
 	c.report(e)
 }
 
-func connectionError(e client.Event) *Error {
+func connectionError(e client.Event) *flow.Error {
 	err := e.Err
 	if err == nil {
 		err = client.ErrConnectionLost
 	}
-	if t := errorType(err); t != TypeRuntime {
+	if own := new(flow.Error); errors.As(err, &own) { // of a dead letter, which ended it
+		return own
+	}
+	if t := errorType(err); t != flow.TypeRuntime {
 		return flow.NewError(t, err)
 	}
 	if e.Kind == client.ConnectionLost {
-		return flow.NewError(TypeConnectionLost, err)
+		return flow.NewError(flow.TypeConnectionLost, err)
 	}
-	return flow.NewError(TypeConnectivity, err)
+	return flow.NewError(flow.TypeConnectivity, err)
+}
+
+// isOver reports whether nothing is told any more.
+func (c *Connector) isOver() bool {
+	c.trouble.mu.Lock()
+	defer c.trouble.mu.Unlock()
+	return c.trouble.over
 }
 
 // report tells everybody who wants to know of a failure that is not one of a message: Health,
 // the log, OnError, and flows with trigger_on_error.
-func (c *Connector) report(e *Error) {
+func (c *Connector) report(e *flow.Error) {
 	t := &c.trouble
 	var filter *client.FilterError
 	t.mu.Lock()
@@ -98,25 +151,109 @@ func (c *Connector) report(e *Error) {
 	}
 	if errors.As(e.Err, &filter) {
 		if t.refused == nil {
-			t.refused = make(map[string]*Error)
+			t.refused = make(map[string]*flow.Error)
 		}
 		t.refused[filter.Filter] = e
 	}
 	t.mu.Unlock()
-	c.log.Error("the connector has trouble", "type", string(e.Type), "error", e.Error(), "hint", e.Explain("en"))
-	if c.opts.OnError != nil {
-		c.opts.OnError(e)
-	}
-	for _, k := range c.sorted {
-		if k.params.TriggerOnError && k.flow != nil {
-			k.trigger(e)
+	c.tell(e)
+	for _, r := range c.now().routes {
+		if s := r.settings; s.params.TriggerOnError && s.flow != nil {
+			r.trigger(e, s)
 		}
 	}
 }
 
+// tell tells the log and OnError.
+func (c *Connector) tell(e *flow.Error, attrs ...any) {
+	c.log.Error("the connector has trouble", append([]any{"type", string(e.Type), "error", e.Error(), "hint", e.Explain("en")}, attrs...)...)
+	if c.opts.OnError != nil {
+		c.opts.OnError(e)
+	}
+}
+
+// An unanswered SUBSCRIBE is sent again after ack_timeout, and then after pauses that double up to
+// mostAskDelay, unless ack_timeout is longer.
+const (
+	leastAskDelay = 100 * time.Millisecond
+	mostAskDelay  = 5 * time.Minute
+)
+
+// awaitGrants looks after ack_timeout whether the filters that a new connection needs are granted. The
+// caller holds mu.
+func (c *Connector) awaitGrants() {
+	t := &c.trouble
+	t.unanswered, t.patience = nil, max(c.ackTimeout(), leastAskDelay)
+	t.ups++
+	switch {
+	case t.over:
+	case t.asking == nil:
+		t.asking = time.AfterFunc(t.patience, c.askAgain)
+	default:
+		t.asking.Reset(t.patience)
+	}
+}
+
+// askAgain reports filters that are not granted and sends their SUBSCRIBE again, after growing
+// pauses, until they are or the connection ends. Before Start has returned, reporting is Start's
+// part. An UNSUBSCRIBE without an answer is sent again, too.
+func (c *Connector) askAgain() {
+	t, conn := &c.trouble, c.conn.client()
+	t.mu.Lock()
+	ups := t.ups
+	t.mu.Unlock()
+	missing := conn.Ungranted()
+	t.mu.Lock()
+	if t.over || t.ups != ups || conn.State() != client.Connected {
+		t.mu.Unlock()
+		return
+	}
+	waited, started, told := t.patience, t.started, t.told
+	t.unanswered, t.asked, t.told = nil, true, false
+	if started && len(missing) > 0 {
+		t.unanswered = unanswered(missing, waited)
+	}
+	e := t.unanswered
+	t.mu.Unlock()
+	if e != nil && !told {
+		c.report(e)
+	}
+	if started && conn.AskAgain() == 0 && e == nil {
+		return // all is answered
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.over || t.ups != ups { // another connection has its own time
+		return
+	}
+	if started {
+		t.patience = max(waited, min(2*waited, mostAskDelay))
+	}
+	t.asking.Reset(t.patience)
+}
+
+func unanswered(filters []string, waited time.Duration) *flow.Error {
+	return flow.NewError(flow.TypeSubscribeTimeout, fmt.Errorf("the server did not answer SUBSCRIBE for %s within %s", listed(filters), waited))
+}
+
+// mostListed is how many topics an error names.
+const mostListed = 5
+
+// listed names filters, and how many more there are.
+func listed(filters []string) string {
+	if n := len(filters); n > mostListed {
+		return fmt.Sprintf("%q and %d more", filters[:mostListed], n-mostListed)
+	}
+	return fmt.Sprintf("%q", filters)
+}
+
+func (c *Connector) ackTimeout() time.Duration {
+	return deref(c.now().cfg.Extension.AckTimeout, defaultAckTimeout)
+}
+
 // trigger runs the flow with an error and without a payload, one such run at a time: while
 // one lasts, further errors are left to Health and the log.
-func (k *consumer) trigger(e *Error) {
+func (k *consumer) trigger(e *flow.Error, s *settings) {
 	t := &k.conn.trouble
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -128,7 +265,7 @@ func (k *consumer) trigger(e *Error) {
 		defer t.triggers.Done()
 		defer k.triggering.Store(false)
 		ctx, cancel := k.conn.flowContext, context.CancelFunc(func() {})
-		if d := deref(k.params.FlowTimeout, 0); d > 0 {
+		if d := deref(s.params.FlowTimeout, 0); d > 0 {
 			ctx, cancel = context.WithTimeout(ctx, d)
 		}
 		defer cancel()
@@ -138,7 +275,7 @@ func (k *consumer) trigger(e *Error) {
 				k.log.Warn("flow failed on an error of the connector", "error", err.Error())
 			}
 		}()
-		_, err = flow.Run(ctx, k.flow, &Message{Attribute: map[string]any{}, Variable: map[string]any{}, Error: k.conn.shown(e)})
+		_, err = flow.Run(ctx, s.flow, &flow.Message{Attribute: map[string]any{}, Variable: map[string]any{}, Error: k.conn.shown(e)})
 	}()
 }
 
@@ -146,13 +283,16 @@ func (k *consumer) trigger(e *Error) {
 func (c *Connector) waitTriggered() {
 	c.trouble.mu.Lock()
 	c.trouble.over = true
+	if c.trouble.asking != nil {
+		c.trouble.asking.Stop()
+	}
 	c.trouble.mu.Unlock()
 	c.trouble.triggers.Wait()
 }
 
 // shown returns an error in the form that messages carry.
-func (c *Connector) shown(e *Error) *Error {
-	if c.cfg.Extension.ErrorFormat == ErrorsExtended {
+func (c *Connector) shown(e *flow.Error) *flow.Error {
+	if c.now().cfg.Extension.ErrorFormat == ErrorsExtended {
 		return e.Extended()
 	}
 	return e
@@ -167,7 +307,7 @@ func (c *Connector) watch(limit time.Duration) {
 			wait -= time.Since(oldest.at)
 		}
 		if was := c.stalled.Swap(wait <= 0); wait <= 0 && !was {
-			c.report(flow.NewError(TypeStalled, fmt.Errorf("a message of topic %q is unacknowledged for %s, and holds back the acknowledgements of those behind it",
+			c.report(flow.NewError(flow.TypeStalled, fmt.Errorf("a message of topic %q is unacknowledged for %s, and holds back the acknowledgements of those behind it",
 				oldest.d.Topic, limit-wait)))
 			continue // it may have been settled before unstall knew that anybody waits for that
 		}
@@ -201,38 +341,58 @@ func (c *Connector) stallLimit() time.Duration {
 	return deref(c.cfg.Extension.StallTimeout, defaultStall)
 }
 
-// fill adds to Health what is wrong.
-func (t *trouble) fill(h *Health) {
+// fillTrouble adds to Health what is wrong. Of two connections that are down the consumers' comes first.
+func (c *Connector) fillTrouble(h *Health) {
+	t := &c.trouble
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, e := range t.problem {
-		h.Problem = e
+	if h.Problem = t.problem[c.conn]; h.Problem == nil {
+		h.Problem = t.problem[c.out]
 	}
-	h.Subscribed = t.started && len(t.refused) == 0
-	h.RefusedFilters = append(h.RefusedFilters, sortedKeys(t.refused)...)
+	h.RefusedFilters = append(h.RefusedFilters, sortedKeys(t.denied)...)
+	for filter := range t.refused {
+		if !t.denied[filter] {
+			h.RefusedFilters = append(h.RefusedFilters, filter)
+		}
+	}
+	slices.Sort(h.RefusedFilters)
+	h.Subscribed = t.started && len(h.RefusedFilters) == 0 && len(h.UngrantedFilters) == 0
+	if len(h.UngrantedFilters) > 0 {
+		h.unanswered = t.unanswered
+	}
+	h.Unacceptable = t.unacceptable
 }
 
 // Live is nil as long as the connector may do its work; otherwise it says why only a new one
 // can. A connector without a connection is alive.
 func (h *Health) Live() error { return h.failed }
 
-// Ready is nil while the connector does its work: it is connected, every topic is granted, and
-// no message is unacknowledged for longer than stall_timeout. Otherwise it says what is
-// missing.
+// Ready is nil while the connector does its work: it is connected, every topic is granted on this
+// connection or by the session that it goes on with, its session store answers, no message is
+// unacknowledged for longer than stall_timeout, and none of the last minute is an UnmatchedTopic. Otherwise it says what is missing.
+// Connections do not count: see ConnectionHealth.Ready.
 func (h *Health) Ready() error {
 	switch {
 	case h.failed != nil:
 		return h.failed
 	case !h.Connected && h.Problem != nil:
-		return fmt.Errorf("connector: not connected: %w", h.Problem)
+		return because("not connected", h.Problem)
 	case !h.Connected:
 		return fmt.Errorf("connector: not connected (%s)", h.State)
 	case len(h.RefusedFilters) > 0:
-		return fmt.Errorf("connector: the server refuses the topics %q", h.RefusedFilters)
+		return fmt.Errorf("connector: the server refuses the topics %s", listed(h.RefusedFilters))
+	case h.unanswered != nil:
+		return because("not subscribed", h.unanswered)
+	case len(h.UngrantedFilters) > 0:
+		return fmt.Errorf("connector: the server has not granted the topics %s yet", listed(h.UngrantedFilters))
 	case !h.Subscribed:
 		return errors.New("connector: not subscribed yet")
+	case h.StoreStands():
+		return fmt.Errorf("connector: the session store has not answered for %s", h.StoreWaits.Round(time.Second))
 	case h.Stalled:
 		return fmt.Errorf("connector: a message is unacknowledged for %s", h.OldestUnacked.Round(time.Second))
+	case h.UnmatchedTopic != "":
+		return flow.NewError(flow.TypeUnmatched, fmt.Errorf("a message on %q matched no consumer within the last minute", h.UnmatchedTopic))
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mqtt311/mqtt311/connector/flow"
@@ -16,11 +17,10 @@ import (
 type run struct {
 	job     *job
 	attempt int
-	message Message
+	message flow.Message
 	ctx     flow.Context
 
-	mu       sync.Mutex
-	deferred chan error // nil: Run's return ends the run
+	deferred atomic.Pointer[chan error] // nil: Run's return ends the run
 }
 
 // work runs the flow for one job after the other. A Goexit of the flow ends the goroutine: another one
@@ -35,7 +35,7 @@ func (k *consumer) work(w *waiter) {
 		k.waking = true
 		k.mu.Unlock()
 		go k.work(w)
-		k.settle(r.job, r.job.number, flow.ErrGoexit, false)
+		k.ended(r.job, flow.ErrGoexit, false)
 	}()
 	for arrived := true; ; arrived = false {
 		j, _ := k.give(context.Background(), w, arrived, anyJob)
@@ -45,7 +45,7 @@ func (k *consumer) work(w *waiter) {
 		r = j.newRun()
 		timedOut, err := k.runFlow(r)
 		r = nil
-		k.settle(j, j.number, err, timedOut)
+		k.ended(j, err, timedOut)
 	}
 }
 
@@ -61,47 +61,57 @@ func (j *job) newRun() *run {
 // runFlow runs the flow once and returns how that ended.
 func (k *consumer) runFlow(r *run) (timedOut bool, err error) {
 	r.ctx.Context, r.ctx.Runner = k.conn.flowContext, r
-	limit := deref(k.params.FlowTimeout, 0)
+	if in := r.job.fed; in != nil && in.Context != nil {
+		ctx, cancel := context.WithCancelCause(in.Context)
+		defer context.AfterFunc(k.conn.flowContext, func() { cancel(context.Cause(k.conn.flowContext)) })()
+		defer cancel(nil)
+		r.ctx.Context = ctx
+	}
+	s := k.now()
+	limit := deref(s.params.FlowTimeout, 0)
 	if limit > 0 {
-		ctx, cancel := context.WithTimeout(k.conn.flowContext, limit)
+		ctx, cancel := context.WithTimeout(r.ctx.Context, limit)
 		defer cancel()
 		r.ctx.Context = ctx
 	}
-	k.fill(&r.message, r.job)
-	_, err = flow.Run(&r.ctx, k.flow, &r.message)
+	k.fill(&r.message, r.job, &s.params)
+	_, err = flow.Run(&r.ctx, s.flow, &r.message)
 	err = r.settled(err)
 	return limit > 0 && errors.Is(r.ctx.Err(), context.DeadlineExceeded), err
 }
 
-// fill makes the message that a flow gets for a job. The payload is the flow's own.
-func (k *consumer) fill(m *Message, j *job) {
-	m.Payload = Entity{Blob: bytes.Clone(j.d.Payload), MimeType: k.params.MimeType, Encoding: k.params.Encoding}
+// fill makes the message that a flow with these parameters gets for a job. The payload is the flow's own.
+func (k *consumer) fill(m *flow.Message, j *job, p *ConsumerParams) {
+	m.Payload = flow.Entity{Blob: bytes.Clone(j.d.Payload), MimeType: p.MimeType, Encoding: p.Encoding}
 	m.Attribute = flow.Attributes(j.d.Topic, j.d.QoS, j.d.PacketID)
 	m.Variable = make(map[string]any)
-	if k.params.ExtendedAttributes {
-		m.Attribute[AttributeRetained] = j.d.Retain
-		m.Attribute[AttributeDuplicate] = j.d.Dup
-		m.Attribute[AttributeAttempt] = j.attempt
-		m.Attribute[AttributeFilter] = k.filterOf(j.d.Topic)
-		m.Attribute[AttributeTopicLevels] = strings.Split(j.d.Topic, "/")
-		m.Attribute[AttributeReceivedAt] = j.at.UTC().Format(time.RFC3339Nano)
-		m.Attribute[AttributeClientID] = k.conn.conn.cfg.ClientID
-		m.Attribute[AttributeBroker] = k.conn.cfg.General.BrokerURL
-		m.Attribute[AttributeIdempotencyKey] = k.keyOf(j)
+	if p.ExtendedAttributes {
+		m.Attribute[flow.AttributeRetained] = j.d.Retain
+		m.Attribute[flow.AttributeDuplicate] = j.d.Dup
+		m.Attribute[flow.AttributeAttempt] = j.attempt
+		m.Attribute[flow.AttributeFilter] = j.taken.filterOf(j.d.Topic)
+		m.Attribute[flow.AttributeTopicLevels] = strings.Split(j.d.Topic, "/")
+		m.Attribute[flow.AttributeReceivedAt] = j.at.UTC().Format(time.RFC3339Nano)
+		m.Attribute[flow.AttributeClientID] = k.conn.conn.cfg.ClientID
+		m.Attribute[flow.AttributeBroker] = k.conn.cfg.General.BrokerURL
+		m.Attribute[flow.AttributeIdempotencyKey] = k.keyOf(j)
 	}
 }
 
 // filterOf returns the topic of the parameters that matches; nothing if a message came to the consumer
 // that no topic of it matches.
-func (k *consumer) filterOf(topic string) string {
-	if i := k.filter(topic); i >= 0 {
-		return k.params.Topics[i].Topic
+func (s *settings) filterOf(topic string) string {
+	if i := s.filter(topic); i >= 0 {
+		return s.params.Topics[i].Topic
 	}
 	return ""
 }
 
 // keyOf names a message.
 func (k *consumer) keyOf(j *job) string {
+	if j.fed != nil && j.fed.Key != "" {
+		return j.fed.Key
+	}
 	name := fmt.Sprintf("%s/%x.%x", k.name, k.conn.began, j.n)
 	if j.entry != nil {
 		name = strings.TrimPrefix(j.entry.name, notePrefix)
@@ -118,17 +128,18 @@ func (r *run) Attempt() int { return r.attempt }
 // Suspected reports whether an earlier run ended with flow.Suspect.
 func (r *run) Suspected() bool { return r.job.suspect }
 
+// Retained reports whether the Server had kept the message.
+func (r *run) Retained() bool { return r.job.d.Retain }
+
 // Shown returns an error in the form that messages carry.
-func (r *run) Shown(e *Error) *Error { return r.job.consumer.conn.shown(e) }
+func (r *run) Shown(e *flow.Error) *flow.Error { return r.job.consumer.conn.shown(e) }
 
 // Defer makes the run last until settle is called.
 func (r *run) Defer() (settle func(error)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.deferred == nil {
-		r.deferred = make(chan error, 1)
+	ch := make(chan error, 1)
+	if !r.deferred.CompareAndSwap(nil, &ch) {
+		ch = *r.deferred.Load()
 	}
-	ch := r.deferred
 	var once sync.Once
 	return func(err error) {
 		once.Do(func() {
@@ -142,14 +153,12 @@ func (r *run) Defer() (settle func(error)) {
 
 // settled returns how the run ended that Run ended with err.
 func (r *run) settled(err error) error {
-	r.mu.Lock()
-	ch := r.deferred
-	r.mu.Unlock()
+	ch := r.deferred.Load()
 	if err != nil || ch == nil {
 		return err
 	}
 	select {
-	case err := <-ch:
+	case err := <-*ch:
 		return flow.Readable(err)
 	case <-r.ctx.Done():
 		return fmt.Errorf("connector: the flow was not settled: %w", context.Cause(&r.ctx))

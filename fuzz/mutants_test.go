@@ -1,9 +1,13 @@
 package fuzz
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 
+	"github.com/mqtt311/mqtt311/fuzz/internal/clientsim"
 	"github.com/mqtt311/mqtt311/fuzz/internal/sim"
 	"github.com/stretchr/testify/require"
 )
@@ -27,5 +31,23 @@ func TestMutants(t *testing.T) {
 			require.NotNil(t, killed.Load(), "%s survived %d seeds", m, mutantSeeds)
 			t.Log(*killed.Load())
 		})
+	}
+}
+
+// The documents say how many bugs there are.
+func TestNumbersOfMutants(t *testing.T) {
+	for file, texts := range map[string][]string{
+		"conformance.md": {fmt.Sprintf("each of %d bugs is found", len(sim.Mutants()))},
+		"simulation.md": {
+			fmt.Sprintf("`TestMutants`: %d bugs in the driver and the disk", len(sim.Mutants())),
+			fmt.Sprintf("`TestClientMutants`: %d bugs around the client", len(clientsim.Mutants())),
+			fmt.Sprintf("`TestDriverMutants`: %d bugs in the client", len(driverMutants)),
+		},
+	} {
+		b, err := os.ReadFile(filepath.Join("..", "docs", file))
+		require.NoError(t, err)
+		for _, text := range texts {
+			require.Contains(t, string(b), text, file)
+		}
 	}
 }

@@ -2,22 +2,38 @@ package fuzz
 
 import (
 	"flag"
+	"math/rand/v2"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/mqtt311/mqtt311/fuzz/internal/sim"
 	"github.com/stretchr/testify/require"
 )
 
+// fewSeeds are for a plain go test.
+const fewSeeds = 500
+
 var (
-	simSeeds = flag.Uint64("sim.seeds", 2000, "how many seeds TestSim runs")
-	simFirst = flag.Uint64("sim.first", 0, "the first of them")
+	simSeeds = flag.Uint64("sim.seeds", fewSeeds, "how many seeds TestSim runs")
+	simFirst = flag.Int64("sim.first", -1, "the first of them; negative: another one each time")
 	simSeed  = flag.Int64("sim.seed", -1, "run one seed; with -v its transcript")
 )
+
+// firstSeed returns the first seed of a simulation: another one each time, so that what runs often
+// covers much, unless it is asked for.
+func firstSeed(t *testing.T) uint64 {
+	first := uint64(*simFirst)
+	if *simFirst < 0 {
+		first = rand.Uint64N(1e12)
+	}
+	t.Logf("the first seed is %d: -sim.first=%d", first, first)
+	return first
+}
 
 // TestSim runs the session against everything that can go wrong: see package sim.
 //
@@ -36,10 +52,11 @@ func TestSim(t *testing.T) {
 
 	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
 	var total struct{ steps, crashes, connections, delivered atomic.Int64 }
-	seeds(*simFirst, *simSeeds, func(seed uint64) bool {
+	first, began := firstSeed(t), time.Now()
+	seeds(first, *simSeeds, func(seed uint64) bool {
 		st, err := sim.Run(sim.Options{Seed: seed})
 		if err != nil {
-			t.Errorf("%v", err)
+			t.Errorf("%v\ngo test ./fuzz -run 'TestSim$' -v -sim.seed=%d", err, seed)
 			explain(t, sim.Options{Seed: seed})
 			return false
 		}
@@ -49,8 +66,8 @@ func TestSim(t *testing.T) {
 		total.delivered.Add(int64(st.Delivered))
 		return true
 	})
-	t.Logf("%d seeds: %d steps, %d connections, %d crashes, %d deliveries", *simSeeds,
-		total.steps.Load(), total.connections.Load(), total.crashes.Load(), total.delivered.Load())
+	t.Logf("seeds from %d on: %d, %.0f a second; %d steps, %d connections, %d crashes, %d deliveries",
+		first, *simSeeds, float64(*simSeeds)/time.Since(began).Seconds(), total.steps.Load(), total.connections.Load(), total.crashes.Load(), total.delivered.Load())
 	// A simulation in which nothing happens proves nothing.
 	require.Greater(t, total.steps.Load(), int64(*simSeeds)*100)
 	require.Greater(t, total.crashes.Load(), int64(*simSeeds)/4)

@@ -16,6 +16,6 @@
 // [Parse] reads one packet from a slice, a [Reader] packets from a stream, without an
 // allocation where the packet has no list: what it returns it uses again, so keep a
 // [Clone]. A payload too large for memory can pass as a stream, [Publish.StreamTo] and
-// [Reader.Payload]. [ValidTopicName], [ValidTopicFilter], [Match] and [ParseShared] are
-// section 4.7. Package vectors checks this codec, and any other, byte by byte.
+// [Reader.Payload]. [ValidTopicName], [ValidTopicFilter], [Match], [ParseShared] and
+// [Undecorated] are section 4.7. Package vectors checks this codec, and any other, byte by byte.
 package packets

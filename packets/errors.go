@@ -48,11 +48,19 @@ type TooLargeError struct {
 	Type Type
 	Size int // bytes, fixed header included, as the header claims
 	Max  int
+
+	// Of a PUBLISH:
+	QoS   QoS
+	Topic string // how it begins, as it came, up to 64 bytes; "" if it had not come yet
 }
 
 func (e *TooLargeError) Error() string {
-	return "packets: " + e.Type.String() + " of " + strconv.Itoa(e.Size) +
+	s := "packets: " + e.Type.String() + " of " + strconv.Itoa(e.Size) +
 		" bytes is above the limit of " + strconv.Itoa(e.Max) + " bytes"
+	if e.Topic != "" {
+		s += ": " + strconv.QuoteToASCII(e.Topic)
+	}
+	return s
 }
 
 func cite(spec string) string {

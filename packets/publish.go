@@ -105,6 +105,25 @@ func (p *Publish) decode(d *decoder) {
 	d.i = len(d.b)
 }
 
+// salvage reads what can be read of a packet whose Topic Name is malformed. It returns false if something
+// else is wrong.
+func (p *Publish) salvage(d *decoder) bool {
+	fault := d.err
+	d.err, d.i = nil, d.length
+	topic := string(d.bytes("topic name", "MQTT-3.3.2-1"))
+	if d.err == nil && ValidTopicName(topic) == nil {
+		d.err = fault
+		return false
+	}
+	p.Topic, p.PacketID = topic, 0
+	if p.QoS != AtMostOnce {
+		p.PacketID = d.packetID() // 0 after an error
+	}
+	p.Payload = d.b[d.i:len(d.b):len(d.b)]
+	d.err = fault
+	return true
+}
+
 // Clone returns a copy whose payload is its own.
 func (p *Publish) Clone() *Publish {
 	c := *p

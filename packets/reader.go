@@ -19,6 +19,10 @@ type ReaderOptions struct {
 	// Max.
 	MaxStream int
 
+	// PassMalformed lets a PUBLISH with a malformed Topic Name be returned, because the packet behind it
+	// can be read all the same: see [Reader.Malformed].
+	PassMalformed bool
+
 	// Tolerate loosens single rules.
 	Tolerate Tolerances
 }
@@ -56,6 +60,21 @@ func (r *Reader) Buffered() int { return r.in.w - r.in.r }
 
 // Tolerated returns how often a tolerance was needed.
 func (r *Reader) Tolerated() Tolerated { return r.used }
+
+// Malformed returns what is wrong with the PUBLISH that was returned last; nil if nothing is. It is
+// one that the receiver must not accept: its Topic is as it came, and empty if it is longer than
+// the packet. Its PacketID is 0 if it cannot be read. Without [ReaderOptions.PassMalformed] it is
+// an error of ReadPacket.
+func (r *Reader) Malformed() *FormatError {
+	if r.err != nil {
+		return nil
+	}
+	return r.dec.err
+}
+
+// Size returns the size of the packet that was returned last, with its fixed header and with a
+// payload that is streamed.
+func (r *Reader) Size() int { return r.dec.size() }
 
 // ReadPacket returns the next packet. The packet and its slices are valid until the
 // next call; its strings stay. At the end of the stream between packets the error is
@@ -111,7 +130,7 @@ func (r *Reader) next(streams bool) (p Packet, need int, err error) {
 		most = r.opts.MaxStream
 	}
 	if need > most {
-		return nil, 0, r.fail(&TooLargeError{h.typ, need, most})
+		return nil, 0, r.fail(tooLarge(h, held, most))
 	}
 	if stream && !streams {
 		return nil, 0, nil
@@ -184,7 +203,9 @@ func (r *Reader) take(b []byte) (Packet, error) {
 	if d.typ == PUBLISH {
 		r.publish.decode(d)
 		if d.err != nil {
-			return nil, r.fail(d.err)
+			if !r.opts.PassMalformed || !r.publish.salvage(d) {
+				return nil, r.fail(d.err)
+			}
 		}
 		if rest := d.size() - len(b); rest > 0 {
 			r.publish.Payload = nil

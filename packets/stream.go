@@ -85,6 +85,20 @@ func (p *Payload) skip() error {
 	return nil
 }
 
+// tooLarge returns the error over a packet with the fixed header h, of which held has the first bytes.
+func tooLarge(h *header, held []byte, most int) error {
+	e := &TooLargeError{Type: h.typ, Size: h.size(), Max: most}
+	if h.typ != PUBLISH {
+		return e
+	}
+	e.QoS = QoS(h.flags & qosBits >> 1)
+	if topic := held[h.length:]; len(topic) > 2 {
+		n := int(topic[0])<<8 | int(topic[1])
+		e.Topic = string(topic[2:min(len(topic), 2+n, 2+mostTopic)])
+	}
+	return e
+}
+
 // payloadStart returns how many bytes of the PUBLISH with the fixed header h, of which
 // held has the first, come before its payload. As long as that cannot be told it returns
 // how many are needed to tell. A packet whose fields do not fit into it has no payload.

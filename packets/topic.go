@@ -120,6 +120,34 @@ func ParseShared(filter string) (group, rest string, ok bool) {
 	return group, rest, true
 }
 
+// Undecorated splits a filter with a decoration, which asks some server for a special delivery,
+// from the Topic Filter that its messages match: f of "$share/group/f" and "$oshare/group/f", of
+// "$share:group:f" (HiveMQ), and of "$queue/f", "$exclusive/f" and "$local/f" (EMQX). 3.1.1 has
+// none of them, so a server that does not know a decoration takes it for levels of the topic. ok is
+// false for every other filter.
+func Undecorated(filter string) (plain string, ok bool) {
+	if !strings.HasPrefix(filter, "$") {
+		return "", false
+	}
+	for _, d := range decorations {
+		rest, ok := strings.CutPrefix(filter, d.prefix)
+		if ok && d.end != "" {
+			var group string
+			group, rest, ok = strings.Cut(rest, d.end)
+			ok = ok && group != "" && !strings.ContainsAny(group, "/+#")
+		}
+		if ok && ValidTopicFilter(rest) == nil {
+			return rest, true
+		}
+	}
+	return "", false
+}
+
+// decorations of filters. Behind some of them follows a group, up to an end.
+var decorations = []struct{ prefix, end string }{
+	{"$share/", "/"}, {"$oshare/", "/"}, {"$share:", ":"}, {"$queue/", ""}, {"$exclusive/", ""}, {"$local/", ""},
+}
+
 // Match reports whether a valid Topic Filter matches a valid Topic Name, section 4.7:
 // byte for byte, without any normalisation [MQTT-4.7.3-4]. "+" matches one level, also
 // an empty one, and "#" what remains, also the level above it. A filter that starts

@@ -8,6 +8,31 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// A message that is too large is named as far as its topic has come.
+func TestTooLargeIsNamed(t *testing.T) {
+	long := strings.Repeat("a", 300)
+	for _, c := range []struct {
+		bytes, topic string
+		qos          packets.QoS
+	}{
+		{"\x32\xff\x7f", "", 1},
+		{"\x32\xff\x7f\x00", "", 1},
+		{"\x34\xff\x7f\x00\x05", "", 2},
+		{"\x30\xff\x7f\x00\x05ab", "ab", 0},
+		{"\x30\xff\x7f\x00\x05abcdefgh", "abcde", 0},
+		{"\x32\xff\x7f\x01\x2c" + long, long[:64], 1},
+		{"\x90\xff\x7f\x00\x05abcdefgh", "", 0},
+	} {
+		r := packets.NewReader(strings.NewReader(c.bytes), packets.ReaderOptions{Max: 1024})
+		_, err := r.ReadPacket()
+		var large *packets.TooLargeError
+		require.ErrorAs(t, err, &large)
+		require.Equal(t, packets.TooLargeError{Type: packets.Type(c.bytes[0] >> 4), Size: 16386, Max: 1024, QoS: c.qos, Topic: c.topic}, *large)
+	}
+	require.EqualError(t, &packets.TooLargeError{Type: packets.PUBLISH, Size: 9, Max: 8, Topic: "a\x00"},
+		`packets: PUBLISH of 9 bytes is above the limit of 8 bytes: "a\x00"`)
+}
+
 // A topic that is refused is named: escaped, and no more of it than helps.
 func TestRefusedTopicIsNamed(t *testing.T) {
 	for topic, want := range map[string]string{

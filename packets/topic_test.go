@@ -142,3 +142,23 @@ func TestParseShared(t *testing.T) {
 		require.Empty(t, group+rest)
 	}
 }
+
+func TestUndecorated(t *testing.T) {
+	for filter, want := range map[string]string{
+		"$share/g/a": "a", "$share/g/#": "#", "$share/é/$SYS/+": "$SYS/+", "$share/g//": "/",
+		"$oshare/g/+/b": "+/b", "$share:g:a/b": "a/b", "$share:g::": ":",
+		"$queue/a/+": "a/+", "$queue//a": "/a", "$exclusive/#": "#", "$exclusive/$SYS/x": "$SYS/x", "$local/a": "a",
+	} {
+		plain, ok := packets.Undecorated(filter)
+		require.True(t, ok, filter)
+		require.Equal(t, want, plain, filter)
+	}
+	for _, filter := range []string{
+		"", "a", "$", "queue/a", "/$queue/a", "$queue", "$queue/", "$queues/a", "$QUEUE/a", "$exclusive/", "$exclusive/a#", "$share/", "$share/g", "$share//a",
+		"$share/+/a", "$oshare/g", "$oshare//a", "$share:g:", "$share:g", "$share::a", "$share:g/h:a", "$SYS/a", "$queue/\x00", "$local/\xff",
+	} {
+		plain, ok := packets.Undecorated(filter)
+		require.False(t, ok, filter)
+		require.Empty(t, plain)
+	}
+}

@@ -42,6 +42,9 @@ type suspicions struct {
 	scrubStrikes int       // Network Connections in a row that ended over it
 	scrubStruck  time.Time // when the newest of them did
 	scrubRefused time.Time // when QoS 2 was given up; zero: it is not
+
+	// Packet Identifiers that the Server may hold again; see sweep.go.
+	sweep sweep
 }
 
 // suspect returns the suspicions to be written to.
@@ -76,7 +79,7 @@ func (s *Session) room(qos packets.QoS) bool {
 	if s.careful() {
 		return x.inflight == 0
 	}
-	return x.inflight < s.cfg.MaxInflight && (qos == packets.AtLeastOnce || x.inflight2 < s.cfg.MaxInflightQoS2)
+	return x.inflight < s.cfg.MaxInflight && (qos == packets.AtLeastOnce || x.inflight2 < s.window2())
 }
 
 // onProbation reports whether one more close would be the last for the message, and the connection
@@ -135,6 +138,10 @@ func (s *Session) blame(now time.Time, loss Loss) bool {
 	if x.scrub.untouched() {
 		oldest = min(oldest, x.scrub.sent)
 	}
+	swept := s.suspected != nil && s.suspected.sweep.untouched()
+	if swept {
+		oldest = min(oldest, s.suspected.sweep.sent)
+	}
 	switch {
 	case oldest > loss.Position:
 		return false
@@ -148,6 +155,8 @@ func (s *Session) blame(now time.Time, loss Loss) bool {
 			return false
 		}
 		s.filterSuspected(now, r)
+	case swept && s.suspected.sweep.sent == oldest:
+		s.sweepSuspected(now)
 	default:
 		return s.scrubSuspected(now)
 	}

@@ -27,6 +27,7 @@ type connection struct {
 	closedBy EndedBy // when phase is closing
 	shed     bool    // incoming messages of QoS 1 and 2 that are new are left to the Server
 	hasShed  bool    // one was, and so is all that comes behind it
+	swept    bool    // Packet Identifiers were released again
 }
 
 // Login is what may change from one attempt to connect to the next.
@@ -77,7 +78,7 @@ func (s *Session) Written(now time.Time, n uint64) {
 }
 
 // Passed tells that the Send n was written though earlier ones still wait for their
-// records: only PINGREQ and QoS 0 may. A slow disk delays no keep alive.
+// records: only PINGREQ, QoS 0 and DISCONNECT may. A slow disk delays no keep alive.
 func (s *Session) Passed(now time.Time, n uint64) {
 	s.keep.wrote(now, n)
 	s.send.wrote0(s, n)
@@ -180,7 +181,7 @@ func (s *Session) sessionAbsent() {
 // Shed says whether incoming messages of QoS 1 and 2 that are new are left to the Server:
 // they are neither delivered nor acknowledged, and the Server sends them again on the next
 // Network Connection. It is for a driver that must go on reading though it can store no
-// more. What was delivered before and comes again is recognised as ever: it takes no room.
+// more. What was delivered before and comes again is recognised as usual and takes no room.
 //
 // When one was left, see [Session.HasShed], so is everything behind it on this Network Connection,
 // whatever Shed says then, because acknowledgements leave in the order of arrival. The
@@ -199,10 +200,10 @@ func (s *Session) Hold(now time.Time, on bool) {
 	}
 }
 
-// Disconnect says goodbye: DISCONNECT is the last packet [MQTT-3.14.4-2], and Close
-// follows it [MQTT-3.14.4-1]. The Server then drops the Will [MQTT-3.14.4-3].
-// Before CONNACK, or without a Network Connection, there is nobody to say it to:
-// then it only puts out Close, or nothing.
+// Disconnect ends the Network Connection in order: DISCONNECT is the last packet [MQTT-3.14.4-2],
+// and Close follows it [MQTT-3.14.4-1]. The Server then drops the Will [MQTT-3.14.4-3]. Before
+// CONNACK, or without a Network Connection, nothing can be sent: then it only puts out Close, or
+// nothing.
 func (s *Session) Disconnect() {
 	switch s.conn.phase {
 	case up:

@@ -38,7 +38,8 @@
 //
 // Bookkeeping: [Session.Written] and [Session.Passed] say how far it has written, [Session.Withdraw],
 // [Session.DropOldest] and [Session.Keep] that a caller waits no longer, [Session.Abandon] that it gives
-// up for good. [Session.Outstanding], [Session.Unfinished], [Session.Unacked] and others only answer.
+// up for good. [Session.Outstanding], [Session.Unfinished], [Session.Unacked] and others only
+// answer.
 //
 // # The contract with the driver
 //

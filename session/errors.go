@@ -7,8 +7,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// How an operation can end other than well. Every one of them answers the
-// question whether it happened.
+// How an operation can fail. Each error says whether the operation happened.
 var (
 	// ErrNotSent: no byte of it left; repeating it is safe.
 	ErrNotSent = errors.New("session: not sent")

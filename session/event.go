@@ -1,6 +1,10 @@
 package session
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/mqtt311/mqtt311/packets"
+)
 
 // EventKind says what an [Event] is about.
 type EventKind byte
@@ -44,6 +48,10 @@ const (
 
 	// EventScrubRefused: see ErrScrubRefused. Count closes in a row.
 	EventScrubRefused
+
+	// EventSubscriptionDowngraded: the Server granted a filter that it had granted before again, and at a
+	// lower QoS than then. Filter and QoS.
+	EventSubscriptionDowngraded
 )
 
 var eventNames = [...]string{
@@ -57,6 +65,8 @@ var eventNames = [...]string{
 	EventTakeover:            "takeover suspected",
 	EventStuck:               "stuck",
 	EventScrubRefused:        "identifiers cannot be released",
+
+	EventSubscriptionDowngraded: "subscription downgraded",
 }
 
 // String returns the event's name in words.
@@ -75,6 +85,7 @@ type Event struct {
 	PacketID       uint16
 	Topic          string
 	Filter         string
+	QoS            packets.QoS // EventSubscriptionDowngraded
 	Err            error
 }
 

@@ -56,6 +56,12 @@ func (s *Session) Lost(now time.Time, loss Loss) (blamed bool) {
 	wasUp := !s.conn.upSince.IsZero() // if not, CONNECT itself was refused [MQTT-3.1.4-1]
 	unanswered := s.send.inflight > 0 || s.send.scrub.busy
 	blamed = s.blame(now, loss)
+	if loss.By == ByPeer && wasUp {
+		s.closedOverQoS2(now)
+	}
+	if s.suspected != nil {
+		s.suspected.sweep.stop()
+	}
 	s.subs.lost(s, loss, wasUp)
 	s.send.lost(s, loss)
 	s.recv.lost(s, loss)
@@ -117,6 +123,7 @@ func (x *sender) lost(s *Session, loss Loss) {
 			s.done(m.token, m.caller, ErrNotSent, 0)
 		}
 	}
+	top := x.cursor
 	for i := range x.n { // all of them: a PUBREL may have been sent again beyond the cursor
 		d := x.entry(i)
 		if d.stage == over {
@@ -124,6 +131,9 @@ func (x *sender) lost(s *Session, loss Loss) {
 		}
 		if d.sent != 0 && d.sent <= loss.Position {
 			d.left = true
+		}
+		if d.left {
+			top = max(top, d.seq+1)
 		}
 		if d.stage == published && !d.left {
 			d.stage = queued
@@ -136,6 +146,7 @@ func (x *sender) lost(s *Session, loss Loss) {
 		x.cleanLost(s)
 	}
 	x.scrub.busy = false
+	x.scrub.anew(top)
 }
 
 // cleanLost ends what a clean session leaves open: the Server has forgotten all of

@@ -66,3 +66,49 @@ func TestDropOldest(t *testing.T) {
 	s.Lost(now, session.Loss{Position: 2})
 	require.False(t, s.DropOldest(), "and goes again")
 }
+
+// Awaits says what Received does then: it delivers, or recognises, or leaves the message to the Server.
+func TestAwaits(t *testing.T) {
+	s, err := session.New(session.Config{ClientID: "c"})
+	require.NoError(t, err)
+	now := time.Unix(1e9, 0)
+	connect := func(present bool) {
+		require.NoError(t, s.Opened(now, session.Login{}))
+		s.Received(now, &packets.Connack{SessionPresent: present})
+		outputs(s, now)
+	}
+	connect(false)
+	counts := make(map[bool]int)
+	for round := range 8 {
+		for i := range 64 { // each QoS, new and again, one topic or another, acknowledged or not
+			p := &packets.Publish{Topic: []string{"a", "b"}[i>>2&1], QoS: packets.QoS(i % 3), Dup: i>>3&1 == 1 && i%3 > 0}
+			if p.QoS > 0 {
+				p.PacketID = uint16(1 + i>>4)
+			}
+			s.Shed(round == 6 && i >= 32)
+			want := s.Awaits(p)
+			s.Received(now, p)
+			delivered := false
+			for o, ok := s.Next(); ok; o, ok = s.Next() {
+				if o.Op == session.Deliver {
+					delivered = true
+					if i%5 == 0 && o.Token != 0 {
+						require.NoError(t, s.Ack(o.Token))
+					}
+				}
+			}
+			require.Equal(t, delivered, want, "round %d, %d: %s", round, i, p)
+			counts[want]++
+			if i%7 == 0 {
+				s.Received(now, &packets.Pubrel{PacketID: uint16(1 + i>>4)})
+			}
+		}
+		if round%2 == 1 {
+			s.Lost(now, session.Loss{})
+			outputs(s, now)
+			connect(round != 3)
+		}
+	}
+	require.Greater(t, counts[true], 50)
+	require.Greater(t, counts[false], 50)
+}

@@ -128,6 +128,24 @@ func (s *Session) publish(p *packets.Publish) {
 	o.Packet, o.Token = p, r.token(i)
 }
 
+// Awaits reports whether Received would deliver p: it did not come before, and is not left to the Server.
+func (s *Session) Awaits(p *packets.Publish) bool {
+	switch {
+	case p.QoS == packets.AtMostOnce:
+		return true
+	case s.conn.shed || s.conn.hasShed:
+		return false
+	}
+	r := &s.recv
+	i, known := r.byID.get(r.all, p.PacketID)
+	if !known {
+		return true
+	}
+	m := &r.all[i]
+	same := m.qos == p.QoS && m.fingerprint == r.fingerprint(p)
+	return !same || m.placed != s.conn.number && m.qos == packets.AtLeastOnce && !p.Dup
+}
+
 // recognised handles a message that came again, and reports whether it did.
 func (s *Session) recognised(i uint32, m *incoming, p *packets.Publish) bool {
 	switch {

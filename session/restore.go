@@ -20,9 +20,18 @@ func Restore(cfg Config, records []Record) (*Session, error) {
 		return nil, err
 	}
 	wasClean, scrubbed := false, false
-	byKind := make(map[RecordKind][]Record)
-	for _, r := range records {
-		byKind[r.Kind] = append(byKind[r.Kind], r)
+	sorted := make([]*Record, len(records)) // a record is large, and so is the code that would sort them
+	for i := range records {
+		sorted[i] = &records[i]
+	}
+	slices.SortFunc(sorted, func(a, b *Record) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Seq, b.Seq)) })
+	byKind := make(map[RecordKind][]*Record)
+	for rest := sorted; len(rest) > 0; {
+		kind, n := rest[0].Kind, 1
+		for n < len(rest) && rest[n].Kind == kind {
+			n++
+		}
+		byKind[kind], rest = rest[:n], rest[n:]
 	}
 	for _, r := range byKind[RecordSession] {
 		wasClean, scrubbed = r.Made == MadeClean, r.Made == MadeReleasing
@@ -42,7 +51,7 @@ func Restore(cfg Config, records []Record) (*Session, error) {
 		m.acked, m.recorded = true, true
 	}
 	for _, r := range byKind[RecordFilter] {
-		w := &wish{filter: r.Filter.Filter, qos: r.Filter.QoS, newest: true}
+		w := &wish{filter: r.Filter.Filter, qos: r.Filter.QoS, had: r.Filter.QoS, newest: true}
 		s.subs.want(w)
 		s.subs.owe(w)
 	}
@@ -60,7 +69,7 @@ func Restore(cfg Config, records []Record) (*Session, error) {
 	s.save(Record{Kind: RecordSession, Made: made})
 	for _, r := range byKind[RecordReleased] {
 		if r.Seq < s.send.first || r.Seq >= s.send.end() || s.send.at(r.Seq).stage == over {
-			s.forget(r)
+			s.forget(*r)
 		}
 	}
 	return s, nil
@@ -77,9 +86,9 @@ func (x *sender) unsent() {
 	}
 }
 
-func (x *sender) restore(publishes, releases []Record) {
-	bySeq := func(a, b Record) int { return cmp.Compare(a.Seq, b.Seq) }
-	slices.SortFunc(publishes, bySeq)
+// restore takes over messages in the order of their numbers, and which of them were released.
+func (x *sender) restore(publishes, releases []*Record) {
+	x.grow(len(publishes))
 	x.first = x.reserved
 	if len(publishes) > 0 {
 		x.first = publishes[0].Seq
@@ -93,8 +102,8 @@ func (x *sender) restore(publishes, releases []Record) {
 		x.live++
 		x.bytes += len(d.pub.Topic) + len(d.pub.Payload)
 	}
-	x.next = x.reserved
-	slices.SortFunc(releases, func(a, b Record) int { return cmp.Compare(a.Order, b.Order) })
+	x.next, x.scrub.began = x.reserved, uint32(x.reserved)
+	slices.SortFunc(releases, func(a, b *Record) int { return cmp.Compare(a.Order, b.Order) })
 	for _, r := range releases {
 		if r.Seq < x.first || r.Seq >= x.end() || x.at(r.Seq).stage == over {
 			continue

@@ -29,6 +29,7 @@ type outgoing struct {
 	left    bool   // bytes may have left on an earlier Network Connection
 	before  bool   // bytes may have left in a session that the Server has lost
 	passed  bool   // over, and counted in sender.holes
+	ahead   uint16 // packets without an answer when its PUBLISH was sent
 	sent    uint64 // the newest Send of it on this Network Connection; 0: none
 	sentAt  time.Time
 	saved   uint64 // its newest Save

@@ -34,6 +34,7 @@ import (
 //	sleep DURATION              time passes and nothing runs; then one late Tick
 //	shed [off]                  new messages from the Server are left to it, or not
 //	hold [off]                  new messages to the Server wait for the next connection, or not
+//	again, ungranted            AskAgain; the filters that are not granted
 //	pause, resume, disconnect, abandon, counters, outstanding
 //	restart [clean=1]           the process dies; Restore from what was saved
 func TestConversations(t *testing.T) {
@@ -43,7 +44,15 @@ func TestConversations(t *testing.T) {
 	for _, f := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) {
 			w := &world{now: time.Unix(0, 0)}
-			script.Run(t, f, w.do)
+			var wires [][]wire // of each step
+			blocks := script.Run(t, f, func(t *testing.T, command string) []string {
+				out := w.do(t, command)
+				wires, w.wires = append(wires, w.wires), nil
+				return out
+			})
+			if blocks != nil {
+				writeCourse(t, f, files, blocks, wires)
+			}
 		})
 	}
 }
@@ -59,6 +68,7 @@ type world struct {
 	names   map[session.Token]string
 	counts  map[string]int
 	tokens  []session.Token // of deliveries, by number
+	wires   []wire          // what went over the Network Connection since somebody looked
 }
 
 func (w *world) do(t *testing.T, command string) []string {
@@ -72,7 +82,9 @@ func (w *world) do(t *testing.T, command string) []string {
 	case "open":
 		err = w.s.Opened(w.now, session.Login{})
 	case "recv":
-		w.s.Received(w.now, parsePacket(t, a))
+		p := parsePacket(t, a)
+		w.wires = append(w.wires, wireOf(t, "from the Server", p))
+		w.s.Received(w.now, p)
 	case "publish":
 		var tok session.Token
 		tok, err = w.s.Publish(w.now, session.Message{
@@ -88,6 +100,10 @@ func (w *world) do(t *testing.T, command string) []string {
 		var tok session.Token
 		tok, err = w.s.Unsubscribe(w.now, a.Words[1:]...)
 		w.name(tok, "u")
+	case "again":
+		w.s.AskAgain()
+	case "ungranted":
+		return []string{fmt.Sprintf("ungranted %q", w.s.Ungranted())}
 	case "ack":
 		err = w.s.Ack(w.tokens[number(a.Words[1])-1])
 	case "withdraw":
@@ -281,6 +297,10 @@ func (w *world) perform(o *session.Output) string {
 		return fmt.Sprintf("forget  %d %s", o.N, recordText(*o.Record))
 	case session.Send:
 		w.sent = o.N
+		b, err := o.AppendPacket(nil)
+		if err == nil {
+			w.wires = append(w.wires, wire{"to the Server", packetText(o), b})
+		}
 		s := fmt.Sprintf("send    %d %s", o.N, packetText(o))
 		if o.After != 0 {
 			s += fmt.Sprintf(" after=%d", o.After)
@@ -386,6 +406,9 @@ func eventText(e *session.Event) string {
 	}
 	if e.Count > 0 {
 		s += fmt.Sprintf(" count=%d", e.Count)
+	}
+	if e.Kind == session.EventSubscriptionDowngraded {
+		s += fmt.Sprintf(" filter=%s qos=%d", e.Filter, e.QoS)
 	}
 	if e.PacketID > 0 {
 		s += fmt.Sprintf(" id=%d", e.PacketID)

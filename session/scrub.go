@@ -25,6 +25,7 @@ type scrub struct {
 	base     uint64 // sequence numbers from base to below done are covered
 	done     uint64
 	saved    uint64 // the Save that says so
+	began    uint32 // sequence number of this process's first message, modulo 1<<32; see sweep.go
 	answered bool   // the Server answers PUBRELs that it does not know: they are not what it closes over
 
 	// Valid for one Network Connection.
@@ -35,6 +36,16 @@ type scrub struct {
 }
 
 func (c *scrub) complete() bool { return c.done-c.base >= publishIDs }
+
+// anew makes the row go once around from top on, behind the messages that may have left: on the next
+// Network Connection the Server may be one that came back from an older copy of its state, and hold
+// identifiers of messages before top. Their turn comes when the row has gone around, and no sooner.
+func (c *scrub) anew(top uint64) {
+	if c.complete() {
+		c.done = max(c.done, top)
+	}
+	c.base = max(c.base, min(top, c.done))
+}
 
 // scrubs reports whether identifiers are released before use. A clean session begins with
 // a Server that knows nothing.

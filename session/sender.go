@@ -113,7 +113,7 @@ func (s *Session) pump(now time.Time) {
 		x.relCursor++
 		s.transmitRelease(now, seq)
 	}
-	if x.hold || x.yields {
+	if x.hold || x.yields || s.sweep(now) {
 		return
 	}
 	for x.cursor < x.end() && x.cursor-x.first < maxDistance {
@@ -153,7 +153,7 @@ func (s *Session) transmitPublish(now time.Time, d *outgoing) {
 	}
 	d.sent = s.transmit(packets.PUBLISH, &d.pub, d.pub.PacketID, after)
 	d.sentAt = now
-	d.answers = x.answers
+	d.answers, d.ahead = x.answers, uint16(x.inflight)
 	x.unanswered(d)
 }
 
@@ -193,6 +193,7 @@ func (s *Session) pubrec(id uint16) {
 	seq, d := x.find(id)
 	switch {
 	case d != nil && d.stage == published && d.pub.QoS == packets.ExactlyOnce:
+		s.overtaken(d)
 		x.answered(d)
 		s.release(seq, d) // pump sends its PUBREL, after those that came before
 		s.acknowledged(seq)
@@ -231,12 +232,13 @@ func (s *Session) ours(id uint16) bool {
 func (s *Session) pubcomp(id uint16) {
 	seq, d := s.send.find(id)
 	if d == nil || d.stage != released {
-		if !s.scrubbed(id) {
+		if !s.scrubbed(id) && !s.swept(id) {
 			s.counters.UnexpectedAcks++
 		}
 		return
 	}
 	s.finish(seq, d, nil)
+	s.widen()
 }
 
 // acknowledged notes that the Server answered a message.
@@ -266,9 +268,9 @@ func (s *Session) end(seq uint64, d *outgoing, err error) {
 	s.acquit(seq)
 }
 
-// Withdraw takes a message back that was never sent, because nobody waits for it
-// any more, and reports whether it could: then Done follows with ErrNotSent. Otherwise
-// nothing changes, and the message goes on.
+// Withdraw takes a message back that was never sent, because nobody waits for it any more, and
+// reports whether that was possible: then Done follows with ErrNotSent. Otherwise nothing changes,
+// and the message goes on.
 func (s *Session) Withdraw(t Token) bool {
 	if t&tokenKind != tokenPublish {
 		return false

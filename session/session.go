@@ -28,7 +28,7 @@ type Config struct {
 	PingTimeout time.Duration
 
 	// MaxInflight is how many PUBLISH packets of QoS 1 and 2 may be unanswered at a time. If zero
-	// or negative, 100: services of several vendors allow no more. At most 16,384.
+	// or negative, 100: services of several vendors allow no more. A larger one counts as 16,384.
 	MaxInflight int
 
 	// MaxInflightQoS2 is how many of those may be of QoS 2, on their way from PUBLISH to PUBCOMP.
@@ -57,9 +57,10 @@ type Config struct {
 	// clean session ends it with ErrUnknown, and a persistent one completes it.
 	RepublishQoS2 bool
 
-	// NoScrub disables releasing Packet Identifiers at the Server before their first use at QoS 2.
-	// It is for a Server that closes over a PUBREL it does not know. A QoS 2 message can then be
-	// lost if the Server still has the session of an earlier process without a store.
+	// NoScrub disables releasing Packet Identifiers at the Server before their first use at QoS 2,
+	// and again when the Server seems to have come back from an older copy of its state. It is for
+	// a Server that closes over a PUBREL it does not know. A QoS 2 message can then be lost if the
+	// Server still has the session of an earlier process without a store.
 	NoScrub bool
 
 	// Durable makes the Session put out Save and Forget. Without it nothing
@@ -199,6 +200,7 @@ func (s *Session) Deadline() time.Time {
 		return time.Time{}
 	}
 	at := earliest(s.keep.deadline(), earliest(s.send.stuckAt(), s.conn.probationEnds()))
+	at = earliest(at, s.sweepAt())
 	if s.suspected != nil {
 		at = earliest(at, earliest(s.lapseAt(), s.suspected.asideEnds()))
 	}
@@ -213,7 +215,7 @@ func earliest(a, b time.Time) time.Time {
 }
 
 // Tick tells that time has passed. It may come early, late or repeatedly: extra
-// calls do nothing.
+// calls do nothing. After it Deadline is later than now, or zero.
 func (s *Session) Tick(now time.Time) {
 	if s.conn.phase != up {
 		return
@@ -227,6 +229,10 @@ func (s *Session) Tick(now time.Time) {
 		return
 	}
 	s.keepTick(now)
+	s.sweepTick(now)
+	if at := s.conn.probationEnds(); !at.IsZero() && !now.Before(at) {
+		s.conn.held = false // also if something else holds the message back
+	}
 	s.pump(now)
 }
 
@@ -240,7 +246,7 @@ func (s *Session) Counters() Counters { return s.counters }
 // Connection, or to be sent on it: a driver that stops reading then could wait for ever.
 func (s *Session) Outstanding() bool {
 	x := &s.send
-	asked := x.inflight > 0 || len(s.subs.requests) > 0 || x.scrub.busy
+	asked := x.inflight > 0 || len(s.subs.requests) > 0 || x.scrub.busy || s.sweepBusy()
 	return asked || !x.hold && (x.cursor < x.end() || s.subs.heldBack())
 }
 

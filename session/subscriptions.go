@@ -22,16 +22,18 @@ const (
 // A wish is a subscription that is wanted, or wanted removed. It is owed until its
 // SUBACK or UNSUBACK was read.
 type wish struct {
-	filter string
-	qos    packets.QoS
-	remove bool
-	owed   bool
-	asked  bool      // it is in a request on this Network Connection
-	closes int       // Network Connections in a row that had proved themselves and ended over it alone
-	aside  time.Time // it is not asked for before then; zero: it may be
-	place  int       // in the result of op
-	op     *operation
-	newest bool // no later wish for the filter
+	filter  string
+	qos     packets.QoS
+	had     packets.QoS // granted last; before that, qos
+	remove  bool
+	owed    bool
+	asked   bool      // it is in a request on this Network Connection
+	closes  int       // Network Connections in a row that had proved themselves and ended over it alone
+	aside   time.Time // it is not asked for before then; zero: it may be
+	renewed uint32    // subscriptions.epoch when it was granted though nobody asked; 0: never
+	place   int       // in the result of op
+	op      *operation
+	newest  bool // no later wish for the filter
 
 	in [3]links // its places in lists
 }
@@ -127,10 +129,17 @@ type operation struct {
 // A request is a SUBSCRIBE or UNSUBSCRIBE without its answer.
 type request struct {
 	id     uint16
+	copies []uint16 // the identifiers of earlier copies: see AskAgain
 	kind   packets.Type
 	wishes []*wish
-	sent   uint64 // its Send
+	sent   uint64 // its first Send
 }
+
+// answeredBy reports whether the answer with an identifier is one to the request.
+func (r *request) answeredBy(id uint16) bool { return r.id == id || slices.Contains(r.copies, id) }
+
+// mostCopies is how many copies of a request may still be answered, beside the newest.
+const mostCopies = 16
 
 // subscriptions is the wanted set and what became of it. What is owed and in no request is in owed,
 // or in suspicions.aside.
@@ -140,7 +149,8 @@ type subscriptions struct {
 	order  wishList
 	owed   wishList
 	tokens uint64
-	alone  bool // one filter at a time, to find the one that makes the Server close
+	epoch  uint32 // counts the Network Connections that ended
+	alone  bool   // one filter at a time, to find the one that makes the Server close
 
 	// Valid for one Network Connection.
 	nextID   uint16
@@ -149,8 +159,10 @@ type subscriptions struct {
 
 // Subscribe makes filters wanted; Done brings what the Server answered for each. A
 // filter stays wanted, and is asked for again whenever the Server may not know it,
-// until it is unsubscribed or refused here. The error is [*packets.EncodeError] for
-// a filter that is none; then nothing happened.
+// until it is unsubscribed or refused here. If that is under way, or was done on this
+// Network Connection and not called for since, it is the answer, so that the Server does
+// not send its retained messages twice. The error is [*packets.EncodeError] for
+// an invalid filter; then nothing happened.
 func (s *Session) Subscribe(now time.Time, subs ...packets.Subscription) (Token, error) {
 	check := packets.Subscribe{PacketID: firstRequestID, Subscriptions: subs}
 	if err := check.Check(); err != nil {
@@ -158,7 +170,7 @@ func (s *Session) Subscribe(now time.Time, subs ...packets.Subscription) (Token,
 	}
 	op := s.operation(len(subs))
 	for i, sub := range subs {
-		s.wish(&wish{filter: sub.Filter, qos: sub.QoS, op: op, place: i})
+		s.wish(&wish{filter: sub.Filter, qos: sub.QoS, had: sub.QoS, op: op, place: i})
 	}
 	s.pump(now)
 	return op.token, nil
@@ -191,6 +203,53 @@ func (s *Session) Wanted() []packets.Subscription {
 	return subs
 }
 
+// Ungranted returns the wanted Topic Filters whose SUBSCRIBE the Server has not answered, in the order of
+// the calls. Those that it refused are not among them.
+func (s *Session) Ungranted() []string {
+	b := &s.subs
+	if b.owed.empty() && len(b.requests) == 0 && (s.suspected == nil || s.suspected.aside.empty()) {
+		return nil
+	}
+	var filters []string
+	for w := range b.order.all() {
+		if w.owed && !w.remove {
+			filters = append(filters, w.filter)
+		}
+	}
+	return filters
+}
+
+// AskAgain sends each SUBSCRIBE and UNSUBSCRIBE that the Server has not answered on this Network Connection
+// again, under a new Packet Identifier, and returns their number. An answer to any of the copies counts.
+// What a later request has replaced is not asked for again.
+func (s *Session) AskAgain() int {
+	if s.conn.phase != up {
+		return 0
+	}
+	b := &s.subs
+	b.requests = slices.DeleteFunc(b.requests, func(r *request) bool {
+		asked := len(r.wishes)
+		r.wishes = slices.DeleteFunc(r.wishes, func(w *wish) bool {
+			if !w.newest {
+				w.asked = false
+				s.answer(w, 0, ErrSuperseded)
+			}
+			return !w.newest
+		})
+		if len(r.wishes) < asked {
+			r.copies = nil // their answers have more codes
+		} else if r.copies = append(r.copies, r.id); len(r.copies) > mostCopies {
+			r.copies = slices.Delete(r.copies, 0, 1)
+		}
+		return len(r.wishes) == 0
+	})
+	for _, r := range b.requests {
+		r.id = b.freeID()
+		s.transmit(r.kind, r.packet(), r.id, 0)
+	}
+	return len(b.requests)
+}
+
 func (s *Session) operation(n int) *operation {
 	s.subs.tokens++
 	return &operation{
@@ -206,6 +265,9 @@ func (s *Session) wish(w *wish) {
 	w.newest = true
 	w.op.results[w.place].Filter = w.filter
 	if old := b.wanted[w.filter]; old != nil {
+		if s.adopt(old, w) {
+			return
+		}
 		old.newest = false
 		s.unlist(old)
 		if !old.asked {
@@ -217,6 +279,23 @@ func (s *Session) wish(w *wish) {
 	if !w.remove {
 		s.save(Record{Kind: RecordFilter, Filter: packets.Subscription{Filter: w.filter, QoS: w.qos}})
 	}
+}
+
+// adopt makes a wish that was asked for again by itself the one of a caller who wants the same, and
+// reports whether it did.
+func (s *Session) adopt(old, w *wish) bool {
+	if old.op != nil || old.remove || w.remove || old.qos != w.qos || s.conn.phase != up {
+		return false
+	}
+	granted := !old.owed && old.renewed == s.subs.epoch+1
+	if !granted && !old.asked {
+		return false
+	}
+	old.op, old.place, old.renewed = w.op, w.place, 0
+	if granted {
+		s.answer(old, old.had, nil)
+	}
+	return true
 }
 
 // want adds a wish to the wanted set.
@@ -353,37 +432,41 @@ func (b *subscriptions) heldBack() bool { return b.alone && !b.owed.empty() }
 
 func (s *Session) transmitRequest(wishes []*wish) {
 	b := &s.subs
-	id := b.freeID()
-	r := &request{id: id, kind: packets.SUBSCRIBE, wishes: wishes}
-	var p packets.Packet
+	r := &request{id: b.freeID(), kind: packets.SUBSCRIBE, wishes: wishes}
 	if wishes[0].remove {
 		r.kind = packets.UNSUBSCRIBE
-		u := &packets.Unsubscribe{PacketID: id}
-		for _, w := range wishes {
-			u.Filters = append(u.Filters, w.filter)
-		}
-		p = u
-	} else {
-		u := &packets.Subscribe{PacketID: id}
-		for _, w := range wishes {
-			u.Subscriptions = append(u.Subscriptions, packets.Subscription{Filter: w.filter, QoS: w.qos})
-		}
-		p = u
 	}
 	for _, w := range wishes {
 		w.asked = true
 		b.owed.remove(w)
 	}
 	b.requests = append(b.requests, r)
-	r.sent = s.transmit(r.kind, p, id, 0)
+	r.sent = s.transmit(r.kind, r.packet(), r.id, 0)
 }
 
-// freeID returns the next identifier that no request holds; at most maxRequests do.
+// packet returns the SUBSCRIBE or UNSUBSCRIBE of the request.
+func (r *request) packet() packets.Packet {
+	if r.kind == packets.UNSUBSCRIBE {
+		p := &packets.Unsubscribe{PacketID: r.id}
+		for _, w := range r.wishes {
+			p.Filters = append(p.Filters, w.filter)
+		}
+		return p
+	}
+	p := &packets.Subscribe{PacketID: r.id}
+	for _, w := range r.wishes {
+		p.Subscriptions = append(p.Subscriptions, packets.Subscription{Filter: w.filter, QoS: w.qos})
+	}
+	return p
+}
+
+// freeID returns the next identifier that no request holds; at most maxRequests of them, and their
+// copies, do.
 func (b *subscriptions) freeID() uint16 {
 	for {
 		id := max(b.nextID, firstRequestID)
 		b.nextID = id + 1 // 0 after the last
-		if !slices.ContainsFunc(b.requests, func(r *request) bool { return r.id == id }) {
+		if !slices.ContainsFunc(b.requests, func(r *request) bool { return r.answeredBy(id) }) {
 			return id
 		}
 	}
@@ -393,7 +476,7 @@ func (b *subscriptions) freeID() uint16 {
 // the wrong kind belongs to none.
 func (b *subscriptions) take(id uint16, kind packets.Type) *request {
 	for i, r := range b.requests {
-		if r.id == id && r.kind == kind {
+		if r.answeredBy(id) && r.kind == kind {
 			b.requests = slices.Delete(b.requests, i, i+1)
 			return r
 		}
@@ -422,7 +505,15 @@ func (s *Session) suback(p *packets.Suback) {
 	for i, w := range r.wishes { // they are in no list but that of what is wanted
 		w.asked, w.owed, w.closes = false, false, 0
 		if p.Codes[i] < packets.SubscribeFailure {
-			s.answer(w, packets.QoS(p.Codes[i]), nil)
+			qos := packets.QoS(p.Codes[i])
+			if w.op == nil && w.newest && qos < w.had {
+				s.notify(Event{Kind: EventSubscriptionDowngraded, Filter: w.filter, QoS: qos})
+			}
+			w.had = qos
+			if w.renewed = 0; w.op == nil {
+				w.renewed = b.epoch + 1
+			}
+			s.answer(w, qos, nil)
 			continue
 		}
 		s.counters.SubackFailures++
@@ -489,6 +580,7 @@ func (b *subscriptions) lost(s *Session, loss Loss, wasUp bool) {
 		}
 	}
 	b.requests = b.requests[:0]
+	b.epoch++
 	if !wasUp && s.conn.connectN <= loss.Position || s.cfg.CleanSession {
 		b.oweAll() // a CONNECT without its CONNACK may have made a new session
 	}

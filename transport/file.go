@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -55,8 +54,8 @@ func (f File) der() bool {
 	return err == nil && len(b) > 16 && b[0] == 0x30
 }
 
-// pem returns the text, which holds one PEM block at least.
-func (f File) pem() ([]byte, error) {
+// blocks returns the PEM blocks, one at least.
+func (f File) blocks() ([]block, error) {
 	text := []byte(f)
 	if !f.inline() {
 		if f.der() {
@@ -67,10 +66,33 @@ func (f File) pem() ([]byte, error) {
 			return nil, err
 		}
 	}
-	if block, _ := pem.Decode(text); block == nil {
+	found, err := blocks(text)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", f, err)
+	case len(found) == 0 && bytes.HasPrefix(text, []byte{0x30, 0x82}):
+		return nil, fmt.Errorf("%s holds no PEM, but DER: convert it, as with openssl x509 -inform der -in FILE -out FILE", f)
+	case len(found) == 0:
 		return nil, fmt.Errorf("%s holds no PEM: -----BEGIN ... -----END was expected", f)
 	}
-	return text, nil
+	return found, nil
+}
+
+// pem returns the text of the blocks.
+func (f File) pem() ([]byte, error) {
+	found, err := f.blocks()
+	if err != nil {
+		return nil, err
+	}
+	return textOf(found), nil
+}
+
+func textOf(found []block) []byte {
+	var text []byte
+	for _, b := range found {
+		text = append(text, b.text...)
+	}
+	return text
 }
 
 func readFile(path string) ([]byte, error) {
@@ -94,41 +116,31 @@ func readFile(path string) ([]byte, error) {
 
 // keyPEM is pem for a private key.
 func (f File) keyPEM() ([]byte, error) {
-	text, err := f.pem()
+	found, err := f.blocks()
 	if err != nil {
 		return nil, err
 	}
-	for rest := text; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			return text, nil
-		}
-		if block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "" {
+	for _, b := range found {
+		if b.Type == "ENCRYPTED PRIVATE KEY" || b.Headers["DEK-Info"] != "" {
 			return nil, fmt.Errorf("%s is encrypted: store it in clear, readable by this program alone (openssl pkey -in FILE -out FILE)", f)
 		}
 	}
+	return textOf(found), nil
 }
 
-// certificates returns the certificates of the file, one at least. Comments
-// around blocks are skipped; a block that is no certificate is an error, since
-// a bundle that trusts less than it seems is a riddle later on.
+// certificates returns the certificates of the file, one at least. Comments around blocks are
+// skipped; a block that is damaged or no certificate is an error, since a bundle that trusts less
+// than it seems is a riddle later on.
 func (f File) certificates() ([]*x509.Certificate, error) {
-	text, err := f.pem()
+	found, err := f.blocks()
 	if err != nil {
 		return nil, err
 	}
 	var certs []*x509.Certificate
-	for n := 1; len(bytes.TrimSpace(text)) > 0; n++ {
-		var block *pem.Block
-		if block, text = pem.Decode(text); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" && block.Type != "TRUSTED CERTIFICATE" {
-			return nil, fmt.Errorf("%s: block %d is %q, not a certificate", f, n, block.Type)
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
+	for i, b := range found {
+		cert, err := certificate(b)
 		if err != nil {
-			return nil, fmt.Errorf("%s: block %d: %w", f, n, err)
+			return nil, fmt.Errorf("%s: block %d: %w", f, i+1, err)
 		}
 		certs = append(certs, cert)
 	}

@@ -269,8 +269,14 @@ func TestWrongFiles(t *testing.T) {
 		{"holds no PEM", "tls-options", transport.TLSOptions{ServerCert: write("text", "hello")}},
 		{"not a regular file", "tls-options", transport.TLSOptions{ServerCert: f(dir)}},
 		{"larger than", "tls-options", transport.TLSOptions{ServerCert: write("large", strings.Repeat("x", 5<<20))}},
-		{`block 2 is "PRIVATE KEY"`, "tls-options", transport.TLSOptions{ServerCert: write("mixed", ca.CertPEM()+ca.KeyPEM(t))}},
+		{`block 2: it is "PRIVATE KEY"`, "tls-options", transport.TLSOptions{ServerCert: write("mixed", ca.CertPEM()+ca.KeyPEM(t))}},
 		{"block 1: x509: malformed", "tls-options", transport.TLSOptions{ServerCert: "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"}},
+		{"block 2 is damaged", "tls-options", transport.TLSOptions{ServerCert: f(ca.CertPEM() + strings.Replace(ca.CertPEM(), "-----END", "!!-----END", 1))}},
+		{"block 1 is damaged", "tls-options", transport.TLSOptions{ServerCert: f(strings.Replace(ca.CertPEM(), "-----END CERTIFICATE-----\n", "", 1) + ca.CertPEM())}},
+		{"block 1 is damaged", "tls-options", transport.TLSOptions{ServerCert: f(strings.Replace(ca.CertPEM(), "\nM", "\n!", 1) + ca.CertPEM())}},
+		{"block 2 is damaged", "tls-options", transport.TLSOptions{ServerCert: f(ca.CertPEM() + "-----BEGIN CERTIFICATE-----\n")}},
+		{"but DER", "tls-options", transport.TLSOptions{ServerCert: write("der", string(ca.TLS().Certificate[0]))}},
+		{"damaged", "tls-options", transport.TLSOptions{ClientCert: f(strings.Replace(client.CertPEM(), "END", "EN", 1)), ClientKey: f(key)}},
 		{"[inline PEM] holds no PEM", "tls-options", transport.TLSOptions{ServerCert: failure.Canary + "\n"}},
 		{"lines -----BEGIN", "tls-options", transport.TLSOptions{ClientCert: f(cert), ClientKey: f(body)}},
 		{"is encrypted", "tls-options", transport.TLSOptions{ClientCert: f(cert),
@@ -333,6 +339,13 @@ func TestWarnings(t *testing.T) {
 	_, err := o.Config("localhost", slog.New(slog.NewTextHandler(&log, nil)))
 	require.NoError(t, err)
 	require.Contains(t, log.String(), "keys")
+	log.Reset()
+	o = transport.TLSOptions{InsecureSkipHostName: true}
+	_, err = o.Config("localhost", slog.New(slog.NewTextHandler(&log, nil)))
+	require.NoError(t, err)
+	require.Contains(t, log.String(), "level=WARN")
+	require.Contains(t, log.String(), "the name in the server's certificate is not verified")
+	require.NotContains(t, log.String(), "anybody on the way")
 }
 
 // Close waits a quarter of a second, not five, for a peer that reads nothing.

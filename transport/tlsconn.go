@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// closeTimeout is how long Close may try to say goodbye.
+// closeTimeout is how long Close may try to send close_notify.
 const closeTimeout = 250 * time.Millisecond
 
 // handshake runs TLS on conn, which it closes on failure.
@@ -74,7 +74,7 @@ func (c *tlsConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Close gives the goodbye of TLS, close_notify, a moment of its own. A
+// Close gives close_notify, the last record of TLS, a time limit of its own. A
 // tls.Conn alone would wait 5 s for a peer that does not read.
 func (c *tlsConn) Close() error {
 	cut := time.AfterFunc(closeTimeout, func() { c.Conn.NetConn().Close() })

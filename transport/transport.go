@@ -20,6 +20,8 @@ import (
 	"log/slog"
 	"net"
 	"time"
+
+	"github.com/mqtt311/mqtt311/transport/internal/address"
 )
 
 // DefaultTimeout is the time for all steps together where the options name
@@ -76,6 +78,32 @@ func Dialer(rawURL string, opts *Options) (func(context.Context) (net.Conn, erro
 	if err != nil {
 		return nil, &DialError{Step: StepParse, Err: err}
 	}
+	return dialer(t, opts)
+}
+
+// An Address is a server in parts, for programs that have them apart. It spares them from
+// building a URL.
+type Address struct {
+	Host string // a name or an IP address, without brackets
+	Port int
+	TLS  bool
+
+	Unix string // the path of a unix socket; then the fields above are not used
+}
+
+// AddressDialer is [Dialer] for a server that is given in parts.
+func AddressDialer(a Address, opts *Options) (func(context.Context) (net.Conn, error), error) {
+	if a.Unix != "" {
+		return dialer(target{network: "unix", addr: a.Unix}, opts)
+	}
+	hostPort, err := address.Join(a.Host, a.Port)
+	if err != nil {
+		return nil, &DialError{Step: StepParse, Err: err}
+	}
+	return dialer(target{network: "tcp", addr: hostPort, secure: a.TLS}, opts)
+}
+
+func dialer(t target, opts *Options) (func(context.Context) (net.Conn, error), error) {
 	o := opts.orDefault()
 	if err := o.check(); err != nil {
 		return nil, &DialError{Step: StepParse, Addr: t.addr, Err: err}

@@ -104,11 +104,11 @@ func TestNetworkCutsAfterAByte(t *testing.T) {
 func TestNetworkDeliversBeforeTheEnd(t *testing.T) {
 	through(t, func(t *testing.T, n *clienttest.Network, client, server net.Conn) {
 		n.Delay(time.Minute)
-		io.WriteString(client, "goodbye")
+		io.WriteString(client, "the end")
 		client.Close()
 		got, err := io.ReadAll(server)
 		require.NoError(t, err)
-		require.Equal(t, "goodbye", string(got))
+		require.Equal(t, "the end", string(got))
 	})
 }
 

@@ -2,9 +2,15 @@ package wal
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/mqtt311/mqtt311/session"
 	"github.com/stretchr/testify/require"
 )
 
@@ -36,4 +42,72 @@ func BenchmarkCommit(b *testing.B) {
 			b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "messages/s")
 		})
 	}
+}
+
+// BenchmarkOpen opens a store of a million messages of 8 bytes, each in a commit of its own, and loads
+// them. Beside the time it reports what reading the files of the store takes, and those of the log alone,
+// without the reserve; and the memory that an open store holds for each byte that it keeps.
+func BenchmarkOpen(b *testing.B) {
+	opt := Options{Dir: b.TempDir(), Server: "mq", ClientID: "c", Sync: UnsafeNoSync, MaxBytes: -1}
+	s, err := Open(opt)
+	require.NoError(b, err)
+	for seq := range uint64(1_000_000) {
+		r := session.Record{Kind: session.RecordPublish, Seq: seq, Publish: &packets.Publish{Topic: "a", QoS: packets.ExactlyOnce, Payload: make([]byte, 8)}}
+		require.NoError(b, s.Room(1+8+256))
+		if err := s.Commit([]client.Change{{Key: r.AppendKey(nil), Value: r.AppendValue(nil), Granted: 1 + 8 + 256}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	kept := s.bytes
+	require.NoError(b, s.Close())
+	s = nil
+	files, err := os.ReadDir(Folder(opt.Dir, opt.Server, opt.ClientID))
+	require.NoError(b, err)
+
+	var read, readLog, open, load time.Duration
+	var held uint64
+	for b.Loop() {
+		for _, f := range files {
+			begun := time.Now()
+			if _, err := os.ReadFile(filepath.Join(Folder(opt.Dir, opt.Server, opt.ClientID), f.Name())); err != nil {
+				b.Fatal(err)
+			}
+			read += time.Since(begun)
+			if _, ok := firstOf(f.Name()); ok {
+				readLog += time.Since(begun)
+			}
+		}
+
+		before := heap()
+		begun := time.Now()
+		s, err := Open(opt)
+		if err != nil {
+			b.Fatal(err)
+		}
+		open += time.Since(begun)
+		begun = time.Now()
+		n := 0
+		if err := s.Load(func(_, _ []byte) error { n++; return nil }); err != nil || n != 1_000_000 {
+			b.Fatal(n, err)
+		}
+		load += time.Since(begun)
+		held = heap() - before
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(read.Milliseconds())/float64(b.N), "ms/read")
+	b.ReportMetric(float64(open.Milliseconds())/float64(b.N), "ms/open")
+	b.ReportMetric(float64(load.Milliseconds())/float64(b.N), "ms/load")
+	b.ReportMetric(open.Seconds()/read.Seconds(), "open/read")
+	b.ReportMetric(open.Seconds()/readLog.Seconds(), "open/read-log")
+	b.ReportMetric(float64(held)/float64(kept), "held/kept")
+}
+
+// heap is what is alive.
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }

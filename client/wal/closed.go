@@ -87,10 +87,8 @@ func (s *Store) compareClose() error {
 // identifiers collects what the store says about Packet Identifiers. Of messages it needs the keys
 // only.
 func (s *Store) identifiers() (seen identifiers, err error) {
-	for key := range s.short {
-		if k := key[:key[shortMax]]; k[0] == byte(session.RecordPublish) && len(k) == 9 {
-			seen.used = max(seen.used, binary.BigEndian.Uint64(k[1:])+1)
-		}
+	if n, ok := s.highest(byte(session.RecordPublish)); ok {
+		seen.used = n + 1
 	}
 	for _, kind := range []session.RecordKind{session.RecordSequence, session.RecordScrubbed} {
 		err := s.read([]byte{byte(kind)}, seen.see)

@@ -24,12 +24,12 @@ func (s *Store) Commit(changes []client.Change) error {
 	for told := false; ; {
 		err := s.tryCommit(changes)
 		if err == nil && told {
-			s.opt.Logger.Info("wal: the disk has room again")
+			s.opt.Logger.Info("wal: there is room again")
 		}
 		if !errors.Is(err, errNoRoom) {
 			return err
 		}
-		if err := s.awaitRoom(&told); err != nil {
+		if err := s.awaitRoom(err, &told); err != nil {
 			return err
 		}
 	}

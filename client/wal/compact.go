@@ -8,8 +8,10 @@ import (
 const compactStep = 1 << 18 // bytes that a Commit moves besides its own
 
 // worthwhile reports whether the oldest segment is to be moved to the tail: the files hold
-// more dead bytes than live ones, so that one message that is stuck does not keep
-// gigabytes.
+// half as many dead bytes as live ones, so that one message that is stuck does not keep
+// gigabytes. If the dead bytes are in the newest segments, everything that is kept is moved before
+// they go, and each commit moves twice its own size: they become as many as the live ones, which is
+// what Options.MaxBytes says.
 func (s *Store) worthwhile() bool {
 	if len(s.segments) < 2 {
 		return false
@@ -24,7 +26,7 @@ func (s *Store) worthwhile() bool {
 	for _, seg := range s.segments[:len(s.segments)-1] {
 		total += seg.size
 	}
-	return total > 2*s.bytes+s.opt.SegmentBytes/2
+	return total > s.bytes+s.bytes/2+s.opt.SegmentBytes/2
 }
 
 func (s *Store) compactStep() int64 { return min(compactStep, s.opt.SegmentBytes) }
@@ -36,7 +38,7 @@ func (s *Store) move(commit int64, add adder) error {
 	if !s.worthwhile() {
 		return nil
 	}
-	seg, step := s.segments[0], max(s.compactStep(), 2*commit)
+	seg, step := s.segments[0], max(s.compactStep(), 4*commit)
 	need := commit + min(step, seg.live)
 	if more := s.promised() + need - s.atHand(); more > 0 || s.active().free() < need {
 		err := s.grow(max(need, s.active().free()+more))

@@ -5,47 +5,21 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
 	"time"
+
+	"github.com/mqtt311/mqtt311/internal/disk"
 )
-
-// A disk is what the log needs of a file system, so that tests can take it away.
-type disk interface {
-	List() ([]string, error) // names of the files
-	Create(name string) (file, error)
-	Open(name string) (file, error)
-	Remove(name string) error
-	Rename(from, to string) error // of a file that is open; some systems refuse that
-	Sync() error                  // of the folder
-	Close() error
-
-	// Intact reports, as an error, that the folder is not where it was, or that the newest segment
-	// or the head is not the file with its name any more: what is written would be lost.
-	Intact(newest string, segment, head file) error
-
-	// Identity returns what is known of a file that no copy of it has and, if content is true,
-	// that changes when the file is written. It reports false if nothing is known.
-	Identity(name string, content bool) (uint64, bool)
-}
-
-// A file is one of them.
-type file interface {
-	io.ReaderAt
-	io.WriterAt
-	Size() (int64, error)
-	Truncate(size int64) error
-	WriteOut(off, n int64) // begins to, so that Sync has less to wait for; or does nothing
-	Sync() error           // of the content and what is needed to read it
-	Close() error
-}
 
 // A folder is a disk in the file system.
 type folder struct {
 	path string
 	lock io.Closer
 	at   folderID
+	dir  *os.File // for Sync, which must not need another descriptor; nil on Windows
 }
 
 const (
@@ -70,7 +44,7 @@ func openFolder(path string, opt *Options) (*folder, error) {
 	case !info.IsDir():
 		return nil, fmt.Errorf("wal: %s is not a folder", path)
 	}
-	if err := firstOr(checkPrivate(path, info), checkAbove(filepath.Dir(path))); err != nil {
+	if err := firstOr(checkPrivate(path, info), checkAbove(filepath.Dir(path), opt.Logger)); err != nil {
 		if !opt.AllowShared {
 			return nil, fmt.Errorf("%w (Options.AllowShared accepts it)", err)
 		}
@@ -91,7 +65,13 @@ func openFolder(path string, opt *Options) (*folder, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("wal: %w", err), lock.Close())
 	}
-	return &folder{path, lock, at}, nil
+	d := &folder{path: path, lock: lock, at: at}
+	if runtime.GOOS != "windows" { // where an open folder cannot be renamed, and none is synced
+		if d.dir, err = os.Open(path); err != nil {
+			return nil, errors.Join(fmt.Errorf("wal: %w", err), lock.Close())
+		}
+	}
+	return d, nil
 }
 
 // makeFolder makes path and what is missing above it, each name on the disk before the next. The
@@ -137,8 +117,9 @@ func checkPrivate(path string, info fs.FileInfo) error {
 }
 
 // checkAbove refuses a way to the folder on which anybody could put another one in its place. A
-// group may: who made it so has chosen its members.
-func checkAbove(path string) error {
+// group may: who made it so has chosen its members. Another user who may is told, and not refused: a
+// program of root may well keep its store in a folder of the user whom it works for.
+func checkAbove(path string, log *slog.Logger) error {
 	path, err := filepath.Abs(path)
 	if err == nil {
 		path, err = filepath.EvalSymlinks(path)
@@ -150,6 +131,10 @@ func checkAbove(path string) error {
 		}
 		if m := info.Mode(); m.Perm()&0o002 != 0 && m&fs.ModeSticky == 0 {
 			return fmt.Errorf("wal: %s can be written to by everybody (%#o); chmod o-w it", path, m.Perm())
+		}
+		if owner, self, known := ownerOf(info); known && owner != self && owner != 0 {
+			log.Warn("wal: a folder above the store belongs to another user, who can put another store in its place",
+				slog.String("folder", path), slog.Int("owner", owner))
 		}
 		if parent := filepath.Dir(path); parent != path {
 			path = parent
@@ -179,7 +164,7 @@ func listFiles(path string) ([]string, error) {
 	return names, nil
 }
 
-func (d *folder) Create(name string) (file, error) {
+func (d *folder) Create(name string) (disk.File, error) {
 	f, err := os.OpenFile(filepath.Join(d.path, name), os.O_RDWR|os.O_CREATE|os.O_EXCL|noFollow, 0o600)
 	if err != nil {
 		return nil, err
@@ -188,7 +173,7 @@ func (d *folder) Create(name string) (file, error) {
 }
 
 // keep locks a file that is open, so that nobody else can use it even if the file LOCK is gone.
-func (d *folder) keep(name string, f *os.File) (file, error) {
+func (d *folder) keep(name string, f *os.File) (disk.File, error) {
 	kept := &osFile{File: f}
 	err := lockOpen(f)
 	if err == nil {
@@ -203,7 +188,7 @@ func (d *folder) keep(name string, f *os.File) (file, error) {
 	return kept, nil
 }
 
-func (d *folder) Open(name string) (file, error) {
+func (d *folder) Open(name string) (disk.File, error) {
 	f, err := os.OpenFile(filepath.Join(d.path, name), os.O_RDWR|noFollow, 0)
 	if err != nil {
 		return nil, err
@@ -217,7 +202,13 @@ func (d *folder) Rename(from, to string) error {
 	return os.Rename(filepath.Join(d.path, from), filepath.Join(d.path, to))
 }
 
-func (d *folder) Sync() error { return syncFolder(d.path) }
+// Sync implements disk.
+func (d *folder) Sync() error {
+	if d.dir == nil {
+		return nil // as in syncFolder
+	}
+	return d.dir.Sync()
+}
 
 func syncFolder(path string) error {
 	if runtime.GOOS == "windows" {
@@ -230,11 +221,17 @@ func syncFolder(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-func (d *folder) Close() error { return d.lock.Close() }
+func (d *folder) Close() error {
+	err := d.lock.Close()
+	if d.dir != nil {
+		err = errors.Join(err, d.dir.Close())
+	}
+	return err
+}
 
 // Intact implements disk. The files are looked at only if the folder has changed: to ask for the
 // times of a file that is written to makes the next write slower, on Linux since 6.13.
-func (d *folder) Intact(newest string, segment, head file) error {
+func (d *folder) Intact(newest string, segment, head disk.File) error {
 	changed, err := d.at.changed(d.path)
 	if err == nil && changed {
 		err = firstOr(segment.(*osFile).standsAt(d, newest), head.(*osFile).standsAt(d, headName))

@@ -92,6 +92,30 @@ func TestWALOwnerOfTheFolder(t *testing.T) {
 	require.ErrorContains(t, err, "belongs to user 12345, and this process is user 0")
 }
 
+// The owner of a folder above the store can put another store in its place, which is told.
+func TestWALOwnerOfAFolderAbove(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give a folder away")
+	}
+	var log bytes.Buffer
+	above := t.TempDir()
+	opt := options(filepath.Join(above, "var", "stores"))
+	opt.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	open := func() string {
+		log.Reset()
+		s, err := Open(opt)
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+		return log.String()
+	}
+	require.Empty(t, open())
+	for _, path := range []string{opt.Dir, filepath.Dir(opt.Dir), above} {
+		require.NoError(t, os.Chown(path, 12345, -1))
+		require.Contains(t, open(), "belongs to another user, who can put another store in its place\" folder="+path+" owner=12345")
+		require.NoError(t, os.Chown(path, 0, -1))
+	}
+}
+
 // Whoever cannot lock says why.
 func TestWALLockThatCannotBeMade(t *testing.T) {
 	opt := options(t.TempDir())

@@ -90,30 +90,34 @@ func (f *frame) entry() (key, value []byte, ok bool) {
 
 // A scanner reads frames from a part of a file.
 type scanner struct {
-	r    io.ReaderAt
-	salt uint32
-	off  int64
-	end  int64
-	buf  []byte // of the file from start
-	from int64
+	r     io.ReaderAt
+	salt  uint32
+	off   int64
+	end   int64
+	buf   []byte // of the file from start
+	from  int64
+	frame frame // the newest
 }
 
-// next reads the frame at s.off and goes on behind it; false if there is none that is whole
-// and good. A length is never believed beyond the end of the file.
-func (s *scanner) next() (frame, bool, error) {
+// next reads the frame at s.off and goes on behind it; false, and the zero frame, if there is none that is
+// whole and good. A length is never believed beyond the end of the file.
+func (s *scanner) next() (*frame, bool, error) {
+	f := &s.frame
+	*f = frame{}
 	head, err := s.bytes(s.off, headSize)
 	if err != nil || head == nil {
-		return frame{}, false, err
+		return f, false, err
 	}
 	size := bodySize(head)
 	if size > maxBody || s.off+headSize+size > s.end {
-		return frame{}, false, nil
+		return f, false, nil
 	}
 	all, err := s.bytes(s.off, headSize+size)
 	if err != nil || all == nil || binary.BigEndian.Uint32(all) != checksum(all, s.salt) {
-		return frame{}, false, err
+		return f, false, err
 	}
-	f := frame{number: binary.BigEndian.Uint64(all[8:]), typ: all[16], body: all[headSize:], size: headSize + size}
+	f.number, f.typ = binary.BigEndian.Uint64(all[8:]), all[16]
+	f.body, f.size = all[headSize:], headSize+size
 	s.off += f.size
 	return f, true, nil
 }
@@ -122,18 +126,26 @@ const readAhead = 1 << 20
 
 // bytes returns n bytes at off, nil behind the end.
 func (s *scanner) bytes(off, n int64) ([]byte, error) {
+	if at := off - s.from; at >= 0 && at+n <= int64(len(s.buf)) {
+		return s.buf[at : at+n : at+n], nil
+	}
+	return s.fill(off, n)
+}
+
+// fill is bytes if they are not in the buffer.
+func (s *scanner) fill(off, n int64) ([]byte, error) {
 	if off+n > s.end {
 		return nil, nil
 	}
-	if off < s.from || off+n > s.from+int64(len(s.buf)) {
-		want := min(max(n, readAhead), s.end-off)
-		if int64(cap(s.buf)) < want {
-			s.buf = make([]byte, want)
-		}
-		s.buf, s.from = s.buf[:want], off
-		if got, err := s.r.ReadAt(s.buf, off); err != nil && (err != io.EOF || int64(got) < n) {
-			return nil, err
-		}
+	want := min(max(n, readAhead), s.end-off)
+	if int64(cap(s.buf)) < want {
+		s.buf = make([]byte, want)
 	}
-	return s.buf[off-s.from:][:n:n], nil
+	s.buf, s.from = s.buf[:want], off
+	got, err := s.r.ReadAt(s.buf, off)
+	clear(s.buf[got:]) // a process that has the store open may have cut the file short
+	if err != nil && (err != io.EOF || int64(got) < n) {
+		return nil, err
+	}
+	return s.buf[:n:n], nil
 }

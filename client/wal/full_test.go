@@ -11,11 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/internal/disk"
 )
 
 // fill keeps messages until there is no room, forgets all, and so on. It returns the store, or
 // nil when the power went.
-func fill(d *ram, opt Options, h *history) (*Store, error) {
+func fill(d *disk.RAM, opt Options, h *history) (*Store, error) {
 	s, err := open(d, opt)
 	if err != nil {
 		return nil, err
@@ -52,28 +53,28 @@ func fill(d *ram, opt Options, h *history) (*Store, error) {
 // operation of that loses nothing.
 func TestWALCrashOnAFullDisk(t *testing.T) {
 	opt := Options{SegmentBytes: 1 << 20}
-	disk := func() *ram {
-		d := newRAM()
-		d.space = 115_000
+	full := func() *disk.RAM {
+		d := disk.NewRAM()
+		d.Space = 115_000
 		return d
 	}
 	h := &history{want: map[string]string{}}
-	s, err := fill(disk(), opt, h)
+	s, err := fill(full(), opt, h)
 	require.NoError(t, err)
 	require.Greater(t, s.head.generation, uint64(4), "segments came and went")
 	require.Equal(t, h.want, contents(t, s))
 
 	for _, power := range []bool{false, true} {
 		for at := 1; ; at++ {
-			d, h := disk(), &history{want: map[string]string{}}
-			d.powerAt = at
+			d, h := full(), &history{want: map[string]string{}}
+			d.PowerAt = at
 			if _, err := fill(d, opt, h); err == nil {
 				t.Logf("full disk, loss of power %v: a crash at each of %d operations, nothing lost", power, at-1)
 				break
-			} else if !errors.Is(err, errPower) {
+			} else if !errors.Is(err, disk.ErrPower) {
 				t.Fatalf("operation %d: %v", at, err)
 			}
-			s, err := open(d.after(power, rand.New(rand.NewPCG(5, uint64(at)))), opt)
+			s, err := open(d.After(power, rand.New(rand.NewPCG(5, uint64(at)))), opt)
 			require.NoError(t, err, "power %v, operation %d", power, at)
 			got := contents(t, s)
 			if !maps.Equal(got, h.want) && (h.perhaps == nil || !maps.Equal(got, h.perhaps)) {
@@ -169,14 +170,17 @@ func (c *consumer) receive(underWay int) {
 // long as most of the log is dead, through restarts, and finishes what it has accepted; when the
 // disk has room, it accepts messages again.
 func TestWALFullDiskConsumer(t *testing.T) {
-	for _, segment := range []int64{1 << 12, 1 << 14, 1 << 16, 1 << 20} {
-		for _, backlog := range []int{0, 40, 2000} {
-			for _, size := range []int{20, 3000} {
+	for _, segment := range []int64{1 << 12, 1 << 14, 1 << 16, 1 << 20, 16 << 20} {
+		for _, backlog := range either([]int{0, 40, 2000}, []int{0, 1, 40, 2000}) {
+			for _, size := range either([]int{20, 3000}, []int{0, 20, 3000}) {
 				for _, greedy := range []bool{true, false} {
 					if greedy && segment < 1<<20 { // a file of it may have less room than the reserve
 						continue
 					}
-					if backlog*size > 1<<20 || segment < 1<<16 && backlog > 40 || segment > 1<<16 && backlog > 40 {
+					if backlog*size > 1<<20 || segment < 1<<16 && backlog > 40 {
+						continue
+					}
+					if slow := segment > 1<<20 && (size != 20 || backlog != 40); slow && !*long {
 						continue
 					}
 					t.Run(fmt.Sprintf("segment %d, %d messages of %d, greedy %v", segment, backlog, size, greedy), func(t *testing.T) {
@@ -189,33 +193,33 @@ func TestWALFullDiskConsumer(t *testing.T) {
 }
 
 func fullDiskConsumer(t *testing.T, opt Options, backlog, size int, greedy bool) {
-	d := newRAM()
+	d := disk.NewRAM()
 	s, err := open(d, opt)
 	require.NoError(t, err)
 	c := &consumer{t: t, s: s, r: rand.New(rand.NewPCG(uint64(backlog), uint64(size))), want: make(map[string]string)}
 	c.commit(client.Change{Key: []byte{5}, Value: []byte{0}}, client.Change{Key: []byte("\x04fd/#"), Value: []byte{2}})
-	for range 200 { // what was before
+	for range either(200, 500) { // what was before
 		c.receive(5)
 	}
 	for range backlog {
 		require.True(t, c.accept(size))
 	}
-	d.space, d.greedy = 0, greedy
+	d.Space, d.Greedy = 0, greedy
 
 	restart := func() {
-		space := d.space
+		space := d.Space
 		if c.r.IntN(2) == 0 {
 			require.NoError(t, c.s.Close())
 		}
-		d = d.after(c.r.IntN(2) == 0, c.r)
-		d.space, d.greedy = space, greedy
+		d = d.After(c.r.IntN(2) == 0, c.r)
+		d.Space, d.Greedy = space, greedy
 		c.s, err = open(d, opt)
 		require.NoError(t, err)
 		require.Equal(t, c.want, contents(t, c.s))
 	}
-	steps := 120
+	steps := either(200, 2000)
 	if backlog*(size+200) > reserve/4 {
-		steps = 60 // most of the log is not dead: the reserve has to do
+		steps = either(100, 300) // most of the log is not dead: the reserve has to do
 	}
 	for i := range steps {
 		c.receive(5)
@@ -234,7 +238,7 @@ func fullDiskConsumer(t *testing.T, opt Options, backlog, size int, greedy bool)
 		c.receive(5)
 	}
 	restart()
-	d.space, d.greedy = 64<<20, false
+	d.Space, d.Greedy = 64<<20, false
 	require.True(t, c.accept(1<<20), "there is room again")
 	for range 300 {
 		c.receive(5)

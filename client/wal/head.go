@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/mqtt311/mqtt311/internal/disk"
 )
 
 const (
@@ -54,7 +56,7 @@ func parseHead(f *frame) (head, bool) {
 }
 
 // readHead returns the newest head in a file that is whole, or unwritten.
-func readHead(f file) (head, error) {
+func readHead(f disk.File) (head, error) {
 	size, err := f.Size()
 	if err != nil {
 		return head{}, err
@@ -69,7 +71,7 @@ func readHead(f file) (head, error) {
 		if !ok {
 			continue
 		}
-		if got, good := parseHead(&fr); good && got.generation > h.generation {
+		if got, good := parseHead(fr); good && got.generation > h.generation {
 			h = got
 		}
 	}

@@ -4,35 +4,21 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
-	"iter"
-	"maps"
 	"slices"
 )
 
 // An index says where the log keeps each key. Store.work guards it.
 type index struct {
-	short    map[shortKey]place // keys of up to shortMax bytes, which nearly all are
-	long     map[string]place
-	segments []*segment // oldest first; the last one is written to
-	bytes    int64      // of frames that hold what is kept
-	finish   int64      // bytes that finishing all of it may take
-	next     uint64     // number of the next frame
-}
-
-// A shortKey is a key and, in its last byte, its length. It holds no pointer, so that an index of
-// millions costs the garbage collector nothing.
-type shortKey [shortMax + 1]byte
-
-const shortMax = 15
-
-func shorten(key []byte) (k shortKey) {
-	copy(k[:shortMax], key)
-	k[shortMax] = byte(len(key))
-	return k
+	numbered                  // keys of messages, which nearly all are
+	others   map[string]place // and the others
+	segments []*segment       // oldest first; the last one is written to
+	bytes    int64            // of frames that hold what is kept
+	finish   int64            // bytes that finishing all of it may take
+	next     uint64           // number of the next frame
 }
 
 func newIndex() index {
-	return index{short: make(map[shortKey]place), long: make(map[string]place), next: 1}
+	return index{numbered: numbered{pages: make(map[uint64]*page)}, others: make(map[string]place), next: 1}
 }
 
 // A place is where the frame is that holds a key: in the segment that begins with a number, at an
@@ -46,46 +32,43 @@ type place struct {
 func (x *index) active() *segment { return x.segments[len(x.segments)-1] }
 
 // keys returns how many keys are kept.
-func (x *index) keys() int { return len(x.short) + len(x.long) }
+func (x *index) keys() int { return x.n + len(x.others) }
 
 // at returns where a key is kept.
 func (x *index) at(key []byte) place {
-	if len(key) <= shortMax {
-		return x.short[shorten(key)]
+	k, i, ok := numberOf(key)
+	if !ok {
+		return x.others[string(key)]
 	}
-	return x.long[string(key)]
+	if p := x.page(k); p != nil {
+		return p.places[i]
+	}
+	return place{}
 }
 
 // apply notes where a key is kept now; nowhere if the size is 0.
 func (x *index) apply(key []byte, seg *segment, now place) {
 	var old place
-	if len(key) <= shortMax {
-		k := shorten(key)
-		old = x.short[k]
-		switch {
-		case now.size > 0:
-			x.short[k] = now
-		case old.size > 0:
-			delete(x.short, k)
-		}
+	if k, i, ok := numberOf(key); ok {
+		old = x.set(k, i, now)
 	} else {
-		old = x.long[string(key)]
+		old = x.others[string(key)]
 		switch {
 		case now.size > 0:
-			x.long[string(key)] = now
+			x.others[string(key)] = now
 		case old.size > 0:
-			delete(x.long, string(key))
+			delete(x.others, string(key))
 		}
 	}
 	if old.size > 0 {
 		x.segment(old.segment, seg).live -= old.size
 		x.bytes -= old.size
-		x.finish -= finishing + int64(len(key))
+		x.finish -= toFinish(key)
 	}
 	if now.size > 0 {
 		seg.live += now.size
 		x.bytes += now.size
-		x.finish += finishing + int64(len(key))
+		x.finish += toFinish(key)
 	}
 }
 
@@ -227,12 +210,18 @@ func (x *index) read(key []byte, see func(key, value []byte)) error {
 // places returns the places in a segment, in their order.
 func (x *index) places(seg *segment) []place {
 	var all []place
-	for _, places := range []iter.Seq[place]{maps.Values(x.short), maps.Values(x.long)} {
-		for p := range places {
-			if p.segment == seg.first {
-				all = append(all, p)
-			}
+	note := func(p place) {
+		if p.size > 0 && p.segment == seg.first {
+			all = append(all, p)
 		}
+	}
+	for _, p := range x.pages {
+		for i := range p.places {
+			note(p.places[i])
+		}
+	}
+	for _, p := range x.others {
+		note(p)
 	}
 	slices.SortFunc(all, func(a, b place) int { return cmp.Compare(a.off, b.off) })
 	return all

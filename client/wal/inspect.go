@@ -4,11 +4,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/mqtt311/mqtt311/internal/disk"
 )
 
 // A Fault is a kind of damage.
@@ -127,7 +130,7 @@ func Inspect(folder string, each func(key, value []byte) error) (*Inspection, er
 			tell, err = s.telling(each, used)
 		}
 		// A writer may have begun, ended, removed or used again a segment meanwhile.
-		if used && try < inspectTries && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrCorrupt) || len(s.found.Damage) > 0) {
+		if used && try < inspectTries && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrCorrupt) || errors.Is(err, io.EOF) || len(s.found.Damage) > 0) {
 			s.close()
 			time.Sleep(time.Duration(try) * time.Millisecond)
 			continue
@@ -181,7 +184,7 @@ func inUse(folder string) bool {
 // A source is what reading a log needs of a disk.
 type source interface {
 	List() ([]string, error)
-	Open(name string) (file, error)
+	Open(name string) (disk.File, error)
 }
 
 // readOnly is the path of a folder that must not be changed.
@@ -189,7 +192,7 @@ type readOnly string
 
 func (path readOnly) List() ([]string, error) { return listFiles(string(path)) }
 
-func (path readOnly) Open(name string) (file, error) {
+func (path readOnly) Open(name string) (disk.File, error) {
 	f, err := os.OpenFile(filepath.Join(string(path), name), os.O_RDONLY|noFollow, 0)
 	if err != nil {
 		return nil, err
@@ -388,7 +391,7 @@ func (s *survey) header(seg *segment, sc *scanner) (skip bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("wal: %s: %w", seg.name, err)
 	}
-	own, err := parseOwner(&f)
+	own, err := parseOwner(f)
 	switch {
 	case ok && errors.Is(err, errFormat):
 		s.damage(seg.name, 0, FaultFormat)

@@ -14,12 +14,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/internal/disk"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
 )
 
 // look surveys a disk.
-func look(t *testing.T, d *ram) (*Inspection, map[string]string) {
+func look(t *testing.T, d *disk.RAM) (*Inspection, map[string]string) {
 	t.Helper()
 	s := newSurvey(d)
 	defer s.close()
@@ -33,9 +34,9 @@ func look(t *testing.T, d *ram) (*Inspection, map[string]string) {
 }
 
 // played returns a disk with a log of some segments, and every value that a key had.
-func played(t *testing.T, opt Options, close bool) (*ram, map[string][]string) {
+func played(t *testing.T, opt Options, close bool) (*disk.RAM, map[string][]string) {
 	t.Helper()
-	d := newRAM()
+	d := disk.NewRAM()
 	s, err := open(d, opt)
 	require.NoError(t, err)
 	had := make(map[string][]string)
@@ -59,7 +60,7 @@ func played(t *testing.T, opt Options, close bool) (*ram, map[string][]string) {
 func TestWALInspectAgreesWithOpen(t *testing.T) {
 	opt := Options{Server: "mq", ClientID: "c", SegmentBytes: 800}
 	sound, refused := 0, 0
-	agree := func(d *ram, had map[string][]string, what string) {
+	agree := func(d *disk.RAM, had map[string][]string, what string) {
 		t.Helper()
 		found, got := look(t, d)
 		s, err := open(d, opt)
@@ -85,19 +86,19 @@ func TestWALInspectAgreesWithOpen(t *testing.T) {
 			names, _ := d.List()
 			require.Greater(t, len(names), 2)
 			for _, name := range names {
-				for at := turn; at < len(d.files[name].data); at += max(13, len(d.files[name].data)/400) {
+				for at := turn; at < len(d.Files[name].Data); at += either(max(13, len(d.Files[name].Data)/400), 13) {
 					if name == headName && at%headSlot > 60 {
 						continue
 					}
-					other := d.after(false, d.r)
-					other.files[name].data[at] ^= 0x55
+					other := d.After(false, d.R)
+					other.Files[name].Data[at] ^= 0x55
 					agree(other, had, fmt.Sprintf("closed %v, policy %d, %s, byte %d", close, policy, name, at))
-					cut := d.after(false, d.r)
-					cut.files[name].data = cut.files[name].data[:at]
+					cut := d.After(false, d.R)
+					cut.Files[name].Data = cut.Files[name].Data[:at]
 					agree(cut, had, fmt.Sprintf("closed %v, policy %d, %s cut at %d", close, policy, name, at))
 				}
-				gone := d.after(false, d.r)
-				delete(gone.files, name)
+				gone := d.After(false, d.R)
+				delete(gone.Files, name)
 				agree(gone, had, fmt.Sprintf("closed %v, policy %d, %s gone", close, policy, name))
 			}
 		}
@@ -110,8 +111,8 @@ func TestWALInspectAgreesWithOpen(t *testing.T) {
 // The place of each damage is named, and what is behind it is read.
 func TestWALInspectGoesOnBehindDamage(t *testing.T) {
 	d, ends, _ := oneSegment(t)
-	d.files[segmentName(1)].data[ends[0]+3] ^= 1 // in the first commit
-	d.files[segmentName(1)].data[ends[2]-2] ^= 1 // in the second
+	d.Files[segmentName(1)].Data[ends[0]+3] ^= 1 // in the first commit
+	d.Files[segmentName(1)].Data[ends[2]-2] ^= 1 // in the second
 	found, got := look(t, d)
 	require.Equal(t, []Damage{
 		{segmentName(1), ends[0], FaultUnreadable}, {segmentName(1), ends[1], FaultUnreadable},

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"path/filepath"
 	"time"
+
+	"github.com/mqtt311/mqtt311/internal/disk"
 )
 
 // Sync says when a commit is synced to the disk.
@@ -47,9 +49,11 @@ type Options struct {
 	// SegmentBytes is the size at which a new segment begins. If zero or negative, 16 MiB.
 	SegmentBytes int64
 
-	// MaxBytes bounds the records that are kept: beyond it Room refuses messages. The files
-	// take twice as much and three segments at the most. If zero, 256 MiB. If negative,
-	// unbounded.
+	// MaxBytes bounds the messages that are kept, each with its overhead in the log and with what
+	// finishing it takes, 198 bytes together: beyond it Room refuses messages. The files
+	// take twice as much and three segments at the most, whatever the size of the messages. Records that
+	// are kept without Room come on top: subscriptions, notes, and incoming messages of QoS 2 that
+	// are under way. If zero, 256 MiB. If negative, unbounded.
 	MaxBytes int64
 
 	// AllowShared accepts a folder that others can read or write, or that belongs to another
@@ -59,6 +63,10 @@ type Options struct {
 
 	// Logger is told what was found and repaired. If nil, nobody is.
 	Logger *slog.Logger
+
+	// Disk has the files instead of Dir, or stands over it if it is a disk.Layer. Only tests of this module
+	// can make one; leave it nil.
+	Disk disk.Disk
 }
 
 const (
@@ -69,7 +77,7 @@ const (
 
 func (o *Options) check() error {
 	var errs []error
-	if o.Dir == "" {
+	if o.Dir == "" && o.Disk == nil {
 		errs = append(errs, errors.New("wal: Options.Dir is required"))
 	}
 	if o.ClientID == "" {

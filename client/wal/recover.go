@@ -91,7 +91,7 @@ func (s *Store) notBegun(seg *segment) error {
 	if err != nil {
 		return fmt.Errorf("wal: %s: %w", seg.name, err)
 	}
-	if _, err := parseOwner(&f); errors.Is(err, errFormat) {
+	if _, err := parseOwner(f); errors.Is(err, errFormat) {
 		return fmt.Errorf("wal: %s is of %w", seg.name, err)
 	}
 	commit, err := laterCommit(seg, 0, seg.first-1)
@@ -128,7 +128,7 @@ func (s *segment) ownSalt() error {
 	if err != nil || !ok {
 		return err
 	}
-	if own, err := parseOwner(&f); err == nil {
+	if own, err := parseOwner(f); err == nil {
 		s.salt = own.salt
 	}
 	return nil
@@ -143,7 +143,7 @@ func (s *Store) replay(seg *segment) error {
 	if err != nil {
 		return fmt.Errorf("wal: %s: %w", seg.name, err)
 	}
-	own, err := parseOwner(&head)
+	own, err := parseOwner(head)
 	switch {
 	case errors.Is(err, errFormat):
 		return fmt.Errorf("wal: %s is of %w", seg.name, err)

@@ -8,13 +8,27 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/session"
 )
 
 // What finishing a message takes besides its key: that it was released, and then that both records
 // are forgotten, each in a commit of its own. Accepting one of QoS 2 takes 88 bytes besides topic
 // and payload, with a sequence number in the same commit, so all of it is less than the 256 bytes
 // that Store.Room counts for a message.
-const finishing = (headSize + 4 + 9 + 8) + 9 + endSize + 2*(headSize+endSize)
+const finishing = (headSize + 4 + 9 + 8) + 9 + endSize + 2*forgetting
+
+const forgetting = headSize + endSize // in a commit of its own, besides the key
+
+// toFinish is how many bytes finishing a key may take. What was only received or released is forgotten,
+// and nothing else.
+func toFinish(key []byte) int64 {
+	switch n := int64(len(key)); session.RecordKind(key[0]) {
+	case session.RecordReleased, session.RecordReceived:
+		return forgetting + n
+	default:
+		return finishing + n
+	}
+}
 
 const (
 	reserve     = 1 << 16 // bytes for records that are committed without a grant
@@ -189,10 +203,17 @@ func (s *Store) told(err error) error {
 func (s *Store) step() int64 { return min(growBy, max(512, s.opt.SegmentBytes/8)) }
 
 // errNoRoom says that a commit does not fit. Nothing of it was written.
-var errNoRoom = errors.New("wal: the disk is full")
+var errNoRoom = errors.New("wal: no room for a commit")
 
+// noSpace reports whether an operation failed for want of something that may come back: room on the
+// disk or, for a new file, a descriptor. Nothing was written then.
 func noSpace(err error) bool {
-	return errors.Is(err, diskFull) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+	return errors.Is(err, diskFull) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || noDescriptor(err)
+}
+
+// noDescriptor reports whether the process, or the system, has as many open files as it may have.
+func noDescriptor(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
 // reachRoom makes sure that a commit of so many bytes fits into the newest segment and, if the disk
@@ -213,9 +234,9 @@ func (s *Store) reachRoom(size int64) error {
 	if s.atHand() >= want && a.free() >= size {
 		return nil
 	}
-	err := s.grow(max(size, a.free()+want-s.atHand()))
-	if !noSpace(err) {
-		return err
+	reason := s.grow(max(size, a.free()+want-s.atHand()))
+	if !noSpace(reason) {
+		return reason
 	}
 	worth := int64(squeezeGain)
 	if a.free() < size {
@@ -230,16 +251,21 @@ func (s *Store) reachRoom(size int64) error {
 		return nil
 	}
 	if s.standby == nil || s.atHand() < size {
-		return errNoRoom
+		return fmt.Errorf("%w: %w", errNoRoom, reason)
 	}
-	return s.useStandby(size)
+	err := s.useStandby(size)
+	if err == errNoRoom {
+		return fmt.Errorf("%w: %w", errNoRoom, reason)
+	}
+	return err
 }
 
 // awaitRoom waits until a commit may fit that did not: as finishing what is under way gives
 // nothing back while the commit waits, that is for somebody to make room on the disk.
-func (s *Store) awaitRoom(told *bool) error {
+func (s *Store) awaitRoom(reason error, told *bool) error {
 	if !*told {
-		s.opt.Logger.Warn("wal: the disk is full, and a commit waits until it has room", slog.Int("retry_seconds", int(roomRetry/time.Second)))
+		s.opt.Logger.Warn("wal: a commit waits until there is room",
+			slog.Any("reason", reason), slog.Int("retry_seconds", int(roomRetry/time.Second)))
 		*told = true
 	}
 	t := time.NewTimer(roomRetry)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/mqtt311/mqtt311/internal/disk"
 )
 
 const (
@@ -19,7 +21,7 @@ type segment struct {
 	name  string
 	first uint64 // number of its first frame behind the header
 	salt  uint32
-	f     file
+	f     disk.File
 	start int64 // behind the header
 	size  int64 // written
 	room  int64 // size of the file; what is behind size means nothing

@@ -103,7 +103,7 @@ func (s *Store) useStandby(size int64) error {
 	left := s.active()
 	seg, err := s.newSegment(0, &s.standby)
 	if noSpace(err) {
-		return errNoRoom
+		return fmt.Errorf("%w: %w", errNoRoom, err)
 	}
 	if err != nil {
 		return err

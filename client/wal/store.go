@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/internal/disk"
 )
 
 var (
@@ -39,20 +40,20 @@ var (
 type Store struct {
 	opt  Options
 	own  owner
-	disk disk
+	disk disk.Disk
 
 	// work is held by whoever uses the disk, for as long as the disk takes. It guards what
 	// follows.
 	work sync.Mutex
 	index
-	spare    *segment // keeps nothing any more and becomes a segment again; nil: none
-	standby  *segment // the reserve for a full disk, see keepStandby; nil: none
-	full     bool     // the disk had no room when it was asked last
-	robbed   bool     // another program has taken room from transfer since then
-	header   int64    // bytes of the header of a segment
-	head     head     // as it is on the disk
-	headFile file     // nil before the first head is written
-	buf      []byte   // of the newest commit, to be used again
+	spare    *segment  // keeps nothing any more and becomes a segment again; nil: none
+	standby  *segment  // the reserve for a full disk, see keepStandby; nil: none
+	full     bool      // the disk had no room when it was asked last
+	robbed   bool      // another program has taken room from transfer since then
+	header   int64     // bytes of the header of a segment
+	head     head      // as it is on the disk
+	headFile disk.File // nil before the first head is written
+	buf      []byte    // of the newest commit, to be used again
 	written  []frameAt
 	dirty    bool           // written and not synced
 	owed     *client.Change // goes before the first that is committed; nil: none, see compareClose
@@ -75,18 +76,27 @@ func Open(opt Options) (*Store, error) {
 		return nil, err
 	}
 	opt.setDefaults()
+	layer, over := opt.Disk.(disk.Layer)
+	if opt.Disk != nil && !over {
+		return open(opt.Disk, opt)
+	}
 	d, err := openFolder(Folder(opt.Dir, opt.Server, opt.ClientID), &opt)
 	if err != nil {
 		return nil, err
 	}
-	s, err := open(d, opt)
+	used := disk.Disk(d)
+	if over {
+		layer.On(d)
+		used = layer
+	}
+	s, err := open(used, opt)
 	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return s, nil
 }
 
-func open(d disk, opt Options) (*Store, error) {
+func open(d disk.Disk, opt Options) (*Store, error) {
 	opt.setDefaults()
 	s := &Store{
 		opt:  opt,

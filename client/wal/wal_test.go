@@ -20,6 +20,8 @@ import (
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/client/storetest"
+	"github.com/mqtt311/mqtt311/internal/disk"
+	"github.com/mqtt311/mqtt311/internal/thorough"
 	"github.com/stretchr/testify/require"
 )
 
@@ -38,6 +40,10 @@ func TestWALIsAStore(t *testing.T) {
 		{"small, of small segments", Options{Sync: UnsafeNoSync, MaxBytes: 10 << 20, SegmentBytes: 1 << 14}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if c.opt.SegmentBytes == 1<<14 { // of very many files
+				thorough.Only(t)
+			}
+			t.Parallel() // they wait for the disk
 			dir := t.TempDir()
 			opened := make(map[string]*Store)
 			storetest.Run(t, func(t *testing.T, name string) client.Store {
@@ -72,7 +78,7 @@ type history struct {
 }
 
 // play commits random changes until the power goes or n commits are done.
-func play(d *ram, opt Options, r *rand.Rand, n int, h *history) error {
+func play(d *disk.RAM, opt Options, r *rand.Rand, n int, h *history) error {
 	s, err := open(d, opt)
 	if err != nil {
 		return err
@@ -105,20 +111,20 @@ func play(d *ram, opt Options, r *rand.Rand, n int, h *history) error {
 // all.
 func TestWALCrashAtEveryOperation(t *testing.T) {
 	for _, power := range []bool{false, true} {
-		for seed := range uint64(3) {
+		for seed := range thorough.Pick[uint64](1, 3) {
 			crashes := 0
 			for at := 1; ; at++ {
 				r := rand.New(rand.NewPCG(seed, uint64(at)))
-				d, h := newRAM(), &history{want: map[string]string{}}
-				d.powerAt = at
+				d, h := disk.NewRAM(), &history{want: map[string]string{}}
+				d.PowerAt = at
 				opt := Options{SegmentBytes: 1500}
 				if play(d, opt, rand.New(rand.NewPCG(seed, 0)), 40, h) == nil {
 					break
 				}
 				crashes++
-				d = d.after(power, r)
+				d = d.After(power, r)
 				if r.IntN(2) == 0 { // a process that was killed, before the power goes
-					d = d.after(false, r)
+					d = d.After(false, r)
 					s, err := open(d, opt)
 					require.NoError(t, err)
 					got := contents(t, s)
@@ -126,15 +132,15 @@ func TestWALCrashAtEveryOperation(t *testing.T) {
 						h.perhaps = h.want
 					}
 					h.want = got // it was acted on
-					d = d.after(true, r)
+					d = d.After(true, r)
 				}
 				for again := 1; again < 12; again++ { // the power goes while the log is being repaired
-					next := d.after(false, r)
-					next.powerAt = again
+					next := d.After(false, r)
+					next.PowerAt = again
 					if _, err := open(next, opt); err == nil {
 						break
 					}
-					d = next.after(power, r)
+					d = next.After(power, r)
 				}
 				s, err := open(d, opt)
 				require.NoError(t, err, "seed %d, power %v, operation %d", seed, power, at)
@@ -143,7 +149,7 @@ func TestWALCrashAtEveryOperation(t *testing.T) {
 					t.Fatalf("seed %d, power %v, operation %d: %v, want %v or %v", seed, power, at, got, h.want, h.perhaps)
 				}
 				// What was recovered is recovered again, and the log goes on.
-				s, err = open(d.after(power, r), opt)
+				s, err = open(d.After(power, r), opt)
 				require.NoError(t, err)
 				require.Equal(t, got, contents(t, s))
 				h = &history{want: got}
@@ -160,8 +166,8 @@ func TestWALCrashAtEveryOperation(t *testing.T) {
 
 // oneSegment returns a disk with the log of a few commits, where each ends, and what is kept
 // then.
-func oneSegment(t *testing.T) (*ram, []int64, []map[string]string) {
-	d := newRAM()
+func oneSegment(t *testing.T) (*disk.RAM, []int64, []map[string]string) {
+	d := disk.NewRAM()
 	s, err := open(d, Options{Server: "mq", ClientID: "c", SegmentBytes: 4096})
 	require.NoError(t, err)
 	ends, states := []int64{s.active().size}, []map[string]string{{}}
@@ -179,10 +185,10 @@ func TestWALTornTail(t *testing.T) {
 	d, ends, states := oneSegment(t)
 	for cut := ends[0]; cut <= ends[4]; cut++ {
 		for _, rest := range []byte{0, 0xa5} { // zeros, or what was there before
-			torn := d.after(false, d.r)
-			f := torn.files[segmentName(1)]
+			torn := d.After(false, d.R)
+			f := torn.Files[segmentName(1)]
 			for i := cut; i < ends[4]; i++ {
-				f.data[i] = rest
+				f.Data[i] = rest
 			}
 			s, err := open(torn, Options{Server: "mq", ClientID: "c", SegmentBytes: 4096})
 			require.NoError(t, err)
@@ -201,8 +207,8 @@ func TestWALBitFlips(t *testing.T) {
 	d, ends, states := oneSegment(t)
 	refused := 0
 	for bit := range ends[4] * 8 {
-		flipped := d.after(false, d.r)
-		flipped.files[segmentName(1)].data[bit/8] ^= 1 << (bit % 8)
+		flipped := d.After(false, d.R)
+		flipped.Files[segmentName(1)].Data[bit/8] ^= 1 << (bit % 8)
 		s, err := open(flipped, Options{Server: "mq", ClientID: "c", SegmentBytes: 4096})
 		if err != nil {
 			require.ErrorIs(t, err, ErrCorrupt, "byte %d", bit/8)
@@ -221,7 +227,7 @@ func TestWALBitFlips(t *testing.T) {
 // missing head.
 func TestWALMissingFile(t *testing.T) {
 	for _, commits := range []int{0, 1, 60} {
-		d := newRAM()
+		d := disk.NewRAM()
 		opt := Options{SegmentBytes: 600}
 		require.NoError(t, play(d, opt, rand.New(rand.NewPCG(1, 1)), commits, &history{want: map[string]string{}}))
 		names, _ := d.List()
@@ -230,8 +236,8 @@ func TestWALMissingFile(t *testing.T) {
 			if name == headName && commits == 0 || name == standbyName {
 				continue // nothing was promised in it
 			}
-			broken := d.after(false, d.r)
-			delete(broken.files, name)
+			broken := d.After(false, d.R)
+			delete(broken.Files, name)
 			_, err := open(broken, opt)
 			require.ErrorIs(t, err, ErrCorrupt, "%s of %v", name, names)
 			require.ErrorContains(t, err, "missing")
@@ -249,8 +255,8 @@ func TestWALDamageInTheLastCommit(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, s.Close())
 		for at := ends[0]; at < ends[4]; at++ {
-			broken := d.after(false, d.r)
-			broken.files[segmentName(1)].data[at] ^= 1
+			broken := d.After(false, d.R)
+			broken.Files[segmentName(1)].Data[at] ^= 1
 			_, err := open(broken, opt)
 			require.ErrorIs(t, err, ErrCorrupt, "byte %d", at)
 		}
@@ -272,15 +278,15 @@ func TestWALHead(t *testing.T) {
 		require.NoError(t, s.Close())
 	}
 	for slot := range 2 {
-		torn := d.after(false, d.r)
-		torn.files[headName].data[slot*headSlot] ^= 1
+		torn := d.After(false, d.R)
+		torn.Files[headName].Data[slot*headSlot] ^= 1
 		s, err := open(torn, opt)
 		require.NoError(t, err)
 		require.Equal(t, states[4], contents(t, s))
 	}
-	broken := d.after(false, d.r)
+	broken := d.After(false, d.R)
 	for slot := range 2 {
-		broken.files[headName].data[slot*headSlot] ^= 1
+		broken.Files[headName].Data[slot*headSlot] ^= 1
 	}
 	_, err := open(broken, opt)
 	require.ErrorIs(t, err, ErrCorrupt)
@@ -294,20 +300,20 @@ func TestWALFormat(t *testing.T) {
 	b := other.append(nil, 1)
 	b[headSize] = 7
 	binary.BigEndian.PutUint32(b, checksum(b, 0))
-	copy(d.files[segmentName(1)].data, b)
+	copy(d.Files[segmentName(1)].Data, b)
 	for range 2 {
-		_, err := open(d.after(false, d.r), Options{Server: "mq", ClientID: "c"})
+		_, err := open(d.After(false, d.R), Options{Server: "mq", ClientID: "c"})
 		require.ErrorContains(t, err, "format 7")
 		require.NotErrorIs(t, err, ErrCorrupt)
-		delete(d.files, headName) // which another format may not have
+		delete(d.Files, headName) // which another format may not have
 	}
 }
 
 // What was accepted can be finished on a full disk, each message in commits of its own, however
 // many there are.
 func TestWALFullDiskOfSmallMessages(t *testing.T) {
-	d := newRAM()
-	d.space = 6 << 20
+	d := disk.NewRAM()
+	d.Space = 6 << 20
 	s, err := open(d, Options{SegmentBytes: 4 << 20, Sync: UnsafeNoSync})
 	require.NoError(t, err)
 	key := func(kind byte, i int) []byte { return fmt.Appendf(nil, "%c%08d", kind, i) }
@@ -327,13 +333,13 @@ func TestWALFullDiskOfSmallMessages(t *testing.T) {
 }
 
 func TestWALSyncFailureIsFinal(t *testing.T) {
-	d := newRAM()
+	d := disk.NewRAM()
 	s, err := open(d, Options{})
 	require.NoError(t, err)
-	d.syncErr = syscall.EIO
+	d.SyncErr = syscall.EIO
 	change := []client.Change{{Key: []byte("k"), Value: []byte("v")}}
 	require.ErrorIs(t, s.Commit(change), syscall.EIO)
-	d.syncErr = nil
+	d.SyncErr = nil
 	require.ErrorIs(t, s.Commit(change), ErrFailed, "a sync is never tried again")
 	require.ErrorIs(t, s.Room(1), ErrFailed)
 	require.ErrorIs(t, s.Load(nil), syscall.EIO)
@@ -341,8 +347,8 @@ func TestWALSyncFailureIsFinal(t *testing.T) {
 
 // A full disk refuses messages, and takes what finishes those that it has.
 func TestWALFullDisk(t *testing.T) {
-	d := newRAM()
-	d.space = 3 << 20
+	d := disk.NewRAM()
+	d.Space = 3 << 20
 	s, err := open(d, Options{SegmentBytes: 1 << 20})
 	require.NoError(t, err)
 	var n int
@@ -364,7 +370,7 @@ func TestWALFullDisk(t *testing.T) {
 		}), "forgotten %d of %d", i, n)
 	}
 	require.Empty(t, contents(t, s))
-	d.space += 1 << 20
+	d.Space += 1 << 20
 	require.NoError(t, s.Room(10_000))
 	s, err = open(d, Options{SegmentBytes: 1 << 20})
 	require.NoError(t, err)
@@ -372,7 +378,7 @@ func TestWALFullDisk(t *testing.T) {
 }
 
 func TestWALQuota(t *testing.T) {
-	s, err := open(newRAM(), Options{MaxBytes: 10_000})
+	s, err := open(disk.NewRAM(), Options{MaxBytes: 10_000})
 	require.NoError(t, err)
 	require.NoError(t, s.Room(20_000), "an empty store takes one message of any size")
 	require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Value: make([]byte, 9_000), Granted: 9_200}}))
@@ -392,7 +398,7 @@ func TestWALQuota(t *testing.T) {
 
 // One message that is stuck does not keep the segments of all that came after it.
 func TestWALCompaction(t *testing.T) {
-	d := newRAM()
+	d := disk.NewRAM()
 	s, err := open(d, Options{SegmentBytes: 1 << 16})
 	require.NoError(t, err)
 	require.NoError(t, s.Commit([]client.Change{{Key: []byte("stuck"), Value: make([]byte, 1000)}}))
@@ -400,7 +406,7 @@ func TestWALCompaction(t *testing.T) {
 		key := fmt.Append(nil, i)
 		require.NoError(t, s.Commit([]client.Change{{Key: key, Value: make([]byte, 200)}}))
 		require.NoError(t, s.Commit([]client.Change{{Key: key, Forget: true}}))
-		require.LessOrEqual(t, len(d.files), 5)
+		require.LessOrEqual(t, len(d.Files), 5)
 	}
 	require.Len(t, contents(t, s), 1)
 	s, err = open(d, Options{SegmentBytes: 1 << 16})
@@ -491,7 +497,7 @@ func TestWALOptions(t *testing.T) {
 // A repair is told, without a key or a value.
 func TestWALRepairIsLogged(t *testing.T) {
 	d, ends, _ := oneSegment(t)
-	d.files[segmentName(1)].data[ends[4]-1] ^= 1
+	d.Files[segmentName(1)].Data[ends[4]-1] ^= 1
 	var log bytes.Buffer
 	_, err := open(d, Options{Server: "mq", ClientID: "c", Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	require.NoError(t, err)
@@ -501,20 +507,20 @@ func TestWALRepairIsLogged(t *testing.T) {
 
 func TestWALSyncInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newRAM()
+		d := disk.NewRAM()
 		s, err := open(d, Options{Sync: SyncInterval})
 		require.NoError(t, err)
 		require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Value: []byte("v")}}))
-		lost, err := open(d.after(true, rand.New(rand.NewPCG(7, 7))), Options{Sync: UnsafeNoSync})
+		lost, err := open(d.After(true, rand.New(rand.NewPCG(7, 7))), Options{Sync: UnsafeNoSync})
 		require.NoError(t, err)
 		_ = contents(t, lost)          // whatever it holds
 		require.NoError(t, s.failed()) // takes the lock: the copy was made before the next sync
 		<-time.After(1100 * time.Millisecond)
 		synctest.Wait()
-		kept, err := open(d.after(true, rand.New(rand.NewPCG(7, 7))), Options{Sync: UnsafeNoSync})
+		kept, err := open(d.After(true, rand.New(rand.NewPCG(7, 7))), Options{Sync: UnsafeNoSync})
 		require.NoError(t, err)
 		require.Equal(t, map[string]string{"k": "v"}, contents(t, kept))
-		d.syncErr = errors.New("gone")
+		d.SyncErr = errors.New("gone")
 		require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Value: []byte("w")}}))
 		<-time.After(1100 * time.Millisecond)
 		synctest.Wait()
@@ -535,8 +541,8 @@ func TestWALFramesInAPayload(t *testing.T) {
 	require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Value: forged}}))
 	require.Equal(t, string(forged), contents(t, s)["k"])
 
-	torn := d.after(false, d.r)
-	torn.files[segmentName(1)].data[ends[4]] ^= 1
+	torn := d.After(false, d.R)
+	torn.Files[segmentName(1)].Data[ends[4]] ^= 1
 	found, got := look(t, torn)
 	require.Empty(t, found.Damage)
 	require.Equal(t, states[4], got)
@@ -551,28 +557,28 @@ func TestWALBehindTheEnd(t *testing.T) {
 	old, oldEnds, _ := oneSegment(t)
 	opt := Options{Server: "mq", ClientID: "c", SegmentBytes: 4096}
 	for at := 0; at <= 400; at += 7 {
-		s, err := open(old.after(false, old.r), opt)
+		s, err := open(old.After(false, old.R), opt)
 		require.NoError(t, err)
 		seg, err := s.newSegment(0, &s.spare)
 		require.NoError(t, err)
 		require.NoError(t, s.use(seg))
 		stale := make([]byte, seg.room-seg.size)
-		copy(stale, old.files[segmentName(1)].data[oldEnds[0]:][at:])
+		copy(stale, old.Files[segmentName(1)].Data[oldEnds[0]:][at:])
 		_, err = seg.f.WriteAt(stale, seg.size)
 		require.NoError(t, err)
 		before := contents(t, s)
 		require.NoError(t, s.Commit([]client.Change{{Key: []byte("new"), Value: []byte("value")}}))
 		want := contents(t, s)
-		d := s.disk.(*ram)
+		d := s.disk.(*disk.RAM)
 
 		found, got := look(t, d)
 		require.Empty(t, found.Damage)
 		require.Nil(t, found.Torn)
 		require.Equal(t, want, got)
 		end := s.active().size
-		torn := d.after(false, d.r)
-		torn.files[seg.name].data[end-1] ^= 1
-		for _, d := range []*ram{d, torn} {
+		torn := d.After(false, d.R)
+		torn.Files[seg.name].Data[end-1] ^= 1
+		for _, d := range []*disk.RAM{d, torn} {
 			if d == torn {
 				want = before
 				found, got := look(t, d)
@@ -595,22 +601,22 @@ func TestWALBehindTheEnd(t *testing.T) {
 // open cannot be renamed; a store that is closed leaves none behind.
 func TestWALSegmentsAreUsedAgain(t *testing.T) {
 	for _, refused := range []bool{false, true} {
-		d := newRAM()
-		d.noRename = refused
+		d := disk.NewRAM()
+		d.NoRename = refused
 		opt := Options{SegmentBytes: 4096}
 		s, err := open(d, opt)
 		require.NoError(t, err)
-		seen, segments := make(map[*ramFile]bool), make(map[string]bool)
+		seen, segments := make(map[*disk.RAMFile]bool), make(map[string]bool)
 		for i := range 500 {
 			require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Value: fmt.Appendf(nil, "%0100d", i)}}))
-			for name, f := range d.files {
+			for name, f := range d.Files {
 				if _, ok := firstOf(name); ok {
 					seen[f], segments[name] = true, true
 				}
 			}
-			require.LessOrEqual(t, len(d.files), 5)
+			require.LessOrEqual(t, len(d.Files), 5)
 			if i%50 == 49 {
-				next, err := open(d.after(i%100 == 49, d.r), opt)
+				next, err := open(d.After(i%100 == 49, d.R), opt)
 				require.NoError(t, err)
 				require.Equal(t, map[string]string{"k": fmt.Sprintf("%0100d", i)}, contents(t, next))
 			}
@@ -620,6 +626,6 @@ func TestWALSegmentsAreUsedAgain(t *testing.T) {
 			require.LessOrEqual(t, len(seen), 4)
 		}
 		require.NoError(t, s.Close())
-		require.Len(t, d.files, 2+len(s.segments), "HEAD, RESERVE and the segments")
+		require.Len(t, d.Files, 2+len(s.segments), "HEAD, RESERVE and the segments")
 	}
 }

@@ -33,6 +33,11 @@ var broken = []struct {
 	{"no-break blank", "E128/blank", "connector:\n  general:\n\u00a0\u00a0broker_url: h:1883\n    client_id: c\n", 3, 1},
 	{"full-width brackets", "E128/sign", "connector:\n  general: ｛broker_url: h:1, client_id: c｝\n", 2, 12},
 	{"full-width quotes around a key", "E128/sign", "connector:\n  general: {“broker_url”: h:1, client_id: c\n", 2, 13},
+	{"full-width comma between keys", "E128/sign", "connector:\n  general:\n    {broker_url: h:1，client_id: c}\n", 3, 21},
+	{"full-width comma between labels", "E128/sign", "连接器配置:\n  通用配置: {Broker URL: h:1，Client ID: c}\n", 2, 25},
+	{"full-width comma between keys of a line", "E128/sign", "connector:\n  general:\n    broker_url: h:1，client_id: c\n", 3, 20},
+	{"full-width comma behind a text that may hold one", "E128/sign", "consumers:\n  c: {topics: [a，b], order_by: topic、ledger: true}\n", 2, 37},
+	{"full-width semicolon between keys", "E128/sign", "connector:\n  general: {broker_url: h:1；client_id: c}\n", 2, 28},
 	{"no blank behind a colon", "E128/space", "connector:\n  general:\n    broker_url: h:1\n    client_id:c\n", 4, 14},
 	{"no blank, alone", "E128/space", "connector:\n  general:\n    client_id:c\n", 3, 14},
 	{"anchor", "E128/reference", "connector: {general: {password: *x}}\n", 1, 1},
@@ -48,6 +53,11 @@ var broken = []struct {
 	{"JSON with a comma too many and a comment", "E128/comment", "{\n  \"connector\": {\"general\": {},},\n  // x\n}", 3, 3},
 	{"JSON with a comma too many and one too few", "E128/comma", "{\"connector\": [1,] \"b\": 2}", 1, 17},
 	{"JSON in single quotes", "E128/quote", "{'connector': {'general': {}}", 1, 2},
+	{"JSON with a full-width colon", "E128/sign", "{\"connector\"：{}}", 1, 13},
+	{"JSON with a full-width comma", "E128/sign", "{\"connector\": {}，\n\"consumers\": {}}", 1, 17},
+	{"JSON with a full-width bracket", "E128/sign", "{\"connector\": ｛}}", 1, 15},
+	{"JSON with quotes of another width", "E128/sign", "{\"connector\": {\"general\": {“client_id”: \"c\"}}", 1, 28},
+	{"JSON with a full-width blank", "E128/sign", "{\"connector\":\n\u3000{}}", 2, 1},
 	{"JSON that ends too soon", "E128/json", "{\"connector\": {\"general\": {}", 1, 29},
 	{"JSON without a comma", "E128/json", "{\"connector\": {}\n \"consumers\": {}}", 2, 2},
 	{"too large", "E128/large", strings.Repeat("# x\n", 5<<20), 1, 1},
@@ -114,6 +124,32 @@ var files = []struct {
 	{"E150/irregular", "DEAD: FILE", func(t *testing.T, path string) { require.NoError(t, mkfifo(path)) }},
 	{"E150/irregular", "DEAD: FILE", func(t *testing.T, path string) { require.NoError(t, os.Mkdir(path, 0o700)) }},
 	{"W228/file", "STORE: FILE", written("", 0o600)},
+	{"W228/other", "STORE: FILE/store", strangers},
+	{"W228/other", "STORE: FILE", strangers},
+	{"W228/other", "BRIDGE: FILE/store", strangers},
+	{"W228/taken", "DEAD: FILE/x.jsonl", strangers},
+	{"W228/taken", "DEAD: FILE/a/x.jsonl", func(t *testing.T, path string) {
+		require.NoError(t, os.MkdirAll(filepath.Join(path, "a"), 0o700))
+		giveAway(t, path)
+	}},
+	{"W228/taken", "DEAD: FILE", func(t *testing.T, path string) { written("", 0o600)(t, path); giveAway(t, path) }},
+	{"W228/anybody", "DEAD: FILE/x.jsonl", func(t *testing.T, path string) {
+		require.NoError(t, os.Mkdir(path, 0o700))
+		require.NoError(t, os.Chmod(path, 0o777))
+	}},
+}
+
+// strangers makes a folder of another user.
+func strangers(t *testing.T, path string) {
+	require.NoError(t, os.Mkdir(path, 0o700))
+	giveAway(t, path)
+}
+
+func giveAway(t *testing.T, path string) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give a file away")
+	}
+	require.NoError(t, os.Chown(path, 12345, -1))
 }
 
 func written(text string, mode os.FileMode) func(*testing.T, string) {
@@ -135,6 +171,11 @@ func TestFilesOfAConfiguration(t *testing.T) {
 			switch {
 			case strings.HasPrefix(c.text, "DEAD: "):
 				text = strings.Replace(text, "then: drop", "then: dead_letter, dead_letter: {file: '"+c.text[6:]+"'}", 1)
+			case strings.HasPrefix(c.text, "BRIDGE: "):
+				text = strings.Replace(text, "consumers:", "connections:\n  far:\n    general: {broker_url: '127.0.0.1:1884', client_id: d}\n"+
+					"    advanced: {clean_session: false, auto_reconnect: true, connect_retry: true}\n"+
+					"    extension: {session_store: {dir: '"+c.text[8:]+"'}}\nconsumers:", 1)
+				text = strings.Replace(text, "producers:", "producers:\n  far: {connection: far, topic: out, qos: 1}", 1)
 			case strings.HasPrefix(c.text, "STORE: "):
 				text = strings.Replace(text, "consumers:", "  extension: {session_store: {dir: '"+c.text[7:]+"'}}\nconsumers:", 1)
 			default:

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"unicode"
 
-	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/connector/config"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/connector/lint"
 	"github.com/stretchr/testify/require"
 )
@@ -107,7 +107,8 @@ func TestDocumentHasEveryRowOfThePlatform(t *testing.T) {
 			}
 		}
 	}
-	tests := source(t, "*_test.go") + source(t, "../*_test.go") + source(t, "../flow/*_test.go") + source(t, "../lint/*_test.go") + source(t, "../../internal/proofs/*_test.go")
+	tests := source(t, "*_test.go") + source(t, "../*_test.go") + source(t, "../flow/*_test.go") + source(t, "../lint/*_test.go") + source(t, "../../internal/proofs/*_test.go") +
+		source(t, "../../client/*_test.go") + source(t, "../internal/verbs/*_test.go")
 	text := source(t, "../../docs/connector.md")
 	for _, name := range regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllStringSubmatch(text, -1) {
 		require.True(t, strings.Contains(tests, "func "+name[1]+"(t *testing.T)"), "%s is gone", name[1])
@@ -168,9 +169,26 @@ func TestDocumentHasEveryRuleAndErrorType(t *testing.T) {
 		}
 		require.True(t, types[r[0]], "%s is no error type", r[0])
 		delete(types, r[0])
-		require.Equal(t, r[1], string(connector.ErrorType(r[0]).Parent()))
-		require.Equal(t, r[2] == "yes", connector.ErrorType(r[0]).Retryable(), r[0])
+		require.Equal(t, r[1], string(flow.ErrorType(r[0]).Parent()))
+		require.Equal(t, r[2] == "yes", flow.ErrorType(r[0]).Retryable(), r[0])
 		require.Contains(t, r[4], "Test", r[0])
 	}
 	require.Empty(t, types, "not documented")
+}
+
+// The configurations of the pages for newcomers have no mistake.
+func TestConfigurationsOfTheFirstPages(t *testing.T) {
+	t.Setenv("MQTT_PASSWORD", "secret")
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```")
+	for _, name := range []string{"README.md", "README.zh.md", "docs/zh/start.md"} {
+		text, err := os.ReadFile("../../" + name)
+		require.NoError(t, err)
+		found := blocks.FindAllSubmatch(text, -1)
+		require.NotEmpty(t, found, name)
+		for _, b := range found {
+			cfg, findings, err := config.Parse(b[1], t.TempDir())
+			require.NoError(t, err, "%s: %v", name, findings)
+			require.NotNil(t, cfg, name)
+		}
+	}
 }

@@ -36,18 +36,18 @@ var editorSchema = sync.OnceValue(func() []byte {
 			e.defs[name] = e.object(name, def.(map[string]any), advanced(&c.Advanced), "")
 		case "extension":
 			e.defs[name] = e.object(name, def.(map[string]any), extension(&c.Extension), "")
+		case "connection":
+			e.defs[name] = e.object(name, def.(map[string]any), sections(&c.General, &c.Advanced, &c.Extension), "")
 		case "consumer":
 			e.defs[name] = e.object(name, def.(map[string]any), consumer(new(connector.ConsumerParams)), "consumers")
 		case "producer":
 			e.defs[name] = e.object(name, def.(map[string]any), producer(new(connector.ProducerParams)), "producers")
+		case "nats":
+			e.defs[name] = e.object(name, def.(map[string]any), nats(new(connector.NATS)), "")
 		default:
 			e.defs[name] = e.lenient(name, def)
 		}
 	}
-	properties := canonical["properties"].(map[string]any)
-	sectionsOf := properties["connector"].(map[string]any)
-	properties["connector"] = map[string]any{"$ref": "#/$defs/connector"}
-	e.defs["connector"] = e.object("connector", sectionsOf, sections(c), "")
 	out := e.object("file", canonical, root(c), "root")
 	out["patternProperties"].(map[string]any)["^x-"] = true
 	out["$schema"] = canonical["$schema"]
@@ -71,6 +71,9 @@ func (e *editor) object(name string, in map[string]any, fields []field, section 
 	below, _ := in["properties"].(map[string]any)
 	for _, key := range slices.Sorted(maps.Keys(below)) {
 		f := field{key: key}
+		if property, ok := below[key].(map[string]any); ok { // of an object within another
+			f.zh, _ = property["x-label-zh"].(string)
+		}
 		if i := slices.IndexFunc(fields, func(f field) bool { return f.key == key }); i >= 0 {
 			f = fields[i]
 		}
@@ -209,6 +212,9 @@ var moreWords = map[string][]string{
 	"WebSocket":          {"ws"},
 	"WebSocket Secure":   {"wss"},
 	"after_flow_success": {"流运行成功后确认", "消费后直到触发的流成功结束后才确认", "消费后直到触发的流成功结束后才确认 offset"},
+	"keep":               {"保持"},
+	"fast":               {"快速"},
+	"strict":             {"严格"},
 	"immediately":        {"流开始前立即确认", "立即确认", "消费后立即确认", "消费后立即确认 offset", "消费后立即确认offset，不等待流的触发及运行结果"},
 }
 

@@ -59,7 +59,13 @@ func TestEditorSchemaAcceptsWhatCheckAccepts(t *testing.T) {
 		{"command\"}", "command\", payload: 7, retained: 是, qos: '${variable.q}'}"},
 		{"consumers:", "  extension: {tls_min_version: 1.2, failover_urls: 'h:1883', ws_headers: {a: 1, b: {file: FILE}}, session-store: MEMORY}\nConsumer 操作:"},
 		{"consumers:", "  extension: {session_store: memory, error_format: Extended, topic_characters: any, tls_alpn: mqtt}\nx-a: {b: c}\n消费者:"},
+		{"consumers:", "  扩展配置: {超长消息: SKIP, Malformed: skip}\nconsumers:"},
+		{"consumers:", "  extension: {未匹配的消息: in}\nconsumers:"},
+		{"consumers:", "  扩展配置: {Unmatched: DROP}\nconsumers:"},
 		{"consumers:\n  in:", "操作配置:\n  Consumer 操作:\n   in:\n    输入参数: {mime_type: x}"},
+		{"producers:", "其他连接:\n  cloud: {通用配置: {Broker URL: h:1883, Client ID: d}, Advanced: {order: no}}\nproducers:"},
+		{"command\"}", "command\", retained: KEEP}"},
+		{"command\"}", "command\", 是否保存消息: 保持}"},
 		{"connector:", "version: '1'\n连接器:"},
 		{"retries: 5, then: drop", "retries: '5', Then: DEAD LETTER, dead-letter: {Topic: dead/x, meta: no}"},
 		{"retries: 5, then: drop", "retries: 5, then: drop, retry_on: any"},
@@ -111,7 +117,7 @@ func respell(random *rand.Rand, n *yaml.Node, keys bool) {
 	}
 	for i := 0; i < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
-		names := keys && (key.Value == "consumers" || key.Value == "producers")
+		names := keys && (key.Value == "consumers" || key.Value == "producers" || key.Value == "connections" || key.Value == "其他连接")
 		if keys && key.Value != "env" && key.Value != "pem" && key.Value != "<<" {
 			var b strings.Builder
 			for _, r := range key.Value {
@@ -149,6 +155,9 @@ func TestEditorSchemaRefuses(t *testing.T) {
 	agree(t, s, good)
 	for _, change := range [][2]string{
 		{"client_id: c", "client_id: c\n    pasword: x"},
+		{"producers:", "connections:\n  cloud: {general: {client_id: d}}\nproducers:"},
+		{"producers:", "connections: [a]\nproducers:"},
+		{"command\"}", "command\", retained: kept}"},
 		{"client_id: c", "client_id: [c]"},
 		{"    client_id: c\n", ""},
 		{"    topics: [plant/+/reading]\n", ""},

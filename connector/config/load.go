@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/internal/yamltext"
 	"github.com/mqtt311/mqtt311/connector/lint"
 	"go.yaml.in/yaml/v3"
 )
@@ -50,6 +51,7 @@ func Parse(text []byte, folder string) (*connector.Config, []connector.Finding, 
 func (r *reader) parse(text []byte) (*connector.Config, []connector.Finding, error) {
 	cfg := new(connector.Config)
 	if top := r.document(text); top != nil {
+		r.top = top
 		r.object("", top, root(cfg))
 		r.otherTags(top)
 		for _, f := range cfg.Check() {
@@ -88,7 +90,7 @@ func (r *reader) document(text []byte) *yaml.Node {
 	}
 	r.text = text
 	if json.Valid(text) && utf8.Valid(text) {
-		return jsonNode(text) // not all JSON is YAML: tabs, surrogates
+		return yamltext.JSON(text) // not all JSON is YAML: tabs, surrogates
 	}
 	if r.notUTF8(text) {
 		return nil

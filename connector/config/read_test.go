@@ -211,10 +211,14 @@ func TestSchemaAgreesWithTheReader(t *testing.T) {
 		{`"flow_timeout": "1m"`, `"on_failure": {"retry_on": ["TIMEOUT"]}`},
 		{`"flow_timeout": "1m"`, `"on_failure": {"then": "dead_letter", "dead_letter": {"file": "f", "meta": true}}`},
 		{`"flow_timeout": "1m"`, `"on_failure": {"then": "dead_letter", "dead_letter": {"file": "f", "topic": "t"}}`},
+		{`"flow_timeout": "1m"`, `"on_failure": {"then": "dead_letter", "dead_letter": {"topic": "t", "max_oversize": 1}}`},
+		{`"flow_timeout": "1m"`, `"on_failure": {"then": "dead_letter", "dead_letter": {"file": "f", "max_oversize": -1}}`},
 		{`"flow_timeout": "1m"`, `"on_failure": {"then": "dead_letter", "dead_letter": {}}`},
 		{`"retained": true`, `"retained": true, "done_when": "sent"`},
 		{`"general":`, `"extension": {"producer_connection": "two"}, "general":`},
 		{`"general":`, `"extension": {"error_format": "long"}, "general":`},
+		{`"general":`, `"extension": {"max_inflight": 0}, "general":`},
+		{`"general":`, `"extension": {"max_inflight_qos2": 16385}, "general":`},
 	} {
 		text := strings.Replace(whole, change[0], change[1], 1)
 		require.NotEqual(t, whole, text, change[0])
@@ -224,7 +228,7 @@ func TestSchemaAgreesWithTheReader(t *testing.T) {
 	}
 	for _, change := range [][2]string{
 		{`"flow_timeout": "1m"`, `"flow_timeout": 60, "concurrency": 8, "max_in_flight": 9, "max_in_flight_bytes": 4096, "order_by": "connection", "retained": "skip", "extended_attributes": true,
-			"on_failure": {"retries": 3, "initial_delay": "1s", "max_delay": "2s", "then": "dead_letter", "dead_letter": {"file": "dead.jsonl"}}`},
+			"on_failure": {"retries": 3, "initial_delay": "1s", "max_delay": "2s", "then": "dead_letter", "dead_letter": {"file": "dead.jsonl", "max_oversize": 100000000}}`},
 		{`"flow_timeout": "1m"`, `"share_group": "g"`},
 		{`"flow_timeout": "1m"`, `"partition": {"index": 1, "count": 2}`},
 		{`"retained": true`, `"retained": false, "ack_timeout": "5s"`},
@@ -234,6 +238,7 @@ func TestSchemaAgreesWithTheReader(t *testing.T) {
 		{`"flow_timeout": "1m"`, `"trigger_on_error": true, "mime_type": "text/plain", "encoding": "UTF-8", "partition": {"index": 0, "count": 2, "key": "${payload.device}"}`},
 		{`"flow_timeout": "1m"`, `"on_failure": {"retry_on": ["any", "MQTT:*", "SHOP:FULL"], "retries": 1, "then": "dead_letter", "dead_letter": {"topic": "dlq", "meta": true}}`},
 		{`"general":`, `"extension": {"qos0_overflow": "drop_newest"}, "general":`},
+		{`"general":`, `"extension": {"max_inflight": 1024, "max_inflight_qos2": 20}, "general":`},
 		{`"tls_client_key": {"pem": "-----BEGIN KEY"}`, `"tls_client_key": {"exec": ["cat", "key.pem"], "timeout": "5s"}`},
 		{`{"env": "MQTT311_PW"}`, `{"exec": ["cat", "x"]}`},
 		{`"username": "line7"`, `"username": {"env": "MQTT311_PW"}`},
@@ -256,8 +261,9 @@ func TestSchemaAndReaderKnowTheSameKeys(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal(config.Schema(), &schema))
 	for def, where := range map[string]string{
-		"general": `{"connector": {"general": {%}}}`, "advanced": `{"connector": {"advanced": {%}}}`, "extension": `{"connector": {"extension": {%}}}`,
-		"consumer": `{"consumers": {"x": {%}}}`, "producer": `{"producers": {"x": {%}}}`,
+		"connection": `{"connections": {"x": {%}}}`,
+		"general":    `{"connector": {"general": {%}}}`, "advanced": `{"connector": {"advanced": {%}}}`, "extension": `{"connector": {"extension": {%}}}`,
+		"nats": `{"nats": {%}}`, "consumer": `{"consumers": {"x": {%}}}`, "producer": `{"producers": {"x": {%}}}`,
 	} {
 		require.NotEmpty(t, schema.Defs[def].Properties)
 		var known []string
@@ -297,7 +303,11 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		_, err = connector.New(*cfg, connector.Options{})
-		if err != nil && !cfg.General.Protocol.Secure() {
+		secure := cfg.General.Protocol.Secure()
+		for _, n := range cfg.Connections {
+			secure = secure || n.General.Protocol.Secure()
+		}
+		if err != nil && !secure && cfg.Lease() == nil { // partitions by lease are not New's
 			t.Fatalf("accepted, but New says: %v", err)
 		}
 	})
@@ -377,6 +387,26 @@ func TestSpellings(t *testing.T) {
 		_, findings := parse(t, strings.Replace(good, "client_id: c", "client_id: c\n    "+key+": x:1", 1))
 		require.Equal(t, []string{want}, codes(findings), key)
 	}
+}
+
+// What becomes of messages that no flow gets, in the usual spellings; what is no word of unmatched is a name, as it stands.
+func TestUnmatchedAndFaultPoliciesAreRead(t *testing.T) {
+	x := read(t, good).Extension
+	require.Zero(t, x.Unmatched)
+	require.Zero(t, x.Oversize)
+	require.Zero(t, x.Malformed)
+	for word, want := range map[string]connector.Unmatched{
+		"drop": connector.UnmatchedDrop, "Drop": connector.UnmatchedDrop, "HOLD": connector.UnmatchedHold, "in": "in",
+	} {
+		require.Equal(t, want, read(t, strings.Replace(good, "consumers:", "  扩展配置: {未匹配的消息: "+word+"}\nconsumers:", 1)).Extension.Unmatched)
+	}
+	text := strings.Replace(good, "then: drop", "then: dead_letter, dead_letter: {topic: dead}", 1)
+	for _, word := range []string{"dead_letter", "dead-letter", "Dead Letter"} {
+		require.Equal(t, connector.UnmatchedDeadLetter, read(t, strings.Replace(text, "consumers:", "  extension: {unmatched: "+word+"}\nconsumers:", 1)).Extension.Unmatched)
+	}
+	x = read(t, strings.Replace(good, "consumers:", "  扩展配置: {超长消息: Skip, malformed: STOP}\nconsumers:", 1)).Extension
+	require.Equal(t, connector.FaultSkip, x.Oversize)
+	require.Equal(t, connector.FaultStop, x.Malformed)
 }
 
 // A merge gives what the object does not have itself; x- keys are places for anchors.

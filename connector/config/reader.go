@@ -19,10 +19,16 @@ type reader struct {
 	folder string
 	mode   fs.FileMode // of the file; 0 if there is none
 	text   []byte
-	lines  []string // of the text, once they are asked for
+	top    *yaml.Node // nil if the text cannot be read
+	lines  []string   // of the text, once they are asked for
 	found  lint.List
 
+	may        func(Reference) bool // what may be looked at outside of the text; nil: everything
+	references []Reference
+	withheld   []Reference // of those, what may not
+
 	places map[string]*yaml.Node // the value, by path
+	below  map[string][]entry    // what is in an object or a list, by its path
 	labels map[string]string     // the path in the words of the file, by path
 	words  map[string]string     // the word of the file for a key
 	label  bool                  // some key is a label
@@ -38,7 +44,7 @@ type reader struct {
 
 func newReader(folder string) *reader {
 	return &reader{
-		folder: folder, places: make(map[string]*yaml.Node), labels: make(map[string]string), words: make(map[string]string),
+		folder: folder, places: make(map[string]*yaml.Node), below: make(map[string][]entry), labels: make(map[string]string), words: make(map[string]string),
 		tagged: make(map[*yaml.Node]string), unread: make(map[string]bool), around: make(map[string]bool), fields: make(map[string]bool), asked: make(map[string]bool),
 	}
 }
@@ -81,7 +87,10 @@ func heading(path, key string) bool {
 	return slices.ContainsFunc(headings[section], func(h string) bool { return lint.Fold(h) == lint.Fold(key) })
 }
 
-type pair struct{ key, value *yaml.Node }
+type pair struct {
+	key, value *yaml.Node
+	within     []string // headings that it stands below
+}
 
 // maxPairs bounds what merges of merges may come to.
 const maxPairs = 4 << 20
@@ -91,8 +100,8 @@ const maxPairs = 4 << 20
 func (r *reader) pairs(path string, n *yaml.Node) []pair {
 	var out []pair
 	have := make(map[string]bool)
-	var enter func(n *yaml.Node, depth int, merged bool)
-	enter = func(n *yaml.Node, depth int, merged bool) {
+	var enter func(n *yaml.Node, within []string, depth int, merged bool)
+	enter = func(n *yaml.Node, within []string, depth int, merged bool) {
 		var merges []*yaml.Node
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			key, value := n.Content[i], n.Content[i+1]
@@ -112,11 +121,11 @@ func (r *reader) pairs(path string, n *yaml.Node) []pair {
 			case key.Tag == "!!merge":
 				merges = append(merges, value)
 			case heading(path, key.Value) && below.Kind == yaml.MappingNode:
-				enter(below, depth+1, merged)
+				enter(below, append(slices.Clip(within), key.Value), depth+1, merged)
 			case merged && have[key.Value]:
 			default:
 				have[key.Value] = true
-				out = append(out, pair{key, value})
+				out = append(out, pair{key, value, within})
 			}
 		}
 		for _, m := range merges {
@@ -127,14 +136,14 @@ func (r *reader) pairs(path string, n *yaml.Node) []pair {
 			}
 			for _, s := range sources {
 				if s = resolve(s); s.Kind == yaml.MappingNode {
-					enter(s, depth+1, true)
+					enter(s, within, depth+1, true)
 				} else {
 					r.fail("E131", path, s)
 				}
 			}
 		}
 	}
-	enter(n, 0, false)
+	enter(n, nil, 0, false)
 	return out
 }
 
@@ -165,7 +174,7 @@ func (r *reader) object(path string, n *yaml.Node, fields []field) {
 			continue
 		}
 		seen[fields[j].key] = true
-		r.note(path, at, p.key.Value, p.value)
+		r.note(path, at, fields[j].key, p)
 		r.words[fields[j].key] = p.key.Value
 		if p.key.Value != fields[j].key && strings.ContainsFunc(p.key.Value, han) {
 			r.label = true
@@ -183,10 +192,11 @@ func (r *reader) object(path string, n *yaml.Node, fields []field) {
 }
 
 // note remembers where the value of a path stands, and what the file calls it.
-func (r *reader) note(above, path, word string, value *yaml.Node) {
-	r.places[path] = value
-	r.labels[path] = join(r.labels[above], word)
-	r.tag(path, value)
+func (r *reader) note(above, path, key string, p pair) {
+	r.places[path] = p.value
+	r.labels[path] = join(r.labels[above], p.key.Value)
+	r.below[above] = append(r.below[above], entry{key, path, p})
+	r.tag(path, p.value)
 }
 
 // noObject says that a value should be an object; often a colon is of another width, or has no
@@ -219,7 +229,7 @@ func (r *reader) unknown(path string, key *yaml.Node, fields []field) {
 		r.fail("E128/comment", "", key)
 		return
 	}
-	if home := sectionOf(key.Value); home != "" {
+	if home := sectionOf(path, key.Value); home != "" {
 		r.fail("E130/home", at, key, r.labelOf(home))
 		return
 	}
@@ -237,15 +247,25 @@ func (r *reader) unknown(path string, key *yaml.Node, fields []field) {
 	r.fail("E130/known", at, key, names)
 }
 
-// sectionOf returns the section of the connector that has a key, or "".
-func sectionOf(key string) string {
+// sectionOf returns the section that has a key, or "": of the connection that path is about or, elsewhere, of the
+// connector.
+func sectionOf(path, key string) string {
+	of := "connector"
+	if strings.HasPrefix(path, "connections.") {
+		of = path
+		for _, section := range []string{".general", ".advanced", ".extension"} {
+			if i := strings.Index(of+".", section+"."); i > 0 {
+				of = of[:i]
+			}
+		}
+	}
 	for _, section := range []struct {
 		path   string
 		fields []field
 	}{
-		{"connector.general", general(new(connector.General))},
-		{"connector.advanced", advanced(new(connector.Advanced))},
-		{"connector.extension", extension(new(connector.Extension))},
+		{of + ".general", general(new(connector.General))},
+		{of + ".advanced", advanced(new(connector.Advanced))},
+		{of + ".extension", extension(new(connector.Extension))},
 	} {
 		if slices.ContainsFunc(section.fields, func(f field) bool { return f.is(key) }) {
 			return section.path
@@ -263,9 +283,13 @@ func (r *reader) fail(rule, path string, n *yaml.Node, args ...any) {
 		}
 		r.found.Add(f)
 	}
-	if rule[0] != 'E' || path == "" {
-		return
+	if rule[0] == 'E' && path != "" {
+		r.notRead(path)
 	}
+}
+
+// notRead remembers that the value of a path could not be read, so that what only follows from that is not told.
+func (r *reader) notRead(path string) {
 	r.fields[path[strings.LastIndexByte(path, '.')+1:]], r.unread[path] = true, true
 	for ; path != ""; path = above(path) {
 		r.around[path] = true
@@ -289,7 +313,9 @@ var dependsOn = map[string][]string{
 	"E114": {"protocol"}, "W201": {"ack_mode", "qos", "topics"}, "W202": {"ack_mode", "qos", "topics"},
 	"W203": {"ack_mode", "retries"}, "W205": {"protocol", "broker_url"}, "W206": {"protocol"},
 	"W208": {"order", "flow_timeout"}, "W213": {"protocol", "broker_url"}, "W215": {"clean_session"},
-	"E149": {"topic_characters"},
+	"E145": {"session_store", "connection"}, "E149": {"topic_characters"}, "E152": {"dead_letter", "topic", "file"},
+	"E160": {"broker_url", "client_id"}, "E162": {"connections"}, "W232": {"oversize", "ack_mode", "qos", "topics"},
+	"W240": {"broker_url", "client_id"}, "W241": {"broker_url", "topics"}, "W244": {"connection"},
 }
 
 // follows reports whether a finding only follows from a value that could not be read.

@@ -56,7 +56,7 @@ func TestScale(t *testing.T) {
 			took := time.Since(start)
 			runtime.ReadMemStats(&after)
 			t.Logf("%d bytes: %s, %d MiB allocated", len(c.text), took, (after.TotalAlloc-before.TotalAlloc)>>20)
-			require.Less(t, took, 20*time.Second)
+			require.Less(t, took, 2*time.Minute)
 			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(512<<20))
 			seen := make(map[string]int)
 			for _, f := range findings {

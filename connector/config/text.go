@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -112,14 +113,14 @@ func gbk(text []byte) bool {
 	return common > rare
 }
 
-var lineOf = regexp.MustCompile(`^line (\d+): `)
+var lineOf = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^line (\d+): `) })
 
 // notYAML says why text is no YAML. The parser's own words are kept for the English text only; the
 // usual mistakes are found in the text itself, because it often names another line.
 func (r *reader) notYAML(text []byte, err error) {
 	at := place{1, 1}
 	reason := strings.TrimPrefix(err.Error(), "yaml: ")
-	if m := lineOf.FindStringSubmatch(reason); m != nil {
+	if m := lineOf().FindStringSubmatch(reason); m != nil {
 		at.line, _ = strconv.Atoi(m[1])
 		reason = strings.TrimPrefix(reason, m[0])
 	}
@@ -143,7 +144,7 @@ type suspect struct {
 
 // signs are those of another width that stand for one of YAML's.
 var signs = map[rune]string{
-	'，': ",", '［': "[", '］': "]", '【': "[", '】': "]", '｛': "{", '｝': "}", '“': `"`, '”': `"`, '‘': "'", '’': "'", '＂': `"`, '－': "-", '—': "-", '＃': "#", '、': ",",
+	'，': ",", '［': "[", '］': "]", '【': "[", '】': "]", '｛': "{", '｝': "}", '“': `"`, '”': `"`, '‘': "'", '’': "'", '＂': `"`, '－': "-", '—': "-", '＃': "#", '、': ",", '；': ",",
 }
 
 // nearestSuspect returns the suspect nearest to a line that the parser names, not far behind it.
@@ -164,7 +165,9 @@ func nearestSuspect(text []byte, line int) *suspect {
 	return best
 }
 
-var noBlank = regexp.MustCompile(`^( *(?:- )?[^\s"'#\[\]{}:]+(?: [^\s"'#\[\]{}:]+)*):([^\s:/].*)?$`)
+var noBlank = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^( *(?:- )?[^\s"'#\[\]{}:]+(?: [^\s"'#\[\]{}:]+)*):([^\s:/].*)?$`)
+})
 
 func suspectOf(line string, n int) *suspect {
 	line = strings.TrimSuffix(line, "\r")
@@ -182,6 +185,8 @@ func suspectOf(line string, n int) *suspect {
 	}
 	var quote rune
 	key := true // no colon came yet
+	comma := -1 // where a sign that stands for a comma came behind it
+	flow := 0   // brackets that are open
 	for i, c := range runes {
 		switch {
 		case quote != 0:
@@ -195,14 +200,25 @@ func suspectOf(line string, n int) *suspect {
 		case c == '#' && i > 0 && unicode.IsSpace(runes[i-1]):
 			return nil
 		case c == ':' && (i+1 == len(runes) || runes[i+1] == ' '):
+			if comma >= 0 { // a second colon: the sign was to end what is before it
+				return &suspect{"E128/sign", place{n, comma + 1}, []any{codePoint(runes[comma]), ","}}
+			}
 			key = false
+		case c == '{' || c == '[':
+			flow++
+		case c == '}' || c == ']':
+			flow--
+		case c == ',' && flow > 0:
+			key, comma = true, -1
 		case c == '：' && key:
 			return &suspect{"E128/colon", place{n, i + 1}, []any{codePoint(c)}}
 		case signs[c] != "" && (i == indent || strings.ContainsRune(" [{,:", runes[i-1]) || i+1 == len(runes) || strings.ContainsRune(" ]},", runes[i+1])):
 			return &suspect{"E128/sign", place{n, i + 1}, []any{codePoint(c), signs[c]}}
+		case signs[c] == "," && !key:
+			comma = i
 		}
 	}
-	if m := noBlank.FindStringSubmatch(line); m != nil && m[2] != "" {
+	if m := noBlank().FindStringSubmatch(line); m != nil && m[2] != "" {
 		return &suspect{"E128/space", place{n, utf8.RuneCountInString(m[1]) + 1}, nil}
 	}
 	return nil
@@ -245,6 +261,14 @@ func jsonFault(text []byte) (at int, rule string, args []any) {
 		return at, "E128/comment", nil
 	case c == '\'':
 		return at, "E128/quote", nil
+	}
+	switch c, _ := utf8.DecodeRune(text[at:]); {
+	case c == '：':
+		return at, "E128/sign", []any{codePoint(c), ":"}
+	case signs[c] != "":
+		return at, "E128/sign", []any{codePoint(c), strings.ReplaceAll(signs[c], "'", `"`)}
+	case unicode.IsSpace(c):
+		return at, "E128/sign", []any{codePoint(c), codePoint(' ')}
 	}
 	return at, "E128/json", nil
 }

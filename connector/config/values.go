@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/connector/lint"
 	"go.yaml.in/yaml/v3"
 )
@@ -75,6 +76,8 @@ func (r *reader) expand(path string, n *yaml.Node, s string, keep func(expr stri
 				r.fail("E135/hostname", path, n)
 			}
 			b.WriteString(host)
+		case isEnv && !r.refer(path, n, "env", name):
+			b.WriteString("${" + expr + "}")
 		case isEnv:
 			v, ok := os.LookupEnv(name)
 			if !ok {
@@ -112,6 +115,17 @@ func orTemplate(value readFunc, template *string) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		if v := resolve(n); v.Kind == yaml.ScalarNode && strings.Contains(v.Value, "${") {
 			templated(template)(r, path, n)
+			return
+		}
+		value(r, path, n)
+	}
+}
+
+// orKeep is a value, or "keep".
+func orKeep(value readFunc, keep *bool) readFunc {
+	return func(r *reader, path string, n *yaml.Node) {
+		if v := resolve(n); v.Kind == yaml.ScalarNode && (lint.Fold(v.Value) == "keep" || v.Value == "保持") {
+			*keep = true
 			return
 		}
 		value(r, path, n)
@@ -210,7 +224,7 @@ func choice[T any](to *T, parse func(string) (T, error), names ...string) readFu
 	}
 }
 
-func errorType(to *connector.ErrorType) readFunc {
+func errorType(to *flow.ErrorType) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		s, ok := r.scalar(path, n)
 		if !ok {
@@ -291,10 +305,16 @@ func (r *reader) source(path string, n *yaml.Node) *connector.SecretSource {
 		if !ok {
 			return nil
 		}
-		if key == "env" {
+		if key == "file" {
+			text = r.path(text)
+		}
+		switch {
+		case !r.refer(path, value, key, text):
+			return &connector.SecretSource{Env: withheld}
+		case key == "env":
 			s.Env = text
-		} else {
-			s.File = r.path(text)
+		default:
+			s.File = text
 		}
 		return s
 	}
@@ -316,6 +336,9 @@ func (r *reader) source(path string, n *yaml.Node) *connector.SecretSource {
 	if strings.ContainsRune(filepath.ToSlash(s.Exec[0]), '/') {
 		s.Exec[0] = r.path(s.Exec[0])
 	}
+	if !r.refer(path, value, "exec", strings.Join(s.Exec, "\x00")) {
+		return &connector.SecretSource{Env: withheld}
+	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		if n.Content[i].Value == "timeout" {
 			var limit *time.Duration
@@ -334,7 +357,7 @@ func pemFile[T ~string](to *T) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		n = resolve(n)
 		if n.Kind == yaml.ScalarNode {
-			*to = T(r.path(n.Value))
+			*to = T(r.file(path, n, n.Value))
 			return
 		}
 		key, v := r.where(path, n, "path", "pem", "env")
@@ -345,14 +368,17 @@ func pemFile[T ~string](to *T) readFunc {
 		switch {
 		case !ok:
 		case key == "path":
-			*to = T(r.path(value))
+			*to = T(r.file(path, v, value))
 		case key == "pem":
 			*to = T(value)
 			if strings.HasSuffix(path, "tls_client_key") {
 				r.secretHere(path, n)
 			}
 		default:
-			*to = T(r.path(r.expand(path, n, "${env:"+value+"}", never)))
+			before := len(r.withheld)
+			if text := r.expand(path, v, "${env:"+value+"}", never); len(r.withheld) == before {
+				*to = T(r.file(path, v, text))
+			}
 		}
 	}
 }
@@ -391,6 +417,9 @@ func list[T any](to *[]T, one func(*T) readFunc) readFunc {
 		for i, item := range items {
 			at := fmt.Sprintf("%s[%d]", path, i)
 			r.places[at], r.labels[at] = item, r.labels[path]+at[len(path):]
+			if n.Kind == yaml.SequenceNode {
+				r.below[path] = append(r.below[path], entry{strconv.Itoa(i), at, pair{value: item}})
+			}
 			r.tag(at, item)
 			one(&(*to)[i])(r, at, item)
 		}
@@ -422,7 +451,7 @@ func named[T any](to *map[string]T, one func(*T) readFunc, fields []field) readF
 				r.fail("E132", at, p.key)
 				continue
 			}
-			r.note(path, at, name, p.value)
+			r.note(path, at, name, p)
 			var v T
 			one(&v)(r, at, p.value)
 			(*to)[name] = v

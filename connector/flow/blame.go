@@ -17,7 +17,8 @@ func Uncharged(err error) error {
 
 // Suspect wraps the error of a run that ended because something died that had several messages in
 // hand, of which this is one. It is Uncharged, and in the runs that follow Suspected is true: run alone,
-// the message shows whether it was the cause. Nil stays nil.
+// the message shows whether it was the cause. A consumer runs its flow for one suspect at a time, and for
+// other messages beside it. Nil stays nil.
 func Suspect(err error) error {
 	if err == nil {
 		return nil

@@ -3,6 +3,8 @@ package flow
 import (
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/mqtt311/mqtt311/connector/internal/classify"
@@ -62,6 +64,9 @@ const (
 	TypePublishRefused      ErrorType = "MQTT:PUBLISH_REFUSED"
 	TypeStore               ErrorType = "MQTT:STORE"
 	TypeDeadLetter          ErrorType = "MQTT:DEAD_LETTER"
+	TypeUnmatched           ErrorType = "MQTT:UNMATCHED"
+	TypeOversize            ErrorType = "MQTT:OVERSIZE"
+	TypeMalformed           ErrorType = "MQTT:MALFORMED"
 )
 
 var parents = map[ErrorType]ErrorType{
@@ -77,8 +82,12 @@ var parents = map[ErrorType]ErrorType{
 	TypeUnavailable: TypeRefused, TypeBadCredentials: TypeRefused, TypeNotAuthorized: TypeRefused,
 	TypeSubscribe: TypeRuntime, TypeRejected: TypeSubscribe, TypeDowngraded: TypeSubscribe, TypeInvalidFilter: TypeSubscribe, TypeSubscribeTimeout: TypeSubscribe,
 	TypePublish: TypeRuntime, TypeInvalidTopic: TypePublish, TypePayloadTooLarge: TypePublish, TypePublishTimeout: TypePublish, TypePublishRefused: TypePublish,
-	TypeStore: TypeRuntime, TypeDeadLetter: TypeRuntime,
+	TypeStore: TypeRuntime, TypeDeadLetter: TypeRuntime, TypeUnmatched: TypeRuntime,
+	TypeOversize: TypeProtocol, TypeMalformed: TypeProtocol,
 }
+
+// Types lists the types that this project has, sorted.
+func Types() []ErrorType { return slices.Sorted(maps.Keys(parents)) }
 
 // Parent returns the wider kind; TypeAny and unknown types of a flow's own have none
 // but TypeRuntime and TypeAny.
@@ -103,7 +112,7 @@ func (t ErrorType) Is(target error) bool {
 	return false
 }
 
-// Error returns the type, so that errors.Is(err, connector.TypeConnectivity) asks whether
+// Error returns the type, so that errors.Is(err, flow.TypeConnectivity) asks whether
 // err is of that type or below it.
 func (t ErrorType) Error() string { return string(t) }
 
@@ -123,7 +132,8 @@ var retryable = map[ErrorType]bool{
 	TypeConfig:  false, TypeExpression: false, TypeCancelled: false, TypeRetryExhausted: false, TypeRedeliveryExhausted: false,
 	TypeTLS: false, TypeProtocolVersion: false, TypeClientIDRejected: false, TypeBadCredentials: false, TypeNotAuthorized: false,
 	TypeRejected: false, TypeDowngraded: false, TypeInvalidFilter: false,
-	TypeInvalidTopic: false, TypePayloadTooLarge: false, TypePublishRefused: false,
+	TypeInvalidTopic: false, TypePayloadTooLarge: false, TypePublishRefused: false, TypeUnmatched: false,
+	TypeOversize: false, TypeMalformed: false,
 }
 
 // Delivered says whether a message that was to be published has arrived.

@@ -33,7 +33,7 @@ var explanations = map[ErrorType]explanation{
 	TypeWebSocket:           {"The WebSocket handshake failed. Check the path and the port.", "WebSocket 握手失败，请检查路径与端口。"},
 	TypeConnectTimeout:      {"The server took the connection and did not answer CONNECT. Is it an MQTT port of this protocol?", "服务端接受了连接但未应答 CONNECT，请确认端口与连接协议一致。"},
 	TypePingTimeout:         {"The server fell silent. Check the network.", "服务端无响应，请检查网络。"},
-	TypeConnectionLost:      {"The connection ended. Set auto_reconnect to go on after that.", "连接已断开，可启用自动重试连接。"},
+	TypeConnectionLost:      {"The connection ended. With auto_reconnect it is made again; without, the connector stops.", "连接已断开。启用自动重试连接时会自动重连，否则连接器停止。"},
 	TypeNotConnected:        {"There is no connection now.", "当前没有连接。"},
 	TypeRefused:             {"The server refused the connection.", "服务端拒绝了连接。"},
 	TypeProtocolVersion:     {"The server does not speak MQTT 3.1.1.", "服务端不支持 MQTT 3.1.1。"},
@@ -48,5 +48,8 @@ var explanations = map[ErrorType]explanation{
 	TypeInvalidTopic:        {"The topic cannot be published to: it is empty, too long, or has a wildcard.", "主题不合法：为空、过长或包含通配符。"},
 	TypePublishTimeout:      {"The server did not confirm in time. Raise ack_timeout, or check the connection.", "服务端未在限时内确认，请调大 ack_timeout 或检查连接。"},
 	TypeStore:               {"The session store cannot be opened or written. Look for another process that uses it, at the disk's space, and at the rights of the folder: session_store.allow_shared accepts those of a volume.", "会话存储无法打开或写入，请检查是否有其他进程占用、磁盘空间以及目录权限；若为容器卷，可设置 session_store.allow_shared。"},
+	TypeUnmatched:           {"A message came on a topic that no consumer has. Correct the topics, delete the old subscription at the server, or say with unmatched where such messages go.", "收到的消息不匹配任何 Consumer 的订阅主题，请修正订阅主题、在服务端删除旧的订阅，或用 unmatched 指定去向。"},
+	TypeOversize:            {"A message is larger than max_packet_size. Raise it, or look for its publisher; oversize says what becomes of such messages.", "消息超过 max_packet_size，请调大该值或检查发布方；这类消息的处理方式由 oversize 决定。"},
+	TypeMalformed:           {"The server passed a message on whose topic MQTT 3.1.1 does not allow. Look for its publisher; malformed says what becomes of such messages.", "服务端转发了主题不符合 MQTT 3.1.1 的消息，请检查发布方；这类消息的处理方式由 malformed 决定。"},
 	TypeDeadLetter:          {"The dead letter could not be put away. Check the topic or the file.", "死信未能写入，请检查死信主题或文件。"},
 }

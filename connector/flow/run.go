@@ -71,6 +71,14 @@ func Attempt(ctx context.Context) int {
 	return 0
 }
 
+// Retained reports whether the message that a Consumer runs a flow for came because the Server had kept
+// it, section 3.3.1.3; false if the context is not of a Consumer's flow.
+func Retained(ctx context.Context) bool {
+	r, _ := runnerOf(ctx)
+	known, ok := r.(interface{ Retained() bool })
+	return ok && known.Retained()
+}
+
 // Defer makes the run of a Consumer's flow last until settle is called, and not end when Run
 // returns nil: for work that goes on elsewhere and is to be done before the message is
 // acknowledged. Settle takes nil for success; only its first call counts. The run keeps its place

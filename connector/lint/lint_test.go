@@ -67,11 +67,13 @@ func han(r rune) bool { return unicode.Is(unicode.Han, r) }
 
 // terms are what stands in a Chinese text as it is: keys, choices, commands, and words that nobody
 // translates.
-var terms = strings.Fields(`after_flow_success allow_shared any attribute auto_reconnect binary broker client_id concurrency connector consumers count dead_letter
-	done_when env exec false file flow_timeout host keep_alive ledger max_in_flight name order partition path payload pem port producers retries root
-	session_store share_group stored strict then topic_characters true url variable extension secret defaultMode
+var terms = strings.Fields(`ack_mode after_flow_success allow_shared any attribute auto_reconnect binary broker client_id concurrency connect_retry connection connections
+	connector consumers count dead_letter defaultMode done_when env exclusive exec extension failover_urls false file flow_timeout hold host keep_alive
+	ledger malformed max_in_flight max_inflight max_inflight_qos max_oversize max_packet_size name on_failure order oversize partition path payload pem port producers
+	queue retries root secret session_store share share_group skip stop stored strict then topic_characters true unmatched url variable
 	Authorization Broker Consumer ENV GBK IPv JSON Key Kubernetes Least MQTT Most NAME Once PUBLISH Producer QoS Secure TCP TLS URL UTF WebSocket YAML base
-	chmod com example http iconv keep alive plant reading socks`)
+	lease nats partitions index ordinal replicas keep duplicates token username password StatefulSet JetStream NATS sync_interval always confirmed tls clean_session
+	chmod com example http iconv keep alive mosquitto plant reading socks`)
 
 var (
 	statement = regexp.MustCompile(`\[MQTT-[^]]*\]|\{[a-z_0-9]+\}`)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 	"golang.org/x/term"
 )
@@ -126,8 +127,8 @@ func (r *run) startConsumer(ctx context.Context, address string) (err error) {
 
 // flow is what a user would write: it does its work, here counting, and its success is
 // what acknowledges the message.
-func (r *run) flow(qos int) connector.Flow {
-	return connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+func (r *run) flow(qos int) flow.Flow {
+	return flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
 		topic := strings.TrimPrefix(m.Topic(), r.topic(qos)+"/")
 		r.mu.Lock()
 		t := &r.tallies[qos]
@@ -168,7 +169,7 @@ func (r *run) send(ctx context.Context, qos int, show *progress) error {
 		r.mu.Lock()
 		t.want[identify(reading.Topic, payload)]++
 		r.mu.Unlock()
-		if _, err := p.Run(ctx, connector.NewMessage(reading.Topic, payload, 0, 0)); err != nil {
+		if _, err := p.Run(ctx, flow.NewMessage(reading.Topic, payload, 0, 0)); err != nil {
 			return err
 		}
 		t.sent++

@@ -20,6 +20,8 @@ type Broker struct {
 
 	// Server is the server itself.
 	Server *mochi.Server
+
+	listener *listener
 }
 
 // Start starts a broker. What it can do may be changed first.
@@ -39,14 +41,18 @@ func Start(change ...func(*mochi.Capabilities)) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	if err := server.AddListener(listeners.NewNet("tcp", l)); err != nil {
+	counted := newListener(l)
+	if err := server.AddListener(listeners.NewNet("tcp", counted)); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	if err := server.Serve(); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	return &Broker{Addr: l.Addr().String(), Server: server}, nil
+	return &Broker{Addr: l.Addr().String(), Server: server, listener: counted}, nil
 }
 
 // Close stops the broker and cuts its connections.
-func (b *Broker) Close() error { return b.Server.Close() }
+func (b *Broker) Close() error {
+	b.listener.stop()
+	return b.Server.Close()
+}

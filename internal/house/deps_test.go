@@ -26,18 +26,26 @@ var rules = []rule{
 	{pkg: "session", ours: []string{"packets"}, not: []string{"net", "os", "fmt", "log/slog"}},
 	{pkg: "transport", ours: []string{"transport"}, not: []string{"net/http"}},
 	{pkg: "transport/ws", ours: []string{"transport"}, others: []string{"github.com/gorilla/websocket", "golang.org/x/net"}},
-	{pkg: "client", ours: []string{"packets", "session"}, not: []string{"crypto/tls", "net/http"}},
-	{pkg: "client/wal", ours: []string{"packets", "session", "client"}, not: []string{"crypto/tls", "net/http"}},
+	{pkg: "client", ours: []string{"packets", "session", "internal/loglimit"}, not: []string{"crypto/tls", "net/http"}},
+	{pkg: "client/wal", ours: []string{"packets", "session", "client", "internal/disk", "internal/loglimit"}, not: []string{"crypto/tls", "net/http"}},
+	{pkg: "client/paho/packets", ours: []string{"packets"}, not: []string{"net", "log/slog"}},
+	{
+		pkg: "client/paho",
+		ours: []string{
+			"packets", "session", "client", "client/wal", "client/paho/packets", "internal/disk", "internal/loglimit", "transport", "transport/ws", "transport/proxy",
+		},
+		others: []string{"github.com/gorilla/websocket", "golang.org/x/net"},
+	},
 	{pkg: "connector/lint", not: []string{"net", "os/exec", "log/slog"}},
 	{pkg: "connector/flow", ours: []string{"packets", "connector/internal/jsonpath", "connector/internal/classify"}, not: []string{"net", "os/exec"}},
 	{
 		pkg:    "connector",
-		ours:   []string{"packets", "session", "client", "client/wal", "transport", "transport/ws", "transport/proxy", "connector", "connector/flow", "connector/lint"},
+		ours:   []string{"packets", "session", "client", "client/wal", "internal/disk", "internal/loglimit", "transport", "transport/ws", "transport/proxy", "connector", "connector/flow", "connector/lint"},
 		others: []string{"github.com/gorilla/websocket", "golang.org/x/net"},
 	},
 	{
 		pkg:    "connector/config",
-		ours:   []string{"packets", "session", "client", "client/wal", "transport", "transport/ws", "transport/proxy", "connector", "connector/flow", "connector/lint"},
+		ours:   []string{"packets", "session", "client", "client/wal", "internal/disk", "internal/loglimit", "transport", "transport/ws", "transport/proxy", "connector", "connector/flow", "connector/lint"},
 		others: []string{"github.com/gorilla/websocket", "golang.org/x/net", "go.yaml.in/yaml/v3"},
 	},
 }

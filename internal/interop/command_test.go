@@ -3,14 +3,12 @@ package interop
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/mqtt311/mqtt311/internal/mosquitto"
 	"github.com/stretchr/testify/require"
@@ -36,7 +34,7 @@ func TestInteropCommand(t *testing.T) {
 		"WSS":        {"-L", b.WSS, "--cafile", b.CAFile},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx := within(t, 20*time.Second)
+			ctx := within(t)
 			var out, said bytes.Buffer
 			sub := exec.CommandContext(ctx, program, append([]string{"sub", "-t", "a/#", "-q", "2", "-C", "1", "-v", "-d"}, way...)...)
 			sub.Stdout, sub.Stderr = &out, &said
@@ -54,8 +52,7 @@ func TestInteropCommand(t *testing.T) {
 func TestInteropQuickstart(t *testing.T) {
 	b := mosquitto.Start(t, mosquitto.Options{})
 	program := build(t, "connector/quickstart")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
+	ctx := within(t)
 	out, err := exec.CommandContext(ctx, program, "-broker", b.Addr()).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.Equal(t, 3, strings.Count(string(out), "1000      1000             1000"), "%s", out)
@@ -78,7 +75,7 @@ consumers:
 producers:
   out: {topic: out, qos: 1}
 `), 0o600))
-	ctx := within(t, 60*time.Second)
+	ctx := within(t)
 	var said bytes.Buffer
 	command := func(args ...string) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, program, args...)
@@ -100,7 +97,7 @@ producers:
 	var errs bytes.Buffer
 	run.Stderr = &errs
 	require.NoError(t, run.Start())
-	sub := command("sub", "-L", b.TCP, "-i", "out", "-c", "-q", "1", "-t", "out", "-W", "40")
+	sub := command("sub", "-L", b.TCP, "-i", "out", "-c", "-q", "1", "-t", "out", "-W", "120")
 	results, err := sub.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, sub.Start())

@@ -1,7 +1,6 @@
 package interop
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -21,8 +20,7 @@ func TestInteropRefusedMessages(t *testing.T) {
 	for _, qos := range []packets.QoS{packets.AtLeastOnce, packets.ExactlyOnce} {
 		t.Run(fmt.Sprint(qos), func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
+			ctx := within(t)
 			dial, err := transport.Dialer(b.TCP, nil)
 			require.NoError(t, err)
 			open := func(id string) *client.Client {

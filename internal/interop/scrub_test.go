@@ -46,8 +46,7 @@ func TestInteropScrub(t *testing.T) {
 }
 
 func publishOverALeftover(t *testing.T, addr, id string, noScrub bool) []string {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
+	ctx := within(t)
 	dial := func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", addr) }
 	observer, err := client.New(client.Config{Dial: dial, CleanSession: true})
 	require.NoError(t, err)
@@ -80,7 +79,7 @@ func leaveBehind(t *testing.T, dial func(context.Context) (net.Conn, error), id 
 	conn, err := dial(t.Context())
 	require.NoError(t, err)
 	defer conn.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
 	var b []byte
 	for _, p := range []packets.Packet{
 		&packets.Connect{ClientID: id, KeepAlive: 60},

@@ -99,6 +99,9 @@ func (b *Broker) choosePorts() {
 // Addr returns the host:port of the TCP listener.
 func (b *Broker) Addr() string { return b.addrs[0] }
 
+// Folder returns where the broker keeps what outlives it.
+func (b *Broker) Folder() string { return filepath.Join(b.dir, "data") }
+
 // config writes around what mosquitto 2.0 does: as root it changes to a user
 // that cannot read the folder; a WebSocket listener ignores the address unless
 // it is told IPv4; without set_tcp_nodelay a PUBACK waits 40 ms for another.

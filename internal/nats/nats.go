@@ -24,6 +24,10 @@ type Options struct {
 	// acknowledgement. If zero, 100. The broker's own value is 1,024.
 	MaxAckPending int
 
+	// Sync makes the broker sync what it stores before it acknowledges it. Its own value is every two
+	// minutes.
+	Sync bool
+
 	// Config is added to the configuration file, a line each.
 	Config string
 }
@@ -32,9 +36,10 @@ type Options struct {
 // Kill, Stop and Restart.
 type Broker struct {
 	*program.Program
-	TCP string // URL
+	TCP    string // URL
+	Client string // URL of the NATS protocol
 
-	addr string
+	addr, dir string
 }
 
 // install says how to get the program, from the top of the repository.
@@ -47,7 +52,7 @@ func Start(t testing.TB, opts Options) *Broker {
 	path := program.Find(t, install, "bin/nats-server")
 	dir := t.TempDir()
 	config := filepath.Join(dir, "nats.conf")
-	b := new(Broker)
+	b := &Broker{dir: dir}
 	b.Program = &program.Program{
 		T: t, Path: path, Args: []string{"-c", config},
 		Ready:   func() error { return program.Answers(b.addr) },
@@ -56,9 +61,10 @@ func Start(t testing.TB, opts Options) *Broker {
 	t.Cleanup(b.Kill)
 	// Another may take the port between here and there: then a new one.
 	for attempt := 1; ; attempt++ {
-		b.addr = program.FreePorts(t, 1)[0]
-		b.TCP = "mqtt://" + b.addr
-		if err := os.WriteFile(config, []byte(text(dir, b.addr, opts)), 0o600); err != nil {
+		ports := program.FreePorts(t, 2)
+		b.addr = ports[0]
+		b.TCP, b.Client = "mqtt://"+b.addr, "nats://"+ports[1]
+		if err := os.WriteFile(config, []byte(text(dir, b.addr, ports[1], opts)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		err := b.Program.Start()
@@ -74,19 +80,25 @@ func Start(t testing.TB, opts Options) *Broker {
 // Addr returns the host:port of the TCP listener.
 func (b *Broker) Addr() string { return b.addr }
 
-// text is the configuration file. MQTT needs JetStream and a name; the listener of the NATS
-// protocol is of no use here and takes any port.
-func text(dir, addr string, opts Options) string {
+// Folder returns where the broker keeps what outlives it.
+func (b *Broker) Folder() string { return filepath.Join(b.dir, "jetstream") }
+
+// text is the configuration file. MQTT needs JetStream and a name.
+func text(dir, addr, client string, opts Options) string {
 	if opts.AckWait == 0 {
 		opts.AckWait = 5 * time.Second
 	}
 	if opts.MaxAckPending == 0 {
 		opts.MaxAckPending = 100
 	}
+	interval := "2m"
+	if opts.Sync {
+		interval = "always"
+	}
 	var s strings.Builder
 	fmt.Fprintf(&s, `server_name: mqtt311
-listen: "127.0.0.1:-1"
-jetstream { store_dir: %q, max_memory_store: 64MB, max_file_store: 1GB }
+listen: %q
+jetstream { store_dir: %q, max_memory_store: 64MB, max_file_store: 1GB, sync_interval: %s }
 log_file: %q
 logtime: true
 mqtt {
@@ -95,6 +107,6 @@ mqtt {
   max_ack_pending: %d
 }
 %s
-`, filepath.Join(dir, "jetstream"), filepath.Join(dir, "log"), addr, opts.AckWait, opts.MaxAckPending, opts.Config)
+`, client, filepath.Join(dir, "jetstream"), interval, filepath.Join(dir, "log"), addr, opts.AckWait, opts.MaxAckPending, opts.Config)
 	return s.String()
 }

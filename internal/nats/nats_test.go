@@ -16,7 +16,7 @@ func connect(t *testing.T, b *nats.Broker) (net.Conn, []byte) {
 	conn, err := net.Dial("tcp", b.Addr())
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
-	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = io.WriteString(conn, "\x10\x11\x00\x04MQTT\x04\x00\x00\x3c\x00\x05stays")
 	require.NoError(t, err)
 	return conn, read(t, conn, 4)

@@ -64,7 +64,7 @@ type Program struct {
 	// Ready asks once whether the broker serves. It is asked until it returns nil.
 	Ready func() error
 
-	// Patience is how long it may take until Ready returns nil. If zero, 10 seconds.
+	// Patience is how long it may take until Ready returns nil. If zero, five minutes.
 	Patience time.Duration
 
 	LogFile string // what the broker writes, for what went wrong
@@ -85,7 +85,7 @@ func (p *Program) Start() error {
 	process, exited := p.process, make(chan struct{})
 	p.exited = exited
 	go func() { process.Wait(); close(exited) }()
-	if err := p.await(cmp.Or(p.Patience, 10*time.Second)); err != nil {
+	if err := p.await(cmp.Or(p.Patience, 5*time.Minute)); err != nil {
 		p.Kill()
 		return fmt.Errorf("%w\n%s%s", err, output, p.Log())
 	}
@@ -133,7 +133,7 @@ func (p *Program) end(signal os.Signal) {
 	p.process.Process.Signal(signal)
 	select {
 	case <-p.exited:
-	case <-time.After(10 * time.Second):
+	case <-time.After(5 * time.Minute):
 		p.process.Process.Kill()
 		<-p.exited
 	}
@@ -150,22 +150,25 @@ func (p *Program) Restart() {
 	}
 }
 
-// Pause stops the process without ending its connections, as a machine that hangs does. The
-// test must call Resume.
+// Pause stops the process without ending its connections, as a machine that hangs does, and returns when
+// it does nothing any more. The test must call Resume.
 func (p *Program) Pause() { p.pause(true) }
 
 // Resume ends Pause.
 func (p *Program) Resume() { p.pause(false) }
 
+// PID is the number of the process, while it runs.
+func (p *Program) PID() int { return p.process.Process.Pid }
+
 // Answers says whether the broker at addr answers a CONNECT. Any code will do: a broker that
 // wants a login refuses this one.
 func Answers(addr string) error {
-	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(time.Second))
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
 	// CONNECT, CleanSession 1, Keep Alive 60 s, Client Identifier "ready".
 	if _, err := conn.Write([]byte("\x10\x11\x00\x04MQTT\x04\x02\x00\x3c\x00\x05ready")); err != nil {
 		return err

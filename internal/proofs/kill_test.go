@@ -36,7 +36,7 @@ func TestProofKill(t *testing.T) {
 func killed(t *testing.T, mode string) int {
 	messages, kills := pick(3000, 100_000), pick(15, 200)
 	b := mosquitto.Start(t, mosquitto.Options{Config: unlimited})
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	rnd := random(t)
 	subscribed(t, ctx, b.Addr(), "killed", "n/#", packets.AtLeastOnce)
 	job := settings{

@@ -13,16 +13,18 @@ import (
 	"github.com/mqtt311/mqtt311/client/clienttest"
 	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/connector/config"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/internal/mosquitto"
 	"github.com/mqtt311/mqtt311/internal/nats"
+	"github.com/mqtt311/mqtt311/internal/thorough"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
 
 // slow is a flow that counts its run and lasts.
-func slow(runs *tally, lasts time.Duration) func(*connector.Connector) connector.Flow {
-	return func(*connector.Connector) connector.Flow {
-		return connector.FlowFunc(func(ctx context.Context, m *connector.Message) (*connector.Message, error) {
+func slow(runs *tally, lasts time.Duration) func(*connector.Connector) flow.Flow {
+	return func(*connector.Connector) flow.Flow {
+		return flow.Func(func(ctx context.Context, m *flow.Message) (*flow.Message, error) {
 			runs.add(m)
 			select {
 			case <-time.After(lasts):
@@ -111,7 +113,7 @@ func TestProofOneRunScripted(t *testing.T) {
 func TestProofOneRunMosquitto(t *testing.T) {
 	t.Parallel()
 	b := mosquitto.Start(t, mosquitto.Options{Config: unlimited})
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	var runs tally
 	var publishes, cuts atomic.Int32
 	seen := make(map[packets.Type]bool) // of the wire's callback alone
@@ -135,8 +137,8 @@ func TestProofOneRunMosquitto(t *testing.T) {
 		return false
 	})
 	c := open(t, ctx, settings{addr: w.addr, id: "once", advanced: often, consumer: `topics: ["n/#"], qos: Exactly Once`},
-		connector.Options{}, func(*connector.Connector) connector.Flow {
-			return connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+		connector.Options{}, func(*connector.Connector) flow.Flow {
+			return flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
 				runs.add(m)
 				<-release
 				return m, nil
@@ -155,10 +157,11 @@ func TestProofOneRunMosquitto(t *testing.T) {
 // A flow outlasts the time that nats-server waits for an acknowledgement: the message comes
 // again on the living connection, and is not run again, at QoS 1 and 2.
 func TestProofFlowOutlastsAckWait(t *testing.T) {
+	thorough.Only(t)
 	t.Parallel()
 	ackWait, lasts := pick(time.Second, 30*time.Second), pick(3500*time.Millisecond, 40*time.Second)
 	b := nats.Start(t, nats.Options{AckWait: ackWait})
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	w := newWire(t, b.Addr(), nil)
 	var runs tally
 	c := open(t, ctx, settings{addr: w.addr, id: "slow", consumer: `topics: ["n/#"], qos: Exactly Once`},
@@ -181,11 +184,12 @@ func TestProofFlowOutlastsAckWait(t *testing.T) {
 // Two processes have one ClientID and throw each other out. The first that suspects it says so
 // and stays away for long, so that the other can work.
 func TestProofTakeover(t *testing.T) {
+	thorough.Only(t)
 	apart(t)
 	t.Parallel()
 	lasts := pick(15*time.Second, 5*time.Minute)
 	b := mosquitto.Start(t, mosquitto.Options{Config: unlimited})
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	var pair []*worker
 	for range 2 {
 		pair = append(pair, settings{addr: b.Addr(), id: "twin", consumer: `topics: ["n/#"], qos: At Least Once`}.task(t).start(t))

@@ -11,15 +11,16 @@ import (
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/internal/mosquitto"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
 
 // lasting is a flow that counts its run and takes a random time below most.
-func lasting(runs *tally, most time.Duration) func(*connector.Connector) connector.Flow {
-	return func(*connector.Connector) connector.Flow {
-		return connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+func lasting(runs *tally, most time.Duration) func(*connector.Connector) flow.Flow {
+	return func(*connector.Connector) flow.Flow {
+		return flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
 			time.Sleep(rand.N(most))
 			runs.add(m)
 			return m, nil
@@ -32,7 +33,7 @@ func lasting(runs *tally, most time.Duration) func(*connector.Connector) connect
 func TestProofOrderOfAcknowledgements(t *testing.T) {
 	messages := pick(4000, 100_000)
 	b := mosquitto.Start(t, mosquitto.Options{Config: unlimited + "max_inflight_messages 0\n"})
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	w := newWire(t, b.Addr(), nil)
 	var runs tally
 	c := open(t, ctx, settings{
@@ -69,15 +70,15 @@ func TestProofOrderOfAcknowledgements(t *testing.T) {
 func TestProofOrderByTopic(t *testing.T) {
 	messages, topics := pick(6000, 200_000), 100
 	b := mosquitto.Start(t, mosquitto.Options{Config: unlimited + "max_inflight_messages 0\n"})
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	var mu sync.Mutex
 	next, running := make(map[string]int), make(map[string]bool)
 	var wrong []string
 	done, atOnce, most := 0, 0, 0
 	open(t, ctx, settings{
 		addr: b.Addr(), id: "lanes", consumer: `topics: ["n/#"], qos: At Least Once, concurrency: 64, order_by: topic`,
-	}, connector.Options{}, func(*connector.Connector) connector.Flow {
-		return connector.FlowFunc(func(_ context.Context, m *connector.Message) (*connector.Message, error) {
+	}, connector.Options{}, func(*connector.Connector) flow.Flow {
+		return flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
 			topic := topicOf(m)
 			n, err := strconv.Atoi(string(m.Payload.Blob))
 			mu.Lock()

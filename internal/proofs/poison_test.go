@@ -9,6 +9,7 @@ import (
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/internal/mosquitto"
+	"github.com/mqtt311/mqtt311/internal/thorough"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
@@ -36,6 +37,7 @@ func TestProofPoison(t *testing.T) {
 // Some messages kill the process that runs them. It is started again each time, until they are in
 // the dead letter and all others have run.
 func TestProofDeadlyPoison(t *testing.T) {
+	thorough.Only(t)
 	poisoned(t, pick(200, 2000), pick(100, 200), true, func(p *poison) {
 		for {
 			w := p.job.start(t)
@@ -108,7 +110,7 @@ func poisoned(t *testing.T, messages, every int, deadly bool, work func(*poison)
 	apart(t)
 	const retries = 2
 	b := mosquitto.Start(t, mosquitto.Options{Config: unlimited})
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	p := &poison{ctx: ctx, messages: messages, every: every, dead: make(map[string]int)}
 	observer, err := client.New(client.Config{Dial: dialer(b.Addr()), CleanSession: true})
 	require.NoError(t, err)

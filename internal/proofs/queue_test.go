@@ -14,7 +14,9 @@ import (
 	"github.com/mqtt311/mqtt311/client/clienttest"
 	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/connector/config"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/internal/mosquitto"
+	"github.com/mqtt311/mqtt311/internal/thorough"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
@@ -41,11 +43,12 @@ func hurried(addr string) settings {
 // acknowledgements, while flows take a minute. The process keeps its memory and its connection. When the flows hurry, every
 // message runs.
 func TestProofQueue(t *testing.T) {
+	thorough.Only(t)
 	apart(t)
 	t.Parallel()
 	messages, size, behind := pick(50_000, 1_000_000), pick(2048, 1024), pick(15*time.Second, 3*time.Minute)
 	b := mosquitto.Start(t, mosquitto.Options{Config: unlimited + "max_inflight_messages 0\n"})
-	ctx := within(t, 2*time.Minute)
+	ctx := within(t)
 	subscribed(t, ctx, b.Addr(), "behind", "n/#", packets.AtLeastOnce)
 	p := publisher(t, ctx, b.Addr())
 	require.NoError(t, publish(ctx, p, 0, messages, sized("n/x", size)))
@@ -75,6 +78,7 @@ func TestProofQueue(t *testing.T) {
 // The server sends its whole queue with each connection, of which the process holds 16 MiB. With a
 // connection for the producers it need not connect again.
 func TestProofQueueFlowsPublish(t *testing.T) {
+	thorough.Only(t)
 	apart(t)
 	t.Parallel()
 	t.Run("shared", func(t *testing.T) {
@@ -92,7 +96,7 @@ func flowsPublish(t *testing.T, producers string, connections func(messages, siz
 	// a whole window more.
 	messages, size, behind := pick(10_000, 1_000_000), pick(4096, 1024), pick(15*time.Second, 130*time.Second)
 	b := mosquitto.Start(t, mosquitto.Options{Config: unlimited + "max_inflight_messages 0\n"})
-	ctx := within(t, 2*time.Minute)
+	ctx := within(t)
 	subscribed(t, ctx, b.Addr(), "behind", "n/#", packets.AtLeastOnce)
 	p := publisher(t, ctx, b.Addr())
 	require.NoError(t, publish(ctx, p, 0, messages, sized("n/x", size)))
@@ -164,7 +168,7 @@ func TestProofQueueExactTime(t *testing.T) {
 		c, err := connector.New(*cfg, connector.Options{Dial: server.Dial, OnEvent: said.event})
 		require.NoError(t, err)
 		var runs tally
-		require.NoError(t, c.Consume("in", connector.FlowFunc(func(ctx context.Context, m *connector.Message) (*connector.Message, error) {
+		require.NoError(t, c.Consume("in", flow.Func(func(ctx context.Context, m *flow.Message) (*flow.Message, error) {
 			runs.add(m)
 			time.Sleep(time.Minute)
 			return c.Producer("out").Run(ctx, m)

@@ -12,6 +12,7 @@ import (
 	"github.com/mqtt311/mqtt311/internal/mosquitto"
 	"github.com/mqtt311/mqtt311/internal/nats"
 	"github.com/mqtt311/mqtt311/internal/rabbitmq"
+	"github.com/mqtt311/mqtt311/internal/thorough"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
@@ -21,6 +22,7 @@ const processes = 4
 // Four processes share the messages of one broker: what they run together is what was
 // published, each message once.
 func TestProofFourProcesses(t *testing.T) {
+	thorough.Only(t)
 	apart(t)
 	t.Parallel()
 	t.Run("share group, mosquitto", func(t *testing.T) {
@@ -47,7 +49,7 @@ func TestProofFourProcesses(t *testing.T) {
 // In order, the runs of a topic have to follow each other as they were published.
 func four(t *testing.T, addr string, messages int, ordered bool, line func(int) string) {
 	const topics = 40
-	ctx := within(t, 90*time.Second)
+	ctx := within(t)
 	path := filepath.Join(t.TempDir(), "journal")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
 	var workers []*worker

@@ -24,6 +24,7 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/connector/config"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/stretchr/testify/require"
 )
 
@@ -112,7 +113,7 @@ func (job *task) run() error {
 		case <-c.Done():
 			return c.Err()
 		case <-ctx.Done():
-			within, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			within, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
 			return errors.Join(c.Stop(within), said.report(c))
 		}
@@ -120,13 +121,13 @@ func (job *task) run() error {
 }
 
 // flow notes its begin, takes its time, publishes, and notes its end.
-func (job *task) flow(c *connector.Connector, journal io.Writer, hurry <-chan struct{}) connector.Flow {
-	note := func(what string, m *connector.Message) error {
+func (job *task) flow(c *connector.Connector, journal io.Writer, hurry <-chan struct{}) flow.Flow {
+	note := func(what string, m *flow.Message) error {
 		number, _, _ := strings.Cut(string(m.Payload.Blob), " ")
 		_, err := fmt.Fprintf(journal, "%s %s %s\n", what, topicOf(m), number) // one write, which outlives a kill
 		return err
 	}
-	return connector.FlowFunc(func(ctx context.Context, m *connector.Message) (*connector.Message, error) {
+	return flow.Func(func(ctx context.Context, m *flow.Message) (*flow.Message, error) {
 		if err := note("began", m); err != nil {
 			return nil, err
 		}
@@ -287,7 +288,7 @@ func (w *worker) stop() {
 	select {
 	case <-w.exited:
 		require.NoError(w.t, w.err, w.said.String())
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		w.kill()
 		w.t.Fatal("the worker does not stop")
 	}

@@ -19,7 +19,7 @@ import (
 type Broker struct {
 	TCP string // URL
 
-	addr         string
+	addr, folder string
 	node, mapper *program.Program
 }
 
@@ -40,7 +40,7 @@ func Start(t testing.TB) *Broker {
 	// Another may take a port between here and there: then new ones.
 	for attempt := 1; ; attempt++ {
 		b.prepare(t, node, mapper)
-		err := b.start()
+		err := b.Begin()
 		if err == nil {
 			return b
 		}
@@ -62,6 +62,7 @@ func (b *Broker) prepare(t testing.TB, node, mapper string) {
 	b.addr, b.TCP = ports[0], "mqtt://"+ports[0]
 	mapping, distribution := port(ports[1]), port(ports[2])
 	log := filepath.Join(dir, "log")
+	b.folder = filepath.Join(dir, "mnesia")
 	write(t, filepath.Join(dir, "enabled_plugins"), "[rabbitmq_mqtt].\n")
 	write(t, filepath.Join(dir, "rabbitmq.conf"), fmt.Sprintf(config, b.addr))
 	env := []string{
@@ -70,7 +71,7 @@ func (b *Broker) prepare(t testing.TB, node, mapper string) {
 		"ERL_EPMD_PORT=" + mapping,
 		"ERL_EPMD_ADDRESS=127.0.0.1",
 		"RABBITMQ_DIST_PORT=" + distribution,
-		"RABBITMQ_MNESIA_BASE=" + filepath.Join(dir, "mnesia"),
+		"RABBITMQ_MNESIA_BASE=" + b.folder,
 		"RABBITMQ_LOG_BASE=" + dir,
 		"RABBITMQ_LOGS=" + log,
 		"RABBITMQ_CONFIG_FILE=" + filepath.Join(dir, "rabbitmq"),
@@ -95,7 +96,7 @@ func (b *Broker) prepare(t testing.TB, node, mapper string) {
 	b.node = &program.Program{
 		T: t, Path: node, Args: []string{"-noinput"}, Env: env,
 		Ready:    func() error { return program.Answers(b.addr) },
-		Patience: time.Minute,
+		Patience: 5 * time.Minute,
 		LogFile:  log,
 	}
 }
@@ -124,7 +125,8 @@ func write(t testing.TB, path, text string) {
 	}
 }
 
-func (b *Broker) start() error {
+// Begin starts the broker, after Kill.
+func (b *Broker) Begin() error {
 	if err := b.mapper.Start(); err != nil {
 		return err
 	}
@@ -147,10 +149,19 @@ func (b *Broker) Kill() {
 func (b *Broker) Restart(t testing.TB) {
 	t.Helper()
 	b.Kill()
-	if err := b.start(); err != nil {
+	if err := b.Begin(); err != nil {
 		t.Fatalf("rabbitmq does not start again: %v", err)
 	}
 }
+
+// Folder returns where the broker keeps what outlives it.
+func (b *Broker) Folder() string { return b.folder }
+
+// Pause stops the node without ending its connections. The test must call Resume.
+func (b *Broker) Pause() { b.node.Pause() }
+
+// Resume ends Pause.
+func (b *Broker) Resume() { b.node.Resume() }
 
 // Log returns the end of the broker's log.
 func (b *Broker) Log() string { return b.node.Log() }

@@ -6,7 +6,9 @@ package script
 
 import (
 	"flag"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -15,33 +17,53 @@ var update = flag.Bool("update", false, "rewrite the outcomes in testdata; read 
 
 const divider = "----"
 
-// Run runs the conversation in a file. do is called with each line of each block of
-// commands and returns what came of it, a line each.
-func Run(t *testing.T, file string, do func(t *testing.T, command string) []string) {
+// A Block is a part of a file: prose, or a conversation.
+type Block struct {
+	Line  int    // of its first line, from 1
+	Prose string // of a block that has no Steps
+	Steps []Step
+}
+
+// A Step is a command and what came of it, a line each.
+type Step struct {
+	Command string
+	Outcome []string
+}
+
+// Run runs the conversations in a file and returns what the file consists of. do is called with each
+// command and returns what came of it. The first block that differs from the file fails the test, and
+// Run returns nil; with -update the file is rewritten instead.
+func Run(t *testing.T, file string, do func(t *testing.T, command string) []string) []Block {
 	t.Helper()
 	raw, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	blocks := strings.Split(strings.TrimRight(string(raw), "\n"), "\n\n")
+	var blocks []Block
 	var out []string
-	for _, block := range blocks {
-		commands, _, ok := strings.Cut(block, "\n"+divider)
+	line := 1
+	for _, text := range strings.Split(strings.TrimRight(string(raw), "\n"), "\n\n") {
+		b := Block{Line: line}
+		line += strings.Count(text, "\n") + 2
+		commands, _, ok := strings.Cut(text, "\n"+divider)
 		if !ok {
-			out = append(out, block)
+			b.Prose = text
+			blocks, out = append(blocks, b), append(out, text)
 			continue
 		}
-		lines := strings.Split(commands, "\n")
-		got := append(lines, divider)
-		for _, command := range lines {
-			if !strings.HasPrefix(command, "#") {
-				got = append(got, do(t, command)...)
+		got := append(strings.Split(commands, "\n"), divider)
+		for _, command := range strings.Split(commands, "\n") {
+			if strings.HasPrefix(command, "#") {
+				continue
 			}
+			s := Step{Command: command, Outcome: do(t, command)}
+			b.Steps = append(b.Steps, s)
+			got = append(got, s.Outcome...)
 		}
-		out = append(out, strings.Join(got, "\n"))
-		if !*update && strings.Join(got, "\n") != block {
-			t.Errorf("%s: after\n\n%s\n\nwant\n\n%s\n\ngot\n\n%s\n", file, commands, block, strings.Join(got, "\n"))
-			return
+		blocks, out = append(blocks, b), append(out, strings.Join(got, "\n"))
+		if want := strings.Split(text, "\n"); !*update && !slices.Equal(got, want) {
+			t.Error(difference(file, b.Line, want, got))
+			return nil
 		}
 	}
 	if *update {
@@ -49,6 +71,38 @@ func Run(t *testing.T, file string, do func(t *testing.T, command string) []stri
 			t.Fatal(err)
 		}
 	}
+	return blocks
+}
+
+// Updating reports whether files are rewritten.
+func Updating() bool { return *update }
+
+// difference tells at which line of a file the outcome of a block differs. first is the line of the block.
+func difference(file string, first int, want, got []string) string {
+	same := 0
+	for same < min(len(want), len(got)) && want[same] == got[same] {
+		same++
+	}
+	end := 0
+	for end < min(len(want), len(got))-same && want[len(want)-1-end] == got[len(got)-1-end] {
+		end++
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s:%d: the outcome differs (- the file, + the code)\n", file, first+same)
+	for i, line := range want[:len(want)-end] {
+		mark := "  "
+		if i >= same {
+			mark = "- "
+		}
+		fmt.Fprintf(&b, "%4d %s%s\n", first+i, mark, line)
+	}
+	for _, line := range got[same : len(got)-end] {
+		fmt.Fprintf(&b, "     + %s\n", line)
+	}
+	for i, line := range want[len(want)-end:] {
+		fmt.Fprintf(&b, "%4d   %s\n", first+len(want)-end+i, line)
+	}
+	return b.String()
 }
 
 // Args are the words of a command: the bare ones in order, and those of the form

@@ -1,34 +1,55 @@
 package torture
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/mqtt311/mqtt311/internal/disk"
 )
 
 const childEnv = "MQTT311_TORTURE_CHILD"
 
-// A Child is what the process that is to be killed was told, and its journal. Its methods are
-// safe for concurrent use.
-type Child struct {
+// A Task is what a process that is to be tortured is told.
+type Task struct {
+	Role     string // Publisher or Consumer
 	Kind     string // which client is tortured; the test decides
 	Addr     string // host:port of the proxy
 	Dir      string // outlives the process
 	Journal  string
 	ClientID string
-	Drain    bool   // publish nothing new, call Drained when all is finished, and end with the context
+	QoS2     bool   // the broker has it
+	Sick     string // a word for the disk, as on standard input
 	Next     [3]int // the next number to publish, by QoS
 	Trace    bool   // write packets and events to stdout, which is kept
-
-	mu   sync.Mutex
-	file *os.File
 }
+
+// A Child is a process that is to be tortured: its task and its journal. Its methods are safe for
+// concurrent use.
+type Child struct {
+	Task
+	Disk *disk.Ill // stands over the folder of the client's store
+
+	log  *journal
+	mu   sync.Mutex
+	calm chan struct{} // closed when nothing new is to be published
+}
+
+// The words on the standard input of a child. Its end without the last one is the parent's death.
+const (
+	wordDrain = "drain"
+	wordEnd   = "end"
+	wordStall = "stall"
+	wordFull  = "full" // with a number of bytes, and "greedy" or not
+	wordHeal  = "heal"
+)
 
 // Main is the TestMain of a package that tortures. In a child it calls child instead of
 // the tests; a child that returns before its context has ended has failed.
@@ -37,65 +58,84 @@ func Main(m *testing.M, child func(context.Context, *Child) error) {
 	if told == "" {
 		os.Exit(m.Run())
 	}
-	c := new(Child)
-	err := json.Unmarshal([]byte(told), c)
-	if err == nil {
-		// A kill takes nothing of what a write has given to the system, so there is no sync.
-		c.file, err = os.OpenFile(c.Journal, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	}
-	if err == nil {
-		ctx, cancel := context.WithCancel(context.Background())
-		go func() {
-			io.Copy(io.Discard, os.Stdin)
-			if !c.Drain {
-				os.Exit(1) // the parent has died
-			}
-			cancel()
-		}()
-		c.write("run")
-		err = child(ctx, c)
-		if err == nil && ctx.Err() == nil {
-			err = fmt.Errorf("the child returned too early")
-		}
-	}
-	if err != nil {
+	if err := serve(told, child); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	os.Exit(0)
 }
 
-// OutTopic is where the child publishes its numbers of a QoS, InFilter what it subscribes to at
-// QoS 2.
-func OutTopic(qos byte) string { return "out/" + strconv.Itoa(int(qos)) }
-
-// InFilter is what the child subscribes to.
-const InFilter = "in/#"
-
-func inTopic(qos byte) string { return "in/" + strconv.Itoa(int(qos)) }
-
-// Payload is the message of a number, with a tail of some length.
-func Payload(n int) []byte {
-	return fmt.Appendf(nil, "%d %s", n, strings.Repeat("x", n*n%700))
-}
-
-// Number reads the number of a message.
-func Number(payload []byte) (int, error) {
-	digits, _, _ := strings.Cut(string(payload), " ")
-	return strconv.Atoi(digits)
-}
-
-// write adds a line to the journal. The full stop says that the line is whole.
-func (c *Child) write(event string, numbers ...int) {
-	line := "\n" + event
-	for _, n := range numbers {
-		line += " " + strconv.Itoa(n)
+func serve(told string, child func(context.Context, *Child) error) error {
+	c := &Child{Disk: disk.NewIll(), calm: make(chan struct{})}
+	if err := json.Unmarshal([]byte(told), &c.Task); err != nil {
+		return err
 	}
-	if _, err := c.file.WriteString(line + " ."); err != nil {
-		fmt.Fprintln(os.Stderr, "journal:", err)
-		os.Exit(1)
+	file, err := os.OpenFile(c.Journal, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	c.log = &journal{who: c.Role, file: file}
+	if c.Sick != "" {
+		c.obey(c.Sick)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		words := bufio.NewScanner(os.Stdin)
+		for words.Scan() {
+			if words.Text() == wordEnd {
+				cancel()
+				return
+			}
+			c.obey(words.Text())
+		}
+		os.Exit(1) // the parent has died
+	}()
+	c.log.write(Event{What: began})
+	go c.watch(ctx)
+	err = child(ctx, c)
+	if err == nil && ctx.Err() == nil {
+		err = errors.New("the child returned too early")
+	}
+	return err
+}
+
+func (c *Child) obey(words string) {
+	switch word, rest, _ := strings.Cut(words, " "); word {
+	case wordDrain:
+		close(c.calm)
+	case wordStall:
+		c.Disk.Stall()
+	case wordFull:
+		var room int64
+		var greedy bool
+		fmt.Sscan(rest, &room, &greedy)
+		c.Disk.Fill(room, greedy)
+	case wordHeal:
+		c.Disk.Heal()
 	}
 }
+
+const (
+	watchEvery = 50 * time.Millisecond
+	hiccupMin  = 300 * time.Millisecond
+)
+
+// watch notes when this process did not run: others have the machine, or it was stopped.
+func (c *Child) watch(ctx context.Context) {
+	before := time.Now()
+	for ctx.Err() == nil {
+		time.Sleep(watchEvery)
+		now := time.Now()
+		if now.Sub(before) > hiccupMin {
+			c.log.write(Event{What: hiccup, Since: before.UnixNano(), At: now.UnixNano()})
+		}
+		before = now
+	}
+}
+
+// Calm is closed when nothing new is to be published: what was accepted is to be finished.
+func (c *Child) Calm() <-chan struct{} { return c.calm }
 
 // Intend returns the next number to publish.
 func (c *Child) Intend(qos byte) int {
@@ -103,18 +143,50 @@ func (c *Child) Intend(qos byte) int {
 	defer c.mu.Unlock()
 	n := c.Next[qos]
 	c.Next[qos]++
-	c.write("intend", int(qos), n)
+	c.log.write(Event{What: intend, QoS: qos, N: n})
 	return n
 }
 
 // Accepted notes that the client has taken the number over.
-func (c *Child) Accepted(qos byte, n int) { c.write("accepted", int(qos), n) }
+func (c *Child) Accepted(qos byte, n int) { c.log.write(Event{What: accepted, QoS: qos, N: n}) }
 
-// Noted notes an incoming number, before it is acknowledged.
-func (c *Child) Noted(qos byte, n int) { c.write("noted", int(qos), n) }
+// Unsent notes that the client says that the number did not leave and never will.
+func (c *Child) Unsent(qos byte, n int) { c.log.write(Event{What: unsent, QoS: qos, N: n}) }
 
-// Subscribed notes that the Server has granted InFilter.
-func (c *Child) Subscribed() { c.write("subscribed") }
+// GivenUp notes that the client does not try the number any more.
+func (c *Child) GivenUp(qos byte, n int, why error) {
+	c.log.write(Event{What: givenUp, QoS: qos, N: n, Text: why.Error()})
+}
+
+// Noted notes an incoming message, before it is acknowledged, and returns its number.
+func (c *Child) Noted(topic string, payload []byte) (qos byte, n int, ok bool) {
+	qos, n, err := message(topic, payload)
+	if err != nil {
+		c.log.write(Event{What: altered, Text: err.Error()})
+		return 0, 0, false
+	}
+	c.log.write(Event{What: noted, QoS: qos, N: n})
+	return qos, n, true
+}
+
+// Finished notes that the acknowledgement of the number is on record: it must not come again.
+func (c *Child) Finished(qos byte, n int) { c.log.write(Event{What: finished, QoS: qos, N: n}) }
+
+// Subscribed notes that the Server has granted Filter.
+func (c *Child) Subscribed() { c.log.write(Event{What: subscribed}) }
 
 // Drained notes that nothing that was accepted is unfinished.
-func (c *Child) Drained() { c.write("drained") }
+func (c *Child) Drained() { c.log.write(Event{What: drained}) }
+
+// lateBy is how much longer than it may a call lasts before it is told: machines are shared.
+const lateBy = time.Second
+
+// Timed calls f and notes when it lasts longer than it may.
+func (c *Child) Timed(call string, may time.Duration, f func()) {
+	begin := time.Now()
+	f()
+	if end := time.Now(); end.Sub(begin) > may+lateBy {
+		c.log.write(Event{What: late, Text: fmt.Sprintf("%s, %v instead of %v", call, end.Sub(begin).Round(time.Millisecond), may),
+			Since: begin.Add(may).UnixNano(), At: end.UnixNano()})
+	}
+}

@@ -1,184 +1,253 @@
 package torture
 
 import (
-	"math/rand/v2"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// A proxy hands bytes on and breaks connections in the middle of packets: with FIN, with RST, or
-// by going silent first.
+// A proxy is the link between a client and the broker. What the nemesis does to it holds for the
+// connection that there is and for those to come.
 type proxy struct {
-	ln     net.Listener
-	target string
-	calm   atomic.Bool  // it breaks nothing any more
-	cuts   atomic.Int64 // connections that it broke
-	count  atomic.Int64 // bytes until passed is closed
+	ln      net.Listener
+	target  string
+	who     string // whose link it is
+	log     *journal
+	saw     *witness
+	patient time.Duration // a client that sends nothing for so long is told
 
-	mu     sync.Mutex
-	rand   *rand.Rand
-	saw    *witness
-	conns  map[net.Conn]bool
-	passed chan struct{}
-	wait   sync.WaitGroup
+	mu      sync.Mutex
+	changed sync.Cond // broadcast when what follows has changed
+	dead    [2]bool   // by direction
+	refuse  bool
+	hang    bool // connections are accepted, and nothing passes
+	delay   time.Duration
+	cut     *cut
+	pairs   map[*pair]bool
+	conns   int
+	wait    sync.WaitGroup
 }
 
-func newProxy(target string, seed uint64) (*proxy, error) {
+// The directions.
+const (
+	up   = 0 // to the broker
+	down = 1
+)
+
+// A cut ends the connection behind so many more bytes of a direction.
+type cut struct {
+	way   int
+	after int
+	hard  bool // with RST
+}
+
+// newProxy begins to listen. What it sees goes to the journal by the name of the client.
+func newProxy(target, who string, log *journal, patient time.Duration) (*proxy, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	p := &proxy{ln: ln, target: target, rand: rand.New(rand.NewPCG(seed, 1883)), conns: make(map[net.Conn]bool), saw: newWitness()}
+	p := &proxy{ln: ln, target: target, log: log, who: who, saw: newWitness(log, who), patient: patient, pairs: make(map[*pair]bool)}
+	p.changed.L = &p.mu
 	p.wait.Go(p.serve)
 	return p, nil
 }
 
 func (p *proxy) addr() string { return p.ln.Addr().String() }
 
-// passes returns a channel that is closed when n more bytes have been handed on.
-func (p *proxy) passes(n int) <-chan struct{} {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.passed = make(chan struct{})
-	p.count.Store(int64(n) + 1)
-	return p.passed
-}
-
-func (p *proxy) passing(n int) {
-	if left := p.count.Add(-int64(n)); left <= 0 && left+int64(n) > 0 {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.passed != nil {
-			close(p.passed)
-			p.passed = nil
-		}
-	}
-}
-
 func (p *proxy) close() {
 	p.ln.Close()
-	p.cutAll()
+	p.change(func() { p.calm() })
+	p.cutAll(true)
 	p.wait.Wait()
 }
 
-func (p *proxy) cutAll() {
+// change changes what holds.
+func (p *proxy) change(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c := range p.conns {
-		c.Close()
+	f()
+	p.changed.Broadcast()
+}
+
+// awaits reports whether the bytes ahead of the cut have not come yet.
+func (p *proxy) awaits(c *cut) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cut == c
+}
+
+// calm lets everything pass. The caller holds mu.
+func (p *proxy) calm() {
+	p.dead, p.refuse, p.hang, p.delay, p.cut = [2]bool{}, false, false, 0, nil
+}
+
+// cutAll ends the connections that there are.
+func (p *proxy) cutAll(hard bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.pairs {
+		l.end(nemesis, hard)
 	}
+	p.changed.Broadcast()
 }
 
 func (p *proxy) serve() {
 	for {
-		down, err := p.ln.Accept()
+		conn, err := p.ln.Accept()
 		if err != nil {
 			return
 		}
-		up, err := net.Dial("tcp", p.target)
-		if err != nil {
-			down.Close()
+		client := conn.(*net.TCPConn)
+		p.mu.Lock()
+		refuse, hang := p.refuse, p.hang
+		p.conns++
+		l := &pair{p: p, client: client, number: p.conns, over: make(chan struct{})}
+		p.mu.Unlock()
+		if refuse && !hang {
+			client.SetLinger(0)
+			client.Close()
 			continue
 		}
+		if !refuse {
+			conn, err := net.DialTimeout("tcp", p.target, time.Second)
+			if err != nil {
+				client.Close()
+				continue
+			}
+			// Where nobody listens a dial on loopback can meet itself.
+			if conn.LocalAddr().String() == p.target {
+				conn.Close()
+				client.Close()
+				continue
+			}
+			l.broker = conn.(*net.TCPConn)
+		}
 		p.mu.Lock()
-		f := p.fate()
-		p.conns[down], p.conns[up] = true, true
+		p.pairs[l] = true
 		p.mu.Unlock()
-		p.wait.Go(func() { p.pair(down, up, f) })
+		p.wait.Go(l.run)
 	}
 }
 
-// A fate is what happens to a connection: after so many bytes of one direction it is silent for
-// a while and then cut.
-type fate struct {
-	after   [2]int // bytes from the child, and to it; negative: never
-	silence time.Duration
-	reset   bool
+// A pair is a connection of the client and the one to the broker that goes with it, which is nil where
+// the connection hangs.
+type pair struct {
+	p              *proxy
+	client, broker *net.TCPConn
+	number         int
+
+	once sync.Once
+	over chan struct{} // closed by end
+	by   string        // who ended it; valid when over is closed
 }
 
-// fate draws one. The caller holds mu.
-func (p *proxy) fate() fate {
-	f := fate{after: [2]int{-1, -1}, reset: p.rand.IntN(2) == 0}
-	if p.calm.Load() || p.rand.IntN(4) == 0 {
-		return f
-	}
-	// As many cuts in the first hundred bytes as in the next thousand, and so on.
-	f.after[p.rand.IntN(2)] = p.rand.IntN(10 << (p.rand.IntN(4) * 3))
-	if p.rand.IntN(4) == 0 {
-		f.silence = time.Duration(p.rand.IntN(1000)) * time.Millisecond
-	}
-	return f
-}
-
-// pair hands bytes on in both directions until one ends or the fate is met.
-func (p *proxy) pair(down, up net.Conn, f fate) {
-	l := &link{p: p, down: down.(*net.TCPConn), up: up.(*net.TCPConn), fate: f}
+func (l *pair) run() {
 	var both sync.WaitGroup
-	both.Go(func() { l.pump(l.down, l.up, f.after[0], nil) })
-	both.Go(func() {
-		var held []byte
-		l.pump(l.up, l.down, f.after[1], func(b []byte) {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			held, _ = p.saw.read(append(held, b...)) // what cannot be read is the child's to report
-		})
-	})
+	both.Go(func() { l.pump(l.client, l.broker, up) })
+	if l.broker != nil {
+		both.Go(func() { l.pump(l.broker, l.client, down) })
+	}
 	both.Wait()
+	l.p.log.write(Event{Who: l.p.who, What: closed, Conn: l.number, Text: l.by})
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	delete(l.p.pairs, l)
+}
+
+// end closes both connections. The first who does is who ended the pair. What waits to be handed on is to
+// be told with a change.
+func (l *pair) end(by string, hard bool) {
+	l.once.Do(func() {
+		l.by = by
+		close(l.over)
+		for _, c := range []*net.TCPConn{l.client, l.broker} {
+			if c == nil {
+				continue
+			}
+			if hard {
+				c.SetLinger(0)
+			}
+			c.Close()
+		}
+	})
+}
+
+// mostWaiting bounds what waits on a dead link, in reads.
+const mostWaiting = 4096
+
+// pump reads from one end as the bytes come, so that the witness knows when, and hands them on as the
+// nemesis allows.
+func (l *pair) pump(from, to *net.TCPConn, way int) {
+	pieces := make(chan []byte, mostWaiting)
+	var writer sync.WaitGroup
+	writer.Go(func() { l.handOn(to, pieces, way) })
+	var held []byte
+	last := time.Now()
+	for {
+		b := make([]byte, 4096)
+		n, err := from.Read(b)
+		if now := time.Now(); way == up {
+			if now.Sub(last) > l.p.patient {
+				l.p.log.write(Event{Who: l.p.who, What: silence, Conn: l.number, Since: last.UnixNano(), At: now.UnixNano()})
+			}
+			last = now
+		}
+		if n > 0 {
+			held = l.p.saw.read(append(held, b[:n]...), l.number, way == up)
+			pieces <- b[:n]
+		}
+		if err != nil {
+			break
+		}
+	}
+	close(pieces)
+	writer.Wait()
+	l.end([]string{"client", "broker"}[way], false)
+	l.p.change(func() {}) // the other direction may wait
+}
+
+// handOn writes what was read. Pieces of a connection that has ended are dropped.
+func (l *pair) handOn(to *net.TCPConn, pieces <-chan []byte, way int) {
+	for b := range pieces {
+		c, delay := l.pass(way, len(b))
+		time.Sleep(delay)
+		if to == nil || l.isOver() {
+			continue
+		}
+		if c == nil {
+			to.Write(b)
+			continue
+		}
+		to.Write(b[:min(c.after, len(b))])
+		l.end(nemesis, c.hard)
+		l.p.change(func() {})
+	}
+}
+
+func (l *pair) isOver() bool {
+	select {
+	case <-l.over:
+		return true
+	default:
+		return false
+	}
+}
+
+// pass waits until a piece of n bytes may pass. It returns the cut if it falls within the piece.
+func (l *pair) pass(way, n int) (*cut, time.Duration) {
+	p := l.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.conns, down)
-	delete(p.conns, up)
-}
-
-// A link is a connection of the child and the one to the Server that goes with it.
-type link struct {
-	p        *proxy
-	down, up *net.TCPConn
-	fate     fate
-	handing  sync.Mutex // held while the connection is silent, too
-}
-
-// pump hands on what it reads, up to a byte.
-func (l *link) pump(from, to *net.TCPConn, after int, see func([]byte)) {
-	defer l.end()
-	b := make([]byte, 4096)
-	for {
-		n, err := from.Read(b)
-		if see != nil {
-			see(b[:n])
-		}
-		cut := after >= 0 && n >= after
-		if cut {
-			n = after
-		} else if after >= 0 {
-			after -= n
-		}
-		if werr := l.hand(to, b[:n], cut); err != nil || werr != nil || cut {
-			return
-		}
+	for p.dead[way] && !l.isOver() {
+		p.changed.Wait()
 	}
-}
-
-func (l *link) hand(to *net.TCPConn, b []byte, cut bool) error {
-	l.handing.Lock()
-	defer l.handing.Unlock()
-	l.p.passing(len(b))
-	_, err := to.Write(b)
-	if cut && !l.p.calm.Load() {
-		l.p.cuts.Add(1)
-		time.Sleep(l.fate.silence)
-		if l.fate.reset {
-			l.down.SetLinger(0)
-			l.up.SetLinger(0)
+	if c := p.cut; c != nil && c.way == way {
+		if c.after <= n {
+			p.cut = nil
+			return c, p.delay
 		}
-		l.end()
+		c.after -= n
 	}
-	return err
-}
-
-func (l *link) end() {
-	l.down.Close()
-	l.up.Close()
+	return nil, p.delay
 }

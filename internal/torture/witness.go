@@ -2,56 +2,95 @@ package torture
 
 import (
 	"errors"
+	"sync"
 
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A witness reads what the Server sends to the child, to tell whose fault a message is that comes
-// again. A Server must not send a PUBLISH again once it has sent PUBREL [MQTT-4.3.3-1], because
-// the receiver has forgotten the Packet Identifier by then. mosquitto does, up to 2.0 at least,
-// when a connection ends twice before it has sent the PUBREL again.
+// A witness reads what passes on the link of a client, in both directions, and tells which message each
+// packet is about. It knows more than both ends: what was sent, whatever became of it.
 type witness struct {
-	number   map[uint16]int // of the QoS 2 message under a Packet Identifier
-	released map[int]bool   // numbers whose PUBREL was sent
-	again    map[int]int    // how often a number was published after that
+	log *journal
+	who string // whose link it is
+
+	mu       sync.Mutex
+	up, down map[uint16]key // the message under a Packet Identifier, of the client and of the broker
 }
 
-func newWitness() *witness {
-	return &witness{number: make(map[uint16]int), released: make(map[int]bool), again: make(map[int]int)}
+// A key names a message.
+type key struct {
+	qos byte // of its topic, which is that of its publisher
+	n   int
 }
 
-// read takes the whole packets from the front of b and returns the rest.
-func (w *witness) read(b []byte) ([]byte, error) {
+func newWitness(log *journal, who string) *witness {
+	return &witness{log: log, who: who, up: make(map[uint16]key), down: make(map[uint16]key)}
+}
+
+// read takes the whole packets from the front of b, which came on the connection, and returns the rest.
+func (w *witness) read(b []byte, conn int, up bool) []byte {
 	for {
 		p, n, err := packets.Parse(b)
 		if errors.Is(err, packets.ErrShort) {
-			return b, nil
+			return b
 		}
 		if err != nil {
-			return nil, err
+			return nil // the other end will say so
 		}
 		b = b[n:]
-		switch p := p.(type) {
-		case *packets.Publish:
-			if p.QoS == packets.ExactlyOnce {
-				w.publish(p)
-			}
-		case *packets.Pubrel:
-			if n, ok := w.number[p.PacketID]; ok {
-				w.released[n] = true
-			}
-		}
+		w.see(p, conn, up)
 	}
 }
 
-func (w *witness) publish(p *packets.Publish) {
-	n, err := Number(p.Payload)
-	if err != nil {
+func (w *witness) see(p packets.Packet, conn int, up bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := Event{Who: w.who, What: came, Conn: conn, Text: p.Type().String()}
+	own, others := w.down, w.up
+	if up {
+		e.What = sent
+		own, others = w.up, w.down
+	}
+	var of map[uint16]key
+	switch p := p.(type) {
+	case *packets.Connack:
+		if p.SessionPresent {
+			e.N = 1
+		}
+		e.What = opened
+		if p.Code == packets.Accepted {
+			w.log.write(e)
+		}
+		return
+	case *packets.Publish:
+		qos, n, err := message(p.Topic, p.Payload)
+		if err != nil {
+			return // the consumer will say so
+		}
+		e.QoS, e.N, e.ID = qos, n, p.PacketID
+		if p.QoS > packets.AtMostOnce {
+			own[p.PacketID] = key{qos, n}
+		}
+		w.log.write(e)
+		return
+	case *packets.Puback:
+		e.ID, of = p.PacketID, others
+	case *packets.Pubrec:
+		e.ID, of = p.PacketID, others
+	case *packets.Pubrel:
+		e.ID, of = p.PacketID, own
+	case *packets.Pubcomp:
+		e.ID, of = p.PacketID, others
+	default:
 		return
 	}
-	w.number[p.PacketID] = n
-	if w.released[n] {
-		w.again[n]++
-		delete(w.released, n) // it has a PUBREL to come
+	about, known := of[e.ID]
+	if !known {
+		return // an identifier that is released before its use
 	}
+	e.QoS, e.N = about.qos, about.n
+	if !up && e.Text != packets.PUBREC.String() && e.Text != packets.PUBREL.String() {
+		delete(w.up, e.ID)
+	}
+	w.log.write(e)
 }

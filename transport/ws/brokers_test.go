@@ -38,7 +38,7 @@ const (
 func converse(t *testing.T, conn net.Conn) {
 	t.Helper()
 	defer conn.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
 	say := func(parts ...string) {
 		for _, s := range parts {
 			_, err := io.WriteString(conn, s)
@@ -158,7 +158,7 @@ func TestMochi(t *testing.T) {
 				var err error
 				conn, err = dialAny(url, opts)
 				return err == nil
-			}, 10*time.Second, 10*time.Millisecond, "Serve returns before it listens")
+			}, time.Minute, 10*time.Millisecond, "Serve returns before it listens")
 			converse(t, conn)
 		})
 	}

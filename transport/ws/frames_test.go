@@ -87,6 +87,7 @@ func TestTextFrame_MQTT_6_0_0_1(t *testing.T) {
 		require.Equal(t, "before", string(got))
 		failure.Is(t, "ws-protocol", err)
 		require.ErrorContains(t, err, "[MQTT-6.0.0-1]")
+		require.False(t, byPeer(t, err), "we close over it")
 		synctest.Wait()
 		require.Equal(t, 1003, code)
 		_, again := conn.Read(make([]byte, 1))
@@ -142,6 +143,14 @@ func TestBrokenFrames(t *testing.T) {
 	}
 }
 
+// byPeer asks an error of this package who ended the connection, as package client does.
+func byPeer(t *testing.T, err error) bool {
+	t.Helper()
+	var told interface{ ByPeer() bool }
+	require.ErrorAs(t, err, &told)
+	return told.ByPeer()
+}
+
 // How a connection ends is told by its error.
 func TestCloseCodes(t *testing.T) {
 	for about, test := range map[string]struct {
@@ -176,6 +185,7 @@ func TestCloseCodes(t *testing.T) {
 					failure.Is(t, "ws-closed", err)
 					require.ErrorContains(t, err, test.says)
 					require.Equal(t, test.eof, errors.Is(err, io.EOF))
+					require.True(t, byPeer(t, err))
 				}
 				conn.Close()
 				synctest.Wait()

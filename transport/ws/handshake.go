@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,7 +40,7 @@ func (o *Options) upgrade(ctx context.Context, raw net.Conn, t target, header ht
 		WriteBufferPool:   &buffers,
 	}
 	stop := context.AfterFunc(ctx, func() { raw.SetDeadline(time.Unix(1, 0)) })
-	conn, answer, err := dialer.DialContext(context.WithoutCancel(ctx), t.url.String(), canonical(header))
+	conn, answer, err := dialer.DialContext(context.WithoutCancel(ctx), withoutPort(t.url).String(), canonical(header))
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
@@ -54,6 +56,18 @@ func (o *Options) upgrade(ctx context.Context, raw net.Conn, t target, header ht
 	w.handshake = false
 	raw.SetDeadline(time.Time{}) // it fails if the server has ended already, and the reader will see that
 	return newConn(conn, w, o.MaxMessage), nil
+}
+
+// withoutPort takes the port off u if its scheme implies it: it does not belong in the Host
+// header, RFC 6455 section 4.1, which a signature may cover.
+func withoutPort(u *url.URL) *url.URL {
+	n, err := strconv.Atoi(u.Port())
+	if err != nil || strconv.Itoa(n) != schemes[u.Scheme] {
+		return u
+	}
+	c := *u
+	c.Host = strings.TrimSuffix(c.Host, ":"+u.Port())
+	return &c
 }
 
 // agreed reports whether the server chose what was offered, and nothing else.

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -40,6 +42,89 @@ func TestRequest_MQTT_6_0_0_3(t *testing.T) {
 		require.Equal(t, "Bearer x", request.Header.Get("Authorization"))
 		require.Equal(t, "http://here", request.Header.Get("Origin"))
 	})
+}
+
+// The Host header leaves out the port that the scheme implies, RFC 6455 section 4.1: the
+// signature of a URL covers it.
+func TestHostHeader(t *testing.T) {
+	for rawURL, want := range map[string]string{
+		"ws://broker.test/mqtt":           "broker.test",
+		"ws://broker.test:80/mqtt?a=b":    "broker.test",
+		"ws://broker.test:080/mqtt":       "broker.test",
+		"ws://broker.test:443/mqtt":       "broker.test:443",
+		"ws://broker.test:8083/mqtt":      "broker.test:8083",
+		"ws://[::1]/mqtt":                 "[::1]",
+		"ws://[::1]:80/mqtt":              "[::1]",
+		"ws://[::1]:81/mqtt":              "[::1]:81",
+		"wss://broker.test/mqtt":          "broker.test",
+		"wss://broker.test:443/mqtt":      "broker.test",
+		"wss://broker.test:80/mqtt":       "broker.test:80",
+		"wss://broker.test:8084/a%2Fb?c=": "broker.test:8084",
+	} {
+		require.Equal(t, want, hostHeader(t, strings.HasPrefix(rawURL, "wss"), func(o *ws.Options) (dialFunc, error) { return ws.Dialer(rawURL, o) }), rawURL)
+	}
+	for address, want := range map[transport.Address]string{
+		{Host: "broker.test", Port: 80}:              "broker.test",
+		{Host: "broker.test", Port: 443}:             "broker.test:443",
+		{Host: "broker.test", Port: 443, TLS: true}:  "broker.test",
+		{Host: "broker.test", Port: 8883, TLS: true}: "broker.test:8883",
+		{Host: "::1", Port: 443, TLS: true}:          "[::1]",
+	} {
+		require.Equal(t, want, hostHeader(t, address.TLS, func(o *ws.Options) (dialFunc, error) {
+			return ws.AddressDialer(address, &url.URL{Path: "/mqtt"}, o)
+		}), address)
+	}
+}
+
+// The path and the query reach the server as they are.
+func TestAddressDialer(t *testing.T) {
+	for _, uri := range []string{"/mqtt", "/", "/a%2Fb/c%20d", "/mqtt?token=a%26b&x", "/a@b:c//d"} {
+		u, err := url.ParseRequestURI(uri)
+		require.NoError(t, err)
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			require.Equal(t, uri, r.RequestURI)
+			http.Error(w, "seen", http.StatusTeapot)
+		}))
+		to := server.Listener.Addr().(*net.TCPAddr)
+		dial, err := ws.AddressDialer(transport.Address{Host: "127.0.0.1", Port: to.Port}, u, nil)
+		require.NoError(t, err)
+		_, err = dial(context.Background())
+		require.ErrorContains(t, err, "418")
+		server.Close()
+	}
+	for _, a := range []transport.Address{{}, {Host: "broker.test"}, {Host: "u:secret@broker.test", Port: 1}, {Unix: "/run/mqtt.sock"}} {
+		_, err := ws.AddressDialer(a, &url.URL{Path: "/"}, nil)
+		var dial *transport.DialError
+		require.ErrorAs(t, err, &dial, a)
+		require.NotContains(t, err.Error(), "secret")
+	}
+}
+
+type dialFunc = func(context.Context) (net.Conn, error)
+
+// hostHeader returns the header that the server sees.
+func hostHeader(t *testing.T, secure bool, dialer func(*ws.Options) (dialFunc, error)) (host string) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host = r.Host
+		http.Error(w, "seen", http.StatusTeapot)
+	}))
+	if secure {
+		server.StartTLS()
+	} else {
+		server.Start()
+	}
+	dial, err := dialer(&ws.Options{Options: transport.Options{
+		TLS: &transport.TLSOptions{InsecureSkipVerify: true},
+		NetDial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, server.Listener.Addr().String())
+		},
+	}})
+	require.NoError(t, err)
+	defer server.Close()
+	_, err = dial(context.Background())
+	require.ErrorContains(t, err, "418")
+	return host
 }
 
 // Answers that are no agreement, and what the error says of them.

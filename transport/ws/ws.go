@@ -71,6 +71,27 @@ func Dialer(rawURL string, opts *Options) (func(context.Context) (net.Conn, erro
 	if err != nil {
 		return nil, &transport.DialError{Step: transport.StepParse, Err: err}
 	}
+	return dialer(t, opts)
+}
+
+// AddressDialer is [Dialer] for a server that is given in parts. The path and the query of
+// uri are those of the HTTP request; its other fields are not used.
+func AddressDialer(a transport.Address, uri *url.URL, opts *Options) (func(context.Context) (net.Conn, error), error) {
+	if a.Unix != "" {
+		return nil, &transport.DialError{Step: transport.StepParse, Addr: a.Unix, Err: errors.New("WebSocket is not offered over a unix socket")}
+	}
+	addr, err := address.Join(a.Host, a.Port)
+	if err != nil {
+		return nil, &transport.DialError{Step: transport.StepParse, Err: err}
+	}
+	u := &url.URL{Scheme: "ws", Host: addr, Path: uri.Path, RawPath: uri.RawPath, RawQuery: uri.RawQuery, ForceQuery: uri.ForceQuery}
+	if a.TLS {
+		u.Scheme = "wss"
+	}
+	return dialer(target{url: u, addr: addr, secure: a.TLS}, opts)
+}
+
+func dialer(t target, opts *Options) (func(context.Context) (net.Conn, error), error) {
 	var o Options
 	if opts != nil {
 		o = *opts

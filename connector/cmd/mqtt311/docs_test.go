@@ -5,20 +5,47 @@ package main
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/mqtt311/mqtt311/connector"
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/mqtt311/mqtt311/connector/internal/command"
+	"github.com/mqtt311/mqtt311/connector/internal/verbs"
+	"github.com/mqtt311/mqtt311/internal/broker"
 	"github.com/stretchr/testify/require"
 )
+
+// TestMain lets a test start this command as a process of its own.
+func TestMain(m *testing.M) {
+	if os.Getenv("MQTT311_TEST_MAIN") != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// output is a buffer that a test may look at while the command writes.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
 
 // An example is a command of the document and what it prints.
 type example struct{ command, want string }
@@ -54,13 +81,15 @@ func document(t *testing.T) (blocks [][]example, config string) {
 // The examples of the document do what it says. A command that ends with & runs until the
 // end of its block.
 func TestExamplesOfTheDocument(t *testing.T) {
-	addr := startBroker(t)
+	b, err := broker.Start()
+	require.NoError(t, err)
+	t.Cleanup(func() { b.Close() })
 	dir, bin := t.TempDir(), t.TempDir()
 	self, err := os.Executable()
 	require.NoError(t, err)
 	require.NoError(t, os.Symlink(self, filepath.Join(bin, "mqtt311")))
 	blocks, config := document(t)
-	here := strings.NewReplacer("127.0.0.1:1883", addr)
+	here := strings.NewReplacer("127.0.0.1:1883", b.Addr)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "connector.yaml"), []byte(here.Replace(config)), 0o600))
 	ran := make(map[string]bool)
 	for _, block := range blocks {
@@ -73,13 +102,13 @@ func TestExamplesOfTheDocument(t *testing.T) {
 				cmd = exec.CommandContext(ctx, "sh", "-c", "exec "+here.Replace(command))
 			}
 			cmd.Dir = dir
-			cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "MQTT311_TEST_MAIN=1", "LC_ALL=C")
-			out := newOutput()
+			cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "MQTT311_TEST_MAIN=1", "LC_ALL=C", "HOME="+dir, "XDG_CONFIG_HOME="+dir)
+			out := new(output)
 			cmd.Stdout, cmd.Stderr = out, out
 			require.NoError(t, cmd.Start())
 			if background {
 				behind = append(behind, cmd)
-				require.Eventually(t, func() bool { return e.matches(here, out.String()) }, 20*time.Second, 5*time.Millisecond, "%s\n%s", e.command, out)
+				require.Eventually(t, func() bool { return e.matches(here, out.String()) }, time.Minute, 5*time.Millisecond, "%s\n%s", e.command, out)
 			} else {
 				cmd.Wait()
 				require.True(t, e.matches(here, out.String()), "%s\nsays\n%s", e.command, out)
@@ -94,7 +123,7 @@ func TestExamplesOfTheDocument(t *testing.T) {
 		}
 		cancel()
 	}
-	for _, cmd := range (&program{}).root().Commands() {
+	for _, cmd := range command.Root("en", verbs.All...).Commands() {
 		require.True(t, ran[cmd.Name()] || cmd.Name() == "help", "%s has no example", cmd.Name())
 	}
 }
@@ -104,48 +133,4 @@ func (e example) matches(here *strings.Replacer, got string) bool {
 	pattern := regexp.QuoteMeta(here.Replace(e.want))
 	pattern = regexp.MustCompile(` *…`).ReplaceAllString(pattern, ".*")
 	return regexp.MustCompile("^" + pattern + "$").MatchString(got)
-}
-
-// The table of metrics is that of the collector, and so are the labels.
-func TestMetricsOfTheDocument(t *testing.T) {
-	text, err := os.ReadFile("../../../docs/command.md")
-	require.NoError(t, err)
-	documented := make(map[string]string)
-	for _, m := range regexp.MustCompile("(?m)^\\| `(mqtt_\\w+)` \\| ([^|]*) ?\\| (.+) \\|$").FindAllSubmatch(text, -1) {
-		documented[string(m[1])] = strings.TrimSpace(string(m[2]))
-	}
-	c, err := connector.New(connector.Config{General: connector.General{BrokerURL: "127.0.0.1:1", ClientID: "c"}}, connector.Options{})
-	require.NoError(t, err)
-	r := prometheus.NewPedanticRegistry()
-	require.NoError(t, r.Register(collector{c}))
-	families, err := r.Gather()
-	require.NoError(t, err)
-	delete(documented, "mqtt_tls_cert_expires_seconds") // only over TLS
-	require.Len(t, documented, len(families))
-	for _, f := range families {
-		labels := make(map[string]bool)
-		for _, l := range f.GetMetric()[0].GetLabel() {
-			labels[l.GetName()] = true
-		}
-		want, ok := documented[f.GetName()]
-		require.True(t, ok, "%s is not documented", f.GetName())
-		for label := range strings.SplitSeq(want, ", ") {
-			require.True(t, label == "" || labels[label], "%s has no label %q", f.GetName(), label)
-			delete(labels, label)
-		}
-		require.Empty(t, labels, f.GetName())
-	}
-}
-
-// The exit codes of the document are those of the command, and of its help.
-func TestExitCodesOfTheDocument(t *testing.T) {
-	text, err := os.ReadFile("../../../docs/command.md")
-	require.NoError(t, err)
-	_, table, _ := bytes.Cut(text, []byte("## Exit codes"))
-	for _, code := range []int{exitOK, exitRuntime, exitUsage, exitConnection, exitRefused, exitSubscribe, exitPublish, exitTimeout, exitFindings, exitInterrupt} {
-		require.Contains(t, string(table), fmt.Sprintf("\n| %d | ", code))
-		for _, lang := range []string{"en", "zh"} {
-			require.Regexp(t, fmt.Sprintf(`\b%d `, code), (&program{lang: lang}).root().Long)
-		}
-	}
 }

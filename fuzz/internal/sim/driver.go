@@ -67,6 +67,7 @@ func (w *world) start(records []session.Record) {
 	if w.o.Mutant == WiderWindow {
 		cfg.MaxInflight++
 	}
+	w.stillCompleted(records)
 	s, err := session.Restore(cfg, w.mutateRecords(records))
 	if err != nil {
 		w.fail("Restore: %v", err)

@@ -65,14 +65,15 @@ type intent struct {
 
 // oracle is what is remembered of one Network Connection to judge the next packet.
 type oracle struct {
-	connected bool // CONNACK was read
-	connect   bool // CONNECT was put out
-	goodbye   bool
-	lastPub   int             // number of the newest message published on it
-	open      map[uint16]bool // identifiers of PUBLISH and PUBREL without their answer
-	recs      map[uint16]int  // in which order PUBRECs came, over all connections, until the disk is lost
-	rec       int
-	lastRel   int // the newest of those whose PUBREL was put out
+	connected  bool // CONNACK was read
+	connect    bool // CONNECT was put out
+	disconnect bool
+	lastPub    int             // number of the newest message published on it
+	open       map[uint16]bool // identifiers of PUBLISH and PUBREL without their answer
+	comps      map[uint16]int  // the newest process that knows of their PUBCOMP
+	recs       map[uint16]int  // in which order PUBRECs came, over all connections, until the disk is lost
+	rec        int
+	lastRel    int // the newest of those whose PUBREL was put out
 }
 
 func (w *world) messageOf(p *packets.Publish) *outMessage {
@@ -333,7 +334,7 @@ func (w *world) noteRecord(e *entry) {
 // checkSend judges a packet when it is put out: what order it stands in.
 func (w *world) checkSend(f *frame) {
 	k := &w.oracle
-	if k.goodbye {
+	if k.disconnect {
 		w.fail("[MQTT-3.14.4-2] %v after DISCONNECT", f.typ)
 	}
 	switch {
@@ -347,7 +348,7 @@ func (w *world) checkSend(f *frame) {
 	}
 	switch f.typ {
 	case packets.DISCONNECT:
-		k.goodbye = true
+		k.disconnect = true
 	case packets.PUBLISH:
 		if f.msg.qos == packets.AtMostOnce {
 			break
@@ -361,9 +362,10 @@ func (w *world) checkSend(f *frame) {
 		k.lastPub = f.msg.number
 		f.msg.id = f.id
 		delete(k.recs, f.id)
+		delete(k.comps, f.id)
 		w.unanswered(f.id)
 	case packets.PUBREL:
-		if n, ok := k.recs[f.id]; ok && !k.open[f.id] {
+		if n, ok := k.recs[f.id]; ok && !k.open[f.id] && !w.completed(f.id) {
 			if n < k.lastRel {
 				w.fail("[MQTT-4.6.0-4] PUBREL %d out of the order of the PUBRECs", f.id)
 			}
@@ -371,6 +373,29 @@ func (w *world) checkSend(f *frame) {
 			w.unanswered(f.id)
 		}
 	}
+}
+
+// stillCompleted notes for a new process which identifiers are no message's: their PUBCOMP was read, and the
+// disk has no message with them.
+func (w *world) stillCompleted(records []session.Record) {
+	comps := w.oracle.comps
+	for _, r := range records {
+		if r.Kind == session.RecordPublish {
+			delete(comps, r.PacketID)
+		}
+	}
+	for id, by := range comps {
+		if by == w.process {
+			comps[id] = w.process + 1
+		}
+	}
+}
+
+// completed reports whether the PUBCOMP of an identifier was read, and this process has no message with
+// it: another PUBREL is no message's, it only releases the identifier.
+func (w *world) completed(id uint16) bool {
+	by, ok := w.oracle.comps[id]
+	return ok && by == w.process
 }
 
 func (w *world) unanswered(id uint16) {
@@ -460,6 +485,9 @@ func (w *world) received(p packets.Packet) {
 		delete(k.open, v.PacketID)
 	case *packets.Pubcomp:
 		delete(k.open, v.PacketID)
+		if _, ok := k.recs[v.PacketID]; ok {
+			k.comps[v.PacketID] = w.process
+		}
 	case *packets.Pubrec:
 		if _, ok := k.recs[v.PacketID]; !ok && v.PacketID < noiseID {
 			k.rec++
@@ -472,7 +500,7 @@ func (w *world) received(p packets.Packet) {
 // connectionEnded forgets what was valid for the connection.
 func (w *world) connectionEnded() {
 	k := &w.oracle
-	*k = oracle{open: make(map[uint16]bool), recs: k.recs, rec: k.rec}
+	*k = oracle{open: make(map[uint16]bool), recs: k.recs, comps: k.comps, rec: k.rec}
 	if w.profile.clean {
 		clear(k.recs)
 		for _, m := range w.out {

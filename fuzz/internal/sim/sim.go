@@ -123,7 +123,7 @@ func (w *world) run() {
 }
 
 func (w *world) begin() {
-	w.oracle = oracle{open: make(map[uint16]bool), recs: make(map[uint16]int)}
+	w.oracle = oracle{open: make(map[uint16]bool), recs: make(map[uint16]int), comps: make(map[uint16]int)}
 	w.disk.synced = map[key]sessionRecord{}
 	w.wanted = make(map[string]intent)
 	var records []sessionRecord
@@ -245,7 +245,7 @@ func (w *world) do(s int) {
 	case stepTime:
 		w.pass(false)
 	case stepDisconnect:
-		w.logf("client  says goodbye")
+		w.logf("client  disconnects")
 		c.s.Disconnect()
 		w.drain()
 	case stepCut:
@@ -281,6 +281,9 @@ func (w *world) pass(idle bool) {
 	}
 	if due = w.c.s.Deadline(); !due.IsZero() && !w.now.Before(due) || chance(w.r, 5) {
 		w.c.s.Tick(w.now)
+		if at := w.c.s.Deadline(); !at.IsZero() && !at.After(w.now) {
+			w.fail("after Tick the deadline is %v in the past", w.now.Sub(at))
+		}
 		w.drain()
 	}
 	w.checkTime()

@@ -5,6 +5,7 @@ package address
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -53,16 +54,13 @@ func HostPort(u *url.URL, port string) (string, error) {
 	if host == "" {
 		return "", errors.New("the URL has no host")
 	}
-	if strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		return "", errors.New("the host holds a space or a control character")
-	}
-	if strings.ContainsFunc(host, func(r rune) bool { return r > 0x7f }) {
-		return "", errors.New("the host holds a character outside ASCII: write its name in Punycode, xn--")
+	if err := checkHost(host); err != nil {
+		return "", err
 	}
 	if p := u.Port(); p != "" {
 		n, err := strconv.Atoi(p)
-		if err != nil || n < 1 || n > 65535 {
-			return "", errors.New("the port is not between 1 and 65535")
+		if err != nil || !isPort(n) {
+			return "", errPort
 		}
 		port = strconv.Itoa(n)
 	} else if strings.HasSuffix(u.Host, ":") {
@@ -70,6 +68,37 @@ func HostPort(u *url.URL, port string) (string, error) {
 	}
 	return net.JoinHostPort(host, port), nil
 }
+
+// Join returns the host:port of a host and a port that never were a URL.
+func Join(host string, port int) (string, error) {
+	if host == "" {
+		return "", errors.New("there is no host")
+	}
+	if err := checkHost(host); err != nil {
+		return "", err
+	}
+	if _, err := netip.ParseAddr(host); err != nil && strings.ContainsAny(host, "/\\?#@[]<>\"%:") {
+		return "", errors.New("the host holds a character that no host name has")
+	}
+	if !isPort(port) {
+		return "", errPort
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port)), nil
+}
+
+func checkHost(host string) error {
+	if strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return errors.New("the host holds a space or a control character")
+	}
+	if strings.ContainsFunc(host, func(r rune) bool { return r > 0x7f }) {
+		return errors.New("the host holds a character outside ASCII: write its name in Punycode, xn--")
+	}
+	return nil
+}
+
+var errPort = errors.New("the port is not between 1 and 65535")
+
+func isPort(n int) bool { return 1 <= n && n <= 65535 }
 
 // isScheme reports whether s is a scheme by RFC 3986, section 3.1.
 func isScheme(s string) bool {

@@ -1,0 +1,102 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// An IncomingError says why a message that came was not accepted: it is larger than
+// Config.MaxPacketSize, or its Topic Name is malformed. Config.SkipOversize and SkipMalformed say
+// what becomes of it.
+type IncomingError struct {
+	Topic    string // as it came; it may hold anything
+	QoS      packets.QoS
+	PacketID uint16 // 0 at QoS 0, and if it cannot be read
+	Size     int    // of the packet, in bytes
+	Retain   bool   // see Delivery
+	Dup      bool   // see Delivery
+	Taken    bool   // Config.TakeOversize has it
+	TakeErr  error  // of Config.TakeOversize
+	Err      error  // a [*packets.TooLargeError] or a [*packets.FormatError]
+}
+
+func (e *IncomingError) Error() string {
+	s := fmt.Sprintf("client: received message on %s (QoS %d", quoted(e.Topic), e.QoS)
+	if e.QoS > packets.AtMostOnce {
+		s += fmt.Sprintf(", id %d", e.PacketID)
+	}
+	var large *packets.TooLargeError
+	if errors.As(e.Err, &large) {
+		return s + fmt.Sprintf(", %d bytes) is larger than Config.MaxPacketSize, %d bytes", e.Size, large.Max)
+	}
+	var fault *packets.FormatError
+	if errors.As(e.Err, &fault) {
+		return s + fmt.Sprintf(", %d bytes) is malformed: byte %d: %s [%s]", e.Size, fault.Offset, fault.Reason, fault.Spec)
+	}
+	return s + "): " + bare(e.Err)
+}
+
+// Unwrap returns Err.
+func (e *IncomingError) Unwrap() error { return e.Err }
+
+func (e *IncomingError) oversize() bool {
+	var large *packets.TooLargeError
+	return errors.As(e.Err, &large)
+}
+
+// examine looks whether the packet that was just read is a message that is not accepted, which
+// l.bad says then. It reads past the payload of one that is too large. The error ends the
+// connection.
+func (c *Client) examine(l *link, p packets.Packet) error {
+	l.bad = nil
+	pub, ok := p.(*packets.Publish)
+	if !ok {
+		return nil
+	}
+	payload, fault := l.reader.Payload(), l.reader.Malformed()
+	if payload == nil && fault == nil {
+		return nil
+	}
+	bad := &IncomingError{Topic: pub.Topic, QoS: pub.QoS, PacketID: pub.PacketID, Size: l.reader.Size(), Retain: pub.Retain, Dup: pub.Dup}
+	if fault != nil {
+		bad.Err = fault
+	}
+	if payload != nil { // which is read only with SkipOversize
+		bad.Err = &packets.TooLargeError{Type: packets.PUBLISH, Size: bad.Size, Max: c.cfg.MaxPacketSize, QoS: bad.QoS}
+	}
+	if fault != nil && !c.cfg.SkipMalformed || !l.up {
+		return bad
+	}
+	if payload != nil {
+		if fault == nil && c.cfg.TakeOversize != nil {
+			if err := c.offer(l, pub, bad, payload); err != nil {
+				return err
+			}
+		}
+		if _, err := io.Copy(io.Discard, payload); err != nil {
+			return err
+		}
+	}
+	l.bad = bad
+	return nil
+}
+
+// comesAgain reports whether the Server sends the message that ended a connection with err again on
+// the next one. Other packets that cannot be read may be as bad then, or not. What there is no way to
+// skip, though SkipMalformed asks for it, ends no client: somebody wants it to go on.
+func (c *Client) comesAgain(err error) bool {
+	var bad *IncomingError
+	if errors.As(err, &bad) {
+		return bad.QoS > packets.AtMostOnce
+	}
+	var large *packets.TooLargeError
+	if errors.As(err, &large) {
+		return large.Type == packets.PUBLISH && large.QoS > packets.AtMostOnce
+	}
+	var fault *packets.FormatError
+	return errors.As(err, &fault) && fault.Type == packets.PUBLISH && !c.cfg.SkipMalformed &&
+		fault.Spec != "MQTT-3.3.1-2" // DUP at QoS 0
+}

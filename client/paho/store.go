@@ -1,0 +1,114 @@
+package paho
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/mqtt311/mqtt311/client"
+)
+
+// A Store keeps a session through the end of the process. It is that of package client, and not the
+// one of the original, which cannot say that something failed, nor keep two changes together.
+type Store = client.Store
+
+// A MemoryStore keeps a session from Disconnect to the next Connect, and no longer than the process.
+// A Client without a Store has one. Its zero value is empty.
+type MemoryStore struct {
+	mu   sync.Mutex
+	kept map[string][]byte
+}
+
+// NewMemoryStore returns an empty MemoryStore.
+func NewMemoryStore() *MemoryStore { return new(MemoryStore) }
+
+// Load implements Store.
+func (s *MemoryStore) Load(add func(key, value []byte) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, value := range s.kept {
+		if err := add([]byte(key), value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Room implements Store. There always is some.
+func (s *MemoryStore) Room(int) error { return nil }
+
+// Commit implements Store.
+func (s *MemoryStore) Commit(changes []client.Change) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kept == nil {
+		s.kept = make(map[string][]byte)
+	}
+	for _, change := range changes {
+		if change.Forget {
+			delete(s.kept, string(change.Key))
+		} else {
+			s.kept[string(change.Key)] = slices.Clone(change.Value)
+		}
+	}
+	return nil
+}
+
+// An OrderedMemoryStore is a MemoryStore. Messages are sent again in order from either.
+type OrderedMemoryStore struct{ MemoryStore }
+
+// NewOrderedMemoryStore returns an empty OrderedMemoryStore.
+func NewOrderedMemoryStore() *OrderedMemoryStore { return new(OrderedMemoryStore) }
+
+// An opened is the Store of a life.
+type opened struct {
+	Store
+	closer io.Closer // nil: the program's own
+	left   leftovers
+}
+
+// openStore opens the Store of the options. A clean session has none, and drops what is in it.
+func openStore(o *ClientOptions) (*opened, error) {
+	s := &opened{Store: o.Store}
+	if file, ok := o.Store.(*FileStore); ok {
+		if o.CleanSession && !file.holds(o.ClientID) {
+			return nil, leftovers{file.dir()}.drop()
+		}
+		var err error
+		if s, err = file.open(o.ClientID); err != nil {
+			return nil, err
+		}
+	}
+	if !o.CleanSession {
+		return s, nil
+	}
+	return nil, errors.Join(s.drop(), s.close())
+}
+
+// drop forgets everything [MQTT-3.1.2-6].
+func (s *opened) drop() error {
+	var changes []client.Change
+	err := s.Load(func(key, _ []byte) error {
+		changes = append(changes, client.Change{Key: slices.Clone(key), Forget: true})
+		return nil
+	})
+	if err == nil && len(changes) > 0 {
+		err = s.Commit(changes)
+	}
+	if err == nil {
+		err = s.left.drop()
+	}
+	return err
+}
+
+func (s *opened) close() error {
+	if s == nil || s.closer == nil {
+		return nil
+	}
+	err := s.closer.Close()
+	if err != nil {
+		logf(ERROR, STR, "%v", err)
+	}
+	return err
+}

@@ -1,0 +1,239 @@
+package paho
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/client/paho/packets"
+	mqtt "github.com/mqtt311/mqtt311/packets"
+)
+
+// A Token is the outcome to come of a call. It is safe for concurrent use.
+type Token interface {
+	// Wait waits for the end and returns true.
+	Wait() bool
+
+	// WaitTimeout waits for the end, but not longer than the time, and reports whether it came.
+	WaitTimeout(time.Duration) bool
+
+	// Done returns a channel that is closed at the end.
+	Done() <-chan struct{}
+
+	// Error returns nil before the end, and after it what went wrong. package client has the
+	// errors: client.ErrNotSent, client.ErrUnknown and others say whether it happened.
+	Error() error
+}
+
+// TimedOut is the error of WaitTokenTimeout when the time was over first.
+//
+//lint:ignore ST1012 programs know it by this name
+var TimedOut = errors.New("context canceled")
+
+// WaitTokenTimeout waits for the end of t, but not longer than d, and returns its error, or TimedOut:
+// then the operation goes on.
+func WaitTokenTimeout(t Token, d time.Duration) error {
+	if !t.WaitTimeout(d) {
+		return TimedOut
+	}
+	return t.Error()
+}
+
+// over is closed.
+var over = func() chan struct{} { ch := make(chan struct{}); close(ch); return ch }()
+
+func waitTimeout(done <-chan struct{}, d time.Duration) bool {
+	select {
+	case <-done:
+		return true
+	default:
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-done:
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
+// A baseToken is the outcome of a request: the receipt of the client, or an error that was there at
+// once. Its zero value has ended well.
+type baseToken struct {
+	receipt *client.Receipt // nil: it has ended
+	err     error
+}
+
+// Wait implements Token.
+func (b *baseToken) Wait() bool {
+	if b.receipt != nil {
+		b.receipt.Wait(context.Background())
+	}
+	return true
+}
+
+// WaitTimeout implements Token.
+func (b *baseToken) WaitTimeout(d time.Duration) bool { return waitTimeout(b.Done(), d) }
+
+// Done implements Token.
+func (b *baseToken) Done() <-chan struct{} {
+	if b.receipt != nil {
+		return b.receipt.Done()
+	}
+	return over
+}
+
+// Error implements Token.
+func (b *baseToken) Error() error {
+	if b.receipt != nil {
+		return b.receipt.Err()
+	}
+	return b.err
+}
+
+// A ConnectToken is the outcome of Connect.
+type ConnectToken struct {
+	done chan struct{} // nil: it has ended
+
+	mu             sync.Mutex
+	err            error
+	returnCode     byte
+	sessionPresent bool
+}
+
+func newConnectToken() *ConnectToken { return &ConnectToken{done: make(chan struct{})} }
+
+// end ends the token, once.
+func (c *ConnectToken) end(sessionPresent bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sessionPresent, c.err = sessionPresent, err
+	var refused *client.RefusedError
+	switch {
+	case err == nil:
+	case errors.As(err, &refused):
+		c.returnCode = byte(refused.Code)
+		if known := packets.ConnErrors[c.returnCode]; known != nil && c.returnCode < packets.ErrNetworkError {
+			c.err = known // programs compare
+		}
+	default:
+		c.returnCode = packets.ErrNetworkError
+		c.err = &connectError{err}
+	}
+	close(c.done)
+}
+
+// A connectError is a connection that failed before the Server had answered.
+type connectError struct{ cause error }
+
+func (e *connectError) Error() string {
+	return packets.ErrorNetworkError.Error() + ": " + e.cause.Error()
+}
+
+func (e *connectError) Unwrap() []error { return []error{packets.ErrorNetworkError, e.cause} }
+
+// Wait implements Token.
+func (c *ConnectToken) Wait() bool {
+	<-c.Done()
+	return true
+}
+
+// WaitTimeout implements Token.
+func (c *ConnectToken) WaitTimeout(d time.Duration) bool { return waitTimeout(c.Done(), d) }
+
+// Done implements Token.
+func (c *ConnectToken) Done() <-chan struct{} {
+	if c.done == nil {
+		return over
+	}
+	return c.done
+}
+
+// Error implements Token. A refusal is one of the errors of package packets, such as
+// packets.ErrorRefusedNotAuthorised; everything else wraps packets.ErrorNetworkError and the cause.
+func (c *ConnectToken) Error() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// ReturnCode returns the code of CONNACK, or packets.ErrNetworkError if none came.
+func (c *ConnectToken) ReturnCode() byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.returnCode
+}
+
+// SessionPresent reports whether the Server had a session.
+func (c *ConnectToken) SessionPresent() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sessionPresent
+}
+
+// A PublishToken is the outcome of Publish. It ends without an error when the promise of the QoS is
+// kept: written to the connection (0), PUBACK received (1), PUBCOMP received (2), across any number of
+// reconnects.
+type PublishToken struct {
+	baseToken
+	room      patience
+	messageID uint16
+}
+
+// MessageID returns the number of the message, counted from 1 to 65,535 and then from 1 again, and 0 at
+// QoS 0. It is not the identifier in the packet, which is chosen later.
+func (p *PublishToken) MessageID() uint16 { return p.messageID }
+
+// A SubscribeToken is the outcome of Subscribe. Its error names what the Server refused.
+type SubscribeToken struct {
+	baseToken
+	filters []string
+}
+
+// Error implements Token.
+func (s *SubscribeToken) Error() error {
+	if s.receipt == nil {
+		return s.err
+	}
+	_, err := s.receipt.Granted()
+	return err
+}
+
+// Result returns for each filter the QoS that the Server granted, or 0x80 if it refused. Before the
+// end it is empty. A filter such as $share/group/a stands there as it was given and as a.
+func (s *SubscribeToken) Result() map[string]byte {
+	results := make(map[string]byte)
+	if s.receipt == nil {
+		return results
+	}
+	granted, err := s.receipt.Granted()
+	var refused *client.SubscribeError
+	errors.As(err, &refused)
+	for i, qos := range granted {
+		code := byte(qos)
+		if refused != nil && refused.Results[i].Err != nil {
+			code = byte(mqtt.SubscribeFailure)
+		}
+		results[s.filters[i]] = code
+		results[undecorated(s.filters[i])] = code
+	}
+	return results
+}
+
+// An UnsubscribeToken is the outcome of Unsubscribe.
+type UnsubscribeToken struct{ baseToken }
+
+// A DisconnectToken has ended.
+type DisconnectToken struct{ baseToken }
+
+// A DummyToken has ended without an error, for those who imitate a Client in tests.
+type DummyToken struct{ baseToken }
+
+// Error implements Token.
+func (d *DummyToken) Error() error { return nil }
+
+// A MId is the type of a Packet Identifier.
+type MId uint16

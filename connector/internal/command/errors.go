@@ -1,0 +1,264 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/mqtt311/mqtt311/client/wal"
+	"github.com/mqtt311/mqtt311/connector/flow"
+	"github.com/mqtt311/mqtt311/connector/internal/terminal"
+)
+
+// The exit codes.
+const (
+	ExitOK         = 0
+	ExitRuntime    = 1
+	ExitUsage      = 2
+	ExitConnection = 3
+	ExitRefused    = 4
+	ExitSubscribe  = 5
+	ExitPublish    = 6
+	ExitTimeout    = 7
+	ExitFindings   = 8
+	ExitInterrupt  = 130
+)
+
+// A codedError is an error with the exit code it stands for and, if there is one, its text
+// in Chinese.
+type codedError struct {
+	code   int
+	err    error
+	zh     string
+	always bool // the code stands after an interrupt, too
+}
+
+func (e *codedError) Error() string { return e.err.Error() }
+func (e *codedError) Unwrap() error { return e.err }
+
+// Coded gives an error the exit code it stands for; nil stays nil.
+func Coded(code int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &codedError{code: code, err: err}
+}
+
+// Fail makes an error in both languages; both formats have the same arguments, errors among them in the language of
+// the format as far as they have it.
+func Fail(code int, en, zh string, args ...any) error {
+	return &codedError{code: code, err: fmt.Errorf(en, args...), zh: fmt.Errorf(zh, inChinese(args)...).Error()}
+}
+
+// inChinese returns arguments of a format with the errors among them in Chinese.
+func inChinese(args []any) []any {
+	args = slices.Clone(args)
+	for i, a := range args {
+		if err, ok := a.(error); ok {
+			args[i] = errors.New(chineseOf(err))
+		}
+	}
+	return args
+}
+
+// chineseOf returns the text of an error in Chinese, as far as it has one.
+func chineseOf(err error) string {
+	var c *codedError
+	if errors.As(err, &c) && c.zh != "" {
+		return c.zh
+	}
+	var file *fs.PathError
+	if errors.As(err, &file) {
+		switch {
+		case errors.Is(file.Err, fs.ErrNotExist):
+			return file.Path + " 不存在"
+		case errors.Is(file.Err, fs.ErrPermission):
+			return "无权访问 " + file.Path
+		case errors.Is(file.Err, syscall.EISDIR):
+			return file.Path + " 是目录"
+		}
+	}
+	return err.Error()
+}
+
+// Usage makes an error about wrong options.
+func Usage(en, zh string, args ...any) error { return Fail(ExitUsage, en, zh, args...) }
+
+// exitCode returns the exit code of an error: its type says more than the place where it
+// came up.
+func exitCode(ctx context.Context, err error) int {
+	var c *codedError
+	switch known := errors.As(err, &c); {
+	case known && (c.code == ExitTimeout || c.code == ExitInterrupt || c.always):
+		return c.code
+	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled):
+		return ExitInterrupt
+	case known && c.code != ExitConnection:
+		return c.code
+	case errors.Is(errorType(err), flow.TypeRefused):
+		return ExitRefused
+	case known:
+		return c.code
+	}
+	return ExitUsage // of cobra, about flags and commands
+}
+
+// codeOf is the exit code of an error of the connector.
+func codeOf(err error) int {
+	t := errorType(err)
+	for _, k := range []struct {
+		t    flow.ErrorType
+		code int
+	}{
+		{flow.TypeRefused, ExitRefused},
+		{flow.TypeConnectivity, ExitConnection},
+		{flow.TypeSubscribe, ExitSubscribe},
+		{flow.TypePublish, ExitPublish},
+		{flow.TypeConfig, ExitUsage},
+		{flow.TypeTimeout, ExitTimeout},
+	} {
+		if t.Is(k.t) {
+			return k.code
+		}
+	}
+	return ExitRuntime
+}
+
+// errorType returns the type that the connector's documentation lists.
+func errorType(err error) flow.ErrorType {
+	var c *codedError
+	t := flow.AsError(err).Type
+	if t != flow.TypeRuntime || !errors.As(err, &c) {
+		return t
+	}
+	switch c.code {
+	case ExitUsage, ExitFindings:
+		return flow.TypeConfig
+	case ExitConnection:
+		return flow.TypeConnectivity
+	case ExitSubscribe:
+		return flow.TypeSubscribe
+	case ExitPublish:
+		return flow.TypePublish
+	case ExitTimeout:
+		return flow.TypeTimeout
+	}
+	return t
+}
+
+// An errorLine is an error for programs.
+type errorLine struct {
+	Error string         `json:"error"`
+	Code  int            `json:"code"` // of exit
+	Type  flow.ErrorType `json:"type"`
+	Hint  string         `json:"hint,omitempty"`
+}
+
+// report writes an error and what to try to standard error.
+func (p *Program) report(code int, err error) {
+	text, hint := p.text(err), p.hint(code, err)
+	if p.JSON {
+		json.NewEncoder(p.Stderr).Encode(errorLine{text, code, errorType(err), hint})
+		return
+	}
+	t := p.aside().Add(terminal.Red, "mqtt311:").Add(terminal.Plain, " "+text+"\n")
+	for _, line := range p.folded(hint, 9) {
+		t.Add(terminal.Plain, "         "+line+"\n")
+	}
+	t.Print()
+}
+
+// aside returns a text for standard error, beside the line of progress if there is one.
+func (p *Program) aside() *terminal.Text {
+	if s := p.line.Load(); s != nil {
+		return terminal.TextThrough(s, s.screen)
+	}
+	return terminal.NewText(p.Stderr)
+}
+
+// folded divides a text into lines that fit the terminal of standard error beside an indent; elsewhere
+// it is one line.
+func (p *Program) folded(text string, indent int) []string {
+	screen, ok := p.Stderr.(*terminal.Screen)
+	switch {
+	case text == "":
+		return nil
+	case !ok:
+		return []string{text}
+	}
+	return terminal.Fold(text, max(20, screen.Width()-indent))
+}
+
+// A warningLine is a warning for programs.
+type warningLine struct {
+	Warning string `json:"warning"`
+}
+
+// Warn writes a warning to standard error.
+func (p *Program) Warn(en, zh string) {
+	switch {
+	case p.Quiet:
+	case p.JSON:
+		json.NewEncoder(p.Stderr).Encode(warningLine{p.Say(en, zh)})
+	default:
+		p.aside().Add(terminal.Yellow, p.Say("mqtt311: warning:", "mqtt311：警告：")).Add(terminal.Plain, " "+p.Say(en, zh)+"\n").Print()
+	}
+}
+
+// A noteLine is a word about what goes on, for programs.
+type noteLine struct {
+	Note string `json:"note"`
+}
+
+// note tells on standard error what goes on.
+func (p *Program) note(en, zh string) {
+	switch {
+	case p.Quiet:
+	case p.JSON:
+		json.NewEncoder(p.Stderr).Encode(noteLine{p.Say(en, zh)})
+	default:
+		p.aside().Add(terminal.Plain, p.Say("mqtt311: ", "mqtt311：")+p.Say(en, zh)+"\n").Print()
+	}
+}
+
+// text returns the error in the user's language, as far as it knows it.
+func (p *Program) text(err error) string {
+	if zh := chineseOf(err); p.Lang == "zh" && zh != err.Error() {
+		return zh
+	}
+	// What could not be connected is told by its cause.
+	return strings.Replace(strings.TrimPrefix(err.Error(), "connector: "), "client: connect: ", "", 1)
+}
+
+// hint says what to try, in the user's language; nothing if there is nothing to say.
+func (p *Program) hint(code int, err error) string {
+	var knows interface {
+		Hint() string
+		HintZH() string
+	}
+	if errors.As(err, &knows) && knows.Hint() != "" {
+		return p.Say(knows.Hint(), knows.HintZH())
+	}
+	if errors.Is(err, wal.ErrCorrupt) {
+		return p.Say("mqtt311 store verify names the damage, mqtt311 store salvage saves what can be read.", "可用 mqtt311 store verify 查看损坏之处，用 mqtt311 store salvage 抢救可读的内容。")
+	}
+	if code == ExitUsage {
+		return p.Say("See "+p.command+" --help.", "用法见 "+p.command+" --help。")
+	}
+	if hint, known := p.pubSubHint(err); known {
+		return hint
+	}
+	var e *flow.Error
+	if t := errorType(err); strings.HasPrefix(string(t), "MQTT:") {
+		if !errors.As(err, &e) {
+			e = &flow.Error{Type: t}
+		}
+		return e.Explain(p.Lang)
+	}
+	return ""
+}

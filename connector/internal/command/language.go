@@ -1,0 +1,234 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/mqtt311/mqtt311/connector/internal/terminal"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// Say returns the text in the user's language.
+func (p *Program) Say(en, zh string) string {
+	if p.Lang == "zh" {
+		return zh
+	}
+	return en
+}
+
+// language finds the language before anything is parsed, because the help is made of it:
+// --lang, or else the locale of the environment.
+func language(args []string, env func(string) string) string {
+	for i, a := range args {
+		if v, ok := strings.CutPrefix(a, "--lang="); ok {
+			return v
+		}
+		if a == "--lang" && i+1 < len(args) {
+			return args[i+1]
+		}
+	}
+	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
+		if v := env(name); v != "" {
+			if strings.HasPrefix(strings.ToLower(v), "zh") {
+				return "zh"
+			}
+			break
+		}
+	}
+	return "en"
+}
+
+// helpWidth is how many columns a line of help has at the most, on a narrower terminal less.
+const helpWidth = 80
+
+// help prints what a command is for and how to use it.
+func (p *Program) help(w io.Writer, cmd *cobra.Command) {
+	h := &helpText{Text: terminal.NewText(w), width: helpWidth}
+	if s, ok := w.(*terminal.Screen); ok {
+		h.width = min(helpWidth, max(30, s.Width()-1))
+	}
+	text := cmd.Long
+	if text == "" {
+		text = cmd.Short
+	}
+	h.paragraphs(text)
+	h.title(p.Say("Usage:", "用法："))
+	h.folded("  ", "      ", p.useLine(cmd))
+	if cmd.Example != "" {
+		h.title(p.Say("Examples:", "示例："))
+		h.Add(terminal.Plain, cmd.Example+"\n")
+	}
+	if cmd.HasAvailableSubCommands() {
+		h.title(p.Say("Commands:", "命令："))
+		for _, c := range cmd.Commands() {
+			if c.IsAvailableCommand() {
+				h.item(c.Name(), c.Short, cmd.NamePadding()+4)
+			}
+		}
+	}
+	p.flags(h, p.Say("Flags:", "选项："), cmd.LocalFlags())
+	p.flags(h, p.Say("Flags of every command:", "各命令通用选项："), cmd.InheritedFlags())
+	h.Print()
+}
+
+// A helpText is help that fits a width.
+type helpText struct {
+	*terminal.Text
+	width int
+}
+
+func (h *helpText) title(s string) {
+	h.Add(terminal.Plain, "\n").Add(terminal.Bold, s).Add(terminal.Plain, "\n")
+}
+
+// paragraphs folds text, but for lines that begin with a blank or are empty.
+func (h *helpText) paragraphs(text string) {
+	var paragraph string
+	end := func() {
+		if paragraph != "" {
+			h.folded("", "", paragraph)
+		}
+		paragraph = ""
+	}
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\n")
+		switch {
+		case line == "" || line[0] == ' ':
+			end()
+			h.Add(terminal.Plain, line+"\n")
+		case paragraph == "":
+			paragraph = line
+		default:
+			paragraph += terminal.Joint(paragraph, line) + line
+		}
+	}
+	end()
+}
+
+// folded adds text behind an indent; the lines after its first have another.
+func (h *helpText) folded(first, rest, text string) {
+	for i, line := range terminal.Fold(text, h.width-max(len(first), len(rest))) {
+		if i > 0 {
+			first = rest
+		}
+		h.Add(terminal.Plain, first+line+"\n")
+	}
+}
+
+// item adds a name and what it stands for, in columns.
+func (h *helpText) item(name, text string, column int) {
+	room := strings.Repeat(" ", column)
+	if n := 2 + terminal.Columns(name); n+2 <= column {
+		h.Add(terminal.Plain, "  ").Add(terminal.Bold, name).Add(terminal.Plain, room[n:])
+	} else {
+		h.Add(terminal.Plain, "  ").Add(terminal.Bold, name).Add(terminal.Plain, "\n"+room)
+	}
+	for i, line := range terminal.Fold(text, h.width-column) {
+		if i > 0 {
+			h.Add(terminal.Plain, room)
+		}
+		h.Add(terminal.Plain, line+"\n")
+	}
+}
+
+func (p *Program) useLine(cmd *cobra.Command) string {
+	line := cmd.CommandPath()
+	if cmd.HasAvailableSubCommands() {
+		line += " " + p.Say("COMMAND", "命令")
+	}
+	if _, args, ok := strings.Cut(cmd.Use, " "); ok {
+		line += " " + args
+	}
+	return line
+}
+
+// flagColumn is where the texts of flags begin.
+const flagColumn = 26
+
+func (p *Program) flags(h *helpText, title string, flags *pflag.FlagSet) {
+	if !flags.HasAvailableFlags() {
+		return
+	}
+	h.title(title)
+	flags.VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			name, text := p.flagTexts(f)
+			h.item(name, text, flagColumn)
+		}
+	})
+}
+
+// plainTexts takes the back-quotes around the names of values from the texts of all flags, which shells show as they are.
+func plainTexts(cmd *cobra.Command) {
+	plain := func(f *pflag.Flag) { _, f.Usage = pflag.UnquoteUsage(f) }
+	cmd.Flags().VisitAll(plain)
+	cmd.PersistentFlags().VisitAll(plain)
+	for _, c := range cmd.Commands() {
+		plainTexts(c)
+	}
+}
+
+// flagTexts returns a flag as it is written, and what it does.
+func (p *Program) flagTexts(f *pflag.Flag) (name, text string) {
+	value, text := pflag.UnquoteUsage(f)
+	if f.Value.Type() == "bool" {
+		value = ""
+	}
+	name = "    --" + f.Name
+	if f.Shorthand != "" {
+		name = "-" + f.Shorthand + ", --" + f.Name
+	}
+	if value != "" {
+		name += " " + value
+	}
+	switch f.DefValue {
+	case "", "0", "false", "[]", "0s":
+	default:
+		text += fmt.Sprintf(p.Say(" (default %s)", "（默认 %s）"), f.DefValue)
+	}
+	return name, text
+}
+
+// flagError says in both languages what is wrong with the flags.
+func (p *Program) flagError(_ *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	var missing *pflag.ValueRequiredError
+	var invalid *pflag.InvalidValueError
+	var syntax *pflag.InvalidSyntaxError
+	zh := err.Error()
+	switch {
+	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":
+		zh = fmt.Sprintf("没有选项 -%s", unknown.GetSpecifiedName())
+	case errors.As(err, &unknown):
+		zh = fmt.Sprintf("没有选项 --%s", unknown.GetSpecifiedName())
+	case errors.As(err, &missing):
+		zh = fmt.Sprintf("选项 --%s 缺少取值", missing.GetFlag().Name)
+	case errors.As(err, &invalid):
+		zh = fmt.Sprintf("选项 --%s 的取值 %q 无效：%v", invalid.GetFlag().Name, invalid.GetValue(), invalid.Unwrap())
+	case errors.As(err, &syntax):
+		zh = fmt.Sprintf("选项写法有误：%s", syntax.GetSpecifiedFlag())
+	}
+	return &codedError{code: ExitUsage, err: err, zh: zh}
+}
+
+// NoArgs refuses what stands beside the flags.
+func NoArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return Usage("%q is not expected here: everything is given by flags", "此处不应有 %q：所有内容均通过选项给出", args[0])
+	}
+	return nil
+}
+
+// commandArgs is for commands that only have commands below them.
+func commandArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return Usage("unknown command %q: did you mean %s?", "没有命令 %q：是否指 %s？", args[0], strings.Join(near, ", "))
+	}
+	return Usage("unknown command %q", "没有命令 %q", args[0])
+}

@@ -1,0 +1,45 @@
+package command
+
+import (
+	"context"
+
+	"github.com/mqtt311/mqtt311/connector/flow"
+	"github.com/spf13/cobra"
+)
+
+// A Step is one step of run, for verbs that have messages from elsewhere: --exec, --pipe, --http or --append.
+type Step struct {
+	options stepOptions
+	step    step
+}
+
+// Flags gives a command the options of the step.
+func (s *Step) Flags(p *Program, cmd *cobra.Command) { s.options.stepFlags(p, cmd) }
+
+// Name is the option that was given; nothing if none was.
+func (s *Step) Name() string {
+	for name, value := range map[string]string{"exec": s.options.exec, "pipe": s.options.pipe, "http": s.options.http, "append": s.options.append} {
+		if value != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+// Check refuses options of the step that cannot be meant. Open does, too.
+func (s *Step) Check() error { return s.options.check() }
+
+// Open starts what the step needs. Close ends it.
+func (s *Step) Open(p *Program) (err error) {
+	s.step, err = s.options.step(p, p.Stderr, p.Log())
+	return err
+}
+
+// Run runs the step for a message, as the flow of a consumer.
+func (s *Step) Run(ctx context.Context, consumer string, m *flow.Message) error {
+	_, err := flow.Run(ctx, s.options.alone(s.step, consumer), m)
+	return err
+}
+
+// Close ends what the step runs.
+func (s *Step) Close() error { return s.step.close() }

@@ -1,0 +1,69 @@
+package command
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// inherits reports whether processes whose parent has ended become children of this one: it is process 1 of a
+// container.
+var inherits = func() bool { return os.Getpid() == 1 }
+
+// reapEvery is how often reapOrphans looks; tests have less patience.
+var reapEvery = 2 * time.Second
+
+// reapOrphans takes the exit codes that nobody else takes, where this is process 1, until stop is closed. A child of
+// our own is waited for all the time; one that stays a zombie from one look to the next is inherited.
+func reapOrphans(stop <-chan struct{}) {
+	if !inherits() {
+		return
+	}
+	tick := time.NewTicker(reapEvery)
+	defer tick.Stop()
+	for before := map[string]bool{}; ; {
+		select {
+		case <-tick.C:
+		case <-stop:
+			return
+		}
+		now := make(map[string]bool)
+		for _, z := range zombies() {
+			if before[z] {
+				pid, _ := strconv.Atoi(z)
+				syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
+				continue
+			}
+			now[z] = true
+		}
+		before = now
+	}
+}
+
+// zombies returns the identifiers of children that have ended and that nobody has waited for.
+func zombies() (pids []string) {
+	proc, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer proc.Close()
+	names, _ := proc.Readdirnames(-1)
+	parent := []byte(strconv.Itoa(os.Getpid()))
+	for _, name := range names {
+		if name[0] < '0' || name[0] > '9' {
+			continue
+		}
+		stat, err := os.ReadFile("/proc/" + name + "/stat")
+		if err != nil {
+			continue
+		}
+		// 12 (a name, with anything in it) Z 1 ...
+		fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+		if len(fields) > 1 && string(fields[0]) == "Z" && bytes.Equal(fields[1], parent) {
+			pids = append(pids, name)
+		}
+	}
+	return pids
+}

@@ -1,0 +1,250 @@
+//go:build unix
+
+package command
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	"github.com/mqtt311/mqtt311/connector/internal/terminal"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/stretchr/testify/require"
+)
+
+// screen is what a terminal was told.
+func screen(t *testing.T) (tty *os.File, told *output) {
+	t.Helper()
+	master, tty, err := pty.Open()
+	if err != nil {
+		t.Skipf("no terminal: %v", err)
+	}
+	told = newOutput()
+	done := make(chan struct{})
+	go func() { defer close(done); io.Copy(told, master) }()
+	t.Cleanup(func() { tty.Close(); master.Close(); <-done })
+	return tty, told
+}
+
+// shown returns the last text of a line that was written over and over.
+func shown(s string) string {
+	lines := regexp.MustCompile("\r\x1b\\[(?:K|\\d+A\x1b\\[J)").Split(s, -1)
+	return lines[len(lines)-1]
+}
+
+// moving are the numbers that depend on when one looks.
+var moving = regexp.MustCompile(`(\(|（|oldest |最久 )\d+(/|s)`)
+
+// resize gives a terminal a width.
+func resize(t *testing.T, tty *os.File, columns uint16) {
+	t.Helper()
+	require.NoError(t, pty.Setsize(tty, &pty.Winsize{Rows: 24, Cols: columns}))
+}
+
+// On a terminal run has a line of progress, which is cut to its width, which logs do not mix with, and which is gone
+// in the end. Logs are text for people, in their language.
+func TestProgressOfRun(t *testing.T) {
+	addr := startBroker(t)
+	t.Setenv("NO_COLOR", "1")
+	file := configFile(t, addr, strings.Replace(consumes, "retries: 5", "retries: 0", 1))
+	for _, c := range []struct {
+		lang    string
+		columns uint16
+		log     string
+		want    string
+	}{
+		{"en", 120, "WARN  message dropped", "connected  2 received (N/s)  1 running  1 unacknowledged"},
+		{"en", 60, "WARN  message dropped", "connected  2 received (N/s)  1 running  1 unacknowledged"},
+		{"zh", 40, "警告  已丢弃消息", "已连接  已接收 2（N/秒）  运行中 1  未…"},
+	} {
+		queue(t, addr, "in/#")
+		ok(t, "pub", "-b", addr, "-t", "in/a", "-m", "bad", "-q", "1")
+		tty, told := screen(t)
+		resize(t, tty, c.columns)
+		ctx, cancel := context.WithCancel(t.Context())
+		dir := t.TempDir()
+		code := make(chan int, 1)
+		go func() {
+			p := &Program{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: tty}
+			code <- p.run(ctx, []string{"run", "-c", file, "--lang", c.lang,
+				"--exec", "read x; if test $x = bad; then exit 1; fi; while ! test -e '" + dir + "/go'; do sleep 0.01; done"})
+		}()
+		told.until(t, c.log) // at warn, by default
+		ok(t, "pub", "-b", addr, "-t", "in/a", "-m", "x", "-q", "1")
+		require.Eventually(t, func() bool {
+			got := moving.ReplaceAllString(shown(told.String()), "${1}N${2}")
+			return strings.HasPrefix(got, c.want) && !strings.Contains(got, "\n")
+		}, time.Minute, 10*time.Millisecond, "%q", c.want)
+		resize(t, tty, 20) // the process has no terminal of its own that could tell it
+		require.Eventually(t, func() bool { return terminal.Columns(shown(told.String())) <= 19 }, time.Minute, 10*time.Millisecond)
+		require.Contains(t, told.String(), "A\x1b[J", "the line had been broken into several")
+		require.NoError(t, os.WriteFile(dir+"/go", nil, 0o600))
+		cancel()
+		require.Zero(t, <-code)
+		require.Eventually(t, func() bool { return shown(told.String()) == "" }, time.Minute, 10*time.Millisecond, "the line is gone")
+		require.NotContains(t, told.String(), "{", "no JSON for people")
+	}
+}
+
+// So has pub while it reads many messages; where there is no terminal there is nothing.
+func TestProgressOfPub(t *testing.T) {
+	addr := startBroker(t)
+	for _, columns := range []uint16{60, 80, 120} {
+		tty, told := screen(t)
+		resize(t, tty, columns)
+		in, stdin := io.Pipe()
+		code := make(chan int, 1)
+		go func() {
+			p := &Program{Stdin: in, Stdout: io.Discard, Stderr: tty}
+			code <- p.run(t.Context(), []string{"pub", "-b", addr, "-t", "a", "-q", "1", "-l"})
+		}()
+		_, err := stdin.Write(bytes.Repeat([]byte("x\n"), 1500))
+		require.NoError(t, err)
+		told.until(t, "1500 published (")
+		require.NoError(t, stdin.Close())
+		require.Zero(t, <-code)
+		told.until(t, "\r\x1b[Kmqtt311: 1,500 published\r\n")
+	}
+	r := runWith(t, t.Context(), "x\n", "pub", "-b", addr, "-t", "a", "-l")
+	require.Equal(t, result{}, r)
+}
+
+// A file has a percentage.
+func TestProgressOfAFile(t *testing.T) {
+	addr := startBroker(t)
+	tty, told := screen(t)
+	file, err := os.Open(writeFile(t, "lines", strings.Repeat("line\n", 200)))
+	require.NoError(t, err)
+	defer file.Close()
+	p := &Program{Stdin: file, Stdout: io.Discard, Stderr: tty}
+	require.Zero(t, p.run(t.Context(), []string{"pub", "-b", addr, "-t", "a", "-l", "--rate", "150"}))
+	require.Regexp(t, `\r\x1b\[K\d\d?%  \d+ published \(`, told.String())
+}
+
+// After an interrupt pub says what became of the lines, on a terminal and elsewhere.
+func TestSummaryOfPub(t *testing.T) {
+	silent := scripted(t, func(p packets.Packet) []packets.Packet {
+		switch p := p.(type) {
+		case *packets.Connect:
+			return []packets.Packet{&packets.Connack{}}
+		case *packets.Publish:
+			if string(p.Payload) == "answered" {
+				return []packets.Packet{&packets.Puback{PacketID: p.PacketID}}
+			}
+		}
+		return []packets.Packet{}
+	})
+	for lang, want := range map[string]string{"en": "mqtt311: 2 published, 3 unknown, 1 skipped\n", "zh": "mqtt311：已发布 2，结果未知 3，已跳过 1\n"} {
+		in, stdin := io.Pipe()
+		errs := newOutput()
+		ctx, cancel := context.WithCancel(t.Context())
+		code := make(chan int, 1)
+		hurry := make(chan struct{})
+		go func() {
+			p := &Program{Stdin: in, Stdout: io.Discard, Stderr: errs, hurry: hurry}
+			code <- p.run(ctx, []string{"pub", "-b", silent, "--stdin-json", "-q", "1", "--bad-lines", "skip", "--lang", lang, "-d"})
+		}()
+		answered, lost := `{"topic":"a","payload":"answered"}`+"\n", `{"topic":"a","payload":"lost"}`+"\n"
+		_, err := io.WriteString(stdin, answered+answered+lost+lost+lost+"bad\n")
+		require.NoError(t, err)
+		errs.until(t, map[string]string{"en": "skipped", "zh": "已跳过"}[lang])
+		require.Eventually(t, func() bool { return strings.Count(errs.String(), "PUBACK") >= 2 }, time.Minute, time.Millisecond)
+		time.Sleep(50 * time.Millisecond) // until they are counted, which nothing shows
+		cancel()
+		close(hurry)
+		require.Equal(t, ExitInterrupt, <-code)
+		require.Contains(t, errs.String(), want)
+	}
+}
+
+// On a terminal no control character of a topic or a payload is raw, whatever the format, but with --raw.
+func TestSubOnATerminal(t *testing.T) {
+	addr := startBroker(t)
+	const payload = "\x1b]0;title\x07\xff\u202e\u009b31m{\"a\":1}\ttext\n2"
+	r := runWith(t, t.Context(), payload, "pub", "-b", addr, "-t", "a\x1b[2Jb", "-s", "-r", "-q", "1")
+	require.Zero(t, r.code, r.err)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{nil, `\x1b]0;title\a\xff\u202e\u009b31m{"a":1}` + "\ttext\r\n2\r\n"},
+		{[]string{"-v"}, "\x1b[36ma\\x1b[2Jb\x1b[0m " + `\x1b]0;title\a\xff`},
+		{[]string{"-F", "%t"}, `a\x1b[2Jb`},
+		{[]string{"--json"}, `"topic":"a\u001b[2Jb"`},
+		{[]string{"--raw", "-F", "%t"}, "a\x1b[2Jb\r\n"},
+	} {
+		t.Setenv("TERM", "xterm")
+		t.Setenv("NO_COLOR", "")
+		tty, told := screen(t)
+		p := &Program{Stdin: strings.NewReader(""), Stdout: tty, Stderr: io.Discard}
+		require.Zero(t, p.run(t.Context(), append([]string{"sub", "-b", addr, "-t", "#", "-C", "1"}, c.args...)))
+		told.until(t, c.want)
+	}
+	t.Setenv("NO_COLOR", "1")
+	tty, told := screen(t)
+	p := &Program{Stdin: strings.NewReader(""), Stdout: tty, Stderr: io.Discard}
+	require.Zero(t, p.run(t.Context(), []string{"sub", "-b", addr, "-t", "#", "-C", "1", "-v"}))
+	told.until(t, `a\x1b[2Jb `)
+	require.NotContains(t, told.String(), "\x1b")
+	require.Equal(t, payload+"\n", ok(t, "sub", "-b", addr, "-t", "#", "-C", "1"), "elsewhere bytes are exact")
+}
+
+// Errors, warnings and logs escape what they quote, too.
+func TestErrorsOnATerminal(t *testing.T) {
+	addr := startBroker(t)
+	for _, args := range [][]string{
+		{"pub", "-b", addr, "-t", "a", "-f", "/no\x1b[2Jthing"},
+		{"check", "-c", "/no\x1b[2Jthing"},
+		{"pub", "\x1b[2J"},
+		{"run", "-c", writeFile(t, "c.yaml", "connector: {\"\x1b[2J\": 1}")},
+		{"sub", "-b", addr, "-t", "\x1b[2J\x00"},
+	} {
+		tty, told := screen(t)
+		p := &Program{Stdin: strings.NewReader(""), Stdout: tty, Stderr: tty}
+		require.NotZero(t, p.run(t.Context(), args), args)
+		told.until(t, "mqtt311:")
+		require.NotContains(t, told.String(), "\x1b[2J", args)
+	}
+}
+
+// -d shows packets as they pass, without payloads and passwords.
+func TestDebugShowsPackets(t *testing.T) {
+	addr := startBroker(t)
+	r := mqtt311(t, "pub", "-b", addr, "-t", "a", "-m", "geheim", "-q", "1", "-d", "-u", "me", "-P", "secret")
+	require.Zero(t, r.code, r.err)
+	for _, want := range []string{`"msg":"sent","packet":"CONNECT`, `"msg":"received","packet":"CONNACK`, `"msg":"sent","packet":"PUBLISH`, `"msg":"received","packet":"PUBACK`} {
+		require.Contains(t, r.err, want)
+	}
+	require.NotContains(t, r.err, "geheim")
+	require.NotContains(t, r.err, "secret")
+	tty, told := screen(t)
+	p := &Program{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: tty}
+	require.Zero(t, p.run(t.Context(), []string{"pub", "-b", addr, "-t", "a", "-m", "x", "-q", "1", "-d", "--lang", "zh"}))
+	told.until(t, "已发出")
+	told.until(t, "PUBACK")
+}
+
+// A lost connection and a rival are told without being asked.
+func TestOutagesAreTold(t *testing.T) {
+	addr := startBroker(t)
+	errs := newOutput()
+	code := make(chan int, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		p := &Program{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: errs}
+		code <- p.run(ctx, []string{"sub", "-b", addr, "-t", "a", "-i", "same"})
+	}()
+	ok(t, "pub", "-b", addr, "-t", "b", "-m", "x")
+	for !strings.Contains(errs.String(), "the connection was lost") {
+		ok(t, "sub", "-b", addr, "-t", "b", "-i", "same", "-E")
+	}
+	errs.until(t, "connected again")
+	cancel()
+	require.Equal(t, ExitInterrupt, <-code)
+}

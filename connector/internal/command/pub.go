@@ -1,0 +1,383 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/spf13/cobra"
+)
+
+type pubOptions struct {
+	Connection
+	topic          string
+	message, file  string
+	null, stdin    bool
+	lines, nul     bool
+	jsonLines      bool
+	retain         bool
+	repeat         int
+	repeatDelay    float64
+	rate           float64
+	wait           int
+	messageIsGiven bool
+	badLines       string
+	warned         bool
+}
+
+func (p *Program) pub() *cobra.Command {
+	o := new(pubOptions)
+	cmd := &cobra.Command{
+		Use:   "pub -t TOPIC (-m MESSAGE | -f FILE | -l | -s | -n | --stdin-json | --stdin-null)",
+		Short: p.Say("Publish messages", "发布消息"),
+		Long: p.Say(`Publish messages. It ends when the promise of the QoS is kept for each: written (0),
+acknowledged (1), completed (2).
+
+A line of --stdin-json is {"topic": "a/b", "payload": "text", "qos": 1, "retain": false};
+payload_base64 holds bytes, and -t, -q and -r stand for what is missing. It is what
+mqtt311 sub --json prints.`,
+			`发布消息。每条消息的 QoS 承诺兑现后才结束：已写出（0）、已确认（1）、已完成（2）。
+
+--stdin-json 的每行形如 {"topic": "a/b", "payload": "text", "qos": 1, "retain": false}；
+payload_base64 用于二进制内容，缺少的项取 -t、-q、-r 的值。mqtt311 sub --json 的输出即为此格式。`),
+		Example: `  mqtt311 pub -t plant/door -m open -q 1 -b 127.0.0.1:1883
+  journalctl -f | mqtt311 pub -t logs -l
+  mqtt311 pub -t firmware -f image.bin -r -q 2 --cafile ca.pem -h mq.example.com
+  mqtt311 pub -t plant/door -n -r        # deletes the retained message
+  mqtt311 sub -t '#' --json -h old.example.com | mqtt311 pub --stdin-json -h new`,
+		Args: NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.messageIsGiven = cmd.Flags().Changed("message")
+			return o.run(cmd.Context(), p)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.topic, "topic", "t", "", p.Say("`topic` to publish to", "发布主题 `topic`"))
+	f.StringVarP(&o.message, "message", "m", "", p.Say("`payload`", "消息内容 `payload`"))
+	f.StringVarP(&o.file, "file", "f", "", p.Say("payload from this `file`", "以文件 `file` 的内容为消息内容"))
+	f.BoolVarP(&o.null, "null-message", "n", false, p.Say("empty payload", "空消息内容"))
+	f.BoolVarP(&o.lines, "stdin-line", "l", false, p.Say("a message per line of standard input", "标准输入的每行为一条消息"))
+	f.BoolVar(&o.nul, "stdin-null", false, p.Say("messages on standard input end with a zero byte each", "标准输入中的消息以零字节分隔"))
+	f.BoolVar(&o.jsonLines, "stdin-json", false, p.Say("a message per line of standard input, as JSON", "标准输入的每行为一条 JSON 消息"))
+	f.BoolVarP(&o.stdin, "stdin-file", "s", false, p.Say("payload is all of standard input", "以全部标准输入为消息内容"))
+	f.BoolVarP(&o.retain, "retain", "r", false, p.Say("the server keeps the message for later subscribers", "由服务端保存消息，供之后的订阅者接收"))
+	f.IntVar(&o.repeat, "repeat", 1, p.Say("publish so many times", "重复发布的次数"))
+	f.Float64Var(&o.repeatDelay, "repeat-delay", 0, p.Say("`seconds` between repetitions", "两次重复之间的秒数 `seconds`"))
+	f.Float64Var(&o.rate, "rate", 0, p.Say("at most so many messages of standard input per second (0: no limit)", "每秒最多发布的标准输入消息数（0 为不限）"))
+	f.IntVarP(&o.wait, "timeout", "W", 0, p.Say("give up after so many `seconds`, with exit code 7 (0: never)", "超过 `seconds` 秒则放弃，退出码为 7（0 为不限）"))
+	f.StringVar(&o.badLines, "bad-lines", "stop", p.Say("`what` to do with a line that is no message: stop or skip", "遇到无效行时的处理 `what`：stop 停止，skip 跳过"))
+	Complete(cmd, "bad-lines", Values("stop", "skip"))
+	o.Flags(p, cmd)
+	noFiles(cmd, "topic", "message", "repeat", "repeat-delay", "rate", "timeout")
+	EndsInOrder(cmd)
+	annotate(cmd, oneProcessor)
+	return cmd
+}
+
+func (o *pubOptions) run(ctx context.Context, p *Program) error {
+	cfg, err := o.prepare(ctx, p)
+	if err != nil {
+		return err
+	}
+	payload, err := o.payload(p)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := patience(ctx, o.wait)
+	defer cancel()
+	if o.many() {
+		cfg.Dial = inFloods(100*time.Microsecond, cfg.Dial) // of answers
+	}
+	cfg.QueueQoS0 = o.many()    // a feed waits while the server is away
+	cfg.NoReconnect = !o.many() // one message: the first failure is worth knowing
+	if o.many() {
+		cfg.OnEvent = p.outages()
+	}
+	c, err := Connect(ctx, cfg)
+	if err != nil {
+		return outOfTime(ctx, err)
+	}
+	n := new(tally)
+	if o.many() {
+		err = o.publishMany(ctx, p, c, n)
+	} else {
+		err = o.publishOne(ctx, p, c, payload)
+	}
+	closeCtx, cancel := p.Closing(ctx)
+	defer cancel()
+	if cerr := c.Close(closeCtx); err == nil {
+		err = Coded(ExitPublish, cerr)
+	}
+	if o.many() {
+		n.tell(p, ctx.Err() != nil || err != nil)
+	}
+	return outOfTime(ctx, err)
+}
+
+// prepare checks the flags.
+func (o *pubOptions) prepare(ctx context.Context, p *Program) (cfg client.Config, err error) {
+	server, err := o.server()
+	if err != nil {
+		return cfg, err
+	}
+	if server.topic != "" && o.topic != "" && server.topic != o.topic {
+		return cfg, Usage("--url and --topic name different topics: leave one out", "--url 与 --topic 的主题不同：请去掉其中之一")
+	} else if server.topic != "" {
+		o.topic = server.topic
+	}
+	if o.topic == "" && !o.jsonLines {
+		return cfg, Usage("--topic is missing", "缺少 --topic")
+	}
+	if o.topic != "" {
+		if err := packets.ValidTopicName(o.topic); err != nil {
+			return cfg, Usage("--topic %q cannot be published to: %w", "不能向主题 %q 发布：%w", o.topic, err)
+		}
+	}
+	if err := o.checkNumbers(); err != nil {
+		return cfg, err
+	}
+	given := 0
+	for _, b := range []bool{o.messageIsGiven, o.file != "", o.null, o.lines, o.nul, o.jsonLines, o.stdin} {
+		if b {
+			given++
+		}
+	}
+	if given != 1 {
+		const all = "--message, --file, --null-message, --stdin-line, --stdin-null, --stdin-json, --stdin-file"
+		return cfg, Usage("give one of %s", "请给出其中一项：%s", all)
+	}
+	return o.config(ctx, p, server)
+}
+
+// checkNumbers refuses values and combinations that cannot be meant.
+func (o *pubOptions) checkNumbers() error {
+	if err := o.within(
+		bound{"repeat", float64(o.repeat), 1, math.MaxInt32},
+		bound{"repeat-delay", o.repeatDelay, 0, mostSeconds},
+		bound{"rate", o.rate, 0, 1e9},
+		bound{"timeout", float64(o.wait), 0, mostSeconds},
+	); err != nil {
+		return err
+	}
+	if option := o.givenOf("repeat", "repeat-delay"); option != "" && o.many() {
+		return Usage("--%s is for a single message, not for those of standard input", "--%s 仅用于单条消息，不用于标准输入中的多条消息", option)
+	}
+	if o.given("rate") && !o.many() {
+		return Usage("--rate is for messages of standard input: --repeat-delay slows --repeat down", "--rate 仅用于标准输入中的消息；--repeat 请用 --repeat-delay 限速")
+	}
+	if o.badLines != "stop" && o.badLines != "skip" {
+		return Usage("--bad-lines %q is neither stop nor skip", "--bad-lines %q 既不是 stop 也不是 skip", o.badLines)
+	}
+	if o.given("bad-lines") && !o.many() {
+		return Usage("--bad-lines is for messages of standard input", "--bad-lines 仅用于标准输入中的消息")
+	}
+	return nil
+}
+
+// warnDeletes tells, once, of an empty payload that deletes what is retained and may not be meant
+// to. n is the line, if it came in one.
+func (o *pubOptions) warnDeletes(p *Program, m client.Message, n int) {
+	if !m.Retain || len(m.Payload) > 0 || o.null || o.jsonLines || o.warned {
+		return
+	}
+	o.warned = true
+	en, zh := "the payload is empty", "消息内容为空"
+	if n > 0 {
+		en, zh = fmt.Sprintf("line %d is empty", n), fmt.Sprintf("第 %d 行为空", n)
+	}
+	p.Warn(en+": with --retain that deletes the retained message; --null-message says so on purpose", zh+"：与 --retain 同用会删除服务端保存的消息；如确需删除请用 --null-message")
+}
+
+// patience bounds ctx by seconds, if there are any.
+func patience(ctx context.Context, seconds int) (context.Context, context.CancelFunc) {
+	if seconds <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, time.Duration(seconds)*time.Second, &patienceError{seconds})
+}
+
+type patienceError struct{ seconds int }
+
+func (e *patienceError) Error() string {
+	return fmt.Sprintf("no more than %d seconds were given", e.seconds)
+}
+
+func (e *patienceError) Is(target error) bool { return target == context.DeadlineExceeded }
+
+// outOfTime makes err a time-out if patience has ended.
+func outOfTime(ctx context.Context, err error) error {
+	var p *patienceError
+	if err == nil || !errors.As(context.Cause(ctx), &p) {
+		return err
+	}
+	if errors.Is(err, client.ErrUnknown) {
+		return Fail(ExitTimeout, "no answer within %d seconds: a message may have arrived", "%d 秒内没有应答：消息可能已送达", p.seconds)
+	}
+	return Fail(ExitTimeout, "no more than %d seconds were given", "已超过给定的 %d 秒", p.seconds)
+}
+
+func (o *pubOptions) payload(p *Program) (b []byte, err error) {
+	switch {
+	case o.file != "":
+		b, err = os.ReadFile(o.file)
+	case o.stdin:
+		b, err = io.ReadAll(p.Stdin)
+		if err == nil && len(b) == 0 {
+			// Often the command before the pipe failed; with --retain it would delete.
+			return nil, Usage("standard input is empty: --null-message publishes an empty payload", "标准输入为空：发布空消息请用 --null-message")
+		}
+	default:
+		b = []byte(o.message)
+	}
+	return b, Coded(ExitUsage, err)
+}
+
+func (o *pubOptions) of(payload []byte) client.Message {
+	return client.Message{Topic: o.topic, Payload: payload, QoS: packets.QoS(o.qos), Retain: o.retain}
+}
+
+// worthShowing is how large a payload is on its way for long.
+const worthShowing = 1 << 20
+
+// publishOne publishes one payload, as often as it is asked to.
+func (o *pubOptions) publishOne(ctx context.Context, p *Program, c *client.Client, payload []byte) error {
+	show := p.progress(!p.Quiet && !o.debug && (len(payload) > worthShowing || o.repeat > 1))
+	defer show.end()
+	before, whole := c.Stats().BytesSent, uint64(len(payload))*uint64(o.repeat)
+	show.every(func() string {
+		n := c.Stats().BytesSent - before
+		return fmt.Sprintf(p.Say("%d%% of %s (%s/s)", "已发送 %d%%，共 %s（%s/秒）"), percent(n, whole), size(whole), size(show.rate(n)))
+	})
+	return o.publishRepeatedly(ctx, p, c, payload)
+}
+
+func (o *pubOptions) publishRepeatedly(ctx context.Context, p *Program, c *client.Client, payload []byte) error {
+	for i := range o.repeat {
+		if i > 0 {
+			if err := pause(ctx, time.Duration(o.repeatDelay*float64(time.Second))); err != nil {
+				return err
+			}
+		}
+		m := o.of(payload)
+		if i == 0 {
+			o.warnDeletes(p, m, 0)
+		}
+		if err := c.Publish(ctx, m); err != nil {
+			return notPublished(err)
+		}
+	}
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func notPublished(err error) error { return Fail(ExitPublish, "publish: %w", "发布失败：%w", err) }
+
+// many reports whether messages come from standard input until it ends.
+func (o *pubOptions) many() bool { return o.lines || o.nul || o.jsonLines }
+
+// publishMany publishes what comes on standard input, as many messages at a time as the
+// window allows. The first that fails ends it, whether more comes or not.
+func (o *pubOptions) publishMany(ctx context.Context, p *Program, c *client.Client, n *tally) error {
+	n.total = regularSize(p.Stdin)
+	show := p.progress(!p.Quiet && !o.debug)
+	defer show.end()
+	show.every(func() string { return n.progress(p, show) })
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	receipts, failed := make(chan sent, 1024), make(chan error, 1)
+	go func() {
+		var first error
+		for s := range receipts {
+			err := s.r.Wait(ctx)
+			show.lock(func() { n.add(s, err) })
+			lost := s.qos == packets.AtMostOnce && errors.Is(err, client.ErrUnknown) && ctx.Err() == nil // is no reason to stop
+			if err != nil && first == nil && !lost {
+				first = notPublished(err)
+				cancel(first)
+			}
+		}
+		failed <- first
+	}()
+	err := o.publishPieces(ctx, p, c, n, func(s sent) {
+		show.lock(func() { n.begun++ })
+		receipts <- s
+	})
+	close(receipts)
+	if first := <-failed; first != nil {
+		return first
+	}
+	if n.lost > 0 && err == nil {
+		return Fail(ExitPublish, "the connection was lost: %d messages of QoS 0 may not have arrived; -q 1 sends them again", "连接曾中断：%d 条 QoS 0 消息可能未送达；使用 -q 1 可重新发送", n.lost)
+	}
+	return err
+}
+
+// sent is a message on its way.
+type sent struct {
+	r   *client.Receipt
+	qos packets.QoS
+}
+
+// publishPieces publishes until standard input ends; each receipt goes to note.
+func (o *pubOptions) publishPieces(ctx context.Context, p *Program, c *client.Client, count *tally, note func(sent)) error {
+	in, n, start := p.pieces(ctx, o.nul), 0, time.Now()
+	for piece, err := range in.all {
+		if o.rate > 0 {
+			if err := pause(ctx, time.Until(start.Add(time.Duration(float64(n)/o.rate*float64(time.Second))))); err != nil {
+				return err
+			}
+		}
+		n++
+		count.bytes.Add(int64(len(piece)) + 1)
+		var m client.Message
+		if err == nil {
+			m, err = o.messageOf(piece)
+		}
+		if err != nil && o.badLines == "skip" {
+			err = badLine(n, err)
+			count.skipped++
+			p.Warn(err.Error()+": skipped", p.text(err)+"：已跳过")
+			continue
+		} else if err != nil {
+			return badLine(n, err)
+		}
+		o.warnDeletes(p, m, n)
+		r, err := c.PublishAsync(ctx, m)
+		if err != nil {
+			return notPublished(err)
+		}
+		note(sent{r, m.QoS})
+	}
+	if err := in.err(); err != nil {
+		return badInput(err)
+	}
+	return nil
+}
+
+func badInput(err error) error {
+	return Fail(ExitRuntime, "standard input: %w", "标准输入：%w", err)
+}
+
+func badLine(n int, err error) error {
+	return Fail(ExitPublish, "standard input: line %d: %w", "标准输入第 %d 行：%w", n, err)
+}

@@ -1,0 +1,122 @@
+// Package deadletters reads the dead letter files of a connector and adds to them what became of each dead letter.
+//
+// A file is lines of JSON. A line with an "act" tells of a dead letter that it names, and every other line is a dead letter. Nothing
+// that is there is ever changed: a connector and other programs may append to the file meanwhile. The
+// name of a dead letter is made of the bytes of its line, so that it stays the same in a copy of the file.
+package deadletters
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// An ID is the name of a line: the first 64 bits of its SHA-256, which people see as 16 hexadecimal digits.
+type ID uint64
+
+func (id ID) String() string { return fmt.Sprintf("%016x", uint64(id)) }
+
+// MarshalText implements [encoding.TextMarshaler].
+func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (id *ID) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 16, 64)
+	if err != nil || len(text) != 16 {
+		return fmt.Errorf("deadletters: %.40q is no id of 16 hexadecimal digits", text)
+	}
+	*id = ID(n)
+	return nil
+}
+
+func lineID(line []byte) ID {
+	sum := sha256.Sum256(line)
+	return idOf(sum[:])
+}
+
+func idOf(sum []byte) ID { return ID(binary.BigEndian.Uint64(sum)) }
+
+// Digest is the digest of a payload as a connector writes it beside a dead letter topic.
+func Digest(payload []byte) string {
+	sum := sha256.Sum256(payload)
+	return hex.EncodeToString(sum[:])
+}
+
+// A Record is a line that is a dead letter, without its payload: what a connector writes, and where the line
+// comes from if something else has written it.
+type Record struct {
+	Time      time.Time       `json:"time"`
+	Received  time.Time       `json:"received"`
+	Consumer  string          `json:"consumer"`
+	Topic     string          `json:"topic"`
+	QoS       packets.QoS     `json:"qos"`
+	MessageID uint16          `json:"messageID"`
+	Key       string          `json:"key"`
+	Attempts  int             `json:"attempts"`
+	Error     json.RawMessage `json:"error"`            // as the connector wrote it
+	Digest    string          `json:"digest,omitempty"` // of the payload, of what Collect has gathered
+	CopyOf    *ID             `json:"copyOf,omitempty"` // the dead letter that this one was made of
+	Note      *ID             `json:"note,omitempty"`   // the line that it was put together with: what was noted of it, or its payload
+}
+
+// Why is the description of the error; nothing if there is none.
+func (r *Record) Why() string {
+	var e struct{ Code, Description string }
+	if json.Unmarshal(r.Error, &e) != nil {
+		return ""
+	}
+	if e.Description == "" {
+		return e.Code
+	}
+	return e.Description
+}
+
+// An Act is what became of a dead letter, or is known of one that comes.
+type Act string
+
+// The acts.
+const (
+	Replayed Act = "replayed"
+	Removed  Act = "removed"
+	Noted    Act = "noted" // what is known of a dead letter that comes over the same topic; see Collect
+)
+
+// line is what any line of a file may hold.
+type line struct {
+	Act    Act     `json:"act"`
+	Of     *ID     `json:"of"`
+	Noted  *Record `json:"record"`
+	Record         // of a line without an act
+}
+
+// An actLine is a line with an act. Its fields stand in this order in the file.
+type actLine struct {
+	Act  Act       `json:"act"`
+	Time time.Time `json:"time"`
+	Of   *ID       `json:"of,omitempty"`
+	How  string    `json:"how,omitempty"`    // for people: where it was replayed to
+	Note *Record   `json:"record,omitempty"` // of Noted
+}
+
+var errNoLetter = errors.New("it is no dead letter: it has neither an act nor a topic")
+
+func parse(head []byte) (*line, error) {
+	var l line
+	if err := json.Unmarshal(head, &l); err != nil {
+		return nil, err
+	}
+	switch {
+	case l.Act == Noted && l.Noted == nil, (l.Act == Replayed || l.Act == Removed) && l.Of == nil:
+		return nil, fmt.Errorf("the act %q does not say of what", l.Act)
+	case l.Act == "" && l.Topic == "":
+		return nil, errNoLetter
+	}
+	return &l, nil
+}

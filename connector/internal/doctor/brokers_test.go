@@ -1,0 +1,174 @@
+package doctor_test
+
+import (
+	"flag"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector/internal/doctor"
+	"github.com/mqtt311/mqtt311/internal/aedes"
+	"github.com/mqtt311/mqtt311/internal/broker"
+	"github.com/mqtt311/mqtt311/internal/mosquitto"
+	"github.com/mqtt311/mqtt311/internal/nats"
+	"github.com/mqtt311/mqtt311/internal/rabbitmq"
+	"github.com/mqtt311/mqtt311/internal/thorough"
+	"github.com/mqtt311/mqtt311/transport"
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write docs/brokers.md")
+
+// TestMain lets all servers be tried at once: most of the time the tests wait for what does not come.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	flag.Set("test.parallel", "8")
+	os.Exit(m.Run())
+}
+
+// servers are the columns of docs/brokers.md.
+var servers = []struct {
+	name  string
+	start func(testing.TB) (url string)
+}{
+	{"mosquitto", func(t testing.TB) string { return mosquitto.Start(t, mosquitto.Options{}).TCP }},
+	{"nats-server", func(t testing.TB) string { return nats.Start(t, nats.Options{AckWait: 2 * time.Second}).TCP }},
+	{"RabbitMQ", func(t testing.TB) string { return rabbitmq.Start(t).TCP }},
+	{"aedes", func(t testing.TB) string { return aedes.Start(t).TCP }},
+	{"mochi", func(t testing.TB) string {
+		b, err := broker.Start()
+		require.NoError(t, err)
+		t.Cleanup(func() { b.Close() })
+		return "mqtt://" + b.Addr
+	}},
+}
+
+func options(t testing.TB, url string) doctor.Options {
+	t.Helper()
+	dial, err := transport.Dialer(url, nil)
+	require.NoError(t, err)
+	return doctor.Options{Client: client.Config{Dial: dial}, Patience: 1500 * time.Millisecond, Resend: 4 * time.Second}
+}
+
+func run(t testing.TB, o doctor.Options) *doctor.Report {
+	t.Helper()
+	r, err := doctor.Run(t.Context(), o)
+	require.NoError(t, err)
+	require.Empty(t, r.Left)
+	return r
+}
+
+const page = "../../../docs/brokers.md"
+
+// The table of docs/brokers.md is what doctor finds on real servers, as far as they are installed.
+func TestBrokers(t *testing.T) {
+	if !*update {
+		thorough.Only(t)
+	}
+	if raced {
+		t.Skip("the same conversations run without the race detector, and with it against one server in TestNothingStays")
+	}
+	text, err := os.ReadFile(page)
+	require.NoError(t, err)
+	before, rest, ok := strings.Cut(string(text), "\n<!-- made by make brokers -->\n")
+	require.True(t, ok)
+	_, after, ok := strings.Cut(rest, "\n<!-- end -->\n")
+	require.True(t, ok)
+	was := columns(rest)
+	var mu sync.Mutex
+	now := make(map[string]*doctor.Report)
+	t.Run("servers", func(t *testing.T) {
+		for _, s := range servers {
+			t.Run(s.name, func(t *testing.T) {
+				t.Parallel()
+				o := options(t, s.start(t))
+				r := run(t, o)
+				if !*update && !agrees(r, was[s.name]) { // a slow machine has more of what does not come in time
+					o.Patience, o.Resend = 5*o.Patience, 5*o.Resend
+					r = run(t, o)
+				}
+				mu.Lock()
+				now[s.name] = r
+				mu.Unlock()
+				for _, row := range r.Rows {
+					require.False(t, row.Failed, "%s: %s", row.Probe, row.Answer.EN)
+					require.NotEmpty(t, row.Answer.ZH)
+					require.Equal(t, row.Means.EN == "", row.Means.ZH == "")
+					if !*update {
+						require.Equal(t, was[s.name][row.Asked.EN], row.Answer.EN, "%s; make brokers writes docs/brokers.md again", row.Probe)
+					}
+				}
+			})
+		}
+	})
+	if *update {
+		require.Len(t, now, len(servers), "every server has to be installed to write the table")
+		require.NoError(t, os.WriteFile(page, []byte(before+"\n<!-- made by make brokers -->\n"+table(now)+"\n<!-- end -->\n"+after), 0o644))
+	}
+}
+
+// agrees reports whether r says what its column of the table says.
+func agrees(r *doctor.Report, column map[string]string) bool {
+	for _, row := range r.Rows {
+		if row.Failed || column[row.Asked.EN] != row.Answer.EN {
+			return false
+		}
+	}
+	return true
+}
+
+// table is the table in Markdown.
+func table(of map[string]*doctor.Report) string {
+	var b strings.Builder
+	b.WriteString("| |")
+	for _, s := range servers {
+		b.WriteString(" " + s.name + " |")
+	}
+	b.WriteString("\n|" + strings.Repeat("---|", len(servers)+1) + "\n")
+	for i, row := range of[servers[0].name].Rows {
+		b.WriteString("| " + row.Asked.EN + " |")
+		for _, s := range servers {
+			b.WriteString(" " + strings.ReplaceAll(of[s.name].Rows[i].Answer.EN, "|", `\|`) + " |")
+		}
+		b.WriteString("\n")
+	}
+	b.WriteString("\nWhat that means for the settings of a connector:\n\n")
+	for i, row := range of[servers[0].name].Rows {
+		at := make(map[string][]string)
+		var order []string
+		for _, s := range servers {
+			if means := of[s.name].Rows[i].Means.EN; means != "" {
+				if !slices.Contains(order, means) {
+					order = append(order, means)
+				}
+				at[means] = append(at[means], s.name)
+			}
+		}
+		for _, means := range order {
+			b.WriteString("- " + row.Asked.EN + ", " + strings.Join(at[means], ", ") + ": " + means + ".\n")
+		}
+	}
+	return b.String()
+}
+
+// columns reads the table: by server and question.
+func columns(text string) map[string]map[string]string {
+	of := make(map[string]map[string]string)
+	for line := range strings.Lines(text) {
+		cells := strings.Split(strings.Trim(strings.ReplaceAll(strings.TrimSpace(line), `\|`, "\x00"), "|"), "|")
+		if len(cells) != len(servers)+1 {
+			continue
+		}
+		for i, s := range servers {
+			if of[s.name] == nil {
+				of[s.name] = make(map[string]string)
+			}
+			of[s.name][strings.TrimSpace(cells[0])] = strings.ReplaceAll(strings.TrimSpace(cells[i+1]), "\x00", "|")
+		}
+	}
+	return of
+}

@@ -1,0 +1,238 @@
+// Package doctor finds out what a server really does, by trying: [Run] has raw conversations with it and reports what came
+// of them, with the consequence for the settings of a connector, and [Report.Judge] compares a configuration with it.
+//
+// Everything happens under client ids and topics of its own, and nothing stays: sessions and retained messages are deleted
+// at the end, however it comes.
+package doctor
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// Options say which server is tried, and how patiently.
+type Options struct {
+	// Client has Dial and the credentials. What else it says is not used.
+	Client client.Config
+
+	// MaxPacket is the largest packet that is tried, in bytes. If zero, a mebibyte.
+	MaxPacket int
+
+	// Patience is how long the server may be silent until what has not come is taken as not coming. If zero, a second.
+	Patience time.Duration
+
+	// Resend is how long a message stays unacknowledged to see whether it is sent again. If zero, 10 seconds.
+	Resend time.Duration
+
+	// Forbidden is a topic that the server's rules refuse, to see how. If empty, only a topic below $SYS is tried.
+	Forbidden string
+
+	// Closing bounds, when the context of a run has ended or not, how long it takes to remove what was made. If nil, 10
+	// seconds.
+	Closing func(context.Context) (context.Context, context.CancelFunc)
+
+	// Progress is called with the name of a probe when it has ended, from several goroutines. If nil, nobody is told.
+	Progress func(probe string)
+}
+
+// A Text is a text in both languages.
+type Text struct{ EN, ZH string }
+
+// In returns the text in "en" or "zh".
+func (t Text) In(lang string) string {
+	if lang == "zh" {
+		return t.ZH
+	}
+	return t.EN
+}
+
+// A Row is what a server does about one thing.
+type Row struct {
+	Probe  string
+	Asked  Text
+	Answer Text
+	Means  Text // for the settings of a connector; empty if nothing needs to be done
+	Failed bool // it could not be tried: Answer says why
+}
+
+// A Report is what a server does.
+type Report struct {
+	Rows  []Row
+	Facts Facts
+	Left  []string // what could not be removed: client ids of sessions, and topics of retained messages
+}
+
+// A probe tries one thing.
+type probe struct {
+	name  string
+	asked Text
+	try   func(*doctor, context.Context) (answer, means Text, err error)
+	heavy bool // it sends much, so that others would have to wait: it runs alone
+}
+
+// probes are in the order of the report.
+var probes = []probe{
+	{"qos", Text{"QoS 1 and 2", "QoS 1 与 2"}, (*doctor).qos, false},
+	{"session", Text{"a kept session", "保留的会话"}, (*doctor).session, false},
+	{"redelivery", Text{"unacknowledged messages after a reconnect", "重连后未确认的消息"}, (*doctor).redelivery, false},
+	{"resend", Text{"sends again on a living connection", "在同一连接上重发"}, (*doctor).resend, false},
+	{"window", Text{"unacknowledged messages that it sends", "发出后等待确认的消息数"}, (*doctor).window, true},
+	{"window-qos2", Text{"unreleased QoS 2 messages that it takes", "可接收的未完成 QoS 2 消息数"}, (*doctor).windowQoS2, true},
+	{"order", Text{"order of messages", "消息顺序"}, (*doctor).order, false},
+	{"retained", Text{"retained messages", "保留消息"}, (*doctor).retained, false},
+	{"will", Text{"wills", "遗嘱"}, (*doctor).will, false},
+	{"share", Text{"$share/group/filter", "$share/组/主题"}, (*doctor).share, false},
+	{"overlap", Text{"overlapping filters", "重叠的订阅主题"}, (*doctor).overlap, false},
+	{"takeover", Text{"a second client of the same id", "相同客户端 ID 的第二个连接"}, (*doctor).takeover, false},
+	{"largest", Text{"the largest packet", "最大报文"}, (*doctor).largest, true},
+	{"topics", Text{"unusual topics", "特殊的主题"}, (*doctor).topics, false},
+	{"refusal", Text{"how it refuses", "拒绝的方式"}, (*doctor).refusal, false},
+}
+
+// A doctor is a run. Each probe has fields of Facts of its own; the rest is guarded by mu.
+type doctor struct {
+	o     Options
+	name  string // begins client ids and topics
+	facts Facts
+
+	mu       sync.Mutex
+	count    int
+	sessions map[string]bool // client ids of sessions that the server keeps
+	retains  map[string]bool // retained messages
+}
+
+// Run tries a server. An error says that it could not be reached or refuses everybody; what single probes could not do is in
+// the report. It removes what it has made even when ctx ends; the report is there then, too, with what is left.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	if o.MaxPacket == 0 {
+		o.MaxPacket = 1 << 20
+	}
+	if o.Patience == 0 {
+		o.Patience = time.Second
+	}
+	if o.Resend == 0 {
+		o.Resend = 10 * time.Second
+	}
+	if o.Closing == nil {
+		o.Closing = func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		}
+	}
+	d := &doctor{o: o, name: "doctor-" + strings.ToLower(rand.Text()[:8]), sessions: make(map[string]bool), retains: make(map[string]bool)}
+	first, err := d.connect(ctx, "", true, nil)
+	if err != nil {
+		return nil, err
+	}
+	first.leave()
+	r := &Report{Rows: make([]Row, len(probes))}
+	try := func(i int) {
+		r.Rows[i] = d.row(ctx, probes[i])
+		if o.Progress != nil {
+			o.Progress(probes[i].name)
+		}
+	}
+	var running sync.WaitGroup
+	for i, p := range probes {
+		if !p.heavy {
+			running.Go(func() { try(i) })
+		}
+	}
+	running.Wait()
+	for i, p := range probes {
+		if p.heavy {
+			try(i)
+		}
+	}
+	stop, cancel := o.Closing(ctx)
+	defer cancel()
+	r.Left = d.clean(stop)
+	r.Facts = d.facts
+	return r, ctx.Err()
+}
+
+func (d *doctor) row(ctx context.Context, p probe) Row {
+	row := Row{Probe: p.name, Asked: p.asked}
+	var err error
+	if row.Answer, row.Means, err = p.try(d, ctx); err != nil {
+		row.Failed, row.Means = true, Text{}
+		row.Answer = Text{"could not be tried: " + err.Error(), "无法测试：" + ways(err).ZH}
+	}
+	return row
+}
+
+// topic returns a topic of a probe.
+func (d *doctor) topic(probe string) string { return d.name + "/" + probe }
+
+// keep notes a session, before the server has it.
+func (d *doctor) keep(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sessions[id] = true
+}
+
+// retain notes a retained message, before the server has it.
+func (d *doctor) retain(topic string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.retains[topic] = true
+}
+
+// clean removes sessions and retained messages, and returns what it could not.
+func (d *doctor) clean(ctx context.Context) (left []string) {
+	for id := range d.sessions {
+		p, err := d.connect(ctx, id, true, nil) // a clean session ends the one that was kept [MQTT-3.1.2-6]
+		if err != nil {
+			left = append(left, id)
+			continue
+		}
+		p.leave()
+	}
+	for topic := range d.retains {
+		if err := d.forget(ctx, topic); err != nil {
+			left = append(left, topic)
+		}
+	}
+	slices.Sort(left)
+	return left
+}
+
+// forget deletes a retained message [MQTT-3.3.1-10].
+func (d *doctor) forget(ctx context.Context, topic string) error {
+	p, err := d.connect(ctx, "", true, nil)
+	if err != nil {
+		return err
+	}
+	defer p.leave()
+	return p.publish(ctx, &packets.Publish{Topic: topic, QoS: 1, Retain: true})
+}
+
+// What a conversation may come to.
+var (
+	errSilent = errors.New("the server is silent")
+	errClosed = errors.New("the server closed the connection")
+)
+
+// ways says how a conversation ended, in both languages.
+func ways(err error) Text {
+	switch {
+	case errors.Is(err, errSilent):
+		return Text{"no answer", "没有应答"}
+	case errors.Is(err, errClosed):
+		return Text{"closes the connection", "断开连接"}
+	}
+	return Text{err.Error(), err.Error()}
+}
+
+// bothf formats a text that has the same arguments in both languages.
+func bothf(en, zh string, args ...any) Text {
+	return Text{fmt.Sprintf(en, args...), fmt.Sprintf(zh, args...)}
+}

@@ -1,0 +1,230 @@
+package doctor_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/internal/doctor"
+	"github.com/mqtt311/mqtt311/internal/broker"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/stretchr/testify/require"
+)
+
+// empty wants a server to have no session that is kept and no retained message but its own.
+func empty(t *testing.T, b *broker.Broker) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		for _, c := range b.Server.Clients.GetAll() {
+			if c.Net.Inline || c.ID == "inline" {
+				continue
+			}
+			return false
+		}
+		return true
+	}, time.Minute, 10*time.Millisecond, "a client or a session stays")
+	for topic := range b.Server.Topics.Retained.GetAll() {
+		require.True(t, strings.HasPrefix(topic, "$SYS"), "%s is retained", topic)
+	}
+}
+
+func quick(t *testing.T, b *broker.Broker) doctor.Options {
+	o := options(t, "mqtt://"+b.Addr)
+	o.Patience, o.Resend = 300*time.Millisecond, 300*time.Millisecond
+	return o
+}
+
+// Nothing stays on the server, whenever a run ends: not when it ends by itself, and not when it is interrupted, at the end of
+// any probe or shortly after the start.
+func TestNothingStays(t *testing.T) {
+	b, err := broker.Start()
+	require.NoError(t, err)
+	t.Cleanup(func() { b.Close() })
+	run(t, quick(t, b))
+	empty(t, b)
+	for after := range 10 {
+		ctx, cancel := context.WithCancel(t.Context())
+		o := quick(t, b)
+		if after < 5 {
+			time.AfterFunc(time.Duration(after*after)*5*time.Millisecond, cancel)
+		} else {
+			ended := make(chan string, 100)
+			o.Progress = func(name string) {
+				if ended <- name; len(ended) > after {
+					cancel()
+				}
+			}
+		}
+		r, err := doctor.Run(ctx, o)
+		cancel()
+		require.ErrorIs(t, err, context.Canceled)
+		if r != nil {
+			require.Empty(t, r.Left)
+		}
+		empty(t, b)
+	}
+}
+
+// What could not be removed is named.
+func TestWhatStaysIsNamed(t *testing.T) {
+	b, err := broker.Start()
+	require.NoError(t, err)
+	t.Cleanup(func() { b.Close() })
+	o := quick(t, b)
+	dial := o.Client.Dial
+	var gone context.Context
+	o.Client.Dial = func(ctx context.Context) (net.Conn, error) {
+		if gone != nil && gone.Err() != nil {
+			return nil, errors.New("no way")
+		}
+		return dial(ctx)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	gone = ctx
+	o.Progress = func(name string) {
+		if name == "session" {
+			cancel()
+		}
+	}
+	r, err := doctor.Run(ctx, o)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotEmpty(t, r.Left)
+}
+
+// A server that cannot be reached, refuses, or is none is an error of Run.
+func TestNoServer(t *testing.T) {
+	serve := func(answer string) doctor.Options {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		t.Cleanup(func() { l.Close() })
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				io.ReadAtLeast(c, make([]byte, 100), 14)
+				io.WriteString(c, answer)
+				c.Close()
+			}
+		}()
+		return options(t, "mqtt://"+l.Addr().String())
+	}
+	_, err := doctor.Run(t.Context(), serve("\x20\x02\x00\x05"))
+	var refused *client.RefusedError
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, packets.NotAuthorized, refused.Code)
+	_, err = doctor.Run(t.Context(), serve("HTTP/1.1 400 Bad Request\r\n\r\n"))
+	require.ErrorContains(t, err, "closed the connection")
+}
+
+// A configuration is judged by what the server does.
+func TestJudge(t *testing.T) {
+	kept, payload := false, strings.Repeat("x", 2000)
+	cfg := &connector.Config{
+		Advanced: connector.Advanced{
+			WillEnabled: true, WillTopic: "plant/gone", WillQoS: 2, WillRetained: true, CleanSession: &kept, Order: true,
+		},
+		Extension: connector.Extension{MaxInflightQoS2: 50},
+		Consumers: map[string]connector.ConsumerParams{
+			"in":     {Topics: []connector.TopicQoS{{Topic: "plant/+/a.b"}}, QoS: 2, Concurrency: 100},
+			"shared": {Topics: []connector.TopicQoS{{Topic: "$share/g/x", QoS: 1, HasQoS: true}}, QoS: 2},
+		},
+		Producers: map[string]connector.ProducerParams{
+			"out":   {Topic: "/plant/out", QoS: 2, Retained: true, Payload: &payload},
+			"far":   {Topic: "/x", QoS: 2, Connection: "cloud"},
+			"maybe": {Topic: "${attribute.topic}/a b"},
+		},
+	}
+	paths := func(r *doctor.Report) (paths []string) {
+		for _, m := range r.Judge(cfg) {
+			require.NotEmpty(t, m.EN)
+			require.NotEqual(t, m.EN, m.ZH)
+			paths = append(paths, m.Path)
+		}
+		return paths
+	}
+	rows := make([]doctor.Row, 0)
+	for _, name := range []string{"qos", "session", "redelivery", "window", "window-qos2", "order", "retained", "will", "share", "largest", "topics"} {
+		rows = append(rows, doctor.Row{Probe: name})
+	}
+	topics := map[string]string{"dots": "altered", "blanks": "refused", "leading-slash": "lost", "trailing-slash": "delivered", "empty-level": "delivered",
+		"non-ascii": "delivered", "signs": "delivered", "control": "closes", "deep": "delivered"}
+	poor := &doctor.Report{Rows: rows, Facts: doctor.Facts{
+		Granted: 1, Window: 10, LostQoS2: 3, Share: doctor.ShareGranted, Largest: 1000, Topics: topics,
+	}}
+	require.Equal(t, []string{
+		"connector.advanced.clean_session", "connector.advanced.order", "connector.advanced.will_enabled", "connector.advanced.will.qos",
+		"connector.advanced.will.retained", "connector.extension.max_inflight_qos2",
+		"consumers.in.topics[0]", "consumers.in.topics[0]", "consumers.in.ack_mode", "consumers.in.concurrency",
+		"consumers.shared.topics[0]", "consumers.shared.ack_mode",
+		"producers.out.qos", "producers.out.retained", "producers.out.topic", "producers.out.payload",
+	}, paths(poor))
+	for k := range topics {
+		topics[k] = "delivered"
+	}
+	require.Empty(t, paths(&doctor.Report{Rows: rows, Facts: doctor.Facts{
+		Granted: 2, ExactlyOnce: true, Sessions: true, QueueInOrder: true, Redelivers: true, Window: 1100, WindowOpen: true, Ordered: true,
+		Retained: true, RetainedByWildcard: true, Will: true, Share: doctor.ShareDelivered, LargestOpen: true, Topics: topics,
+	}}))
+	for i := range poor.Rows { // what could not be tried is no reason
+		poor.Rows[i].Failed = true
+	}
+	require.Empty(t, paths(poor))
+}
+
+// A server that sends without end, small packets or large ones, fills no memory: little more is read than a connection may
+// bring.
+func TestFloodFillsNoMemory(t *testing.T) {
+	for name, size := range map[string]int{"small": 100, "large": 1<<20 - 100, "too large": 1 << 21} {
+		t.Run(name, func(t *testing.T) {
+			flood, err := (&packets.Publish{Topic: "x", Payload: make([]byte, size)}).AppendBinary(nil)
+			require.NoError(t, err)
+			flood = bytes.Repeat(flood, max(1, 1<<16/len(flood)))
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			defer l.Close()
+			var most atomic.Int64
+			var open sync.WaitGroup
+			open.Go(func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					open.Go(func() {
+						defer c.Close()
+						io.ReadAtLeast(c, make([]byte, 256), 14)
+						c.Write([]byte{0x20, 2, 0, 0})
+						for sent := int64(0); ; {
+							n, err := c.Write(flood)
+							if sent += int64(n); sent > most.Load() {
+								most.Store(sent)
+							}
+							if err != nil {
+								return
+							}
+						}
+					})
+				}
+			})
+			o := options(t, "mqtt://"+l.Addr().String())
+			o.Patience, o.Resend = 100*time.Millisecond, 100*time.Millisecond
+			doctor.Run(t.Context(), o)
+			l.Close()
+			open.Wait()
+			require.Positive(t, most.Load())
+			require.Less(t, most.Load(), int64(64<<20), "with what the sockets hold")
+		})
+	}
+}

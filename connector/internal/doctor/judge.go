@@ -1,0 +1,151 @@
+package doctor
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// A Misfit is a setting that does not do on a server what it says.
+type Misfit struct {
+	Path string // as consumers.readings.qos
+	Text
+}
+
+// Judge returns the settings of a configuration that do not fit the server. It judges by what could be tried; the
+// connections of `connections` go to other servers.
+func (r *Report) Judge(cfg *connector.Config) []Misfit {
+	j := judge{f: &r.Facts, tried: make(map[string]bool)}
+	for _, row := range r.Rows {
+		j.tried[row.Probe] = !row.Failed
+	}
+	j.connection(cfg)
+	for _, name := range slices.Sorted(maps.Keys(cfg.Consumers)) {
+		c := cfg.Consumers[name]
+		j.consumer("consumers."+name, &c, cfg)
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Producers)) {
+		p := cfg.Producers[name]
+		if p.Connection == "" {
+			j.producer("producers."+name, &p)
+		}
+	}
+	return j.found
+}
+
+type judge struct {
+	f     *Facts
+	tried map[string]bool
+	found []Misfit
+}
+
+func (j *judge) add(path, en, zh string, args ...any) {
+	j.found = append(j.found, Misfit{path, bothf(en, zh, args...)})
+}
+
+func (j *judge) connection(cfg *connector.Config) {
+	f, a := j.f, &cfg.Advanced
+	if j.tried["session"] && !a.Clean() && !f.Sessions {
+		j.add("connector.advanced.clean_session", "is false, and the server does not keep what comes while the connector is away", "为 false，但服务端不会保留连接器离线期间的消息")
+	}
+	if j.tried["session"] && f.Sessions && !a.Clean() && a.Order && !f.QueueInOrder {
+		j.add("connector.advanced.order", "is true, and the server delivers what waited in another order", "为 true，但服务端送达积压消息时不保持顺序")
+	}
+	if j.tried["order"] && a.Order && !f.Ordered {
+		j.add("connector.advanced.order", "is true, and the server does not keep the order", "为 true，但服务端不保持消息顺序")
+	}
+	if a.WillEnabled {
+		if j.tried["will"] && !f.Will {
+			j.add("connector.advanced.will_enabled", "is true, and the server publishes no will", "为 true，但服务端不发布遗嘱")
+		}
+		j.topic("connector.advanced.will_topic", a.WillTopic)
+		j.publishes("connector.advanced.will", a.WillQoS, a.WillRetained)
+	}
+	if n := cfg.Extension.MaxInflightQoS2; j.tried["window-qos2"] && f.LostQoS2 > 0 && n > safeQoS2 {
+		j.add("connector.extension.max_inflight_qos2", "is %d: above %d the server loses messages when the connection ends", "为 %d：大于 %d 时，连接断开会使服务端丢失消息", n, safeQoS2)
+	}
+}
+
+// safeQoS2 is how many messages of QoS 2 may be unfinished at once on servers that lose some of more.
+const safeQoS2 = 20
+
+func (j *judge) consumer(path string, c *connector.ConsumerParams, cfg *connector.Config) {
+	f := j.f
+	for i, t := range c.Topics {
+		at := fmt.Sprintf("%s.topics[%d]", path, i)
+		qos := c.QoS
+		if t.HasQoS {
+			qos = t.QoS
+		}
+		if j.tried["qos"] && int(qos) > f.Granted {
+			j.add(at, "asks for QoS %d, and the server grants %d", "请求 QoS %d，但服务端只授予 %d", qos, f.Granted)
+		}
+		_, _, shared := packets.ParseShared(t.Topic)
+		if (shared || c.ShareGroup != "") && j.tried["share"] && f.Share != ShareDelivered {
+			j.add(at, "is shared, and the server does not deliver shared subscriptions: use partition", "为共享订阅，但服务端不会送达，请改用 partition")
+		}
+		plain, ok := packets.Undecorated(t.Topic)
+		if !ok {
+			plain = t.Topic
+		}
+		j.topic(at, plain)
+		if j.tried["retained"] && f.Retained && !f.RetainedByWildcard && strings.ContainsAny(plain, "+#") && c.Retained != connector.RetainedSkip {
+			j.add(at, "has a wildcard, and the server sends retained messages to exact topics alone", "含有通配符，但服务端只向不含通配符的订阅发送保留消息")
+		}
+	}
+	if j.tried["redelivery"] && !cfg.Advanced.Clean() && c.AckMode == connector.AfterFlowSuccess && !f.Redelivers {
+		j.add(path+".ack_mode", "is after_flow_success, and the server does not send again what was not acknowledged", "为 after_flow_success，但服务端不会重新送达未确认的消息")
+	}
+	if j.tried["window"] && !f.WindowOpen && c.Concurrency > f.Window {
+		j.add(path+".concurrency", "is %d, and the server sends no more than %d messages before they are acknowledged", "为 %d，但服务端最多发出 %d 条未确认的消息", c.Concurrency, f.Window)
+	}
+	if t := c.OnFailure.DeadLetterTopic; t != "" && !strings.Contains(t, "${") {
+		j.topic(path+".on_failure.dead_letter_topic", t)
+	}
+}
+
+func (j *judge) producer(path string, p *connector.ProducerParams) {
+	j.publishes(path, p.QoS, p.Retained)
+	if !strings.Contains(p.Topic, "${") {
+		j.topic(path+".topic", p.Topic)
+	}
+	if p.Payload != nil && j.tried["largest"] && !j.f.LargestOpen && len(*p.Payload) > j.f.Largest {
+		j.add(path+".payload", "has %d bytes, and the server takes packets of %d", "有 %d 字节，但服务端只接受 %d 字节的报文", len(*p.Payload), j.f.Largest)
+	}
+}
+
+// publishes judges how messages are published.
+func (j *judge) publishes(path string, qos packets.QoS, retained bool) {
+	if j.tried["qos"] && qos == packets.ExactlyOnce && !j.f.ExactlyOnce {
+		j.add(path+".qos", "is Exactly Once, and the server has no QoS 2: a message may come twice", "为 Exactly Once，但服务端不支持 QoS 2：消息可能重复")
+	}
+	if j.tried["retained"] && retained && !j.f.Retained {
+		j.add(path+".retained", "is true, and the server does not keep retained messages", "为 true，但服务端不保存保留消息")
+	}
+}
+
+// topic judges a topic, or a filter, by the kinds of topics that were tried.
+func (j *judge) topic(path, topic string) {
+	if !j.tried["topics"] {
+		return
+	}
+	for _, k := range kindsOfTopics {
+		if outcome := j.f.Topics[k.kind]; outcome != "delivered" && k.is(topic) {
+			j.add(path, "has %[1]s: %[3]s", "含有“%[2]s”：%[4]s", k.text.EN, k.text.ZH, outcomes[outcome].EN, outcomes[outcome].ZH)
+		}
+	}
+}
+
+// outcomes are those of Facts.Topics, as a sentence about a topic.
+var outcomes = map[string]Text{
+	"closes":  {"the server closes the connection over it", "服务端会因此断开连接"},
+	"silent":  {"the server does not answer", "服务端不应答"},
+	"refused": {"the server refuses it", "服务端拒绝"},
+	"lost":    {"the server delivers nothing to it", "服务端不会送达"},
+	"altered": {"the server delivers it under another topic", "服务端会改变主题"},
+	"failed":  {"it could not be tried", "无法测试"},
+}

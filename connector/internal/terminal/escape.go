@@ -1,0 +1,74 @@
+package terminal
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/mqtt311/mqtt311/connector/lint"
+)
+
+// EscapeText returns text in which what is no visible character, line end or tab stands as an
+// escape: \x1b, \u202e, \xff for a byte that is not UTF-8. It returns b itself if there is nothing to
+// escape.
+func EscapeText(b []byte) []byte { return escape(b, true) }
+
+// EscapeLine is EscapeText for what has to stay on one line: line ends and tabs are escaped, too.
+func EscapeLine(s string) string { return string(escape([]byte(s), false)) }
+
+func escape(b []byte, lines bool) []byte {
+	var out bytes.Buffer
+	from := 0 // of what is not in out yet
+	for i := 0; i < len(b); {
+		if c := b[i]; ' ' <= c && c <= '~' || lines && (c == '\n' || c == '\t') {
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRune(b[i:])
+		if r >= utf8.RuneSelf && lint.Visible(r) && !(r == utf8.RuneError && size == 1) {
+			i += size
+			continue
+		}
+		out.Write(b[from:i])
+		if r == utf8.RuneError && size == 1 {
+			fmt.Fprintf(&out, `\x%02x`, b[i])
+		} else {
+			q := strconv.QuoteRuneToASCII(r)
+			out.WriteString(q[1 : len(q)-1])
+		}
+		i += size
+		from = i
+	}
+	if from == 0 {
+		return b
+	}
+	out.Write(b[from:])
+	return out.Bytes()
+}
+
+// EscapeJSON does the same to JSON, whose own escapes it uses, so that it stays JSON. It has to be
+// UTF-8.
+func EscapeJSON(b []byte) []byte {
+	var out []byte
+	from := 0
+	for i := 0; i < len(b); {
+		if c := b[i]; c < utf8.RuneSelf && c != 0x7f {
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRune(b[i:])
+		if !lint.Visible(r) {
+			out = append(out, b[from:i]...)
+			for _, unit := range utf16Of(r) {
+				out = fmt.Appendf(out, `\u%04x`, unit)
+			}
+			from = i + size
+		}
+		i += size
+	}
+	if from == 0 {
+		return b
+	}
+	return append(out, b[from:]...)
+}

@@ -1,0 +1,172 @@
+package verbs
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/internal/command"
+	"github.com/mqtt311/mqtt311/connector/internal/doctor"
+	"github.com/mqtt311/mqtt311/connector/lint"
+	"github.com/spf13/cobra"
+)
+
+// examining is a run of doctor.
+type examining struct {
+	command.Connection
+	p    *command.Program
+	cmd  *cobra.Command
+	file string
+	yes  bool
+	o    doctor.Options
+}
+
+// Doctor is the verb doctor.
+func Doctor(p *command.Program) *cobra.Command {
+	x := &examining{p: p}
+	x.cmd = &cobra.Command{
+		Use:   "doctor",
+		Short: p.Say("Find out what a server really does, and whether a configuration fits it", "检测服务端的实际行为，并判断配置是否适合"),
+		Long: p.Say(`Find out what a server really does, by trying: QoS 1 and 2, kept sessions, redelivery, windows, order, retained
+messages, wills, shared subscriptions, the largest packet, unusual topics, and how it refuses; each with the consequence
+for the settings of a connector. With -c FILE the server is that of the configuration, and the settings that do not fit it are
+listed; they end with exit code 8.
+
+Everything happens under client ids and below a topic of its own, doctor- and random letters; one message goes to $SYS. Sessions
+and retained messages are removed at the end, and after an interrupt. It sends some thousand small messages, and packets up to
+--max-packet. It asks before it starts; where there is no terminal, --yes is needed.`,
+			`通过实际测试了解服务端的行为：QoS 1 与 2、保留的会话、重新送达、在途窗口、顺序、保留消息、遗嘱、共享订阅、最大报文、
+特殊主题以及拒绝的方式，并给出对连接器设置的影响。用 -c FILE 时测试配置中的服务端，并列出不适合该服务端的设置，此时退出码为 8。
+
+所有操作都使用独立的客户端 ID 和主题（doctor- 加随机字符），另有一条消息发往 $SYS。结束或被中断时会清除会话与保留消息。
+共发送约数千条小消息，以及不超过 --max-packet 的报文。开始前会询问；没有终端时需要 --yes。`),
+		Example: `  mqtt311 doctor -b 127.0.0.1:1883
+  mqtt311 doctor -c connector.yaml --yes
+  mqtt311 doctor -b 127.0.0.1:1883 --yes --json --forbidden secret/topic`,
+		Args: command.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return x.run(cmd.Context()) },
+	}
+	f := x.cmd.Flags()
+	f.StringVarP(&x.file, "config", "c", "", p.Say("judge this configuration, a `file`, by its server", "按其服务端判断配置文件 `file`"))
+	f.BoolVar(&x.yes, "yes", false, p.Say("do not ask", "不询问"))
+	f.IntVar(&x.o.MaxPacket, "max-packet", 1<<20, p.Say("largest packet to try, in `bytes`", "测试的最大报文 `bytes` 字节"))
+	f.DurationVar(&x.o.Patience, "patience", 2*time.Second, p.Say("silence of the server that counts as no answer, a `time`", "服务端静默多久 `time` 视为没有应答"))
+	f.DurationVar(&x.o.Resend, "resend", 10*time.Second, p.Say("how long to wait for a message to be sent again, a `time`", "等待重发的时长 `time`"))
+	f.StringVar(&x.o.Forbidden, "forbidden", "", p.Say("a `topic` that this user may not publish to: shows how the server refuses", "当前用户无权发布的主题 `topic`，用于查看服务端如何拒绝"))
+	x.ServerFlags(p, x.cmd)
+	command.Complete(x.cmd, "config", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return []string{"yaml", "yml", "json"}, cobra.ShellCompDirectiveFilterFileExt
+	})
+	for _, flag := range []string{"max-packet", "patience", "resend", "forbidden"} {
+		command.Complete(x.cmd, flag, cobra.NoFileCompletions)
+	}
+	command.EndsInOrder(x.cmd)
+	return x.cmd
+}
+
+// leastPacket and mostPacket bound --max-packet.
+const (
+	leastPacket = 2 << 10
+	mostPacket  = 256 << 20
+)
+
+func (x *examining) run(ctx context.Context) error {
+	switch {
+	case x.o.MaxPacket < leastPacket || x.o.MaxPacket > mostPacket:
+		return command.Usage("--max-packet is %d: it must be from %d to %d", "--max-packet 为 %d：须为 %d 到 %d", x.o.MaxPacket, leastPacket, mostPacket)
+	case x.o.Patience < 100*time.Millisecond || x.o.Resend < 100*time.Millisecond:
+		return command.Usage("--patience and --resend are 100 ms at the least", "--patience 和 --resend 至少为 100 ms")
+	}
+	cfg, judged, err := serverOf(ctx, x.p, x.cmd, &x.Connection, x.file, "yes", "max-packet", "patience", "resend", "forbidden")
+	if err != nil {
+		return err
+	}
+	x.o.Client = cfg
+	err = ask(ctx, x.p, x.yes, "doctor connects some dozens of clients and publishes some thousand small messages below a topic of its own",
+		"doctor 会建立数十个连接，并在独立的主题下发布数千条小消息")
+	if err != nil {
+		return err
+	}
+	x.o.Closing = x.p.Closing
+	r, err := doctor.Run(ctx, x.o)
+	if r == nil {
+		return command.Fail(command.ExitConnection, "connect: %w", "连接失败：%w", err)
+	}
+	if len(r.Left) > 0 {
+		list := lint.Show(strings.Join(r.Left, ", "))
+		x.p.Warn("could not be removed from the server: "+list, "未能从服务端清除："+list)
+	}
+	if err != nil {
+		return err
+	}
+	x.print(r)
+	if judged == nil {
+		return nil
+	}
+	return x.judge(r, judged, x.file)
+}
+
+// What doctor prints for programs.
+type (
+	rowLine struct {
+		Probe  string `json:"probe"`
+		Asked  string `json:"asked"`
+		Answer string `json:"answer"`
+		Means  string `json:"means,omitempty"`
+		Failed bool   `json:"failed,omitempty"`
+	}
+	factsLine struct {
+		Facts doctor.Facts `json:"facts"`
+		Left  []string     `json:"left,omitempty"`
+	}
+	misfitLine struct {
+		Path   string `json:"path"`
+		Misfit string `json:"misfit"`
+	}
+)
+
+func (x *examining) print(r *doctor.Report) {
+	lang := x.p.Lang
+	if x.p.JSON {
+		for _, row := range r.Rows {
+			x.p.JSONLine(rowLine{row.Probe, row.Asked.In(lang), row.Answer.In(lang), row.Means.In(lang), row.Failed})
+		}
+		x.p.JSONLine(factsLine{r.Facts, r.Left})
+		return
+	}
+	var rows [][]string
+	for _, row := range r.Rows {
+		rows = append(rows, []string{row.Asked.In(lang), lint.Show(row.Answer.In(lang))})
+		if means := row.Means.In(lang); means != "" {
+			rows = append(rows, []string{"", "→ " + means})
+		}
+	}
+	fmt.Fprint(x.p.Stdout, columns(rows))
+}
+
+// judge prints which settings do not fit the server.
+func (x *examining) judge(r *doctor.Report, cfg *connector.Config, file string) error {
+	for _, name := range slices.Sorted(maps.Keys(cfg.Connections)) {
+		path := lint.Show("connections." + name)
+		x.p.Warn(path+" is another server, which was not tried: run doctor with its address", path+" 是另一个服务端，未作检测：请对其地址另行运行 doctor")
+	}
+	misfits := r.Judge(cfg)
+	for _, m := range misfits {
+		if x.p.JSON {
+			x.p.JSONLine(misfitLine{m.Path, m.In(x.p.Lang)})
+			continue
+		}
+		fmt.Fprintf(x.p.Stdout, "%s: %s: %s\n", file, lint.Show(m.Path), m.In(x.p.Lang))
+	}
+	switch {
+	case len(misfits) > 0:
+		return command.Fail(command.ExitFindings, "settings in %s that do not fit the server: %d", "%s 中不适合该服务端的设置：%d 处", file, len(misfits))
+	case !x.p.JSON:
+		fmt.Fprintln(x.p.Stdout, file+x.p.Say(": fits the server", "：适合该服务端"))
+	}
+	return nil
+}

@@ -1,0 +1,76 @@
+package verbs
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mqtt311/mqtt311/connector/internal/command"
+	"github.com/stretchr/testify/require"
+)
+
+// doctor prints a table in both languages, lines of JSON, and which settings of a configuration do not fit.
+func TestDoctor(t *testing.T) {
+	addr := startBroker(t)
+	fast := []string{"doctor", "--yes", "--patience", "300ms", "--resend", "300ms", "--max-packet", "65536"}
+	out := ok(t, append(fast, "-b", addr)...)
+	require.Contains(t, out, "QoS 1 and 2")
+	require.Contains(t, out, "→ order: true does not hold for what waited")
+	require.NotContains(t, out, "could not be tried")
+	r := mqtt311(t, append(fast, "-b", addr, "--lang", "zh", "--json", "--forbidden", "secret")...)
+	require.Zero(t, r.code, r.err)
+	lines := strings.Split(strings.TrimSpace(r.out), "\n")
+	var row rowLine
+	require.NoError(t, json.Unmarshal([]byte(lines[0]), &row))
+	require.Equal(t, rowLine{Probe: "qos", Asked: "QoS 1 与 2", Answer: "均支持"}, row)
+	var facts factsLine
+	require.NoError(t, json.Unmarshal([]byte(lines[len(lines)-1]), &facts))
+	require.True(t, facts.Facts.ExactlyOnce)
+	require.Equal(t, 65536, facts.Facts.Largest)
+	require.Empty(t, facts.Left)
+
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	text := "connector:\n  general: {broker_url: '" + addr + "', client_id: c}\n  advanced: {clean_session: false, order: true, auto_reconnect: true}\n" +
+		"consumers:\n  in: {topics: [x], qos: 1, flow_timeout: 10s, on_failure: {retries: 1, then: drop}}\n"
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	r = mqtt311(t, append(fast, "-c", file)...)
+	require.Equal(t, command.ExitFindings, r.code, r.err)
+	require.Contains(t, r.out, file+": connector.advanced.order: is true, and the server delivers what waited in another order\n")
+	require.Contains(t, r.err, "settings in "+file+" that do not fit the server: 1")
+	require.NoError(t, os.WriteFile(file, []byte(strings.Replace(text, "order: true, ", "", 1)), 0o600))
+	require.Contains(t, ok(t, append(fast, "-c", file)...), file+": fits the server\n")
+}
+
+func TestDoctorRefuses(t *testing.T) {
+	broken := filepath.Join(t.TempDir(), "broken.yaml")
+	require.NoError(t, os.WriteFile(broken, []byte("connector: {}\n"), 0o600))
+	for args, want := range map[string]string{
+		"doctor -b 127.0.0.1:1":                       "say --yes",
+		"doctor --yes --max-packet 1":                 "--max-packet is 1",
+		"doctor --yes --patience 1ms":                 "100 ms at the least",
+		"doctor --yes -c x -b 127.0.0.1:1":            "--broker stands beside --config",
+		"doctor --yes -c /no/such/file":               "no such file",
+		"doctor --yes -c " + broken:                   "mistakes in " + broken,
+		"doctor --yes extra":                          "is not expected here",
+		"doctor --yes -b 127.0.0.1:1 -h 127.0.0.1 -q": "",
+	} {
+		r := mqtt311(t, strings.Fields(args)...)
+		require.Equal(t, command.ExitUsage, r.code, "%s: %s", args, r.err)
+		require.Contains(t, r.err, want, args)
+	}
+	require.Equal(t, command.ExitConnection, mqtt311(t, "doctor", "--yes", "-b", "127.0.0.1:1").code)
+}
+
+// An interrupt ends doctor with its own exit code, and without a table.
+func TestDoctorInterrupted(t *testing.T) {
+	addr := startBroker(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, cancel)
+	r := runWith(t, ctx, "", "doctor", "--yes", "-b", addr)
+	require.Equal(t, command.ExitInterrupt, r.code, r.err)
+	require.Empty(t, r.out)
+}

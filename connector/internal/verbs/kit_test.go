@@ -1,0 +1,63 @@
+package verbs
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mqtt311/mqtt311/connector/internal/command"
+	"github.com/stretchr/testify/require"
+)
+
+// A result is what a run of the command leaves behind.
+type result struct {
+	code     int
+	out, err string
+}
+
+// output is a buffer that a test may look at while the command writes.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// runWith runs the command with text for standard input.
+func runWith(t *testing.T, ctx context.Context, stdin string, args ...string) result {
+	t.Helper()
+	t.Setenv("LC_ALL", "C")
+	var out, errs output
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	p := &command.Program{Stdin: strings.NewReader(stdin), Stdout: &out, Stderr: &errs}
+	code := command.Run(ctx, p, args, All...)
+	return result{code, out.String(), errs.String()}
+}
+
+func mqtt311(t *testing.T, args ...string) result {
+	t.Helper()
+	return runWith(t, t.Context(), "", args...)
+}
+
+// ok runs the command and wants it to end well; it returns standard output.
+func ok(t *testing.T, args ...string) string {
+	t.Helper()
+	r := mqtt311(t, args...)
+	require.Zero(t, r.code, "%v: %s", args, r.err)
+	require.Empty(t, r.err)
+	return r.out
+}

@@ -1,0 +1,175 @@
+package verbs
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector/internal/command"
+	"github.com/mqtt311/mqtt311/internal/broker"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/mqtt311/mqtt311/transport"
+	"github.com/stretchr/testify/require"
+)
+
+func startBroker(t *testing.T) string {
+	t.Helper()
+	b, err := broker.Start()
+	require.NoError(t, err)
+	t.Cleanup(func() { b.Close() })
+	return b.Addr
+}
+
+// responder answers each request below ask/ on the same topic below answer/, and on the topic that the payload names.
+func responder(t *testing.T, addr string, answers int) {
+	t.Helper()
+	dial, err := transport.Dialer("mqtt://"+addr, nil)
+	require.NoError(t, err)
+	c, err := client.New(client.Config{Dial: dial, ClientID: "responder", CleanSession: true})
+	require.NoError(t, err)
+	require.NoError(t, c.Connect(t.Context()))
+	require.NoError(t, c.Publish(t.Context(), client.Message{Topic: "answer/old", Payload: []byte("retained"), Retain: true, QoS: 1}))
+	_, err = c.Subscribe(t.Context(), packets.Subscription{Filter: "ask/#", QoS: 1})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for d, err := range c.Messages(ctx) {
+			if err != nil {
+				return
+			}
+			topic := strings.Replace(d.Topic, "ask/", "answer/", 1)
+			if strings.HasPrefix(string(d.Payload), "answer/") {
+				topic = string(d.Payload)
+			}
+			for i := range answers {
+				c.Publish(ctx, client.Message{Topic: topic, Payload: fmt.Appendf(nil, "%d: %s", i, d.Payload), QoS: d.QoS})
+			}
+			d.Ack()
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+		c.Close(context.Background())
+	})
+}
+
+func TestRequest(t *testing.T) {
+	addr := startBroker(t)
+	responder(t, addr, 1)
+	require.Equal(t, "0: status\n", ok(t, "request", "-b", addr, "-t", "ask/7", "-e", "answer/7", "-m", "status"))
+	require.Regexp(t, `^answer/[a-z2-7]{16} 0: \n$`, ok(t, "request", "-b", addr, "-t", "ask/{id}", "-e", "answer/{id}", "-n", "-v", "-q", "1"))
+	require.Regexp(t, `^0: answer/mine/[a-z2-7]{16}\n$`, ok(t, "request", "-b", addr, "-t", "ask/x", "-e", "answer/mine/{id}", "-m", "{response-topic}", "--fill"))
+	require.Equal(t, "0: {id}\n", ok(t, "request", "-b", addr, "-t", "ask/x", "-e", "answer/x", "-m", "{id}"), "a payload is what was given")
+	r := runWith(t, t.Context(), "from a pipe", "request", "-b", addr, "-t", "ask/7", "-e", "answer/7", "-s", "--json")
+	require.Zero(t, r.code, r.err)
+	var m struct{ Topic, Payload string }
+	require.NoError(t, json.Unmarshal([]byte(r.out), &m))
+	require.Equal(t, "answer/7", m.Topic)
+	require.Equal(t, "0: from a pipe", m.Payload)
+	// What was retained there before is no response.
+	require.Equal(t, "0: new\n", ok(t, "request", "-b", addr, "-t", "ask/old", "-e", "answer/#", "-m", "new"))
+}
+
+func TestRequestOfMany(t *testing.T) {
+	addr := startBroker(t)
+	responder(t, addr, 3)
+	require.Equal(t, "0: x\n1: x\n2: x\n", ok(t, "request", "-b", addr, "-t", "ask/7", "-e", "answer/7", "-m", "x", "-C", "3", "-q", "1"))
+	for _, seconds := range []string{"1", "10", "60"} { // the first is enough but on a machine that is very slow
+		r := mqtt311(t, "request", "-b", addr, "-t", "ask/7", "-e", "answer/7", "-m", "x", "-C", "4", "-W", seconds)
+		require.Equal(t, command.ExitTimeout, r.code)
+		require.Contains(t, r.err, "no response within "+seconds+" seconds")
+		if r.out == "0: x\n1: x\n2: x\n" {
+			break // those that came are printed
+		}
+		require.NotEqual(t, "60", seconds, r.out)
+	}
+	r := mqtt311(t, "request", "-b", addr, "-t", "nobody", "-e", "answer/7", "-m", "x", "-W", "1", "--lang", "zh", "--json")
+	require.Equal(t, command.ExitTimeout, r.code)
+	require.Contains(t, r.err, `{"error":"1 秒内没有收到应答","code":7`)
+}
+
+// The request leaves when SUBACK has come, and not before; a refused subscription sends none.
+func TestRequestWaitsForSuback(t *testing.T) {
+	for _, refuse := range []bool{false, true} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		early := make(chan bool, 1)
+		go func() {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			r := packets.NewReader(c, packets.ReaderOptions{})
+			said := func() packets.Packet {
+				p, err := r.ReadPacket()
+				if err != nil {
+					return nil
+				}
+				return packets.Clone(p)
+			}
+			say := func(p packets.Packet) {
+				b, _ := p.AppendBinary(nil)
+				c.Write(b)
+			}
+			said()
+			say(&packets.Connack{})
+			s, _ := said().(*packets.Subscribe)
+			c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+			p := said()
+			early <- p != nil
+			c.SetReadDeadline(time.Time{})
+			if s == nil {
+				return
+			}
+			if refuse {
+				say(&packets.Suback{PacketID: s.PacketID, Codes: []packets.SubscribeCode{packets.SubscribeFailure}})
+				said()
+				return
+			}
+			say(&packets.Suback{PacketID: s.PacketID, Codes: []packets.SubscribeCode{0}})
+			said()
+			say(&packets.Publish{Topic: "answer", Payload: []byte("there")})
+			said()
+		}()
+		r := mqtt311(t, "request", "-b", l.Addr().String(), "-t", "ask", "-e", "answer", "-m", "x", "-W", "60")
+		require.False(t, <-early)
+		if refuse {
+			require.Equal(t, command.ExitSubscribe, r.code, r.err)
+		} else {
+			require.Equal(t, "there\n", r.out, r.err)
+		}
+		l.Close()
+	}
+}
+
+func TestRequestRefuses(t *testing.T) {
+	for args, want := range map[string]string{
+		"request -e a -m x":                    "--topic is missing",
+		"request -t a -m x":                    "--response-topic is missing",
+		"request -t a -e b":                    "the payload is missing",
+		"request -t a -e b -m x -n":            "given in 2 ways",
+		"request -t a/# -e b -n":               "[MQTT-3.3.2-2]",
+		"request -t a -e b# -n":                "[MQTT-4.7.1-2]",
+		"request -t a -e b -n -C 0":            "--count is 0",
+		"request -t a -e b -n -W 0":            "--timeout is 0",
+		"request -t a -e b -f /no/such/file":   "no such file",
+		"request -t a -e b -n extra":           `"extra" is not expected here`,
+		"request -t a -e b -n -F %z":           "--format",
+		"request -t a -e b -n -b 127.0.0.1:x1": "--broker",
+	} {
+		r := mqtt311(t, strings.Fields(args)...)
+		require.Equal(t, command.ExitUsage, r.code, "%s: %s", args, r.err)
+		require.Contains(t, r.err, want, args)
+	}
+	r := mqtt311(t, "request", "-t", "a", "-e", "b", "-n", "-b", "127.0.0.1:1")
+	require.Equal(t, command.ExitConnection, r.code)
+}

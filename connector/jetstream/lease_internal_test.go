@@ -1,0 +1,57 @@
+package jetstream
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A lease ends with its time unless it is renewed, and one that has ended stays over.
+func TestLeaseEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLease(t.Context(), 3, 7, 7, time.Now().Add(10*time.Second))
+		flow, cancel := l.withCancel()
+		defer cancel()
+		epoch, err := Fence(flow)
+		require.NoError(t, err)
+		require.EqualValues(t, 7, epoch)
+		time.Sleep(9 * time.Second)
+		l.renew(8, time.Now().Add(10*time.Second))
+		time.Sleep(9 * time.Second)
+		require.True(t, l.Valid())
+		require.NoError(t, flow.Err())
+		time.Sleep(2 * time.Second)
+		require.False(t, l.Valid())
+		<-flow.Done()
+		require.ErrorIs(t, context.Cause(flow), ErrLeaseLost)
+		_, err = Fence(flow)
+		require.ErrorIs(t, err, ErrLeaseLost)
+		require.ErrorContains(t, err, "partition 3")
+		l.renew(9, time.Now().Add(10*time.Second))
+		require.False(t, l.Valid())
+	})
+}
+
+// Err looks at the clock: it is right before the timer is.
+func TestLeaseContextIsExact(t *testing.T) {
+	l := newLease(t.Context(), 0, 1, 1, time.Now().Add(time.Hour))
+	flow, cancel := l.withCancel()
+	defer cancel()
+	require.NoError(t, flow.Err())
+	l.mu.Lock()
+	l.until = time.Now().Add(-time.Nanosecond)
+	l.mu.Unlock()
+	require.ErrorIs(t, flow.Err(), ErrLeaseLost)
+	l.end(context.Canceled)
+	require.ErrorIs(t, flow.Err(), context.Canceled)
+}
+
+// Flows of other sources have no fence.
+func TestFenceOfOthers(t *testing.T) {
+	epoch, err := Fence(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, epoch)
+}

@@ -1,0 +1,108 @@
+package jetstream
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+)
+
+// The limits of a subject: a longer one, or one of more levels, is replaced by a hash. A nats-server takes lines of
+// 4,096 bytes at the most, in which the subject is not alone.
+const (
+	maxSubject = 1024
+	maxLevels  = 64
+)
+
+// hashed stands before a hash instead of a topic. It cannot be the level of a topic, because what follows % there are
+// two hexadecimal digits, or nothing.
+const hashed = "%h"
+
+const hexDigits = "0123456789ABCDEF"
+
+// appendEscaped appends s, each byte that does not pass as % and two hexadecimal digits.
+func appendEscaped(b []byte, s string, passes func(c byte) bool) []byte {
+	for i := range len(s) {
+		if c := s[i]; c != '%' && passes(c) {
+			b = append(b, c)
+		} else {
+			b = append(b, '%', hexDigits[c>>4], hexDigits[c&15])
+		}
+	}
+	return b
+}
+
+// unescape undoes appendEscaped; false if it cannot have made s.
+func unescape(s string) (string, bool) {
+	if !strings.Contains(s, "%") {
+		return s, true
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '%' {
+			b.WriteByte(s[i])
+			continue
+		}
+		if i+2 >= len(s) {
+			return "", false
+		}
+		var c [1]byte
+		if _, err := hex.Decode(c[:], []byte(s[i+1:i+3])); err != nil {
+			return "", false
+		}
+		b.WriteByte(c[0])
+		i += 2
+	}
+	return b.String(), true
+}
+
+// inSubject reports whether a byte of a level may stand in a token of a subject: printable ASCII without what NATS
+// gives a meaning.
+func inSubject(c byte) bool { return c > ' ' && c < 0x7F && c != '.' && c != '*' && c != '>' }
+
+// TopicSubject returns the tokens of a subject that stand for a Topic Name: a token for each level. Bytes that a token
+// cannot have are written as % and two hexadecimal digits, and an empty level as % alone. So each topic has a subject
+// of its own, and NATS wildcards select what MQTT wildcards would. A topic whose subject would pass what servers take
+// becomes %h.HASH, with its SHA-256.
+func TopicSubject(topic string) string {
+	if strings.Count(topic, "/") < maxLevels {
+		b := make([]byte, 0, len(topic)+16)
+		for level := range strings.SplitSeq(topic, "/") {
+			if len(b) > 0 {
+				b = append(b, '.')
+			}
+			if level == "" {
+				b = append(b, '%')
+			}
+			b = appendEscaped(b, level, inSubject)
+		}
+		if len(b) <= maxSubject {
+			return string(b)
+		}
+	}
+	sum := sha256.Sum256([]byte(topic))
+	return hashed + "." + hex.EncodeToString(sum[:])
+}
+
+// SubjectTopic returns the Topic Name that TopicSubject has made tokens of; false if it is not known, because the tokens
+// are a hash or were made by something else.
+func SubjectTopic(subject string) (topic string, ok bool) {
+	if subject == "" || strings.HasPrefix(subject, hashed) {
+		return "", false
+	}
+	var levels []string
+	for token := range strings.SplitSeq(subject, ".") {
+		if token == "" {
+			return "", false
+		}
+		if token == "%" {
+			token = ""
+		}
+		level, ok := unescape(token)
+		if !ok {
+			return "", false
+		}
+		levels = append(levels, level)
+	}
+	topic = strings.Join(levels, "/")
+	return topic, TopicSubject(topic) == subject
+}

@@ -1,0 +1,261 @@
+package browser_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+)
+
+// patience is how long a test waits for each thing that comes at once.
+const patience = 2 * time.Minute
+
+var (
+	binary  string          // of the command
+	browser context.Context // of the one browser; nil: there is none
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "mqtt311-browser")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		binary = filepath.Join(dir, "mqtt311")
+		build := exec.Command("go", "build", "-o", binary, "./connector/cmd/mqtt311")
+		build.Dir = "../../.."
+		output := new(strings.Builder)
+		build.Stdout, build.Stderr = output, output
+		if err := build.Start(); err != nil {
+			panic(err)
+		}
+		built := sync.OnceValue(build.Wait)
+		defer built()
+		if path, err := exec.LookPath("chromium"); err == nil { // else each test says that there is none
+			options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
+				chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
+				chromedp.Flag("force-prefers-reduced-motion", true), // colours change at once
+				chromedp.UserDataDir(filepath.Join(dir, "profile")))
+			allocator, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+			defer cancel()
+			browser, cancel = chromedp.NewContext(allocator)
+			defer cancel()
+			if err := chromedp.Do(browser); err != nil { // starts it, while the command is built
+				fmt.Fprintf(os.Stderr, "chromium: %v\n", err)
+				return 1
+			}
+		}
+		if err := built(); err != nil {
+			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, output)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// A tab is a page in a browser. What it complains of makes the test fail: errors and exceptions on the console, among
+// them what the Content-Security-Policy and Trusted Types forbid, and dialogs, which the page never opens.
+type tab struct {
+	t   *testing.T
+	ctx context.Context
+
+	marked chan struct{} // gets one for each mark on the console
+
+	mu         sync.Mutex
+	complaints []string
+}
+
+// mark is what heard writes to the console.
+const mark = "mark of the test"
+
+// open opens a page in a tab that shares nothing with others, in the language that is asked for.
+func open(t *testing.T, url, lang string) *tab {
+	t.Helper()
+	if browser == nil && os.Getenv("CI") == "" {
+		t.Skip("chromium is not installed: apt-get install chromium")
+	}
+	require.NotNil(t, browser, "chromium is not installed")
+	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
+	t.Cleanup(cancel)
+	b := &tab{t: t, ctx: ctx, marked: make(chan struct{}, 1)}
+	require.NoError(t, chromedp.Do(ctx))
+	b.listen(cancel)
+	b.do(chromedp.EmulateViewport(width, 1000), chromedp.Navigate(url))
+	b.until(`document.querySelector('.toolbar') && document.querySelector('.field')`)
+	if value[string](b, `document.documentElement.lang`)[:2] != lang {
+		b.click(`#language`)
+	}
+	return b
+}
+
+// width of a tab, in pixels.
+const width = 1200
+
+func (b *tab) listen(cancel func()) {
+	messages, dialogs := chromedp.Console(b.ctx), chromedp.Events(b.ctx, page.JavascriptDialogOpening)
+	var listening sync.WaitGroup
+	listening.Go(func() {
+		for m, err := range messages {
+			switch {
+			case err != nil:
+				return
+			case m.Text == mark:
+				b.marked <- struct{}{}
+			case m.IsException() || m.Type == chromedp.ConsoleError:
+				b.complain("the console: %s %s", m, m.URL)
+			}
+		}
+	})
+	listening.Go(func() {
+		for d, err := range dialogs {
+			if err != nil {
+				return
+			}
+			b.complain("a dialog: %s", d.Message)
+			chromedp.Call(b.ctx, page.HandleJavaScriptDialog, page.HandleJavaScriptDialogParams{})
+		}
+	})
+	b.t.Cleanup(func() {
+		for _, c := range b.heard() {
+			b.t.Error(c)
+		}
+		cancel()
+		listening.Wait()
+	})
+}
+
+func (b *tab) complain(format string, args ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.complaints = append(b.complaints, fmt.Sprintf(format, args...))
+}
+
+// heard returns all complaints until now, and forgets them.
+func (b *tab) heard() []string {
+	b.t.Helper()
+	value[bool](b, fmt.Sprintf(`(console.debug(%q), true)`, mark))
+	select {
+	case <-b.marked:
+	case <-time.After(patience):
+		b.t.Fatal("the console is not heard")
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := b.complaints
+	b.complaints = nil
+	return all
+}
+
+func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	for i, s := range steps {
+		_, err := run(b, s)
+		b.require(err, "step %d", i)
+	}
+}
+
+// run runs a step for as long as the patience of a test allows.
+func run[T any](b *tab, step chromedp.Action[T]) (T, error) {
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	return chromedp.Run(ctx, step)
+}
+
+// require ends the test because of an error, and tells what is seen.
+func (b *tab) require(err error, format string, args ...any) {
+	b.t.Helper()
+	if err == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
+	defer cancel()
+	text, failed := chromedp.Run(ctx, chromedp.Evaluate[string](`document.body.innerText + '\n' + (document.querySelector('.yaml')?.value ?? '')`))
+	if failed != nil {
+		text = failed.Error()
+	}
+	b.t.Fatalf("%s: %v; the page:\n%s", fmt.Sprintf(format, args...), err, text)
+}
+
+// until waits until an expression of JavaScript is true.
+func (b *tab) until(expression string) {
+	b.t.Helper()
+	_, err := run(b, chromedp.Poll[bool]("Boolean("+expression+")", chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(0)))
+	b.require(err, "%s", expression)
+}
+
+func value[T any](b *tab, expression string) T {
+	b.t.Helper()
+	v, err := run(b, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	b.require(err, "%s", expression[:min(len(expression), 200)])
+	return v
+}
+
+// click clicks the first element of a selector, which may also be an XPath.
+func (b *tab) click(selector string) {
+	b.t.Helper()
+	if strings.HasPrefix(selector, "//") {
+		b.do(chromedp.Click(chromedp.Search(selector)))
+		return
+	}
+	b.do(chromedp.Click(chromedp.CSS(selector)))
+}
+
+// write writes into an element, key by key, or chooses a file.
+func (b *tab) write(selector, keys string) {
+	b.t.Helper()
+	b.do(chromedp.SendKeys(chromedp.CSS(selector), keys))
+}
+
+func (b *tab) visible(selector string) {
+	b.t.Helper()
+	b.do(chromedp.WaitVisible(chromedp.CSS(selector)))
+}
+
+// field is the control of a path.
+func field(path, control string) string { return fmt.Sprintf(`[data-path="%s"] %s`, path, control) }
+
+// choose takes a word of a select, as a user does.
+func (b *tab) choose(selector, word string) {
+	b.t.Helper()
+	b.visible(selector)
+	script := fmt.Sprintf(`(() => {
+		const s = document.querySelector(%q)
+		s.value = %q
+		s.dispatchEvent(new Event('change', {bubbles: true}))
+		return s.value
+	})()`, selector, word)
+	require.Equal(b.t, word, value[string](b, script), "%s has other words", selector)
+}
+
+// put changes what stands in an input by a function of JavaScript, as if it were typed.
+func (b *tab) put(selector, function string) {
+	b.t.Helper()
+	b.visible(selector)
+	value[bool](b, fmt.Sprintf(`(() => {
+		const e = document.querySelector(%q)
+		e.focus()
+		e.value = (%s)(e.value)
+		e.dispatchEvent(new Event('input', {bubbles: true}))
+		return true
+	})()`, selector, function))
+}
+
+// visit shows another page of the navigation.
+func (b *tab) visit(id string) {
+	b.t.Helper()
+	b.click(`nav a[href="#/` + id + `"]`)
+	b.visible(`#page-` + id)
+}
+
+// button is the button with a text.
+func button(text string) string { return fmt.Sprintf(`//button[normalize-space()=%q]`, text) }

@@ -1,0 +1,293 @@
+package ui
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/internal/broker"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/stretchr/testify/require"
+)
+
+// liveOf starts a server and a page whose configuration has these topics.
+func liveOf(t *testing.T, topics string, o Options) (*browser, *broker.Broker) {
+	t.Helper()
+	server, err := broker.Start()
+	require.NoError(t, err)
+	t.Cleanup(func() { server.Close() })
+	o.File = file(t, fmt.Sprintf("connector:\n  general: {broker_url: '%s', client_id: c, username: u, password: hunter2}\nconsumers:\n  in: {topics: [%s], qos: 1}\n", server.Addr, topics))
+	return openPage(t, o), server
+}
+
+// A stream is what a browser reads of one.
+type stream struct {
+	t     *testing.T
+	body  io.Closer
+	lines *bufio.Reader
+}
+
+// listen opens a stream and reads its first line.
+func (b *browser) listen(in map[string]string) (*stream, liveLine) {
+	b.t.Helper()
+	r := b.do("POST", "/api/live/listen", in, nil)
+	s := &stream{b.t, r.Body, bufio.NewReader(r.Body)}
+	require.Equal(b.t, http.StatusOK, r.StatusCode)
+	return s, s.next()
+}
+
+func (s *stream) next() (l liveLine) {
+	s.t.Helper()
+	text, err := s.lines.ReadBytes('\n')
+	require.NoError(s.t, err)
+	require.NoError(s.t, json.Unmarshal(text, &l), "%s", text)
+	return l
+}
+
+// until reads lines until so many messages were received, shown or not.
+func (s *stream) until(received uint64) (all liveLine) {
+	s.t.Helper()
+	for all.Received < received {
+		l := s.next()
+		l.Messages, l.Topics = append(all.Messages, l.Messages...), append(all.Topics, l.Topics...)
+		all = l
+	}
+	return all
+}
+
+// gone waits until no client of the page is connected.
+func gone(t *testing.T, server *broker.Broker) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		for id, c := range server.Server.Clients.GetAll() {
+			if strings.Contains(id, "-page-") && !c.Closed() {
+				return false
+			}
+		}
+		return true
+	}, patience, 10*time.Millisecond)
+}
+
+func TestLiveShowsMessages(t *testing.T) {
+	b, server := liveOf(t, "a/#, $share/g/b", Options{})
+	b.publish("a/kept", []byte("old"), 1, true)
+	s, first := b.listen(nil)
+	require.Equal(t, []string{"a/#", "b"}, first.Filters)
+	require.Regexp(t, `^c-page-[a-z2-7]{6}$`, first.ClientID)
+	require.Empty(t, first.Refused)
+	l := s.until(1)
+	require.True(t, l.Messages[0].Retained)
+	b.publish("b", []byte("<script>"), 0, false)
+	b.publish("elsewhere", nil, 1, false)
+	b.publish("a/\u4e2d", []byte{0xff}, 2, false)
+	l = s.until(3)
+	require.Len(t, l.Messages, 2)
+	require.Equal(t, "b <script>", l.Messages[0].Topic+" "+string(l.Messages[0].Payload))
+	require.Equal(t, "a/\u4e2d \xff", l.Messages[1].Topic+" "+string(l.Messages[1].Payload))
+	s.body.Close()
+	gone(t, server)
+}
+
+func (b *browser) publish(topic string, payload []byte, qos int, retained bool) {
+	b.t.Helper()
+	post[map[string]float64](b, "live/publish", map[string]any{"topic": topic, "payload": payload, "qos": qos, "retained": retained})
+}
+
+// Of a large payload the beginning is shown with the size of all, below the largest packet and above it.
+func TestLiveCutsPayloads(t *testing.T) {
+	b, _ := liveOf(t, "a/#", Options{})
+	s, _ := b.listen(nil)
+	for i, size := range []int{mostPayload, mostPayload + 1, largestPacket - 100, largestPacket + 1, 2_000_000} {
+		payload := bytes.Repeat([]byte("0123456789abcdef"), size/16+1)[:size]
+		b.publish("a/large", payload, 1, false)
+		m := s.until(uint64(i + 1)).Messages
+		require.Len(t, m, 1)
+		require.Equal(t, size, m[0].Size)
+		require.Equal(t, payload[:mostPayload], m[0].Payload)
+	}
+}
+
+func TestLiveSearches(t *testing.T) {
+	b, _ := liveOf(t, "a/#", Options{})
+	s, _ := b.listen(map[string]string{"search": "needle"})
+	b.publish("a/hay", []byte("straw"), 1, false)
+	b.publish("a/needle", nil, 1, false)
+	b.publish("a/hay", []byte("a needle in it"), 1, false)
+	l := s.until(3)
+	require.Len(t, l.Messages, 2)
+	require.Zero(t, l.LeftOut)
+}
+
+func TestLiveListensToAnotherTopic(t *testing.T) {
+	b, _ := liveOf(t, "a", Options{})
+	s, first := b.listen(map[string]string{"filter": "x/+"})
+	require.Equal(t, []string{"x/+"}, first.Filters)
+	b.publish("a", nil, 1, false)
+	b.publish("x/y", nil, 1, false)
+	require.Equal(t, "x/y", s.until(1).Messages[0].Topic)
+}
+
+func TestLiveRefused(t *testing.T) {
+	b, _ := liveOf(t, "a", Options{})
+	for _, c := range []struct {
+		path   string
+		body   map[string]any
+		status int
+	}{
+		{"listen", map[string]any{"filter": "a/#/b"}, 400},
+		{"listen", map[string]any{"filter": "$share/g/a"}, 400},
+		{"listen", map[string]any{"search": strings.Repeat("x", mostSearched+1)}, 400},
+		{"listen", map[string]any{"broker_url": "elsewhere:1883"}, 400},
+		{"publish", map[string]any{"topic": "a/+"}, 400},
+		{"publish", map[string]any{"topic": ""}, 400},
+		{"publish", map[string]any{"topic": "a", "qos": 3}, 400},
+		{"publish", map[string]any{"topic": "a", "qos": -1}, 400},
+		{"publish", map[string]any{"topic": "a", "payload": make([]byte, maxBody)}, 413},
+	} {
+		require.Equal(t, c.status, refused(b, "live/"+c.path, c.body).status, "%s %v", c.path, c.body["topic"])
+	}
+	b = openPage(t, Options{File: file(t, "connector: {general: {broker_url: '127.0.0.1:1', client_id: c, username: me, password: hunter2}}\nconsumers: {in: {topics: [a]}}\n")})
+	f := refused(b, "live/listen", map[string]any{})
+	require.Equal(t, 502, f.status)
+	require.NotContains(t, f.EN, "hunter2")
+	b = openPage(t, Options{File: file(t, "connector: {general: {client_id: c}}\n")})
+	require.Equal(t, errNoConfig.EN, refused(b, "live/listen", map[string]any{}).EN)
+	require.Equal(t, errNoConfig.EN, refused(b, "live/publish", map[string]any{"topic": "a"}).EN)
+}
+
+// Only so many listen, and the place of one that goes is free again.
+func TestLiveReadersAreBounded(t *testing.T) {
+	b, server := liveOf(t, "a", Options{})
+	var all []*stream
+	for range mostReaders {
+		s, _ := b.listen(nil)
+		all = append(all, s)
+	}
+	require.Equal(t, errReaders.EN, refused(b, "live/listen", map[string]any{}).EN)
+	for _, s := range all {
+		s.body.Close()
+	}
+	gone(t, server)
+	require.Eventually(t, func() bool {
+		r := b.do("POST", "/api/live/listen", map[string]string{}, nil)
+		r.Body.Close()
+		return r.StatusCode == http.StatusOK
+	}, patience, 10*time.Millisecond)
+}
+
+// Shutdown ends the stream and its client.
+func TestLiveEndsWithThePage(t *testing.T) {
+	b, server := liveOf(t, "a", Options{})
+	s, _ := b.listen(nil)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	require.NoError(t, b.s.Shutdown(ctx))
+	io.Copy(io.Discard, s.lines) // to its end, however it ends
+	gone(t, server)
+}
+
+// The page goes on listening to the server of FILE, whatever is applied; the topics follow.
+func TestLiveStaysAtItsServer(t *testing.T) {
+	b, _ := liveOf(t, "a", Options{Apply: func(context.Context, *connector.Config) (connector.Changes, error) { return connector.Changes{}, nil }})
+	load(b)
+	post[any](b, "config/apply", map[string]any{"text": "connector: {general: {broker_url: '127.0.0.1:1', client_id: c}}\nconsumers: {in: {topics: [other], qos: 1}}\n"})
+	s, first := b.listen(nil)
+	require.Equal(t, []string{"other"}, first.Filters)
+	b.publish("other", nil, 1, false)
+	s.until(1)
+}
+
+// A browser that does not read is told nothing more, and holds up neither the client nor what it takes.
+func TestSlowBrowserHoldsUpNothing(t *testing.T) {
+	w := newWindow("")
+	for range 1_000_000 {
+		w.add("a", []byte("x"), 1, false)
+	}
+	line, news := w.take()
+	require.True(t, news)
+	require.Len(t, line.Messages, mostMessages)
+	require.EqualValues(t, 1_000_000, line.Received)
+	require.EqualValues(t, 1_000_000-mostMessages, line.LeftOut)
+	_, news = w.take()
+	require.False(t, news)
+}
+
+func TestWindowIsBounded(t *testing.T) {
+	w := newWindow("")
+	for range 100 {
+		w.add("a", make([]byte, 1<<20), 1<<20, false)
+	}
+	line, _ := w.take()
+	require.Len(t, line.Messages, mostWindowBytes/(mostPayload+1))
+	require.Len(t, line.Messages[0].Payload, mostPayload)
+	for i := range 3 * mostTopics {
+		w.add(fmt.Sprint("t/", i), nil, 0, false)
+	}
+	line, _ = w.take()
+	require.Len(t, w.topics, mostTopics)
+	require.EqualValues(t, 2*mostTopics+1, line.Others)
+	line, _ = w.take()
+	require.Empty(t, line.Topics, "only those that have changed")
+	w.add(strings.Repeat("x", 65535), nil, 0, false)
+	line, _ = w.take()
+	require.Len(t, line.Messages, 1, "one is shown, however large")
+	w = newWindow("")
+	for i := range 10 {
+		w.add(strings.Repeat("x", 60_000)+fmt.Sprint(i), nil, 0, false)
+	}
+	require.LessOrEqual(t, w.topicBytes, mostTopicBytes)
+}
+
+// Whatever the pace, all bytes come in their order; few messages come soon, many are read in few turns.
+func TestPacedConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer far.Close()
+		dial := pacedDial(func(context.Context) (net.Conn, error) { return near, nil })
+		c, err := dial(t.Context())
+		require.NoError(t, err)
+		defer c.Close()
+		b := make([]byte, 100)
+		for range 10 { // one now and then
+			time.Sleep(time.Second)
+			go far.Write([]byte("few"))
+			begun := time.Now()
+			n, err := c.Read(b)
+			require.NoError(t, err)
+			require.Equal(t, "few", string(b[:n]))
+			require.LessOrEqual(t, time.Since(begun), pause)
+		}
+		sent := bytes.Repeat([]byte("many"), 250_000)
+		go func() {
+			far.Write(sent)
+			far.Close()
+		}()
+		got, err := io.ReadAll(c)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(sent, got))
+	})
+}
+
+func TestPayloadSize(t *testing.T) {
+	for _, size := range []int{0, 100, 124, 125, 126, 127, 128, 16380, 16381, 16382, 16384, 2_097_149, 2_097_150} {
+		for qos := range 2 {
+			length, n := 2+1+2*qos+size, 1
+			for rest := length; rest >= 128; rest /= 128 {
+				n++
+			}
+			m := &client.IncomingError{Topic: "a", QoS: packets.QoS(qos), Size: 1 + n + length}
+			require.Equal(t, size, payloadSize(m), "%d", size)
+		}
+	}
+}

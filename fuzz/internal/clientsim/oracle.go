@@ -1,0 +1,457 @@
+package clientsim
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/packets"
+	"github.com/mqtt311/mqtt311/session"
+)
+
+// All of this is called with world.mu held.
+
+const topic = "t"
+
+var filters = []string{"a", "b/+", "c/#", "d"}
+
+// An outMessage goes from the program to the server.
+type outMessage struct {
+	number  int
+	qos     packets.QoS
+	payload []byte
+	process int // which process published it
+	who     int // which of its goroutines
+
+	pending   bool // PublishAsync has returned
+	promised  bool // it has to arrive
+	mayLose   bool // one side does not know any more that it had it
+	mayDouble bool // one side does not know any more that it was passed on
+	mayReturn bool // the process does not know any more how it ended
+	inDoubt   bool // the process died, or the client said that it does not know: it may arrive
+	ended     bool
+	err       error
+
+	id         uint16
+	left       bool // a byte may have left
+	arrivals   int
+	releasedIn int // epoch of the server's session in which its PUBREL came
+}
+
+// An inMessage goes from the server to the program.
+type inMessage struct {
+	number      int
+	qos         packets.QoS
+	payload     []byte
+	deliveredIn int  // the process that has it; 0: none
+	taken       bool // the program took it over
+	answerLeft  bool // a byte of its PUBACK or PUBREC may have left
+	forwarded   bool // the server sent it
+	dropped     bool // with the session
+	moreFine    int  // deliveries, because the server does not know any more that it was acknowledged, or the client
+}
+
+// intent is what the program wants of a filter.
+type intent struct {
+	qos  packets.QoS
+	want bool
+}
+
+// The outcomes of a Publish.
+const (
+	outcomeDone = iota
+	outcomeNotSent
+	outcomeUnknown
+	outcomeStored
+	outcomeGivenUp
+	outcomeDied
+	outcomes
+)
+
+func payload(kind byte, number, padding int) []byte {
+	b := make([]byte, 5+padding)
+	b[0] = kind
+	binary.BigEndian.PutUint32(b[1:], uint32(number))
+	return b
+}
+
+func (w *world) messageOf(p *packets.Publish) *outMessage {
+	if len(p.Payload) >= 5 && p.Payload[0] == 'o' {
+		if n := binary.BigEndian.Uint32(p.Payload[1:]); int(n) < len(w.out) && len(w.out[n].payload) == len(p.Payload) {
+			return w.out[n]
+		}
+	}
+	w.failf("payload %q was never published", p.Payload)
+	return nil
+}
+
+// accepted notes that the Store has a message, if the process lives to see it.
+func (p *process) accepted(m *outMessage) {
+	if p.dead || m.ended || m.qos == packets.AtMostOnce || p.config.Store == nil || p.w.profile.clean {
+		return
+	}
+	p.w.logf("app     hears that %d is accepted", m.number)
+	m.promised = true
+}
+
+// enqueued judges Enqueue, which says no more than whether the message was accepted.
+func (p *process) enqueued(m *outMessage, err error) {
+	if err != nil || p.dead {
+		p.outcome(m, err, false)
+		return
+	}
+	p.w.logf("app     has enqueued %d", m.number)
+	m.ended = true
+	m.promised = p.w.calm && m.qos > packets.AtMostOnce && !p.w.profile.clean
+}
+
+// outcome judges what the program is told about a message.
+func (p *process) outcome(m *outMessage, err error, async bool) {
+	w := p.w
+	if p.dead {
+		return // nobody was told
+	}
+	w.logf("app     hears that %d ended: %v", m.number, err)
+	if m.ended {
+		w.failf("message %d ended twice", m.number)
+	}
+	wasPromised := m.promised
+	m.ended, m.err = true, err
+	lasting := m.qos > packets.AtMostOnce && !w.profile.clean
+	switch {
+	case err == nil:
+		w.stats.Outcomes[outcomeDone]++
+		if m.qos > packets.AtMostOnce && m.arrivals == 0 && !m.mayLose {
+			w.failf("message %d is done and never arrived", m.number)
+		}
+	case errors.Is(err, client.ErrPoison), errors.Is(err, session.ErrScrubRefused):
+		w.stats.Outcomes[outcomeGivenUp]++
+		w.givenUp(err)
+		m.promised, m.inDoubt = false, true
+	case errors.Is(err, client.ErrStored):
+		w.stats.Outcomes[outcomeStored]++
+		m.promised = lasting
+		m.inDoubt = true
+	case errors.Is(err, client.ErrNotSent):
+		w.stats.Outcomes[outcomeNotSent]++
+		if m.left {
+			w.failf("message %d ended with %v though bytes of it left", m.number, err)
+		}
+		if wasPromised && !async {
+			w.failf("message %d was promised and ended with %v", m.number, err)
+		}
+		m.promised = false
+	case errors.Is(err, client.ErrUnknown):
+		w.stats.Outcomes[outcomeUnknown]++
+		m.inDoubt = true
+		if errors.Is(err, client.ErrClosed) || errors.Is(err, client.ErrStoreFailed) {
+			break
+		}
+		if async && m.qos > packets.AtMostOnce && !w.profile.clean {
+			w.failf("message %d ended with %v in a session that goes on", m.number, err)
+		}
+		if lasting && m.left {
+			m.promised = true // it stays in flight
+		}
+	default:
+		w.failf("message %d ended with %v", m.number, err)
+	}
+}
+
+// givenUp judges that the client gave something up: only the server's own closes are a reason.
+func (w *world) givenUp(err error) {
+	if w.server.closed < 3 {
+		w.failf("given up with %v, and the server has closed %d connections", err, w.server.closed)
+	}
+}
+
+func (w *world) judgeEvent(e *client.Event) {
+	if e.Session == nil {
+		return
+	}
+	switch e.Session.Kind {
+	case session.EventPoisonSuspected:
+		if w.server.closed == 0 {
+			w.failf("a message is suspected, and the server never closed")
+		}
+	case session.EventPoison, session.EventScrubRefused:
+		w.givenUp(e.Err)
+		for _, m := range w.out { // nobody may wait for it any more, so it may be any of these
+			if m.qos == packets.ExactlyOnce || e.Session.Kind == session.EventPoison && m.left {
+				m.promised = false
+			}
+		}
+	case session.EventSubscriptionRefused:
+		w.givenUp(e.Err)
+	case session.EventStuck:
+		w.failf("stuck")
+	}
+}
+
+// answered judges what the program is told about a filter.
+func (p *process) answered(f string, i intent, err error) {
+	w := p.w
+	if p.dead {
+		return
+	}
+	w.logf("app     hears about %q: %v", f, err)
+	var filter *client.FilterError
+	switch {
+	case err == nil:
+		if q, ok := w.server.granted[f]; w.server.session && (ok != i.want || ok && q != i.qos) && !w.profile.clean && !w.unsure[f] {
+			w.failf("%q is %+v, and the server has %v, %v", f, i, ok, q)
+		}
+	case errors.As(err, &filter):
+		w.givenUp(err)
+	case errors.Is(err, client.ErrUnknown), errors.Is(err, client.ErrNotSent):
+	default:
+		w.failf("%q: %v", f, err)
+	}
+}
+
+// delivered judges a delivery: once at QoS 2, and at QoS 1 once as long as its PUBACK cannot have
+// left. It returns nil if the process is dead.
+func (p *process) delivered(d *client.Delivery) *inMessage {
+	w := p.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if p.dead {
+		return nil
+	}
+	if len(d.Payload) < 5 || d.Payload[0] != 'i' {
+		w.failf("payload %q was never sent", d.Payload)
+		return nil
+	}
+	m := w.incoming[binary.BigEndian.Uint32(d.Payload[1:])]
+	w.logf("app     is given %d", m.number)
+	w.stats.Delivered++
+	if m.qos == packets.AtMostOnce {
+		return m
+	}
+	here := m.deliveredIn == p.number
+	switch {
+	case w.profile.clean:
+	case m.qos == packets.AtLeastOnce && (!here || m.answerLeft): // it needs no excuse, so none is used up
+	case m.qos == packets.ExactlyOnce && !here && !m.answerLeft: // what has left is on record
+	case m.moreFine > 0:
+		m.moreFine--
+	case m.qos == packets.ExactlyOnce:
+		w.failf("[MQTT-4.3.3-2] message %d was delivered twice", m.number)
+	default:
+		w.failf("message %d was delivered twice, and its PUBACK had not left", m.number)
+	}
+	m.deliveredIn, m.answerLeft = p.number, false
+	return m
+}
+
+// takes notes that the program takes a message over, if it lives.
+func (p *process) takes(m *inMessage) bool {
+	w := p.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if p.dead {
+		return false
+	}
+	if m.qos > packets.AtMostOnce {
+		w.logf("app     takes %d over", m.number)
+	}
+	m.taken = true
+	return true
+}
+
+// acked judges what Ack says.
+func (p *process) acked(m *inMessage, err error) {
+	w := p.w
+	switch {
+	case err == nil, p.dead, errors.Is(err, client.ErrClosed):
+	case errors.Is(err, client.ErrStale) && (w.profile.clean || w.rollbacks > 0):
+	default:
+		w.failf("Ack of message %d: %v", m.number, err)
+	}
+}
+
+// arrived counts a message that the server passes on.
+func (w *world) arrived(m *outMessage) {
+	m.arrivals++
+	switch {
+	case m.withdrawn():
+		w.failf("message %d arrived after it ended with %v", m.number, m.err)
+	case m.arrivals > 1 && m.qos == packets.ExactlyOnce && !m.mayDouble:
+		w.failf("[MQTT-4.3.3-1] message %d arrived twice", m.number)
+	case m.arrivals > 1 && m.qos == packets.AtMostOnce:
+		w.failf("[MQTT-4.3.1-1] message %d arrived twice", m.number)
+	}
+	if m.arrivals > 1 || m.qos == packets.AtMostOnce || w.profile.clean || w.profile.reorder || w.server.closed > 0 {
+		return
+	}
+	if w.profile.config.WhenFull == client.QueueDropOldest {
+		return // one that gave way is back if the process dies before that is on record
+	}
+	if w.rollbacks > 0 && w.profile.methodA && m.qos == packets.ExactlyOnce {
+		return // a PUBREL that only releases an identifier makes the server pass on what an older copy does not know
+	}
+	for _, other := range w.out[m.number+1:] {
+		if other.qos == m.qos && other.process == m.process && other.who == m.who && other.arrivals > 0 && m.order() {
+			w.failf("[MQTT-4.6.0-1] message %d arrived first after message %d did", m.number, other.number)
+		}
+	}
+}
+
+// withdrawn reports whether the program was told that the message does not leave any more.
+func (m *outMessage) withdrawn() bool {
+	return m.ended && errors.Is(m.err, client.ErrNotSent) && !errors.Is(m.err, client.ErrStored) && !m.mayReturn
+}
+
+// order reports whether the message was handed over before later ones of its goroutine were.
+func (m *outMessage) order() bool { return m.pending || m.ended }
+
+// left judges a packet that is about to leave.
+func (w *world) left(c *conn, pkt packets.Packet) {
+	w.checkDurable(c.p, pkt)
+	switch v := pkt.(type) {
+	case *packets.Publish:
+		m := w.messageOf(v)
+		if m == nil {
+			return
+		}
+		again := m.left && !w.profile.clean
+		switch {
+		case v.Dup && m.qos == packets.AtMostOnce:
+			w.failf("[MQTT-3.3.1-2] DUP at QoS 0")
+		case again && !v.Dup && m.qos > packets.AtMostOnce:
+			w.failf("[MQTT-3.3.1-1] message %d sent again without DUP", m.number)
+		case v.Dup && !m.left && m.process == c.p.number:
+			w.failf("[MQTT-4.3.2-1] message %d sent for the first time with DUP", m.number)
+		case m.withdrawn():
+			w.failf("message %d leaves after it ended with %v", m.number, m.err)
+		}
+		m.id, m.left = v.PacketID, true
+		w.byID[m.id] = true
+		if v.QoS > packets.AtMostOnce {
+			c.open[v.PacketID] = v.QoS
+			if n := w.profile.config.MaxInflight; len(c.open) > n {
+				w.failf("%d messages in flight, %d may be", len(c.open), n)
+			}
+			if n := w.profile.config.MaxInflightQoS2; v.QoS == packets.ExactlyOnce && c.inflight2() > n {
+				w.failf("%d messages of QoS 2 in flight, %d may be", c.inflight2(), n)
+			}
+		}
+	case *packets.Puback:
+		c.answers(v.PacketID)
+	case *packets.Pubrec:
+		c.answers(v.PacketID)
+	case *packets.Disconnect:
+		c.bye = true
+	}
+}
+
+// inflight2 returns how many messages of QoS 2 are on their way.
+func (c *conn) inflight2() (n int) {
+	for _, qos := range c.open {
+		if qos == packets.ExactlyOnce {
+			n++
+		}
+	}
+	return n
+}
+
+// answers notes that an acknowledgement of a message leaves.
+func (c *conn) answers(id uint16) {
+	if m := c.peer.sent[id]; m != nil {
+		m.answerLeft = true
+	}
+}
+
+// received notes what the client reads.
+func (w *world) received(c *conn, pkt packets.Packet) {
+	switch v := pkt.(type) {
+	case *packets.Connack:
+		c.up = v.Code == packets.Accepted
+	case *packets.Puback:
+		delete(c.open, v.PacketID)
+	case *packets.Pubcomp:
+		delete(c.open, v.PacketID)
+	}
+}
+
+// checkPing judges keep alive: between two writes, and before we close, there is no longer silence
+// than was promised [MQTT-3.1.2-23].
+func (c *conn) checkPing() {
+	if !c.up || c.writing || c.failed || c.bye || c.p.dead {
+		return
+	}
+	if silence := time.Since(c.sentAt); silence > c.w.profile.config.KeepAlive {
+		c.w.failf("[MQTT-3.1.2-23] nothing was written to connection %d for %v", c.number, silence)
+	}
+}
+
+// checkSilence judges that a dead server is noticed, when the client has closed.
+func (c *conn) checkSilence() {
+	cfg := &c.w.profile.config
+	if !c.up || !c.reading || c.failed || c.bye {
+		return
+	}
+	if silence := time.Since(c.readAt); silence > cfg.KeepAlive+cfg.PingTimeout+cfg.WriteTimeout+2*time.Second {
+		c.w.failf("nothing was heard on connection %d for %v", c.number, silence)
+	}
+}
+
+// processDied notes what nobody was told any more.
+func (w *world) processDied() {
+	for _, m := range w.out {
+		if !m.ended {
+			m.ended, m.inDoubt = true, true
+			w.stats.Outcomes[outcomeDied]++
+		}
+	}
+}
+
+// waits reports whether something is unfinished that is not the program's to finish.
+func (w *world) waits() bool {
+	return len(w.server.flight) > 0 || len(w.server.waiting) > 0 || w.asking > 0 ||
+		slices.ContainsFunc(w.out, func(m *outMessage) bool { return !m.ended })
+}
+
+// processEnded judges that every call has returned.
+func (w *world) processEnded() {
+	for _, m := range w.out {
+		if !m.ended {
+			w.failf("message %d never ended", m.number)
+		}
+	}
+}
+
+// sessionDropped excuses what goes with the server's session.
+func (w *world) sessionDropped() {
+	w.epoch++
+	for _, h := range w.server.flight {
+		h.msg.dropped = true
+	}
+	for _, m := range w.server.waiting {
+		m.dropped = true
+	}
+}
+
+// checkEnd judges what came of everything.
+func (w *world) checkEnd() {
+	for _, m := range w.out {
+		switch {
+		case !m.promised || m.arrivals > 0 || m.mayLose:
+		case w.profile.config.WhenFull == client.QueueDropOldest && !m.left: // it gave way to another
+		default:
+			w.failf("message %d was promised and never arrived: %v", m.number, m.err)
+		}
+	}
+	for _, m := range w.incoming {
+		if m.qos > packets.AtMostOnce && !m.taken && !m.dropped {
+			w.failf("the program never took message %d over", m.number)
+		}
+	}
+	for f, i := range w.wanted {
+		if q, ok := w.server.granted[f]; !w.profile.clean && !w.unsure[f] && w.server.closed < 3 && (ok != i.want || ok && q != i.qos) {
+			w.failf("subscription %q: wanted %+v, the server has %v, %v", f, i, ok, q)
+		}
+	}
+}

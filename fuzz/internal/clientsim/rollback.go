@@ -1,0 +1,171 @@
+package clientsim
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/mqtt311/mqtt311/internal/disk"
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// Each side may come back from an older copy of what it knew. Then the other one knows more, and some
+// messages are lost, and some come twice: those that the copy explains, and no others.
+
+// A snapshot is what a server comes back from.
+type snapshot struct {
+	server   server
+	arrivals []int // of outMessages
+	injected int   // inMessages that there were
+}
+
+// snapshot copies what there is.
+func (w *world) snapshot() *snapshot {
+	c := &snapshot{server: w.server.state(), injected: len(w.incoming)}
+	for _, m := range w.out {
+		c.arrivals = append(c.arrivals, m.arrivals)
+	}
+	return c
+}
+
+// state copies what a server keeps.
+func (s *server) state() server {
+	own := server{granted: maps.Clone(s.granted), holds: maps.Clone(s.holds), waiting: slices.Clone(s.waiting), nextID: s.nextID}
+	for _, h := range s.flight {
+		x := *h
+		own.flight = append(own.flight, &x)
+	}
+	return own
+}
+
+// restartServer lets the server come back from a snapshot of a moment ago, now and then.
+func (w *world) restartServer(stop <-chan struct{}) {
+	r := w.random(7)
+	wait := func(most time.Duration) bool {
+		select {
+		case <-time.After(upTo(r, most)):
+			return true
+		case <-stop:
+			return false
+		}
+	}
+	var s *snapshot
+	for range w.profile.restarts {
+		if !wait(some(r, time.Second, 20*time.Second)) {
+			return
+		}
+		w.mu.Lock()
+		if s == nil || chance(r, 70) { // or the same one again
+			s = nil
+			if w.server.session {
+				s = w.snapshot()
+			}
+		}
+		w.mu.Unlock()
+		if !wait(2 * time.Second) {
+			return
+		}
+		w.mu.Lock()
+		if s != nil && !w.calm && !w.over {
+			w.rollBack(s, chance(r, 50))
+		}
+		w.mu.Unlock()
+	}
+}
+
+// rollBack puts the server back, and excuses what that explains. To the client it looks like the
+// server's doing, or like that of the network.
+func (w *world) rollBack(c *snapshot, looksLikeServer bool) {
+	w.rollbacks++
+	w.logf("server  comes back from a snapshot, after which %d messages arrived", w.arrivedSince(c))
+	s := &w.server
+	for _, p := range slices.Clone(s.peers) {
+		w.serverLost(p)
+		if looksLikeServer {
+			s.closed++
+			p.conn.Close()
+			continue
+		}
+		for _, x := range []*stream{p.conn.in, p.conn.out} {
+			x.lose(func(int) int { return 0 })
+			x.end(errCut, errCut)
+		}
+	}
+	for id, m := range s.holds { // method A has not passed it on, and nobody sends it again
+		if c.server.holds[id] != m && w.profile.methodA {
+			m.mayLose = true
+		}
+	}
+	for n, m := range w.out { // the server does not know any more that it has passed it on
+		m.mayDouble = m.mayDouble || n >= len(c.arrivals) && m.arrivals > 0 || n < len(c.arrivals) && m.arrivals > c.arrivals[n]
+	}
+	for _, m := range w.incoming[c.injected:] {
+		m.dropped = true
+	}
+	for _, h := range c.server.flight { // nor that it was acknowledged, and copies may be on their way
+		if !h.released {
+			h.msg.comesAgain()
+		}
+	}
+	for _, m := range c.server.waiting {
+		m.comesAgain()
+	}
+	for _, f := range filters { // Session Present does not tell that
+		was, ok := s.granted[f]
+		is, still := c.server.granted[f]
+		w.unsure[f] = w.unsure[f] || ok != still || was != is
+	}
+	again := c.server.state() // it may come back from it again
+	s.granted, s.holds, s.flight, s.waiting, s.nextID = again.granted, again.holds, again.flight, again.waiting, again.nextID
+}
+
+func (w *world) arrivedSince(c *snapshot) (n int) {
+	for i, m := range w.out {
+		n += m.arrivals
+		if i < len(c.arrivals) {
+			n -= c.arrivals[i]
+		}
+	}
+	return n
+}
+
+// older returns an older copy of the disk, as somebody puts it back, or nil. Later copies are of a
+// history that did not happen then.
+func (w *world) older(copies *[]*disk.RAM) *disk.RAM {
+	r := w.process.random(7)
+	if len(*copies) == 0 || !chance(r, w.profile.older) {
+		return nil
+	}
+	i := r.IntN(len(*copies))
+	*copies = (*copies)[:i+1]
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rollbacks++
+	w.olderDisk = true
+	w.logf("disk    an older copy is put back: %d of %d", i, len(*copies))
+	return (*copies)[i].Copy(r)
+}
+
+// forgets excuses what a process does not know that starts from an older copy of its store.
+func (w *world) forgets(d *durable) {
+	for _, m := range w.out {
+		if _, kept := d.messages[m.number]; !kept {
+			m.mayLose = true
+			continue
+		}
+		// Whatever became of it since, it is sent again.
+		m.mayDouble, m.mayReturn, m.left = true, true, false
+	}
+	for _, h := range w.server.flight {
+		if h.msg.qos == packets.ExactlyOnce && !d.received[h.id] {
+			h.msg.comesAgain()
+		}
+	}
+}
+
+// comesAgain allows one more delivery of a message that may have come already.
+func (m *inMessage) comesAgain() {
+	if m.forwarded {
+		m.moreFine++
+	}
+}

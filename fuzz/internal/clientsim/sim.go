@@ -1,0 +1,270 @@
+// Package clientsim runs package client over package client/wal in a bubble of testing/synctest,
+// against a strict server, over a network and a disk that fail, through processes that die: the
+// shipped code, where package sim has the session alone.
+//
+// A seed fixes what the programs do, the faults of the disk and of the network, and the server. It does not
+// fix in which order goroutines run, so one that fails may not fail each time.
+//
+// profile.go draws what a seed is about, aim.go narrows that, network.go, store.go and server.go are the world, process.go
+// is a program with its client, conn.go what passes between them, oracle.go says what must hold,
+// mutant.go breaks it on purpose.
+package clientsim
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mqtt311/mqtt311/internal/disk"
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// Options say which run it is.
+type Options struct {
+	Seed    uint64
+	Mutant  Mutant   // what is broken on purpose
+	Simpler []string // what is left out of the seed, see shrink.go
+	Aim     string   // what the seed is about, see aim.go; "": whatever it draws
+}
+
+// Stats say what a run was made of.
+type Stats struct {
+	Processes, Deaths, Connections, Packets, Published, Delivered int
+	Outcomes                                                      [outcomes]int
+	Simulated                                                     time.Duration
+}
+
+// A Failure is a promise that was broken.
+type Failure struct {
+	Seed       uint64
+	Broken     string
+	Transcript []byte
+}
+
+// Error names the seed and the promise.
+func (f *Failure) Error() string { return fmt.Sprintf("seed %d: %s", f.Seed, f.Broken) }
+
+// Run runs a seed. The error is a Failure.
+func Run(t *testing.T, o Options) (Stats, []byte, error) {
+	w := &world{o: o, epoch: 1, wanted: make(map[string]intent), unsure: make(map[string]bool), byID: make(map[uint16]bool)}
+	w.r = w.random(0)
+	w.server.r = w.random(1)
+	w.profile = draw(w.r)
+	if !w.profile.aim(o.Aim) {
+		return Stats{}, nil, &Failure{o.Seed, fmt.Sprintf("a seed cannot be about %q", o.Aim), nil}
+	}
+	if !w.profile.simplify(o.Simpler) {
+		return Stats{}, nil, &Failure{o.Seed, fmt.Sprintf("no simplification is one of %q", o.Simpler), nil}
+	}
+	w.bubble(t)
+	var err error
+	if w.broken != "" {
+		err = &Failure{o.Seed, w.broken, w.transcript.Bytes()}
+	}
+	return w.stats, w.transcript.Bytes(), err
+}
+
+// A world is everything in a run. mu guards what is not a component's own; no code of the client
+// is called while it is held, and nothing is waited for.
+type world struct {
+	o       Options
+	profile profile
+	running sync.WaitGroup // goroutines of the server
+
+	mu         sync.Mutex
+	r          *rand.Rand
+	began      time.Time
+	active     time.Time // when something happened last
+	dull       int       // packets in a row that are not about a message
+	transcript bytes.Buffer
+	broken     string
+	decided    bool // broken is in the transcript
+	stats      Stats
+	calm       bool // the faults are over
+	injected   bool // the server has had all its messages
+	over       bool // the run is, so what is seen counts no more
+	server     server
+	process    *process
+	epoch      int // counts the server's sessions
+
+	asking   int // requests that run
+	resting  int // goroutines of the program that stand still
+	out      []*outMessage
+	incoming []*inMessage
+	wanted   map[string]intent
+	byID     map[uint16]bool // identifiers that messages of QoS 2 have had
+
+	rollbacks int             // of either side
+	olderDisk bool            // the disk is an older copy, and no process has started from it
+	unsure    map[string]bool // filters that a server has forgotten of which the client has heard
+}
+
+// random returns a source of its own for a part of the world, so that what others draw, and when,
+// does not matter to it.
+func (w *world) random(part int) *rand.Rand { return rand.New(rand.NewPCG(w.o.Seed, uint64(part))) }
+
+// The sources beside the first two. Each process has a hundred.
+const (
+	partConn    = 1_000_000
+	partProcess = 100
+)
+
+// logf adds a line to the transcript. The caller holds mu.
+func (w *world) logf(format string, args ...any) {
+	w.active = time.Now()
+	if w.dull > mostDull {
+		w.write("        (and %d more packets of keep alive, or about identifiers of no message)", w.dull-mostDull)
+	}
+	w.dull = 0
+	w.write(format, args...)
+}
+
+// mostDull is how many packets in a row are shown that are not about a message.
+const mostDull = 8
+
+// logPacket adds a packet, which is no sign of progress if it only keeps a connection alive.
+func (w *world) logPacket(who string, number int, way string, p packets.Packet) {
+	id := uint16(0)
+	switch v := p.(type) {
+	case *packets.Pingreq, *packets.Pingresp:
+	case *packets.Pubrel:
+		id = v.PacketID
+	case *packets.Pubcomp:
+		id = v.PacketID
+	default:
+		w.logf("%s %d %s %v", who, number, way, p)
+		return
+	}
+	if id > 0 {
+		w.active = time.Now()
+	}
+	ours := p.Type() == packets.PUBREL == (who == "client" == (way == ">")) // it is about a message of the client
+	if id > 0 && (w.byID[id] || !ours) {
+		w.logf("%s %d %s %v", who, number, way, p)
+	} else if w.dull++; w.dull <= mostDull {
+		w.write("%s %d %s %v", who, number, way, p)
+	}
+}
+
+func (w *world) write(format string, args ...any) {
+	if w.decided {
+		return // what comes now only ends the run
+	}
+	fmt.Fprintf(&w.transcript, "%12s  ", time.Since(w.began))
+	fmt.Fprintf(&w.transcript, format, args...)
+	w.transcript.WriteByte('\n')
+}
+
+// failf notes the first promise that is broken. The caller holds mu.
+func (w *world) failf(format string, args ...any) {
+	if w.broken != "" || w.over {
+		return
+	}
+	w.broken = fmt.Sprintf(format, args...)
+	w.logf("FAILED  %s", w.broken)
+	w.decided = true
+}
+
+// failed reports whether the run is decided.
+func (w *world) failed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.broken != ""
+}
+
+// bubble runs the world. A goroutine that stays is a broken promise.
+func (w *world) bubble(t *testing.T) {
+	defer func() {
+		if v := recover(); v != nil {
+			w.over = false
+			w.failf("%v\n%s", v, stacks())
+		}
+	}()
+	synctest.Test(t, func(*testing.T) { w.run() })
+}
+
+func stacks() []byte {
+	b := make([]byte, 1<<20)
+	return b[:runtime.Stack(b, true)]
+}
+
+func (w *world) run() {
+	w.began = time.Now()
+	w.logf("seed %d, %v: %+v", w.o.Seed, w.o.Mutant, w.profile)
+	stop := make(chan struct{})
+	w.running.Go(func() { w.injectAll(stop) })
+	w.running.Go(func() { w.restartServer(stop) })
+	d := disk.NewRAM()
+	d.R = w.random(2)
+	var copies []*disk.RAM
+	for range w.profile.lives {
+		copies = append(copies, d.After(false, w.random(6)))
+		if d = w.live(d, false); w.failed() {
+			break
+		}
+		if w.o.Mutant == RolledBack {
+			d = copies[len(copies)-1]
+		}
+		if c := w.older(&copies); c != nil {
+			d = c
+		}
+	}
+	if !w.failed() {
+		w.mu.Lock()
+		w.logf("CALM")
+		w.calm = w.profile.durable // otherwise the faults are in the last life: there is no other
+		w.mu.Unlock()
+		w.live(d, true)
+	}
+	close(stop)
+	w.mu.Lock()
+	w.over = true
+	for _, p := range w.server.peers {
+		p.conn.Close()
+	}
+	w.stats.Simulated = time.Since(w.began)
+	w.mu.Unlock()
+	w.running.Wait()
+}
+
+// injectAll lets the server have its messages, now and then.
+func (w *world) injectAll(stop <-chan struct{}) {
+	r := w.random(3)
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.injected = true
+	}()
+	often := some(r, 50*time.Millisecond, 2*time.Second)
+	for range w.profile.incoming {
+		select {
+		case <-time.After(upTo(r, often)):
+		case <-stop:
+			return
+		}
+		w.mu.Lock()
+		if w.server.session {
+			w.inject(packets.QoS(r.IntN(3)))
+		}
+		w.mu.Unlock()
+	}
+}
+
+// Add adds the numbers of another run.
+func (s *Stats) Add(o Stats) {
+	s.Processes += o.Processes
+	s.Deaths += o.Deaths
+	s.Connections += o.Connections
+	s.Packets += o.Packets
+	s.Published += o.Published
+	s.Delivered += o.Delivered
+	s.Simulated += o.Simulated
+	for i, n := range o.Outcomes {
+		s.Outcomes[i] += n
+	}
+}

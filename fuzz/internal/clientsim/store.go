@@ -1,0 +1,93 @@
+package clientsim
+
+import (
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/mqtt311/mqtt311/client"
+)
+
+// A slowStore is a Store that takes its time. The disk below it takes none: while a goroutine waits
+// for a mutex of the log, the clock of the bubble would stand.
+type slowStore struct {
+	client.Store
+	w *world
+	d *durable
+
+	mu    sync.Mutex
+	r     *rand.Rand
+	calls int // that run
+}
+
+// begin notes a call, and end its end.
+func (s *slowStore) begin() { s.count(1) }
+func (s *slowStore) end()   { s.count(-1) }
+
+func (s *slowStore) count(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls += n
+}
+
+// busy reports whether a call runs.
+func (s *slowStore) busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls > 0
+}
+
+// settle waits until no call runs, nor another follows at once.
+func (s *slowStore) settle() {
+	for time.Sleep(time.Millisecond); s.busy(); time.Sleep(time.Millisecond) {
+	}
+}
+
+func (s *slowStore) pause() {
+	s.mu.Lock()
+	d := upTo(s.r, s.w.profile.store)
+	if chance(s.r, s.w.profile.stall) {
+		d = upTo(s.r, 20*time.Second)
+	}
+	s.mu.Unlock()
+	time.Sleep(d)
+}
+
+// Load implements client.Store.
+func (s *slowStore) Load(add func(key, value []byte) error) error {
+	return s.Store.Load(func(key, value []byte) error {
+		s.w.mu.Lock()
+		err := s.d.set(key, value)
+		s.w.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		return add(key, value)
+	})
+}
+
+// Room implements client.Store.
+func (s *slowStore) Room(bytes int) error {
+	s.begin()
+	defer s.end()
+	s.pause()
+	return s.Store.Room(bytes)
+}
+
+// Commit implements client.Store.
+func (s *slowStore) Commit(changes []client.Change) error {
+	s.begin()
+	defer s.end()
+	s.pause()
+	err := s.Store.Commit(changes)
+	if err == nil {
+		s.w.mu.Lock()
+		s.w.committed(s.d, changes)
+		s.w.mu.Unlock()
+	}
+	s.pause()
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	s.w.active = time.Now()
+	return err
+}

@@ -1,0 +1,75 @@
+package broker
+
+import (
+	"net"
+	"sync"
+)
+
+// A listener knows which connections the server has not begun to read. The server's Close must not be
+// called while it takes one in: it would wait for its connections and count one at the same time.
+type listener struct {
+	net.Listener
+
+	mu      sync.Mutex // guards the rest
+	none    sync.Cond  // fresh is 0
+	fresh   int        // connections of which nothing was read yet
+	stopped bool
+}
+
+func newListener(l net.Listener) *listener {
+	own := &listener{Listener: l}
+	own.none.L = &own.mu
+	return own
+}
+
+// Accept implements [net.Listener].
+func (l *listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopped {
+		c.Close()
+		return nil, net.ErrClosed
+	}
+	l.fresh++
+	return &conn{Conn: c, known: sync.OnceFunc(l.known)}, nil
+}
+
+func (l *listener) known() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fresh--; l.fresh == 0 {
+		l.none.Broadcast()
+	}
+}
+
+// stop accepts no more, and waits until the server has begun to read all that was accepted.
+func (l *listener) stop() {
+	l.Listener.Close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopped = true
+	for l.fresh > 0 {
+		l.none.Wait()
+	}
+}
+
+type conn struct {
+	net.Conn
+	known func()
+}
+
+// Read implements [net.Conn].
+func (c *conn) Read(b []byte) (int, error) {
+	c.known()
+	return c.Conn.Read(b)
+}
+
+// Close implements [net.Conn].
+func (c *conn) Close() error {
+	c.known()
+	return c.Conn.Close()
+}

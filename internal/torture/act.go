@@ -1,0 +1,126 @@
+package torture
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// A Kind of act of the nemesis.
+type Kind string
+
+// The acts. The first are done to a client's process, the next to its link, its disk, and to the broker.
+const (
+	Kill       Kind = "kill" // SIGKILL, then a new process over the same store
+	Stop       Kind = "stop" // SIGSTOP, then SIGCONT
+	Cut        Kind = "cut"  // the connection ends after some byte, with FIN or RST
+	Dead       Kind = "dead" // bytes of one direction, or both, do not arrive for a while; then they do, or the connection is cut
+	Refuse     Kind = "refuse"
+	Delay      Kind = "delay"
+	Stall      Kind = "stall" // the disk answers nothing
+	Full       Kind = "full"  // the disk has no room
+	BrokerKill Kind = "broker-kill"
+	BrokerStop Kind = "broker-stop"
+	Rollback   Kind = "rollback" // the broker comes back with the folder of a moment before
+)
+
+// Kinds are all acts.
+var Kinds = []Kind{Kill, Stop, Cut, Dead, Refuse, Delay, Stall, Full, BrokerKill, BrokerStop, Rollback}
+
+// often is how often an act comes beside the others.
+var often = map[Kind]int{
+	Kill: 30, Stop: 5, Cut: 20, Dead: 8, Refuse: 4, Delay: 5, Stall: 6, Full: 6, BrokerKill: 3, BrokerStop: 3, Rollback: 3,
+}
+
+// An Act is one deed of the nemesis.
+type Act struct {
+	Kind Kind
+	Who  string        // Publisher, Consumer or Broker
+	At   time.Duration // when it begins, if the one before in its lane is over
+	Rest time.Duration // and has been so long
+	Hold time.Duration // how long it lasts
+	Up   bool          // of a link: in the direction of the broker
+	Down bool          // in the direction of the client
+	Size int           // bytes: until the cut, or the room on the disk
+	Hard bool          // RST instead of FIN; a full disk whose room another program takes
+}
+
+// lane is what no two acts are done to at a time.
+func (a Act) lane() string {
+	switch a.Kind {
+	case Cut, Dead, Refuse, Delay:
+		return "link of the " + a.Who
+	case Stall, Full:
+		return "disk of the " + a.Who
+	}
+	return a.Who
+}
+
+func (a Act) String() string { return fmt.Sprintf("%s %s", a.Kind, a.lane()) }
+
+// A pace is how fast a history goes.
+type pace struct {
+	wait time.Duration // from one act to the next, of all lanes, on the average; half of it where kills and cuts are
+	hold time.Duration // of what lasts, at the most
+	down time.Duration // of what a broker's act lasts, at the most
+	live time.Duration // how long a broker lives between two acts, on the average
+}
+
+// plan draws a history of n acts. It depends on its arguments alone. Each kind comes at least once if n
+// allows it.
+func plan(seed uint64, n int, kinds []Kind, p pace) []Act {
+	r := rand.New(rand.NewPCG(seed, 311))
+	var urn []Kind
+	for _, k := range kinds {
+		urn = append(urn, slices.Repeat([]Kind{k}, often[k])...)
+	}
+	acts := make([]Act, n)
+	var lasts time.Duration
+	for i := range acts {
+		kind := urn[r.IntN(len(urn))]
+		if i < len(kinds) {
+			kind = kinds[i]
+		}
+		acts[i] = draw(r, kind, p)
+		if kind == Kill || kind == Cut {
+			lasts += p.wait / 2
+		} else {
+			lasts += p.wait
+		}
+	}
+	for i := range acts {
+		acts[i].At = time.Duration(r.Int64N(int64(lasts)))
+	}
+	slices.SortFunc(acts, func(a, b Act) int { return cmp.Compare(a.At, b.At) })
+	return acts
+}
+
+func draw(r *rand.Rand, kind Kind, p pace) Act {
+	exp := func(mean time.Duration) time.Duration { return time.Duration(r.ExpFloat64() * float64(mean)) }
+	a := Act{Kind: kind, Who: Publisher, Rest: exp(60 * time.Millisecond), Hold: min(exp(p.hold/5), p.hold), Hard: r.IntN(2) == 0}
+	if r.IntN(2) == 0 {
+		a.Who = Consumer
+	}
+	switch kind {
+	case Kill:
+		a.Hold = exp(20 * time.Millisecond)
+	case Cut, Dead:
+		switch r.IntN(3) {
+		case 0:
+			a.Up = true
+		case 1:
+			a.Down = true
+		default:
+			a.Up, a.Down = kind == Dead, true
+		}
+		// As many cuts in the first hundred bytes as in the next thousand, and so on.
+		a.Size = r.IntN(10 << (r.IntN(4) * 3))
+	case Full:
+		a.Size = r.IntN(1 << (10 + r.IntN(8)))
+	case BrokerKill, BrokerStop, Rollback:
+		a.Who, a.Hold, a.Rest = Broker, time.Duration(r.Int64N(int64(p.down))), exp(p.live)
+	}
+	return a
+}

@@ -1,0 +1,173 @@
+package torture
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Who an Event is of.
+const (
+	Publisher = "publisher"
+	Consumer  = "consumer"
+	Broker    = "broker"
+	nemesis   = "nemesis"
+)
+
+// What happened. The first rows are told by the tortured processes, the next by the proxies, which read
+// the wire, the last by who does it all.
+const (
+	began      = "run"        // a process
+	intend     = "intend"     // publishes N next
+	accepted   = "accepted"   // the client has taken N over
+	unsent     = "unsent"     // the client says that N did not leave
+	givenUp    = "given up"   // the client gave N up, for the reason in Text
+	subscribed = "subscribed" // the Server has granted Filter
+	noted      = "noted"      // N came to the application
+	finished   = "finished"   // the acknowledgement of N is on record
+	altered    = "altered"    // a message came that nobody published
+	late       = "late"       // the call in Text lasted from Since to At, longer than it may
+	hiccup     = "hiccup"     // the process did not run from Since to At
+	drained    = "drained"    // nothing that was accepted is unfinished
+	hung       = "hung"       // what is to happen in the end does not, as Text says
+	died       = "died"       // the process ended by itself, for the reason in Text
+
+	opened  = "open"    // a connection, with Session Present in N
+	closed  = "close"   // of the link, by whom in Text
+	sent    = "sent"    // a packet from the client, its type in Text, about N
+	came    = "came"    // a packet from the broker
+	silence = "silence" // the client sent nothing from Since to At
+
+	act = "act" // the one in Text was done to Who, from At until Until
+)
+
+// An Event is a line of a history. Its times are in nanoseconds since 1970.
+type Event struct {
+	At    int64  `json:"at"`
+	Who   string `json:"who"`
+	What  string `json:"what"`
+	QoS   byte   `json:"qos,omitempty"`
+	N     int    `json:"n,omitempty"` // a message
+	ID    uint16 `json:"id,omitempty"`
+	Conn  int    `json:"conn,omitempty"` // of a link
+	Text  string `json:"text,omitempty"`
+	Since int64  `json:"since,omitempty"` // of a broker's act: what it had said until then it still knows
+	Until int64  `json:"until,omitempty"`
+}
+
+// A journal is where events go: a file, or memory alone. It is safe for concurrent use.
+type journal struct {
+	who  string
+	file *os.File // nil: memory
+
+	mu     sync.Mutex
+	events []Event
+}
+
+// write adds an event. In a process that is to be killed it is in the file when write returns; a kill
+// takes nothing of what a write has given to the system.
+func (j *journal) write(e Event) {
+	if e.At == 0 {
+		e.At = time.Now().UnixNano()
+	}
+	if e.Who == "" {
+		e.Who = j.who
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.file == nil {
+		j.events = append(j.events, e)
+		return
+	}
+	line, err := json.Marshal(e)
+	if err == nil {
+		// A line begins with its newline, so that one that a kill has cut short stands alone.
+		_, err = j.file.Write(append([]byte{'\n'}, line...))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "journal:", err)
+		os.Exit(1)
+	}
+}
+
+// all returns what is in memory.
+func (j *journal) all() []Event {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.events)
+}
+
+// A reading is how far a file of a journal was read.
+type reading struct {
+	path   string
+	offset int64
+	torn   int // lines that a kill has cut short
+}
+
+// more returns what was added. A last line that is not whole is left for later.
+func (r *reading) more() ([]Event, error) {
+	f, err := os.Open(r.path)
+	if os.IsNotExist(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.NewSectionReader(f, r.offset, 1<<40))
+	if err != nil {
+		return nil, err
+	}
+	whole := len(text)
+	if !bytes.HasSuffix(text, []byte("}")) {
+		whole = bytes.LastIndexByte(text, '\n') + 1
+	}
+	r.offset += int64(whole)
+	var events []Event
+	for line := range bytes.SplitSeq(text[:whole], []byte("\n")) {
+		if len(line) == 0 {
+			continue
+		}
+		var e Event
+		if err := json.Unmarshal(line, &e); err != nil {
+			r.torn++
+			continue
+		}
+		events = append(events, e)
+	}
+	return events, nil
+}
+
+// OutTopic is where the numbers of a QoS are published.
+func OutTopic(qos byte) string { return "t/" + strconv.Itoa(int(qos)) }
+
+// Filter is what the consumer subscribes to, at QoS 2.
+const Filter = "t/#"
+
+// Payload is the message of a number, with a tail of some length.
+func Payload(n int) []byte {
+	return fmt.Appendf(nil, "%d %s", n, strings.Repeat("x", n*n%700))
+}
+
+// Number reads the number of a message.
+func Number(payload []byte) (int, error) {
+	digits, _, _ := strings.Cut(string(payload), " ")
+	return strconv.Atoi(digits)
+}
+
+// message reads which message came on a topic.
+func message(topic string, payload []byte) (qos byte, n int, err error) {
+	n, err = Number(payload)
+	if err == nil && len(topic) == 3 && topic[:2] == "t/" && topic[2] >= '0' && topic[2] <= '2' &&
+		bytes.Equal(payload, Payload(n)) {
+		return topic[2] - '0', n, nil
+	}
+	return 0, 0, fmt.Errorf("torture: nobody published %.40q on %q", payload, topic)
+}

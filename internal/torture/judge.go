@@ -1,0 +1,264 @@
+package torture
+
+import (
+	"slices"
+	"time"
+
+	"github.com/mqtt311/mqtt311/packets"
+)
+
+// Names of packets in a history.
+var (
+	publish = packets.PUBLISH.String()
+	puback  = packets.PUBACK.String()
+	pubrec  = packets.PUBREC.String()
+	pubrel  = packets.PUBREL.String()
+	pubcomp = packets.PUBCOMP.String()
+)
+
+const (
+	// KeepAlive is that of the clients.
+	KeepAlive = 2 * time.Second
+
+	// silenceLimit is when a Server may close [MQTT-3.1.2-24].
+	silenceLimit = KeepAlive * 3 / 2
+
+	// lag is how much later than it was sent the proxy may have read a packet: machines are shared.
+	lag = int64(time.Second)
+
+	// verdict is how often a message is closed over before it is given up.
+	verdict = 3
+)
+
+// lasted judges what lasted from e.Since to e.At: when the process, or the proxy, did not run does not
+// count.
+func (c *checker) lasted(e *Event) {
+	d := e.At - e.Since
+	for _, who := range []string{e.Who, nemesis} {
+		for _, a := range c.away[who] {
+			d -= max(0, min(e.At, a.At)-max(e.Since, a.Since))
+		}
+	}
+	if e.What == late && d > int64(lateBy) {
+		c.find(Late, e.Who, e.At, nil, "%s", e.Text)
+	}
+	if e.What == silence && d > int64(silenceLimit) {
+		c.find(Silent, e.Who, e.At, nil, "nothing left for %v", time.Duration(d).Round(time.Millisecond))
+	}
+}
+
+// order judges that messages of a topic first leave in their order [MQTT-4.6.0-1], that they are handed to
+// the application in that of their arrival, and that they come in their order where the broker promises it.
+func (c *checker) order() {
+	var left, got [3]int // the highest number
+	var arrived [3]*life // that the application has, by arrival
+	seen := make(map[*life]bool)
+	for i := range c.events {
+		e := &c.events[i]
+		if e.QoS == 0 {
+			continue
+		}
+		switch {
+		case e.Who == Publisher && e.What == sent && e.Text == publish:
+			l := c.lives[key{e.QoS, e.N}]
+			if e.At > l.sent[0].At {
+				continue
+			}
+			if e.N < left[e.QoS] {
+				c.find(Disordered, Publisher, e.At, l, "it left behind number %d", left[e.QoS])
+			}
+			left[e.QoS] = max(left[e.QoS], e.N)
+		case e.What == noted:
+			l := c.lives[key{e.QoS, e.N}]
+			if seen[l] {
+				continue
+			}
+			seen[l] = true
+			if e.N < got[e.QoS] && c.promise.Ordered {
+				c.find(Disordered, Broker, e.At, l, "it came behind number %d", got[e.QoS])
+			}
+			got[e.QoS] = max(got[e.QoS], e.N)
+			at, once := l.arrival()
+			if !once {
+				continue
+			}
+			if before := arrived[e.QoS]; before != nil {
+				if was, _ := before.arrival(); at < was {
+					c.find(Disordered, Consumer, e.At, l, "it had arrived before number %d", before.n)
+					continue
+				}
+			}
+			arrived[e.QoS] = l
+		}
+	}
+}
+
+// arrival returns when the message came to the consumer, and whether it came once before the application
+// had it.
+func (l *life) arrival() (at int64, once bool) {
+	n := 0
+	for _, e := range l.came {
+		if e.Text == publish && e.At <= l.notes[0] {
+			at = e.At
+			n++
+		}
+	}
+	return at, n == 1
+}
+
+// published judges what the publisher did with a message.
+func (c *checker) published(l *life) {
+	switch {
+	case l.unsent == 0:
+	case len(l.sent) > 0:
+		c.find(Untrue, Publisher, l.unsent, l, "it left at %s", clock(l.sent[0].At))
+	case len(l.notes) > 0:
+		c.find(Untrue, Publisher, l.unsent, l, "it came at %s", clock(l.notes[0]))
+	}
+	if l.givenUp > 0 {
+		n := 0
+		for _, e := range c.closes[Publisher] {
+			if l.intended <= e.At && e.At <= l.givenUp {
+				n++
+			}
+		}
+		if n < verdict {
+			c.find(GivenUp, Publisher, l.givenUp, l, "%s; the link was cut, or the broker closed, %d times", l.whyGivenUp, n)
+		}
+	}
+	var id uint16
+	var released, first int64
+	for _, e := range l.sent {
+		switch {
+		case e.Text == pubrel:
+			released = e.At
+			continue
+		case first == 0:
+			first, id = e.At, e.ID
+			continue
+		case l.qos == 0:
+			c.find(Resent, Publisher, e.At, l, "QoS 0 leaves once")
+		case c.without(Publisher, first, e.At):
+			id, released, first = e.ID, 0, e.At // the broker knows nothing of it
+		case e.ID != id:
+			c.find(Resent, Publisher, e.At, l, "under the identifiers %d and %d", id, e.ID)
+		case released > 0:
+			c.find(Resent, Publisher, e.At, l, "after its PUBREL [MQTT-4.3.3-1]")
+		}
+	}
+}
+
+// without reports whether the link began without the session between two moments.
+func (c *checker) without(who string, from, to int64) bool {
+	return slices.ContainsFunc(c.anew[who], func(at int64) bool { return from < at && at <= to })
+}
+
+// delivered judges whether a message came.
+func (c *checker) delivered(l *life) {
+	if len(l.notes) > 0 {
+		if l.intended == 0 {
+			c.find(Altered, Broker, l.notes[0], l, "nobody published it")
+		}
+		if len(l.gave) > 0 && l.gave[0].At < l.notes[0] {
+			c.find(Early, Consumer, l.gave[0].At, l, "%s left before the application had it", l.gave[0].Text)
+		}
+	}
+	if l.qos == 0 || l.taken == 0 && len(l.acks) == 0 {
+		return // nobody promised anything
+	}
+	excuse := c.rolledBack(l)
+	if !excuse {
+		c.v.Safe++
+	}
+	switch {
+	case len(l.notes) > 0 || l.givenUp > 0:
+	case len(l.gave) > 0:
+		c.find(Swallowed, Consumer, l.gave[0].At, l, "the consumer sent %s", l.gave[0].Text)
+	case len(l.acks) == 0:
+		c.find(Unfinished, Publisher, l.taken, l, "accepted, and the broker has acknowledged nothing")
+	case excuse:
+		c.excuse(Lost, l.acks[0].At, l, "the broker was set back")
+	default:
+		c.find(Lost, Broker, l.acks[0].At, l, "the broker sent %s", l.acks[0].Text)
+	}
+}
+
+// rolledBack reports whether an act may have taken from the broker what it had acknowledged.
+func (c *checker) rolledBack(l *life) bool {
+	if len(l.acks) == 0 {
+		return false
+	}
+	first, last := l.acks[0].At, l.acks[len(l.acks)-1].At
+	return slices.ContainsFunc(c.acts, func(e Event) bool { return e.Since < last && first < e.At+lag })
+}
+
+func (c *checker) excuse(fault Fault, at int64, l *life, text string) {
+	c.v.Excused = append(c.v.Excused, Finding{Fault: fault, Who: Broker, At: at, QoS: l.qos, N: l.n, Text: text})
+}
+
+// repeated judges what came again at QoS 2.
+func (c *checker) repeated(l *life) {
+	if l.qos != 2 || !c.promise.QoS2 {
+		return
+	}
+	for i := 1; i < len(l.notes); i++ {
+		before, again := l.notes[i-1], l.notes[i]
+		ended := slices.ContainsFunc(l.ends, func(at int64) bool { return before <= at && at <= again })
+		if !ended && slices.ContainsFunc(c.runs[Consumer], func(at int64) bool { return before < at && at < again }) {
+			c.v.InWork++
+			continue
+		}
+		switch why, known := c.cameAgain(l, before, again); {
+		case c.setBack(l, again):
+			c.excuse(Duplicated, again, l, "the broker was set back")
+		case why == "":
+			c.find(Duplicated, Consumer, again, l, "it came under the same identifier, without PUBREL")
+		case known && c.promise.Repeats:
+			c.excuse(Duplicated, again, l, why)
+		default:
+			c.find(Duplicated, Broker, again, l, "%s", why)
+		}
+	}
+}
+
+// cameAgain says why the consumer could not know that a message came again; empty: it could. It is known
+// of some brokers, see Promise.Repeats.
+func (c *checker) cameAgain(l *life, before, again int64) (why string, known bool) {
+	released := false
+	var first, last *Event
+	for i := range l.came {
+		e := &l.came[i]
+		switch {
+		case e.Text == pubrel && e.At < again:
+			released = true
+		case e.At <= before:
+			first = e
+		case e.At <= again:
+			last = e
+		}
+	}
+	switch {
+	case released:
+		return "the broker published it after its PUBREL [MQTT-4.3.3-1]", true
+	case c.without(Consumer, before, again):
+		return "the broker had lost the session", false
+	case first != nil && last != nil && first.ID != last.ID:
+		return "the broker published it under another identifier", true
+	}
+	return "", false
+}
+
+// setBack reports whether an act may have taken from the broker what the consumer had told it.
+func (c *checker) setBack(l *life, again int64) bool {
+	last := again
+	for _, e := range l.gave {
+		if e.Text == pubcomp && e.At < again {
+			last = e.At
+		}
+	}
+	return slices.ContainsFunc(c.acts, func(e Event) bool {
+		return e.Since-int64(c.promise.Forgets) < last && e.At < again
+	})
+}
+
+func clock(at int64) string { return time.Unix(0, at).Format("15:04:05.000") }

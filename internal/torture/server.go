@@ -1,0 +1,126 @@
+package torture
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/mqtt311/mqtt311/internal/mosquitto"
+	"github.com/mqtt311/mqtt311/internal/nats"
+	"github.com/mqtt311/mqtt311/internal/program"
+	"github.com/mqtt311/mqtt311/internal/rabbitmq"
+)
+
+// A Promise is what a broker can keep. What no row says it keeps through everything.
+type Promise struct {
+	// QoS2: it has QoS 2.
+	QoS2 bool
+
+	// Ordered: the messages of a topic come in their order the first time that they come. mosquitto 2.0.11
+	// sends new ones ahead of those that waited for a consumer that was away, and nats-server sends what
+	// was under way later than those behind it.
+	Ordered bool
+
+	// Repeats: it publishes a QoS 2 message again though it has sent PUBREL, or under another identifier,
+	// which [MQTT-4.3.3-1] forbids: no receiver can know it by then. mosquitto 2.0.11 does when a connection
+	// ends twice before it has sent the PUBREL again; nats-server when its AckWait ends before it has read
+	// the PUBREC.
+	Repeats bool
+
+	// Forgets is how long a kill or a stop of its machine may take from it what its consumers have
+	// acknowledged: it delivers again.
+	Forgets time.Duration
+}
+
+// A server is a broker of somebody else's making in a process of its own, for one goroutine.
+type server struct {
+	addr          string
+	folder        string // what outlives it
+	kill          func()
+	start         func() error
+	pause, resume func()
+	log           func() string
+	promise       Promise
+
+	// saved returns until when a folder knows everything that the broker has said. If nil, until the
+	// folder was copied or the broker was killed.
+	saved func(folder string) (time.Time, error)
+
+	pace pace
+}
+
+// Brokers are the names of those that can be tortured.
+var Brokers = []string{"mosquitto", "nats", "rabbitmq"}
+
+// serverOf starts a broker. more is added to the configuration of mosquitto.
+func serverOf(t testing.TB, name, more string) *server {
+	t.Helper()
+	switch name {
+	case "mosquitto":
+		// By default it drops what goes beyond 1,000 waiting messages, after it has acknowledged them.
+		// It saves all that it has every second, and forgets in a kill what it has not saved.
+		b := mosquitto.Start(t, mosquitto.Options{
+			Config: "max_queued_messages 0\nmax_queued_bytes 0\nautosave_on_changes false\nautosave_interval 1\n" +
+				"log_type none\nlog_type error\n" + more,
+		})
+		return &server{
+			addr: b.Addr(), folder: b.Folder(), kill: b.Kill, start: b.Program.Start, pause: b.Pause, resume: b.Resume,
+			log: b.Log, promise: Promise{QoS2: true, Repeats: true},
+			saved: func(folder string) (time.Time, error) {
+				info, err := os.Stat(filepath.Join(folder, "mosquitto.db"))
+				if err != nil {
+					return time.Time{}, err
+				}
+				return info.ModTime(), nil
+			},
+			pace: pace{wait: 250 * time.Millisecond, hold: 3 * time.Second, down: time.Second, live: time.Second},
+		}
+	case "nats":
+		b := nats.Start(t, nats.Options{AckWait: time.Second, Sync: true})
+		return &server{
+			addr: b.Addr(), folder: b.Folder(), kill: b.Kill, start: b.Program.Start, pause: b.Pause, resume: b.Resume,
+			log: b.Log, promise: Promise{QoS2: true, Repeats: true},
+			pace: pace{wait: 250 * time.Millisecond, hold: 3 * time.Second, down: time.Second, live: time.Second},
+		}
+	case "rabbitmq":
+		b := rabbitmq.Start(t)
+		return &server{
+			addr: b.Addr(), folder: b.Folder(), kill: b.Kill, start: b.Begin, pause: b.Pause, resume: b.Resume,
+			log: b.Log, promise: Promise{Ordered: true},
+			pace: pace{wait: 400 * time.Millisecond, hold: 3 * time.Second, down: time.Second, live: 3 * time.Second},
+		}
+	}
+	t.Fatalf("torture: there is no broker %q", name)
+	return nil
+}
+
+// copy makes a copy of the folder as it is now, as a snapshot of a disk does, and returns until when it
+// knows what the broker has said.
+func (s *server) copy(to string) (time.Time, error) {
+	s.pause()
+	at := time.Now()
+	err := program.CopyFolder(to, s.folder)
+	s.resume()
+	if err != nil {
+		return at, fmt.Errorf("torture: copying the folder of the broker: %w", err)
+	}
+	if s.saved != nil {
+		return s.saved(to)
+	}
+	return at, nil
+}
+
+// again starts the broker again, in the same folder and on the same ports. Somebody else may have one of
+// them for a moment: ports of this range are those of connections, too.
+func (s *server) again() error {
+	var err error
+	for range 10 {
+		if err = s.start(); err == nil {
+			return nil
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	return err
+}
