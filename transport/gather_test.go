@@ -1,0 +1,76 @@
+package transport
+
+import (
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// An evenReader is a connection on which a byte comes after each gap, and none while as many wait as its window has.
+type evenReader struct {
+	net.Conn
+	gap    time.Duration
+	window int
+	last   time.Time
+}
+
+func (r *evenReader) Read(b []byte) (int, error) {
+	if r.last.IsZero() {
+		r.last = time.Now()
+	}
+	if d := time.Until(r.last.Add(r.gap)); d > 0 {
+		time.Sleep(d)
+	}
+	n := min(int(time.Since(r.last)/r.gap), r.window)
+	r.last = time.Now()
+	return n, nil
+}
+
+// reads returns how long a number of reads took, and how many bytes came.
+func reads(t *testing.T, c net.Conn, n int) (took time.Duration, bytes int) {
+	start := time.Now()
+	for range n {
+		got, err := c.Read(make([]byte, 10))
+		require.NoError(t, err)
+		bytes += got
+	}
+	return time.Since(start), bytes
+}
+
+// Only what comes in a flood is read with pauses; one that pauses itself is not.
+func TestGather(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const gap, pause = 10 * time.Microsecond, time.Millisecond
+		r := &evenReader{gap: gap, window: 1000}
+		c := &gatherConn{Conn: r, pause: pause}
+		took, bytes := reads(t, c, floodReads)
+		require.Equal(t, floodReads*gap, took)
+		require.Equal(t, floodReads, bytes)
+		took, bytes = reads(t, c, 10000)
+		require.Equal(t, 10000*pause, took, "as long as it lasts")
+		require.Equal(t, 10000*int(pause/gap), bytes)
+
+		r.gap = time.Second
+		took, bytes = reads(t, c, 10)
+		require.Equal(t, 10*time.Second, took)
+		require.Equal(t, 10, bytes)
+		r.gap = gap
+		took, _ = reads(t, c, floodReads)
+		require.Equal(t, floodReads*gap, took, "a flood begins anew")
+	})
+}
+
+// Where only as much comes as was read, pauses are of no use.
+func TestGatherNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const gap, pause = 10 * time.Microsecond, time.Millisecond
+		c := &gatherConn{Conn: &evenReader{gap: gap, window: 1}, pause: pause}
+		const rounds = 10
+		took, bytes := reads(t, c, floodReads+rounds*(restReads+vainPauses))
+		require.Equal(t, floodReads+rounds*(restReads+vainPauses), bytes)
+		require.Less(t, took, time.Duration(bytes)*gap*21/20)
+	})
+}
