@@ -37,11 +37,15 @@ func Start(change ...func(*mochi.Capabilities)) (*Broker, error) {
 	if err := server.AddHook(new(auth.AllowHook), nil); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
+	handover := newTakeover()
+	if err := server.AddHook(handover, nil); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	counted := newListener(l)
+	counted := newListener(l, handover.closed)
 	if err := server.AddListener(listeners.NewNet("tcp", counted)); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}

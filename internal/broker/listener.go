@@ -9,6 +9,7 @@ import (
 // called while it takes one in: it would wait for its connections and count one at the same time.
 type listener struct {
 	net.Listener
+	closed func(net.Conn)
 
 	mu      sync.Mutex // guards the rest
 	none    sync.Cond  // fresh is 0
@@ -16,8 +17,8 @@ type listener struct {
 	stopped bool
 }
 
-func newListener(l net.Listener) *listener {
-	own := &listener{Listener: l}
+func newListener(l net.Listener, closed func(net.Conn)) *listener {
+	own := &listener{Listener: l, closed: closed}
 	own.none.L = &own.mu
 	return own
 }
@@ -35,7 +36,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		return nil, net.ErrClosed
 	}
 	l.fresh++
-	return &conn{Conn: c, known: sync.OnceFunc(l.known)}, nil
+	return &conn{Conn: c, known: sync.OnceFunc(l.known), closed: l.closed}, nil
 }
 
 func (l *listener) known() {
@@ -59,7 +60,8 @@ func (l *listener) stop() {
 
 type conn struct {
 	net.Conn
-	known func()
+	known  func()
+	closed func(net.Conn)
 }
 
 // Read implements [net.Conn].
@@ -71,5 +73,6 @@ func (c *conn) Read(b []byte) (int, error) {
 // Close implements [net.Conn].
 func (c *conn) Close() error {
 	c.known()
+	defer c.closed(c)
 	return c.Conn.Close()
 }
