@@ -128,7 +128,11 @@ func meets(t *testing.T, kind hostile.Kind, l *hostile.Listener, v *hostile.Vict
 	if v.Ended() {
 		wrong("it has ended")
 	}
-	for _, excess := range f.Exceeds(kind.Budget().Over(s.Budget)) {
+	budget := kind.Budget().Over(s.Budget)
+	if kind == hostile.Command {
+		budget.Memory += s.Lines
+	}
+	for _, excess := range f.Exceeds(budget) {
 		wrong("%s", excess)
 	}
 	if report.Slowest > hostile.TooLong {

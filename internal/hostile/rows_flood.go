@@ -76,7 +76,7 @@ var flooding = []Server{
 		Floods: true, Budget: Budget{CPU: busy}, Why: whyBusy,
 	},
 	{
-		Name: "large messages", Does: "floods PUBLISH of QoS 0 and 15 MiB",
+		Name: "large messages", Does: "floods PUBLISH of QoS 0 and 15 MiB of zeros",
 		Script: func(c *Conn) {
 			c.Accept(false)
 			go c.Drain()
@@ -86,7 +86,8 @@ var flooding = []Server{
 				}
 			}
 		},
-		Floods: true, Budget: Budget{CPU: busy, Memory: 160}, Why: "a message of 15 MiB is legal: one is read while others wait, and the collector has to come by",
+		Floods: true, Budget: Budget{CPU: busy, Memory: 160}, Lines: 480,
+		Why: "a message of 15 MiB is legal: one is read while others wait, and the collector has to come by; the command writes lines of JSON, in which a zero takes six bytes",
 	},
 	{
 		Name: "oversize messages", Does: "floods PUBLISH of QoS 1 and 17 MiB, which are above the limit",

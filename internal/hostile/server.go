@@ -39,6 +39,7 @@ type Server struct {
 	Told string // a regular expression that fits what the victim logs
 
 	Budget Budget // zero fields: the usual; see [Kind.Budget]
+	Lines  int    // MiB more for the command, which writes messages as lines
 	Why    string // the budget is another one
 }
 
