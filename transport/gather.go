@@ -9,15 +9,16 @@ import (
 // Gather returns a dial function whose connections read a flood in larger pieces. Where a server writes each message by
 // itself, a few microseconds after the one before, waking up for each costs more than all the rest. So after 64 reads
 // that hardly had to wait and brought little, a connection pauses before each further read, and that read
-// brings many. What comes now and then is not delayed, and where a pause gathers nothing, as with one message on its way
-// at a time, there is soon none. A millisecond is a good pause for a program that can wait that long for a message.
+// brings many. What comes now and then is not delayed. Where pauses slow the flood down, because the other end waits for
+// answers to what was not read yet, there are soon none. A millisecond is a good pause for a program that can wait
+// that long for a message.
 func Gather(pause time.Duration, dial func(context.Context) (net.Conn, error)) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		conn, err := dial(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return &gatherConn{Conn: conn, pause: pause}, nil
+		return &gatherConn{Conn: conn, pause: pause, from: time.Now()}, nil
 	}
 }
 
@@ -26,45 +27,63 @@ const (
 	floodGap   = 200 * time.Microsecond // one that takes longer had to wait
 	floodSmall = 4 << 10                // one that brings as much needs no pause
 
-	vainPauses = 8       // so many pauses in a row that gathered nothing
-	restReads  = 1 << 14 // are followed by so many reads without one
-	gathered   = 4       // times what a read of the flood brought: as much has to come for a pause to be of use
+	judgedPauses = 8       // after so many it is judged what they do
+	leastRate    = 0.8     // of the flood without pauses: if they make it slower,
+	restReads    = 1 << 14 // so many reads follow without one
 )
 
 // gatherConn is a connection of [Gather]. Its fields are the reader's alone.
 type gatherConn struct {
 	net.Conn
 	pause time.Duration
-	quick int // reads in a row of a flood, up to floodReads
-	bytes int // what they brought
-	vain  int // pauses in a row that gathered nothing
+
+	quick int // reads in a row of a flood; at floodReads there are pauses
 	rest  int // reads to come without a pause
+
+	from   time.Time // what follows is counted from here on
+	bytes  int
+	pauses int
+
+	rate float64 // of the flood without pauses, in bytes a second
 }
 
 func (c *gatherConn) Read(b []byte) (int, error) {
-	paused := c.quick >= floodReads && c.rest == 0
+	paused := c.quick == floodReads && c.rest == 0
 	if paused {
 		time.Sleep(c.pause)
 	}
-	if c.rest > 0 {
-		c.rest--
-	}
 	start := time.Now()
 	n, err := c.Conn.Read(b)
-	switch gap := time.Since(start); {
-	case gap > floodGap:
-		c.quick, c.bytes, c.vain = 0, 0, 0
-	case paused && n < gathered*c.bytes/floodReads:
-		if c.vain++; c.vain == vainPauses {
-			c.vain, c.rest = 0, restReads
+	end := time.Now()
+	c.bytes += n
+	switch {
+	case end.Sub(start) > floodGap, c.quick < floodReads && n >= floodSmall:
+		c.quick, c.rest = 0, 0
+		c.count(end)
+	case c.rest > 0:
+		if c.rest--; c.rest == 0 {
+			c.quick = 0
+			c.count(end)
 		}
 	case paused:
-		c.vain = 0
-	case n < floodSmall && c.quick < floodReads:
-		c.quick++
-		c.bytes += n
+		if c.pauses++; c.pauses == judgedPauses {
+			if c.count(end) < leastRate*c.rate {
+				c.rest = restReads
+			}
+		}
+	default:
+		if c.quick++; c.quick == floodReads {
+			c.rate = c.count(end)
+		}
 	}
 	return n, err
+}
+
+// count returns the rate since it was called before, and begins to count anew.
+func (c *gatherConn) count(now time.Time) float64 {
+	rate := float64(c.bytes) / max(now.Sub(c.from), 1).Seconds()
+	c.from, c.bytes, c.pauses = now, 0, 0
+	return rate
 }
 
 func (c *gatherConn) CloseWrite() error { return closeWrite(c.Conn) }
