@@ -1,127 +1,74 @@
 package main
 
 import (
-	"bytes"
-	"fmt"
-	"image/color"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-
-	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/vg"
 )
 
 // A chart shows a quantity of the tables whose names begin with a prefix, as bars.
 type chart struct {
 	file, title string
 	prefix      string
+	tables      []string // of them; empty: all
 	who         []string
 	quantity    string
 	unit        float64
-	linear      bool // else logarithmic
 }
 
 var charts = []chart{
-	{"codec-encode.svg", "Encode: ns of processor time", "codec: encode ", []string{ours, paho, mochi, limit}, cpuTime, 1, false},
-	{"codec-decode.svg", "Decode: ns of processor time", "codec: decode ", []string{ours, paho, mochi, limit}, cpuTime, 1, false},
-	{"clients.svg", "Clients: µs of processor time a message", "clients: ", []string{ours, paho, atwat, limit1, limit100}, cpuTime, 1e3, false},
-	{"servers.svg", "Through a real server: µs of processor time a message", "servers: ", []string{ours, paho, atwat, limit1, limit100}, cpuTime, 1e3, false},
-	{"store.svg", "Stores: µs a message", "store: ", []string{ours, bolt, files}, wall, 1e3, false},
-	{"idle.svg", "Idle connection: KiB of heap and stack", "idle: ", []string{ours, paho, atwat, limit}, memory, 1024, true},
+	{"readme.svg", "µs of processor time a message", "clients: ", []string{"publish QoS 1", "receive QoS 1", "publish QoS 2", "receive QoS 2"}, []string{ours, paho, atwat}, cpuTime, 1e3},
+	{"readme.zh.svg", "每条消息的处理器时间（微秒）", "clients: ", []string{"publish QoS 1", "receive QoS 1", "publish QoS 2", "receive QoS 2"}, []string{ours, paho, atwat}, cpuTime, 1e3},
+	{"codec-encode.svg", "Encode: ns of processor time", "codec: encode ", nil, []string{ours, paho, mochi, limit}, cpuTime, 1},
+	{"codec-decode.svg", "Decode: ns of processor time", "codec: decode ", nil, []string{ours, paho, mochi, limit}, cpuTime, 1},
+	{"clients.svg", "Clients: µs of processor time a message", "clients: ", nil, []string{ours, paho, atwat, limit1, limit100}, cpuTime, 1e3},
+	{"servers.svg", "Through a real server: µs of processor time a message", "servers: ", nil, []string{ours, paho, atwat, limit1, limit100}, cpuTime, 1e3},
+	{"store.svg", "Stores: µs a message", "store: ", nil, []string{ours, bolt, files}, wall, 1e3},
+	{"idle.svg", "Idle connection: KiB of heap and stack", "idle: ", nil, []string{ours, paho, atwat, limit}, memory, 1024},
 }
 
-// colours are told apart by people who see few colours too.
-var colours = map[string]color.Color{
-	ours:     color.RGBA{0x00, 0x72, 0xb2, 0xff},
-	paho:     color.RGBA{0xe6, 0x9f, 0x00, 0xff},
-	mochi:    color.RGBA{0xcc, 0x79, 0xa7, 0xff},
-	atwat:    color.RGBA{0x00, 0x9e, 0x73, 0xff},
-	bolt:     color.RGBA{0xe6, 0x9f, 0x00, 0xff},
-	files:    color.RGBA{0x00, 0x9e, 0x73, 0xff},
-	limit:    color.RGBA{0x88, 0x88, 0x88, 0xff},
-	limit1:   color.RGBA{0xbb, 0xbb, 0xbb, 0xff},
-	limit100: color.RGBA{0x77, 0x77, 0x77, 0xff},
+// kinds are colours, which people who see few of them tell apart, too.
+var kinds = map[string]string{
+	ours: "ours", paho: "peer1", atwat: "peer2", mochi: "peer3", bolt: "peer1", files: "peer2",
+	limit: "limit1", limit1: "limit1", limit100: "limit2",
 }
 
 // draw draws the chart if its tables were measured.
 func (c chart) draw(r *results, dir string) error {
-	var names []string
-	values := make([]plotter.Values, len(c.who))
-	least, most := math.Inf(1), 0.0
+	var groups []group
 	for i := range r.Tables {
 		name, ok := strings.CutPrefix(r.Tables[i].Name, c.prefix)
-		if !ok {
+		if !ok || c.tables != nil && !slices.Contains(c.tables, name) {
 			continue
 		}
-		names = append(names, name)
-		for j, who := range c.who {
-			x := r.Tables[i].get(who, c.quantity).Median / c.unit
-			values[j] = append(values[j], x) // NaN: nobody measured it
-			if x > 0 {
-				least, most = min(least, x), max(most, x)
+		g := group{name: c.words().Replace(name)}
+		for _, who := range c.who {
+			if x := r.Tables[i].get(who, c.quantity).Median / c.unit; !math.IsNaN(x) { // NaN: nobody measured it
+				g.bars = append(g.bars, bar{who, x, kinds[who]})
 			}
 		}
+		groups = append(groups, g)
 	}
-	if len(names) == 0 {
+	if len(groups) == 0 {
 		return nil
 	}
-	p := plot.New()
-	p.Title.Text = c.title + ", less is better"
-	bottom, top := 0.0, 1.1*most
-	if !c.linear {
-		bottom, top = math.Floor(math.Log10(least)), math.Ceil(math.Log10(most))
-		p.Y.Tick.Marker = powers(bottom, top)
-	}
-	wide := 60 / float64(len(c.who))
-	for j, who := range c.who {
-		for i, x := range values[j] {
-			if !c.linear {
-				x = math.Log10(x) - bottom // a bar begins at the bottom of the axis
-			}
-			values[j][i] = max(0, x)
-			if math.IsNaN(x) {
-				values[j][i] = 0
-			}
-		}
-		bars, err := plotter.NewBarChart(values[j], vg.Points(wide*0.9))
-		if err != nil {
-			return err
-		}
-		bars.Color, bars.LineStyle.Width = colours[who], 0
-		bars.Offset = vg.Points(wide * (float64(j) - float64(len(c.who)-1)/2))
-		p.Add(bars)
-		p.Legend.Add(who, bars)
-	}
-	p.Y.Min, p.Y.Max = 0, (top-bottom)*1.3
-	p.Legend.Top, p.Legend.Padding, p.Legend.XOffs = true, vg.Points(6), vg.Points(-6)
-	p.NominalX(names...)
-	p.X.Min, p.X.Max = -0.5, float64(len(names))-0.5
-	width := vg.Inch * vg.Length(max(7, 1.4*float64(len(names))))
-	return save(p, width, 4*vg.Inch, filepath.Join(dir, c.file))
+	return os.WriteFile(filepath.Join(dir, c.file), []byte(picture(c.title, groups, c.note())), 0o644)
 }
 
-// save writes an SVG that looks alike where the plotter's font is not installed.
-func save(p *plot.Plot, width, height vg.Length, path string) error {
-	w, err := p.WriterTo(width, height, "svg")
-	if err != nil {
-		return err
+func (c chart) chinese() bool { return strings.HasSuffix(c.file, ".zh.svg") }
+
+func (c chart) words() *strings.Replacer {
+	if c.chinese() {
+		return strings.NewReplacer("publish", "发布", "receive", "接收")
 	}
-	var svg bytes.Buffer
-	if _, err := w.WriteTo(&svg); err != nil {
-		return err
-	}
-	text := bytes.ReplaceAll(svg.Bytes(), []byte("font-family:Liberation Serif"), []byte("font-family:'Liberation Serif',Times,serif"))
-	return os.WriteFile(path, text, 0o644)
+	return strings.NewReplacer()
 }
 
-// powers are marks at the powers of ten from 10^bottom, which is where the axis begins.
-func powers(bottom, top float64) plot.ConstantTicks {
-	var ticks plot.ConstantTicks
-	for e := bottom; e <= top; e++ {
-		ticks = append(ticks, plot.Tick{Value: e - bottom, Label: fmt.Sprintf("%g", math.Pow(10, e))})
+func (c chart) note() [2]string {
+	if c.chinese() {
+		return inChinese
 	}
-	return ticks
+	return inEnglish
 }

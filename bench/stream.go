@@ -3,15 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
-	"image/color"
 	"io"
 	"os"
 	"strconv"
 	"strings"
-
-	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/vg"
 )
 
 // Processor time of the benchmarks of connector/jetstream: who spends it, and in which of their parts.
@@ -25,7 +20,7 @@ var (
 		{"strict", "gateway, strict", "gateway"},
 		{"worker", "worker", "worker"},
 	}
-	streamColours = map[string]color.Color{"mosquitto": colours[paho], "ours": colours[ours], "nats": colours[atwat]}
+	streamKinds = map[string]string{"mosquitto": "peer1", "ours": "ours", "nats": "peer2"}
 )
 
 // streamFigures reads what "go test -bench" has printed of the benchmarks of connector/jetstream with the server's default
@@ -66,48 +61,21 @@ func drawStream(from, to string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", from, err)
 	}
-	p := plot.New()
-	p.Title.Text = "µs of processor time a message, less is better"
-	const wide = 30
-	most := 0.0
-	var names []string
+	var groups []group
 	for _, part := range streamParts {
-		names = append(names, part.label)
-	}
-	for j, who := range streamWho {
-		offset := vg.Points(wide * (float64(j) - float64(len(streamWho)-1)/2))
-		var values plotter.Values
-		var labels plotter.XYLabels
-		for i, part := range streamParts {
+		g := group{name: part.label}
+		for _, who := range streamWho {
 			unit := part.name + "-" + who + "-us"
 			if who == "ours" {
 				unit = part.name + "-" + part.ours + "-us"
 			}
-			x := figures[unit]
-			values, most = append(values, x), max(most, x)
-			labels.XYs = append(labels.XYs, plotter.XY{X: float64(i), Y: x})
-			text := ""
-			if x >= 0.5 {
-				text = strconv.FormatFloat(x, 'f', 0, 64)
+			if x := figures[unit]; x >= 0.5 {
+				g.bars = append(g.bars, bar{streamNames[who], x, streamKinds[who]})
 			}
-			labels.Labels = append(labels.Labels, text)
 		}
-		bars, err := plotter.NewBarChart(values, vg.Points(wide*0.9))
-		if err != nil {
-			return err
+		if len(g.bars) > 0 {
+			groups = append(groups, g)
 		}
-		bars.Color, bars.LineStyle.Width, bars.Offset = streamColours[who], 0, offset
-		over, err := plotter.NewLabels(labels)
-		if err != nil {
-			return err
-		}
-		over.Offset.X, over.Offset.Y = offset-vg.Points(6), vg.Points(2)
-		p.Add(bars, over)
-		p.Legend.Add(streamNames[who], bars)
 	}
-	p.Y.Min, p.Y.Max = 0, most*1.3
-	p.Legend.Top, p.Legend.Left, p.Legend.Padding, p.Legend.XOffs = true, true, vg.Points(6), vg.Points(6)
-	p.NominalX(names...)
-	p.X.Min, p.X.Max = -0.5, float64(len(names))-0.5
-	return save(p, 8*vg.Inch, 4*vg.Inch, to)
+	return os.WriteFile(to, []byte(picture("µs of processor time a message", groups, inEnglish)), 0o644)
 }

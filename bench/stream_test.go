@@ -27,7 +27,7 @@ func TestStreamChart(t *testing.T) {
 	require.NoError(t, drawStream(from, to))
 	svg, err := os.ReadFile(to)
 	require.NoError(t, err)
-	for _, value := range []string{">21<", ">31<", ">56<", "nats-server"} {
+	for _, value := range []string{">20.7<", ">31<", ">55.7<", "nats-server"} {
 		require.Contains(t, string(svg), value)
 	}
 }
