@@ -32,6 +32,10 @@ type Options struct {
 	// Base of [transport.TLSOptions]. If nil, nothing.
 	TLS *tls.Config
 
+	// Gather is how long connections wait between two reads of a flood, so that each brings many messages: see
+	// [transport.Gather]. If zero, they do not wait.
+	Gather time.Duration
+
 	// OnEvent is told what happens to the connection; see [client.Config].
 	OnEvent func(client.Event)
 
