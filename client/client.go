@@ -10,22 +10,22 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// State says where a Client is.
+// State is the state of a Client.
 type State byte
 
 // The states of a Client.
 const (
-	Idle       State = iota // Connect was not called
+	Idle       State = iota // Connect has not been called
 	Connecting              // an attempt is under way
 	Connected               // the Server accepted the connection
-	Waiting                 // for the next attempt
+	Waiting                 // pausing before the next attempt
 	Parked                  // disconnected because the application does not keep up
-	Closed                  // for good
+	Closed                  // closed or failed; final
 )
 
 var stateNames = [...]string{"idle", "connecting", "connected", "waiting", "parked", "closed"}
 
-// String returns the state in a word.
+// String returns the name of the state, such as "connected".
 func (s State) String() string {
 	if int(s) < len(stateNames) {
 		return stateNames[s]
@@ -33,8 +33,8 @@ func (s State) String() string {
 	return fmt.Sprintf("state %d", byte(s))
 }
 
-// A Client is safe for concurrent use. It is used once: after Close, or when it has failed for
-// good, make another.
+// A Client is safe for concurrent use. A Client that was closed or has failed cannot be reused;
+// make a new one with New.
 type Client struct {
 	cfg    Config
 	events *notifier[Event]
@@ -61,8 +61,8 @@ type Client struct {
 	stats    Counters
 }
 
-// New returns a Client that is not connected yet. It reads the Store, if there is one, and does no
-// other I/O. The error joins every mistake in cfg.
+// New returns a Client that is not connected yet. It loads the session from Config.Store, if set,
+// and does no other I/O. If cfg is invalid, the error joins all problems found.
 func New(cfg Config) (*Client, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -81,10 +81,11 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// Connect connects and returns when the Server has accepted the connection. From then on the client
-// reconnects by itself, and ctx is no longer used. Without Config.ConnectRetry the first failure
-// ends the client; with it, the end of ctx does. If ctx has ended already, nothing happens and
-// Connect may be called again. A second call is ErrStarted.
+// Connect connects to the Server and returns once it has accepted the connection (CONNACK). From
+// then on the client reconnects by itself and no longer uses ctx. If the first attempt fails, the
+// client is closed and Connect returns the error; with Config.ConnectRetry, it keeps trying until
+// ctx is done. If ctx is already done, Connect does nothing and may be called again. Any later call
+// returns ErrStarted.
 func (c *Client) Connect(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("client: connect: %w", context.Cause(ctx))
@@ -132,18 +133,19 @@ func (c *Client) cameUp(ctx context.Context) bool {
 	return false
 }
 
-// Done is closed when the client is closed or has failed for good; Err says why.
+// Done returns a channel that is closed when the client has been closed or has failed permanently;
+// Err then returns the reason.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Err returns nil while the client lives. After Close and Abort it returns ErrClosed, after a
-// failure an error that wraps ErrClosed and the cause.
+// Err returns nil while the client is running, ErrClosed after Close or Abort, and after a
+// permanent failure an error that wraps ErrClosed and the cause.
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
-// State returns where the client is. It may have changed when it returns.
+// State returns the current state, which may have changed by the time it returns.
 func (c *Client) State() State {
 	c.mu.Lock()
 	defer c.mu.Unlock()

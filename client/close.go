@@ -10,14 +10,15 @@ import (
 // handlerPatience is how long Close waits for a handler that runs.
 const handlerPatience = 5 * time.Second
 
-// Close leaves in order: nothing new is accepted, what is in flight is finished, acknowledgements
-// leave, then DISCONNECT, which drops the Will [MQTT-3.14.4-3]. It waits for all that until ctx ends,
-// for a running handler at most five seconds, and not for the handler that calls it with its own
-// context. Without a Network Connection it waits for nothing. When ctx has ended, DISCONNECT still
-// leaves, for which Close waits a second at the most.
+// Close shuts the client down gracefully: it accepts no new requests, waits for those in flight to
+// finish and for pending acknowledgements to be sent, and then sends DISCONNECT, which makes the
+// Server discard the Will [MQTT-3.14.4-3]. It waits until ctx is done, but at most five seconds for
+// a running handler, and not at all for the handler that calls it with its own context. Without a
+// Network Connection it does not wait. Once ctx is done, Close still sends DISCONNECT and spends at
+// most one more second on it.
 //
-// What is unfinished then ends with ErrClosed, and the error of Close wraps the cause of ctx. Close
-// may be called at any time, from any goroutine, and more than once.
+// Requests that are still unfinished end with ErrClosed, and Close returns an error that wraps the
+// cause of ctx. Close may be called at any time, from any goroutine, and more than once.
 func (c *Client) Close(ctx context.Context) error {
 	c.mu.Lock()
 	first := c.leaveLocked()
@@ -113,9 +114,9 @@ func (c *Client) awaitEnd(ctx context.Context) error {
 	}
 }
 
-// Abort ends at once and without DISCONNECT, so that the Server publishes the Will
-// [MQTT-3.1.2-8]. It returns when everything the client started has ended, but for a
-// handler that runs.
+// Abort closes the client at once, without DISCONNECT, so that the Server publishes the Will
+// [MQTT-3.1.2-8]. It returns when all goroutines of the client have ended, except for a running
+// handler.
 func (c *Client) Abort() {
 	c.mu.Lock()
 	c.leaveLocked()

@@ -106,8 +106,8 @@ func (c *Client) takenLocked() {
 	}
 }
 
-// Backlog returns what was received and not yet taken: the number of messages, and the bytes of
-// their topics and payloads.
+// Backlog returns the number of messages in the inbox and the total size of their topics and
+// payloads in bytes.
 func (c *Client) Backlog() (messages, bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -8,18 +8,18 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// An IncomingError says why a message that came was not accepted: it is larger than
-// Config.MaxPacketSize, or its Topic Name is malformed. Config.SkipOversize and SkipMalformed say
-// what becomes of it.
+// An IncomingError describes a received message that was not accepted because it is larger than
+// Config.MaxPacketSize or its Topic Name is malformed. See Config.SkipOversize and
+// Config.SkipMalformed.
 type IncomingError struct {
-	Topic    string // as it came; it may hold anything
+	Topic    string // as received; not validated
 	QoS      packets.QoS
 	PacketID uint16 // 0 at QoS 0, and if it cannot be read
 	Size     int    // of the packet, in bytes
 	Retain   bool   // see Delivery
 	Dup      bool   // see Delivery
-	Taken    bool   // Config.TakeOversize has it
-	TakeErr  error  // of Config.TakeOversize
+	Taken    bool   // the first result of Config.TakeOversize
+	TakeErr  error  // the second
 	Err      error  // a [*packets.TooLargeError] or a [*packets.FormatError]
 }
 

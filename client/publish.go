@@ -14,18 +14,20 @@ import (
 // A Message is an Application Message to be published: Topic, Payload, QoS and Retain.
 type Message = session.Message
 
-// Publish publishes m and returns nil only when the promise of its QoS is kept: written to the
-// Network Connection (QoS 0), PUBACK received (1), PUBCOMP received (2), across any number of
-// reconnects. It waits for room in the queue, unless Config.WhenFull says otherwise, and for the
-// Server until ctx ends. The payload may be used again when it returns.
+// Publish publishes m and returns nil when the guarantee of its QoS is met: the message was written
+// to the Network Connection (QoS 0), or PUBACK (QoS 1) or PUBCOMP (QoS 2) was received, across any
+// number of reconnects. It waits for room in the queue, unless Config.WhenFull says otherwise, and
+// for the Server until ctx is done. The caller may reuse the payload after Publish returns.
 //
-// Otherwise the error says whether it happened. It names the Topic and wraps one of these:
+// Otherwise the error names the topic and wraps one of these, which say whether the message was
+// published:
 //
-//   - ErrNotSent: no byte left. Also a [*packets.EncodeError] for a message that no packet can
-//     carry, ErrNotStarted before Connect, ErrNotConnected at QoS 0, ErrQueueFull when there was no
-//     room or the message gave way to another, ErrClosed, and the cause of a ctx that ended.
-//   - ErrUnknown: bytes may have left when ctx or the client ended. Unless the client ended, a
-//     message of QoS 1 or 2 stays in flight. Also ErrPoison.
+//   - ErrNotSent: nothing was sent. It is wrapped together with the reason: a [*packets.EncodeError]
+//     for a message that no packet can carry, ErrNotStarted before Connect, ErrNotConnected at QoS 0,
+//     ErrQueueFull if there was no room or the message was dropped for a newer one, ErrClosed, or the
+//     cause of a ctx that is done.
+//   - ErrUnknown: the message may have been sent when ctx was done or the client was closed. Unless
+//     the client was closed, a message of QoS 1 or 2 stays in flight. ErrPoison is an ErrUnknown, too.
 //   - ErrDowngraded: the Server has the message at QoS 1 only.
 func (c *Client) Publish(ctx context.Context, m Message) error {
 	r := c.lendReceipt()
@@ -44,10 +46,11 @@ func (c *Client) Publish(ctx context.Context, m Message) error {
 	return publishError(&m, err)
 }
 
-// PublishAsync queues m and returns a receipt for its outcome. It waits only for room in the queue.
-// An error means that nothing was accepted and nothing will be sent: it is an ErrNotSent, with the
-// causes that [Client.Publish] has. Before Connect messages of QoS 1 and 2 are accepted as well; they
-// leave after CONNACK. The payload belongs to the client until the receipt is done.
+// PublishAsync queues m and returns a Receipt for the result. It waits only for room in the queue.
+// If it returns an error, the message was not accepted and will not be sent; the error wraps
+// ErrNotSent and a reason as in [Client.Publish]. Messages of QoS 1 and 2 are accepted before
+// Connect as well and are sent after CONNACK. The caller must not modify the payload until the
+// Receipt is done.
 func (c *Client) PublishAsync(ctx context.Context, m Message) (*Receipt, error) {
 	r := &Receipt{client: c}
 	if err := c.start(ctx, &m, r); err != nil {
@@ -56,9 +59,10 @@ func (c *Client) PublishAsync(ctx context.Context, m Message) (*Receipt, error) 
 	return r, nil
 }
 
-// Enqueue is PublishAsync for callers that do not need the outcome: it allocates nothing. Errors
-// after it returned nil are counted in Stats.Unheard. The payload of a message of QoS 1 or 2 belongs
-// to the client until Close; at QoS 0 it may be used again when Enqueue returns.
+// Enqueue is like PublishAsync, for callers that do not need the result; it does not allocate.
+// Messages that fail after Enqueue returned nil are counted in Stats.Unheard. At QoS 1 and 2 the
+// caller must not modify the payload until the client is closed; at QoS 0 it may be reused when
+// Enqueue returns.
 func (c *Client) Enqueue(ctx context.Context, m Message) error { return c.start(ctx, &m, nil) }
 
 // start hands m to the session, waiting for room as long as ctx allows. r may be nil.

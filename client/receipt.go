@@ -8,7 +8,8 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// A Receipt is the outcome to come of an operation. It is safe for concurrent use.
+// A Receipt gives the result of an asynchronous request once it is known. It is safe for concurrent
+// use.
 type Receipt struct {
 	mu       sync.Mutex
 	durable  bool
@@ -70,8 +71,8 @@ func (r *Receipt) ending() <-chan struct{} {
 	return r.Done()
 }
 
-// Done returns a channel that is closed when the operation has ended. It ends exactly once: by the
-// Server's answer, or when the client is closed or fails for good.
+// Done returns a channel that is closed when the request has finished: it was answered by the
+// Server, or has failed, at the latest when the client is closed.
 func (r *Receipt) Done() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -89,15 +90,15 @@ func (r *Receipt) doneChannel() <-chan struct{} {
 	return r.done
 }
 
-// Err returns nil before the end, and after it the outcome as [Client.Publish] does.
+// Err returns the result as [Client.Publish] does, and nil while the request has not finished.
 func (r *Receipt) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.err
 }
 
-// Wait waits for the end and returns the outcome, or until ctx ends: then the error is an ErrUnknown
-// and the operation goes on. It costs no allocation.
+// Wait waits until the request has finished and returns Err. If ctx is done first, Wait returns an
+// error that wraps ErrUnknown, and the request goes on. Wait does not allocate.
 func (r *Receipt) Wait(ctx context.Context) error {
 	r.mu.Lock()
 	if r.ended {
@@ -133,9 +134,9 @@ func (r *Receipt) Wait(ctx context.Context) error {
 	return &callError{call: "wait", kind: ErrUnknown, cause: context.Cause(ctx)}
 }
 
-// Accepted returns a channel that is closed when the message is in the Client's Store, at once if
-// there is none or it is of QoS 0, and at the latest when the operation has ended. A message that
-// the Store has is sent even if this process dies.
+// Accepted returns a channel that is closed when the message is in the Client's Store: from then on
+// it will be sent even if this process dies. Without a Store and at QoS 0 the channel is closed at
+// once, and otherwise at the latest when the request has finished.
 func (r *Receipt) Accepted() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
