@@ -1,7 +1,7 @@
 package packets
 
 const (
-	// MaxRemainingLength is the largest Remaining Length, section 2.2.3.
+	// MaxRemainingLength is the largest possible Remaining Length (section 2.2.3).
 	MaxRemainingLength = 268_435_455
 
 	maxLengthBytes = 4

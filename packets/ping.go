@@ -1,6 +1,6 @@
 package packets
 
-// Pingreq asks for a sign of life, section 3.12.
+// Pingreq asks the Server to show that it is alive (section 3.12).
 type Pingreq struct{}
 
 // Type returns PINGREQ.
@@ -14,7 +14,7 @@ func (p *Pingreq) String() string { return "PINGREQ" }
 
 func (p *Pingreq) decode(*decoder) {}
 
-// Pingresp gives it, section 3.13.
+// Pingresp answers PINGREQ (section 3.13).
 type Pingresp struct{}
 
 // Type returns PINGRESP.

@@ -35,10 +35,10 @@ func badRunes(s string, from int, spec string) (at int, statement, reason string
 	return 0, "", ""
 }
 
-// Discouraged returns the index of the first character that section 1.5.3 says a string
-// should not hold, or -1: the control characters U+0001 to U+001F and U+007F to U+009F,
-// and the 66 noncharacters. They are legal, so this package reads and writes them, but
-// a Server may close the Network Connection because of one.
+// Discouraged returns the byte index of the first character in s that a string should not contain
+// according to section 1.5.3, or -1 if there is none. These are the control characters U+0001 to
+// U+001F and U+007F to U+009F and the 66 noncharacters. They are valid, so this package reads and
+// writes them, but a Server may close the Network Connection when it receives one.
 func Discouraged(s string) int {
 	for i, r := range s {
 		switch {

@@ -2,12 +2,12 @@ package packets
 
 import "strings"
 
-// ValidTopicName returns nil if a message may be published to the Topic Name, section
-// 4.7; otherwise an [*EncodeError] of PUBLISH that says why not.
+// ValidTopicName returns nil if name is a valid Topic Name (section 4.7), and otherwise an
+// [*EncodeError] of type PUBLISH that says why not.
 func ValidTopicName(name string) error { return checkName(PUBLISH, "Topic", name, "MQTT-3.3.2-1") }
 
-// ValidTopicFilter returns nil if the Topic Filter may be subscribed to, section 4.7;
-// otherwise an [*EncodeError] of SUBSCRIBE that says why not.
+// ValidTopicFilter returns nil if filter is a valid Topic Filter (section 4.7), and otherwise an
+// [*EncodeError] of type SUBSCRIBE that says why not.
 func ValidTopicFilter(filter string) error {
 	return checkFilter(SUBSCRIBE, "Filter", filter, "MQTT-3.8.3-1")
 }
@@ -105,9 +105,10 @@ func badFilter[T string | []byte](s T, utf8 string) (at int, spec, reason string
 	return 0, "", ""
 }
 
-// ParseShared splits the filter of a shared subscription, "$share/group/filter": an
-// extension of servers, which 3.1.1 does not have. ok is false for every other filter,
-// and for one without a group or whose rest is no Topic Filter.
+// ParseShared splits the filter of a shared subscription, "$share/group/filter", into the group and
+// the Topic Filter. Shared subscriptions are an extension of some servers; MQTT 3.1.1 does not
+// define them. ok is false for any other filter, and if the group is empty or the rest is not a
+// valid Topic Filter.
 func ParseShared(filter string) (group, rest string, ok bool) {
 	s, ok := strings.CutPrefix(filter, "$share/")
 	if !ok {
@@ -120,11 +121,11 @@ func ParseShared(filter string) (group, rest string, ok bool) {
 	return group, rest, true
 }
 
-// Undecorated splits a filter with a decoration, which asks some server for a special delivery,
-// from the Topic Filter that its messages match: f of "$share/group/f" and "$oshare/group/f", of
-// "$share:group:f" (HiveMQ), and of "$queue/f", "$exclusive/f" and "$local/f" (EMQX). 3.1.1 has
-// none of them, so a server that does not know a decoration takes it for levels of the topic. ok is
-// false for every other filter.
+// Undecorated removes the prefix by which some servers let a filter request a special kind of
+// delivery, and returns the Topic Filter that the messages match: f for "$share/group/f" and
+// "$oshare/group/f", for "$share:group:f" (HiveMQ), and for "$queue/f", "$exclusive/f" and
+// "$local/f" (EMQX). MQTT 3.1.1 defines none of these prefixes; a server that does not know one
+// takes it for part of the filter. ok is false for any other filter.
 func Undecorated(filter string) (plain string, ok bool) {
 	if !strings.HasPrefix(filter, "$") {
 		return "", false
@@ -148,10 +149,10 @@ var decorations = []struct{ prefix, end string }{
 	{"$share/", "/"}, {"$oshare/", "/"}, {"$share:", ":"}, {"$queue/", ""}, {"$exclusive/", ""}, {"$local/", ""},
 }
 
-// Match reports whether a valid Topic Filter matches a valid Topic Name, section 4.7:
-// byte for byte, without any normalisation [MQTT-4.7.3-4]. "+" matches one level, also
-// an empty one, and "#" what remains, also the level above it. A filter that starts
-// with a wildcard does not match a name that starts with "$" [MQTT-4.7.2-1].
+// Match reports whether a Topic Filter matches a Topic Name (section 4.7); both must be valid. They
+// are compared byte by byte, without normalisation [MQTT-4.7.3-4]. "+" matches one level, which may
+// be empty. "#" matches any number of levels, including the parent of the level that it stands for.
+// A filter that starts with a wildcard does not match a name that starts with "$" [MQTT-4.7.2-1].
 func Match(filter, topic string) bool {
 	if topic != "" && topic[0] == '$' && filter != "" && (filter[0] == '+' || filter[0] == '#') {
 		return false

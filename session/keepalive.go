@@ -45,8 +45,8 @@ func (k *keepAlive) wrote(now time.Time, n uint64) {
 	}
 }
 
-// Heard tells that bytes arrived, though perhaps no whole packet: any byte is a
-// sign of life.
+// Heard reports that bytes arrived, though perhaps not a whole packet. Any byte shows that the
+// Server is alive.
 func (s *Session) Heard(now time.Time) {
 	k := &s.keep
 	k.lastReceived = now
@@ -55,11 +55,11 @@ func (s *Session) Heard(now time.Time) {
 	k.giveUpAt = time.Time{}
 }
 
-// Paused tells that the driver stopped reading, so that the Server's silence means
-// nothing. PINGREQ goes on.
+// Paused reports that the driver has stopped reading: until Resumed, the ping timeout is suspended.
+// PINGREQs are still sent.
 func (s *Session) Paused() { s.keep.paused = true }
 
-// Resumed tells that the driver reads again. The Server gets its full time anew.
+// Resumed reports that the driver reads again. The ping timeout restarts.
 func (s *Session) Resumed(now time.Time) {
 	k := &s.keep
 	k.paused = false

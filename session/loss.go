@@ -10,32 +10,32 @@ import (
 
 // Loss says how a Network Connection ended.
 type Loss struct {
-	// Position is the last Send of which a byte may have left. Nothing later left, except Sends up
-	// to Passed.
+	// Position is the number of the last Send of which a byte may have been written. No later Send
+	// was written, except as Passed says.
 	Position uint64
 
-	// Passed is the last Send of which a byte may have left before Sends that still
-	// waited for their records. If zero, none did.
+	// Passed is the number of the last Send of which a byte may have been written ahead of Sends
+	// that waited for their records; zero if there is none. See [Session.Passed].
 	Passed uint64
 
-	// By says who ended it. Only what the Server itself closed can count against something
-	// that was sent.
+	// By says who ended it. Only if the Server itself closed the connection can something that was
+	// sent be to blame.
 	By EndedBy
 }
 
-// EndedBy says who ended a Network Connection.
+// EndedBy is the party that ended a Network Connection.
 type EndedBy byte
 
-// The parties that can end a Network Connection.
+// The values of EndedBy.
 const (
-	ByUs      EndedBy = iota // our own decision: a time-out, a malformed packet, Abort
-	ByNetwork                // the way to the Server broke
+	ByUs      EndedBy = iota // the client: timeout, malformed packet, Abort
+	ByNetwork                // the path to the Server failed
 	ByPeer                   // the Server: end of stream, reset, TLS alert, close frame, DISCONNECT
 )
 
 var endedByNames = [...]string{"us", "network", "peer"}
 
-// String returns the party in a word.
+// String returns the name of the party.
 func (b EndedBy) String() string {
 	if int(b) < len(endedByNames) {
 		return endedByNames[b]
@@ -43,9 +43,9 @@ func (b EndedBy) String() string {
 	return "party " + strconv.Itoa(int(b))
 }
 
-// Lost tells that the Network Connection is gone. Without one it does nothing. It reports whether
-// the end counts against something that was sent: then the next connection will tell more, and the
-// driver should not make it wait longer than the one before.
+// Lost reports that the Network Connection has ended. Without a Network Connection it does nothing.
+// The result blamed is true if something that was sent may have caused the end. The next connection
+// tests that suspicion, so the driver should not wait longer before it than before the last one.
 func (s *Session) Lost(now time.Time, loss Loss) (blamed bool) {
 	switch s.conn.phase {
 	case offline:

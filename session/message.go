@@ -11,7 +11,7 @@ import (
 // A Message is an Application Message to be published.
 type Message struct {
 	Topic   string
-	Payload []byte // belongs to the Session until Done
+	Payload []byte // must not be modified until Done
 	QoS     packets.QoS
 	Retain  bool
 }

@@ -128,7 +128,8 @@ func (s *Session) publish(p *packets.Publish) {
 	o.Packet, o.Token = p, r.token(i)
 }
 
-// Awaits reports whether Received would deliver p: it did not come before, and is not left to the Server.
+// Awaits reports whether Received would deliver p, that is, p was not received before and would not
+// be shed.
 func (s *Session) Awaits(p *packets.Publish) bool {
 	switch {
 	case p.QoS == packets.AtMostOnce:
@@ -182,11 +183,10 @@ func (r *receiver) ring(qos packets.QoS) *queue[place] {
 	return &r.pubrecs
 }
 
-// Ack says that the application is responsible for a delivered message from here
-// on: it gates PUBACK at QoS 1 and PUBREC at QoS 2. The error is
-// ErrStale if the token was used before or means nothing any more. A message that
-// was not sent again after a reconnect yet has no place in the new order: its Ack is
-// remembered.
+// Ack acknowledges a delivered message, with PUBACK at QoS 1 and PUBREC at QoS 2; the application
+// is responsible for it from then on. Acknowledgements are sent in the order in which the messages
+// arrived. After a reconnect an Ack is remembered until the Server has sent the message again. Ack
+// returns ErrStale if the token was used before or has become invalid.
 func (s *Session) Ack(t Token) error {
 	p := place{index: uint32(t), gen: uint32(t >> 32)}
 	if uint64(p.index) >= uint64(len(s.recv.all)) {
@@ -289,7 +289,7 @@ func (r *receiver) discard(s *Session) int {
 	return n
 }
 
-// Unacked reports whether Ack of the token would be taken.
+// Unacked reports whether Ack(t) would succeed.
 func (s *Session) Unacked(t Token) bool {
 	p := place{index: uint32(t), gen: uint32(t >> 32)}
 	if uint64(p.index) >= uint64(len(s.recv.all)) {

@@ -7,13 +7,12 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// Restore returns the Session that records describe: those that were saved and not
-// forgotten, in any order. Nobody waits for what was begun before: Done of those
-// tokens means nothing to the driver. With no records it is New.
+// Restore returns a Session with the state in records, which are those that were saved and not
+// forgotten, in any order. The driver must ignore Done outputs for messages of the earlier process,
+// whose tokens it does not know. Without records, Restore is the same as New.
 //
-// What left before the crash is not on record, because that would cost a record per
-// packet, and a Forget may be late: so every message counts as one that may have left,
-// and goes out with DUP.
+// The records do not say which messages were sent, because that would cost a record per packet, and
+// a Forget may be late. So all messages are taken as possibly sent, and are sent with DUP set.
 func Restore(cfg Config, records []Record) (*Session, error) {
 	s, err := newSession(cfg)
 	if err != nil {

@@ -314,9 +314,9 @@ func (x *sender) check() string {
 	return ""
 }
 
-// SelfCheck returns an error if the state of the Session contradicts itself, which is a bug of this
-// package. It looks at every message, so it is for tests: of this package, of drivers and in
-// simulations. It is called between two inputs.
+// SelfCheck returns an error if the state of the Session is inconsistent, which is a bug in this
+// package. It examines every message and is meant for tests and simulations. It must be called
+// between inputs.
 func (s *Session) SelfCheck() error {
 	if wrong := s.send.check(); wrong != "" {
 		return errors.New("session: self check: " + wrong)

@@ -14,20 +14,19 @@ type sent0 struct {
 	n      uint64
 }
 
-// Publish accepts a message and returns the token of the Done that ends it. At QoS
-// 1 and 2 it is queued while no Network Connection is up or the window is full; the
-// payload belongs to the Session until Done. After Publish, [Session.Tail] is the
-// number of the Save that makes it durable.
+// Publish accepts a message and returns the token of the Done that will complete it. A message of
+// QoS 1 or 2 is queued while no Network Connection is up or MaxInflight is reached; its payload
+// must not be modified until Done. After Publish, [Session.Tail] returns the number of the Save
+// that makes it durable.
 //
-// The errors are [*packets.EncodeError] for a message that no packet can carry,
-// ErrNotConnected for QoS 0 without a connection, and ErrQueueFull. Nothing happened
-// then.
+// The error is a [*packets.EncodeError] for a message that no packet can carry, ErrNotConnected at
+// QoS 0 without a connection, or ErrQueueFull. The message was not accepted then.
 func (s *Session) Publish(now time.Time, m Message) (Token, error) {
 	return s.PublishFor(now, m, nil)
 }
 
-// PublishFor is Publish; the Done that ends the message has the caller in Output.For, so
-// that a driver needs no table.
+// PublishFor is like Publish, and sets Output.For of the Done to caller, so that the driver needs
+// no map from tokens to callers.
 func (s *Session) PublishFor(now time.Time, m Message, caller any) (Token, error) {
 	x, p := &s.send, &s.publishing
 	p.PacketID, p.Dup, p.QoS, p.Retain = 0, false, m.QoS, m.Retain
@@ -268,9 +267,9 @@ func (s *Session) end(seq uint64, d *outgoing, err error) {
 	s.acquit(seq)
 }
 
-// Withdraw takes a message back that was never sent, because nobody waits for it any more, and
-// reports whether that was possible: then Done follows with ErrNotSent. Otherwise nothing changes,
-// and the message goes on.
+// Withdraw removes a message that was never sent from the queue, because its caller no longer
+// waits, and reports whether it did: Done with ErrNotSent then follows. If the message may have
+// been sent, Withdraw changes nothing.
 func (s *Session) Withdraw(t Token) bool {
 	if t&tokenKind != tokenPublish {
 		return false
@@ -288,8 +287,8 @@ func (s *Session) Withdraw(t Token) bool {
 	return true
 }
 
-// DropOldest ends the oldest message that was never sent with ErrQueueFull, to make room for
-// another, and reports whether there was one.
+// DropOldest drops the oldest message that was never sent, with ErrQueueFull, to make room for
+// another. It reports whether there was one.
 func (s *Session) DropOldest() bool {
 	x := &s.send
 	for seq := x.after(x.cursor); seq < x.end(); seq = x.after(seq + 1) {
@@ -319,8 +318,8 @@ func (x *sender) stuckAt() time.Time {
 	return earliest(at, d.sentAt.Add(stuckAfter))
 }
 
-// Keep makes the Session keep a copy of the payload of a message that is not done,
-// because the caller wants its memory back.
+// Keep makes the Session copy the payload of an unfinished message, so that the caller can reuse
+// its memory.
 func (s *Session) Keep(t Token) {
 	x := &s.send
 	seq := uint64(t &^ tokenKind)

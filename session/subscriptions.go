@@ -157,12 +157,12 @@ type subscriptions struct {
 	requests []*request // in the order in which they were sent
 }
 
-// Subscribe makes filters wanted; Done brings what the Server answered for each. A
-// filter stays wanted, and is asked for again whenever the Server may not know it,
-// until it is unsubscribed or refused here. If that is under way, or was done on this
-// Network Connection and not called for since, it is the answer, so that the Server does
-// not send its retained messages twice. The error is [*packets.EncodeError] for
-// an invalid filter; then nothing happened.
+// Subscribe subscribes to Topic Filters; Results of the Done are the Server's answers. Each filter
+// stays wanted until it is unsubscribed or refused in answer to this call, and is subscribed to
+// again whenever the Server may have lost it. If that is under way, or was done on this Network
+// Connection and no Subscribe has used its result yet, Subscribe uses that result, so that the
+// Server does not send its retained messages twice. For an invalid filter the error is a
+// [*packets.EncodeError], and nothing has changed.
 func (s *Session) Subscribe(now time.Time, subs ...packets.Subscription) (Token, error) {
 	check := packets.Subscribe{PacketID: firstRequestID, Subscriptions: subs}
 	if err := check.Check(); err != nil {
@@ -176,8 +176,8 @@ func (s *Session) Subscribe(now time.Time, subs ...packets.Subscription) (Token,
 	return op.token, nil
 }
 
-// Unsubscribe makes filters unwanted. Messages for them may still come until Done
-// and are delivered and acknowledged like others [MQTT-3.10.4-3].
+// Unsubscribe unsubscribes from Topic Filters, which are no longer wanted. Messages for them may
+// still arrive until Done; they are delivered and acknowledged as usual [MQTT-3.10.4-3].
 func (s *Session) Unsubscribe(now time.Time, filters ...string) (Token, error) {
 	check := packets.Unsubscribe{PacketID: firstRequestID, Filters: filters}
 	if err := check.Check(); err != nil {
@@ -191,8 +191,7 @@ func (s *Session) Unsubscribe(now time.Time, filters ...string) (Token, error) {
 	return op.token, nil
 }
 
-// Wanted returns the Topic Filters that are subscribed or to be, in the order of the
-// calls.
+// Wanted returns the Topic Filters that are subscribed to or requested, in the order of the calls.
 func (s *Session) Wanted() []packets.Subscription {
 	var subs []packets.Subscription
 	for w := range s.subs.order.all() {
@@ -203,8 +202,8 @@ func (s *Session) Wanted() []packets.Subscription {
 	return subs
 }
 
-// Ungranted returns the wanted Topic Filters whose SUBSCRIBE the Server has not answered, in the order of
-// the calls. Those that it refused are not among them.
+// Ungranted returns the wanted Topic Filters for which the Server has not answered a SUBSCRIBE, in
+// the order of the calls. Refused filters are not included.
 func (s *Session) Ungranted() []string {
 	b := &s.subs
 	if b.owed.empty() && len(b.requests) == 0 && (s.suspected == nil || s.suspected.aside.empty()) {
@@ -219,9 +218,9 @@ func (s *Session) Ungranted() []string {
 	return filters
 }
 
-// AskAgain sends each SUBSCRIBE and UNSUBSCRIBE that the Server has not answered on this Network Connection
-// again, under a new Packet Identifier, and returns their number. An answer to any of the copies counts.
-// What a later request has replaced is not asked for again.
+// AskAgain sends again, under a new Packet Identifier, each SUBSCRIBE and UNSUBSCRIBE that the
+// Server has not answered on this Network Connection, and returns their number. An answer to any
+// copy will do. Requests that a later one has replaced are not sent again.
 func (s *Session) AskAgain() int {
 	if s.conn.phase != up {
 		return 0

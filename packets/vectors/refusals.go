@@ -8,7 +8,7 @@ func connect(flags int, payload ...any) []byte {
 	return wire(0x10, 10+len(p), 0, 4, "MQTT", 4, flags, 0, 60, p)
 }
 
-// Refusals are packets with one fault each, in the order of the types.
+// Refusals are invalid packets with one fault each, ordered by type.
 var Refusals = []Refusal{
 	// The fixed header, section 2.2.
 	{"type 0", wire(0x00, 0), 0, 0, ""},
