@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// A File is the path of a PEM file, or the text of one: whatever holds a line
-// end or begins with -----BEGIN. As a string it shows the path alone.
+// A File is the path of a PEM file, or PEM data itself: it is taken as data if it contains a
+// newline or starts with -----BEGIN. Its String method never returns the data.
 type File string
 
 // maxFile is far more than any bundle needs: that of a whole system has 250 kB.
@@ -25,7 +25,7 @@ func (f File) inline() bool {
 	return strings.ContainsAny(s, "\r\n") || strings.HasPrefix(s, "-----BEGIN")
 }
 
-// String returns the path quoted, or that the text is inline.
+// String returns the quoted path, or a note that the data is inline.
 func (f File) String() string {
 	switch {
 	case f == "":
@@ -44,7 +44,7 @@ func (f File) GoString() string { return f.String() }
 // LogValue returns the same as String.
 func (f File) LogValue() slog.Value { return slog.StringValue(f.String()) }
 
-// MarshalText returns the same as String, so that no key gets into JSON.
+// MarshalText returns the same as String, so that JSON never contains a key.
 func (f File) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
 
 // der reports whether f is, by mistake, the body of a PEM file without its

@@ -6,8 +6,8 @@ import (
 	"net"
 )
 
-// What a server may answer that speaks another protocol than MQTT. A
-// [*DialError] from the first Read of a connection wraps them.
+// The errors for a server that answers in another protocol than MQTT. The first Read of a
+// connection returns a [*DialError] that wraps one of them.
 var (
 	ErrSpeaksTLS  = errors.New("the server answered with a TLS alert, so it expects TLS")
 	ErrSpeaksHTTP = errors.New("the server answered in HTTP, so it expects WebSocket or is no MQTT server")

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// A StepTime is a step of opening a Network Connection that has ended. With a NetDial of
-// one's own StepTCP is all that it does.
+// A StepTime describes a finished step of opening a Network Connection, for Options.OnStep. If
+// Options.NetDial is set, everything that it does is part of StepTCP.
 type StepTime struct {
 	Step Step
 	Addr string
 	Took time.Duration
-	Err  error // a *DialError; nil if the step went well
+	Err  error // a *DialError, or nil if the step succeeded
 }
 
 // ended tells OnStep about a step.

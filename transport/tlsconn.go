@@ -36,8 +36,8 @@ func (o Options) shake(ctx context.Context, conn net.Conn, addr string) (*tls.Co
 	return c, nil
 }
 
-// TLSState returns what was agreed on a connection of this package or of transport/ws, the
-// server's certificates among it; false if it is not over TLS.
+// TLSState returns the TLS state, with the server's certificates, of a connection of this package
+// or of transport/ws, and whether it uses TLS.
 func TLSState(conn net.Conn) (tls.ConnectionState, bool) {
 	for conn != nil {
 		if c, ok := conn.(interface{ ConnectionState() tls.ConnectionState }); ok {
