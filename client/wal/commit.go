@@ -9,7 +9,7 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 )
 
-// Commit implements [client.Store]. While the disk has no room at all, not even in the reserve, it
+// Commit implements [client.Store]. While the disk is full and the reserve is used up, Commit
 // waits.
 func (s *Store) Commit(changes []client.Change) error {
 	for i := range changes {

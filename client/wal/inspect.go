@@ -17,16 +17,16 @@ import (
 // A Fault is a kind of damage.
 type Fault byte
 
-// The faults.
+// The kinds of damage.
 const (
-	FaultUnreadable Fault = iota + 1 // these bytes are not what was written
-	FaultMissing                     // the file is not there
-	FaultShort                       // the log ends here, and had come further
-	FaultGap                         // what stood between this segment and the one before is missing
-	FaultHead                        // HEAD is missing, or cannot be read
-	FaultUnknown                     // HEAD knows nothing of this segment
+	FaultUnreadable Fault = iota + 1 // the bytes are not those that were written
+	FaultMissing                     // the file does not exist
+	FaultShort                       // the log ends before the end that HEAD records
+	FaultGap                         // frames between this segment and the one before are missing
+	FaultHead                        // HEAD is missing or unreadable
+	FaultUnknown                     // HEAD does not list this segment
 	FaultOwner                       // the segment belongs to another session
-	FaultFormat                      // another version of the program wrote the segment
+	FaultFormat                      // the segment was written in an unknown format version
 )
 
 var faults = [...]string{
@@ -47,44 +47,45 @@ func (f Fault) String() string {
 	return faults[f]
 }
 
-// A Damage is a place in a log.
+// A Damage is a damaged place in a log.
 type Damage struct {
-	File   string // name in the folder
-	Offset int64  // in bytes; whole commits are before it
+	File   string // the name of the file in the folder
+	Offset int64  // in bytes; all before it are complete commits
 	Fault  Fault
 }
 
 func (d Damage) String() string { return fmt.Sprintf("%s, byte %d: %v", d.File, d.Offset, d.Fault) }
 
-// An Inspection is what was found in the folder of a store.
+// An Inspection is the result of [Inspect].
 type Inspection struct {
 	Folder   string
-	Server   string // whose it is; empty if no segment can say it
+	Server   string // as in Options; empty if no segment is readable
 	ClientID string
-	Sync     Sync // the policy that it is kept by
+	Sync     Sync // the policy of the store
 
-	// InUse says that a process has the store open and may have changed it meanwhile.
+	// InUse says that a process has the store open and may have changed it during the inspection.
 	InUse bool
 
 	Segments  int
-	FileBytes int64 // of all segments
-	Keys      int   // that are kept
-	Bytes     int64 // that those take in the log
+	FileBytes int64 // size of all segments
+	Keys      int   // number of stored keys
+	Bytes     int64 // size of their frames in the log
 
-	// Damage is what keeps Open from opening the store, in the order of the log. A store without
-	// is sound.
+	// Damage lists why Open would return an error, in the order of the log. It is empty if the
+	// store is intact.
 	Damage []Damage
 
-	// Torn is a commit that a crash has cut short, or that is being written: nothing in it was
-	// promised, and Open drops it. Nil if there is none.
+	// Torn is an incomplete commit at the end of the log: it was cut short by a crash or is being
+	// written. Open drops it without loss, because it was never reported as durable. Nil if there
+	// is none.
 	Torn *Damage
 
-	// Lost is how many frames of the log are known to be gone with the damage. Each has set or
-	// forgotten a key, or ended a commit.
+	// Lost is the number of frames that are known to be lost. Each of them set or removed a key, or
+	// ended a commit.
 	Lost uint64
 }
 
-// Folders returns the folders of the stores in dir, or dir if it is one itself.
+// Folders returns the folders of the stores in dir, or dir itself if it is the folder of a store.
 func Folders(dir string) ([]string, error) {
 	if isStore(dir) {
 		return []string{dir}, nil
@@ -113,12 +114,12 @@ func isStore(path string) bool {
 // inspectTries is how often a store that is in use is read when it changes meanwhile.
 const inspectTries = 10
 
-// Inspect reads the store in a folder, which is one of Folders, and changes nothing. It calls
-// each, unless that is nil, for every key of the commits that can be read; key and value are
-// valid until it returns. Damage is no error: the errors are those of the file system and of each.
+// Inspect reads the store in folder, which is one of those returned by Folders, and changes
+// nothing. It calls each, unless it is nil, with every stored key and its value; the slices are
+// valid only until each returns. Inspect returns an error only if the file system or each does;
+// damage is not an error.
 //
-// It works while a client has the store open. What it sees then is a state of a moment, and takes
-// as much memory as what is kept.
+// A client may have the store open meanwhile. Inspect then reads a snapshot of it into memory.
 func Inspect(folder string, each func(key, value []byte) error) (*Inspection, error) {
 	for try := 1; ; try++ {
 		used := inUse(folder)

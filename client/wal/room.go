@@ -89,8 +89,8 @@ func (s *Store) promised() int64 {
 	return s.granted + s.finish + reserve
 }
 
-// Room implements [client.Store]. It waits for the disk only if the files have no room left for
-// the messages, which Commit makes in advance.
+// Room implements [client.Store]. It waits for the disk only if the room that Commit allocates in
+// advance is used up.
 func (s *Store) Room(bytes int) error {
 	n := max(0, int64(bytes))
 	for {

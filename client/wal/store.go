@@ -12,38 +12,36 @@ import (
 )
 
 var (
-	// ErrCorrupt reports a log that cannot be read at a place where no crash can have cut it
-	// short: the disk, or a program, changed it. Nothing was touched.
+	// ErrCorrupt: the log is damaged in a way that no crash can cause; the disk or another program
+	// changed it. Open has changed nothing.
 	ErrCorrupt = errors.New("wal: the log is damaged")
 
-	// ErrFailed reports that a write or a sync failed before. What of it is on the disk is
-	// unknown, so nothing is written until the store is opened again.
+	// ErrFailed: a write or a sync has failed. It is unknown what of it is on disk, so nothing more
+	// is written until the store is reopened.
 	ErrFailed = errors.New("wal: a write or sync failed before")
 
-	// ErrLocked reports that another process, or another Store of this one, has the store open.
+	// ErrLocked: another process, or another Store in this process, has the store open.
 	ErrLocked = errors.New("wal: the store is in use")
 
-	// ErrGone reports that the folder of an open store, or a file in it, was removed or
-	// replaced. What is committed from then on would be lost, so the store has failed.
+	// ErrGone: the folder of an open store, or a file in it, was removed or replaced. The store has
+	// failed, because later commits would be lost.
 	ErrGone = errors.New("wal: the store was removed while it was open")
 
-	// ErrClosed reports a store that was closed.
+	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("wal: closed")
 
-	// ErrOwner reports that the folder holds the session of another Server or ClientID.
+	// ErrOwner: the folder contains the session of another Server or ClientID.
 	ErrOwner = errors.New("wal: the store belongs to another session")
 )
 
 // A Store is a [client.Store] on disk. It is safe for concurrent use.
-//
-// The lock work comes before the lock mu.
 type Store struct {
 	opt  Options
 	own  owner
 	disk disk.Disk
 
-	// work is held by whoever uses the disk, for as long as the disk takes. It guards what
-	// follows.
+	// work is held while the disk is used, however long that takes, and guards the fields that
+	// follow. It is locked before mu.
 	work sync.Mutex
 	index
 	spare    *segment  // keeps nothing any more and becomes a segment again; nil: none
@@ -68,9 +66,9 @@ type Store struct {
 
 var _ client.Store = (*Store)(nil)
 
-// Open opens the store of a session, or makes it. It is locked until Close. The errors are those
-// of the file system, ErrLocked, ErrCorrupt and ErrOwner. A commit that a crash has cut short is
-// dropped, which the Logger is told.
+// Open opens the store of a session, creating it if necessary, and locks it until Close. It returns
+// errors of the file system, ErrLocked, ErrCorrupt or ErrOwner. A commit that was cut short by a
+// crash is dropped and reported to Logger.
 func Open(opt Options) (*Store, error) {
 	if err := opt.check(); err != nil {
 		return nil, err
@@ -185,8 +183,8 @@ func (s *Store) Load(add func(key, value []byte) error) error {
 	})
 }
 
-// Close syncs what a lazy policy has left, notes that the store was closed, and lets go of the
-// lock. A Commit that waits for room ends with ErrClosed.
+// Close syncs what has not been synced, records that the store was closed, and unlocks it. A Commit
+// that waits for room fails with ErrClosed.
 func (s *Store) Close() error {
 	s.work.Lock()
 	failed := s.failed()
