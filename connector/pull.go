@@ -38,7 +38,7 @@ type Delivery struct {
 // flow.Permanent and flow.Uncharged. While retries are left, the message is yielded again after a
 // pause.
 //
-// The error is ErrStale if the delivery was not the program's any more.
+// Settle returns ErrStale if the program no longer owns the delivery.
 func (d *Delivery) Settle(err error) error {
 	return d.job.consumer.settle(d.job, d.number, flow.Readable(err), false)
 }
