@@ -116,7 +116,7 @@ func (t ErrorType) Is(target error) bool {
 // flow.TypeConnectivity) reports whether err is of that type or a subtype.
 func (t ErrorType) Error() string { return string(t) }
 
-// Retryable reports whether a retry may succeed although nothing is changed.
+// Retryable reports whether a retry may succeed although nothing has been changed.
 func (t ErrorType) Retryable() bool {
 	for ; t != ""; t = t.Parent() {
 		if retry, ok := retryable[t]; ok {
