@@ -7,7 +7,7 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// An EventKind is the kind of an Event, in words.
+// An EventKind is the kind of an [Event]. Its text is its name in words.
 type EventKind string
 
 // The kinds of events. The Kind of a session event is the String of its [session.EventKind].

@@ -15,11 +15,11 @@ type IncomingError struct {
 	Topic    string // as received; not validated
 	QoS      packets.QoS
 	PacketID uint16 // 0 at QoS 0, and if it cannot be read
-	Size     int    // of the packet, in bytes
-	Retain   bool   // see Delivery
-	Dup      bool   // see Delivery
-	Taken    bool   // the first result of Config.TakeOversize
-	TakeErr  error  // the second
+	Size     int    // of the whole packet, in bytes
+	Retain   bool   // as in Delivery
+	Dup      bool   // as in Delivery
+	Taken    bool   // whether Config.TakeOversize took the payload
+	TakeErr  error  // the error of Config.TakeOversize
 	Err      error  // a [*packets.TooLargeError] or a [*packets.FormatError]
 }
 

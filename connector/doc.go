@@ -23,7 +23,7 @@
 // A program can take messages with [Connector.Pull] instead of providing a flow.
 // [Connector.Reconfigure] changes the configuration of a running connector.
 //
-// # What is promised
+// # Guarantees
 //
 // With QoS 1 or 2, clean_session off and acknowledgement after the flow has succeeded, no message
 // is lost: it is acknowledged only when its flow has succeeded or its failure policy has disposed

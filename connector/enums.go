@@ -60,10 +60,10 @@ const (
 
 var ackModeNames = []string{"after_flow_success", "immediately"}
 
-// String returns the key of the mode.
+// String returns the mode as written in configurations.
 func (m AckMode) String() string { return nameOf(ackModeNames, int(m)) }
 
-// ParseAckMode parses a mode, given by its key or the platform's name.
+// ParseAckMode parses a mode as written in configurations, or the platform's name for it.
 func ParseAckMode(s string) (AckMode, error) {
 	switch normal(s) {
 	case "afterflowsuccess", "流运行成功后确认", "消费后直到触发的流成功结束后才确认", "消费后直到触发的流成功结束后才确认offset":
@@ -87,10 +87,10 @@ const (
 
 var orderNames = []string{"", "connection", "topic", "none"}
 
-// String returns the key of the order.
+// String returns the order as written in configurations.
 func (o OrderBy) String() string { return nameOf(orderNames, int(o)) }
 
-// ParseOrderBy parses the key of an order.
+// ParseOrderBy parses an order as written in configurations.
 func ParseOrderBy(s string) (OrderBy, error) {
 	for i, name := range orderNames {
 		if i > 0 && normal(s) == name {
@@ -113,10 +113,10 @@ const (
 
 var dispositionNames = []string{"hold", "dead_letter", "drop", "stop"}
 
-// String returns the key of the disposition.
+// String returns the disposition as written in configurations.
 func (d Disposition) String() string { return nameOf(dispositionNames, int(d)) }
 
-// ParseDisposition parses the key of a disposition.
+// ParseDisposition parses a disposition as written in configurations.
 func ParseDisposition(s string) (Disposition, error) {
 	for i, name := range dispositionNames {
 		if normal(s) == normal(name) {
@@ -139,10 +139,10 @@ const (
 
 var retainedNames = []string{"deliver", "skip", "only"}
 
-// String returns the key of the policy.
+// String returns the policy as written in configurations.
 func (p RetainedPolicy) String() string { return nameOf(retainedNames, int(p)) }
 
-// ParseRetained parses the key of a policy.
+// ParseRetained parses a policy as written in configurations.
 func ParseRetained(s string) (RetainedPolicy, error) {
 	for i, name := range retainedNames {
 		if normal(s) == name {
@@ -163,10 +163,10 @@ const (
 
 var connectionNames = []string{"shared", "separate"}
 
-// String returns the key of the value.
+// String returns the value as written in configurations.
 func (p ProducerConnection) String() string { return nameOf(connectionNames, int(p)) }
 
-// ParseProducerConnection parses the key of a ProducerConnection.
+// ParseProducerConnection parses a ProducerConnection as written in configurations.
 func ParseProducerConnection(s string) (ProducerConnection, error) {
 	for i, name := range connectionNames {
 		if normal(s) == name {
@@ -187,10 +187,10 @@ const (
 
 var doneNames = []string{"confirmed", "stored"}
 
-// String returns the key of the value.
+// String returns the value as written in configurations.
 func (d DoneWhen) String() string { return nameOf(doneNames, int(d)) }
 
-// ParseDoneWhen parses the key of a DoneWhen.
+// ParseDoneWhen parses a DoneWhen as written in configurations.
 func ParseDoneWhen(s string) (DoneWhen, error) {
 	for i, name := range doneNames {
 		if normal(s) == name {
@@ -217,10 +217,10 @@ const (
 
 var topicCharacters = []string{"", "strict", "any"}
 
-// String returns the key of the value.
+// String returns the value as written in configurations.
 func (t TopicCharacters) String() string { return nameOf(topicCharacters, int(t)) }
 
-// ParseTopicCharacters parses the key of a TopicCharacters.
+// ParseTopicCharacters parses a TopicCharacters as written in configurations.
 func ParseTopicCharacters(s string) (TopicCharacters, error) {
 	for i, name := range topicCharacters {
 		if i > 0 && normal(s) == name {
@@ -294,10 +294,10 @@ const (
 
 var faultPolicies = []string{"", "skip", "stop"}
 
-// String returns the key of the policy.
+// String returns the policy as written in configurations.
 func (p FaultPolicy) String() string { return nameOf(faultPolicies, int(p)) }
 
-// ParseFaultPolicy parses the key of a policy.
+// ParseFaultPolicy parses a policy as written in configurations.
 func ParseFaultPolicy(s string) (FaultPolicy, error) {
 	for i, name := range faultPolicies {
 		if i > 0 && normal(s) == name {
@@ -318,10 +318,10 @@ const (
 
 var errorFormats = []string{"platform", "extended"}
 
-// String returns the key of the format.
+// String returns the format as written in configurations.
 func (f ErrorFormat) String() string { return nameOf(errorFormats, int(f)) }
 
-// ParseErrorFormat parses the key of a format. It accepts "seed", the former key of "platform".
+// ParseErrorFormat parses a format as written in configurations. It accepts "seed", the former name of "platform".
 func ParseErrorFormat(s string) (ErrorFormat, error) {
 	if normal(s) == "seed" {
 		return ErrorsPlatform, nil

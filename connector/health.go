@@ -58,7 +58,7 @@ type Health struct {
 	Panicked           uint64          `json:"panicked"`             // failed runs that panicked
 	DeadLettersRefused uint64          `json:"dead_letters_refused"` // failed attempts to put away a dead letter
 	Publishing         int64           `json:"publishing"`           // messages of producers that are not finished
-	PublishedBy        [3]Publishes    `json:"-"`                    // by QoS
+	PublishedBy        [3]Publishes    `json:"-"`                    // results of published messages, by QoS
 	CertificatesExpire time.Time       `json:"-"`                    // when the first certificate of the server expires; zero without TLS
 
 	// UnmatchedTopic is the topic of a message of the last minute that matched no consumer, if

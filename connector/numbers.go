@@ -61,8 +61,8 @@ func (h *histogram) load() (out Histogram) {
 // Publishes counts the results of messages that producers published at one QoS.
 type Publishes struct {
 	Succeeded uint64
-	Failed    uint64 // the messages did not arrive
-	Unknown   uint64 // the messages may have arrived
+	Failed    uint64 // messages that did not arrive
+	Unknown   uint64 // messages that may have arrived
 	Time      Histogram
 }
 

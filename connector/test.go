@@ -17,8 +17,8 @@ import (
 // The steps of [Connector.Test] that follow those of package transport.
 const (
 	StepConnect    transport.Step = "connect"    // CONNECT and CONNACK (section 3.1)
-	StepSubscribe  transport.Step = "subscribe"  // to all topics of all consumers
-	StepDisconnect transport.Step = "disconnect" // with DISCONNECT
+	StepSubscribe  transport.Step = "subscribe"  // subscribing to all topics of all consumers
+	StepDisconnect transport.Step = "disconnect" // sending DISCONNECT
 )
 
 // TestOptions are options of [Connector.Test].

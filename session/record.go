@@ -50,7 +50,7 @@ const (
 )
 
 // A Record is a piece of Session state that is stored to survive a restart of the process (section
-// 4.1).
+// 4.1). The comments of the fields name the kinds that use them.
 type Record struct {
 	Kind        RecordKind
 	PacketID    uint16

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A Direction is a direction through a Network.
+// A Direction is the direction of bytes through a Network.
 type Direction int
 
 // The directions through a Network.

@@ -1,7 +1,7 @@
 // Package wal implements a [client.Store] that keeps the Session state of a client on disk, in an
 // append-only log. All changes that wait are committed together, with one write and one sync.
 //
-// # What is promised
+// # Guarantees
 //
 // With SyncAlways, the default, the following survive a crash of the process, a kernel panic and a
 // power failure, provided that the disk keeps what it reports as synced: messages that were

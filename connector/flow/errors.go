@@ -148,7 +148,7 @@ const (
 )
 
 // An Error is the error of a message. Its JSON has exactly the platform's fields Code and
-// Description, unless it is [Error.Extended].
+// Description, unless it was made by [Error.Extended].
 type Error struct {
 	Code        string // CodeRuntime, or that of RaiseError; the Type if the error is Extended
 	Description string

@@ -11,13 +11,13 @@
 //	...
 //	err = gateway.Run(ctx)
 //
-// # What an acknowledgement means
+// # Acknowledgements
 //
 // PUBACK or PUBREC is sent when the stream has acknowledged the message. The message then survives
 // a crash of the NATS server process. It survives a crash of the machine if sync_interval of the
 // server is "always", or if Config.Replicas is 3 and another machine is still running.
 //
-// # What comes twice
+// # Duplicates
 //
 // Within Config.Duplicates the stream recognises duplicates of a message by its idempotency key
 // (flow.IdempotencyKey). With ConsumerParams.Ledger the key survives a restart of the gateway, so a

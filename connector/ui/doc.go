@@ -11,7 +11,7 @@
 //
 //	export const id = 'deadletters'                    // in the fragment of the URL: #/deadletters
 //	export const title = {en: 'Dead letters', zh: '死信'}
-//	export function mount(el, api) { ... }             // fills el; may return a function that is called when it goes
+//	export function mount(el, api) { ... }             // fills el; may return a function that is called when the page is left
 //
 // The argument api of mount has get(path), post(path, body) and stream(path, body, each, signal),
 // from web/api.js. Elements are made with el of web/dom.js: text is never treated as markup, and a

@@ -42,7 +42,7 @@ const (
 	ErrProtocolViolation            = 0xFF
 )
 
-// The errors for these codes.
+// The errors for the return codes.
 var (
 	ErrorRefusedBadProtocolVersion    = errors.New("unacceptable protocol version")
 	ErrorRefusedIDRejected            = errors.New("identifier rejected")
