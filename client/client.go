@@ -40,20 +40,20 @@ type Client struct {
 	events *notifier[Event]
 	traces *notifier[Packet]
 	pools  pools
-	done   chan struct{} // closed when the client is over
+	done   chan struct{} // closed when the client has ended
 
-	attempts attempts // has a lock rule of its own
+	attempts attempts // see there for its locking
 
-	// mu guards what follows. It is held for as long as it takes to think: never while a network,
-	// a Store or code of the user may be waited for. Methods whose names end in Locked need it.
+	// mu guards the fields below. It must not be held while waiting for the network, the Store or
+	// user code. Methods whose names end in Locked require it.
 	mu       sync.Mutex
 	state    State
-	leaving  bool  // Close or Abort was called, or the client has failed: nothing new is accepted
+	leaving  bool  // Close or Abort was called, or the client has failed: requests are refused
 	err      error // why the client is closed
 	sess     *session.Session
-	link     *link // the Network Connection; nil: none
+	link     *link // the Network Connection, or nil
 	saver    *saver
-	notes    map[string][]byte // what the Store has of the application
+	notes    map[string][]byte // the notes in the Store
 	delivery delivery
 	waiters  waiters
 	offline0 offlineQueue
@@ -117,8 +117,8 @@ func (c *Client) Connect(ctx context.Context) error {
 	return c.Err()
 }
 
-// cameUp reports whether the Server accepted a connection before ctx ended. If not, no further
-// attempt is made.
+// cameUp reports whether the Server accepted a connection before ctx was done. If not, it prevents
+// further attempts.
 func (c *Client) cameUp(ctx context.Context) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -152,9 +152,9 @@ func (c *Client) State() State {
 	return c.state
 }
 
-// driveLocked performs what the session asks for after an input. It is followed by admitLocked if the
-// input may have made room, by kickLocked if there may be something to write, and by armLocked unless
-// what is written does that.
+// driveLocked performs the outputs of the session after an input. The caller must then call
+// admitLocked if the input may have made room, kickLocked if there may be something to write, and
+// armLocked unless the write does that.
 func (c *Client) driveLocked() {
 	c.performLocked()
 	c.saveLocked()
@@ -164,7 +164,7 @@ func (c *Client) driveLocked() {
 	}
 }
 
-// performLocked performs what the session asks for.
+// performLocked performs the outputs of the session.
 func (c *Client) performLocked() {
 	for o, ok := c.sess.Next(); ok; o, ok = c.sess.Next() {
 		switch o.Op {
@@ -192,7 +192,7 @@ func (c *Client) performLocked() {
 	}
 }
 
-// kickLocked starts writing if there is something to write, and reports whether a write runs.
+// kickLocked starts writing if there is something to write, and reports whether a write is running.
 func (c *Client) kickLocked() bool {
 	l := c.link
 	switch {
@@ -209,15 +209,15 @@ func (c *Client) kickLocked() bool {
 	return true
 }
 
-// sendLocked is kickLocked after a request. When something is written the session is told, and its
-// deadline looked at; otherwise it is time to look now.
+// sendLocked is kickLocked after a request. If nothing is written, it also calls armLocked;
+// otherwise that is done after the write.
 func (c *Client) sendLocked() {
 	if !c.kickLocked() {
 		c.armLocked()
 	}
 }
 
-// An alarm calls tick when the session, or a CONNACK, is due. Client.mu guards it.
+// An alarm calls tick at the deadline of the session or of CONNACK. Client.mu guards it.
 type alarm struct {
 	timer *time.Timer
 	at    time.Time // zero: it is not set
@@ -229,9 +229,9 @@ func (a *alarm) stop() {
 	}
 }
 
-// armLocked sets the alarm to the deadline of the session, or that of CONNACK before it has one. An
-// alarm that would ring too early is left alone: that costs one look at the clock, setting it again
-// one for each packet.
+// armLocked sets the alarm to the deadline of the session, or to that of CONNACK until it has one.
+// An alarm that is too early is left as it is: that costs one extra tick, while resetting it would
+// cost time for every packet.
 func (c *Client) armLocked() {
 	a, at := &c.alarm, c.sess.Deadline()
 	if at.IsZero() {
@@ -271,7 +271,7 @@ func (c *Client) tick() {
 	c.armLocked()
 }
 
-// poke wakes whoever waits on a channel of one place, if there is one.
+// poke signals a channel of capacity 1, unless it is nil or already signaled.
 func poke(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// handlerPatience is how long Close waits for a handler that runs.
+// handlerPatience is how long Close waits for a running handler.
 const handlerPatience = 5 * time.Second
 
 // Close shuts the client down gracefully: it accepts no new requests, waits for those in flight to
@@ -51,7 +51,7 @@ func (c *Client) Close(ctx context.Context) error {
 	return nil
 }
 
-// leaveLocked makes the client accept nothing new. It reports whether this is the first call.
+// leaveLocked makes the client refuse new requests. It reports whether this is the first call.
 func (c *Client) leaveLocked() bool {
 	if c.leaving {
 		return false
@@ -61,7 +61,7 @@ func (c *Client) leaveLocked() bool {
 	return true
 }
 
-// whyClosedLocked returns why nothing is accepted any more.
+// whyClosedLocked returns why requests are refused.
 func (c *Client) whyClosedLocked() error {
 	if c.err != nil {
 		return c.err
@@ -69,14 +69,14 @@ func (c *Client) whyClosedLocked() error {
 	return ErrClosed
 }
 
-// closedLocked is the error of a request after that.
+// closedLocked returns the error for a request that is refused because the client is closed.
 func (c *Client) closedLocked() error {
 	return &callError{kind: ErrNotSent, cause: c.whyClosedLocked()}
 }
 
-// awaitEnd waits until the client is over: for the Server a few seconds, and for what is the
-// program's own, a Dial or a Store that does not return, not much longer than ctx lasts. When ctx
-// has ended, DISCONNECT still has a second to leave.
+// awaitEnd waits until the client has ended: for the Server a few seconds, and for a Dial or Store
+// that does not return not much longer than until ctx is done. After that, DISCONNECT still has a
+// second to be written.
 func (c *Client) awaitEnd(ctx context.Context) error {
 	patience := time.NewTimer(2 * lingerTime)
 	defer patience.Stop()
@@ -134,7 +134,7 @@ func (c *Client) Abort() {
 	<-c.done
 }
 
-// saysGoodbye reports whether DISCONNECT is on its way.
+// saysGoodbye reports whether DISCONNECT is being sent.
 func (c *Client) saysGoodbye() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -149,7 +149,7 @@ func (c *Client) abandonLink() {
 	}
 }
 
-// waitHandler waits for the handler that runs, so that its acknowledgement leaves.
+// waitHandler waits for a running handler, so that its acknowledgement is sent.
 func (c *Client) waitHandler(ctx context.Context) {
 	c.mu.Lock()
 	handling := c.delivery.handling
@@ -167,7 +167,7 @@ func (c *Client) waitHandler(ctx context.Context) {
 	}
 }
 
-// drain waits until nothing is in flight. The error is that of ctx.
+// drain waits until nothing is in flight. It returns the error of ctx if that is done first.
 func (c *Client) drain(ctx context.Context) error {
 	for {
 		c.mu.Lock()

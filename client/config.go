@@ -256,7 +256,7 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// own makes c independent of what the caller does with its own copy.
+// own makes c independent of later changes by the caller.
 func (c *Config) own() {
 	c.Fallbacks = slices.Clone(c.Fallbacks)
 	c.Password = slices.Clone(c.Password)
@@ -267,7 +267,7 @@ func (c *Config) own() {
 	}
 }
 
-// check returns every mistake in c, joined.
+// check returns all problems in c, joined.
 func (c *Config) check() error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("client: Config."+format, args...)) }
@@ -291,7 +291,7 @@ func (c *Config) check() error {
 	if most := packets.MaxRemainingLength + 5; c.MaxPacketSize > most {
 		wrong("MaxPacketSize is %d bytes: no packet is larger than %d", c.MaxPacketSize, most)
 	}
-	// One at a time, because a packet reports one fault.
+	// Checked one at a time, because a packet reports only one fault.
 	login := loginOf(c.UserName, c.Password)
 	for _, probe := range []packets.Connect{
 		{HasUserName: login.HasUserName, UserName: login.UserName},
@@ -316,7 +316,7 @@ func (c *Config) check() error {
 	return errors.Join(append(errs, c.session().Check())...)
 }
 
-// fault is the text of a mistake in a field of CONNECT that has the same name in Config.
+// fault returns the text for an error in a field of CONNECT, with the name of the field in Config.
 func fault(err error) string {
 	var wrong *packets.EncodeError
 	if !errors.As(err, &wrong) {

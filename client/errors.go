@@ -88,7 +88,8 @@ func (e *SubscribeError) Unwrap() []error {
 	return errs
 }
 
-// A callError is the error of a call: which call, about what, whether it happened and why it ended.
+// A callError is the error of a call: its name, topic or filter, whether it was done, and the
+// cause.
 type callError struct {
 	call  string // "publish"; "": the caller of the function that made it adds it
 	about string // the topic or filter, quoted; "": nothing
@@ -114,7 +115,7 @@ func (e *callError) Error() string {
 	return s
 }
 
-// bare returns the text of an error without the name of a package of ours.
+// bare returns the text of an error without the prefix of one of our packages.
 func bare(err error) string {
 	s := err.Error()
 	for _, name := range []string{"client: ", "session: ", "packets: "} {
@@ -133,7 +134,7 @@ func (e *callError) Unwrap() []error {
 	return errs
 }
 
-// A reasonError is an error of ours and what it came from.
+// A reasonError is one of our errors together with its cause.
 type reasonError struct{ what, why error }
 
 func because(what, why error) error { return &reasonError{what, why} }
@@ -142,8 +143,8 @@ func (e *reasonError) Error() string { return e.what.Error() + ": " + bare(e.why
 
 func (e *reasonError) Unwrap() []error { return []error{e.what, e.why} }
 
-// A connectError ends a client whose first connection failed. Its text does not say that the client
-// is closed: nobody thought it was open.
+// A connectError ends a client whose first connection failed. It wraps ErrClosed, but its text does
+// not say that the client is closed, since it was never open.
 type connectError struct{ cause error }
 
 func (e *connectError) Error() string {

@@ -57,8 +57,8 @@ func (e Event) String() string {
 
 const mostEvents = 1024
 
-// A notifier calls a function with events in order, on a goroutine that lives only
-// while there are any.
+// A notifier calls a function with events, in order, on a goroutine that runs only while there are
+// any.
 type notifier[T any] struct {
 	call func(T)
 
@@ -68,7 +68,8 @@ type notifier[T any] struct {
 	dropped uint64
 }
 
-// notify returns nil, which drops everything, if there is nobody to call.
+// notify returns a notifier that calls call. If call is nil, it returns nil, which drops
+// everything.
 func notify[T any](call func(T)) *notifier[T] {
 	if call == nil {
 		return nil
@@ -128,7 +129,7 @@ func (c *Client) emit(e Event) {
 	c.events.put(e)
 }
 
-// notedLocked passes an event of the session on.
+// notedLocked emits and logs an event of the session.
 func (c *Client) notedLocked(e *session.Event) {
 	switch e.Kind {
 	case session.EventConnected:
@@ -140,7 +141,7 @@ func (c *Client) notedLocked(e *session.Event) {
 	case session.EventPoison:
 		c.attempts.convicted = true
 	}
-	var about []any // what this kind of event has
+	var about []any // the attributes of this kind of event
 	if e.Count != 0 {
 		about = append(about, "count", e.Count)
 	}

@@ -71,7 +71,7 @@ func (c *Client) HandleUnmatched(h Handler) error {
 	return c.routeLocked("handle unmatched", "", func(r *router) { r.unmatched = h })
 }
 
-// handled returns the filters that a handler of a filter is registered with.
+// handled returns the filters under which a handler for filter is registered.
 func handled(filter string) ([]string, error) {
 	if err := packets.ValidTopicFilter(filter); err != nil {
 		return nil, &callError{call: "handle", about: quoted(filter), cause: err}
@@ -80,7 +80,7 @@ func handled(filter string) ([]string, error) {
 	switch {
 	case !ok:
 		return []string{filter}, nil
-	case strings.HasPrefix(plain, "$"): // a message might match both
+	case strings.HasPrefix(plain, "$"): // a message could match both
 		return []string{plain}, nil
 	}
 	return []string{plain, filter}, nil
@@ -103,7 +103,8 @@ func (c *Client) routeLocked(call, about string, change func(*router)) error {
 
 type handlerKey struct{}
 
-// dispatchLocked runs handlers on a goroutine that lives while there is something to handle.
+// dispatchLocked starts the goroutine that runs handlers, unless it is running; it ends when there
+// is nothing to handle.
 func (c *Client) dispatchLocked() {
 	d := &c.delivery
 	if d.handling != nil {
@@ -118,7 +119,7 @@ func (c *Client) dispatchLocked() {
 }
 
 func (c *Client) handle(ctx context.Context) {
-	defer c.handlingEnds() // also when a handler ends its goroutine, as a failed test does
+	defer c.handlingEnds() // even if a handler calls runtime.Goexit, as a failed test does
 	for {
 		d, handlers := c.nextHandled()
 		if d == nil {
@@ -134,8 +135,8 @@ func (c *Client) handle(ctx context.Context) {
 	}
 }
 
-// nextHandled returns the next message that a handler matches; nil if there is none now, or the
-// client is leaving.
+// nextHandled returns the next message with the handlers that match it, or nil if there is none or
+// the client is closing.
 func (c *Client) nextHandled() (*Delivery, []Handler) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -153,7 +154,7 @@ func (c *Client) nextHandled() (*Delivery, []Handler) {
 	return nil, nil
 }
 
-// handBack takes a message back whose handlers have returned, if it was lent.
+// handBack returns a lent message to the inbox for reuse after its handlers have returned.
 func (c *Client) handBack(d *Delivery) {
 	if !c.cfg.LendPayloads {
 		return
@@ -173,7 +174,7 @@ func (c *Client) handlingEnds() {
 	}
 }
 
-// unmatchedEvery is how often unmatched messages are told, and skipped ones logged.
+// unmatchedEvery is the minimum time between reports of unmatched messages, and of skipped ones.
 const unmatchedEvery = time.Minute
 
 // unmatchedLocked acknowledges a message that no handler matches.

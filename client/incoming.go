@@ -47,9 +47,8 @@ func (e *IncomingError) oversize() bool {
 	return errors.As(e.Err, &large)
 }
 
-// examine looks whether the packet that was just read is a message that is not accepted, which
-// l.bad says then. It reads past the payload of one that is too large. The error ends the
-// connection.
+// examine checks whether the packet just read is a message that is not accepted, and if so sets
+// l.bad. It skips the payload of a message that is too large. An error ends the connection.
 func (c *Client) examine(l *link, p packets.Packet) error {
 	l.bad = nil
 	pub, ok := p.(*packets.Publish)
@@ -64,7 +63,7 @@ func (c *Client) examine(l *link, p packets.Packet) error {
 	if fault != nil {
 		bad.Err = fault
 	}
-	if payload != nil { // which is read only with SkipOversize
+	if payload != nil { // only with SkipOversize
 		bad.Err = &packets.TooLargeError{Type: packets.PUBLISH, Size: bad.Size, Max: c.cfg.MaxPacketSize, QoS: bad.QoS}
 	}
 	if fault != nil && !c.cfg.SkipMalformed || !l.up {
@@ -84,9 +83,9 @@ func (c *Client) examine(l *link, p packets.Packet) error {
 	return nil
 }
 
-// comesAgain reports whether the Server sends the message that ended a connection with err again on
-// the next one. Other packets that cannot be read may be as bad then, or not. What there is no way to
-// skip, though SkipMalformed asks for it, ends no client: somebody wants it to go on.
+// comesAgain reports whether the Server will send the message that ended a connection with err
+// again on the next one. Of other unreadable packets that is unknown. With SkipMalformed it returns
+// false for a message that cannot be skipped, since the client is wanted to go on.
 func (c *Client) comesAgain(err error) bool {
 	var bad *IncomingError
 	if errors.As(err, &bad) {

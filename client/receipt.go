@@ -14,32 +14,32 @@ type Receipt struct {
 	mu       sync.Mutex
 	durable  bool
 	ended    bool
-	lent     bool          // it belongs to a Publish: turn is its own, and it is used again
-	recorded bool          // a record makes its message durable; Client.mu guards it
-	done     chan struct{} // of Done; nil: nobody asked
-	turn     chan struct{} // has one place, which the end fills; nil unless somebody waits in Wait
+	lent     bool          // used by Publish: it owns turn and is reused
+	recorded bool          // whether its message is stored; guarded by Client.mu
+	done     chan struct{} // of Done; nil until that is called
+	turn     chan struct{} // capacity 1, filled at the end; nil unless a goroutine is in Wait
 	err      error
 	more     *receiptDetails // nil: none
 	client   *Client
 }
 
-// receiptDetails are what few receipts have.
+// receiptDetails are the fields that few receipts need.
 type receiptDetails struct {
 	accepted chan struct{} // of Accepted
 	results  []session.FilterResult
 }
 
-// pools hold what is used again: what a message needs beside its Receipt costs no allocation.
+// pools hold objects for reuse, so that a message needs no allocation besides its Receipt.
 type pools struct {
 	receipts sync.Pool // *Receipt, of Publish
 	turns    sync.Pool // chan struct{} with one place, of Receipt.Wait
 	waiters  sync.Pool // *waiter
 }
 
-// over is closed.
+// over is a closed channel.
 var over = func() chan struct{} { ch := make(chan struct{}); close(ch); return ch }()
 
-// lendReceipt returns a receipt for a Publish, which nobody else sees.
+// lendReceipt returns a Receipt for internal use by a Publish.
 func (c *Client) lendReceipt() *Receipt {
 	if r, ok := c.pools.receipts.Get().(*Receipt); ok {
 		return r
@@ -47,7 +47,7 @@ func (c *Client) lendReceipt() *Receipt {
 	return &Receipt{client: c, lent: true, turn: make(chan struct{}, 1)}
 }
 
-// takeBack takes back a receipt that nothing refers to any more.
+// takeBack returns a Receipt to the pool. Nothing may refer to it any more.
 func (c *Client) takeBack(r *Receipt) {
 	r.mu.Lock()
 	r.durable, r.ended, r.err, r.more = false, false, nil, nil
@@ -63,7 +63,7 @@ func drain(ch chan struct{}) {
 	}
 }
 
-// ending returns the channel that tells the end.
+// ending returns the channel that signals the end.
 func (r *Receipt) ending() <-chan struct{} {
 	if r.lent {
 		return r.turn
@@ -157,7 +157,7 @@ func (r *Receipt) details() *receiptDetails {
 	return r.more
 }
 
-// accept notes that the message is in the Store, or that no Store is to have it.
+// accept records that the message is in the Store, or does not need to be.
 func (r *Receipt) accept() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -200,7 +200,7 @@ func (r *Receipt) over() bool {
 	return r.ended
 }
 
-// finishLocked ends the operation of a Done.
+// finishLocked ends the request of a Done.
 func (c *Client) finishLocked(o *session.Output) {
 	r, ok := o.For.(*Receipt)
 	from := request{call: "publish"}
@@ -216,8 +216,8 @@ func (c *Client) finishLocked(o *session.Output) {
 	c.endLocked(r, err, o.Results)
 }
 
-// endLocked ends an operation. Nobody waits for one without a receipt: it was enqueued, or accepted
-// by an earlier process.
+// endLocked ends a request. r is nil if no caller waits: the message was enqueued, or accepted by
+// an earlier process.
 func (c *Client) endLocked(r *Receipt, err error, results []session.FilterResult) {
 	switch {
 	case r != nil:
@@ -227,7 +227,7 @@ func (c *Client) endLocked(r *Receipt, err error, results []session.FilterResult
 	}
 }
 
-// outcomeLocked is the error of an operation that the session ended with err.
+// outcomeLocked returns the error for a request that the session ended with err.
 func (c *Client) outcomeLocked(r *Receipt, from *request, err error) error {
 	e := &callError{call: from.call, about: from.about, kind: err}
 	if c.err == nil {

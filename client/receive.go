@@ -111,20 +111,20 @@ func (c *Client) Messages(ctx context.Context) iter.Seq2[*Delivery, error] {
 			}
 			l.held = false
 			if !c.cfg.ManualAck {
-				d.Ack() // stale means that the Server sends it again, which the next loop sees
+				d.Ack() // if stale, the Server sends it again and the next loop gets it
 			}
 		}
 	}
 }
 
-// A loop is one over Messages. It takes messages in batches, so that the lock is not taken for each.
+// A loop is a loop over Messages. It takes messages in batches, to avoid locking for each.
 type loop struct {
 	client *Client
 	ctx    context.Context
 	space  [mostTaken]*Delivery
 	batch  []*Delivery
-	at     int  // next of batch
-	held   bool // the one before at is being worked on
+	at     int  // index of the next one in batch
+	held   bool // the one before at is being processed
 }
 
 // next returns the next message, waiting for one.
@@ -173,7 +173,7 @@ func (l *loop) enter() error {
 	return nil
 }
 
-// leave puts back what the loop took and did not finish.
+// leave puts back the messages that the loop took and did not finish.
 func (l *loop) leave() {
 	c := l.client
 	c.mu.Lock()
@@ -184,7 +184,7 @@ func (l *loop) leave() {
 		d := l.batch[l.at-1]
 		if d.token != 0 && !c.cfg.ManualAck && c.sess.Unacked(d.token) {
 			rest = l.batch[l.at-1:]
-			if c.cfg.LendPayloads { // the next loop is lent another
+			if c.cfg.LendPayloads { // the next loop gets another Delivery
 				again := *d
 				again.Payload = bytes.Clone(d.Payload)
 				rest[0] = &again
@@ -192,5 +192,5 @@ func (l *loop) leave() {
 		}
 	}
 	c.delivery.inbox.unpop(rest)
-	c.announceLocked() // this loop may be the one that was told
+	c.announceLocked() // this loop may have consumed the signal
 }

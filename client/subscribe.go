@@ -123,7 +123,7 @@ func filtersOf(subs []packets.Subscription) []string {
 	return filters
 }
 
-// aboutFilters names filters in an error.
+// aboutFilters returns the names of filters for an error.
 func aboutFilters(filters []string) string {
 	switch len(filters) {
 	case 0:
@@ -134,7 +134,8 @@ func aboutFilters(filters []string) string {
 	return fmt.Sprintf("%s and %d more", quoted(filters[0]), len(filters)-1)
 }
 
-// An asking is a call that makes a request: its name, its filters, and its input to the session.
+// An asking is a call of Subscribe or Unsubscribe: its name, its filters, and the call of the
+// session.
 type asking struct {
 	call    string
 	filters []string
@@ -149,7 +150,7 @@ func (c *Client) unsubscription(filters []string) asking {
 	return asking{"unsubscribe", filters, func() (session.Token, error) { return c.sess.Unsubscribe(time.Now(), filters...) }}
 }
 
-// request starts a SUBSCRIBE or UNSUBSCRIBE, unless ctx is over.
+// request starts a SUBSCRIBE or UNSUBSCRIBE, unless ctx is done.
 func (c *Client) request(ctx context.Context, a asking) (*Receipt, error) {
 	from := request{r: &Receipt{client: c}, call: a.call, about: aboutFilters(a.filters)}
 	refused := func(cause error) error {
@@ -177,7 +178,7 @@ func (c *Client) request(ctx context.Context, a asking) (*Receipt, error) {
 	return from.r, nil
 }
 
-// awaitAnswer waits for the Server's answer to a request, or for the end of ctx.
+// awaitAnswer waits until the Server has answered a request or ctx is done.
 func (c *Client) awaitAnswer(ctx context.Context, r *Receipt, call string, filters []string) error {
 	select {
 	case <-r.Done():

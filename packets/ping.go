@@ -9,7 +9,7 @@ func (p *Pingreq) Type() Type { return PINGREQ }
 // AppendBinary appends the packet; it never fails.
 func (p *Pingreq) AppendBinary(b []byte) ([]byte, error) { return append(b, byte(PINGREQ)<<4, 0), nil }
 
-// String returns the packet's name.
+// String returns the name of the packet.
 func (p *Pingreq) String() string { return "PINGREQ" }
 
 func (p *Pingreq) decode(*decoder) {}
@@ -25,7 +25,7 @@ func (p *Pingresp) AppendBinary(b []byte) ([]byte, error) {
 	return append(b, byte(PINGRESP)<<4, 0), nil
 }
 
-// String returns the packet's name.
+// String returns the name of the packet.
 func (p *Pingresp) String() string { return "PINGRESP" }
 
 func (p *Pingresp) decode(*decoder) {}
