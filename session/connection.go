@@ -6,27 +6,27 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// quickClose is how soon after CONNACK a close by the Server hints at a takeover.
+// quickClose is how soon after CONNACK a close by the Server suggests a takeover.
 const (
 	quickClose  = 2 * time.Second
 	quickCloses = 3
 )
 
-// connection is what is valid for one Network Connection.
+// connection is the state of one Network Connection.
 type connection struct {
 	number   uint64 // counts Network Connections
-	sends    uint64 // number of the newest Send, over all connections
+	sends    uint64 // number of the last Send, over all connections
 	written  uint64 // all Sends up to this one were written
 	connectN uint64 // the Send of CONNECT
 	upSince  time.Time
 	phase    phase
-	held     bool    // something waits for the connection to be old enough
+	held     bool    // something waits until the connection has lasted long enough
 	proved   bool    // see Session.proved
 	unponged uint16  // PINGREQs without their PINGRESP
-	probe    uint16  // PINGRESPs until the one that proves the connection; 0: it came, or was not asked for
+	probe    uint16  // PINGRESPs until the one that proves the connection; 0 if it was received or not requested
 	closedBy EndedBy // when phase is closing
-	shed     bool    // incoming messages of QoS 1 and 2 that are new are left to the Server
-	hasShed  bool    // one was, and so is all that comes behind it
+	shed     bool    // new incoming messages of QoS 1 and 2 are shed
+	hasShed  bool    // a message was shed, so all later ones are
 	swept    bool    // Packet Identifiers were released again
 }
 
@@ -100,7 +100,7 @@ func (s *Session) Received(now time.Time, p packets.Packet) {
 	s.Heard(now)
 	switch s.conn.phase {
 	case offline, closing:
-		return // a straggler of a connection that is given up
+		return // received after the connection was given up
 	case opening:
 		ack, ok := p.(*packets.Connack)
 		if !ok {
@@ -113,7 +113,7 @@ func (s *Session) Received(now time.Time, p packets.Packet) {
 	switch p := p.(type) {
 	case *packets.Publish:
 		s.publish(p)
-		return // it lets nothing of our own go
+		return // nothing new can be sent
 	case *packets.Puback:
 		s.puback(p.PacketID)
 	case *packets.Pubrec:
@@ -142,7 +142,7 @@ func (s *Session) Received(now time.Time, p packets.Packet) {
 
 func (s *Session) connack(now time.Time, p *packets.Connack) {
 	if p.Code != packets.Accepted {
-		// The Server closes too [MQTT-3.2.2-5], whether it is the protocol level
+		// The Server closes as well [MQTT-3.2.2-5], whether because of the protocol level
 		// [MQTT-3.1.2-2], the ClientID [MQTT-3.1.3-9] or anything else.
 		s.close(&RefusedError{p.Code})
 		return
@@ -162,10 +162,10 @@ func (s *Session) connack(now time.Time, p *packets.Connack) {
 	s.pump(now)
 }
 
-// sessionAbsent adapts to a Server that knows nothing: incoming Packet Identifiers
-// mean nothing any more, and no subscription stands. Own messages are sent again
-// all the same [MQTT-4.4.0-1], with DUP if they may have left: 3.1.1 asks for it
-// by CleanSession, not by Session Present.
+// sessionAbsent adapts to a Server that has lost the session: incoming Packet Identifiers are
+// invalid, and there are no subscriptions. Outgoing messages are sent again nevertheless
+// [MQTT-4.4.0-1], with DUP if they may have been sent: MQTT 3.1.1 makes that depend on
+// CleanSession, not on Session Present.
 func (s *Session) sessionAbsent() {
 	known := s.recv.discard(s)
 	s.subs.oweAll()

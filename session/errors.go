@@ -59,7 +59,7 @@ var (
 	ErrStuck = errors.New("session: oldest message unanswered for a minute")
 )
 
-// kindError is an error of a wider kind.
+// kindError is an error that wraps a more general one.
 type kindError struct {
 	text string
 	kind error

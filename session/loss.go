@@ -51,7 +51,7 @@ func (s *Session) Lost(now time.Time, loss Loss) (blamed bool) {
 	case offline:
 		return false
 	case closing:
-		loss.By = s.conn.closedBy // whatever came after our own decision
+		loss.By = s.conn.closedBy // we decided first
 	}
 	wasUp := !s.conn.upSince.IsZero() // if not, CONNECT itself was refused [MQTT-3.1.4-1]
 	unanswered := s.send.inflight > 0 || s.send.scrub.busy
@@ -70,7 +70,7 @@ func (s *Session) Lost(now time.Time, loss Loss) (blamed bool) {
 	return blamed
 }
 
-// countQuick finds the pattern of two clients with one ClientID, who throw each other out
+// countQuick detects two clients with the same ClientID that keep disconnecting each other
 // [MQTT-3.1.4-2].
 func (s *Session) countQuick(now time.Time, loss Loss, wasUp, unanswered bool) {
 	switch {
@@ -86,9 +86,9 @@ func (s *Session) countQuick(now time.Time, loss Loss, wasUp, unanswered bool) {
 	}
 }
 
-// uncertain handles messages between PUBREC and PUBCOMP when the Server lost its
-// session, and returns their number. The Server had them; it may or may not have
-// passed them on. They are completed, or published anew if Config says so.
+// uncertain handles messages between PUBREC and PUBCOMP when the Server has lost its session, and
+// returns their number. The Server had received them; whether it delivered them is unknown. They
+// are completed, or published again if Config.RepublishQoS2 is set.
 func (x *sender) uncertain(s *Session) int {
 	n := len(x.released)
 	if s.cfg.RepublishQoS2 {
@@ -101,8 +101,8 @@ func (x *sender) uncertain(s *Session) int {
 	return n
 }
 
-// requeue makes a message a new one for a Server that has forgotten it: DUP 0, at
-// its old place. It waits for the end of a record that says PUBREL.
+// requeue makes a message a new one, with DUP 0 and at its old place, for a Server that has lost
+// it. If it has a RecordReleased, it waits until that is removed.
 func (s *Session) requeue(seq uint64, d *outgoing) {
 	x := &s.send
 	if d.stage == released {
@@ -113,7 +113,7 @@ func (s *Session) requeue(seq uint64, d *outgoing) {
 	x.waiting++
 }
 
-// lost settles what the end of the Network Connection means for every message.
+// lost updates all messages after the end of the Network Connection.
 func (x *sender) lost(s *Session, loss Loss) {
 	for !x.qos0.empty() {
 		m := x.qos0.pop()
@@ -124,7 +124,7 @@ func (x *sender) lost(s *Session, loss Loss) {
 		}
 	}
 	top := x.cursor
-	for i := range x.n { // all of them: a PUBREL may have been sent again beyond the cursor
+	for i := range x.n { // all of them, since PUBRELs may have been sent beyond the cursor
 		d := x.entry(i)
 		if d.stage == over {
 			continue
@@ -149,9 +149,9 @@ func (x *sender) lost(s *Session, loss Loss) {
 	x.scrub.anew(top)
 }
 
-// cleanLost ends what a clean session leaves open: the Server has forgotten all of
-// it [MQTT-3.1.2-6], so nothing is re-sent; what is published anew is a new message
-// with DUP 0 under an identifier that the new session has not seen.
+// cleanLost ends what a clean session leaves unfinished. The Server has discarded the session
+// [MQTT-3.1.2-6], so nothing is sent again; a message that is published again is a new one, with
+// DUP 0 and an identifier that the new session has not seen.
 func (x *sender) cleanLost(s *Session) {
 	for seq := x.first; seq < x.end(); seq = x.after(seq + 1) {
 		d := x.at(seq)

@@ -114,7 +114,7 @@ func ParseRecord(key, value []byte) (Record, error) {
 	return r, nil
 }
 
-// A parser takes a record apart and keeps the first fault.
+// A parser decodes a record and keeps the first error.
 type parser struct {
 	key, value []byte
 	fault      string

@@ -19,7 +19,7 @@ func Restore(cfg Config, records []Record) (*Session, error) {
 		return nil, err
 	}
 	wasClean, scrubbed := false, false
-	sorted := make([]*Record, len(records)) // a record is large, and so is the code that would sort them
+	sorted := make([]*Record, len(records)) // pointers, because a Record is large
 	for i := range records {
 		sorted[i] = &records[i]
 	}
@@ -74,8 +74,8 @@ func Restore(cfg Config, records []Record) (*Session, error) {
 	return s, nil
 }
 
-// unsent takes back that the messages left whose Packet Identifiers are not on record as
-// released: they were waiting for that.
+// unsent marks messages as never sent if their Packet Identifiers are not recorded as released:
+// they were waiting for that.
 func (x *sender) unsent() {
 	for seq := x.after(max(x.first, x.scrub.done)); seq < x.end() && !x.scrub.complete(); seq = x.after(seq + 1) {
 		if d := x.at(seq); d.stage == published && d.pub.QoS == packets.ExactlyOnce {
@@ -85,7 +85,7 @@ func (x *sender) unsent() {
 	}
 }
 
-// restore takes over messages in the order of their numbers, and which of them were released.
+// restore adds messages in the order of their sequence numbers, and marks those that were released.
 func (x *sender) restore(publishes, releases []*Record) {
 	x.grow(len(publishes))
 	x.first = x.reserved

@@ -61,7 +61,7 @@ func (s *Session) PublishFor(now time.Time, m Message, caller any) (Token, error
 	return tokenPublish | Token(seq), nil
 }
 
-// reserve records sequence numbers ahead of their use, 32 at a time.
+// reserve records sequence numbers as used, 32 at a time, before they are used.
 func (s *Session) reserve(seq uint64) {
 	if seq >= s.send.reserved {
 		s.send.reserved = seq + reserveAhead
@@ -92,9 +92,9 @@ func (x *sender) wrote0(s *Session, n uint64) {
 }
 
 // pump sends what the windows allow: on a new Network Connection first the PUBRELs in the order of
-// their PUBRECs [MQTT-4.6.0-4], then the PUBLISHes in the order of their first sending
-// [MQTT-4.6.0-1], then what is new. A message whose window is full holds back those behind it, so
-// that none passes another.
+// their PUBRECs [MQTT-4.6.0-4], then the PUBLISHes in the order in which they were first sent
+// [MQTT-4.6.0-1], then new ones. A message whose window is full holds back later ones, so that none
+// overtakes another.
 func (s *Session) pump(now time.Time) {
 	if s.conn.phase != up {
 		return
@@ -156,8 +156,8 @@ func (s *Session) transmitPublish(now time.Time, d *outgoing) {
 	x.unanswered(d)
 }
 
-// transmitRelease sends a PUBREL: the first answer to a PUBREC, or again on a new Network
-// Connection [MQTT-4.4.0-1].
+// transmitRelease sends a PUBREL, in answer to PUBREC or again on a new Network Connection
+// [MQTT-4.4.0-1].
 func (s *Session) transmitRelease(now time.Time, seq uint64) {
 	d := s.send.at(seq)
 	if d.left {
@@ -168,8 +168,8 @@ func (s *Session) transmitRelease(now time.Time, seq uint64) {
 	s.send.unanswered(d)
 }
 
-// puback ends a QoS 1 delivery. For a QoS 2 PUBLISH it means that the Server keeps
-// the message with less than was asked for, as RabbitMQ does.
+// puback completes a QoS 1 delivery. In answer to a QoS 2 PUBLISH it means that the Server has
+// accepted the message at QoS 1 only, as RabbitMQ does.
 func (s *Session) puback(id uint16) {
 	seq, d := s.send.find(id)
 	switch {
@@ -183,10 +183,10 @@ func (s *Session) puback(id uint16) {
 	}
 }
 
-// pubrec moves a message from its first half to its second, on disk before PUBREL
-// leaves: "MUST NOT re-send the PUBLISH once it has sent the corresponding PUBREL
-// packet" [MQTT-4.3.3-1]. Every other PUBREC gets its PUBREL too, so that a Server
-// which knows more than we do can finish.
+// pubrec moves a message to the stage released, which is saved before PUBREL is sent: "MUST NOT
+// re-send the PUBLISH once it has sent the corresponding PUBREL packet" [MQTT-4.3.3-1]. An
+// unexpected PUBREC is answered with PUBREL too, so that the Server can complete a delivery that we
+// do not know.
 func (s *Session) pubrec(id uint16) {
 	x := &s.send
 	seq, d := x.find(id)
@@ -194,12 +194,12 @@ func (s *Session) pubrec(id uint16) {
 	case d != nil && d.stage == published && d.pub.QoS == packets.ExactlyOnce:
 		s.overtaken(d)
 		x.answered(d)
-		s.release(seq, d) // pump sends its PUBREL, after those that came before
+		s.release(seq, d) // pump sends its PUBREL, after earlier ones
 		s.acknowledged(seq)
 	case d != nil && d.stage == released && d.sent != 0:
 		d.sent = s.transmit(packets.PUBREL, nil, id, d.saved)
 	case s.ours(id):
-		// Its PUBLISH or PUBREL is about to be sent in its turn.
+		// Its PUBLISH or PUBREL will be sent in its turn.
 		s.counters.UnexpectedAcks++
 	default:
 		s.counters.UnexpectedAcks++
@@ -220,14 +220,14 @@ func (s *Session) release(seq uint64, d *outgoing) {
 	x.released = append(x.released, seq)
 }
 
-// ours reports whether a QoS 2 message of ours has the identifier, so that a PUBREL out of
-// turn would come before its PUBLISH.
+// ours reports whether an outgoing QoS 2 message has the identifier, so that an unexpected PUBREL
+// would precede its PUBLISH.
 func (s *Session) ours(id uint16) bool {
 	_, d := s.send.under(id)
 	return d != nil && d.pub.QoS == packets.ExactlyOnce
 }
 
-// pubcomp ends a QoS 2 delivery; only now is the identifier free [MQTT-2.3.1-3].
+// pubcomp completes a QoS 2 delivery; only now is the identifier free [MQTT-2.3.1-3].
 func (s *Session) pubcomp(id uint16) {
 	seq, d := s.send.find(id)
 	if d == nil || d.stage != released {
@@ -240,7 +240,7 @@ func (s *Session) pubcomp(id uint16) {
 	s.widen()
 }
 
-// acknowledged notes that the Server answered a message.
+// acknowledged records that the Server has answered a message.
 func (s *Session) acknowledged(seq uint64) {
 	s.send.answers++
 	s.acquit(seq)
@@ -251,14 +251,14 @@ func (s *Session) finish(seq uint64, d *outgoing, err error) {
 	s.end(seq, d, err)
 }
 
-// end takes a message out of the session and reports it.
+// end removes a message from the session and puts out its Done.
 func (s *Session) end(seq uint64, d *outgoing, err error) {
 	after := s.forget(Record{Kind: RecordPublish, Seq: seq, PacketID: d.pub.PacketID})
 	if d.stage == released {
 		s.forget(Record{Kind: RecordReleased, Seq: seq, PacketID: d.pub.PacketID})
 	}
 	if err == nil {
-		after = 0 // the Server's word does not depend on our disk
+		after = 0 // the Server has the message, whatever happens to our disk
 	}
 	if !d.silent {
 		s.done(tokenPublish|Token(seq), d.caller, err, after)
@@ -300,8 +300,8 @@ func (s *Session) DropOldest() bool {
 	return false
 }
 
-// stuckAfter is how long the oldest message may go unanswered while others are
-// answered, or wait because their numbers are too far from its own, or because of Hold.
+// stuckAfter is how long the oldest message may be unanswered while others are answered, or wait
+// because of maxDistance or Hold.
 const stuckAfter = time.Minute
 
 // stuckAt returns when the oldest message will have been unanswered for too long.

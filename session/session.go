@@ -125,7 +125,7 @@ func (c *Config) check() error {
 	return errors.Join(errs...)
 }
 
-// phase is where the Network Connection is.
+// phase is the state of the Network Connection.
 type phase byte
 
 const (
@@ -140,8 +140,8 @@ type Session struct {
 	cfg      Config
 	outputs  []Output
 	taken    int
-	records  *[]Record // of outputs; nil: it is not durable
-	logged   uint64    // number of the newest Save or Forget
+	records  *[]Record // of outputs; nil if the Session is not durable
+	logged   uint64    // number of the last Save or Forget
 	counters Counters
 
 	// Valid for the session: survives the Network Connection [MQTT-3.1.2-4]
@@ -149,8 +149,9 @@ type Session struct {
 	send sender
 	recv receiver
 	subs subscriptions
-	// The message of PublishFor, until its outputs are taken: at QoS 0 one points to it. It is
-	// filled in field by field, because a copy of what was just written makes the processor wait.
+	// The message of PublishFor, until its outputs are taken; at QoS 0 an output points to it. It
+	// is assigned field by field, because copying a struct that was just written stalls the
+	// processor.
 	publishing packets.Publish
 
 	// Valid from one Network Connection to the next.
@@ -181,7 +182,7 @@ func newSession(cfg Config) (*Session, error) {
 // to are valid until the next input, or until Next returns false.
 func (s *Session) Next() (*Output, bool) {
 	if s.taken == len(s.outputs) {
-		clear(s.outputs) // keeps nothing alive
+		clear(s.outputs) // retain nothing
 		s.outputs, s.taken = s.outputs[:0], 0
 		s.publishing.Payload = nil
 		if s.records != nil {
@@ -224,7 +225,7 @@ func (s *Session) Tick(now time.Time) {
 	if at := s.send.stuckAt(); !at.IsZero() && !now.Before(at) {
 		s.notify(Event{Kind: EventStuck, Count: s.send.inflight})
 		if c := &s.send.scrub; c.untouched() && !now.Before(c.stuckAt()) && s.keep.lastReceived.After(c.since) {
-			s.scrubSuspected(now) // the Server lives, and does not answer
+			s.scrubSuspected(now) // the Server is alive but does not answer
 		}
 		s.close(ErrStuck)
 		return
@@ -261,22 +262,22 @@ func (s *Session) Limits() Config { return s.cfg }
 // Up reports whether a Network Connection is up that the Server has accepted.
 func (s *Session) Up() bool { return s.conn.phase == up }
 
-// put adds an output for the caller to fill in where it lies: copying one costs more than
-// what is in most of them.
+// put adds an output and returns a pointer for the caller to fill in: copying an Output would cost
+// more than setting its few fields.
 func (s *Session) put(op Op) *Output {
 	n := len(s.outputs)
 	if n == cap(s.outputs) {
 		s.outputs = append(make([]Output, 0, max(1, 2*n)), s.outputs...)
 	}
 	s.outputs = s.outputs[:n+1]
-	o := &s.outputs[n] // zero: Next clears what it has handed out
+	o := &s.outputs[n] // zero, because Next clears returned outputs
 	o.Op = op
 	return o
 }
 
 func (s *Session) notify(e Event) { s.put(Notify).Event = &e }
 
-// save puts out a record and returns its number; 0 if the Session is not durable.
+// save puts out a Save and returns its number, or 0 if the Session is not durable.
 func (s *Session) save(r Record) uint64 { return s.log(Save, r) }
 
 func (s *Session) forget(r Record) uint64 { return s.log(Forget, r) }
@@ -315,7 +316,7 @@ func (s *Session) violation(t packets.Type, spec, reason string) {
 	s.close(&ProtocolError{Packet: t, Spec: spec, Reason: reason}) // [MQTT-4.8.0-1]
 }
 
-// Tokens carry their kind in the two top bits, so that no table maps them back.
+// The two top bits of a Token are its kind, so that no table is needed.
 const (
 	tokenPublish Token = 1 << 62 // QoS 1 and 2: the sequence number
 	tokenQoS0    Token = 2 << 62 // the number of the Send
