@@ -123,8 +123,8 @@ func (p *Connect) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// decode refuses what a Server must answer before it closes, too: the [FormatError]
-// tells by its Spec, "MQTT-3.1.2-2" for [UnacceptableProtocolVersion] and "MQTT-3.1.3-7"
+// decode also refuses packets that a Server must answer before it closes. They are identified by
+// Spec of the [FormatError]: "MQTT-3.1.2-2" for [UnacceptableProtocolVersion] and "MQTT-3.1.3-7"
 // for [IdentifierRejected].
 func (p *Connect) decode(d *decoder) {
 	*p = Connect{}

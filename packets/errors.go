@@ -26,7 +26,7 @@ func (e *FormatError) Error() string {
 	return s
 }
 
-// mostTopic is how much of a topic an error keeps, in bytes.
+// mostTopic is how many bytes of a topic an error keeps.
 const mostTopic = 64
 
 // An EncodeError says why a packet may not be sent.

@@ -74,7 +74,7 @@ type Packet interface {
 	// name.
 	String() string
 
-	// decode reads what follows the fixed header.
+	// decode decodes the part after the fixed header.
 	decode(d *decoder)
 }
 

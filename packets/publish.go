@@ -105,8 +105,8 @@ func (p *Publish) decode(d *decoder) {
 	d.i = len(d.b)
 }
 
-// salvage reads what can be read of a packet whose Topic Name is malformed. It returns false if something
-// else is wrong.
+// salvage decodes what can be read of a packet whose Topic Name is malformed. It returns false if
+// anything else is wrong.
 func (p *Publish) salvage(d *decoder) bool {
 	fault := d.err
 	d.err, d.i = nil, d.length

@@ -39,8 +39,8 @@ type Reader struct {
 	payload Payload
 	publish Publish // reused for every PUBLISH
 	small   small   // reused, too
-	list    Packet  // and the newest of the others, which have lists
-	err     error   // of the bytes; what follows them has no known meaning
+	list    Packet  // the last of the other packets, which have lists
+	err     error   // a final error: the start of the next packet is unknown
 }
 
 // NewReader returns a Reader that reads from src.
@@ -109,8 +109,8 @@ func (r *Reader) ReadBuffered() (Packet, error) {
 	return p, err
 }
 
-// next returns the packet at the front of the buffer, or how many bytes it needs if they are
-// not all there. One that is to be streamed is returned only if that is allowed.
+// next returns the packet at the front of the buffer, or its size if it is not complete. A packet
+// whose payload is to be streamed is returned only if streams is set.
 func (r *Reader) next(streams bool) (p Packet, need int, err error) {
 	if r.err != nil {
 		return nil, 0, r.err
@@ -145,14 +145,14 @@ func (r *Reader) next(streams bool) (p Packet, need int, err error) {
 	return p, need, err
 }
 
-// forget lets go of what the packets before keep alive: the buffer, which is about to be
-// replaced perhaps, and a list, which may have been long.
+// forget drops references of earlier packets to the buffer, which may be about to be replaced, and
+// to a list, which may be long.
 func (r *Reader) forget() {
 	r.publish.Payload = nil
 	r.list = nil
 }
 
-// small has a packet of each type that is so small that it is always there.
+// small has one packet of each type that is small enough to be always allocated.
 type small struct {
 	connack  Connack
 	puback   Puback
@@ -183,7 +183,7 @@ func (r *Reader) packet(t Type) Packet {
 		}
 		return r.list
 	}
-	return newPacket(t) // without content, and so without memory
+	return newPacket(t) // an empty struct, which takes no memory
 }
 
 func (r *Reader) fail(err error) error {
@@ -191,7 +191,7 @@ func (r *Reader) fail(err error) error {
 	return err
 }
 
-// take decodes the packet b from the front of the buffer. What b lacks is payload, left
+// take decodes the packet b from the front of the buffer. If b is incomplete, the rest is payload
 // to be streamed.
 func (r *Reader) take(b []byte) (Packet, error) {
 	r.in.r += len(b)

@@ -33,7 +33,7 @@ func (p *Publish) StreamTo(w io.Writer, payload io.Reader, size int) (int64, err
 type Payload struct {
 	in   *buffer
 	left int
-	open bool // belongs to the packet that was returned last
+	open bool // the last packet returned is streamed
 }
 
 // Payload returns the payload of the packet that ReadPacket returned last, if it is streamed, and
@@ -66,7 +66,7 @@ func (p *Payload) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// skip leaves the payload of the last packet behind.
+// skip skips the rest of the payload of the last packet.
 func (p *Payload) skip() error {
 	for p.left > 0 {
 		if p.in.r == p.in.w {
@@ -84,7 +84,7 @@ func (p *Payload) skip() error {
 	return nil
 }
 
-// tooLarge returns the error over a packet with the fixed header h, of which held has the first bytes.
+// tooLarge returns the error for a packet with the fixed header h, whose first bytes are held.
 func tooLarge(h *header, held []byte, most int) error {
 	e := &TooLargeError{Type: h.typ, Size: h.size(), Max: most}
 	if h.typ != PUBLISH {
@@ -98,9 +98,9 @@ func tooLarge(h *header, held []byte, most int) error {
 	return e
 }
 
-// payloadStart returns how many bytes of the PUBLISH with the fixed header h, of which
-// held has the first, come before its payload. As long as that cannot be told it returns
-// how many are needed to tell. A packet whose fields do not fit into it has no payload.
+// payloadStart returns the offset of the payload in the PUBLISH with the fixed header h, whose
+// first bytes are held. If there are too few bytes, it returns how many are needed. A packet whose
+// fields exceed its length has no payload.
 func payloadStart(h *header, held []byte) int {
 	n := h.length + 2
 	if h.flags&qosBits != 0 {

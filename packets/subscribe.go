@@ -28,7 +28,7 @@ func (p *Subscribe) Check() error {
 	if len(p.Subscriptions) == 0 {
 		return &EncodeError{SUBSCRIBE, "Subscriptions", "MQTT-3.8.3-3", "is empty"}
 	}
-	// The length first: it costs little even where the filters are absurdly many.
+	// Check the length first: that is cheap even for absurdly many filters.
 	if err := checkRemaining(SUBSCRIBE, "Subscriptions", p.remaining()); err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ type Tolerated struct {
 	OverlongLength uint64
 }
 
-// tolerated reports whether a rule is loosened, and counts its use.
+// tolerated reports whether a violation of a rule is tolerated, and if so counts it.
 func (d *decoder) tolerated(t Tolerances) bool {
 	if d.tolerate&t == 0 {
 		return false

@@ -35,9 +35,8 @@ func checkFilter(t Type, field, s, spec string) error {
 	return nil
 }
 
-// plainName reports whether s is a Topic Name of ASCII letters, digits and signs, as
-// nearly all are. It looks at eight bytes at a time; what it does not vouch for may
-// still be a Topic Name, and badName decides.
+// plainName reports whether s is a Topic Name of printable ASCII characters, as nearly all are. It
+// checks eight bytes at a time. If it returns false, s may still be valid; badName decides.
 func plainName[T string | []byte](s T) bool {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	if len(s) < 8 {
@@ -50,7 +49,7 @@ func plainName[T string | []byte](s T) bool {
 	}
 	bad := uint64(0)
 	for i := 0; ; i += 8 {
-		i = min(i, len(s)-8) // the last eight may be seen twice
+		i = min(i, len(s)-8) // the last eight may be checked twice
 		x := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
 			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
 		// x-ones borrows into the top bit of a byte that is zero. '+' and '#' differ
@@ -63,8 +62,8 @@ func plainName[T string | []byte](s T) bool {
 	}
 }
 
-// badName returns where and why s is no Topic Name; utf8 is the statement that makes it
-// a UTF-8 encoded string.
+// badName returns where and why s is not a valid Topic Name. utf8 is the statement that requires it
+// to be UTF-8.
 func badName[T string | []byte](s T, utf8 string) (at int, spec, reason string) {
 	if len(s) == 0 {
 		return 0, "MQTT-4.7.3-1", "is empty"
@@ -80,8 +79,8 @@ func badName[T string | []byte](s T, utf8 string) (at int, spec, reason string) 
 	return 0, "", ""
 }
 
-// badFilter returns where and why s is no Topic Filter; utf8 is the statement that
-// makes it a UTF-8 encoded string.
+// badFilter returns where and why s is not a valid Topic Filter. utf8 is the statement that
+// requires it to be UTF-8.
 func badFilter[T string | []byte](s T, utf8 string) (at int, spec, reason string) {
 	if len(s) == 0 {
 		return 0, "MQTT-4.7.3-1", "is empty"
@@ -144,7 +143,8 @@ func Undecorated(filter string) (plain string, ok bool) {
 	return "", false
 }
 
-// decorations of filters. Behind some of them follows a group, up to an end.
+// decorations are the prefixes of filters that Undecorated removes. After some of them follows a
+// group, up to end.
 var decorations = []struct{ prefix, end string }{
 	{"$share/", "/"}, {"$oshare/", "/"}, {"$share:", ":"}, {"$queue/", ""}, {"$exclusive/", ""}, {"$local/", ""},
 }
@@ -157,7 +157,7 @@ func Match(filter, topic string) bool {
 	if topic != "" && topic[0] == '$' && filter != "" && (filter[0] == '+' || filter[0] == '#') {
 		return false
 	}
-	for f, t := 0, 0; ; f, t = f+1, t+1 { // a level after the other
+	for f, t := 0, 0; ; f, t = f+1, t+1 { // level by level
 		if filter[f:] == "#" {
 			return true
 		}

@@ -35,7 +35,7 @@ func (e *DialError) Error() string {
 	}
 	text := e.Err.Error()
 	if op, ok := e.Err.(*net.OpError); ok && op.Op == "dial" && op.Addr != nil && op.Addr.String() == e.Addr {
-		text = op.Err.Error() // the address stands before it
+		text = op.Err.Error() // the address is already in front
 	}
 	return "transport: " + string(e.Step) + ": " + e.Addr + ": " + text
 }
@@ -84,8 +84,8 @@ func Failed(ctx context.Context, step Step, addr string, err error) *DialError {
 	return &DialError{Step: step, Addr: addr, Err: because(ctx, err)}
 }
 
-// because turns the many ways in which an ended context shows itself, such as
-// closed connections and time-outs of sockets, into the context's own error.
+// because returns the cause of ctx if that is done, instead of the errors that this leads to, such
+// as closed connections and timeouts of sockets.
 func because(ctx context.Context, err error) error {
 	_, limited := ctx.Deadline()
 	switch {

@@ -64,7 +64,7 @@ func (o *TLSOptions) clone() *TLSOptions {
 	return &c
 }
 
-// check finds what is wrong without reading files.
+// check validates the options without reading files.
 func (o *TLSOptions) check() error {
 	var errs []error
 	if o.ClientCert != "" && o.ClientKey == "" {
@@ -136,9 +136,9 @@ func (o *TLSOptions) loadServerCert(c *tls.Config) error {
 	return nil
 }
 
-// skipHostName verifies all but the name, in resumed sessions too.
+// skipHostName makes c verify everything except the host name, in resumed sessions too.
 func skipHostName(c *tls.Config) {
-	c.InsecureSkipVerify = true // crypto/tls has no switch for the name alone
+	c.InsecureSkipVerify = true // crypto/tls has no option to skip only the name
 	next := c.VerifyConnection
 	c.VerifyConnection = func(s tls.ConnectionState) error {
 		if len(s.PeerCertificates) == 0 {
@@ -178,14 +178,14 @@ func (o *TLSOptions) loadClientCert(c *tls.Config, log *slog.Logger) error {
 		return fmt.Errorf("client certificate %s and key %s: %w", o.ClientCert, o.ClientKey, err)
 	}
 	warnExpiry(pair.Leaf, o.ClientCert, log)
-	// By function, since Certificates alone shows none to a server whose list
-	// of authorities does not fit, and leaves the user without a reason.
+	// Use GetClientCertificate, because with Certificates no certificate is sent to a server whose
+	// list of authorities does not match, which leaves the user without a reason.
 	c.Certificates = nil
 	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	return nil
 }
 
-// serverName takes the port, and the zone of an IPv6 address, off host.
+// serverName removes the port, and the zone of an IPv6 address, from host.
 func serverName(host string) string {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
@@ -194,7 +194,7 @@ func serverName(host string) string {
 	return host
 }
 
-// warnBefore is how long before its end a client certificate is warned of.
+// warnBefore is how long before a client certificate expires a warning is logged.
 const warnBefore = 14 * 24 * time.Hour
 
 func warnExpiry(cert *x509.Certificate, file File, log *slog.Logger) {

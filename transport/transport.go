@@ -139,7 +139,7 @@ func (o Options) check() error {
 	return o.TLS.check()
 }
 
-// orDefault returns a copy that later changes of the caller do not reach.
+// orDefault returns a copy that is independent of later changes by the caller.
 func (o *Options) orDefault() Options {
 	if o == nil {
 		return Options{}
@@ -173,8 +173,8 @@ func (o Options) dial(ctx context.Context, t target) (net.Conn, error) {
 	return o.handshake(ctx, conn, t.addr)
 }
 
-// connect opens the TCP connection or the unix socket. [net.Dialer] does as
-// RFC 6555, Happy Eyeballs, says.
+// connect opens the TCP connection or unix socket. [net.Dialer] implements Happy Eyeballs (RFC
+// 6555).
 func (o Options) connect(ctx context.Context, t target) (net.Conn, error) {
 	netDial, watch := o.NetDial, &stopwatch{start: time.Now()}
 	if netDial == nil {

@@ -111,7 +111,7 @@ func isStore(path string) bool {
 	})
 }
 
-// inspectTries is how often a store that is in use is read when it changes meanwhile.
+// inspectTries is how often Inspect reads a store that changes while it is being read.
 const inspectTries = 10
 
 // Inspect reads the store in folder, which is one of those returned by Folders, and changes
@@ -130,7 +130,7 @@ func Inspect(folder string, each func(key, value []byte) error) (*Inspection, er
 		if err == nil && each != nil {
 			tell, err = s.telling(each, used)
 		}
-		// A writer may have begun, ended, removed or used again a segment meanwhile.
+		// A writer may have started, ended, removed or reused a segment meanwhile.
 		if used && try < inspectTries && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrCorrupt) || errors.Is(err, io.EOF) || len(s.found.Damage) > 0) {
 			s.close()
 			time.Sleep(time.Duration(try) * time.Millisecond)
@@ -148,8 +148,8 @@ func Inspect(folder string, each func(key, value []byte) error) (*Inspection, er
 	}
 }
 
-// telling returns what calls each for everything that is kept. It is read before if the store is in
-// use: a segment may become another one at any time.
+// telling returns a function that calls each for all live keys. If the store is in use, the keys
+// are read beforehand, since a segment may be reused at any time.
 func (s *survey) telling(each func(key, value []byte) error, used bool) (func() error, error) {
 	if !used {
 		return func() error { return s.each(each) }, nil
@@ -182,7 +182,7 @@ func inUse(folder string) bool {
 	return false
 }
 
-// A source is what reading a log needs of a disk.
+// A source is the part of a disk that is needed to read a log.
 type source interface {
 	List() ([]string, error)
 	Open(name string) (disk.File, error)
@@ -201,15 +201,15 @@ func (path readOnly) Open(name string) (disk.File, error) {
 	return &osFile{File: f}, nil
 }
 
-// A survey reads a log as recover does, but goes on behind damage.
+// A survey reads a log as recover does, but continues after damage.
 type survey struct {
 	from  source
 	found Inspection
 	head  head
-	known bool   // the head could be read
-	own   *owner // of the first segment that says it
+	known bool   // the head is readable
+	own   *owner // from the first readable header
 	index
-	blamed bool // for what is missing before the next segment
+	blamed bool // damage was reported for what is missing before the next segment
 }
 
 func newSurvey(from source) *survey { return &survey{from: from, index: newIndex()} }
@@ -276,8 +276,8 @@ func (s *survey) readHead(names []string) error {
 	return nil
 }
 
-// open opens the segments of the log in their order, and those that have a commit in spite of
-// the head.
+// open opens the segments of the log in order, including those with commits that the head does not
+// list.
 func (s *survey) open(names []string) error {
 	slices.Sort(names)
 	blamed := false
@@ -290,7 +290,7 @@ func (s *survey) open(names []string) error {
 		if err != nil {
 			return err
 		}
-		seg.size = seg.room // whatever of it can be read
+		seg.size = seg.room // try to read all of it
 		s.segments = append(s.segments, seg)
 		s.found.FileBytes += seg.room
 		if first <= s.head.newest {
@@ -313,7 +313,7 @@ func (s *survey) open(names []string) error {
 	return nil
 }
 
-// missing blames a segment that is not there.
+// missing reports a missing segment as damage.
 func (s *survey) missing(first uint64) {
 	if s.known && !slices.ContainsFunc(s.segments, func(seg *segment) bool { return seg.first == first }) {
 		s.damage(segmentName(first), 0, FaultMissing)
@@ -321,8 +321,8 @@ func (s *survey) missing(first uint64) {
 	}
 }
 
-// segment reads the commits of a segment, from one readable place to the next. The next segment
-// begins with the frame that follows; zero if there is none.
+// segment reads the commits of a segment, from one readable place to the next. follows is the
+// number of the first frame of the next segment, or zero.
 func (s *survey) segment(seg *segment, follows uint64) error {
 	sc := scanner{r: seg.f, end: seg.room}
 	if skip, err := s.header(seg, &sc); skip || err != nil {
@@ -377,7 +377,7 @@ func (s *survey) segment(seg *segment, follows uint64) error {
 	}
 }
 
-// tail notes whether a commit was begun behind the last whole one.
+// tail records whether a commit was started after the last complete one.
 func (s *survey) tail(seg *segment, end int64) error {
 	torn, err := cutShort(seg, end, s.next)
 	if torn {
@@ -386,7 +386,7 @@ func (s *survey) tail(seg *segment, end int64) error {
 	return err
 }
 
-// header reads whose the segment is, and reports whether to skip it.
+// header reads the header of a segment, and reports whether to skip the segment.
 func (s *survey) header(seg *segment, sc *scanner) (skip bool, err error) {
 	f, ok, err := sc.next()
 	if err != nil {
@@ -423,8 +423,8 @@ func (s *survey) header(seg *segment, sc *scanner) (skip bool, err error) {
 	return false, nil
 }
 
-// resync returns the first place from off on where a frame is that can be read and that may
-// follow the number.
+// resync returns the first offset from off on with a readable frame that may follow the one with
+// the given number.
 func resync(seg *segment, off int64, number uint64) (at int64, found uint64, ok bool, err error) {
 	far := uint64(seg.room/headSize + 1) // no more frames can have been between them
 	sc := scanner{r: seg.f, salt: seg.salt, end: seg.room}

@@ -11,7 +11,7 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 )
 
-const salvageBatch = 1 << 20 // bytes a commit
+const salvageBatch = 1 << 20 // bytes per commit
 
 // Salvage makes a new store in dir from the complete commits that can be read from the store in
 // folder. It returns the Inspection of the old store and the folder of the new one. The old store
@@ -47,12 +47,12 @@ func Salvage(folder, dir string) (*Inspection, string, error) {
 	return found, to, s.writeTo(to)
 }
 
-// writeTo writes a new store. It has its name when it is whole.
+// writeTo writes a new store. It is renamed to path when it is complete.
 func (s *survey) writeTo(path string) error {
 	opt := Options{Server: s.own.server, ClientID: s.own.clientID, MaxBytes: -1}
 	opt.setDefaults()
 	part := path + ".part"
-	if err := os.RemoveAll(part); err != nil { // of a process that died
+	if err := os.RemoveAll(part); err != nil { // left by a process that died
 		return fmt.Errorf("wal: %w", err)
 	}
 	d, err := openFolder(part, &opt)

@@ -44,19 +44,19 @@ type Store struct {
 	// follow. It is locked before mu.
 	work sync.Mutex
 	index
-	spare    *segment  // keeps nothing any more and becomes a segment again; nil: none
-	standby  *segment  // the reserve for a full disk, see keepStandby; nil: none
-	full     bool      // the disk had no room when it was asked last
-	robbed   bool      // another program has taken room from transfer since then
-	header   int64     // bytes of the header of a segment
-	head     head      // as it is on the disk
+	spare    *segment  // a former segment to be reused, or nil
+	standby  *segment  // the reserve for a full disk, or nil: see keepStandby
+	full     bool      // the disk was full at the last attempt
+	robbed   bool      // another program has since taken room from transfer
+	header   int64     // size of the header of a segment
+	head     head      // as on the disk
 	headFile disk.File // nil before the first head is written
-	buf      []byte    // of the newest commit, to be used again
+	buf      []byte    // of the last commit, for reuse
 	written  []frameAt
 	dirty    bool           // written and not synced
-	owed     *client.Change // goes before the first that is committed; nil: none, see compareClose
+	owed     *client.Change // to be committed first, or nil: see compareClose
 
-	// mu is held for moments, never while the disk works. It guards account.
+	// mu guards account. It is held only briefly, never while the disk works.
 	mu sync.Mutex
 	account
 
@@ -118,9 +118,8 @@ func open(d disk.Disk, opt Options) (*Store, error) {
 	return s, nil
 }
 
-// begin makes sure that what was recovered is on the disk, contents and names, because it is
-// acted on from here on: the process before may have died ahead of its sync. It also begins a
-// segment if there is none.
+// begin syncs what was recovered, contents and names, because it is used from now on and the last
+// process may have died before its sync. It also starts a segment if there is none.
 func (s *Store) begin() error {
 	if s.headFile != nil {
 		if err := s.headFile.Sync(); err != nil {
@@ -147,12 +146,12 @@ func (s *Store) begin() error {
 	if err := s.compareClose(); err != nil {
 		return err
 	}
-	// A new generation voids the mark of a Close before.
+	// A new generation invalidates the mark of an earlier Close.
 	h := head{oldest: s.head.oldest, newest: s.head.newest, next: s.next}
 	return firstOr(s.sweep(), s.writeHead(h), s.ready())
 }
 
-// ready makes the room that a store without any use should have, if the disk has it.
+// ready allocates the room that an idle store should have, if the disk has it.
 func (s *Store) ready() error {
 	err := s.keepStandby()
 	if err == nil {
@@ -205,7 +204,7 @@ func (s *Store) Close() error {
 	return errors.Join(err, s.closeFiles(), s.disk.Close())
 }
 
-// finishOff leaves everything on the disk, with the reserve, and not the spare.
+// finishOff syncs everything, keeps the reserve and removes the spare.
 func (s *Store) finishOff() error {
 	if err := s.sync(); err != nil {
 		return err
@@ -222,7 +221,7 @@ func (s *Store) finishOff() error {
 		return err
 	}
 	if s.owed != nil {
-		return nil // the next process owes it, too
+		return nil // the next process owes it as well
 	}
 	return s.markClosed()
 }
@@ -240,7 +239,7 @@ func (s *Store) closeFiles() error {
 	return errors.Join(errs...)
 }
 
-// sync syncs what was written under a lazy policy.
+// sync syncs what was written and not synced.
 func (s *Store) sync() error {
 	if !s.dirty {
 		return nil

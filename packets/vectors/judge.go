@@ -29,7 +29,7 @@ type Judgement struct {
 func Judge(b []byte) (j Judgement) {
 	defer func() {
 		if r := recover(); r != nil {
-			j = r.(Judgement) // anything else is a fault of Judge
+			j = r.(Judgement) // any other value is a bug in Judge
 		}
 	}()
 	r := reading{b: b}
@@ -37,7 +37,8 @@ func Judge(b []byte) (j Judgement) {
 	return Judgement{Verdict: Whole, Length: r.at}
 }
 
-// reading is a place in the bytes of a packet. It leaves by a panic with a Judgement.
+// reading is a position in the bytes of a packet. Its methods panic with a Judgement at the first
+// fault.
 type reading struct {
 	b  []byte
 	at int

@@ -2,7 +2,7 @@ package vectors
 
 import "github.com/mqtt311/mqtt311/packets"
 
-// connect is a CONNECT with the flags and what follows Keep Alive.
+// connect returns a CONNECT with the given flags, and payload after Keep Alive.
 func connect(flags int, payload ...any) []byte {
 	p := wire(payload...)
 	return wire(0x10, 10+len(p), 0, 4, "MQTT", 4, flags, 0, 60, p)

@@ -27,8 +27,8 @@ func (e *Error) DialStep() string { return "proxy" }
 // applies.
 func (e *Error) HintCode() string { return e.code }
 
-// failed makes err an [*Error] with the proxy's address. The end of the
-// context takes the place of its consequences.
+// failed wraps err in an [*Error] with the address of the proxy. If ctx is done, its cause replaces
+// err.
 func (s *server) failed(ctx context.Context, err error) error {
 	e := &Error{Addr: s.addr, Err: err}
 	var known *Error
@@ -41,8 +41,8 @@ func (s *server) failed(ctx context.Context, err error) error {
 	return e
 }
 
-// interrupt makes conn fail when the context ends. The function it returns
-// ends that, and reports whether the context had not ended.
+// interrupt makes conn fail when ctx is done. The returned function stops that, and reports whether
+// ctx was not done.
 func interrupt(ctx context.Context, conn net.Conn) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 }

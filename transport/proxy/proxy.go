@@ -46,7 +46,7 @@ type server struct {
 	secure   bool   // TLS to the proxy itself
 	userName string
 	password string
-	login    bool // userName and password are to be used
+	login    bool // whether to use userName and password
 	open     func(*server, context.Context, net.Conn, string) error
 	opts     Options
 }
@@ -125,8 +125,7 @@ func (s *server) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	return tunnel, nil
 }
 
-// tunnel leads conn, which is open to the proxy, on to addr. On failure conn
-// stays open, for the caller to close.
+// tunnel makes the proxy connect conn to addr. On failure the caller must close conn.
 func (s *server) tunnel(ctx context.Context, conn net.Conn, addr string) (net.Conn, error) {
 	if s.secure {
 		secure, err := s.handshake(ctx, conn)

@@ -21,8 +21,8 @@ type Conn struct {
 	ws   *websocket.Conn
 	wire *wire
 
-	reader  io.Reader // inside a message; the reader's alone
-	readErr error     // the first, for good; the reader's alone
+	reader  io.Reader // of the current message; used only by the reader
+	readErr error     // the first error, which is final; used only by the reader
 
 	writing   sync.Mutex   // held by Write
 	closeCode atomic.Int32 // for our close frame
@@ -38,7 +38,7 @@ func newConn(ws *websocket.Conn, w *wire, maxMessage int64) *Conn {
 	}
 	ws.SetReadLimit(max(maxMessage, 0))
 	ws.SetPingHandler(func(data string) error { c.pong.answer(ws, data); return nil })
-	// Close echoes the code. Here the write might hold up the reader.
+	// Close echoes the code. A write here could block the reader.
 	ws.SetCloseHandler(func(code int, _ string) error { c.echo(code); return nil })
 	return c
 }
@@ -69,7 +69,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 			err = c.failed(err, true)
 		}
 		if n > 0 {
-			return n, nil // an error stays for the next call
+			return n, nil // an error is returned by the next call
 		}
 		if err != nil {
 			return 0, err
@@ -83,7 +83,7 @@ func isClose(err error) bool {
 	return errors.As(err, &closed)
 }
 
-// failed keeps the reader's first error in words of our own.
+// failed keeps the reader's first error, as one of our types.
 func (c *Conn) failed(err error, inMessage bool) error {
 	var closed *websocket.CloseError
 	switch {
@@ -104,7 +104,7 @@ func (c *Conn) failed(err error, inMessage bool) error {
 	return c.readErr
 }
 
-// breach ends the connection over something gorilla accepts.
+// breach ends the connection because of a violation that gorilla accepts.
 func (c *Conn) breach(code int, reason string) error {
 	c.readErr = &ProtocolError{Code: code, Reason: reason}
 	c.closeCode.Store(int32(code))
@@ -112,7 +112,7 @@ func (c *Conn) breach(code int, reason string) error {
 	return c.readErr
 }
 
-// echo takes over the code of the server's close frame for ours.
+// echo uses the code of the server's close frame for ours.
 func (c *Conn) echo(code int) {
 	c.closeCode.Store(int32(code))
 }
@@ -134,7 +134,7 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// writeFailed undoes gorilla's hiding of time-outs.
+// writeFailed returns the error of a write; gorilla hides timeouts.
 func (c *Conn) writeFailed(err error) error {
 	var timeout interface{ Timeout() bool }
 	switch {
@@ -165,8 +165,8 @@ func (c *Conn) Close() error {
 	if c.closed.Swap(true) {
 		return nil
 	}
-	// A frame cannot be sent in the middle of another, and a Write under way
-	// when everything is over waits for a peer that does not read.
+	// A frame cannot be sent within another. A Write still in progress now is blocked by a peer
+	// that does not read.
 	if c.writing.TryLock() {
 		c.CloseWrite()
 		c.writing.Unlock()

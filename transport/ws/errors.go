@@ -58,7 +58,7 @@ var (
 // maxBody is how much of the body of a failed handshake is shown.
 const maxBody = 256
 
-// refusal makes one error of what gorilla says about a failed handshake.
+// refusal returns the error for a failed handshake.
 func refusal(answer *http.Response, err error, secrets []string) error {
 	var network interface{ Timeout() bool }
 	switch {

@@ -28,8 +28,8 @@ const MaxPacket = 5 + 268_435_455
 // Options are settings that are not part of a URL. A nil *Options and the zero value mean the
 // defaults.
 type Options struct {
-	// Options are those of TCP and TLS. Their Timeout covers all steps, the
-	// WebSocket handshake included.
+	// Options are the options for TCP and TLS. Timeout covers all steps, including the WebSocket
+	// handshake.
 	transport.Options
 
 	// Header returns headers to add to the HTTP request. It is called for each connection, so that
@@ -49,7 +49,7 @@ type Options struct {
 
 var schemes = address.Schemes{
 	"ws": "80", "wss": "443",
-	"mqtt": "1883", "tcp": "1883", "mqtts": "8883", "tls": "8883", "ssl": "8883", "unix": "", // known, so as to say where they are
+	"mqtt": "1883", "tcp": "1883", "mqtts": "8883", "tls": "8883", "ssl": "8883", "unix": "", // for an error that names the right package
 }
 
 // Dial opens a Network Connection to rawURL, which has the form ws://host:port/path?query, or wss
@@ -100,7 +100,7 @@ func dialer(t target, opts *Options) (func(context.Context) (net.Conn, error), e
 	return func(ctx context.Context) (net.Conn, error) { return o.dial(ctx, t) }, nil
 }
 
-// A target is what a URL says.
+// A target is a parsed URL.
 type target struct {
 	url    *url.URL
 	addr   string // host:port
@@ -118,7 +118,7 @@ func parse(rawURL string) (target, error) {
 	return target{url: u, addr: addr, secure: u.Scheme == "wss"}, nil
 }
 
-// dial goes through all steps under one deadline.
+// dial performs all steps under one deadline.
 func (o *Options) dial(ctx context.Context, t target) (net.Conn, error) {
 	ctx, cancel := o.WithDeadline(ctx)
 	defer cancel()
@@ -146,7 +146,7 @@ func (o *Options) dial(ctx context.Context, t target) (net.Conn, error) {
 	return conn, step.Err
 }
 
-// fresh asks for the URL and the headers of one connection.
+// fresh calls Options.URL and Options.Header for a connection.
 func (o *Options) fresh(ctx context.Context, t target) (target, http.Header, error) {
 	if o.URL != nil {
 		rawURL, err := o.URL(ctx)
