@@ -12,34 +12,34 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// attempts are what connecting needs to know: which server is next, how long to pause, and whether
-// another attempt is wanted at all.
+// attempts is the state of connecting: which server is next, how long to pause, and whether to try
+// again at all.
 type attempts struct {
 	begun atomic.Bool // Connect was called
 
-	// These belong to the goroutine that connects and reads; see run.
+	// Used only by the goroutine that connects and reads; see run.
 	server  int32 // 0 is Config.Dial, n is Fallbacks[n-1]
 	backoff backoff
-	faults  int // connections in a row that ended over what cannot be read and comes again
+	faults  int // connections in a row that ended because of an unreadable packet that the Server sends again
 
-	// Client.mu guards these.
+	// Guarded by Client.mu.
 	up        chan struct{}      // closed when the Server first accepted a connection; nil without a Connect
-	cause     error              // why no further attempt is to be made; nil: another may be
+	cause     error              // why no further attempt is made; nil: attempts go on
 	dialling  context.CancelFunc // ends the context of Config.Dial; nil: it does not run
-	wake      chan struct{}      // has one place; nil unless something waits for a change
+	wake      chan struct{}      // capacity 1; nil unless a goroutine waits for a change
 	accepted  uint64             // connections that the Server accepted
 	upSince   time.Time          // when it accepted the newest one; zero: none
 	lastErr   error              // of the newest attempt or connection
 	takeover  bool               // the session suspects another client with our ClientID
-	awaited   bool               // a call has waited for Connect
-	convicted bool               // the session found what the Server closed over, and gave it up
+	awaited   bool               // a call waits or has waited for Connect
+	convicted bool               // the session has given up the message or filter that the Server closed over
 }
 
 // everUp reports whether the Server ever accepted a connection.
 func (a *attempts) everUp() bool { return !a.upSince.IsZero() }
 
-// waiting returns a channel that gets a value when something has changed. Only one goroutine waits
-// at a time; it calls woken when it no longer does.
+// waiting returns a channel that receives a value when something has changed. Only one goroutine
+// may wait at a time; it must call woken when it stops waiting.
 func (a *attempts) waiting() <-chan struct{} {
 	a.wake = make(chan struct{}, 1)
 	return a.wake
@@ -47,8 +47,8 @@ func (a *attempts) waiting() <-chan struct{} {
 
 func (a *attempts) woken() { a.wake = nil }
 
-// stopLocked makes the current attempt the last one: no other follows it, and it ends at once unless
-// the Server has accepted it.
+// stopLocked prevents further attempts, and cancels the current one unless the Server has accepted
+// it.
 func (c *Client) stopLocked(cause error) {
 	a := &c.attempts
 	if a.cause == nil {
@@ -70,9 +70,9 @@ func (c *Client) stopped() bool {
 	return c.leaving || c.attempts.cause != nil
 }
 
-// awaitingConnect returns the context of a call that waits for the Server. Before Connect, which
-// another goroutine may be about to call, that is told, and the context ends with ErrNotStarted when
-// it has not been called within the time of an attempt. The caller calls over.
+// awaitingConnect returns the context for a call that waits for the Server. If Connect has not been
+// called, it emits ConnectAwaited, and the context is canceled with ErrNotStarted unless Connect is
+// called within the time of an attempt. The caller must call over.
 func (c *Client) awaitingConnect(ctx context.Context) (_ context.Context, over func()) {
 	if c.attempts.begun.Load() {
 		return ctx, func() {}
@@ -100,7 +100,7 @@ func (c *Client) awaitingConnect(ctx context.Context) (_ context.Context, over f
 	return ctx, func() { t.Stop(); cancel(nil) }
 }
 
-// limit returns the context of Config.Dial. It has no parent, so that an idle connection keeps
+// limit returns the context for Config.Dial. It has no parent, so that an idle connection retains
 // nothing of it.
 func (c *Client) limit() (ctx context.Context, cancel context.CancelFunc) {
 	if c.cfg.ConnectTimeout > 0 {
@@ -117,7 +117,7 @@ func (c *Client) limit() (ctx context.Context, cancel context.CancelFunc) {
 	return ctx, cancel
 }
 
-// whyEnded returns why ctx, the context of Config.Dial, has ended.
+// whyEnded returns why ctx, the context of Config.Dial, is done.
 func (c *Client) whyEnded(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -135,7 +135,7 @@ func (c *Client) attemptBegins() {
 	c.emit(Event{Kind: Attempting})
 }
 
-// attemptFailed notes an attempt that ended before CONNECT was sent.
+// attemptFailed records an attempt that failed before CONNECT was sent.
 func (c *Client) attemptFailed(err error) {
 	c.attempts.backoff.failed()
 	c.mu.Lock()
@@ -151,7 +151,7 @@ func (c *Client) connectFailedLocked(err error) {
 	c.cfg.Logger.Warn("connect failed", slog.Any("reason", err))
 }
 
-// acceptedLocked notes that the Server accepted the connection.
+// acceptedLocked records that the Server accepted the connection.
 func (c *Client) acceptedLocked(sessionPresent bool) {
 	a := &c.attempts
 	c.link.up = true
@@ -174,8 +174,8 @@ func (c *Client) acceptedLocked(sessionPresent bool) {
 	c.cfg.Logger.Info("connected", slog.Bool("session_present", sessionPresent))
 }
 
-// verdict returns why the client is over after an attempt that ended with err, or after a pause if
-// err is nil; nil if it goes on.
+// verdict decides whether the client ends after an attempt that ended with err, or after a pause if
+// err is nil. It returns the reason, or nil if the client goes on.
 func (c *Client) verdict(err error, faults int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -199,11 +199,11 @@ func (c *Client) verdict(err error, faults int) error {
 	return nil
 }
 
-// sameFaults is how many connections in a row may end over what cannot be read before the client
-// stops: a Server sends the same message again after each reconnect.
+// sameFaults is the number of connections in a row that end because of an unreadable packet before
+// the client stops: the Server sends the same message again after each reconnect.
 const sameFaults = 3
 
-// lasting reports whether a refusal is for a reason that does not pass by itself.
+// lasting reports whether the reason for a refusal is unlikely to go away by itself.
 func lasting(code packets.ConnectCode) bool { return code != packets.ServerUnavailable }
 
 // pause waits before the next attempt, or until the client is closed.
@@ -219,8 +219,8 @@ func (c *Client) pause() {
 	c.sleep(d, func() bool { return false })
 }
 
-// sleep waits for d, or until goOn returns true, or until no further attempt is to be made. It
-// calls goOn with mu held.
+// sleep waits until d has passed, goOn returns true, or no further attempt is to be made. It calls
+// goOn with mu held.
 func (c *Client) sleep(d time.Duration, goOn func() bool) {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -242,19 +242,19 @@ func (c *Client) sleep(d time.Duration, goOn func() bool) {
 const (
 	firstBackoff = 250 * time.Millisecond
 	afterStable  = time.Second      // the longest pause after a stable connection
-	stableAfter  = 30 * time.Second // a connection that held so long resets the back-off
+	stableAfter  = 30 * time.Second // a connection that lasted this long resets the back-off
 )
 
-// backoff is the pause before the next attempt: full jitter, so that a thousand clients of a Server
-// that restarts do not come back together.
+// backoff computes the pause before the next attempt, with full jitter, so that a thousand clients
+// of a restarted Server do not reconnect at the same time.
 type backoff struct {
 	failures int // since the last stable connection
 	atCap    bool
 }
 
-// lost notes that a connection ended that had been up for so long. A close that counts against
-// something of ours does not make the pause longer: the next connection tells more about it, and
-// after a few there is a verdict.
+// lost records the end of a connection that was up for held. If a request is suspected of having
+// caused the end, the pause does not grow: a few more connections will show whether the suspicion
+// is right.
 func (b *backoff) lost(held time.Duration, blamed bool) {
 	switch {
 	case held >= stableAfter:
@@ -266,17 +266,17 @@ func (b *backoff) lost(held time.Duration, blamed bool) {
 	}
 }
 
-// failed notes an attempt that did not get as far as CONNACK.
+// failed records an attempt that ended before CONNACK.
 func (b *backoff) failed() { b.failures++ }
 
-// reset forgets what was counted, because the cause is found and gone.
+// reset resets the count, because the cause of the failures has been removed.
 func (b *backoff) reset() { b.failures, b.atCap = 1, false }
 
-// toCap makes the next pauses as long as they get: somebody has to change something before another
-// attempt makes sense.
+// toCap makes the next pauses as long as allowed, because another attempt is unlikely to succeed
+// unless something is changed.
 func (b *backoff) toCap() { b.atCap = true }
 
-// bound is the longest that the next pause may be.
+// bound returns the maximum length of the next pause.
 func (b *backoff) bound(most time.Duration) time.Duration {
 	switch {
 	case b.atCap:

@@ -10,22 +10,22 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// State says where a Client is.
+// State is the state of a Client.
 type State byte
 
 // The states of a Client.
 const (
-	Idle       State = iota // Connect was not called
+	Idle       State = iota // Connect has not been called
 	Connecting              // an attempt is under way
 	Connected               // the Server accepted the connection
-	Waiting                 // for the next attempt
+	Waiting                 // pausing before the next attempt
 	Parked                  // disconnected because the application does not keep up
-	Closed                  // for good
+	Closed                  // closed or failed; final
 )
 
 var stateNames = [...]string{"idle", "connecting", "connected", "waiting", "parked", "closed"}
 
-// String returns the state in a word.
+// String returns the name of the state, such as "connected".
 func (s State) String() string {
 	if int(s) < len(stateNames) {
 		return stateNames[s]
@@ -33,27 +33,27 @@ func (s State) String() string {
 	return fmt.Sprintf("state %d", byte(s))
 }
 
-// A Client is safe for concurrent use. It is used once: after Close, or when it has failed for
-// good, make another.
+// A Client is safe for concurrent use. A Client that was closed or has failed cannot be reused;
+// make a new one with New.
 type Client struct {
 	cfg    Config
 	events *notifier[Event]
 	traces *notifier[Packet]
 	pools  pools
-	done   chan struct{} // closed when the client is over
+	done   chan struct{} // closed when the client has ended
 
-	attempts attempts // has a lock rule of its own
+	attempts attempts // see there for its locking
 
-	// mu guards what follows. It is held for as long as it takes to think: never while a network,
-	// a Store or code of the user may be waited for. Methods whose names end in Locked need it.
+	// mu guards the fields below. It must not be held while waiting for the network, the Store or
+	// user code. Methods whose names end in Locked require it.
 	mu       sync.Mutex
 	state    State
-	leaving  bool  // Close or Abort was called, or the client has failed: nothing new is accepted
+	leaving  bool  // Close or Abort was called, or the client has failed: requests are refused
 	err      error // why the client is closed
 	sess     *session.Session
-	link     *link // the Network Connection; nil: none
+	link     *link // the Network Connection, or nil
 	saver    *saver
-	notes    map[string][]byte // what the Store has of the application
+	notes    map[string][]byte // the notes in the Store
 	delivery delivery
 	waiters  waiters
 	offline0 offlineQueue
@@ -61,8 +61,8 @@ type Client struct {
 	stats    Counters
 }
 
-// New returns a Client that is not connected yet. It reads the Store, if there is one, and does no
-// other I/O. The error joins every mistake in cfg.
+// New returns a Client that is not connected yet. It loads the session from Config.Store, if set,
+// and does no other I/O. If cfg is invalid, the error joins all problems found.
 func New(cfg Config) (*Client, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -81,10 +81,11 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// Connect connects and returns when the Server has accepted the connection. From then on the client
-// reconnects by itself, and ctx is no longer used. Without Config.ConnectRetry the first failure
-// ends the client; with it, the end of ctx does. If ctx has ended already, nothing happens and
-// Connect may be called again. A second call is ErrStarted.
+// Connect connects to the Server and returns once it has accepted the connection (CONNACK). From
+// then on the client reconnects by itself and no longer uses ctx. If the first attempt fails, the
+// client is closed and Connect returns the error; with Config.ConnectRetry, it keeps trying until
+// ctx is done. If ctx is already done, Connect does nothing and may be called again. Any later call
+// returns ErrStarted.
 func (c *Client) Connect(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("client: connect: %w", context.Cause(ctx))
@@ -116,8 +117,8 @@ func (c *Client) Connect(ctx context.Context) error {
 	return c.Err()
 }
 
-// cameUp reports whether the Server accepted a connection before ctx ended. If not, no further
-// attempt is made.
+// cameUp reports whether the Server accepted a connection before ctx was done. If not, it prevents
+// further attempts.
 func (c *Client) cameUp(ctx context.Context) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -132,27 +133,28 @@ func (c *Client) cameUp(ctx context.Context) bool {
 	return false
 }
 
-// Done is closed when the client is closed or has failed for good; Err says why.
+// Done returns a channel that is closed when the client has been closed or has failed permanently;
+// Err then returns the reason.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Err returns nil while the client lives. After Close and Abort it returns ErrClosed, after a
-// failure an error that wraps ErrClosed and the cause.
+// Err returns nil while the client is running, ErrClosed after Close or Abort, and after a
+// permanent failure an error that wraps ErrClosed and the cause.
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
-// State returns where the client is. It may have changed when it returns.
+// State returns the current state, which may have changed by the time it returns.
 func (c *Client) State() State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.state
 }
 
-// driveLocked performs what the session asks for after an input. It is followed by admitLocked if the
-// input may have made room, by kickLocked if there may be something to write, and by armLocked unless
-// what is written does that.
+// driveLocked performs the outputs of the session after an input. The caller must then call
+// admitLocked if the input may have made room, kickLocked if there may be something to write, and
+// armLocked unless the write does that.
 func (c *Client) driveLocked() {
 	c.performLocked()
 	c.saveLocked()
@@ -162,7 +164,7 @@ func (c *Client) driveLocked() {
 	}
 }
 
-// performLocked performs what the session asks for.
+// performLocked performs the outputs of the session.
 func (c *Client) performLocked() {
 	for o, ok := c.sess.Next(); ok; o, ok = c.sess.Next() {
 		switch o.Op {
@@ -190,7 +192,7 @@ func (c *Client) performLocked() {
 	}
 }
 
-// kickLocked starts writing if there is something to write, and reports whether a write runs.
+// kickLocked starts writing if there is something to write, and reports whether a write is running.
 func (c *Client) kickLocked() bool {
 	l := c.link
 	switch {
@@ -207,15 +209,15 @@ func (c *Client) kickLocked() bool {
 	return true
 }
 
-// sendLocked is kickLocked after a request. When something is written the session is told, and its
-// deadline looked at; otherwise it is time to look now.
+// sendLocked is kickLocked after a request. If nothing is written, it also calls armLocked;
+// otherwise that is done after the write.
 func (c *Client) sendLocked() {
 	if !c.kickLocked() {
 		c.armLocked()
 	}
 }
 
-// An alarm calls tick when the session, or a CONNACK, is due. Client.mu guards it.
+// An alarm calls tick at the deadline of the session or of CONNACK. Client.mu guards it.
 type alarm struct {
 	timer *time.Timer
 	at    time.Time // zero: it is not set
@@ -227,9 +229,9 @@ func (a *alarm) stop() {
 	}
 }
 
-// armLocked sets the alarm to the deadline of the session, or that of CONNACK before it has one. An
-// alarm that would ring too early is left alone: that costs one look at the clock, setting it again
-// one for each packet.
+// armLocked sets the alarm to the deadline of the session, or to that of CONNACK until it has one.
+// An alarm that is too early is left as it is: that costs one extra tick, while resetting it would
+// cost time for every packet.
 func (c *Client) armLocked() {
 	a, at := &c.alarm, c.sess.Deadline()
 	if at.IsZero() {
@@ -269,7 +271,7 @@ func (c *Client) tick() {
 	c.armLocked()
 }
 
-// poke wakes whoever waits on a channel of one place, if there is one.
+// poke signals a channel of capacity 1, unless it is nil or already signaled.
 func poke(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:

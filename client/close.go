@@ -7,17 +7,18 @@ import (
 	"time"
 )
 
-// handlerPatience is how long Close waits for a handler that runs.
+// handlerPatience is how long Close waits for a running handler.
 const handlerPatience = 5 * time.Second
 
-// Close leaves in order: nothing new is accepted, what is in flight is finished, acknowledgements
-// leave, then DISCONNECT, which drops the Will [MQTT-3.14.4-3]. It waits for all that until ctx ends,
-// for a running handler at most five seconds, and not for the handler that calls it with its own
-// context. Without a Network Connection it waits for nothing. When ctx has ended, DISCONNECT still
-// leaves, for which Close waits a second at the most.
+// Close shuts the client down gracefully: it accepts no new requests, waits for those in flight to
+// finish and for pending acknowledgements to be sent, and then sends DISCONNECT, which makes the
+// Server discard the Will [MQTT-3.14.4-3]. It waits until ctx is done, but at most five seconds for
+// a running handler, and not at all for the handler that calls it with its own context. Without a
+// Network Connection it does not wait. Once ctx is done, Close still sends DISCONNECT and spends at
+// most one more second on it.
 //
-// What is unfinished then ends with ErrClosed, and the error of Close wraps the cause of ctx. Close
-// may be called at any time, from any goroutine, and more than once.
+// Requests that are still unfinished end with ErrClosed, and Close returns an error that wraps the
+// cause of ctx. Close may be called at any time, from any goroutine, and more than once.
 func (c *Client) Close(ctx context.Context) error {
 	c.mu.Lock()
 	first := c.leaveLocked()
@@ -50,7 +51,7 @@ func (c *Client) Close(ctx context.Context) error {
 	return nil
 }
 
-// leaveLocked makes the client accept nothing new. It reports whether this is the first call.
+// leaveLocked makes the client refuse new requests. It reports whether this is the first call.
 func (c *Client) leaveLocked() bool {
 	if c.leaving {
 		return false
@@ -60,7 +61,7 @@ func (c *Client) leaveLocked() bool {
 	return true
 }
 
-// whyClosedLocked returns why nothing is accepted any more.
+// whyClosedLocked returns why requests are refused.
 func (c *Client) whyClosedLocked() error {
 	if c.err != nil {
 		return c.err
@@ -68,14 +69,14 @@ func (c *Client) whyClosedLocked() error {
 	return ErrClosed
 }
 
-// closedLocked is the error of a request after that.
+// closedLocked returns the error for a request that is refused because the client is closed.
 func (c *Client) closedLocked() error {
 	return &callError{kind: ErrNotSent, cause: c.whyClosedLocked()}
 }
 
-// awaitEnd waits until the client is over: for the Server a few seconds, and for what is the
-// program's own, a Dial or a Store that does not return, not much longer than ctx lasts. When ctx
-// has ended, DISCONNECT still has a second to leave.
+// awaitEnd waits until the client has ended: for the Server a few seconds, and for a Dial or Store
+// that does not return not much longer than until ctx is done. After that, DISCONNECT still has a
+// second to be written.
 func (c *Client) awaitEnd(ctx context.Context) error {
 	patience := time.NewTimer(2 * lingerTime)
 	defer patience.Stop()
@@ -113,9 +114,9 @@ func (c *Client) awaitEnd(ctx context.Context) error {
 	}
 }
 
-// Abort ends at once and without DISCONNECT, so that the Server publishes the Will
-// [MQTT-3.1.2-8]. It returns when everything the client started has ended, but for a
-// handler that runs.
+// Abort closes the client at once, without DISCONNECT, so that the Server publishes the Will
+// [MQTT-3.1.2-8]. It returns when all goroutines of the client have ended, except for a running
+// handler.
 func (c *Client) Abort() {
 	c.mu.Lock()
 	c.leaveLocked()
@@ -133,7 +134,7 @@ func (c *Client) Abort() {
 	<-c.done
 }
 
-// saysGoodbye reports whether DISCONNECT is on its way.
+// saysGoodbye reports whether DISCONNECT is being sent.
 func (c *Client) saysGoodbye() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -148,7 +149,7 @@ func (c *Client) abandonLink() {
 	}
 }
 
-// waitHandler waits for the handler that runs, so that its acknowledgement leaves.
+// waitHandler waits for a running handler, so that its acknowledgement is sent.
 func (c *Client) waitHandler(ctx context.Context) {
 	c.mu.Lock()
 	handling := c.delivery.handling
@@ -166,7 +167,7 @@ func (c *Client) waitHandler(ctx context.Context) {
 	}
 }
 
-// drain waits until nothing is in flight. The error is that of ctx.
+// drain waits until nothing is in flight. It returns the error of ctx if that is done first.
 func (c *Client) drain(ctx context.Context) error {
 	for {
 		c.mu.Lock()

@@ -15,157 +15,161 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// Config configures a Client. Dial is required, and a ClientID or CleanSession. A
-// Client keeps its own copy.
+// Config configures a Client. Dial is required, and so is ClientID unless CleanSession is set. New
+// copies it; later changes have no effect.
 type Config struct {
-	// Dial opens a Network Connection, section 4.2. It is called for every attempt
-	// and must end when its context does.
+	// Dial opens a Network Connection (section 4.2). It is called for every attempt and must return
+	// when its context is done.
 	Dial func(ctx context.Context) (net.Conn, error)
 
-	// Fallbacks open Network Connections to further servers that share the sessions of
-	// the first, as the nodes of a cluster do. When an attempt fails the next one is
-	// tried at once, and the pause comes after a round of all; the one that worked stays.
+	// Fallbacks open Network Connections to further servers that share their sessions with the
+	// first, as the nodes of a cluster do. When an attempt fails, the next server is tried at once;
+	// the client pauses only after all have failed. It keeps using the server that worked.
 	Fallbacks []func(ctx context.Context) (net.Conn, error)
 
-	// ClientID names the session at the Server, section 3.1.3.1. Two clients with the same ClientID
-	// take the session from each other. It may be empty only with CleanSession.
+	// ClientID identifies the client and its session to the Server (section 3.1.3.1). Two clients
+	// with the same ClientID keep disconnecting each other. It may be empty only with CleanSession.
 	ClientID string
 
-	// UserName and Password are sent with CONNECT, section 3.1.3.4. If both are empty, neither is
-	// sent. Beside a Password an empty UserName is sent, because a Password needs one
-	// [MQTT-3.1.2-22]. Beside a UserName a nil Password is not sent, and an empty one is.
+	// UserName and Password are sent with CONNECT (sections 3.1.3.4 and 3.1.3.5). If both are
+	// empty, neither is sent. With a Password, an empty UserName is sent too, because a Password
+	// requires one [MQTT-3.1.2-22]. With a UserName, an empty Password is sent but a nil one is
+	// not.
 	UserName string
 	Password []byte
 
-	// Credentials is asked before every attempt, instead of UserName and Password, for tokens
-	// that expire. What it returns is sent as those are. Its error fails the attempt.
+	// Credentials, if not nil, replaces UserName and Password. It is called before every attempt
+	// and thus suits tokens that expire. If it returns an error, the attempt fails.
 	Credentials func(ctx context.Context) (userName string, password []byte, err error)
 
-	// CleanSession asks the Server for a session that ends with the Network
-	// Connection, section 3.1.2.4. Every CONNECT says the same.
-	// Messages that are not acknowledged are then lost with the connection.
+	// CleanSession asks the Server for a session that ends with the Network Connection (section
+	// 3.1.2.4). It is set in every CONNECT. Incoming messages that are not acknowledged when the
+	// connection ends are lost.
 	CleanSession bool
 
-	// Will is published by the Server when the Network Connection ends without
-	// DISCONNECT, section 3.1.2.5. If nil, none.
+	// Will is the message that the Server publishes when the Network Connection ends without
+	// DISCONNECT (section 3.1.2.5). If nil, there is none.
 	Will *packets.Will
 
-	// KeepAlive is how long the client stays silent at the most, section 3.1.2.10;
-	// whole seconds reach the Server, rounded up. If zero, 30 seconds. If negative,
+	// KeepAlive is the longest time that the client sends nothing (section 3.1.2.10). CONNECT
+	// carries it in seconds, rounded up. If zero, the default of 30 seconds is used. If negative,
 	// keep alive is off and a dead peer may go unnoticed.
 	KeepAlive time.Duration
 
-	// PingTimeout is how long the Server may stay silent after a PINGREQ. A dead
-	// peer is found within KeepAlive and PingTimeout. If zero or negative, 10
-	// seconds.
+	// PingTimeout is how long the client waits for the Server to send anything after a PINGREQ. A
+	// dead peer is detected within KeepAlive plus PingTimeout. If zero or negative, 10 seconds.
 	PingTimeout time.Duration
 
-	// ConnectTimeout bounds one attempt from name resolution to CONNACK. If zero,
-	// 30 seconds. If negative, only the context of Connect bounds it.
+	// ConnectTimeout limits one attempt to connect, from name resolution to CONNACK. If zero, 30
+	// seconds. If negative, only the context of Connect limits it.
 	ConnectTimeout time.Duration
 
-	// WriteTimeout is how long a write may make no progress; it goes in pieces of
-	// at most 64 KiB. If zero, 30 seconds. If negative, none.
+	// WriteTimeout is how long writing one piece of at most 64 KiB may take before the connection
+	// is closed. If zero, 30 seconds. If negative, there is no limit.
 	WriteTimeout time.Duration
 
-	// ConnectRetry makes Connect try again until its context ends; without it the
-	// first failure is returned.
+	// ConnectRetry makes Connect try again until its context is done, instead of returning the
+	// first failure.
 	ConnectRetry bool
 
-	// ConnectRetryInterval is the pause between those attempts. If zero or
-	// negative, the back-off of reconnecting.
+	// ConnectRetryInterval is the pause between those attempts. If zero or negative, the pauses are
+	// those between attempts to reconnect; see MaxReconnectInterval.
 	ConnectRetryInterval time.Duration
 
-	// NoReconnect ends the client when the Network Connection is lost.
+	// NoReconnect closes the client when the Network Connection is lost, instead of reconnecting.
 	NoReconnect bool
 
-	// MaxReconnectInterval caps the pause between attempts to reconnect: 250 ms,
-	// doubling, with full jitter, and after a connection that held for 30 seconds at
-	// most one second. If zero or negative, 30 seconds.
+	// MaxReconnectInterval caps the pause between attempts to reconnect. The pause starts at 250 ms
+	// and doubles, with full jitter; after a connection that lasted 30 seconds it is at most one
+	// second. If zero or negative, the cap is 30 seconds.
 	MaxReconnectInterval time.Duration
 
-	// StopWhenRefused ends the client when the Server refuses a CONNECT for a
-	// reason that is not going to pass (return codes 1, 2, 4 and 5). Without it the
-	// client tries again at MaxReconnectInterval.
+	// StopWhenRefused closes the client when the Server refuses CONNECT for a reason that is
+	// unlikely to go away (return codes 1, 2, 4 and 5). Without it the client tries again every
+	// MaxReconnectInterval.
 	StopWhenRefused bool
 
-	// MaxInflight is how many PUBLISH packets of QoS 1 and 2 may be unanswered. If zero or
-	// negative, 100: services of several vendors allow no more. A larger one counts as 16,384.
+	// MaxInflight is how many PUBLISH packets of QoS 1 and 2 may be unacknowledged at a time. If
+	// zero or negative, 100, the limit of several hosted services. The maximum is 16,384.
 	MaxInflight int
 
-	// MaxInflightQoS2 is how many of those may be of QoS 2, on their way from PUBLISH to PUBCOMP.
-	// If zero or negative, 16: mosquitto 2.0.11 loses every 21st message when more than 20 are on
-	// their way and the connection ends.
+	// MaxInflightQoS2 is how many of those may be QoS 2 messages, which count from PUBLISH to
+	// PUBCOMP. If zero or negative, 16: mosquitto 2.0.11 loses every 21st message if the connection
+	// ends while more than 20 are in flight.
 	MaxInflightQoS2 int
 
-	// QueueMessages and QueueBytes bound what waits to be sent at QoS 1 and 2,
-	// connected or not. If zero, 1,000 messages and 64 MiB, with a Store 100,000 and
-	// 256 MiB. If negative, unbounded.
+	// QueueMessages and QueueBytes limit the messages of QoS 1 and 2 that wait to be sent, whether
+	// connected or not. If zero, 1,000 messages and 64 MiB, or 100,000 messages and 256 MiB with a
+	// Store. If negative, there is no limit.
 	QueueMessages int
 	QueueBytes    int
 
-	// WhenFull says what a Publish does when that is reached.
+	// WhenFull says what Publish does when one of these limits is reached.
 	WhenFull QueuePolicy
 
-	// InboxMessages and InboxBytes bound what was received and not yet taken by the
-	// application. If zero or negative, 256 messages and 16 MiB. An empty inbox
-	// takes any legal packet. When reading cannot pause any longer the inbox may double; small
-	// messages may exceed the count while their size plus 512 bytes each fits InboxBytes.
+	// InboxMessages and InboxBytes limit the inbox: the messages that were received and that the
+	// application has not taken yet. If zero or negative, 256 messages and 16 MiB. An empty inbox
+	// takes any packet that may be received. While the inbox is full, reading pauses; when it
+	// cannot pause any longer, the inbox may grow to twice its limits. Small messages may exceed
+	// the count as long as their sizes plus 512 bytes each fit InboxBytes.
 	InboxMessages int
 	InboxBytes    int
 
-	// MaxPacketSize is the largest packet that is accepted, in bytes with its fixed
-	// header. If zero or negative, 16 MiB.
+	// MaxPacketSize is the size of the largest packet that is accepted, in bytes including the
+	// fixed header. If zero or negative, 16 MiB.
 	MaxPacketSize int
 
-	// TakeOversize is called with a message that SkipOversize skips, before it is acknowledged, and reads as
-	// much of its payload as it wants; it may put it into a file, for example. Taken says whether it
-	// did, for the event. If nil, such payloads are discarded.
+	// TakeOversize is called with each message that SkipOversize skips, before it is acknowledged.
+	// It may read as much of the payload as it wants, for example to write it to a file. The result
+	// taken is reported by the event MessageSkipped. If TakeOversize is nil, such payloads are
+	// discarded.
 	//
-	// After an error a message of QoS 1 or 2 is not acknowledged: the connection ends with that error, and
-	// the Server sends the message again on the next one. At QoS 0 and in a clean session, where
-	// nothing comes again, it is skipped all the same, and the event has the error.
+	// If it returns an error, a message of QoS 1 or 2 is not acknowledged: the connection ends with
+	// that error, and the Server sends the message again on the next connection. At QoS 0 and in a
+	// clean session, where nothing is sent again, the message is skipped all the same, and the
+	// event carries the error.
 	//
-	// Nothing else is received meanwhile. Keep alive goes on, also while the payload is not read for
-	// long. TakeOversize does not use the payload after it has returned, and returns soon when ctx ends,
-	// which is when the connection does: Close and the next connection wait for that. A message that
-	// the session recognises is not offered again.
+	// Nothing else is received while it runs; keep alive goes on. TakeOversize must not use the
+	// payload after it has returned, and must return soon after ctx is done, that is, after the
+	// connection has ended: Close and the next connection wait for it. It is not called for a
+	// redelivered QoS 2 message that it has seen before.
 	TakeOversize func(ctx context.Context, m *IncomingError, payload io.Reader) (taken bool, err error)
 
-	// SkipOversize acknowledges and discards a PUBLISH above MaxPacketSize. It is counted, and the
-	// event MessageSkipped has an [*IncomingError] that says what it was. Without SkipOversize the
-	// connection ends, and with the third in a row the client: a Server sends what is not acknowledged
-	// again after each reconnect. Messages of QoS 0, which it does not, end no client.
+	// SkipOversize acknowledges and discards a PUBLISH larger than MaxPacketSize. It is counted in
+	// Counters.Skipped and reported as the event MessageSkipped with an [*IncomingError]. Without
+	// SkipOversize such a message ends the connection. After three such connections in a row the
+	// client is closed, because the Server sends the unacknowledged message again each time;
+	// messages of QoS 0, which are not sent again, do not count.
 	SkipOversize bool
 
-	// SkipMalformed does the same with a PUBLISH whose Topic Name is malformed, such as one with U+0000, if the
-	// packet behind it can be read. One of QoS 1 or 2 whose Packet Identifier cannot be read is not
-	// acknowledged.
+	// SkipMalformed does the same for a PUBLISH with a malformed Topic Name, such as one that
+	// contains U+0000, provided that the next packet can be found. A message of QoS 1 or 2 is not
+	// acknowledged if its Packet Identifier cannot be read.
 	SkipMalformed bool
 
-	// QoS0Overflow says what happens to QoS 0 messages when the inbox is full and
-	// reading cannot pause any longer.
+	// QoS0Overflow says which QoS 0 messages are dropped when the inbox is full and reading cannot
+	// pause any longer.
 	QoS0Overflow OverflowPolicy
 
-	// LendPayloads makes a Delivery and its Payload valid only until the loop over Messages
-	// steps on, or until the last handler returned: their memory is then used again. It
-	// saves two allocations a message. With ManualAck, and when a loop breaks off, they stay valid.
+	// LendPayloads saves two allocations per message by reusing the memory of a Delivery and its
+	// Payload. They are then valid only until the loop over Messages advances or the last handler
+	// returns. With ManualAck, and when a loop is left early, they stay valid.
 	LendPayloads bool
 
-	// ManualAck leaves acknowledging to [Delivery.Ack]. Without it a message is
-	// acknowledged when its handler returned or the iterator steps on.
+	// ManualAck makes the application acknowledge each message with [Delivery.Ack]. Without it a
+	// message is acknowledged when its handlers have returned or the loop over Messages advances.
 	ManualAck bool
 
-	// QueueQoS0 keeps QoS 0 messages, within QueueMessages and QueueBytes, while no
-	// connection is up, instead of failing them with ErrNotConnected.
+	// QueueQoS0 makes the client queue QoS 0 messages, within QueueMessages and QueueBytes, while
+	// there is no connection. Without it they fail with ErrNotConnected.
 	QueueQoS0 bool
 
-	// FiltersPerPacket is how many filters go into one SUBSCRIBE. If zero or
-	// negative, 8.
+	// FiltersPerPacket is the maximum number of Topic Filters in one SUBSCRIBE or UNSUBSCRIBE. If
+	// zero or negative, 8.
 	FiltersPerPacket int
 
-	// FailQoS1 and RepublishQoS2 say what becomes of messages that may have left
-	// when the Server's session is lost: see [session.Config].
+	// FailQoS1 and RepublishQoS2 say what happens to messages that may have been sent when the
+	// Server loses the session: see [session.Config].
 	FailQoS1      bool
 	RepublishQoS2 bool
 
@@ -173,45 +177,44 @@ type Config struct {
 	// [session.Config].
 	NoScrub bool
 
-	// Store keeps the session through the end of the process: see package client/wal. New
-	// reads it. The Client does not close it, and it must stay open until the Client is
-	// closed. If nil, what is unfinished is gone with the process.
+	// Store keeps the session across restarts of the process: see package client/wal. New loads it.
+	// The Client does not close it; it must stay open until the Client is closed. If nil,
+	// unfinished messages are lost when the process ends.
 	Store Store
 
-	// OnEvent is told what happens to the connection, in order, on a goroutine of
-	// its own. It may block; events beyond 1,024 waiting ones are dropped and
-	// counted.
+	// OnEvent is called with each event, in order, on a goroutine of its own. It may block; while
+	// 1,024 events wait for it, further ones are dropped and counted in Stats.EventsDropped.
 	OnEvent func(Event)
 
-	// Trace is told about every packet when it leaves or has come, in order, on a goroutine of its
-	// own: one line without payload, user name and password. It is for finding faults: it costs
-	// time, and beyond 1,024 waiting lines some are dropped and counted.
+	// Trace is called with every packet sent or received, in order, on a goroutine of its own. The
+	// text has no payload, user name or password. It is meant for debugging, since it costs time;
+	// while 1,024 packets wait for it, further ones are dropped and counted in Stats.TracesDropped.
 	Trace func(Packet)
 
-	// Logger is told about connections at Info and about what is unusual at Warn, never about
-	// credentials or payloads. Whatever the Server does, of each message there are at most 100 lines
-	// in ten seconds; the next one says as left_out how many there were between. If nil, nothing is
+	// Logger logs connections at Info and anything unusual at Warn, never credentials or payloads.
+	// Each log message is written at most 100 times in ten seconds, whatever the Server does; the
+	// attribute left_out of the next one is the number of those suppressed. If nil, nothing is
 	// logged.
 	Logger *slog.Logger
 }
 
-// QueuePolicy says what gives way when the queue of outgoing messages is full.
+// QueuePolicy says what happens when the queue of outgoing messages is full.
 type QueuePolicy byte
 
 // The queue policies.
 const (
-	QueueWait       QueuePolicy = iota // the caller waits until its context ends
-	QueueFail                          // the new message: ErrQueueFull at once
-	QueueDropOldest                    // the oldest that was never sent: it ends with ErrQueueFull
+	QueueWait       QueuePolicy = iota // the caller waits for room until its context is done
+	QueueFail                          // the new message fails with ErrQueueFull at once
+	QueueDropOldest                    // the oldest message that was never sent fails with ErrQueueFull
 )
 
-// OverflowPolicy says which QoS 0 message gives way when the inbox is full.
+// OverflowPolicy says which QoS 0 message is dropped when the inbox is full.
 type OverflowPolicy byte
 
 // The overflow policies.
 const (
 	OverflowDropOldest OverflowPolicy = iota // the oldest QoS 0 message in the inbox
-	OverflowDropNewest                       // the one that just came
+	OverflowDropNewest                       // the one that was just received
 )
 
 const (
@@ -253,7 +256,7 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// own makes c independent of what the caller does with its own copy.
+// own makes c independent of later changes by the caller.
 func (c *Config) own() {
 	c.Fallbacks = slices.Clone(c.Fallbacks)
 	c.Password = slices.Clone(c.Password)
@@ -264,7 +267,7 @@ func (c *Config) own() {
 	}
 }
 
-// check returns every mistake in c, joined.
+// check returns all problems in c, joined.
 func (c *Config) check() error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("client: Config."+format, args...)) }
@@ -288,7 +291,7 @@ func (c *Config) check() error {
 	if most := packets.MaxRemainingLength + 5; c.MaxPacketSize > most {
 		wrong("MaxPacketSize is %d bytes: no packet is larger than %d", c.MaxPacketSize, most)
 	}
-	// One at a time, because a packet reports one fault.
+	// Checked one at a time, because a packet reports only one fault.
 	login := loginOf(c.UserName, c.Password)
 	for _, probe := range []packets.Connect{
 		{HasUserName: login.HasUserName, UserName: login.UserName},
@@ -313,7 +316,7 @@ func (c *Config) check() error {
 	return errors.Join(append(errs, c.session().Check())...)
 }
 
-// fault is the text of a mistake in a field of CONNECT that has the same name in Config.
+// fault returns the text for an error in a field of CONNECT, with the name of the field in Config.
 func fault(err error) string {
 	var wrong *packets.EncodeError
 	if !errors.As(err, &wrong) {

@@ -8,27 +8,28 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// delivery is what was received and the way it takes to the application: into the inbox, and out of
-// it to a loop over Messages or to handlers. Client.mu guards it.
+// delivery is the path of received messages to the application: into the inbox, and from there to
+// loops over Messages or to handlers. Client.mu guards it.
 type delivery struct {
 	inbox       inbox
 	session     uint16 // counts the sessions that began: see Delivery.Session
-	consumed    bool   // somebody took something, once
-	overflowing bool   // reading goes on though the inbox is full: QoS 0 gives way
-	skipLogged  int64  // when a message that was skipped was logged last, in ns since 1970; 0: never
+	consumed    bool   // whether a message was ever taken
+	overflowing bool   // reading goes on although the inbox is full; QoS 0 messages are dropped
+	skipLogged  int64  // when a skipped message was last logged, in ns since 1970; 0: never
 
-	// Own requests, whose answers come the same way: reading must not pause for long before them.
-	asked    uint64 // those that need an answer
-	parkedAt uint64 // asked, when the client decided to park
+	// Our requests, whose answers come over the same connection: reading must not pause for long
+	// before them.
+	asked    uint64 // number of requests that need an answer
+	parkedAt uint64 // the value of asked when the client parked
 
 	// Loops over Messages.
-	ready chan struct{} // has one place: something may be there; nil: no loop has waited yet
+	ready chan struct{} // capacity 1; signals that there may be a message; nil until a loop waits
 	loops int
 
 	// Handlers.
-	router   *router         // nil: there never was a handler
-	handling chan struct{}   // closed when the goroutine that runs them ends; nil: none runs
-	life     context.Context // of handlers; nil: none was called yet
+	router   *router         // nil until the first handler is registered
+	handling chan struct{}   // closed when the goroutine that runs handlers ends; nil if there is none
+	life     context.Context // the context of handlers; nil until one is called
 	lifeOver context.CancelCauseFunc
 }
 
@@ -64,7 +65,7 @@ func (c *Client) deliverLocked(p *packets.Publish, token session.Token) {
 	b.push(d)
 }
 
-// skipLocked acknowledges a message that is not accepted.
+// skipLocked counts, logs and acknowledges a message that is not accepted.
 func (c *Client) skipLocked(bad *IncomingError, token session.Token) {
 	if bad.oversize() {
 		c.stats.Skipped++
@@ -81,8 +82,8 @@ func (c *Client) skipLocked(bad *IncomingError, token session.Token) {
 	}
 }
 
-// announceLocked tells whoever takes messages that there are some. Without a handler they wait for a
-// loop.
+// announceLocked wakes a handler or a loop because there are messages. Without handlers they wait
+// for a loop.
 func (c *Client) announceLocked() {
 	switch d := &c.delivery; {
 	case d.inbox.len() == 0:
@@ -93,7 +94,7 @@ func (c *Client) announceLocked() {
 	}
 }
 
-// takenLocked tells the others what a smaller inbox means.
+// takenLocked wakes those that wait for room in the inbox.
 func (c *Client) takenLocked() {
 	d := &c.delivery
 	if d.inbox.len() > 0 {
@@ -106,8 +107,8 @@ func (c *Client) takenLocked() {
 	}
 }
 
-// Backlog returns what was received and not yet taken: the number of messages, and the bytes of
-// their topics and payloads.
+// Backlog returns the number of messages in the inbox and the total size of their topics and
+// payloads in bytes.
 func (c *Client) Backlog() (messages, bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

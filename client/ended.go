@@ -11,11 +11,11 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// whoEnded reports who ended a Network Connection of which a Read or Write returned err. It is
-// asked only when nobody has decided to end it before: see [link.closeFor]. What cannot be told
-// counts as the network's doing, because only the Server's own close counts against what was sent.
+// whoEnded returns who ended a Network Connection whose Read or Write returned err. It is called
+// only if we have not ended it: see [link.closeFor]. If it is unclear, it returns ByNetwork,
+// because a request can only be blamed for a close by the Server.
 func whoEnded(err error) session.EndedBy {
-	var transport interface{ ByPeer() bool } // a transport that knows, such as ws.CloseError
+	var transport interface{ ByPeer() bool } // of a transport that knows, such as ws.CloseError
 	var op *net.OpError
 	var errno syscall.Errno
 	switch {
@@ -28,7 +28,7 @@ func whoEnded(err error) session.EndedBy {
 		return session.ByPeer
 	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert, in the words of crypto/tls
 		return session.ByPeer
-	case errors.As(err, &op) && op.Op == "local error": // what came breaks TLS
+	case errors.As(err, &op) && op.Op == "local error": // the Server violated TLS
 		return session.ByUs
 	case errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
 		return session.ByUs

@@ -8,8 +8,8 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// How a request can fail; see package session for each. Those that say that nothing
-// was sent wrap ErrNotSent, those that leave it open ErrUnknown.
+// The errors of package session with which a request can fail. Those after which it is certain that
+// nothing was sent wrap ErrNotSent; those after which it is not certain wrap ErrUnknown.
 var (
 	ErrNotSent      = session.ErrNotSent
 	ErrUnknown      = session.ErrUnknown
@@ -23,47 +23,48 @@ var (
 )
 
 var (
-	// ErrClosed: the client was closed, or has failed for good. An operation that ends with it is
-	// also an ErrNotSent or an ErrUnknown.
+	// ErrClosed: the client was closed or has failed permanently. The error of a request that ends
+	// for this reason wraps ErrNotSent or ErrUnknown as well.
 	ErrClosed = errors.New("client: closed")
 
-	// ErrStored: the client ended, and the message is in its Store: it leaves when a client with
-	// that Store connects. Repeating it sends it twice.
+	// ErrStored: the client was closed or has failed, but the message is in its Store and will be
+	// sent when a client with that Store connects. Publishing it again would send it twice.
 	ErrStored = errors.New("client: stored, not finished")
 
-	// ErrConnectTimeout: an attempt took longer than Config.ConnectTimeout.
+	// ErrConnectTimeout: an attempt to connect took longer than Config.ConnectTimeout.
 	ErrConnectTimeout = errors.New("client: no CONNACK within the connect timeout")
 
-	// ErrNotStarted: a call waited for the Server, and Connect was not called within
-	// Config.ConnectTimeout (30 seconds if that is negative).
+	// ErrNotStarted: a call that needs the Server waited for Config.ConnectTimeout (30 seconds if
+	// that is negative) and Connect was not called.
 	ErrNotStarted = errors.New("client: Connect was not called")
 
-	// ErrStarted: Connect was called twice.
+	// ErrStarted: Connect was called more than once.
 	ErrStarted = errors.New("client: Connect was called before")
 
-	// ErrConnectionLost: the Network Connection ended and NoReconnect is set.
+	// ErrConnectionLost: the Network Connection ended and Config.NoReconnect is set.
 	ErrConnectionLost = errors.New("client: connection lost")
 
-	// ErrLooping: a loop over Messages runs, so a handler would get nothing.
+	// ErrLooping: a handler cannot be registered while a loop over Messages runs and takes all
+	// messages.
 	ErrLooping = errors.New("client: a loop over Messages runs")
 
-	// ErrHandling: handlers are registered, so a loop over Messages would get nothing.
+	// ErrHandling: Messages cannot be used while handlers are registered and take all messages.
 	ErrHandling = errors.New("client: handlers are registered")
 )
 
-// A RefusedError is a CONNACK with a code other than zero, section 3.2.2.3.
+// A RefusedError is a CONNACK with a return code other than zero (section 3.2.2.3).
 type RefusedError = session.RefusedError
 
 // A FilterError is a Topic Filter that the Server did not grant.
 type FilterError = session.FilterError
 
-// SafeToRetry reports whether err says that nothing of the request reached the network, so that
-// repeating it cannot do it twice.
+// SafeToRetry reports whether err means that nothing of the request was sent, so that it can be
+// repeated without being done twice.
 func SafeToRetry(err error) bool { return errors.Is(err, ErrNotSent) }
 
-// A SubscribeError joins what the Server refused of one Subscribe.
+// A SubscribeError is returned by Subscribe if the Server did not grant every filter.
 type SubscribeError struct {
-	Results []session.FilterResult // one per filter asked for, in their order
+	Results []session.FilterResult // one per requested filter, in the order of the call
 }
 
 func (e *SubscribeError) Error() string {
@@ -76,7 +77,7 @@ func (e *SubscribeError) Error() string {
 	return "client: subscribe: " + strings.Join(refused, "; ")
 }
 
-// Unwrap returns the errors of the filters that failed.
+// Unwrap returns the errors of the filters that were not granted.
 func (e *SubscribeError) Unwrap() []error {
 	var errs []error
 	for _, r := range e.Results {
@@ -87,7 +88,8 @@ func (e *SubscribeError) Unwrap() []error {
 	return errs
 }
 
-// A callError is the error of a call: which call, about what, whether it happened and why it ended.
+// A callError is the error of a call: its name, topic or filter, whether it was done, and the
+// cause.
 type callError struct {
 	call  string // "publish"; "": the caller of the function that made it adds it
 	about string // the topic or filter, quoted; "": nothing
@@ -113,7 +115,7 @@ func (e *callError) Error() string {
 	return s
 }
 
-// bare returns the text of an error without the name of a package of ours.
+// bare returns the text of an error without the prefix of one of our packages.
 func bare(err error) string {
 	s := err.Error()
 	for _, name := range []string{"client: ", "session: ", "packets: "} {
@@ -132,7 +134,7 @@ func (e *callError) Unwrap() []error {
 	return errs
 }
 
-// A reasonError is an error of ours and what it came from.
+// A reasonError is one of our errors together with its cause.
 type reasonError struct{ what, why error }
 
 func because(what, why error) error { return &reasonError{what, why} }
@@ -141,8 +143,8 @@ func (e *reasonError) Error() string { return e.what.Error() + ": " + bare(e.why
 
 func (e *reasonError) Unwrap() []error { return []error{e.what, e.why} }
 
-// A connectError ends a client whose first connection failed. Its text does not say that the client
-// is closed: nobody thought it was open.
+// A connectError ends a client whose first connection failed. It wraps ErrClosed, but its text does
+// not say that the client is closed, since it was never open.
 type connectError struct{ cause error }
 
 func (e *connectError) Error() string {
@@ -151,8 +153,8 @@ func (e *connectError) Error() string {
 
 func (e *connectError) Unwrap() []error { return []error{ErrClosed, e.cause} }
 
-// A HandshakeError says that the connection was opened and CONNECT was not accepted. It
-// wraps the cause, such as a [*RefusedError].
+// A HandshakeError says that the connection was opened but CONNECT was not accepted. It wraps the
+// cause, such as a [*RefusedError].
 type HandshakeError struct{ Err error }
 
 func (e *HandshakeError) Error() string {
@@ -170,8 +172,8 @@ func (e *HandshakeError) Error() string {
 // Unwrap returns the cause.
 func (e *HandshakeError) Unwrap() error { return e.Err }
 
-// Hint returns in English what a person may try, or "". A cause that has a Hint itself, as a
-// transport.DialError, knows best.
+// Hint returns advice for the user in English, or "" if there is none. If the cause has a Hint
+// method, as transport.DialError has, its advice is returned.
 func (e *HandshakeError) Hint() string {
 	var cause interface{ Hint() string }
 	if errors.As(e.Err, &cause) && cause.Hint() != "" {
@@ -180,7 +182,7 @@ func (e *HandshakeError) Hint() string {
 	return handshakeHints[e.hint()].en
 }
 
-// HintZH returns the Hint in Chinese, or "".
+// HintZH is Hint in Chinese.
 func (e *HandshakeError) HintZH() string {
 	var cause interface{ HintZH() string }
 	if errors.As(e.Err, &cause) && cause.HintZH() != "" {

@@ -7,41 +7,40 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// EventKind says what an Event is about.
+// An EventKind is the kind of an [Event]. Its text is its name in words.
 type EventKind string
 
-// The events of a client. Those of the session have the words of
-// [session.EventKind].
+// The kinds of events. The Kind of a session event is the String of its [session.EventKind].
 const (
-	ConnectAwaited     EventKind = "waiting for Connect" // a call waits for the Server, and Connect was not called yet
+	ConnectAwaited     EventKind = "waiting for Connect" // a call waits for the Server, but Connect has not been called
 	Attempting         EventKind = "connecting"
 	ConnectionUp       EventKind = "connected"
 	ConnectFailed      EventKind = "connect failed"
 	ConnectionLost     EventKind = "connection lost"
-	Disconnected       EventKind = "disconnected" // in order, with DISCONNECT: Close, or a pause until there is room
+	Disconnected       EventKind = "disconnected" // by us with DISCONNECT: on Close, or until the inbox has room
 	WaitingToReconnect EventKind = "waiting to reconnect"
 	ClientClosed       EventKind = "closed"
 	InboxFull          EventKind = "inbox full"      // reading pauses
-	NobodyConsumes     EventKind = "nobody consumes" // the inbox is full and nothing was ever taken from it
+	NobodyConsumes     EventKind = "nobody consumes" // the inbox is full and no message was ever taken from it
 	ClientParked       EventKind = "parked"          // disconnected until the inbox has room
-	Shedding           EventKind = "shedding"        // QoS 1 and 2 are left to the Server until the next connection
-	MessageSkipped     EventKind = "skipped"         // too large or malformed; acknowledged. Err is an IncomingError
-	MessageUnmatched   EventKind = "unmatched"       // no handler matches; acknowledged. Err names the topic
+	Shedding           EventKind = "shedding"        // new QoS 1 and 2 messages are left unacknowledged, for the next connection
+	MessageSkipped     EventKind = "skipped"         // too large or malformed; Err is an *IncomingError
+	MessageUnmatched   EventKind = "unmatched"       // no handler matches; Err names the topic
 )
 
 // An Event is something that happened to the connection or to the session.
 type Event struct {
 	Kind           EventKind
 	Time           time.Time
-	Err            error           // why
+	Err            error           // the reason
 	By             session.EndedBy // ConnectionLost: who ended it
 	SessionPresent bool            // ConnectionUp, section 3.2.2.2
-	Held           time.Duration   // ConnectionLost, Disconnected: how long it had been up
-	Delay          time.Duration   // WaitingToReconnect
-	Session        *session.Event  // an event of the session
+	Held           time.Duration   // ConnectionLost, Disconnected: how long the connection was up
+	Delay          time.Duration   // WaitingToReconnect: the pause before the next attempt
+	Session        *session.Event  // the event of the session; otherwise nil
 }
 
-// String returns the event in one line.
+// String returns the event as one line of text.
 func (e Event) String() string {
 	s := string(e.Kind)
 	if e.Kind == ConnectionLost {
@@ -58,8 +57,8 @@ func (e Event) String() string {
 
 const mostEvents = 1024
 
-// A notifier calls a function with events in order, on a goroutine that lives only
-// while there are any.
+// A notifier calls a function with events, in order, on a goroutine that runs only while there are
+// any.
 type notifier[T any] struct {
 	call func(T)
 
@@ -69,7 +68,8 @@ type notifier[T any] struct {
 	dropped uint64
 }
 
-// notify returns nil, which drops everything, if there is nobody to call.
+// notify returns a notifier that calls call. If call is nil, it returns nil, which drops
+// everything.
 func notify[T any](call func(T)) *notifier[T] {
 	if call == nil {
 		return nil
@@ -129,7 +129,7 @@ func (c *Client) emit(e Event) {
 	c.events.put(e)
 }
 
-// notedLocked passes an event of the session on.
+// notedLocked emits and logs an event of the session.
 func (c *Client) notedLocked(e *session.Event) {
 	switch e.Kind {
 	case session.EventConnected:
@@ -141,7 +141,7 @@ func (c *Client) notedLocked(e *session.Event) {
 	case session.EventPoison:
 		c.attempts.convicted = true
 	}
-	var about []any // what this kind of event has
+	var about []any // the attributes of this kind of event
 	if e.Count != 0 {
 		about = append(about, "count", e.Count)
 	}
@@ -158,10 +158,10 @@ func (c *Client) notedLocked(e *session.Event) {
 	c.emit(Event{Kind: EventKind(e.Kind.String()), Err: e.Err, Session: e})
 }
 
-// A Packet is what Config.Trace is told: a packet that begins to leave on the Network Connection, or
-// that came from it.
+// A Packet describes a packet for Config.Trace, when writing it to the Network Connection begins or
+// after it was read.
 type Packet struct {
 	Time time.Time
-	Sent bool   // to the Server; otherwise received
-	Text string // as packets.Packet.String
+	Sent bool   // by the client; otherwise received
+	Text string // the result of packets.Packet.String
 }

@@ -10,24 +10,25 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A Handler is called with each incoming message that matches its filter, one at a time and in the
-// order of arrival. It may block, publish and wait, subscribe, and close the client. Its context
-// ends when the client does.
+// A Handler processes an incoming message. Handlers are called one at a time, in the order in which
+// the messages arrived. A Handler may block, publish and wait for the result, subscribe, and close
+// the client. Its context is canceled when the client is closed.
 type Handler func(ctx context.Context, d *Delivery)
 
-// Handle registers a handler for the messages whose Topic Name matches a Topic Filter. It does not
-// subscribe. Handlers may come and go at any time: which ones a message goes to is decided when its
-// turn comes. Before the first handler messages wait in the inbox. A session that goes on brings
-// messages right after CONNACK, so handlers that must not miss one are registered before Connect.
+// Handle registers a handler for the messages whose Topic Name matches filter. It does not
+// subscribe. Handlers may be added and removed at any time; those registered when a message is
+// taken from the inbox receive it. Until the first handler is registered, messages wait in the
+// inbox. If the Server still has the session, messages may arrive right after CONNACK: register all
+// handlers before Connect to miss none.
 //
-// A message goes to every handler that matches, once each, whichever subscription brought it, and
-// is acknowledged when the last returned (unless Config.ManualAck is set). What matches none goes
-// to [Client.HandleUnmatched]. A filter with a decoration, such as "$share/group/filter" or
-// "$queue/filter", is matched by what it stands for: see [packets.Undecorated]. Since a server may
-// not know the decoration, it is matched as it is written, too.
+// A message is passed once to every handler whose filter matches, whichever subscription it came
+// from, and is acknowledged when the last of them has returned (unless Config.ManualAck is set). A
+// message that matches no filter is passed to the handler of [Client.HandleUnmatched]. A filter
+// with a prefix such as "$share/group/" or "$queue/" is matched both without the prefix (see
+// [packets.Undecorated]) and, since a Server may not know the prefix, as written.
 //
-// The error is ErrLooping while a loop over [Client.Messages] runs, which takes what handlers would
-// get, or says what is wrong with the filter.
+// Handle returns ErrLooping while a loop over [Client.Messages] runs, and an error if the filter is
+// invalid.
 func (c *Client) Handle(filter string, h Handler) error {
 	filters, err := handled(filter)
 	if err == nil && h == nil {
@@ -45,8 +46,8 @@ func (c *Client) Handle(filter string, h Handler) error {
 	})
 }
 
-// Unhandle removes every handler that was registered with the filter, and reports whether there was
-// one. A handler that runs goes on. When no handler is left, messages wait in the inbox again.
+// Unhandle removes all handlers registered with filter and reports whether there was one. A handler
+// that is running is not interrupted. When no handler is left, messages wait in the inbox again.
 func (c *Client) Unhandle(filter string) bool {
 	filters, err := handled(filter)
 	if err != nil {
@@ -61,16 +62,16 @@ func (c *Client) Unhandle(filter string) bool {
 	return removed
 }
 
-// HandleUnmatched registers the handler for messages that match no other handler; nil removes it.
-// Without one they are acknowledged [MQTT-4.5.0-2], counted in Stats.Unmatched, and told as a
-// MessageUnmatched event, once a minute at most.
+// HandleUnmatched sets the handler for messages that match no other handler; nil removes it.
+// Without it such messages are acknowledged [MQTT-4.5.0-2], counted in Stats.Unmatched, and
+// reported by the event MessageUnmatched, at most once a minute.
 func (c *Client) HandleUnmatched(h Handler) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.routeLocked("handle unmatched", "", func(r *router) { r.unmatched = h })
 }
 
-// handled returns the filters that a handler of a filter is registered with.
+// handled returns the filters under which a handler for filter is registered.
 func handled(filter string) ([]string, error) {
 	if err := packets.ValidTopicFilter(filter); err != nil {
 		return nil, &callError{call: "handle", about: quoted(filter), cause: err}
@@ -79,7 +80,7 @@ func handled(filter string) ([]string, error) {
 	switch {
 	case !ok:
 		return []string{filter}, nil
-	case strings.HasPrefix(plain, "$"): // a message might match both
+	case strings.HasPrefix(plain, "$"): // a message could match both
 		return []string{plain}, nil
 	}
 	return []string{plain, filter}, nil
@@ -102,7 +103,8 @@ func (c *Client) routeLocked(call, about string, change func(*router)) error {
 
 type handlerKey struct{}
 
-// dispatchLocked runs handlers on a goroutine that lives while there is something to handle.
+// dispatchLocked starts the goroutine that runs handlers, unless it is running; it ends when there
+// is nothing to handle.
 func (c *Client) dispatchLocked() {
 	d := &c.delivery
 	if d.handling != nil {
@@ -117,7 +119,7 @@ func (c *Client) dispatchLocked() {
 }
 
 func (c *Client) handle(ctx context.Context) {
-	defer c.handlingEnds() // also when a handler ends its goroutine, as a failed test does
+	defer c.handlingEnds() // even if a handler calls runtime.Goexit, as a failed test does
 	for {
 		d, handlers := c.nextHandled()
 		if d == nil {
@@ -133,8 +135,8 @@ func (c *Client) handle(ctx context.Context) {
 	}
 }
 
-// nextHandled returns the next message that a handler matches; nil if there is none now, or the
-// client is leaving.
+// nextHandled returns the next message with the handlers that match it, or nil if there is none or
+// the client is closing.
 func (c *Client) nextHandled() (*Delivery, []Handler) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -152,7 +154,7 @@ func (c *Client) nextHandled() (*Delivery, []Handler) {
 	return nil, nil
 }
 
-// handBack takes a message back whose handlers have returned, if it was lent.
+// handBack returns a lent message to the inbox for reuse after its handlers have returned.
 func (c *Client) handBack(d *Delivery) {
 	if !c.cfg.LendPayloads {
 		return
@@ -172,7 +174,7 @@ func (c *Client) handlingEnds() {
 	}
 }
 
-// unmatchedEvery is how often unmatched messages are told, and skipped ones logged.
+// unmatchedEvery is the minimum time between reports of unmatched messages, and of skipped ones.
 const unmatchedEvery = time.Minute
 
 // unmatchedLocked acknowledges a message that no handler matches.

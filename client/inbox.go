@@ -6,16 +6,17 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// An inbox holds what was received and not yet taken by the application. Client.mu guards it.
+// An inbox holds the messages that were received and not yet taken by the application. Client.mu
+// guards it.
 type inbox struct {
 	items     []*Delivery
 	head      int // index of the oldest
 	bytes     int // of topics and payloads
 	mostItems int
 	mostBytes int
-	free      []*Delivery // lent before, to be used again
-	kept      int         // bytes of their payloads, and of spare ones
-	spare     [][]byte    // payloads that were recycled
+	free      []*Delivery // lent before, for reuse
+	kept      int         // capacity of their payloads and of spare, in bytes
+	spare     [][]byte    // recycled payloads
 	slab      []Delivery  // not used yet
 }
 
@@ -26,15 +27,16 @@ func (b *inbox) init(items, bytes int) {
 func (b *inbox) len() int { return len(b.items) - b.head }
 
 const (
-	mostKept  = 1 << 20 // bytes of payloads that wait to be used again
+	mostKept  = 1 << 20 // bytes of payloads kept for reuse
 	mostSlab  = 64      // Deliveries that are allocated together
-	mostTaken = 32      // messages that a loop takes at once
+	mostTaken = 32      // messages that a loop takes at a time
 
-	// messageCost is about what a message takes beside its content, here and in the session.
+	// messageCost is roughly the memory that a message needs besides its content, here and in the
+	// session.
 	messageCost = 512
 )
 
-// blank returns a Delivery without content. When many wait, they are allocated together.
+// blank returns an empty Delivery. When many messages wait, Deliveries are allocated together.
 func (b *inbox) blank() *Delivery {
 	if n := len(b.free); n > 0 {
 		d := b.free[n-1]
@@ -50,7 +52,7 @@ func (b *inbox) blank() *Delivery {
 	return d
 }
 
-// recycle keeps the memory of a payload for another one.
+// recycle keeps the memory of a payload for reuse.
 func (b *inbox) recycle(payload []byte) {
 	if n := cap(payload); n > 0 && len(b.spare) < b.mostItems && b.kept+n <= mostKept {
 		b.kept += n
@@ -58,8 +60,8 @@ func (b *inbox) recycle(payload []byte) {
 	}
 }
 
-// room returns memory for a payload. What was recycled is used again if it has about that size,
-// because whoever bounds what messages take knows only their lengths; else it is dropped.
+// room returns memory for a payload. Recycled memory is used only if it is not much larger than
+// size, and dropped otherwise, because limits count the lengths of payloads, not their capacities.
 func (b *inbox) room(size int) []byte {
 	for n := len(b.spare); n > 0; n = len(b.spare) {
 		payload := b.spare[n-1]
@@ -72,7 +74,7 @@ func (b *inbox) room(size int) []byte {
 	return make([]byte, 0, size)
 }
 
-// takeBack takes back what was lent, as far as the inbox can use it again.
+// takeBack takes lent Deliveries back for reuse, within limits.
 func (b *inbox) takeBack(ds []*Delivery) {
 	for _, d := range ds {
 		payload := d.Payload[:0]
@@ -85,8 +87,8 @@ func (b *inbox) takeBack(ds []*Delivery) {
 	}
 }
 
-// fill moves messages to the empty batch of a loop: more than one only if the loop is alone, and few
-// in relation to what the inbox may hold.
+// fill moves messages to the empty batch of a loop: more than one only if it is the only loop, and
+// few compared to the size of the inbox.
 func (b *inbox) fill(batch []*Delivery, alone bool) []*Delivery {
 	n := 1
 	if alone {
@@ -102,20 +104,20 @@ func (b *inbox) fill(batch []*Delivery, alone bool) []*Delivery {
 	return batch
 }
 
-// full reports whether reading should pause. An empty inbox is never full, so that any
-// legal packet finds a place.
+// full reports whether reading should pause. An empty inbox is never full, so that any valid packet
+// fits.
 func (b *inbox) full() bool {
 	return b.len() >= b.mostItems || b.len() > 0 && b.bytes >= b.mostBytes
 }
 
-// hard reports whether not even a message of QoS 1 or 2 may be added: beyond twice the inbox the bytes
-// alone decide, so that a whole window of small messages has room.
+// hard reports whether even messages of QoS 1 and 2 must not be added. Above twice the number of
+// messages only the bytes count, so that a whole window of small messages fits.
 func (b *inbox) hard() bool {
 	return b.len() >= 2*b.mostItems && b.bytes+messageCost*b.len() >= b.mostBytes ||
 		b.len() > 0 && b.bytes >= 2*b.mostBytes
 }
 
-// low reports whether reading should go on after it paused.
+// low reports whether reading should resume after a pause.
 func (b *inbox) low() bool {
 	return b.len() <= b.mostItems/2 && (b.bytes <= b.mostBytes/2 || b.len() == 0)
 }
@@ -156,8 +158,8 @@ func (b *inbox) unpop(ds []*Delivery) {
 	}
 }
 
-// makeWay frees a place for a new QoS 0 message by dropping the oldest one, and reports
-// whether the new one may come in.
+// makeWay makes room for a new QoS 0 message by dropping the oldest one, and reports whether the
+// new one can be added.
 func (b *inbox) makeWay(policy OverflowPolicy) bool {
 	if policy == OverflowDropNewest {
 		return false

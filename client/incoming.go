@@ -8,18 +8,18 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// An IncomingError says why a message that came was not accepted: it is larger than
-// Config.MaxPacketSize, or its Topic Name is malformed. Config.SkipOversize and SkipMalformed say
-// what becomes of it.
+// An IncomingError describes a received message that was not accepted because it is larger than
+// Config.MaxPacketSize or its Topic Name is malformed. See Config.SkipOversize and
+// Config.SkipMalformed.
 type IncomingError struct {
-	Topic    string // as it came; it may hold anything
+	Topic    string // as received; not validated
 	QoS      packets.QoS
 	PacketID uint16 // 0 at QoS 0, and if it cannot be read
-	Size     int    // of the packet, in bytes
-	Retain   bool   // see Delivery
-	Dup      bool   // see Delivery
-	Taken    bool   // Config.TakeOversize has it
-	TakeErr  error  // of Config.TakeOversize
+	Size     int    // of the whole packet, in bytes
+	Retain   bool   // as in Delivery
+	Dup      bool   // as in Delivery
+	Taken    bool   // whether Config.TakeOversize took the payload
+	TakeErr  error  // the error of Config.TakeOversize
 	Err      error  // a [*packets.TooLargeError] or a [*packets.FormatError]
 }
 
@@ -47,9 +47,8 @@ func (e *IncomingError) oversize() bool {
 	return errors.As(e.Err, &large)
 }
 
-// examine looks whether the packet that was just read is a message that is not accepted, which
-// l.bad says then. It reads past the payload of one that is too large. The error ends the
-// connection.
+// examine checks whether the packet just read is a message that is not accepted, and if so sets
+// l.bad. It skips the payload of a message that is too large. An error ends the connection.
 func (c *Client) examine(l *link, p packets.Packet) error {
 	l.bad = nil
 	pub, ok := p.(*packets.Publish)
@@ -64,7 +63,7 @@ func (c *Client) examine(l *link, p packets.Packet) error {
 	if fault != nil {
 		bad.Err = fault
 	}
-	if payload != nil { // which is read only with SkipOversize
+	if payload != nil { // only with SkipOversize
 		bad.Err = &packets.TooLargeError{Type: packets.PUBLISH, Size: bad.Size, Max: c.cfg.MaxPacketSize, QoS: bad.QoS}
 	}
 	if fault != nil && !c.cfg.SkipMalformed || !l.up {
@@ -84,9 +83,9 @@ func (c *Client) examine(l *link, p packets.Packet) error {
 	return nil
 }
 
-// comesAgain reports whether the Server sends the message that ended a connection with err again on
-// the next one. Other packets that cannot be read may be as bad then, or not. What there is no way to
-// skip, though SkipMalformed asks for it, ends no client: somebody wants it to go on.
+// comesAgain reports whether the Server will send the message that ended a connection with err
+// again on the next one. Of other unreadable packets that is unknown. With SkipMalformed it returns
+// false for a message that cannot be skipped, since the client is wanted to go on.
 func (c *Client) comesAgain(err error) bool {
 	var bad *IncomingError
 	if errors.As(err, &bad) {

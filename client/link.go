@@ -13,68 +13,69 @@ import (
 )
 
 const (
-	writePiece  = 64 << 10    // bytes of a write that have one WriteTimeout
+	writePiece  = 64 << 10    // bytes per write; each has its own WriteTimeout
 	keepBuffer  = 1 << 20     // bytes; a larger buffer is not kept for the next write
 	enoughQueue = 256 << 10   // bytes that wait to be written before a QoS 0 Publish waits too
 	lingerTime  = time.Second // for the rest of what the Server sends, when nothing more is written
 
-	// mostAnswers is how many bytes of acknowledgements may wait to be written before reading stops:
-	// two for each Packet Identifier. A Server that reads what it asks for cannot make as many wait.
+	// mostAnswers is how many bytes of acknowledgements may wait to be written before reading
+	// stops: two packets for each Packet Identifier. A Server that reads its acknowledgements
+	// cannot cause so many.
 	mostAnswers = 2 * 65536 * 4
 
-	// leastProgress is how many bytes of a packet that is not complete count as a sign of life, within
-	// the time that the Server has for one.
+	// leastProgress is how many bytes of an incomplete packet count as a sign of life from the
+	// Server.
 	leastProgress = 1 << 10
 )
 
-// A link is one Network Connection: what is to be written to it, and how it ended. Client.mu guards
-// what is neither the reader's nor atomic; conn may be used at any time.
+// A link is one Network Connection, with what is to be written to it and how it ended. Client.mu
+// guards all fields except those of the reader, atomics and conn.
 type link struct {
 	conn   net.Conn
 	opened time.Time
 
-	// These belong to the goroutine that reads.
+	// Used only by the goroutine that reads.
 	reader  *packets.Reader
-	readErr error // of conn, when it ended the reading
+	readErr error // the error of conn that ended reading
 	swamped bool  // more than mostAnswers wait to be written
-	quiet   bool  // the newest packet was CONNACK or PINGRESP, after which nothing may come for long
+	quiet   bool  // the last packet was CONNACK or PINGRESP: nothing may arrive for a long time
 
-	bad *IncomingError // the message that is handled is skipped; nil: it is not
+	bad *IncomingError // set if the current message is skipped
 
-	// How far it has come.
-	acceptBy time.Time // when it is given up unless the Server has accepted it; zero: never
+	// Its state.
+	acceptBy time.Time // when it is given up unless accepted by the Server; zero: never
 	up       bool      // the Server accepted it
-	bye      bool      // close when out is written: DISCONNECT is in it, or nothing is
+	bye      bool      // close when out, which ends in DISCONNECT, is written
 	left     bool      // DISCONNECT was written
-	closed   bool      // our direction is
-	park     bool      // the bye is a parking
-	shedding bool      // it is kept for an own request though messages were left to the Server
-	overlong uint64    // lengths that are in Client.stats
+	closed   bool      // our direction is closed
+	park     bool      // bye is set because the client parks
+	shedding bool      // messages were shed, but the link is kept until our requests are answered
+	overlong uint64    // overlong lengths already counted in Client.stats
 
-	// What is to be written.
+	// Output to be written.
 	out     []byte // encoded and not yet taken by the writer
 	marks   []mark // the Sends in out
-	held    []byte // encoded, and behind a Send that waits for its record
+	held    []byte // encoded, but waits for records to be durable
 	holds   []mark // the Sends in held
-	spare   []byte // of the newest write, to be used again
+	spare   []byte // buffer of the last write, for reuse
 	spares  []mark
-	answers int // bytes of acknowledgements in all of these, and in the write that runs
+	answers int // bytes of acknowledgements in all of these and in the current write
 	writing bool
-	now     time.Time     // when the newest write began or ended
-	roomy   chan struct{} // has one place: fewer answers wait; nil: the reader does not wait for that
+	now     time.Time     // when the last write started or ended
+	roomy   chan struct{} // capacity 1; signals that fewer answers wait; nil unless the reader waits for that
 
 	// How it ended: the first reason stands.
-	err     error           // nil while it lives
-	by      session.EndedBy // who decided that
+	err     error           // nil while the link is up
+	by      session.EndedBy // who ended it
 	closing bool            // conn is being closed, or is
-	gone    chan struct{}   // closed when it ended; nil: nobody waits for that
-	linger  *time.Timer     // closes conn; nil: nothing is read any more that was sent before the end
+	gone    chan struct{}   // closed when the link has ended; nil unless a goroutine waits for that
+	linger  *time.Timer     // closes conn after lingerTime; nil unless lingering
 	helpers sync.WaitGroup  // the writer and the goroutine that closes
 
-	attempted atomic.Uint64 // bytes of Sends up to it may have left
-	passed    atomic.Uint64 // and of one that passed some that waited; 0: none did
+	attempted atomic.Uint64 // bytes of Sends up to this number may have been written
+	passed    atomic.Uint64 // the last Send that overtook waiting ones; 0: none
 	received  atomic.Uint64 // bytes
-	lastRead  atomic.Int64  // 1 + since opened, of the newest byte; 0: none since it was looked at
+	lastRead  atomic.Int64  // time of the last byte since opened, plus 1; 0: none since the last check
 	credited  uint64        // bytes received when they last counted as a sign of life
 }
 
@@ -82,10 +83,10 @@ type link struct {
 type mark struct {
 	n      uint64
 	after  uint64  // the record that it waits for
-	trace  *Packet // to be told when it leaves; nil: nobody is
+	trace  *Packet // for Config.Trace, when it is written; or nil
 	size   uint32  // bytes: no packet has more than 28 bits of them
 	typ    packets.Type
-	passes bool // it left before earlier ones, which wait
+	passes bool // it overtakes earlier ones, which wait
 }
 
 func newLink(conn net.Conn, cfg *Config) *link {
@@ -102,8 +103,8 @@ func newLink(conn net.Conn, cfg *Config) *link {
 	return l
 }
 
-// Read notes that bytes came, for keep alive: a large packet may take long to be complete. It also
-// keeps the error of the connection, so that it is not taken for one of a packet.
+// Read records when bytes arrive, for keep alive: a large packet may take long. It also keeps the
+// error of the connection, to distinguish it from errors of packets.
 func (l *link) Read(b []byte) (int, error) {
 	n, err := l.conn.Read(b)
 	if err != nil {
@@ -116,8 +117,8 @@ func (l *link) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// heard returns when bytes came last, if enough did since it was true before. A packet that comes byte
-// by byte for ever is no sign of life; one that is large and slow is.
+// heard returns when the last bytes arrived, and whether enough have arrived since it last returned
+// true. A packet that trickles in byte by byte is not a sign of life; a large, slow one is.
 func (l *link) heard() (time.Time, bool) {
 	received := l.received.Load()
 	if received-l.credited < leastProgress {
@@ -128,7 +129,8 @@ func (l *link) heard() (time.Time, bool) {
 	return l.opened.Add(time.Duration(d - 1)), d != 0
 }
 
-// deadline returns when the Server has to have accepted; the zero time if that does not matter.
+// deadline returns the time by which the Server must have accepted the connection, or zero if there
+// is none.
 func (l *link) deadline() time.Time {
 	if l == nil || l.up || l.err != nil {
 		return time.Time{}
@@ -136,17 +138,17 @@ func (l *link) deadline() time.Time {
 	return l.acceptBy
 }
 
-// encode adds the packet of a Send to what is to be written, or to what is held until records are
-// durable. A link that has ended takes nothing. PINGREQ and QoS 0 pass what is held: a slow disk
-// delays neither. DISCONNECT goes last, and what is held then is dropped. If traced, Config.Trace is
-// told about the packet when it leaves.
+// encode adds the packet of a Send to the output, or to what is held until records are durable. It
+// does nothing if the link has ended. PINGREQ and QoS 0 overtake what is held, so that a slow disk
+// does not delay them. DISCONNECT is the last packet; what is held then is dropped. If traced is
+// set, the packet is reported to Config.Trace when it is written.
 func (l *link) encode(o *session.Output, durable uint64, traced bool) {
 	if l == nil || l.err != nil || l.bye {
 		return
 	}
 	m := mark{n: o.N, after: o.After, typ: o.Type, passes: len(l.holds) > 0 && passes(o)}
 	if o.Type == packets.DISCONNECT {
-		l.held, l.holds = nil, nil // answers among them are counted on: nothing is read any more
+		l.held, l.holds = nil, nil // answers among them stay counted, but nothing is read any more
 	}
 	if traced {
 		m.trace = &Packet{Sent: true, Text: o.String()}
@@ -157,7 +159,7 @@ func (l *link) encode(o *session.Output, durable uint64, traced bool) {
 	}
 	out, err := o.AppendPacket(*buf)
 	if err != nil {
-		// The session validated it: nothing that came from outside leads here.
+		// The session has validated it, so no external input leads here.
 		panic("client: " + err.Error())
 	}
 	m.size = uint32(len(out) - len(*buf))
@@ -168,8 +170,8 @@ func (l *link) encode(o *session.Output, durable uint64, traced bool) {
 	*marks = append(*marks, m)
 }
 
-// answers reports whether a packet of the type answers one of the Server's, which can ask for as many
-// as it likes.
+// answers reports whether a packet of type t answers a packet of the Server, which can cause any
+// number of them.
 func answers(t packets.Type) bool { return packets.PUBACK <= t && t <= packets.PUBCOMP }
 
 func passes(o *session.Output) bool {
@@ -177,7 +179,7 @@ func passes(o *session.Output) bool {
 	return o.Type == packets.PINGREQ || o.Type == packets.DISCONNECT || ok && p.QoS == packets.AtMostOnce
 }
 
-// release moves what waited for records that are durable now to what is to be written.
+// release moves packets whose records are now durable to the output.
 func (l *link) release(durable uint64) {
 	n, bytes := 0, 0
 	for n < len(l.holds) && l.holds[n].after <= durable {
@@ -193,8 +195,8 @@ func (l *link) release(durable uint64) {
 	l.holds = l.holds[:copy(l.holds, l.holds[n:])]
 }
 
-// leave ends the link as the session asks: at once for a reason, and after what is queued for a
-// DISCONNECT.
+// leave ends the link as the session requests: at once if err is not nil, and otherwise after
+// DISCONNECT was written.
 func (l *link) leave(err error) {
 	switch {
 	case l == nil:
@@ -207,10 +209,10 @@ func (l *link) leave(err error) {
 	}
 }
 
-// closeFor ends the link without another byte, for a reason of our own.
+// closeFor ends the link at once, by our own decision.
 func (l *link) closeFor(reason error) { l.end(reason, session.ByUs) }
 
-// end ends the link without another byte.
+// end ends the link at once.
 func (l *link) end(err error, by session.EndedBy) {
 	if l.err != nil {
 		l.closeNow() // it may be lingering
@@ -220,7 +222,7 @@ func (l *link) end(err error, by session.EndedBy) {
 	l.closeNow()
 }
 
-// over notes how the link ended.
+// over records how the link ended.
 func (l *link) over(err error, by session.EndedBy) {
 	l.err, l.by = err, by
 	if l.gone != nil {
@@ -240,9 +242,9 @@ func (l *link) closeNow() {
 	}()
 }
 
-// writeFailed ends the link after an error of its writer. When the Server has closed, what it sent
-// before may still be unread, and may answer what would count against us otherwise: the reader goes
-// on until it meets the end itself, for lingerTime at most.
+// writeFailed ends the link after an error of its writer. If the Server has closed the connection,
+// answers that it sent before may still be unread; without them a request could be blamed for the
+// close. So the reader continues until it reaches the end itself, for at most lingerTime.
 func (l *link) writeFailed(err error) {
 	if l.err != nil {
 		return
@@ -256,8 +258,7 @@ func (l *link) writeFailed(err error) {
 	l.linger = time.AfterFunc(lingerTime, func() { l.conn.Close() })
 }
 
-// settleEnd returns by whom and why the link ended, whose reader has stopped with err, and closes it
-// for good.
+// settleEnd closes the link, whose reader has stopped with err, and returns who ended it and why.
 func (l *link) settleEnd(err error) (session.EndedBy, error) {
 	var format *packets.FormatError
 	var large *packets.TooLargeError
@@ -279,11 +280,11 @@ func (l *link) settleEnd(err error) (session.EndedBy, error) {
 // errLeft ends a link after DISCONNECT.
 var errLeft = errors.New("client: disconnected")
 
-// write sends what has gathered, and what gathers meanwhile, until nothing is left: the longer a
-// write takes, the more goes into the next one.
+// write writes the output, and what is added meanwhile, until nothing is left. The longer a write
+// takes, the more is combined in the next one.
 func (c *Client) write(l *link) {
 	defer l.helpers.Done()
-	runtime.Gosched() // what others are about to add goes into the first write, too
+	runtime.Gosched() // so that other goroutines can add to the first write
 	c.mu.Lock()
 	for l.err == nil && len(l.out) > 0 {
 		buf, marks, now := l.out, l.marks, l.now
@@ -346,8 +347,8 @@ func (c *Client) writtenLocked(l *link, marks []mark) {
 	c.armLocked()
 }
 
-// nowLocked returns the time, or what it was when the write that runs began: reading the clock is
-// most of the cost of a small message that is added to it.
+// nowLocked returns the current time, or during a write the time when it started: reading the clock
+// is most of the cost of adding a small message to a write.
 func (c *Client) nowLocked() time.Time {
 	if c.link != nil && c.link.writing {
 		return c.link.now
@@ -355,8 +356,8 @@ func (c *Client) nowLocked() time.Time {
 	return time.Now()
 }
 
-// writeAll writes buf in pieces, each with its own deadline, and notes before each how far bytes may
-// have left.
+// writeAll writes buf in pieces, each with its own deadline, and records before each which Sends
+// may have been written.
 func (l *link) writeAll(now time.Time, buf []byte, marks []mark, timeout time.Duration, traces *notifier[Packet]) error {
 	start, noted := 0, 0 // noted: where the Send of marks[0] begins
 	for start < len(buf) {
@@ -395,9 +396,9 @@ func (l *link) writeAll(now time.Time, buf []byte, marks []mark, timeout time.Du
 	return nil
 }
 
-// halfClose ends our direction only, and leaves it to the reader to see the end of the Server's:
-// closing a socket with unread bytes resets the connection, and the reset may overtake the
-// DISCONNECT, so that the Server publishes the Will.
+// halfClose closes only our direction; the reader then sees the end of the Server's. Closing a
+// socket with unread bytes would reset the connection, and the reset might overtake DISCONNECT, so
+// that the Server publishes the Will.
 func (l *link) halfClose() {
 	half, ok := l.conn.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {

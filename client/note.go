@@ -15,25 +15,26 @@ import (
 
 const maxNoteName = 65535 // bytes
 
-// ErrNoStore says that Config.Store is not set.
+// ErrNoStore: a note cannot be saved because Config.Store is not set.
 var ErrNoStore = errors.New("client: notes need a store")
 
-// SaveNote keeps a note of the application in the Store, beside the session and with its
-// durability: how often a message was tried, for one. It returns when the note is durable. A
-// note of the same name is replaced. The name is UTF-8 of at most 65,535 bytes.
+// SaveNote keeps a note of the application in the Store, beside the session: for example, how often
+// a message was tried. It replaces a note of the same name and returns when the note is durable.
+// The name must be valid UTF-8 of at most 65,535 bytes.
 //
-// When ctx ends first the error is an ErrUnknown: the note may be kept or not.
+// If ctx is done first, the error wraps ErrUnknown: the note may or may not have been saved.
 func (c *Client) SaveNote(ctx context.Context, name string, note []byte) error {
 	return c.note(ctx, session.Record{Kind: session.RecordApplication, Note: &session.Note{Name: name, Value: slices.Clone(note)}}, false)
 }
 
-// ForgetNote removes a note, and returns when that is durable. It is not an error if there is none.
+// ForgetNote removes a note and returns when the removal is durable. It is not an error if the note
+// does not exist.
 func (c *Client) ForgetNote(ctx context.Context, name string) error {
 	return c.note(ctx, session.Record{Kind: session.RecordApplication, Note: &session.Note{Name: name}}, true)
 }
 
-// DropNote removes a note without waiting: it is gone from Notes at once, and from the Store
-// soon, with whatever is made durable next. A note that is dropped may be back after a crash.
+// DropNote removes a note without waiting. Notes no longer yields it; the Store removes it with the
+// next change that is made durable, so it may reappear after a crash.
 func (c *Client) DropNote(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -46,8 +47,8 @@ func (c *Client) DropNote(name string) {
 	c.saveLocked()
 }
 
-// Notes yields the notes by name, sorted. Changes meanwhile are not seen; the notes must not
-// be written to.
+// Notes returns an iterator over the names and contents of the notes as of now, sorted by name. The
+// contents must not be modified.
 func (c *Client) Notes() iter.Seq2[string, []byte] {
 	c.mu.Lock()
 	notes := maps.Clone(c.notes)

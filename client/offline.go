@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// An offlineQueue keeps QoS 0 messages while no connection is up. The session does not:
-// QoS 0 is no part of its state, section 4.1.
+// An offlineQueue keeps QoS 0 messages while there is no connection. The session does not, because
+// they are not part of the Session state (section 4.1).
 type offlineQueue struct {
 	items []offlineMessage
 	bytes int
@@ -31,7 +31,7 @@ func (c *Client) queueOfflineLocked(m Message, r *Receipt) error {
 	return nil
 }
 
-// sendOfflineLocked publishes what was kept, once a connection is up.
+// sendOfflineLocked publishes the queued messages when a connection is up.
 func (c *Client) sendOfflineLocked() {
 	if len(c.offline0.items) == 0 || !c.sess.Up() {
 		return
@@ -48,7 +48,7 @@ func (c *Client) sendOfflineLocked() {
 	c.admitLocked()
 }
 
-// withdraw takes the message of r out, if it is still there.
+// withdraw removes the message of r, if it is still queued.
 func (q *offlineQueue) withdraw(r *Receipt) bool {
 	i := slices.IndexFunc(q.items, func(m offlineMessage) bool { return m.r == r })
 	if i < 0 {
@@ -59,7 +59,7 @@ func (q *offlineQueue) withdraw(r *Receipt) bool {
 	return true
 }
 
-// abandonOfflineLocked ends what is kept, because the client is over.
+// abandonOfflineLocked fails the queued messages, because the client has ended.
 func (c *Client) abandonOfflineLocked(err error) {
 	for _, item := range c.offline0.items {
 		c.endLocked(item.r, &callError{call: "publish", about: quoted(item.m.Topic), kind: ErrNotSent, cause: err}, nil)

@@ -9,8 +9,8 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// offer gives the payload of a message that is too large to Config.TakeOversize, unless it came before.
-// The error ends the connection.
+// offer passes the payload of a message that is too large to Config.TakeOversize, unless the
+// message was received before. An error ends the connection.
 func (c *Client) offer(l *link, p *packets.Publish, bad *IncomingError, payload *packets.Payload) error {
 	gone := make(chan struct{})
 	c.mu.Lock()
@@ -49,15 +49,16 @@ func (c *Client) offer(l *link, p *packets.Publish, bad *IncomingError, payload 
 	return nil
 }
 
-// offered is a payload whose reader may be slow: as long as it does not read, the Server's silence means nothing,
-// as with any pause of reading.
+// offered is the payload passed to Config.TakeOversize, which may read it slowly: the ping timeout
+// is suspended while it does not read.
 type offered struct {
 	c       *Client
 	payload *packets.Payload
-	err     error // of the connection
+	err     error // error of the connection
 }
 
-// Read fills b unless the payload ends before: what counts as a sign of life are many bytes, not one.
+// Read fills b unless the payload ends, because only many bytes count as a sign of life, not a
+// single one.
 func (r *offered) Read(b []byte) (int, error) {
 	if r.err != nil {
 		return 0, r.err
@@ -77,7 +78,7 @@ func (r *offered) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// goOnLocked tells the session that reading goes on.
+// goOnLocked reports to the session that reading goes on.
 func (r *offered) goOnLocked() {
 	r.c.sess.Resumed(time.Now())
 	r.c.armLocked()

@@ -6,34 +6,33 @@ import (
 	"time"
 )
 
-// errParked ends a connection that is given up because the application does not keep
-// up.
+// errParked ends a connection because the application does not keep up.
 var errParked = errors.New("client: parked")
 
 const (
-	// mostPause is how long reading pauses, within keep alive: some servers cut a client
-	// that does not read for ten seconds, or for one and a half keep alives.
+	// mostPause is the longest pause of reading, which is also limited by keep alive: some servers
+	// disconnect a client that does not read for ten seconds, or for one and a half keep alives.
 	mostPause = 8 * time.Second
 
-	// mostParked is how long a client stays away before it looks again.
+	// mostParked is how long a parked client stays disconnected at most.
 	mostParked = 30 * time.Second
 )
 
-// crowdedLocked reports whether the reader has to do something about a full inbox before it goes on.
+// crowdedLocked reports whether the reader must call makeRoom because the inbox is full.
 func (c *Client) crowdedLocked() bool {
 	b := &c.delivery.inbox
 	return b.full() && (!c.delivery.overflowing || b.hard() && !c.mayParkLocked() && !c.sess.Outstanding())
 }
 
-// mayParkLocked reports whether the client may leave messages to the Server of its own accord: a
-// session that ends with the connection would lose them.
+// mayParkLocked reports whether the client may disconnect and leave messages to the Server. A clean
+// session would lose them.
 func (c *Client) mayParkLocked() bool { return !c.cfg.CleanSession && c.delivery.consumed }
 
-// makeRoom is what the reader does about a full inbox. Acknowledgements are withheld
-// by nature, which bounds QoS 1 and 2 by the Server's window. Reading pauses, but only
-// while no own request is outstanding: its answer would never be read, and the
-// application may wait for it before it takes the next message. When the pause is
-// over, QoS 0 gives way, and QoS 1 and 2 go on until there are too many.
+// makeRoom handles a full inbox. Messages in it are not acknowledged, so the Server's window limits
+// those of QoS 1 and 2. Reading pauses, but only while none of our requests is outstanding: its
+// answer would not be read, and the application may wait for it before it takes the next message.
+// When the pause is over, QoS 0 messages are dropped, and QoS 1 and 2 are received until there are
+// too many.
 func (c *Client) makeRoom(l *link) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -51,21 +50,22 @@ func (c *Client) makeRoom(l *link) {
 	}
 }
 
-// tooManyLocked reports whether new messages of QoS 1 and 2 are left to the Server.
+// tooManyLocked reports whether new messages of QoS 1 and 2 are shed, that is, left to the Server.
 func (c *Client) tooManyLocked() bool {
 	return c.delivery.inbox.hard() && (c.sess.Outstanding() || c.mayParkLocked())
 }
 
-// fetchShedLocked disconnects when messages were left to the Server, so that the Server sends them
-// again: on this connection nothing behind them can be acknowledged. Without an own request that is
-// parking. With one the client stays until it is answered and there is room: sooner it would be sent
-// what it has. A clean session does not wait for room, because what was left is lost.
+// fetchShedLocked disconnects after messages were shed, so that the Server sends them again: on
+// this connection nothing after them can be acknowledged. If none of our requests is outstanding,
+// the client parks. Otherwise it stays connected until they are answered and there is room, since
+// an earlier reconnect would only bring messages that it cannot take. A clean session does not wait
+// for room, because the shed messages are lost.
 func (c *Client) fetchShedLocked(l *link) {
 	if l == nil || l.bye || l.err != nil || c.leaving || !c.sess.HasShed() {
 		return
 	}
 	if l.shedding && c.delivery.inbox.low() {
-		c.sess.Hold(time.Now(), true) // requests may never cease
+		c.sess.Hold(time.Now(), true) // there may always be another request
 	}
 	if c.sess.Outstanding() {
 		if !l.shedding {
@@ -83,8 +83,8 @@ func (c *Client) fetchShedLocked(l *link) {
 	c.kickLocked()
 }
 
-// pauseReadingLocked waits for room, for an own request or for as long as is safe, and reports whether
-// there is room. It lets mu go meanwhile.
+// pauseReadingLocked waits for room, for one of our requests, or for as long as is safe, and
+// reports whether there is room. It releases mu meanwhile.
 func (c *Client) pauseReadingLocked(l *link) bool {
 	most := mostPause
 	if k := c.sess.Limits().KeepAlive; k > 0 {
@@ -119,8 +119,8 @@ func (c *Client) pauseReadingLocked(l *link) bool {
 	return c.delivery.inbox.low()
 }
 
-// awaitWriter stops reading until the Server has taken its answers: it asks for more than it reads.
-// What it does not take at all ends the connection after WriteTimeout.
+// awaitWriter stops reading until the Server has read enough of the acknowledgements that wait to
+// be written. If it reads none, WriteTimeout ends the connection.
 func (c *Client) awaitWriter(l *link) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -141,8 +141,8 @@ func (c *Client) awaitWriter(l *link) {
 	l.roomy, l.gone = nil, nil
 }
 
-// waitParked stays away until the inbox has room, an own request comes, or it is time
-// to look again.
+// waitParked stays disconnected until the inbox has room, there is a request of ours, or mostParked
+// has passed.
 func (c *Client) waitParked() {
 	c.mu.Lock()
 	c.state = Parked

@@ -14,18 +14,20 @@ import (
 // A Message is an Application Message to be published: Topic, Payload, QoS and Retain.
 type Message = session.Message
 
-// Publish publishes m and returns nil only when the promise of its QoS is kept: written to the
-// Network Connection (QoS 0), PUBACK received (1), PUBCOMP received (2), across any number of
-// reconnects. It waits for room in the queue, unless Config.WhenFull says otherwise, and for the
-// Server until ctx ends. The payload may be used again when it returns.
+// Publish publishes m and returns nil when the guarantee of its QoS is met: the message was written
+// to the Network Connection (QoS 0), or PUBACK (QoS 1) or PUBCOMP (QoS 2) was received, across any
+// number of reconnects. It waits for room in the queue, unless Config.WhenFull says otherwise, and
+// for the Server until ctx is done. The caller may reuse the payload after Publish returns.
 //
-// Otherwise the error says whether it happened. It names the Topic and wraps one of these:
+// Otherwise the error names the topic and wraps one of these, which say whether the message was
+// published:
 //
-//   - ErrNotSent: no byte left. Also a [*packets.EncodeError] for a message that no packet can
-//     carry, ErrNotStarted before Connect, ErrNotConnected at QoS 0, ErrQueueFull when there was no
-//     room or the message gave way to another, ErrClosed, and the cause of a ctx that ended.
-//   - ErrUnknown: bytes may have left when ctx or the client ended. Unless the client ended, a
-//     message of QoS 1 or 2 stays in flight. Also ErrPoison.
+//   - ErrNotSent: nothing was sent. It is wrapped together with the reason: a [*packets.EncodeError]
+//     for a message that no packet can carry, ErrNotStarted before Connect, ErrNotConnected at QoS 0,
+//     ErrQueueFull if there was no room or the message was dropped for a newer one, ErrClosed, or the
+//     cause of a ctx that is done.
+//   - ErrUnknown: the message may have been sent when ctx was done or the client was closed. Unless
+//     the client was closed, a message of QoS 1 or 2 stays in flight. ErrPoison is an ErrUnknown, too.
 //   - ErrDowngraded: the Server has the message at QoS 1 only.
 func (c *Client) Publish(ctx context.Context, m Message) error {
 	r := c.lendReceipt()
@@ -44,10 +46,11 @@ func (c *Client) Publish(ctx context.Context, m Message) error {
 	return publishError(&m, err)
 }
 
-// PublishAsync queues m and returns a receipt for its outcome. It waits only for room in the queue.
-// An error means that nothing was accepted and nothing will be sent: it is an ErrNotSent, with the
-// causes that [Client.Publish] has. Before Connect messages of QoS 1 and 2 are accepted as well; they
-// leave after CONNACK. The payload belongs to the client until the receipt is done.
+// PublishAsync queues m and returns a Receipt for the result. It waits only for room in the queue.
+// If it returns an error, the message was not accepted and will not be sent; the error wraps
+// ErrNotSent and a reason as in [Client.Publish]. Messages of QoS 1 and 2 are accepted before
+// Connect as well and are sent after CONNACK. The caller must not modify the payload until the
+// Receipt is done.
 func (c *Client) PublishAsync(ctx context.Context, m Message) (*Receipt, error) {
 	r := &Receipt{client: c}
 	if err := c.start(ctx, &m, r); err != nil {
@@ -56,12 +59,13 @@ func (c *Client) PublishAsync(ctx context.Context, m Message) (*Receipt, error) 
 	return r, nil
 }
 
-// Enqueue is PublishAsync for callers that do not need the outcome: it allocates nothing. Errors
-// after it returned nil are counted in Stats.Unheard. The payload of a message of QoS 1 or 2 belongs
-// to the client until Close; at QoS 0 it may be used again when Enqueue returns.
+// Enqueue is like PublishAsync, for callers that do not need the result; it does not allocate.
+// Messages that fail after Enqueue returned nil are counted in Stats.Unheard. At QoS 1 and 2 the
+// caller must not modify the payload until the client is closed; at QoS 0 it may be reused when
+// Enqueue returns.
 func (c *Client) Enqueue(ctx context.Context, m Message) error { return c.start(ctx, &m, nil) }
 
-// start hands m to the session, waiting for room as long as ctx allows. r may be nil.
+// start passes m to the session, waiting for room until ctx is done. r may be nil.
 func (c *Client) start(ctx context.Context, m *Message, r *Receipt) error {
 	_, w, err := c.submit(ctx, m, r, false)
 	if err != nil || w == nil {
@@ -78,9 +82,9 @@ func (c *Client) start(ctx context.Context, m *Message, r *Receipt) error {
 	return publishError(m, err)
 }
 
-// submit hands m to the session and returns its token, or queues it behind those that wait for room
-// and returns a waiter, which the caller frees. If asked, the caller waits for the end of r rather
-// than for the waiter.
+// submit passes m to the session and returns its token, or queues it behind those that wait for
+// room and returns a waiter, which the caller must free. If asked is set, the caller waits for r
+// instead of the waiter.
 func (c *Client) submit(ctx context.Context, m *Message, r *Receipt, asked bool) (session.Token, *waiter, error) {
 	if ctx.Err() != nil {
 		return 0, nil, &callError{kind: ErrNotSent, cause: context.Cause(ctx)}
@@ -109,8 +113,8 @@ func (c *Client) submit(ctx context.Context, m *Message, r *Receipt, asked bool)
 	return 0, w, nil
 }
 
-// giveUpWait takes a waiter out of its line because ctx ended. It returns nil if it is in none any
-// more.
+// giveUpWait removes a waiter from its line because ctx is done. It returns nil if the waiter is no
+// longer in a line.
 func (c *Client) giveUpWait(ctx context.Context, w *waiter) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -118,7 +122,7 @@ func (c *Client) giveUpWait(ctx context.Context, w *waiter) error {
 		return nil
 	}
 	c.waiters.line(w.m.QoS).leave(w)
-	c.admitLocked() // the next in line may be content with less
+	c.admitLocked() // the next in line may need less room
 	c.sendLocked()
 	e := &callError{kind: w.why, cause: context.Cause(ctx)}
 	if errors.Is(w.why, errInLine) {
@@ -130,13 +134,14 @@ func (c *Client) giveUpWait(ctx context.Context, w *waiter) error {
 	return e
 }
 
-// mayWait reports whether a caller waits for room after err.
+// mayWait reports whether a caller should wait for room after err.
 func (c *Client) mayWait(err error) bool {
 	return errors.Is(err, errInLine) || errors.Is(err, ErrStoreFull) ||
 		errors.Is(err, ErrQueueFull) && c.cfg.WhenFull != QueueFail
 }
 
-// acceptLocked hands m to the session if there is room for it, and returns its token. r may be nil.
+// acceptLocked passes m to the session if there is room for it, and returns its token. r may be
+// nil.
 func (c *Client) acceptLocked(m *Message, r *Receipt) (session.Token, error) {
 	for {
 		t, err := c.acceptOnceLocked(m, r)
@@ -165,8 +170,8 @@ func (c *Client) acceptOnceLocked(m *Message, r *Receipt) (session.Token, error)
 	return t, nil
 }
 
-// accept0Locked hands a QoS 0 message to the session, unless so much waits to be written that it has
-// to wait, because no window holds it back. Without a connection it may be kept for the next one.
+// accept0Locked passes a QoS 0 message to the session, unless too much waits to be written; no
+// window limits QoS 0 otherwise. Without a connection it may queue the message for the next one.
 func (c *Client) accept0Locked(m *Message, r *Receipt) (session.Token, error) {
 	if c.link != nil && len(c.link.out) > enoughQueue {
 		return 0, ErrQueueFull
@@ -181,7 +186,7 @@ func (c *Client) accept0Locked(m *Message, r *Receipt) (session.Token, error) {
 	return t, err
 }
 
-// dropOldestLocked makes room in the queue for a message, and reports whether it could.
+// dropOldestLocked makes room in the queue for a message and reports whether it did.
 func (c *Client) dropOldestLocked(qos packets.QoS) bool {
 	q := &c.offline0
 	switch {
@@ -198,14 +203,14 @@ func (c *Client) dropOldestLocked(qos packets.QoS) bool {
 	return true
 }
 
-// askLocked notes a request that needs an answer: reading has to go on.
+// askLocked records a request that needs an answer, for which reading must go on.
 func (c *Client) askLocked() {
 	c.delivery.asked++
 	poke(c.attempts.wake)
 }
 
-// awaitRecordLocked makes r tell when its message is durable. The session has not been driven since
-// it accepted the message.
+// awaitRecordLocked makes r report when its message is durable. It must be called before the
+// session is driven after it has accepted the message.
 func (c *Client) awaitRecordLocked(r *Receipt) {
 	if c.saver.store == nil {
 		r.durable = true // nobody else has r yet
@@ -215,8 +220,7 @@ func (c *Client) awaitRecordLocked(r *Receipt) {
 	c.saver.next.accepted = append(c.saver.next.accepted, r)
 }
 
-// await waits for the end of a Publish or of ctx: of the message t or, if there is a waiter, of its
-// message.
+// await waits until the message t, or that of w if not nil, is finished or ctx is done.
 func (c *Client) await(ctx context.Context, r *Receipt, t session.Token, w *waiter) error {
 	select {
 	case <-r.ending():
@@ -237,8 +241,8 @@ func (c *Client) await(ctx context.Context, r *Receipt, t session.Token, w *wait
 	return c.withdrawLocked(ctx, r, t)
 }
 
-// withdrawLocked takes a message back whose caller waits no longer, if it was not sent. The error
-// says whether it could.
+// withdrawLocked removes a message whose caller no longer waits, if it was not sent. The error says
+// whether it was removed.
 func (c *Client) withdrawLocked(ctx context.Context, r *Receipt, t session.Token) error {
 	notSent := &callError{kind: ErrNotSent, cause: context.Cause(ctx)}
 	if c.offline0.withdraw(r) {
@@ -254,7 +258,7 @@ func (c *Client) withdrawLocked(ctx context.Context, r *Receipt, t session.Token
 	c.sendLocked()
 	if r.over() {
 		if err := r.Err(); !errors.Is(err, ErrNotSent) {
-			return err // it ended in the same moment
+			return err // it finished at the same moment
 		}
 		return notSent
 	}
@@ -262,8 +266,8 @@ func (c *Client) withdrawLocked(ctx context.Context, r *Receipt, t session.Token
 	return &callError{kind: ErrUnknown, cause: context.Cause(ctx)}
 }
 
-// awaitForgetting waits until the Store has forgotten the message of r, for at most storePatience.
-// The caller holds mu, which is let go meanwhile.
+// awaitForgetting waits until the Store has removed the message of r, for at most storePatience.
+// The caller holds mu, which is released meanwhile.
 func (c *Client) awaitForgetting(r *Receipt) {
 	c.mu.Unlock()
 	defer c.mu.Lock()
@@ -275,7 +279,8 @@ func (c *Client) awaitForgetting(r *Receipt) {
 	}
 }
 
-// publishError is the error of a call that publishes m: it names the call and the topic.
+// publishError returns the error of a call that publishes m, with the name of the call and the
+// topic.
 func publishError(m *Message, err error) error {
 	if err == nil {
 		return nil
@@ -294,8 +299,8 @@ func publishError(m *Message, err error) error {
 	return e
 }
 
-// quoted returns a Topic Name, a Topic Filter or another text from outside for an error: quoted,
-// escaped and not too long.
+// quoted returns external text, such as a Topic Name, for use in an error: quoted, escaped and
+// truncated.
 func quoted(s string) string {
 	const most = 128
 	if len(s) <= most {

@@ -8,37 +8,38 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// A Receipt is the outcome to come of an operation. It is safe for concurrent use.
+// A Receipt gives the result of an asynchronous request once it is known. It is safe for concurrent
+// use.
 type Receipt struct {
 	mu       sync.Mutex
 	durable  bool
 	ended    bool
-	lent     bool          // it belongs to a Publish: turn is its own, and it is used again
-	recorded bool          // a record makes its message durable; Client.mu guards it
-	done     chan struct{} // of Done; nil: nobody asked
-	turn     chan struct{} // has one place, which the end fills; nil unless somebody waits in Wait
+	lent     bool          // used by Publish: it owns turn and is reused
+	recorded bool          // whether its message is stored; guarded by Client.mu
+	done     chan struct{} // of Done; nil until that is called
+	turn     chan struct{} // capacity 1, filled at the end; nil unless a goroutine is in Wait
 	err      error
 	more     *receiptDetails // nil: none
 	client   *Client
 }
 
-// receiptDetails are what few receipts have.
+// receiptDetails are the fields that few receipts need.
 type receiptDetails struct {
 	accepted chan struct{} // of Accepted
 	results  []session.FilterResult
 }
 
-// pools hold what is used again: what a message needs beside its Receipt costs no allocation.
+// pools hold objects for reuse, so that a message needs no allocation besides its Receipt.
 type pools struct {
 	receipts sync.Pool // *Receipt, of Publish
 	turns    sync.Pool // chan struct{} with one place, of Receipt.Wait
 	waiters  sync.Pool // *waiter
 }
 
-// over is closed.
+// over is a closed channel.
 var over = func() chan struct{} { ch := make(chan struct{}); close(ch); return ch }()
 
-// lendReceipt returns a receipt for a Publish, which nobody else sees.
+// lendReceipt returns a Receipt for internal use by a Publish.
 func (c *Client) lendReceipt() *Receipt {
 	if r, ok := c.pools.receipts.Get().(*Receipt); ok {
 		return r
@@ -46,7 +47,7 @@ func (c *Client) lendReceipt() *Receipt {
 	return &Receipt{client: c, lent: true, turn: make(chan struct{}, 1)}
 }
 
-// takeBack takes back a receipt that nothing refers to any more.
+// takeBack returns a Receipt to the pool. Nothing may refer to it any more.
 func (c *Client) takeBack(r *Receipt) {
 	r.mu.Lock()
 	r.durable, r.ended, r.err, r.more = false, false, nil, nil
@@ -62,7 +63,7 @@ func drain(ch chan struct{}) {
 	}
 }
 
-// ending returns the channel that tells the end.
+// ending returns the channel that signals the end.
 func (r *Receipt) ending() <-chan struct{} {
 	if r.lent {
 		return r.turn
@@ -70,8 +71,8 @@ func (r *Receipt) ending() <-chan struct{} {
 	return r.Done()
 }
 
-// Done returns a channel that is closed when the operation has ended. It ends exactly once: by the
-// Server's answer, or when the client is closed or fails for good.
+// Done returns a channel that is closed when the request has finished: it was answered by the
+// Server, or has failed, at the latest when the client is closed.
 func (r *Receipt) Done() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -89,15 +90,15 @@ func (r *Receipt) doneChannel() <-chan struct{} {
 	return r.done
 }
 
-// Err returns nil before the end, and after it the outcome as [Client.Publish] does.
+// Err returns the result as [Client.Publish] does, and nil while the request has not finished.
 func (r *Receipt) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.err
 }
 
-// Wait waits for the end and returns the outcome, or until ctx ends: then the error is an ErrUnknown
-// and the operation goes on. It costs no allocation.
+// Wait waits until the request has finished and returns Err. If ctx is done first, Wait returns an
+// error that wraps ErrUnknown, and the request goes on. Wait does not allocate.
 func (r *Receipt) Wait(ctx context.Context) error {
 	r.mu.Lock()
 	if r.ended {
@@ -133,9 +134,9 @@ func (r *Receipt) Wait(ctx context.Context) error {
 	return &callError{call: "wait", kind: ErrUnknown, cause: context.Cause(ctx)}
 }
 
-// Accepted returns a channel that is closed when the message is in the Client's Store, at once if
-// there is none or it is of QoS 0, and at the latest when the operation has ended. A message that
-// the Store has is sent even if this process dies.
+// Accepted returns a channel that is closed when the message is in the Client's Store: from then on
+// it will be sent even if this process dies. Without a Store and at QoS 0 the channel is closed at
+// once, and otherwise at the latest when the request has finished.
 func (r *Receipt) Accepted() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -156,7 +157,7 @@ func (r *Receipt) details() *receiptDetails {
 	return r.more
 }
 
-// accept notes that the message is in the Store, or that no Store is to have it.
+// accept records that the message is in the Store, or does not need to be.
 func (r *Receipt) accept() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -199,7 +200,7 @@ func (r *Receipt) over() bool {
 	return r.ended
 }
 
-// finishLocked ends the operation of a Done.
+// finishLocked ends the request of a Done.
 func (c *Client) finishLocked(o *session.Output) {
 	r, ok := o.For.(*Receipt)
 	from := request{call: "publish"}
@@ -215,8 +216,8 @@ func (c *Client) finishLocked(o *session.Output) {
 	c.endLocked(r, err, o.Results)
 }
 
-// endLocked ends an operation. Nobody waits for one without a receipt: it was enqueued, or accepted
-// by an earlier process.
+// endLocked ends a request. r is nil if no caller waits: the message was enqueued, or accepted by
+// an earlier process.
 func (c *Client) endLocked(r *Receipt, err error, results []session.FilterResult) {
 	switch {
 	case r != nil:
@@ -226,7 +227,7 @@ func (c *Client) endLocked(r *Receipt, err error, results []session.FilterResult
 	}
 }
 
-// outcomeLocked is the error of an operation that the session ended with err.
+// outcomeLocked returns the error for a request that the session ended with err.
 func (c *Client) outcomeLocked(r *Receipt, from *request, err error) error {
 	e := &callError{call: from.call, about: from.about, kind: err}
 	if c.err == nil {

@@ -12,28 +12,29 @@ import (
 // A Delivery is an incoming Application Message.
 type Delivery struct {
 	Topic    string
-	Payload  []byte // belongs to the application, unless Config.LendPayloads is set
+	Payload  []byte // owned by the application, unless Config.LendPayloads is set
 	QoS      packets.QoS
-	Retain   bool   // it was kept by the Server and came because of a new subscription [MQTT-3.3.1-8]
-	Dup      bool   // the Server may have sent it before; it says nothing about this client [MQTT-4.3.2-2]
+	Retain   bool   // a retained message, sent because of a new subscription [MQTT-3.3.1-8]
+	Dup      bool   // the DUP flag; it does not mean that the application has seen the message [MQTT-4.3.2-2]
 	PacketID uint16 // 0 at QoS 0
 
-	// Session tells sessions apart: it increments, modulo 65,536, whenever the Server had kept no
-	// session [MQTT-3.2.2-3]. What came before that does not come again.
+	// Session numbers the sessions of this client: it increments, modulo 65,536, whenever the
+	// Server has not kept the session [MQTT-3.2.2-3]. Messages of an earlier session are not
+	// redelivered.
 	Session uint16
 
 	client *Client
 	token  session.Token
 }
 
-// Ack says that the application is responsible for the message: PUBACK at QoS 1 and PUBREC at QoS 2
-// may leave. They leave in the order in which the messages arrived [MQTT-4.6.0-2] [MQTT-4.6.0-3], so
-// one that is not acknowledged holds those behind it back. Ack does not wait for the network. At
-// QoS 0 it does nothing.
+// Ack acknowledges the message, with PUBACK at QoS 1 and PUBREC at QoS 2: the Server will not send
+// it again. Acknowledgements are sent in the order in which the messages arrived [MQTT-4.6.0-2]
+// [MQTT-4.6.0-3], so an unacknowledged message delays those of later ones. Ack does not wait for
+// the network. At QoS 0 it does nothing.
 //
-// The error is ErrStale if the message was acknowledged before, or if the session that it came in is
-// lost, and ErrClosed if the client is closed: nothing was sent then, and the Server may deliver the
-// message again.
+// Ack returns ErrStale if the message was acknowledged before or its session was lost, and
+// ErrClosed if the client is closed. Nothing was sent then, and the Server may deliver the message
+// again.
 func (d *Delivery) Ack() error {
 	if d.token == 0 {
 		return nil
@@ -60,9 +61,9 @@ func (d *Delivery) ackLocked() error {
 	return nil
 }
 
-// Recycle is Ack, and gives the memory of the Payload back: whatever the error, Payload is nil then,
-// and another message may use its memory. Nothing may refer to it any more. The other fields stay.
-// Recycle is for Config.ManualAck, and called once.
+// Recycle calls Ack and lets the client reuse the memory of the Payload, even if Ack fails. It sets
+// Payload to nil; the caller must not keep any reference to it. The other fields stay valid.
+// Recycle is meant for Config.ManualAck and must be called only once.
 func (d *Delivery) Recycle() error {
 	d.client.mu.Lock()
 	defer d.client.mu.Unlock()
@@ -72,8 +73,8 @@ func (d *Delivery) Recycle() error {
 	return err
 }
 
-// Unacked reports whether Ack would be accepted: it was not called, and the session that the message
-// came in goes on. At QoS 0 it is false.
+// Unacked reports whether Ack would succeed: the message was not acknowledged and its session was
+// not lost. At QoS 0 it is false.
 func (d *Delivery) Unacked() bool {
 	if d.token == 0 {
 		return false
@@ -83,13 +84,13 @@ func (d *Delivery) Unacked() bool {
 	return d.client.err == nil && d.client.sess.Unacked(d.token)
 }
 
-// Messages yields incoming messages until the loop ends, ctx ends or the client is closed; the last
-// step then yields the reason as an error. Several loops may run at once: each message goes to one
-// of them. While handlers are registered it yields ErrHandling, because messages go to them.
+// Messages returns an iterator over incoming messages. It ends when ctx is done or the client is
+// closed, and yields the reason as its last error. Several loops may run at once; each message goes
+// to one of them. While handlers are registered, the iterator yields only ErrHandling.
 //
-// Unless Config.ManualAck is set, a message is acknowledged when the loop steps on to the next. A
-// loop that breaks off, or panics, does not acknowledge its last message: unless Ack was called,
-// the next loop yields it again.
+// Unless Config.ManualAck is set, a message is acknowledged when the loop advances to the next. A
+// loop that is left by break, return or panic does not acknowledge its last message: unless Ack was
+// called, the next loop yields it again.
 func (c *Client) Messages(ctx context.Context) iter.Seq2[*Delivery, error] {
 	return func(yield func(*Delivery, error) bool) {
 		l := loop{client: c, ctx: ctx}
@@ -110,20 +111,20 @@ func (c *Client) Messages(ctx context.Context) iter.Seq2[*Delivery, error] {
 			}
 			l.held = false
 			if !c.cfg.ManualAck {
-				d.Ack() // stale means that the Server sends it again, which the next loop sees
+				d.Ack() // if stale, the Server sends it again and the next loop gets it
 			}
 		}
 	}
 }
 
-// A loop is one over Messages. It takes messages in batches, so that the lock is not taken for each.
+// A loop is a loop over Messages. It takes messages in batches, to avoid locking for each.
 type loop struct {
 	client *Client
 	ctx    context.Context
 	space  [mostTaken]*Delivery
 	batch  []*Delivery
-	at     int  // next of batch
-	held   bool // the one before at is being worked on
+	at     int  // index of the next one in batch
+	held   bool // the one before at is being processed
 }
 
 // next returns the next message, waiting for one.
@@ -172,7 +173,7 @@ func (l *loop) enter() error {
 	return nil
 }
 
-// leave puts back what the loop took and did not finish.
+// leave puts back the messages that the loop took and did not finish.
 func (l *loop) leave() {
 	c := l.client
 	c.mu.Lock()
@@ -183,7 +184,7 @@ func (l *loop) leave() {
 		d := l.batch[l.at-1]
 		if d.token != 0 && !c.cfg.ManualAck && c.sess.Unacked(d.token) {
 			rest = l.batch[l.at-1:]
-			if c.cfg.LendPayloads { // the next loop is lent another
+			if c.cfg.LendPayloads { // the next loop gets another Delivery
 				again := *d
 				again.Payload = bytes.Clone(d.Payload)
 				rest[0] = &again
@@ -191,5 +192,5 @@ func (l *loop) leave() {
 		}
 	}
 	c.delivery.inbox.unpop(rest)
-	c.announceLocked() // this loop may be the one that was told
+	c.announceLocked() // this loop may have consumed the signal
 }

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// A router finds the handlers for a Topic Name: a tree with a level of the Topic Filter on each
-// branch, section 4.7.
+// A router finds the handlers for a Topic Name. It is a tree in which each edge is a level of a
+// Topic Filter (section 4.7).
 type router struct {
 	root      node
 	handlers  int       // in the tree
-	unmatched Handler   // for what the tree does not match; nil: none
-	told      time.Time // when a message without a handler was told last
+	unmatched Handler   // for messages that the tree does not match, or nil
+	told      time.Time // when an unmatched message was last reported
 }
 
 type node struct {
@@ -20,7 +20,7 @@ type node struct {
 	children map[string]*node
 }
 
-// empty reports whether there is nobody to route to.
+// empty reports whether there are no handlers.
 func (r *router) empty() bool { return r == nil || r.handlers == 0 && r.unmatched == nil }
 
 func (r *router) add(filter string, h Handler) {
@@ -45,7 +45,7 @@ func (r *router) add(filter string, h Handler) {
 	r.handlers++
 }
 
-// remove removes the handlers of a filter, and reports whether there was one.
+// remove removes the handlers for a filter and reports whether there was one.
 func (r *router) remove(filter string) bool {
 	if r == nil {
 		return false
@@ -55,8 +55,8 @@ func (r *router) remove(filter string) bool {
 	return n > 0
 }
 
-// remove removes the handlers of the rest of a filter, and the branches that lead nowhere then. It
-// returns the number of handlers. If not more, the filter ends here.
+// remove removes the handlers for the rest of a filter, and branches that become empty. It returns
+// the number of handlers removed. If more is false, the filter ends at this node.
 func (n *node) remove(filter string, more bool) (removed int) {
 	if !more {
 		removed, n.handlers = len(n.handlers), nil
@@ -78,7 +78,8 @@ func (n *node) remove(filter string, more bool) (removed int) {
 	return removed
 }
 
-// match returns the handlers whose filters match a Topic Name, or the one for what matches none.
+// match returns the handlers whose filters match a Topic Name, or the handler for unmatched
+// messages if there are none.
 func (r *router) match(topic string) []Handler {
 	// A filter that starts with a wildcard does not match "$SYS" and its like [MQTT-4.7.2-1].
 	found := r.root.match(nil, topic, true, strings.HasPrefix(topic, "$"))

@@ -11,7 +11,7 @@ import (
 )
 
 // run connects, reads and reconnects until the client is closed. It is the only goroutine of an
-// idle client: it reads.
+// idle client, blocked in a read.
 func (c *Client) run() {
 	for {
 		err := c.round()
@@ -21,8 +21,8 @@ func (c *Client) run() {
 	}
 }
 
-// again waits before the next round of attempts. It returns false when the client is over, with
-// everything settled. err is how the round before ended.
+// again waits before the next round of attempts. err is the result of the last round. It returns
+// false when the client has ended and everything is settled.
 func (c *Client) again(err error) bool {
 	end := c.verdict(err, c.attempts.faults)
 	if end == nil {
@@ -39,8 +39,8 @@ func (c *Client) again(err error) bool {
 	return end == nil
 }
 
-// round makes an attempt at each server until one accepts. It returns when that connection ended,
-// or when all attempts failed.
+// round tries each server until one accepts. It returns when that connection has ended, or when all
+// attempts have failed.
 func (c *Client) round() (err error) {
 	for range 1 + len(c.cfg.Fallbacks) {
 		before := c.connects()
@@ -127,10 +127,10 @@ func (c *Client) greet(l *link, login session.Login) error {
 	return nil
 }
 
-// errResting says that another goroutine goes on reading.
+// errResting is returned when another goroutine has taken over reading.
 var errResting = errors.New("client: resting")
 
-// read hands packets to the session until the connection ends, and returns why.
+// read passes packets to the session until the connection ends, and returns the reason.
 func (c *Client) read(l *link) error {
 	for {
 		p, err := l.reader.ReadPacket()
@@ -143,8 +143,8 @@ func (c *Client) read(l *link) error {
 	}
 }
 
-// readOn handles p and what came with it. After CONNACK and PINGRESP, when nothing may come for
-// long, it leaves the reading to a new goroutine, whose stack is small.
+// readOn handles p and the packets received with it. After CONNACK and PINGRESP, when nothing may
+// arrive for a long time, a new goroutine with a small stack takes over reading.
 func (c *Client) readOn(l *link, p packets.Packet) error {
 	if err := c.examine(l, p); err != nil {
 		return err
@@ -166,8 +166,8 @@ func (c *Client) readOn(l *link, p packets.Packet) error {
 	return nil
 }
 
-// rest waits for the next packet, and goes on as run does. A stack that is deep enough to handle a
-// packet would be half the memory of an idle client.
+// rest waits for the next packet and then continues as run does. A stack that has grown to handle
+// packets would be half the memory of an idle client.
 func (c *Client) rest(l *link) {
 	p, err := l.reader.ReadPacket()
 	c.resume(l, p, err)
@@ -185,11 +185,11 @@ func (c *Client) resume(l *link, p packets.Packet, err error) {
 	}
 }
 
-// mostAtOnce is how many packets are handled before others get their turn with mu.
+// mostAtOnce is how many packets are handled before mu is released.
 const mostAtOnce = 256
 
-// receiveAll handles p and what came with it, and reports whether the inbox is crowded. An error is
-// that of the bytes behind.
+// receiveAll handles p and the packets received with it, and reports whether the inbox is crowded.
+// The error is about the bytes that follow.
 func (c *Client) receiveAll(l *link, p packets.Packet) (crowded bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -242,7 +242,8 @@ func (c *Client) receiveLocked(now time.Time, l *link, p packets.Packet) {
 	c.fetchShedLocked(l)
 }
 
-// lost settles the end of a connection that CONNECT was sent on, unless it goes on.
+// lost handles the end of a connection on which CONNECT was sent, unless another goroutine still
+// reads it.
 func (c *Client) lost(l *link, err error) error {
 	if err == errResting {
 		return err
@@ -292,15 +293,15 @@ func (c *Client) lost(l *link, err error) error {
 	return err
 }
 
-// judgeLocked looks for ends that another attempt will not mend by itself, and for causes that are
-// found and gone.
+// judgeLocked adjusts the back-off after a connection has ended: it looks for causes that another
+// attempt cannot resolve, and for causes that have been removed.
 func (c *Client) judgeLocked(l *link, err error, held time.Duration) {
 	a := &c.attempts
 	var refused *RefusedError
 	if errors.As(err, &refused) {
 		c.stats.Refused++
 	}
-	if a.convicted { // the culprit is gone, so the next connection holds
+	if a.convicted { // what the Server closed over was given up, so the next connection should last
 		a.backoff.reset()
 		a.convicted = false
 	}
@@ -321,7 +322,7 @@ func (c *Client) judgeLocked(l *link, err error, held time.Duration) {
 	}
 }
 
-// finishAll ends everything that waits, because the client is over.
+// finishAll ends everything that still waits when the client ends.
 func (c *Client) finishAll(err error) {
 	c.mu.Lock()
 	c.leaveLocked()

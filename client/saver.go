@@ -9,49 +9,49 @@ import (
 )
 
 const (
-	lateForget    = 50 * time.Millisecond // that nothing waits for may be on record so late
-	storePatience = 5 * time.Second       // with a Store that does not answer, when a caller wants to go
-	storeRetry    = time.Second           // until a Store that was full is asked again
+	lateForget    = 50 * time.Millisecond // maximum delay of a Forget that nothing waits for
+	storePatience = 5 * time.Second       // how long a caller that gives up waits for the Store
+	storeRetry    = time.Second           // how soon a full Store is asked again
 )
 
 // A saver stands between the Session and the Store. While the Store makes a batch durable
 // the next one gathers, so that many messages share one sync. Client.mu guards it.
 type saver struct {
 	store   Store
-	next    batch // not given to the Store yet
+	next    batch // not passed to the Store yet
 	spare   batch
-	taken   uint64 // Saves and Forgets up to it were given to the Store
-	durable uint64 // and up to it are durable
-	due     bool   // something waits for next
-	busy    bool   // a goroutine commits
+	taken   uint64 // number of the last Save or Forget passed to the Store
+	durable uint64 // number of the last one that is durable
+	due     bool   // something waits for next to be durable
+	busy    bool   // a goroutine is committing
 	idle    chan struct{}
 	late    *time.Timer
 	waits   []session.Output // Dones that wait for their record
-	err     error            // the Store is no good any more
+	err     error            // why the Store has failed
 
-	// When the calls of the Store began that have not returned; zero: none runs.
+	// When the running calls of the Store started; zero if there are none.
 	commitAt, roomAt time.Time
 
-	// Room for messages, see Store.Room.
-	credit int           // bytes that were granted and that no message has used
-	asking chan struct{} // closed when the goroutine that asks has ended; nil: none runs
-	full   error         // what the Store said when it had no room; nil: it has, or was not asked
-	retry  *time.Timer   // asks again; nil: it is not set
+	// Room for messages: see Store.Room.
+	credit int           // bytes granted and not used by a message
+	asking chan struct{} // closed when the goroutine that asks has ended; nil if there is none
+	full   error         // the error of the Store when it had no room, or nil
+	retry  *time.Timer   // asks again; nil if not set
 }
 
-// noSaver is that of every Client without a Store. Nothing writes to it.
+// noSaver is the saver of every Client without a Store. It is never modified.
 var noSaver saver
 
-// A batch is what one Commit takes.
+// A batch is the input of one Commit.
 type batch struct {
 	bytes    []byte
 	entries  []entry
-	n        uint64     // the newest Save or Forget in it
+	n        uint64     // the last Save or Forget in it
 	accepted []*Receipt // of messages in it
 	notes    []chan struct{}
 }
 
-// An entry is a Change by where it ends in batch.bytes.
+// An entry is a Change whose key and value are in batch.bytes.
 type entry struct {
 	key, value int
 	granted    int
@@ -88,14 +88,14 @@ func (b *batch) reset() {
 	*b = batch{bytes: b.bytes[:0], entries: b.entries[:0], accepted: b.accepted[:0]}
 }
 
-// record takes a Save or Forget.
+// record adds a Save or Forget.
 func (s *saver) record(o *session.Output) {
 	s.next.add(o.Record, o.Op == session.Forget)
 	s.next.n = o.N
 	s.due = s.due || o.Op == session.Save
 }
 
-// waited returns for how long the Store has not answered.
+// waited returns how long the current call of the Store has been running.
 func (s *saver) waited(now time.Time) (d time.Duration) {
 	for _, at := range []time.Time{s.commitAt, s.roomAt} {
 		if !at.IsZero() {
@@ -111,7 +111,7 @@ func (s *saver) want(n uint64) { s.due = s.due || n > s.taken }
 // flush makes everything durable soon.
 func (s *saver) flush() { s.due = s.due || len(s.next.entries) > 0 }
 
-// saveLocked starts a goroutine that gives the Store what gathered, if something waits for it.
+// saveLocked starts a goroutine that commits the pending changes, if something waits for them.
 func (c *Client) saveLocked() {
 	s := c.saver
 	switch {
@@ -130,7 +130,7 @@ func (c *Client) saveLocked() {
 	}
 }
 
-// commit gives the Store batches until nothing waits any more.
+// commit passes batches to the Store until nothing waits.
 func (c *Client) commit() {
 	s := c.saver
 	c.mu.Lock()
@@ -164,7 +164,7 @@ func (c *Client) commit() {
 	c.saveLocked()
 }
 
-// recordedLocked lets go what waited for the records that are durable now.
+// recordedLocked performs what waited for the records that are now durable.
 func (c *Client) recordedLocked() {
 	s := c.saver
 	if c.link != nil {
@@ -180,13 +180,13 @@ func (c *Client) recordedLocked() {
 	}
 	clear(s.waits[len(kept):])
 	s.waits = kept
-	c.askRoomAgainLocked() // something may have been forgotten
+	c.askRoomAgainLocked() // a record may have been removed
 	c.driveLocked()
 	c.admitLocked()
 	c.kickLocked()
 }
 
-// storeFailedLocked ends the client: nothing may leave any more that is not on record.
+// storeFailedLocked ends the client, because nothing may be sent that is not stored first.
 func (c *Client) storeFailedLocked(err error) {
 	s := c.saver
 	s.err = because(ErrStoreFailed, err)
@@ -202,12 +202,12 @@ func (c *Client) storeFailedLocked(err error) {
 	}
 }
 
-// giveUpWaitsLocked ends what waits for its record, because the client ends with cause: the record may
-// be durable, or may not.
+// giveUpWaitsLocked ends requests that wait for their records, because the client ends with cause.
+// The records may or may not be durable.
 func (c *Client) giveUpWaitsLocked(cause error) {
 	waits := c.saver.waits
 	if len(waits) == 0 {
-		return // nothing writes to noSaver
+		return // noSaver must not be modified
 	}
 	c.saver.waits = nil
 	for i := range waits {
@@ -216,8 +216,9 @@ func (c *Client) giveUpWaitsLocked(cause error) {
 	}
 }
 
-// settledLocked returns a channel that is closed when a Commit or a Room that runs has ended; nil if
-// everything is durable, or the Store has failed. The caller asks again when it is closed.
+// settledLocked returns a channel that is closed when the running Commit or Room has ended, or nil
+// if everything is durable or the Store has failed. The caller must call it again when the channel
+// is closed.
 func (c *Client) settledLocked() <-chan struct{} {
 	s := c.saver
 	if s.store == nil || s.err != nil {
@@ -255,11 +256,11 @@ func (c *Client) settle() {
 }
 
 const (
-	grantEach  = 256      // bytes that a message is counted with beside its topic and payload
-	grantBlock = 64 << 10 // bytes; for more than one message the Store is asked for no more at a time
+	grantEach  = 256      // bytes counted for a message besides its topic and payload
+	grantBlock = 64 << 10 // bytes; the most to request from the Store for several messages
 )
 
-// grantFor is what a message of so many bytes uses of what Store.Room grants.
+// grantFor returns how much of the room reserved by Store.Room a message of the given size uses.
 func grantFor(bytes int) int { return bytes + grantEach }
 
 // roomLocked returns nil if the Store has granted room for m.
@@ -275,15 +276,15 @@ func (c *Client) roomLocked(m *Message) error {
 	return errInLine
 }
 
-// spend notes that m was accepted.
+// spend records that m was accepted.
 func (s *saver) spend(m *Message) {
 	if s.store != nil {
 		s.credit -= grantFor(len(m.Topic) + len(m.Payload))
 	}
 }
 
-// askRoomLocked asks the Store for room if the first in line waits for that. Room may wait for the
-// disk, so it has a goroutine of its own, which lives while somebody waits.
+// askRoomLocked asks the Store for room if the first in line waits for it. Room may wait for the
+// disk, so it is called on a goroutine of its own, which ends when nothing waits.
 func (c *Client) askRoomLocked() {
 	if need, _ := c.wantedRoomLocked(); need > 0 && c.saver.asking == nil && c.saver.retry == nil {
 		c.saver.asking = make(chan struct{})
@@ -291,7 +292,7 @@ func (c *Client) askRoomLocked() {
 	}
 }
 
-// askRoomAgainLocked asks a Store that was full once more.
+// askRoomAgainLocked asks the Store again after it was full.
 func (c *Client) askRoomAgainLocked() {
 	if s := c.saver; s.retry != nil {
 		s.retry.Stop()
@@ -348,7 +349,7 @@ func (c *Client) askRoom() {
 	s.asking = nil
 }
 
-// grantedLocked takes the answer of Store.Room.
+// grantedLocked handles the result of Store.Room.
 func (c *Client) grantedLocked(bytes int, err error) {
 	s := c.saver
 	switch {
@@ -373,8 +374,7 @@ func (c *Client) grantedLocked(bytes int, err error) {
 	}
 }
 
-// restore makes the Session that the Store remembers, and collects the application's
-// notes.
+// restore makes the Session from the records in the Store, and collects the application's notes.
 func (c *Client) restore(cfg session.Config) error {
 	var records []session.Record
 	topic := ""
@@ -387,7 +387,7 @@ func (c *Client) restore(cfg session.Config) error {
 				c.notes[r.Note.Name] = r.Note.Value
 			} else if err == nil {
 				if p := r.Publish; p != nil && p.Topic == topic {
-					p.Topic = topic // neighbours share one
+					p.Topic = topic // successive messages with the same topic share it
 				} else if p != nil {
 					topic = p.Topic
 				}

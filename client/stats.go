@@ -10,39 +10,39 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// Counters count what happened since New.
+// Counters count events since New.
 type Counters struct {
-	Received   uint64 // incoming messages, delivered or dropped
-	Dropped    uint64 // incoming QoS 0 messages that gave way in a full inbox
-	Skipped    uint64 // incoming messages that were too large: see Config.SkipOversize
-	Malformed  uint64 // incoming messages that were skipped for their topic: see Config.SkipMalformed
-	Unmatched  uint64 // incoming messages that no handler matches; acknowledged
-	Reconnects uint64
-	Writes     uint64        // to Network Connections
-	Pauses     uint64        // of reading
-	PausedFor  time.Duration // how long they lasted; the one that lasts is not in it
-	Faults     uint64        // connections that ended over a packet that cannot be read
+	Received   uint64        // incoming messages, delivered or dropped
+	Dropped    uint64        // incoming QoS 0 messages dropped because the inbox was full
+	Skipped    uint64        // incoming messages skipped because of their size: see Config.SkipOversize
+	Malformed  uint64        // incoming messages skipped because of their topic: see Config.SkipMalformed
+	Unmatched  uint64        // incoming messages that matched no handler and were acknowledged
+	Reconnects uint64        // connections accepted after the first
+	Writes     uint64        // calls of Write on Network Connections
+	Pauses     uint64        // pauses of reading because the inbox was full
+	PausedFor  time.Duration // total length of the pauses that have ended
+	Faults     uint64        // connections ended because of a malformed or too large packet
 
-	Attempts  uint64 // to connect
-	Connects  uint64 // of those, accepted by the Server
-	Resumed   uint64 // of those, with Session Present 1
-	Failures  uint64 // attempts that ended otherwise
-	Refused   uint64 // of those, by CONNACK
-	Takeovers uint64 // suspicions that another client has our ClientID
+	Attempts  uint64 // attempts to connect
+	Connects  uint64 // attempts accepted by the Server
+	Resumed   uint64 // connects with Session Present 1
+	Failures  uint64 // attempts that failed
+	Refused   uint64 // failed attempts refused by CONNACK
+	Takeovers uint64 // times that another client seemed to use our ClientID
 
 	PacketsSent     PacketCounts // written to Network Connections
 	PacketsReceived PacketCounts
 	BytesSent       uint64 // written to Network Connections
-	BytesReceived   uint64 // read from them
+	BytesReceived   uint64 // read from Network Connections
 
-	Unheard         uint64 // messages that ended with an error that nobody waits for: see Enqueue
-	OverlongLengths uint64 // Remaining Lengths with more bytes than they need; tolerated
+	Unheard         uint64 // failed messages without a caller to report it to: see Enqueue
+	OverlongLengths uint64 // received packets whose Remaining Length has more bytes than needed; tolerated
 }
 
-// PacketCounts are numbers of packets, by packets.Type.
+// PacketCounts are numbers of packets, indexed by packets.Type.
 type PacketCounts [16]uint64
 
-// String returns the counts that are not zero, as "CONNECT 1, PUBLISH 20".
+// String returns the counts that are not zero, as in "CONNECT 1, PUBLISH 20".
 func (p PacketCounts) String() string {
 	var parts []string
 	for t, n := range p {
@@ -53,26 +53,27 @@ func (p PacketCounts) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// Stats are what was counted, and what there is now.
+// Stats are the Counters and the current state of a Client.
 type Stats struct {
 	Counters
 
-	EventsDropped uint64 // that Config.OnEvent was not told about, because it does not keep up
-	TracesDropped uint64 // and Config.Trace
+	EventsDropped uint64 // events dropped because Config.OnEvent did not keep up
+	TracesDropped uint64 // packets dropped because Config.Trace did not keep up
 
-	InboxMessages   int // received and not yet taken
-	InboxBytes      int
-	Unfinished      int // outgoing messages of QoS 1 and 2
-	UnfinishedBytes int
+	InboxMessages   int // messages received and not yet taken by the application
+	InboxBytes      int // of their topics and payloads
+	Unfinished      int // outgoing messages of QoS 1 and 2 that are not finished
+	UnfinishedBytes int // of their topics and payloads
 
-	// StoreWaits is for how long Config.Store has not answered a call; 0 if none has run for a second.
-	// What has to be on record first waits as long. A disk that hangs or is full is told from that.
+	// StoreWaits is how long the current call of Config.Store has been running, or 0 if that is
+	// less than a second. Everything that must be stored first waits meanwhile. A large value means
+	// that the disk hangs or is full.
 	StoreWaits time.Duration
 
 	Session session.Counters
 }
 
-// Stats returns the counts as of now.
+// Stats returns the current statistics.
 func (c *Client) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -89,8 +90,8 @@ func (c *Client) Stats() Stats {
 	return s
 }
 
-// String returns what is not zero, by the names of the fields, as
-// "Received 7, Connects 1, PacketsSent (CONNECT 1, PUBACK 7)".
+// String returns the fields that are not zero, as in "Received 7, Connects 1, PacketsSent (CONNECT
+// 1, PUBACK 7)".
 func (s Stats) String() string { return strings.Join(appendNonZero(nil, reflect.ValueOf(s)), ", ") }
 
 func appendNonZero(parts []string, v reflect.Value) []string {

@@ -10,15 +10,16 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// Subscribe subscribes to Topic Filters and returns the QoS granted for each, in their order; it may
-// be lower than asked for, section 3.9.3. The filters stay wanted across reconnects until
-// Unsubscribe, and are sent again whenever the Server may have lost them: then a Subscribe for the
-// same, soon after the reconnect, is answered by that, once.
+// Subscribe subscribes to Topic Filters and returns the granted QoS of each, in order; it may be
+// lower than requested (section 3.9.3). The client remembers the filters until Unsubscribe and
+// subscribes to them again whenever the Server may have lost them. A Subscribe for the same filters
+// soon after such a reconnect sends nothing and returns the result of that.
 //
-// If the Server refuses some, the error is a [*SubscribeError] that names them; they are not wanted
-// any more, the others are granted. If ctx ends first the error is an ErrUnknown and the filters stay
-// wanted, as they do with ErrNotStarted. Otherwise an ErrNotSent says that nothing happened: ctx had
-// ended before, the client is closed, or a filter is invalid (a [*packets.EncodeError]).
+// If the Server refuses some of the filters, the error is a [*SubscribeError] that names them, and
+// the client forgets them; the others are granted. If ctx is done first, the error wraps
+// ErrUnknown, and the client remembers the filters, as it does after ErrNotStarted. Any other error
+// wraps ErrNotSent and means that nothing has changed: ctx was already done, the client is closed,
+// or a filter is invalid (a [*packets.EncodeError]).
 func (c *Client) Subscribe(ctx context.Context, subs ...packets.Subscription) ([]packets.QoS, error) {
 	ctx, over := c.awaitingConnect(ctx)
 	defer over()
@@ -32,13 +33,14 @@ func (c *Client) Subscribe(ctx context.Context, subs ...packets.Subscription) ([
 	return r.Granted()
 }
 
-// SubscribeAsync makes Topic Filters wanted and returns a receipt for the Server's answer; see
-// [Receipt.Granted]. It may be called before Connect: then the SUBSCRIBE follows CONNACK at once.
+// SubscribeAsync is like Subscribe, but returns a Receipt instead of waiting for the Server's
+// answer; see [Receipt.Granted]. If it is called before Connect, SUBSCRIBE is sent right after
+// CONNACK.
 func (c *Client) SubscribeAsync(subs ...packets.Subscription) (*Receipt, error) {
 	return c.request(context.Background(), c.subscription(subs))
 }
 
-// Granted returns, after the end of a SubscribeAsync, what Subscribe does.
+// Granted returns the results of a finished SubscribeAsync, as Subscribe does.
 func (r *Receipt) Granted() ([]packets.QoS, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -59,8 +61,9 @@ func (r *Receipt) Granted() ([]packets.QoS, error) {
 	return granted, nil
 }
 
-// Unsubscribe gives filters up. Messages for them may come until it returns. If ctx ends first the
-// error is an ErrUnknown and the filters stay unwanted. ErrNotSent is as with Subscribe.
+// Unsubscribe unsubscribes from Topic Filters. Messages for them may still arrive until it returns.
+// If ctx is done first, the error wraps ErrUnknown, and the client forgets the filters all the
+// same. An error that wraps ErrNotSent means that nothing has changed, as with Subscribe.
 func (c *Client) Unsubscribe(ctx context.Context, filters ...string) error {
 	ctx, over := c.awaitingConnect(ctx)
 	defer over()
@@ -71,31 +74,32 @@ func (c *Client) Unsubscribe(ctx context.Context, filters ...string) error {
 	return c.awaitAnswer(ctx, r, "unsubscribe", filters)
 }
 
-// UnsubscribeAsync gives filters up and returns a receipt for the Server's answer.
+// UnsubscribeAsync is like Unsubscribe, but returns a Receipt instead of waiting for the Server's
+// answer.
 func (c *Client) UnsubscribeAsync(filters ...string) (*Receipt, error) {
 	return c.request(context.Background(), c.unsubscription(filters))
 }
 
-// Wanted returns the filters that are subscribed or to be subscribed. Right after New these are the
-// ones that the Store remembers.
+// Wanted returns the subscriptions that the client has or requests. Right after New these are the
+// ones in the Store.
 func (c *Client) Wanted() []packets.Subscription {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.sess.Wanted()
 }
 
-// Ungranted returns the wanted filters whose SUBSCRIBE the Server has not answered since it may have lost
-// them. Filters that it refused are not among them. While there is no connection it returns those that
-// the next one will ask for in any case.
+// Ungranted returns the wanted filters for which the Server has not yet answered a SUBSCRIBE since
+// it may have lost them. Refused filters are not included. While there is no connection, it returns
+// the filters that the next connection will request in any case.
 func (c *Client) Ungranted() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.sess.Ungranted()
 }
 
-// AskAgain sends each SUBSCRIBE and UNSUBSCRIBE that the Server has not answered on this connection again,
-// and returns their number. An answer to any of the copies counts. A Server that does answer them all sends
-// its retained messages for each [MQTT-3.8.4-3].
+// AskAgain sends again each SUBSCRIBE and UNSUBSCRIBE that the Server has not answered on this
+// connection, and returns their number. An answer to any copy will do. A Server that answers
+// several copies sends its retained messages for each of them [MQTT-3.8.4-3].
 func (c *Client) AskAgain() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,7 +123,7 @@ func filtersOf(subs []packets.Subscription) []string {
 	return filters
 }
 
-// aboutFilters names filters in an error.
+// aboutFilters returns the names of filters for an error.
 func aboutFilters(filters []string) string {
 	switch len(filters) {
 	case 0:
@@ -130,7 +134,8 @@ func aboutFilters(filters []string) string {
 	return fmt.Sprintf("%s and %d more", quoted(filters[0]), len(filters)-1)
 }
 
-// An asking is a call that makes a request: its name, its filters, and its input to the session.
+// An asking is a call of Subscribe or Unsubscribe: its name, its filters, and the call of the
+// session.
 type asking struct {
 	call    string
 	filters []string
@@ -145,7 +150,7 @@ func (c *Client) unsubscription(filters []string) asking {
 	return asking{"unsubscribe", filters, func() (session.Token, error) { return c.sess.Unsubscribe(time.Now(), filters...) }}
 }
 
-// request starts a SUBSCRIBE or UNSUBSCRIBE, unless ctx is over.
+// request starts a SUBSCRIBE or UNSUBSCRIBE, unless ctx is done.
 func (c *Client) request(ctx context.Context, a asking) (*Receipt, error) {
 	from := request{r: &Receipt{client: c}, call: a.call, about: aboutFilters(a.filters)}
 	refused := func(cause error) error {
@@ -173,7 +178,7 @@ func (c *Client) request(ctx context.Context, a asking) (*Receipt, error) {
 	return from.r, nil
 }
 
-// awaitAnswer waits for the Server's answer to a request, or for the end of ctx.
+// awaitAnswer waits until the Server has answered a request or ctx is done.
 func (c *Client) awaitAnswer(ctx context.Context, r *Receipt, call string, filters []string) error {
 	select {
 	case <-r.Done():

@@ -7,13 +7,13 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// waiters are the calls that wait: for room in the queue of outgoing messages, first come, first
+// waiters are the calls that wait for room in the queue of outgoing messages, first come, first
 // served, and for the answers to SUBSCRIBE and UNSUBSCRIBE. Client.mu guards them.
 type waiters struct {
 	qos0     line // behind more than enoughQueue bytes, or a full offline queue
 	stored   line // at QoS 1 and 2: behind a full queue, or a Store without room
 	requests map[session.Token]request
-	changed  chan struct{} // closed when something may be finished; nil unless Close waits for that
+	changed  chan struct{} // closed when a request may have finished; nil unless Close waits for that
 }
 
 func (w *waiters) line(qos packets.QoS) *line {
@@ -29,17 +29,17 @@ type request struct {
 	call, about string // for errors
 }
 
-// errInLine says that a message waits: behind others, or for the Store to answer.
+// errInLine says that a message waits behind others, or for the Store.
 var errInLine = fmt.Errorf("%w: there was no room yet", ErrNotSent)
 
-// A waiter is a message whose publisher waits for room. Whoever makes room lets in the first one
-// itself, so that an answer wakes nobody who has to wait on.
+// A waiter is a message whose publisher waits for room. The goroutine that makes room passes the
+// message to the session itself, so that no publisher is woken only to wait again.
 type waiter struct {
 	m          Message
 	r          *Receipt
-	token      session.Token // what the session calls it, once it is let in
-	asked      bool          // r tells its end; nobody waits for admitted
-	admitted   chan error    // has one place: what became of it
+	token      session.Token // of the session, once the message is accepted
+	asked      bool          // the caller waits for r, not for admitted
+	admitted   chan error    // capacity 1; receives the result
 	why        error         // why it waits
 	inLine     bool
 	prev, next *waiter
@@ -54,7 +54,7 @@ func (c *Client) newWaiter(m *Message, r *Receipt, asked bool, why error) *waite
 	return w
 }
 
-// freeWaiter takes a waiter back that is in no line.
+// freeWaiter returns a waiter that is in no line to the pool.
 func (c *Client) freeWaiter(w *waiter) {
 	select {
 	case <-w.admitted:
@@ -93,7 +93,8 @@ func (q *line) leave(w *waiter) {
 	w.inLine, w.prev, w.next = false, nil, nil
 }
 
-// admitLocked lets in everybody for whom there is room, in the order of the lines.
+// admitLocked accepts the messages of all waiters for which there is room, in the order of the
+// lines.
 func (c *Client) admitLocked() {
 	for _, q := range [...]*line{&c.waiters.stored, &c.waiters.qos0} {
 		for w := q.first; w != nil && !c.leaving; w = q.first {
@@ -108,10 +109,10 @@ func (c *Client) admitLocked() {
 			c.driveLocked()
 		}
 	}
-	c.askRoomLocked() // whoever is first now may need more of it
+	c.askRoomLocked() // the first in line may need more room
 }
 
-// tellLocked tells a waiter that has left its line what became of it.
+// tellLocked reports the result to a waiter that has left its line.
 func (c *Client) tellLocked(w *waiter, err error) {
 	switch {
 	case !w.asked:
@@ -121,7 +122,7 @@ func (c *Client) tellLocked(w *waiter, err error) {
 	}
 }
 
-// refuseAllLocked ends the wait of everybody, because nothing is accepted any more.
+// refuseAllLocked refuses the messages of all waiters, because the client is closed.
 func (c *Client) refuseAllLocked() {
 	for _, q := range []*line{&c.waiters.stored, &c.waiters.qos0} {
 		for w := q.first; w != nil; w = q.first {

@@ -129,24 +129,25 @@ func (p *Producer) tellUnretained(topic string) {
 	}
 }
 
-// ConnectionHealth is how a connection of Config.Connections does. Counts are since New.
+// ConnectionHealth is the state of a connection of Config.Connections. Counts are since New.
 type ConnectionHealth struct {
 	State     client.State `json:"-"`
 	Connected bool         `json:"connected"`
 	Problem   *flow.Error  `json:"problem"` // nil while it is up
 
-	// Waiting is how many messages of QoS 1 and 2 were accepted, or are in the session store, and have not
-	// arrived yet.
+	// Waiting is the number of messages of QoS 1 and 2 that were accepted, or are in the session
+	// store, and have not been acknowledged by the server.
 	Waiting int `json:"waiting"`
 
-	// Unretained is how many messages came with the retained flag and were published without it.
+	// Unretained is the number of messages that arrived with the retained flag and were published
+	// without it.
 	Unretained uint64 `json:"unretained"`
 
-	CertificatesExpire time.Time    `json:"-"` // the first of the server's; zero without TLS
+	CertificatesExpire time.Time    `json:"-"` // when the first certificate of the server expires; zero without TLS
 	Client             client.Stats `json:"-"`
 }
 
-// Ready is nil while the connection is up. Otherwise it says what is missing.
+// Ready returns nil while the connection is up, and otherwise an error that says why it is not.
 func (h *ConnectionHealth) Ready() error {
 	switch {
 	case h.Connected:

@@ -17,13 +17,13 @@ import (
 	"github.com/mqtt311/mqtt311/transport/proxy"
 )
 
-// A Finding is a mistake (E...) or a warning (W...) about a configuration.
+// A Finding is an error (code E...) or a warning (code W...) about a configuration.
 type Finding = lint.Finding
 
-// A ConfigError is every mistake in a configuration.
+// A ConfigError holds all errors found in a configuration.
 type ConfigError = lint.Error
 
-// Errors returns the mistakes among findings as a [*ConfigError]; nil if there are none.
+// Errors returns the errors among findings as a [*ConfigError], or nil if there are none.
 func Errors(findings []Finding) error { return lint.Errors(findings) }
 
 // checker gathers findings.
@@ -45,9 +45,9 @@ func (c *checker) add(rule, path string, args ...any) {
 	}
 }
 
-// Check returns everything that is wrong with a configuration (E...) or likely not what
-// was meant (W...), in the order of its fields, and of each rule [lint.MaxOfRule] findings at
-// the most. It does no I/O but for looking at the files that the configuration names.
+// Check returns the errors in a configuration (E...) and warnings about what is probably a mistake
+// (W...), in the order of its fields, with at most [lint.MaxOfRule] findings of each code. Its only
+// I/O is to examine the files that the configuration names.
 func (cfg *Config) Check() []Finding {
 	c := &checker{cfg: cfg, filters: cfg.filters()}
 	c.connection("", "connector.", cfg.own())

@@ -350,9 +350,8 @@ func common(a, b []rune) bool {
 // fits reports whether a character may be a part of what a wildcard stands for.
 func fits(wildcard, r rune) bool { return wildcard == anyText || r != '/' }
 
-// CheckThen returns what is wrong if the flow of a consumer publishes what it gets, with its
-// attributes, by a producer: E161, if that is certainly an endless loop. Check warns of possible
-// ones.
+// CheckThen checks a flow in which producer publishes the messages of consumer, with their
+// attributes. It returns E161 if that certainly is an endless loop. Check warns of possible loops.
 func (cfg *Config) CheckThen(consumer, producer string) []Finding {
 	k, p := cfg.Consumers[consumer], cfg.Producers[producer]
 	over := cfg.own()

@@ -2,9 +2,9 @@ package connector
 
 import "github.com/mqtt311/mqtt311/client"
 
-// ClientConfig returns the configuration of the client that a Connector of cfg has for its own connection: how it reaches
-// the Server, and as whom. It is for programs that look at the same Server in another way. The configuration has to
-// be one in which [Config.Check] finds no mistake.
+// ClientConfig returns the client configuration that a Connector uses for its main connection: how
+// to reach the Server, and the ClientID and credentials. It is for programs that use the same
+// Server in another way. [Config.Check] must find no errors in cfg.
 func (cfg *Config) ClientConfig() (client.Config, error) {
 	return (&way{cfg: cfg.own()}).clientConfig()
 }

@@ -17,38 +17,41 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// Options are what a configuration file cannot say.
+// Options are settings that cannot be in a configuration file.
 type Options struct {
-	// Logger gets what happens; credentials and payloads never. If nil, nothing.
+	// Logger logs what the connector does, but never credentials or payloads. If nil, nothing is
+	// logged.
 	Logger *slog.Logger
 
-	// Dial opens the Network Connection instead of what General says. If nil, General.
+	// Dial, if not nil, opens the Network Connection instead of the address in General.
 	Dial func(context.Context) (net.Conn, error)
 
-	// Dials open connections of Config.Connections, by name, instead of what their General says.
+	// Dials do the same for connections of Config.Connections, by name.
 	Dials map[string]func(context.Context) (net.Conn, error)
 
-	// TLS holds what General and Extension do not say about TLS, for the connector's own connection; see
-	// Base of [transport.TLSOptions]. If nil, nothing.
+	// TLS sets what General and Extension do not, for the main connection: it is Base of
+	// [transport.TLSOptions]. If nil, the defaults apply.
 	TLS *tls.Config
 
-	// Gather is how long connections wait between two reads of a flood, so that each brings many messages: see
-	// [transport.Gather]. If zero, they do not wait.
+	// Gather is how long a connection pauses between two reads during a flood, so that each read brings many messages;
+	// see [transport.Gather]. If zero or negative, it does not pause.
 	Gather time.Duration
 
-	// OnEvent is told what happens to the connection; see [client.Config].
+	// OnEvent is called with each event of the connection; see [client.Config].
 	OnEvent func(client.Event)
 
-	// OnConnectionEvent is told what happens to a connection of Config.Connections, by name.
+	// OnConnectionEvent is called with each event of a connection of Config.Connections and the
+	// name of that connection.
 	OnConnectionEvent func(name string, e client.Event)
 
-	// OnError is told what goes wrong with the connector itself: connecting, subscribing, a
-	// client id that another process uses, a message that stalls. It is called from one
-	// goroutine or another and should not block for long.
+	// OnError is called with errors of the connector itself: connecting or subscribing fails,
+	// another process uses the same ClientID, a message stalls. It may be called from any goroutine
+	// and should not block for long.
 	OnError func(*flow.Error)
 }
 
-// A Connector is a connection with its consumers and producers. It is used once.
+// A Connector is a connection with its consumers and producers. It cannot be started again after
+// Stop.
 type Connector struct {
 	cfg    Config
 	opts   Options
@@ -98,8 +101,8 @@ type Connector struct {
 	unstalled chan struct{} // one was settled since
 }
 
-// New checks a configuration and returns its connector. It does no I/O but for looking at the
-// files that the configuration names. The error is a [*ConfigError] with every mistake.
+// New checks cfg and returns a Connector for it. Its only I/O is to examine the files that cfg
+// names. The error is a [*ConfigError] with all errors in cfg.
 func New(cfg Config, opts Options) (*Connector, error) {
 	if err := Errors(cfg.Check()); err != nil {
 		return nil, err
@@ -136,13 +139,13 @@ func New(cfg Config, opts Options) (*Connector, error) {
 	return c, nil
 }
 
-// Format prints the client id for every verb: what the connector holds includes secrets, which fmt
-// would print because it asks no unexported field for its String.
+// Format prints only the ClientID, whatever the verb. Without it, package fmt would print secrets
+// in unexported fields, whose String methods it does not call.
 func (c *Connector) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "connector %q", c.cfg.General.ClientID)
 }
 
-// Producer returns a producer of the configuration; nil if it has none of that name.
+// Producer returns the producer with the given name, or nil if the configuration has none.
 func (c *Connector) Producer(name string) *Producer {
 	for _, s := range []*setup{c.now(), c.coming.Load()} {
 		if s == nil {
@@ -155,7 +158,8 @@ func (c *Connector) Producer(name string) *Producer {
 	return nil
 }
 
-// Consume gives the consumer of a name its flow, or Pulled, before Start.
+// Consume sets the flow of the consumer with the given name, or [Pulled]. It must be called before
+// Start.
 func (c *Connector) Consume(name string, f flow.Flow) error {
 	p, ok := c.cfg.Consumers[name]
 	switch {
@@ -181,10 +185,10 @@ func (c *Connector) Consume(name string, f flow.Flow) error {
 	return nil
 }
 
-// Start connects, as the configuration says how patiently, and subscribes. Flows may
-// run before it returns, because a session that goes on brings messages at once. When it does and SUBSCRIBE
-// is not answered within AckTimeout, Start returns all the same, and the connector is not ready
-// until it is: the answer stands behind the messages. If Start fails the connector is over.
+// Start connects, retrying as configured, and subscribes. Flows may run before it returns, because
+// the Server sends the messages of an existing session at once. If SUBSCRIBE is not answered within
+// AckTimeout because such messages come first, Start returns nil nevertheless, and the connector
+// becomes ready when the answer arrives. If Start fails, the connector cannot be used any more.
 func (c *Connector) Start(ctx context.Context) error {
 	if !c.started.CompareAndSwap(false, true) {
 		return flow.NewError(flow.TypeRuntime, errors.New("started before"))
@@ -458,11 +462,12 @@ func (c *Connector) halt(err error) {
 	c.stopNew()
 }
 
-// Done is closed when the connector cannot go on: the connection is gone for good, or a
-// failure policy says stop. Err says why. Call Stop all the same.
+// Done returns a channel that is closed when the connector has failed: its connection has failed
+// permanently, or a failure policy stopped it. Err then returns the reason. Stop must be called
+// nevertheless.
 func (c *Connector) Done() <-chan struct{} { return c.halted }
 
-// Err returns why Done is closed, else nil.
+// Err returns the reason after Done is closed, and nil before.
 func (c *Connector) Err() error {
 	select {
 	case <-c.halted:
@@ -483,9 +488,10 @@ func (c *Connector) stopNew() {
 	})
 }
 
-// Stop takes no new message, lets the flows that run end, acknowledges, disconnects and
-// closes, all as long as ctx lasts. What is not settled by then is not acknowledged. A flow must not
-// call it, because it waits for that flow as long as ctx lasts.
+// Stop shuts the connector down gracefully: it takes no new messages, waits for running flows to
+// end, acknowledges their messages and disconnects. When ctx is done it stops waiting; messages
+// that are not settled by then are not acknowledged. A flow must not call Stop, which would wait
+// for that flow until ctx is done.
 func (c *Connector) Stop(ctx context.Context) error {
 	c.stopNew()
 	if !c.started.Load() {

@@ -14,9 +14,9 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A DeadLetterRecord is a line of a dead letter file, and what DeadLetterMeta publishes. That of a message above
-// MaxPacketSize has no Key and no Attempts, and its line may be hundreds of megabytes long: a
-// json.Decoder of such a file holds one of them at a time.
+// A DeadLetterRecord is a line of a dead letter file, as JSON, and what DeadLetterMeta publishes.
+// For a message larger than MaxPacketSize there is no Key and no Attempts, and the line may be
+// hundreds of megabytes long; read such a file with a json.Decoder, one record at a time.
 type DeadLetterRecord struct {
 	Time      time.Time   `json:"time"`
 	Received  time.Time   `json:"received"`
@@ -24,11 +24,11 @@ type DeadLetterRecord struct {
 	Topic     string      `json:"topic"`
 	QoS       packets.QoS `json:"qos"`
 	MessageID uint16      `json:"messageID"`
-	Key       string      `json:"key"` // see IdempotencyKey
+	Key       string      `json:"key"` // see flow.IdempotencyKey
 	Attempts  int         `json:"attempts"`
 	Error     *flow.Error `json:"error"`
-	Digest    string      `json:"digest,omitempty"`  // SHA-256 of the payload in hexadecimal; of DeadLetterMeta only
-	Payload   []byte      `json:"payload,omitempty"` // base64; of a file only
+	Digest    string      `json:"digest,omitempty"`  // SHA-256 of the payload in hexadecimal; only with DeadLetterMeta
+	Payload   []byte      `json:"payload,omitempty"` // base64 in JSON; only in files
 }
 
 const metaLevel = "/meta"

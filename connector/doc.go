@@ -1,10 +1,10 @@
-// Package connector is the iPaaS connector for MQTT 3.1.1: a Consumer runs a flow for each message
-// that arrives and acknowledges it after the flow succeeded; a Producer publishes, and is itself a
-// step of a flow.
+// Package connector implements an integration (iPaaS) connector for MQTT 3.1.1: a Consumer runs a
+// flow for each message that arrives and acknowledges the message when the flow has succeeded; a
+// Producer publishes messages, and can be a step of a flow.
 //
 //	c, err := connector.New(cfg, connector.Options{})
 //	if err != nil {
-//		return err // every mistake of the configuration
+//		return err // all errors in the configuration
 //	}
 //	if err := c.Consume("readings", flow.Func(store)); err != nil {
 //		return err
@@ -13,21 +13,21 @@
 //		return err
 //	}
 //	<-ctx.Done()
-//	return c.Stop(context.Background()) // what runs ends first
+//	return c.Stop(context.Background()) // waits for running flows
 //
-// All consumers and producers of a [Connector] share one Network Connection, because a Server knows
-// a client by its ClientID. [Config.Connections] describes connections to further Servers, which
-// producers may publish over. Package connector/config reads a [Config] from YAML and JSON, and
-// package connector/flow has messages, errors and the steps that flows are made of.
+// All consumers and producers of a [Connector] share one Network Connection, because a Server
+// allows only one for each ClientID. [Config.Connections] has connections to further Servers, for
+// producers. Package connector/config reads a [Config] from YAML or JSON. Package connector/flow
+// defines messages, errors and the steps of flows.
 //
-// A program that is no flow takes messages with [Connector.Pull]. [Connector.Reconfigure] applies
-// another configuration to a connector that runs.
+// A program can take messages with [Connector.Pull] instead of providing a flow.
+// [Connector.Reconfigure] changes the configuration of a running connector.
 //
-// # What is promised
+// # Guarantees
 //
-// With QoS 1 or 2, clean_session off and the acknowledgement mode "after the flow succeeded", no
-// message is lost: it is acknowledged only when its flow succeeded or its failure policy disposed
-// of it, so the Server sends it again after a crash. A reconnect that keeps the session does not
-// run a flow a second time. After a crash a message of QoS 1 may run twice, and so may one of QoS 2
-// whose flow had ended and whose acknowledgement had not left.
+// With QoS 1 or 2, clean_session off and acknowledgement after the flow has succeeded, no message
+// is lost: it is acknowledged only when its flow has succeeded or its failure policy has disposed
+// of it, so the Server sends it again after a crash. A reconnect in the same session does not run a
+// flow again. After a crash, the flow of a message may run again if the acknowledgement was not
+// sent before.
 package connector

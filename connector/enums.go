@@ -12,7 +12,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// Protocol is 连接协议.
+// Protocol is the protocol below MQTT (连接协议).
 type Protocol byte
 
 // The protocols.
@@ -25,13 +25,13 @@ const (
 
 var protocolNames = []string{"TCP", "TLS", "WebSocket", "WebSocket Secure"}
 
-// String returns the platform's name for it.
+// String returns the platform's name for the protocol.
 func (p Protocol) String() string { return nameOf(protocolNames, int(p)) }
 
-// Secure reports whether the protocol has TLS.
+// Secure reports whether the protocol uses TLS.
 func (p Protocol) Secure() bool { return p == TLS || p == WebSocketSecure }
 
-// ParseProtocol reads a protocol in the platform's words or as a scheme.
+// ParseProtocol parses a protocol, given by the platform's name or as a URL scheme.
 func ParseProtocol(s string) (Protocol, error) {
 	switch normal(s) {
 	case "tcp", "mqtt":
@@ -46,25 +46,24 @@ func ParseProtocol(s string) (Protocol, error) {
 	return 0, fmt.Errorf("%q is none of TCP, TLS, WebSocket, WebSocket Secure", s)
 }
 
-// AckMode is 确认模式.
+// AckMode says when a message is acknowledged (确认模式).
 type AckMode byte
 
 // The acknowledgement modes.
 const (
-	// AfterFlowSuccess acknowledges when the flow succeeded: 流运行成功后确认.
+	// AfterFlowSuccess acknowledges when the flow has succeeded (流运行成功后确认).
 	AfterFlowSuccess AckMode = iota
 
-	// Immediately acknowledges before the flow starts and ignores its result:
-	// 流开始前立即确认.
+	// Immediately acknowledges before the flow starts and ignores its result (流开始前立即确认).
 	Immediately
 )
 
 var ackModeNames = []string{"after_flow_success", "immediately"}
 
-// String returns the mode's key.
+// String returns the mode as written in configurations.
 func (m AckMode) String() string { return nameOf(ackModeNames, int(m)) }
 
-// ParseAckMode reads a mode by its key or the platform's words.
+// ParseAckMode parses a mode as written in configurations, or the platform's name for it.
 func ParseAckMode(s string) (AckMode, error) {
 	switch normal(s) {
 	case "afterflowsuccess", "流运行成功后确认", "消费后直到触发的流成功结束后才确认", "消费后直到触发的流成功结束后才确认offset":
@@ -75,23 +74,23 @@ func ParseAckMode(s string) (AckMode, error) {
 	return 0, fmt.Errorf("%q is neither after_flow_success (流运行成功后确认) nor immediately (流开始前立即确认)", s)
 }
 
-// OrderBy says which flows run one after the other.
+// OrderBy says which flows of a consumer run one at a time.
 type OrderBy byte
 
-// The orders.
+// The values of OrderBy.
 const (
-	OrderDefault    OrderBy = iota // by connection with Advanced.Order, none without
-	OrderConnection                // all of a consumer, in the order of arrival
-	OrderTopic                     // those of one topic
+	OrderDefault    OrderBy = iota // OrderConnection with Advanced.Order, OrderNone without
+	OrderConnection                // all, in the order of arrival
+	OrderTopic                     // those of the same topic
 	OrderNone
 )
 
 var orderNames = []string{"", "connection", "topic", "none"}
 
-// String returns the order's key.
+// String returns the order as written in configurations.
 func (o OrderBy) String() string { return nameOf(orderNames, int(o)) }
 
-// ParseOrderBy reads an order by its key.
+// ParseOrderBy parses an order as written in configurations.
 func ParseOrderBy(s string) (OrderBy, error) {
 	for i, name := range orderNames {
 		if i > 0 && normal(s) == name {
@@ -101,23 +100,23 @@ func ParseOrderBy(s string) (OrderBy, error) {
 	return 0, fmt.Errorf("%q is none of connection, topic, none", s)
 }
 
-// Disposition is what becomes of a message when retrying did not help.
+// Disposition is what to do with a message when its retries are used up.
 type Disposition byte
 
 // The dispositions.
 const (
-	Hold       Disposition = iota // it is retried for ever and never acknowledged
-	DeadLetter                    // it is put elsewhere and acknowledged
-	Drop                          // it is acknowledged and counted
-	Halt                          // the connector stops; it is not acknowledged
+	Hold       Disposition = iota // retry it forever and never acknowledge it
+	DeadLetter                    // put it where dead letters go, and acknowledge it
+	Drop                          // acknowledge and count it
+	Halt                          // stop the connector without acknowledging it
 )
 
 var dispositionNames = []string{"hold", "dead_letter", "drop", "stop"}
 
-// String returns the disposition's key.
+// String returns the disposition as written in configurations.
 func (d Disposition) String() string { return nameOf(dispositionNames, int(d)) }
 
-// ParseDisposition reads a disposition by its key.
+// ParseDisposition parses a disposition as written in configurations.
 func ParseDisposition(s string) (Disposition, error) {
 	for i, name := range dispositionNames {
 		if normal(s) == normal(name) {
@@ -127,23 +126,23 @@ func ParseDisposition(s string) (Disposition, error) {
 	return 0, fmt.Errorf("%q is none of dead_letter, drop, hold, stop", s)
 }
 
-// RetainedPolicy says what happens to messages that the Server had kept and sent because
-// of a new subscription.
+// RetainedPolicy says what to do with retained messages, which the Server sends because of a new
+// subscription.
 type RetainedPolicy byte
 
 // The policies.
 const (
 	RetainedDeliver RetainedPolicy = iota
-	RetainedSkip                   // they are acknowledged without a flow
-	RetainedOnly                   // and these are the only ones with a flow
+	RetainedSkip                   // acknowledge them without running a flow
+	RetainedOnly                   // run flows for them, and acknowledge all others without a flow
 )
 
 var retainedNames = []string{"deliver", "skip", "only"}
 
-// String returns the policy's key.
+// String returns the policy as written in configurations.
 func (p RetainedPolicy) String() string { return nameOf(retainedNames, int(p)) }
 
-// ParseRetained reads a policy by its key.
+// ParseRetained parses a policy as written in configurations.
 func ParseRetained(s string) (RetainedPolicy, error) {
 	for i, name := range retainedNames {
 		if normal(s) == name {
@@ -153,10 +152,10 @@ func ParseRetained(s string) (RetainedPolicy, error) {
 	return 0, fmt.Errorf("%q is none of deliver, skip, only", s)
 }
 
-// ProducerConnection says which Network Connection producers have.
+// ProducerConnection says which Network Connection producers use.
 type ProducerConnection byte
 
-// The connections.
+// The values of ProducerConnection.
 const (
 	SharedConnection ProducerConnection = iota
 	SeparateConnection
@@ -164,10 +163,10 @@ const (
 
 var connectionNames = []string{"shared", "separate"}
 
-// String returns the connection's key.
+// String returns the value as written in configurations.
 func (p ProducerConnection) String() string { return nameOf(connectionNames, int(p)) }
 
-// ParseProducerConnection reads it by its key.
+// ParseProducerConnection parses a ProducerConnection as written in configurations.
 func ParseProducerConnection(s string) (ProducerConnection, error) {
 	for i, name := range connectionNames {
 		if normal(s) == name {
@@ -177,21 +176,21 @@ func ParseProducerConnection(s string) (ProducerConnection, error) {
 	return 0, fmt.Errorf("%q is neither shared nor separate", s)
 }
 
-// DoneWhen says when a producer is done with a message.
+// DoneWhen says when Run of a producer returns.
 type DoneWhen byte
 
-// The ends.
+// The values of DoneWhen.
 const (
-	DoneWhenConfirmed DoneWhen = iota // the Server has answered, as the QoS promises
-	DoneWhenStored                    // the session store has it: it goes out, if need be with the next process
+	DoneWhenConfirmed DoneWhen = iota // the guarantee of the QoS is met: see client.Client.Publish
+	DoneWhenStored                    // the message is in the session store and will be sent, if necessary by the next process
 )
 
 var doneNames = []string{"confirmed", "stored"}
 
-// String returns the key.
+// String returns the value as written in configurations.
 func (d DoneWhen) String() string { return nameOf(doneNames, int(d)) }
 
-// ParseDoneWhen reads it by its key.
+// ParseDoneWhen parses a DoneWhen as written in configurations.
 func ParseDoneWhen(s string) (DoneWhen, error) {
 	for i, name := range doneNames {
 		if normal(s) == name {
@@ -201,27 +200,27 @@ func ParseDoneWhen(s string) (DoneWhen, error) {
 	return 0, fmt.Errorf("%q is neither confirmed nor stored", s)
 }
 
-// TopicCharacters says which characters a topic may hold that a producer makes of a template.
+// TopicCharacters says which characters a topic that a producer makes from a template may contain.
 type TopicCharacters byte
 
-// The choices.
+// The values of TopicCharacters.
 const (
-	TopicCharactersDefault TopicCharacters = iota // of a producer: that of the extension; there: StrictTopics
+	TopicCharactersDefault TopicCharacters = iota // for a producer: the setting of Extension; in Extension: StrictTopics
 
-	// StrictTopics refuses what section 1.5.3 discourages: control characters and
-	// noncharacters. A server may close the connection over one.
+	// StrictTopics refuses the characters that section 1.5.3 discourages: control characters and
+	// noncharacters. A Server may close the connection when it receives one.
 	StrictTopics
 
-	// AnyTopics allows what section 4.7 does.
+	// AnyTopics allows all characters that section 4.7 allows.
 	AnyTopics
 )
 
 var topicCharacters = []string{"", "strict", "any"}
 
-// String returns the key.
+// String returns the value as written in configurations.
 func (t TopicCharacters) String() string { return nameOf(topicCharacters, int(t)) }
 
-// ParseTopicCharacters reads it by its key.
+// ParseTopicCharacters parses a TopicCharacters as written in configurations.
 func ParseTopicCharacters(s string) (TopicCharacters, error) {
 	for i, name := range topicCharacters {
 		if i > 0 && normal(s) == name {
@@ -242,17 +241,18 @@ func (p *ProducerParams) topicCharacters(x *Extension) TopicCharacters {
 	return StrictTopics
 }
 
-// Unmatched says what becomes of a message that matches the topics of no consumer: the name of the
-// consumer that takes it, or one of the words below. If empty it is put where dead letters go, if
-// there is exactly one such place, and is acknowledged otherwise; either is an error of the
-// connector, which is not ready until a minute after the last.
+// Unmatched says what to do with a message that matches the topics of no consumer. It is the name
+// of the consumer that takes such messages, or one of the constants. If empty, the message is put
+// where dead letters go if there is exactly one such place; otherwise it is only acknowledged. In
+// both cases that is an error of the connector, which is not ready until a minute after the last
+// such message.
 type Unmatched string
 
-// The words of Unmatched. A consumer that is to take such messages has another name.
+// The values of Unmatched other than names of consumers.
 const (
-	UnmatchedDeadLetter Unmatched = "dead_letter" // it goes to the one place for dead letters, and is acknowledged then
-	UnmatchedHold       Unmatched = "hold"        // it is never acknowledged
-	UnmatchedDrop       Unmatched = "drop"        // it is acknowledged
+	UnmatchedDeadLetter Unmatched = "dead_letter" // put it in the only place for dead letters, and acknowledge it
+	UnmatchedHold       Unmatched = "hold"        // never acknowledge it
+	UnmatchedDrop       Unmatched = "drop"        // acknowledge it
 )
 
 var unmatchedWords = []string{string(UnmatchedDeadLetter), string(UnmatchedHold), string(UnmatchedDrop)}
@@ -269,7 +269,7 @@ func (u Unmatched) canonical() Unmatched {
 
 func (u Unmatched) isWord() bool { return slices.Contains(unmatchedWords, string(u)) }
 
-// ParseUnmatched reads one of the words, or takes the text for the name of a consumer.
+// ParseUnmatched parses one of the constants or the name of a consumer.
 func ParseUnmatched(s string) (Unmatched, error) {
 	if s == "" {
 		return "", fmt.Errorf("%q is neither the name of a consumer nor dead_letter, hold or drop", s)
@@ -277,27 +277,27 @@ func ParseUnmatched(s string) (Unmatched, error) {
 	return Unmatched(s).canonical(), nil
 }
 
-// FaultPolicy says what becomes of an incoming message that cannot be accepted.
+// FaultPolicy says what to do with an incoming message that cannot be accepted.
 type FaultPolicy byte
 
 // The policies.
 const (
 	FaultDefault FaultPolicy = iota // FaultSkip
 
-	// FaultSkip acknowledges the message, counts it, and tells what it was. No flow runs for it.
+	// FaultSkip acknowledges, counts and logs the message. No flow runs for it.
 	FaultSkip
 
-	// FaultStop ends the connector. At QoS 1 and 2 the Server keeps the message, so that it ends
-	// the next one, too.
+	// FaultStop stops the connector. At QoS 1 and 2 the Server keeps the message, so it also stops
+	// the next connector with the same session.
 	FaultStop
 )
 
 var faultPolicies = []string{"", "skip", "stop"}
 
-// String returns the policy's key.
+// String returns the policy as written in configurations.
 func (p FaultPolicy) String() string { return nameOf(faultPolicies, int(p)) }
 
-// ParseFaultPolicy reads a policy by its key.
+// ParseFaultPolicy parses a policy as written in configurations.
 func ParseFaultPolicy(s string) (FaultPolicy, error) {
 	for i, name := range faultPolicies {
 		if i > 0 && normal(s) == name {
@@ -307,21 +307,21 @@ func ParseFaultPolicy(s string) (FaultPolicy, error) {
 	return 0, fmt.Errorf("%q is neither skip nor stop", s)
 }
 
-// ErrorFormat is the form of the errors that messages carry.
+// ErrorFormat is the format of the errors that messages carry.
 type ErrorFormat byte
 
-// The forms.
+// The formats.
 const (
 	ErrorsPlatform ErrorFormat = iota // {"Code": "CORE:RUNTIME", "Description": "[TYPE] ..."}
-	ErrorsExtended                    // see Error.Extended
+	ErrorsExtended                    // see flow.Error.Extended
 )
 
 var errorFormats = []string{"platform", "extended"}
 
-// String returns the format's key.
+// String returns the format as written in configurations.
 func (f ErrorFormat) String() string { return nameOf(errorFormats, int(f)) }
 
-// ParseErrorFormat reads a format by its key, or by seed, the former name of platform.
+// ParseErrorFormat parses a format as written in configurations. It accepts "seed", the former name of "platform".
 func ParseErrorFormat(s string) (ErrorFormat, error) {
 	if normal(s) == "seed" {
 		return ErrorsPlatform, nil
@@ -336,7 +336,7 @@ func ParseErrorFormat(s string) (ErrorFormat, error) {
 
 var overflowNames = []string{"drop_oldest", "drop_newest"}
 
-// ParseOverflow reads which message of QoS 0 gives way: drop_oldest or drop_newest.
+// ParseOverflow parses drop_oldest or drop_newest.
 func ParseOverflow(s string) (client.OverflowPolicy, error) {
 	for i, name := range overflowNames {
 		if normal(s) == normal(name) {
@@ -346,7 +346,7 @@ func ParseOverflow(s string) (client.OverflowPolicy, error) {
 	return 0, fmt.Errorf("%q is neither drop_oldest nor drop_newest", s)
 }
 
-// ParseErrorType reads an error type: any, NAMESPACE:IDENTIFIER or NAMESPACE:*.
+// ParseErrorType parses an error type: any, NAMESPACE:IDENTIFIER or NAMESPACE:*.
 func ParseErrorType(s string) (flow.ErrorType, error) {
 	namespace, identifier, ok := strings.Cut(s, ":")
 	if s == string(flow.TypeAny) || ok && namespace != "" && identifier != "" && !strings.ContainsAny(s, " ,") {
@@ -357,7 +357,7 @@ func ParseErrorType(s string) (flow.ErrorType, error) {
 
 var syncNames = []string{"always", "interval", "never"}
 
-// ParseSync reads when the session store syncs: always, interval or never.
+// ParseSync parses the sync policy of a session store: always, interval or never.
 func ParseSync(s string) (wal.Sync, error) {
 	for i, name := range syncNames {
 		if normal(s) == name {
@@ -376,8 +376,8 @@ var qosSpellings = [][]string{
 	{"恰好一次", "正好一次", "仅一次", "只有一次", "精确一次", "2"},
 }
 
-// ParseQoS reads a QoS in the words of the specification, in Chinese, or as a number, with QoS
-// before it or not.
+// ParseQoS parses a QoS: a number, optionally after "QoS", or the name of the level in English or
+// Chinese.
 func ParseQoS(s string) (packets.QoS, error) {
 	word := normal(s)
 	if rest, ok := strings.CutPrefix(word, "qos"); ok {
@@ -391,7 +391,7 @@ func ParseQoS(s string) (packets.QoS, error) {
 	return 0, fmt.Errorf("%q is none of At Most Once (0), At Least Once (1), Exactly Once (2)", s)
 }
 
-// ParseBool reads true or false, in the words that configurations may use as well.
+// ParseBool parses true or false, or another word for them that configurations may use.
 func ParseBool(s string) (bool, error) {
 	switch normal(s) {
 	case "true", "yes", "on", "是", "启用", "开启", "真":

@@ -12,10 +12,9 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A Feed gives messages of another source than the connection to a consumer, such as a durable log
-// that stands between the Server and the flows. They go through the consumer's flow with its order,
-// its limits and its failure policy, as messages of the connection do. The source is told what
-// became of each.
+// A Feed passes messages from a source other than the connection to a consumer, such as a durable
+// log between the Server and the flows. The consumer's flow, order, limits and failure policy apply
+// to them as to messages of the connection. The source learns the result of each by Input.Settled.
 type Feed struct {
 	consumer *consumer
 	turn     chan struct{} // holds a token while nobody takes
@@ -28,35 +27,35 @@ type Feed struct {
 // An Input is a message for a Feed.
 type Input struct {
 	Topic    string
-	Payload  []byte // not changed by anyone until the message is settled
+	Payload  []byte // must not be modified until the message is settled
 	QoS      packets.QoS
 	Retained bool
-	Dup      bool   // the source may have given it before
-	PacketID uint16 // as the flow sees it
+	Dup      bool   // the source may have passed the message before
+	PacketID uint16 // the Packet Identifier that the flow sees
 
-	// Key names the message: see flow.IdempotencyKey. If empty, a name is made that no other
-	// message of this process has.
+	// Key identifies the message: see flow.IdempotencyKey. If empty, a key is made that is unique
+	// in this process.
 	Key string
 
-	// OrderKey is what messages have in common that run one after the other with OrderTopic. If
-	// empty, the topic.
+	// OrderKey orders messages with OrderTopic: flows of messages with the same key run one at a
+	// time. If empty, it is the topic.
 	OrderKey string
 
-	// Context is the parent of those that flows get for the message. When it has ended, no run begins any more, one that
-	// is under way is not judged unless it succeeds, and the message is given back. Many messages should share one,
-	// which must be comparable. If nil, there is none.
+	// Context, if not nil, is the parent of the contexts of the flow's runs. When it is done, no
+	// further run starts, a failure of the current one is ignored, and the message is given back to
+	// the source. Many messages should share a Context; its type must be comparable.
 	Context context.Context
 
 	// Settled is called once, from any goroutine: with true when the flow has succeeded or the
-	// failure policy has disposed of the message, and with false when the connector stops or Context
-	// ends before that, so that the source has to give it again. With AckMode Immediately it is called
-	// with true when the flow begins. It must not block.
+	// failure policy has disposed of the message, and with false if the connector stops or Context
+	// is done before that; the source must then pass the message again. With AckMode Immediately it
+	// is called with true when the flow starts. It must not block.
 	Settled func(done bool)
 }
 
-// Feed makes a consumer of the configuration take its messages from a Feed, and gives it its flow,
-// before Start and not at the same time as another call. The consumer is not subscribed to its topics; ShareGroup, Partition, Retained and
-// Ledger do not apply.
+// Feed makes a consumer of the configuration take its messages from the returned Feed, and sets its
+// flow. It must be called before Start and not concurrently with other calls. The consumer does not
+// subscribe to its topics; ShareGroup, Partition, Retained and Ledger do not apply.
 func (c *Connector) Feed(name string, f flow.Flow) (*Feed, error) {
 	if string(c.cfg.Extension.Unmatched) == name && name != "" {
 		return nil, errFedUnmatched(name)
@@ -76,9 +75,9 @@ func errFedUnmatched(name string) error {
 	return flow.NewError(flow.TypeConfig, fmt.Errorf("consumer %q takes what matches no consumer (unmatched), so it cannot have a feed", name))
 }
 
-// Take gives a message to the consumer, after Start. It waits while the consumer has as many messages,
-// or as many bytes of them, as MaxInFlight and MaxInFlightBytes allow. Messages are taken in the
-// order of the calls. The error is about ctx, or about a connector that stops or does not run; Settled is not
+// Take passes a message to the consumer. It must be called after Start. It waits until MaxInFlight
+// and MaxInFlightBytes allow another message. Messages are taken in the order of the calls. Take
+// returns an error if ctx is done or the connector is stopping or not running; Settled is not
 // called then.
 func (f *Feed) Take(ctx context.Context, in Input) error {
 	k := f.consumer

@@ -20,65 +20,69 @@ type counters struct {
 	running                    atomic.Int64
 }
 
-// Health is how a connector does. Counts are since New.
+// Health is the state of a connector. Counts are since New.
 type Health struct {
 	State          client.State `json:"-"`
-	Connected      bool         `json:"connected"`  // the producers' own connection as well
-	Subscribed     bool         `json:"subscribed"` // every topic is granted; true if there are none
-	Stalled        bool         `json:"stalled"`    // a message is unacknowledged for longer than stall_timeout
-	Problem        *flow.Error  `json:"problem"`    // with the connection; nil while it is up
+	Connected      bool         `json:"connected"`  // including the producers' own connection, if there is one
+	Subscribed     bool         `json:"subscribed"` // whether every topic is granted; true if there are none
+	Stalled        bool         `json:"stalled"`    // whether a message has been unacknowledged for longer than stall_timeout
+	Problem        *flow.Error  `json:"problem"`    // of the connection; nil while it is up
 	RefusedFilters []string     `json:"refused_filters,omitempty"`
 
-	// UngrantedFilters are asked for, or to be, and the server has not answered on this connection.
+	// UngrantedFilters are the wanted filters for which the server has not answered a SUBSCRIBE on
+	// this connection.
 	UngrantedFilters []string `json:"ungranted_filters,omitempty"`
 
 	Received      uint64        `json:"received"`  // messages taken from the connection
-	Unmatched     uint64        `json:"unmatched"` // of no consumer
-	Skipped       uint64        `json:"skipped"`   // by partition or retained, or of a topic that was given up; acknowledged
-	Succeeded     uint64        `json:"succeeded"` // runs of a flow
-	Failed        uint64        `json:"failed"`    // runs of a flow
-	Uncharged     uint64        `json:"uncharged"` // of Failed: not the fault of the message
+	Unmatched     uint64        `json:"unmatched"` // messages that matched no consumer
+	Skipped       uint64        `json:"skipped"`   // acknowledged without a flow: because of Partition or Retained, or the topic is no longer wanted
+	Succeeded     uint64        `json:"succeeded"` // runs of flows that succeeded
+	Failed        uint64        `json:"failed"`    // runs of flows that failed
+	Uncharged     uint64        `json:"uncharged"` // failed runs that did not count as an attempt of the message
 	Retries       uint64        `json:"retries"`
-	Acknowledged  uint64        `json:"acknowledged"` // at QoS 1 and 2
-	Stale         uint64        `json:"stale"`        // done after their session had ended
-	Adopted       uint64        `json:"adopted"`      // done by the process before; acknowledged without a run
+	Acknowledged  uint64        `json:"acknowledged"` // messages of QoS 1 and 2
+	Stale         uint64        `json:"stale"`        // messages that were settled after their session was lost
+	Adopted       uint64        `json:"adopted"`      // messages that an earlier process had settled; acknowledged without a run
 	Dropped       uint64        `json:"dropped"`
 	DeadLettered  uint64        `json:"dead_lettered"`
-	Published     uint64        `json:"published"` // calls of producers
+	Published     uint64        `json:"published"` // messages published by producers
 	PublishFailed uint64        `json:"publish_failed"`
-	Running       int64         `json:"running"`        // flows
-	Unacked       int           `json:"unacked"`        // taken and not settled
-	OldestUnacked time.Duration `json:"oldest_unacked"` // how long the oldest of them has been here
+	Running       int64         `json:"running"`        // flows that are running
+	Unacked       int           `json:"unacked"`        // messages that were taken and are not settled
+	OldestUnacked time.Duration `json:"oldest_unacked"` // age of the oldest of them
 	Client        client.Stats  `json:"-"`
 
 	ReceivedBy         [3][2][2]uint64 `json:"-"`                    // Received, by QoS, DUP (0 or 1) and retained (0 or 1)
-	FlowTime           Histogram       `json:"-"`                    // of the runs that ended
-	TimedOut           uint64          `json:"timed_out"`            // of Failed, by flow_timeout
-	Panicked           uint64          `json:"panicked"`             // of Failed
-	DeadLettersRefused uint64          `json:"dead_letters_refused"` // attempts to put one away that failed
-	Publishing         int64           `json:"publishing"`           // messages of producers on their way
-	PublishedBy        [3]Publishes    `json:"-"`                    // by QoS
-	CertificatesExpire time.Time       `json:"-"`                    // the first of the server's; zero without TLS
+	FlowTime           Histogram       `json:"-"`                    // durations of the runs that have ended
+	TimedOut           uint64          `json:"timed_out"`            // failed runs that exceeded flow_timeout
+	Panicked           uint64          `json:"panicked"`             // failed runs that panicked
+	DeadLettersRefused uint64          `json:"dead_letters_refused"` // failed attempts to put away a dead letter
+	Publishing         int64           `json:"publishing"`           // messages of producers that are not finished
+	PublishedBy        [3]Publishes    `json:"-"`                    // results of published messages, by QoS
+	CertificatesExpire time.Time       `json:"-"`                    // when the first certificate of the server expires; zero without TLS
 
-	// UnmatchedTopic is that of a message that matched no consumer within the last minute, if
-	// nothing says where such messages go. The connector is not ready then.
+	// UnmatchedTopic is the topic of a message of the last minute that matched no consumer, if
+	// Extension.Unmatched is not set. The connector is not ready then.
 	UnmatchedTopic string `json:"unmatched_topic,omitempty"`
 
-	// Oversize and Malformed count messages that were not accepted because they are above
-	// max_packet_size, or because of their topic, on whatever connection. Unacceptable is about the newest of
-	// those that no further connection brought.
+	// Oversize and Malformed count messages that were not accepted because they are larger than
+	// max_packet_size or their topic is malformed, on all connections. Unacceptable describes the
+	// latest of them on the main connection.
 	Oversize     uint64      `json:"oversize"`
 	Malformed    uint64      `json:"malformed"`
 	Unacceptable *flow.Error `json:"unacceptable,omitempty"`
-	// Connections are those of Config.Connections, by name. They do not affect Ready.
+	// Connections has the state of the connections of Config.Connections, by name. They do not
+	// affect Ready.
 	Connections map[string]ConnectionHealth `json:"connections,omitempty"`
-	// Stored counts messages of QoS 1 and 2 that session stores keep because they have not arrived yet. It includes
-	// those of former processes and, after Stop, is what the next process publishes.
+	// Stored is the number of messages of QoS 1 and 2 in session stores that the Server has not
+	// acknowledged. It includes those of earlier processes; after Stop, it is the number of
+	// messages that the next process will publish.
 	Stored int `json:"stored"`
-	// StoreWaits is for how long the session store has not answered, because its disk hangs or is full; see
-	// [client.Stats]. Above five seconds the connector is not ready. Of the consumers' and producers' own connections.
+	// StoreWaits is how long the session store has been waiting for its disk, which hangs or is
+	// full; see [client.Stats]. The connector is not ready if it is more than five seconds. Stores
+	// of Config.Connections do not count.
 	StoreWaits time.Duration `json:"store_waits"`
-	// Restart names settings that Reconfigure did not apply, because they need a restart.
+	// Restart lists the settings that Reconfigure did not apply because they need a restart.
 	Restart []string `json:"restart,omitempty"`
 
 	failed     error       // why the connector is over
@@ -88,11 +92,11 @@ type Health struct {
 // storeSilence is for how long a session store may be silent while the connector is ready.
 const storeSilence = 5 * time.Second
 
-// StoreStands reports whether StoreWaits is a reason not to be ready.
+// StoreStands reports whether StoreWaits is so long that the connector is not ready.
 func (h *Health) StoreStands() bool { return h.StoreWaits >= storeSilence }
 
-// Health returns how the connector does now. A message that is not among Unacked any more
-// is among Acknowledged, Stale or whatever became of it.
+// Health returns the current state of the connector. A message that is no longer counted in Unacked
+// is already counted in Acknowledged, Stale, or wherever it belongs.
 func (c *Connector) Health() Health {
 	var h Health
 	now := time.Now()

@@ -7,14 +7,15 @@ import (
 	"github.com/mqtt311/mqtt311/connector/flow"
 )
 
-// NATS is a stream of NATS JetStream that stands between a consumer and its flow, and the servers that keep leases. A
-// Connector does not use it: package connector/jetstream and the command mqtt311-nats do.
+// NATS configures a NATS JetStream stream between a consumer and its flow, and the servers for
+// leases. A Connector does not use it; package connector/jetstream and the command mqtt311-nats do.
 type NATS struct {
-	// URLs are the servers, as nats://host:port, or tls://host:port.
+	// URLs are the servers, in the form nats://host:port or tls://host:port.
 	URLs []string
 
-	// UserName and Password, Token, or Credentials say who the client is: one of the three. Credentials is the text of
-	// a .creds file, with a JWT and a seed. What has a source is read at every attempt to connect.
+	// UserName and Password, Token, or Credentials authenticate the client; set one of the three.
+	// Credentials is the text of a .creds file, with a JWT and a seed. Those with a source are read
+	// at every attempt to connect.
 	UserName        string
 	Password        Secret
 	PasswordFrom    *SecretSource
@@ -23,66 +24,73 @@ type NATS struct {
 	Credentials     Secret
 	CredentialsFrom *SecretSource
 
-	// TLSServerCert is trusted instead of the system's roots, and TLSClientCert with its key is shown. Each is a path or
-	// PEM text.
+	// TLSServerCert is trusted instead of the system's roots. TLSClientCert and its key are
+	// presented to the server. Each is a path or PEM data.
 	TLSServerCert    string
 	TLSClientCert    string
 	TLSClientKey     Secret
 	TLSClientKeyFrom *SecretSource
 
-	// Stream names the stream at the server: letters, digits, - and _. If empty, there is none, and the servers keep
-	// leases alone.
+	// Stream is the name of the stream: letters, digits, - and _. If empty, there is no stream, and
+	// the servers only keep leases.
 	Stream string
 
-	// Consumer is the one whose messages go into the stream, and whose flow runs for what comes out of it. If empty, the
-	// only one.
+	// Consumer is the name of the consumer whose messages go into the stream, and whose flow runs
+	// for messages from it. It may be empty if there is only one.
 	Consumer string
 
-	// Prefix begins the subjects of the stream. If empty, "mqtt".
+	// Prefix is the first part of the subjects of the stream. If empty, "mqtt".
 	Prefix string
 
-	// Partitions is how many processes can share the work at most, 1 to 1,024. It does not change for the life of the
-	// stream. If zero, 16.
+	// Partitions is the maximum number of processes that can share the work, 1 to 1,024. It cannot
+	// be changed for an existing stream. If zero, 16.
 	Partitions int
 
-	// Replicas is how many servers keep each message, and each lease: 1, 3 or 5. If zero, 1.
+	// Replicas is the number of servers that keep each message and each lease: 1, 3 or 5. If zero,
+	// 1.
 	Replicas int
 
-	// Key is a template, as ${payload.device}, of what messages have in common that keep their order. If empty, the
-	// topic, which is also the key of messages that the template does not fit.
+	// Key is a template such as ${payload.device}: messages with the same key keep their order. If
+	// it is empty, the key is the topic, as it is for messages for which the template fails.
 	Key string
 
-	// Strict has one message of each partition on its way to the stream, so that none passes one that failed.
+	// Strict sends the messages of a partition to the stream one at a time, so that none can
+	// overtake one that failed.
 	Strict bool
 
-	// MaxBytes bounds the stream. When it is full the MQTT Server keeps what comes. If zero, only the server bounds it.
+	// MaxBytes limits the size of the stream in bytes. While it is full, messages stay at the MQTT
+	// Server. If zero, only the limits of the NATS server apply.
 	MaxBytes int
 
-	// Keep is how long messages stay that are done, to be replayed. If nil or zero, they go when they are done. If it is
-	// set, messages go when they are that old, whether they are done or not.
+	// Keep is how long messages stay in the stream, so that they can be replayed. If nil or zero,
+	// they are removed when they are done. If set, they are removed at that age, done or not.
 	Keep *time.Duration
 
-	// Duplicates is how long the stream knows a message again. If nil or zero, two minutes.
+	// Duplicates is how long the stream recognises duplicates of a message. If nil or zero, two
+	// minutes.
 	Duplicates *time.Duration
 
-	// AckTimeout is how long the server may take to acknowledge a message before it is sent again. If nil or zero, 5
-	// seconds.
+	// AckTimeout is how long to wait for the server to acknowledge a message before it is sent
+	// again. If nil or zero, 5 seconds.
 	AckTimeout *time.Duration
 
-	// Group names what works on the stream, letters, digits, - and _: with Keep several groups get all messages each. If
+	// Group is the name of the group of processes that share the messages of the stream: letters,
+	// digits, - and _. With Keep there may be several groups, each of which gets all messages. If
 	// empty, "flows".
 	Group string
 
-	// Bucket is the key-value bucket of the leases. If empty, "mqtt311-leases". LeaseTTL is how long a partition stays
-	// with a process that has died. If nil or zero, 10 seconds. It belongs to the bucket.
+	// Bucket is the key-value bucket of the leases. If empty, "mqtt311-leases". LeaseTTL is how
+	// long a process that has died keeps its partitions. If nil or zero, 10 seconds. It is a
+	// property of the bucket.
 	Bucket   string
 	LeaseTTL *time.Duration
 }
 
-// LeaseByNATS is the Lease of a [Partition] whose servers are those of [Config.NATS].
+// LeaseByNATS is the value of Lease of a [Partition] for leases on the servers of [Config.NATS].
 const LeaseByNATS = "nats"
 
-// NATSConsumer returns the name of the consumer whose messages go into the stream of NATS; empty if it is not known.
+// NATSConsumer returns the name of the consumer whose messages go into the NATS stream, or "" if it
+// is unknown.
 func (cfg *Config) NATSConsumer() string {
 	switch {
 	case cfg.NATS == nil:
@@ -103,8 +111,8 @@ func (cfg *Config) leased() error {
 	return flow.NewError(flow.TypeConfig, errors.New("partitions by lease are run by connector/jetstream, or the command mqtt311-nats"))
 }
 
-// Lease returns the partition by which consumers are divided among processes that hold leases; nil if none is. They all
-// have the same.
+// Lease returns the Partition of consumers that are divided among processes by leases, or nil if
+// there is none. All such consumers have the same one.
 func (cfg *Config) Lease() *Partition {
 	for _, p := range cfg.Consumers {
 		if p.Partition != nil && p.Partition.Lease != "" {

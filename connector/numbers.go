@@ -20,14 +20,14 @@ var HistogramBounds = [...]time.Duration{
 	2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute, 5 * time.Minute,
 }
 
-// A Histogram counts durations. Buckets[i] has those of at most HistogramBounds[i] that no
-// bucket before it has; the last bucket has the rest.
+// A Histogram counts durations. Buckets[i] counts those above HistogramBounds[i-1] and up to
+// HistogramBounds[i]; the last bucket counts all longer ones.
 type Histogram struct {
 	Buckets [len(HistogramBounds) + 1]uint64
 	Sum     time.Duration
 }
 
-// Count returns how many durations were counted.
+// Count returns the number of durations counted.
 func (h *Histogram) Count() (n uint64) {
 	for _, b := range h.Buckets {
 		n += b
@@ -58,11 +58,11 @@ func (h *histogram) load() (out Histogram) {
 	return out
 }
 
-// Publishes is what became of the messages that producers published at one QoS.
+// Publishes counts the results of messages that producers published at one QoS.
 type Publishes struct {
 	Succeeded uint64
-	Failed    uint64 // they did not arrive
-	Unknown   uint64 // they may have arrived
+	Failed    uint64 // messages that did not arrive
+	Unknown   uint64 // messages that may have arrived
 	Time      Histogram
 }
 

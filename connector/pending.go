@@ -12,8 +12,8 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A Pending is the outcome to come of a message that was published without waiting. It is
-// safe for concurrent use.
+// A Pending gives the result of a message that was published asynchronously, once it is known. It
+// is safe for concurrent use.
 type Pending struct {
 	producer *Producer
 	receipt  *client.Receipt
@@ -22,9 +22,10 @@ type Pending struct {
 	promise  DoneWhen // of Wait
 }
 
-// RunAsync queues what Run would publish, and returns what becomes of it: Pending.Wait returns
-// when Run would. An error means that nothing was accepted; it is that of Run. It waits for room as
-// long as ctx allows, without regard to AckTimeout. The payload belongs to the producer until the end.
+// RunAsync is like Run, but returns a Pending instead of waiting: Pending.Wait returns when Run
+// would. If RunAsync returns an error, which is as for Run, the message was not accepted. It waits
+// for room in the queue until ctx is done, regardless of AckTimeout. The payload must not be
+// modified until the Pending is done.
 func (p *Producer) RunAsync(ctx context.Context, m *flow.Message) (*Pending, error) {
 	s := p.now()
 	out, err := p.resolve(ctx, s, m)
@@ -41,11 +42,11 @@ func (p *Producer) RunAsync(ctx context.Context, m *flow.Message) (*Pending, err
 	return pending, nil
 }
 
-// PublishAsync queues a message as Publish would publish it, and returns what becomes of it.
-// With a session store it goes out even if the process dies first: see Stored. An error
-// means that nothing was accepted. It waits for room as long as ctx allows, but neither ctx nor
-// AckTimeout ends a message that was accepted. The payload belongs to the producer until the
-// end.
+// PublishAsync is like Publish, but returns a Pending instead of waiting. With a session store the
+// message is sent even if the process dies first: see Stored. If PublishAsync returns an error, the
+// message was not accepted. It waits for room in the queue until ctx is done, but neither ctx nor
+// AckTimeout applies to a message that was accepted. The payload must not be modified until the
+// Pending is done.
 func (p *Producer) PublishAsync(ctx context.Context, m client.Message) (*Pending, error) {
 	return p.accept(ctx, m, DoneWhenConfirmed)
 }
@@ -83,14 +84,14 @@ func (p *Producer) queue(ctx context.Context, m client.Message) (*Pending, error
 	return &Pending{producer: p, receipt: r, qos: m.QoS, start: start}, nil
 }
 
-// Done is closed at the end, when Err and Delivered say how it ended.
+// Done returns a channel that is closed when the result is known: see Err and Delivered.
 func (p *Pending) Done() <-chan struct{} { return p.receipt.Done() }
 
-// Stored is closed when the session store has the message, at once if there is none, and at
-// the latest at the end.
+// Stored returns a channel that is closed when the message is in the session store. Without a store
+// it is closed at once, and otherwise at the latest together with Done.
 func (p *Pending) Stored() <-chan struct{} { return p.receipt.Accepted() }
 
-// Err returns nil before the end, and after it what Publish would return: nil or an [*Error].
+// Err returns nil until Done is closed, and then the result of Publish: nil or an [*Error].
 func (p *Pending) Err() error {
 	err := p.receipt.Err()
 	if err == nil || errors.Is(err, client.ErrDowngraded) {
@@ -99,8 +100,7 @@ func (p *Pending) Err() error {
 	return p.producer.outcome(err, false)
 }
 
-// Delivered says after the end whether the message has arrived, and before it
-// DeliveredUnknown.
+// Delivered says whether the message has arrived. It is DeliveredUnknown until Done is closed.
 func (p *Pending) Delivered() flow.Delivered {
 	select {
 	case <-p.Done():
@@ -114,11 +114,12 @@ func (p *Pending) Delivered() flow.Delivered {
 	return flow.DeliveredYes
 }
 
-// QoS returns that of the message.
+// QoS returns the QoS of the message.
 func (p *Pending) QoS() packets.QoS { return p.qos }
 
-// Wait waits until the promise is kept: that of the producer's DoneWhen after RunAsync, that of the QoS
-// after PublishAsync. The error is that of Run, or the cause of a ctx that ended first.
+// Wait waits until the message is done: according to the producer's DoneWhen after RunAsync, and to
+// the QoS after PublishAsync. It returns the error of Run, or the cause of ctx if that is done
+// first.
 func (p *Pending) Wait(ctx context.Context) error {
 	kept := p.Done()
 	if p.promise == DoneWhenStored {

@@ -14,7 +14,8 @@ import (
 
 const defaultAckTimeout = 30 * time.Second
 
-// A Producer publishes messages; it is a step of a flow. It is safe for concurrent use.
+// A Producer publishes messages. It implements flow.Flow, so it can be a step of a flow. It is safe
+// for concurrent use.
 type Producer struct {
 	name  string
 	conn  *Connector
@@ -72,10 +73,10 @@ func newProducing(p ProducerParams, x *Extension) *producing {
 	return prod
 }
 
-// Run publishes the message and returns it as it came when the promise of the QoS is
-// kept: written (0), PUBACK (1), PUBCOMP (2); or, with DoneWhenStored, when the session store
-// has it. On failure the message that it returns carries the error, which says whether the
-// message may have arrived.
+// Run publishes the message and returns it unchanged when the guarantee of the QoS is met: it was
+// written (QoS 0), or PUBACK (QoS 1) or PUBCOMP (QoS 2) was received; or, with DoneWhenStored, when
+// the message is in the session store. On failure the returned message carries the error, which
+// says whether the message may have arrived.
 func (p *Producer) Run(ctx context.Context, m *flow.Message) (*flow.Message, error) {
 	s := p.now()
 	out, err := p.resolve(ctx, s, m)
@@ -155,8 +156,8 @@ func (p *Producer) unresolved(what string, err error) *flow.Error {
 	return e
 }
 
-// Publish publishes a message without regard to the producer's topic, content, QoS and
-// retained. The error is an [*Error].
+// Publish publishes m over the producer's connection. The topic, payload, QoS and retained flag in
+// the producer's parameters are not used. The error is an [*Error].
 func (p *Producer) Publish(ctx context.Context, m client.Message) error {
 	p.conn.stats.published.Add(1)
 	p.conn.numbers.publishing.Add(1)
@@ -265,14 +266,14 @@ func (p *Producer) publish(ctx context.Context, m client.Message) error {
 // errNoAnswer tells the producer's own patience from the caller's.
 var errNoAnswer = fmt.Errorf("the producer's ack_timeout ended: %w", context.DeadlineExceeded)
 
-// HasPayload reports whether the producer's parameters have a content, so that the payload of the
-// message is not published as it is.
+// HasPayload reports whether the producer's parameters have a payload, which is published instead
+// of the payload of the message.
 func (p *Producer) HasPayload() bool { return p.now().payload != nil }
 
 // QoS returns the QoS of the producer's parameters.
 func (p *Producer) QoS() packets.QoS { return p.now().params.QoS }
 
-// DoneWhen returns that of the producer's parameters.
+// DoneWhen returns the DoneWhen of the producer's parameters.
 func (p *Producer) DoneWhen() DoneWhen { return p.now().params.DoneWhen }
 
 // Connected reports whether the producer's connection is up.

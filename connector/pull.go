@@ -12,44 +12,46 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// ErrStale is why a Delivery or a Batch cannot be settled: it was settled before, its time was up, or
-// the connector has taken it back because Stop's patience ended. Nothing changes.
+// ErrStale: a Delivery or Batch cannot be settled because it was settled before, its FlowTimeout
+// has passed, or the connector was stopped. Nothing has changed.
 var ErrStale = client.ErrStale
 
-// A Delivery is a message that a program has pulled. It is the program's until it is settled once,
-// released, or out of time, from whatever goroutine and in whatever order; acknowledgements leave
-// in the order of arrival all the same.
+// A Delivery is a message that a program has pulled. The program owns it until it is settled or
+// released or its FlowTimeout has passed. Deliveries may be settled from any goroutine and in any
+// order; acknowledgements are always sent in the order in which the messages arrived.
 type Delivery struct {
 	Topic    string
-	Payload  []byte // read only; nobody changes it, also after the delivery is settled
+	Payload  []byte // must not be modified; it stays valid after the delivery is settled
 	QoS      packets.QoS
 	Retained bool
-	Dup      bool   // the Server may have sent it before
+	Dup      bool   // the DUP flag: the Server may have sent the message before
 	PacketID uint16 // 0 at QoS 0
 	Received time.Time
-	Attempt  int // the number of this attempt, from 1; those that were not charged do not count
+	Attempt  int // the number of this attempt, from 1, without those that were not charged
 
 	job    *job
 	number uint32
 }
 
-// Settle says what became of the message. Nil: it is done, and is acknowledged. Otherwise the
-// failure policy of the consumer decides, as if a flow had failed with err; see flow.Permanent and
-// flow.Uncharged. While retries are left the message is yielded again after a pause.
+// Settle reports the result of processing the message. If err is nil, the message is acknowledged.
+// Otherwise the failure policy of the consumer applies, as if a flow had failed with err; see
+// flow.Permanent and flow.Uncharged. While retries are left, the message is yielded again after a
+// pause.
 //
-// The error is ErrStale if the delivery was not the program's any more.
+// Settle returns ErrStale if the program no longer owns the delivery.
 func (d *Delivery) Settle(err error) error {
 	return d.job.consumer.settle(d.job, d.number, flow.Readable(err), false)
 }
 
-// Release gives the message back, as if it had not been pulled: it is yielded again, and no attempt is
-// charged. The error is ErrStale if the delivery was not the program's any more.
+// Release gives the message back as if it had not been pulled: it is yielded again, and no attempt
+// is charged. It returns ErrStale if the program no longer owns the delivery.
 func (d *Delivery) Release() error { return d.job.consumer.release(d.job, d.number) }
 
-// Key names the message, the same in every attempt: see flow.IdempotencyKey.
+// Key returns a key that identifies the message and is the same in every attempt: see
+// flow.IdempotencyKey.
 func (d *Delivery) Key() string { return d.job.consumer.keyOf(d.job) }
 
-// Message makes of the delivery what a flow would get. It has a payload of its own.
+// Message returns the message that a flow would get for the delivery, with a copy of the payload.
 func (d *Delivery) Message() *flow.Message {
 	m := new(flow.Message)
 	k := d.job.consumer
@@ -57,12 +59,12 @@ func (d *Delivery) Message() *flow.Message {
 	return m
 }
 
-// A Batch is messages that were pulled at once.
+// A Batch is a set of messages that were pulled together.
 type Batch []*Delivery
 
-// Settle settles those that were not settled by themselves. A batch of several that fails as a whole says
-// nothing about any one of them: none is charged, and each is yielded again by itself. The error is
-// ErrStale if there was none to settle.
+// Settle settles the deliveries of the batch that were not settled individually. If err is not nil
+// and there are several, it is unknown which of them failed: none is charged with an attempt, and
+// each is yielded again on its own. Settle returns ErrStale if there was nothing to settle.
 func (b Batch) Settle(err error) error {
 	if err = flow.Readable(err); err != nil && len(b) > 1 {
 		err = flow.Uncharged(err)
@@ -80,7 +82,7 @@ func (b Batch) Settle(err error) error {
 	return nil
 }
 
-// Release gives back those that were not settled by themselves: see Delivery.Release.
+// Release gives back the deliveries that were not settled individually: see [Delivery.Release].
 func (b Batch) Release() error {
 	settled := false
 	for _, d := range b {
@@ -101,14 +103,16 @@ func (k *consumer) apart(j *job, number uint32) {
 	}
 }
 
-// Pull takes the messages of a consumer without a flow. It yields them in the order of arrival, as
-// many as MaxInFlight and MaxInFlightBytes allow before some are settled; Concurrency does not
-// apply. It is called before Start for each consumer that has neither a flow nor Pulled, and the loop may
-// begin later. Several loops, also of PullBatch, may run at once: each message goes to one of them. With
-// an order, the next message of a lane comes when the one before it is settled.
+// Pull returns an iterator over the messages of a consumer that has no flow, in the order of
+// arrival. It yields as many as MaxInFlight and MaxInFlightBytes allow to be unsettled; Concurrency
+// does not apply. Pull must be called before Start, unless the consumer was given [Pulled]; the
+// loop may start later. Several loops, of Pull and PullBatch, may run at once; each message goes to
+// one of them. With an order, the next message of a lane is yielded when the one before it is
+// settled.
 //
-// A delivery that is not settled within FlowTimeout has failed. The loop ends with an error when
-// ctx ends, the connector stops, or the consumer cannot be pulled. Breaking it off loses nothing.
+// A delivery that is not settled within FlowTimeout fails. The loop ends with an error when ctx is
+// done, the connector stops, or the consumer cannot be pulled. Leaving the loop early loses no
+// messages.
 func (c *Connector) Pull(ctx context.Context, name string) iter.Seq2[*Delivery, error] {
 	each := c.pull(ctx, name)
 	return func(yield func(*Delivery, error) bool) {
@@ -121,8 +125,8 @@ func (c *Connector) Pull(ctx context.Context, name string) iter.Seq2[*Delivery, 
 	}
 }
 
-// PullBatch is Pull for programs that take several messages at once: those that are ready, up to most,
-// without waiting for more. If most is zero or negative, 1.
+// PullBatch is like Pull, but yields several messages at a time: those that are ready, up to most,
+// without waiting for more. If most is zero or negative, it is 1.
 func (c *Connector) PullBatch(ctx context.Context, name string, most int) iter.Seq2[Batch, error] {
 	each := c.pull(ctx, name)
 	return func(yield func(Batch, error) bool) {
@@ -141,8 +145,8 @@ func (c *Connector) PullBatch(ctx context.Context, name string, most int) iter.S
 	}
 }
 
-// Pulled takes the place of a flow, in Consume and for Reconfigure: the consumer has none, and a program pulls its
-// messages. The first call of Pull may then come at any time.
+// Pulled is passed to [Connector.Consume] or [Connector.Reconfigure] instead of a flow for a
+// consumer whose messages are pulled. [Connector.Pull] may then be called at any time.
 var Pulled flow.Flow = pulledFlow{}
 
 type pulledFlow struct{}

@@ -15,44 +15,45 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// Changes are what Reconfigure made of a configuration. Settings are named as in findings, such as
-// "consumers.in.on_failure.retries"; their values are not part of it.
+// Changes are the result of Reconfigure. Settings are named as in findings, for example
+// "consumers.in.on_failure.retries"; values are not included.
 type Changes struct {
-	Applied []string `json:"applied,omitempty"` // settings that are in force now and were different before
-	Restart []string `json:"restart,omitempty"` // settings that differ from those in force, until a restart
+	Applied []string `json:"applied,omitempty"` // changed settings that are now in effect
+	Restart []string `json:"restart,omitempty"` // changed settings that need a restart
 
-	Subscribed   []packets.Subscription `json:"-"` // that the Server was asked for
-	Unsubscribed []string               `json:"-"` // filters that were given up
+	Subscribed   []packets.Subscription `json:"-"` // subscriptions requested from the Server
+	Unsubscribed []string               `json:"-"` // filters unsubscribed from
 }
 
-// Reconfigure applies another configuration to a connector that runs, without ending its
-// connection, its session or a flow.
+// Reconfigure applies another configuration to a running connector, without interrupting its
+// connection, session or flows.
 //
-// A configuration with mistakes is refused with a [*ConfigError], and one that lacks a flow with an
-// [*Error] of TypeConfig; then nothing has changed. Otherwise what can change at once does, and
-// what needs a restart keeps its value and is named in Changes.Restart and in Health: General,
-// Advanced, Extension but for AckTimeout, ErrorFormat, TopicCharacters and Unmatched, Connections,
-// and a ledger or DoneWhenStored if the connection was started without a session store.
+// It returns a [*ConfigError] if cfg is invalid, and an [*Error] of TypeConfig if a flow is
+// missing; nothing has changed then. Otherwise settings that can change at once do. Those that need
+// a restart keep their values and are listed in Changes.Restart and Health.Restart: General;
+// Advanced; Connections; Extension except for AckTimeout, ErrorFormat, TopicCharacters and
+// Unmatched; and a ledger or DoneWhenStored if the connector was started without a session store.
 //
-// Flows is asked for the flow of each consumer of cfg, and may use [Connector.Producer] for a
-// producer that cfg adds. If it returns nil, or is nil, a consumer keeps its flow; a new consumer
-// needs one, or [Pulled]. A consumer that is pulled stays pulled and gets none.
+// The function flows is called for each consumer of cfg and returns its flow; it may use
+// [Connector.Producer] for producers that cfg adds. If flows is nil or returns nil, the consumer
+// keeps its flow. A new consumer needs a flow or [Pulled]. A consumer that is pulled stays so and
+// cannot get a flow.
 //
-// Filters that are new, or have another QoS, are subscribed to, and those that no consumer has any
-// more are unsubscribed from. The others are not sent again, because the Server would send their
-// retained messages again. Messages of a topic that is gone still go to its consumer with the
-// settings that it had, also if the consumer itself is gone.
+// Filters that are new or have another QoS are subscribed to, and those that no consumer has any
+// more are unsubscribed from. Unchanged filters are not subscribed to again, because the Server
+// would send their retained messages again. Messages of a removed topic that still arrive are
+// processed by its consumer with its former settings, even if the consumer itself was removed.
 //
-// A run that has begun is not touched, but what becomes of its message afterwards is decided by the
-// new failure policy. How a message is acknowledged, and whether the ledger keeps it, was decided
-// when it was taken. A change of the order waits: messages that come after it begin when those
-// before it are settled, unless the new order is OrderNone. Flows use the new parameters of a
-// [*Producer] from the next message on; a producer that is gone keeps its parameters.
+// Runs that have started are not interrupted, but the new failure policy applies to their messages.
+// How a message is acknowledged, and whether the ledger keeps it, is decided when it is taken.
+// After a change of the order, flows of new messages start only when all earlier messages are
+// settled, unless the new order is OrderNone. A [*Producer] uses its new parameters from the next
+// message on; a removed producer keeps its parameters.
 //
-// Reconfigure returns when the Server has answered SUBSCRIBE, within ctx and AckTimeout. An error
-// of TypeSubscribe is about that: the configuration is in force all the same. Filters without an
-// answer are asked for again, and refused ones when Reconfigure is called again; until they are
-// granted the connector is not ready.
+// Reconfigure waits for the Server's answer to SUBSCRIBE until ctx is done or AckTimeout has
+// passed. If that fails, it returns an error of TypeSubscribe, and the configuration is in effect
+// nevertheless. Filters without an answer are requested again, and refused ones when Reconfigure is
+// called again; the connector is not ready until all are granted.
 func (c *Connector) Reconfigure(ctx context.Context, cfg Config, flows func(consumer string) flow.Flow) (Changes, error) {
 	if err := Errors(cfg.Check()); err != nil {
 		return Changes{}, err

@@ -19,11 +19,11 @@ import (
 
 const redacted = "[redacted]"
 
-// A Secret is text that is never shown: every way to print it gives "[redacted]".
-// string(s) is the text itself.
+// A Secret is text that is never printed: every way to format it yields "[redacted]". Use string(s)
+// to get the text.
 type Secret string
 
-// String returns "[redacted]", or nothing for an empty secret.
+// String returns "[redacted]", or "" for an empty secret.
 func (s Secret) String() string {
 	if s == "" {
 		return ""
@@ -31,35 +31,35 @@ func (s Secret) String() string {
 	return redacted
 }
 
-// Format prints String for every verb.
+// Format prints the result of String, whatever the verb.
 func (s Secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
 
-// GoString returns String.
+// GoString returns the same as String.
 func (s Secret) GoString() string { return s.String() }
 
-// MarshalText returns String.
+// MarshalText returns the same as String.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// LogValue returns String.
+// LogValue returns the same as String.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// A SecretSource says where a secret is. It is read at every attempt to connect, so that a
-// token that is renewed in time is used. One of File, Env and Exec is set. What
-// was read is never shown, nor are the arguments of a command.
+// A SecretSource says where to read a secret. It is read at every attempt to connect, so tokens can
+// be renewed. Exactly one of File, Env and Exec must be set. Neither the secret nor the arguments
+// of a command are ever printed.
 type SecretSource struct {
-	// File is a regular file of at most 64 KiB. A byte order mark and one line end at the
-	// end are no part of the secret.
+	// File is the path of a regular file of at most 64 KiB. A byte order mark and one newline at
+	// the end are removed.
 	File string
 
 	// Env is the name of an environment variable.
 	Env string
 
-	// Exec is a command with its arguments, run without a shell. What it writes to
-	// standard output is read as a file is. An exit code other than 0 is a failure.
+	// Exec is a command with its arguments, run without a shell. Its standard output is treated
+	// like the contents of File. An exit code other than 0 is an error.
 	Exec []string
 
-	// Timeout bounds a run of Exec. If zero or negative, 10 seconds. The ConnectTimeout bounds
-	// it in any case.
+	// Timeout limits a run of Exec, as ConnectTimeout does in any case. If zero or negative, 10
+	// seconds.
 	Timeout time.Duration
 }
 
@@ -68,7 +68,7 @@ const (
 	defaultExecTimeout = 10 * time.Second
 )
 
-// String says where the secret is, without the arguments of a command.
+// String describes the source, without the arguments of a command.
 func (s SecretSource) String() string {
 	switch {
 	case len(s.Exec) > 0:
@@ -79,13 +79,13 @@ func (s SecretSource) String() string {
 	return fmt.Sprintf("file %q", s.File)
 }
 
-// Format prints String for every verb.
+// Format prints the result of String, whatever the verb.
 func (s SecretSource) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
 
-// MarshalText returns String.
+// MarshalText returns the same as String.
 func (s SecretSource) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// LogValue returns String.
+// LogValue returns the same as String.
 func (s SecretSource) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // A secretError says why a secret could not be read. It never holds any of it.
@@ -114,7 +114,7 @@ func (e *secretError) Unwrap() error { return e.err }
 // Is reports whether target is TypeSecret or a type above it.
 func (e *secretError) Is(target error) bool { return flow.TypeSecret.Is(target) }
 
-// Read reads the secret. The error says why it cannot be read and holds nothing of it.
+// Read reads the secret. The error never contains any of it.
 func (s SecretSource) Read(ctx context.Context) (string, error) {
 	switch {
 	case len(s.Exec) > 0:

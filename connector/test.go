@@ -14,61 +14,61 @@ import (
 	"github.com/mqtt311/mqtt311/transport"
 )
 
-// The steps of [Connector.Test] after those of package transport.
+// The steps of [Connector.Test] that follow those of package transport.
 const (
-	StepConnect    transport.Step = "connect"    // CONNECT and CONNACK, section 3.1
-	StepSubscribe  transport.Step = "subscribe"  // of each topic of each consumer
-	StepDisconnect transport.Step = "disconnect" // in order
+	StepConnect    transport.Step = "connect"    // CONNECT and CONNACK (section 3.1)
+	StepSubscribe  transport.Step = "subscribe"  // subscribing to all topics of all consumers
+	StepDisconnect transport.Step = "disconnect" // sending DISCONNECT
 )
 
-// TestOptions are what a test may do differently.
+// TestOptions are options of [Connector.Test].
 type TestOptions struct {
-	// OwnID connects as the connector itself would, with its client id and its kind of
-	// session: a connector that runs under that id is thrown out, and subscriptions of a
-	// kept session stay. Without it the id has a random end and the session is clean.
+	// OwnID connects with the ClientID and CleanSession of the connector. A running connector with
+	// that ClientID is then disconnected, and subscriptions of a persistent session stay. Without
+	// OwnID a random suffix is appended to the ClientID, and the session is clean.
 	OwnID bool
 
-	// OnStep is told about each step when it has ended, on the goroutine of Test. If nil,
-	// nobody is.
+	// OnStep, if not nil, is called after each step, on the goroutine of Test.
 	OnStep func(TestStep)
 }
 
 // A TestStep is a step of [Connector.Test].
 type TestStep struct {
-	Connection string // in Config.Connections; empty: the connector's own
+	Connection string // name in Config.Connections; empty for the main connection
 
 	Step   transport.Step
-	Addr   string // where there is one
+	Addr   string // the address, if the step has one
 	Took   time.Duration
-	Err    *flow.Error // nil: it went well
-	Hint   string      // what to try, in English
-	HintZH string      // and in Chinese
+	Err    *flow.Error // nil if the step succeeded
+	Hint   string      // advice for the user, in English
+	HintZH string      // the same in Chinese
 }
 
-// A Grant is what the server says to one topic of a consumer.
+// A Grant is the server's answer for one topic of a consumer.
 type Grant struct {
 	Consumer string
 	Filter   string
-	Shared   bool // the topic has a share group or another decoration, which the test leaves out: it would take messages away
+	Shared   bool // the topic has a share group or another prefix, which the test omits so as not to take messages away
 	Asked    packets.QoS
-	Granted  packets.QoS // may be lower, section 3.9.3
-	Err      *flow.Error // refused
+	Granted  packets.QoS // may be lower than requested (section 3.9.3)
+	Err      *flow.Error // nil unless the topic was refused
 }
 
-// A TestReport says how far a connection came.
+// A TestReport is the result of [Connector.Test] for a connection.
 type TestReport struct {
-	// Connections are the reports on Config.Connections, by name. They have none themselves.
+	// Connections are the reports for Config.Connections, by name, which have no Connections of
+	// their own.
 	Connections map[string]*TestReport
 
 	ClientID           string
 	CleanSession       bool
 	SessionPresent     bool
-	Steps              []TestStep // with failover_urls of more than one server, if the first failed
+	Steps              []TestStep // of all servers that were tried: see Extension.FailoverURLs
 	Grants             []Grant
-	CertificatesExpire time.Time // the first of the server's; zero without TLS
+	CertificatesExpire time.Time // when the first certificate of the server expires; zero without TLS
 }
 
-// Failed returns the first step that failed, else nil. Those of Connections come last.
+// Failed returns the first step that failed, or nil. Steps of Connections are considered last.
 func (r *TestReport) Failed() *TestStep {
 	for i := range r.Steps {
 		if r.Steps[i].Err != nil {
@@ -83,7 +83,7 @@ func (r *TestReport) Failed() *TestStep {
 	return nil
 }
 
-// Err returns why the test failed, else nil.
+// Err returns the reason if the test failed, or nil.
 func (r *TestReport) Err() error {
 	if s := r.Failed(); s != nil {
 		return s.Err
@@ -91,11 +91,11 @@ func (r *TestReport) Err() error {
 	return nil
 }
 
-// Test is 测试连接: it goes through name resolution, TCP, TLS, WebSocket, CONNECT and the subscriptions
-// of all consumers, and leaves in order. Then it does the same, without subscriptions, for each of
-// Config.Connections in the order of their names, whatever came of those before. It uses a
-// connection of its own, whatever the connector does, has no will, and runs no flow; a message that
-// comes is not acknowledged.
+// Test tests the configuration (测试连接): it goes through name resolution, TCP, TLS, WebSocket,
+// CONNECT and the subscriptions of all consumers, and disconnects. Then it does the same, without
+// subscriptions, for all Config.Connections in the order of their names, even if an earlier one
+// fails. It always uses separate connections, has no Will and runs no flows; messages that arrive
+// are not acknowledged.
 func (c *Connector) Test(ctx context.Context, o TestOptions) *TestReport {
 	report := c.testOne(ctx, "", &way{cfg: c.cfg.own(), opts: c.opts}, o)
 	for _, name := range sortedKeys(c.cfg.Connections) {

@@ -363,14 +363,15 @@ func (c *Connector) fillTrouble(h *Health) {
 	h.Unacceptable = t.unacceptable
 }
 
-// Live is nil as long as the connector may do its work; otherwise it says why only a new one
-// can. A connector without a connection is alive.
+// Live returns nil unless the connector has failed permanently, and otherwise the reason. A
+// connector that is reconnecting is live.
 func (h *Health) Live() error { return h.failed }
 
-// Ready is nil while the connector does its work: it is connected, every topic is granted on this
-// connection or by the session that it goes on with, its session store answers, no message is
-// unacknowledged for longer than stall_timeout, and none of the last minute is an UnmatchedTopic. Otherwise it says what is missing.
-// Connections do not count: see ConnectionHealth.Ready.
+// Ready returns nil if the connector is working, and otherwise an error that says what is missing.
+// It is working if it is connected, every topic is granted on this connection or in the resumed
+// session, its session store answers, no message has been unacknowledged for longer than
+// stall_timeout, and there is no UnmatchedTopic. Config.Connections do not count: see
+// [ConnectionHealth.Ready].
 func (h *Health) Ready() error {
 	switch {
 	case h.failed != nil:

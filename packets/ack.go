@@ -7,8 +7,8 @@ import "strconv"
 
 const ackRemaining = 2
 
-// AppendAck appends a PUBACK, PUBREC, PUBREL, PUBCOMP or UNSUBACK. The Packet
-// Identifier must be nonzero; unlike AppendBinary it does not look.
+// AppendAck appends a PUBACK, PUBREC, PUBREL, PUBCOMP or UNSUBACK to b. The Packet Identifier must
+// be nonzero; unlike AppendBinary, AppendAck does not check it.
 func AppendAck(b []byte, t Type, packetID uint16) []byte {
 	flags := byte(0)
 	if t == PUBREL {
@@ -26,7 +26,7 @@ func appendAck(b []byte, t Type, id uint16) ([]byte, error) {
 
 func ackText(t Type, id uint16) string { return t.String() + " id=" + strconv.Itoa(int(id)) }
 
-// Puback answers a PUBLISH of QoS 1, section 3.4.
+// Puback acknowledges a PUBLISH of QoS 1 (section 3.4).
 type Puback struct{ PacketID uint16 }
 
 // Type returns PUBACK.
@@ -40,7 +40,7 @@ func (p *Puback) String() string { return ackText(PUBACK, p.PacketID) }
 
 func (p *Puback) decode(d *decoder) { p.PacketID = d.packetID() }
 
-// Pubrec answers a PUBLISH of QoS 2, section 3.5.
+// Pubrec acknowledges a PUBLISH of QoS 2 (section 3.5).
 type Pubrec struct{ PacketID uint16 }
 
 // Type returns PUBREC.
@@ -54,7 +54,7 @@ func (p *Pubrec) String() string { return ackText(PUBREC, p.PacketID) }
 
 func (p *Pubrec) decode(d *decoder) { p.PacketID = d.packetID() }
 
-// Pubrel answers PUBREC, section 3.6.
+// Pubrel answers PUBREC (section 3.6).
 type Pubrel struct{ PacketID uint16 }
 
 // Type returns PUBREL.
@@ -68,7 +68,7 @@ func (p *Pubrel) String() string { return ackText(PUBREL, p.PacketID) }
 
 func (p *Pubrel) decode(d *decoder) { p.PacketID = d.packetID() }
 
-// Pubcomp answers PUBREL and ends a QoS 2 delivery, section 3.7.
+// Pubcomp answers PUBREL and completes a QoS 2 delivery (section 3.7).
 type Pubcomp struct{ PacketID uint16 }
 
 // Type returns PUBCOMP.
@@ -82,7 +82,7 @@ func (p *Pubcomp) String() string { return ackText(PUBCOMP, p.PacketID) }
 
 func (p *Pubcomp) decode(d *decoder) { p.PacketID = d.packetID() }
 
-// Unsuback answers UNSUBSCRIBE, section 3.11.
+// Unsuback answers UNSUBSCRIBE (section 3.11).
 type Unsuback struct{ PacketID uint16 }
 
 // Type returns UNSUBACK.

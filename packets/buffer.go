@@ -6,27 +6,26 @@ import (
 )
 
 const (
-	firstBuffer = 128      // bytes: an idle client receives four of them a minute
-	fullBuffer  = 64 << 10 // a larger buffer is made only for a packet that needs it
-	lookEvery   = 16       // reads between two looks at whether the buffer is too large
+	firstBuffer = 128      // bytes: enough for an idle client
+	fullBuffer  = 64 << 10 // bytes; a larger buffer is used only for a packet that needs it
+	lookEvery   = 16       // reads between checks whether the buffer is too large
 	emptyReads  = 100
 )
 
 var errBadRead = errors.New("packets: reader returned an impossible count from Read")
 
-// buffer holds what was received and not yet taken: buf[r:w]. It grows with the bytes
-// that arrive, never by what a header claims, and shrinks again when little arrives.
+// buffer holds the bytes that were received and not yet taken, buf[r:w]. It grows with the bytes
+// that arrive, not by what a header claims, and shrinks again when few arrive.
 type buffer struct {
 	src   io.Reader
 	buf   []byte
 	r, w  int
-	err   error // came with the last bytes, to be reported after them
-	reads int   // since the last look
-	most  int   // bytes that were held at once since the last look
+	err   error // received with the last bytes; reported after them
+	reads int   // since the last check
+	most  int   // most bytes held at a time since the last check
 }
 
-// fill reads once, making room before if there is none. size is what the packet at the
-// front needs.
+// fill reads once, after making room if necessary. size is the size of the packet at the front.
 func (b *buffer) fill(size int) error {
 	if err := b.err; err != nil {
 		b.err = nil
@@ -57,7 +56,7 @@ func (b *buffer) read(p []byte) (int, error) {
 	return n, err
 }
 
-// readThrough reads what is held first, and then past the buffer.
+// readThrough reads the buffered bytes first, and then directly from the stream.
 func (b *buffer) readThrough(p []byte) (int, error) {
 	if b.r < b.w {
 		n := copy(p, b.buf[b.r:b.w])
@@ -75,7 +74,7 @@ func (b *buffer) readThrough(p []byte) (int, error) {
 	return n, err
 }
 
-// ended tells the end of the stream between packets from the end inside one.
+// ended returns io.EOF between packets, and io.ErrUnexpectedEOF within a packet, instead of io.EOF.
 func (b *buffer) ended(err error) error {
 	if err == io.EOF && b.w > b.r {
 		return io.ErrUnexpectedEOF
@@ -91,7 +90,7 @@ func (b *buffer) makeRoom(size int) {
 	case want == 0:
 		want = firstBuffer
 	case b.w == want && want < fullBuffer:
-		want *= 2 // a read that fills the buffer means that more is there than fits
+		want *= 2 // the last read filled the buffer, so there probably is more
 	case held == want:
 		want = min(2*want, max(size, want+1))
 	case b.reads >= lookEvery && held == 0:

@@ -2,17 +2,17 @@ package packets
 
 import "strconv"
 
-// Connack answers CONNECT, section 3.2.
+// Connack answers CONNECT (section 3.2).
 type Connack struct {
 	SessionPresent bool
 	Code           ConnectCode
 }
 
-// ConnectCode is a Connect Return code, table 3.1.
+// ConnectCode is a Connect Return code (table 3.1).
 type ConnectCode byte
 
-// The Connect Return codes. 6 to 255 are reserved; they are read, as refusals, so that
-// a Client can report them.
+// The Connect Return codes. The values 6 to 255 are reserved; they are accepted when read, so that
+// a Client can report the refusal.
 const (
 	Accepted ConnectCode = iota
 	UnacceptableProtocolVersion

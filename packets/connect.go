@@ -5,20 +5,20 @@ import (
 	"strconv"
 )
 
-// Connect asks the Server for a session, section 3.1.
+// Connect is the first packet of a Client and requests a session (section 3.1).
 type Connect struct {
 	ClientID     string // may be empty if CleanSession [MQTT-3.1.3-7]
 	CleanSession bool   // section 3.1.2.4
-	KeepAlive    uint16 // seconds; 0 turns it off, section 3.1.2.10
-	Will         *Will  // nil for none
-	HasUserName  bool   // a user name is sent, even if empty [MQTT-3.1.2-19]
+	KeepAlive    uint16 // in seconds; 0 turns it off (section 3.1.2.10)
+	Will         *Will  // nil if there is none
+	HasUserName  bool   // whether UserName is sent, even if empty [MQTT-3.1.2-19]
 	UserName     string `json:"-"`
-	HasPassword  bool   // a password is sent, even if empty [MQTT-3.1.2-21]; needs HasUserName [MQTT-3.1.2-22]
+	HasPassword  bool   // whether Password is sent, even if empty [MQTT-3.1.2-21]; requires HasUserName [MQTT-3.1.2-22]
 	Password     []byte `json:"-"`
 }
 
-// Will is the message that the Server publishes when the Network Connection
-// ends without a DISCONNECT, section 3.1.2.5.
+// Will is the message that the Server publishes when the Network Connection ends without a
+// DISCONNECT (section 3.1.2.5).
 type Will struct {
 	Topic   string
 	Payload []byte `json:"-"` // at most 65,535 bytes; may be empty
@@ -41,7 +41,7 @@ const (
 // Type returns CONNECT.
 func (p *Connect) Type() Type { return CONNECT }
 
-// Check returns nil if the packet may be sent, else an [*EncodeError].
+// Check returns nil if the packet may be sent, and otherwise an [*EncodeError].
 func (p *Connect) Check() error {
 	if p.ClientID == "" && !p.CleanSession {
 		return &EncodeError{CONNECT, "ClientID", "MQTT-3.1.3-7", "is empty, which needs CleanSession"}
@@ -123,8 +123,8 @@ func (p *Connect) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// decode refuses what a Server must answer before it closes, too: the [FormatError]
-// tells by its Spec, "MQTT-3.1.2-2" for [UnacceptableProtocolVersion] and "MQTT-3.1.3-7"
+// decode also refuses packets that a Server must answer before it closes. They are identified by
+// Spec of the [FormatError]: "MQTT-3.1.2-2" for [UnacceptableProtocolVersion] and "MQTT-3.1.3-7"
 // for [IdentifierRejected].
 func (p *Connect) decode(d *decoder) {
 	*p = Connect{}
@@ -195,8 +195,8 @@ func (p *Connect) Clone() *Connect {
 	return &c
 }
 
-// String returns the packet in one line, without user name and password. As a method of
-// the value it also answers where a log was given the struct.
+// String returns the packet in one line, without user name and password. The receiver is a value,
+// so that a Connect passed by value to a log does not reveal them either.
 func (p Connect) String() string {
 	s := "CONNECT client=" + strconv.Quote(p.ClientID) + " clean=" + strconv.FormatBool(p.CleanSession) +
 		" keepalive=" + strconv.Itoa(int(p.KeepAlive)) + "s"
@@ -212,14 +212,14 @@ func (p Connect) String() string {
 	return s
 }
 
-// GoString returns the same, so that the %#v of package fmt tells no secret either.
+// GoString returns the same as String, so that the format %#v does not reveal secrets either.
 func (p Connect) GoString() string { return p.String() }
 
-// String returns the Will in one line, without its message.
+// String returns the Will in one line, without its payload.
 func (w Will) String() string {
 	return "will=" + strconv.Quote(w.Topic) + " willqos=" + strconv.Itoa(int(w.QoS)) +
 		" willretain=" + strconv.FormatBool(w.Retain) + " willsize=" + strconv.Itoa(len(w.Payload))
 }
 
-// GoString returns the same.
+// GoString returns the same as String.
 func (w Will) GoString() string { return w.String() }

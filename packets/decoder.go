@@ -1,7 +1,7 @@
 package packets
 
-// A decoder takes fields from the front of a packet. The first fault stays, and after
-// it every field is empty.
+// A decoder reads the fields of a packet. It keeps the first fault; after that every field is
+// empty.
 type decoder struct {
 	header
 	b        []byte // the whole packet
@@ -12,7 +12,7 @@ type decoder struct {
 	err      *FormatError
 }
 
-// start makes d ready for the fields of the packet b, whose fixed header was parsed.
+// start prepares d for the fields of packet b, whose fixed header was parsed.
 func (d *decoder) start(b []byte) { d.b, d.i, d.err = b, d.length, nil }
 
 func (d *decoder) fail(offset int, spec, reason string) {
@@ -41,7 +41,7 @@ func (d *decoder) byte(what, spec string) byte {
 	return d.b[d.i-1]
 }
 
-// uint16 takes a two byte integer, section 1.5.2.
+// uint16 reads a two-byte integer (section 1.5.2).
 func (d *decoder) uint16(what, spec string) uint16 {
 	if d.left() < 2 {
 		d.fail(len(d.b), spec, what+" is missing")
@@ -52,7 +52,7 @@ func (d *decoder) uint16(what, spec string) uint16 {
 	return v
 }
 
-// packetID takes a Packet Identifier, section 2.3.1.
+// packetID reads a Packet Identifier (section 2.3.1).
 func (d *decoder) packetID() uint16 {
 	id := d.uint16("packet identifier", "MQTT-2.3.1-1")
 	if id == 0 && d.err == nil {
@@ -61,8 +61,8 @@ func (d *decoder) packetID() uint16 {
 	return id
 }
 
-// bytes takes a field with a two byte length before it. It aliases the packet. spec is
-// the statement that asks for the field.
+// bytes reads a field with a two-byte length prefix. It aliases the packet. spec is the statement
+// that requires the field.
 func (d *decoder) bytes(what, spec string) []byte {
 	n := int(d.uint16(what, spec))
 	if d.err == nil && d.left() < n {
@@ -75,8 +75,8 @@ func (d *decoder) bytes(what, spec string) []byte {
 	return d.b[d.i-n : d.i : d.i]
 }
 
-// text takes a UTF-8 encoded string, section 1.5.3. present is the statement that asks
-// for the field, utf8 the one that makes it a string.
+// text reads a UTF-8 encoded string (section 1.5.3). present is the statement that requires the
+// field, utf8 the one that requires it to be UTF-8.
 func (d *decoder) text(what, present, utf8 string) string {
 	b := d.bytes(what, present)
 	if at, spec, reason := badText(b, utf8); reason != "" {
@@ -86,8 +86,8 @@ func (d *decoder) text(what, present, utf8 string) string {
 	return string(b)
 }
 
-// topic takes a Topic Name, section 4.7. One that was seen before is not checked, and
-// not allocated, again.
+// topic reads a Topic Name (section 4.7). One that was seen before is neither checked nor allocated
+// again.
 func (d *decoder) topic(what, present, utf8 string) string {
 	b := d.bytes(what, present)
 	if d.err != nil {
@@ -112,7 +112,7 @@ func (d *decoder) topic(what, present, utf8 string) string {
 	return s
 }
 
-// filter takes a Topic Filter, section 4.7.
+// filter reads a Topic Filter (section 4.7).
 func (d *decoder) filter(spec string) string {
 	b := d.bytes("topic filter", spec)
 	if d.err != nil {

@@ -1,6 +1,6 @@
 package packets
 
-// Disconnect is the last packet of a Client, section 3.14.
+// Disconnect is the last packet of a Client (section 3.14).
 type Disconnect struct{}
 
 // Type returns DISCONNECT.
@@ -11,7 +11,7 @@ func (p *Disconnect) AppendBinary(b []byte) ([]byte, error) {
 	return append(b, byte(DISCONNECT)<<4, 0), nil
 }
 
-// String returns the packet's name.
+// String returns the name of the packet.
 func (p *Disconnect) String() string { return "DISCONNECT" }
 
 func (p *Disconnect) decode(*decoder) {}

@@ -5,17 +5,17 @@ import (
 	"strconv"
 )
 
-// ErrShort says that the bytes hold less than one whole packet; more are needed.
+// ErrShort is returned by [Parse] if the slice holds less than one whole packet.
 var ErrShort = errors.New("packets: incomplete packet")
 
-// A FormatError says why bytes are not an MQTT 3.1.1 Control Packet. The receiver
+// A FormatError says why the received bytes are not a valid MQTT 3.1.1 Control Packet. The receiver
 // must close the Network Connection [MQTT-4.8.0-1].
 type FormatError struct {
-	Type   Type   // as claimed by the fixed header; 0 or 15 if that is the fault
+	Type   Type   // from the fixed header; 0 or 15 if the type itself is invalid
 	Offset int    // of the offending byte, from the start of the packet
-	Spec   string // conformance statement, as in "MQTT-2.3.1-1"; "" if none applies
-	Reason string // "packet identifier is zero"
-	Topic  string // how the offending topic begins, as it came, up to 64 bytes; "" if it is not the fault
+	Spec   string // the conformance statement that is violated, such as "MQTT-2.3.1-1", or ""
+	Reason string // such as "packet identifier is zero"
+	Topic  string // the first 64 bytes of the invalid topic, as received; "" if the fault is elsewhere
 }
 
 func (e *FormatError) Error() string {
@@ -26,14 +26,14 @@ func (e *FormatError) Error() string {
 	return s
 }
 
-// mostTopic is how much of a topic an error keeps, in bytes.
+// mostTopic is how many bytes of a topic an error keeps.
 const mostTopic = 64
 
-// An EncodeError says why a value may not be sent. Nothing was appended.
+// An EncodeError says why a packet may not be sent.
 type EncodeError struct {
 	Type   Type
 	Field  string // as named in this package, such as "Topic" or "Will.Topic"
-	Spec   string // conformance statement; "" if none applies
+	Spec   string // the conformance statement that is violated, or ""
 	Reason string
 }
 
@@ -41,17 +41,17 @@ func (e *EncodeError) Error() string {
 	return "packets: " + e.Type.String() + ": " + e.Field + ": " + e.Reason + cite(e.Spec)
 }
 
-// A TooLargeError says that a packet is larger than the Reader's limit. Nothing was
-// allocated for it. One that is larger than any packet of its type can be, such as a
-// PUBACK of 3 bytes after its header, is a [*FormatError].
+// A TooLargeError says that a received packet is larger than ReaderOptions.Max. Nothing was
+// allocated for it. A packet that is too large for its type, such as a PUBACK with a Remaining
+// Length of 3, is a [*FormatError] instead.
 type TooLargeError struct {
 	Type Type
-	Size int // bytes, fixed header included, as the header claims
+	Size int // in bytes, including the fixed header, according to that header
 	Max  int
 
-	// Of a PUBLISH:
+	// The fields of a PUBLISH:
 	QoS   QoS
-	Topic string // how it begins, as it came, up to 64 bytes; "" if it had not come yet
+	Topic string // the first 64 bytes, as received; "" if it was not received yet
 }
 
 func (e *TooLargeError) Error() string {

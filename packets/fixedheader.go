@@ -1,27 +1,27 @@
 package packets
 
 const (
-	// MaxRemainingLength is the largest Remaining Length, section 2.2.3.
+	// MaxRemainingLength is the largest possible Remaining Length (section 2.2.3).
 	MaxRemainingLength = 268_435_455
 
 	maxLengthBytes = 4
 	maxHeader      = 1 + maxLengthBytes
 )
 
-// header is a fixed header, section 2.2.
+// header is a fixed header (section 2.2).
 type header struct {
 	typ       Type
 	flags     byte // the low four bits of the first byte
-	overlong  bool // Remaining Length took more bytes than it needs
+	overlong  bool // Remaining Length has more bytes than necessary
 	length    int  // bytes of the header itself
 	remaining int  // Remaining Length
 }
 
 func (h *header) size() int { return h.length + h.remaining }
 
-// shapes says what the fixed header of a type must be: the flags of table 2.2 with the
-// statement that asks for them, and what the Remaining Length can be. The flags of
-// PUBLISH are its own.
+// shapes defines the valid fixed headers by packet type: the flags of table 2.2, with the statement
+// that requires them, and the range of the Remaining Length. The flags of PUBLISH are checked
+// elsewhere.
 var shapes = [16]struct {
 	flags       byte
 	spec        string
@@ -43,7 +43,7 @@ var shapes = [16]struct {
 	DISCONNECT:  {0, "MQTT-3.14.1-1", 0, 0},
 }
 
-// parse reads a fixed header and checks all that it tells by itself.
+// parse decodes a fixed header and checks it.
 func (h *header) parse(b []byte, tolerate Tolerances) error {
 	if len(b) == 0 {
 		return ErrShort
@@ -60,8 +60,8 @@ func (h *header) parse(b []byte, tolerate Tolerances) error {
 	case h.flags != s.flags:
 		return &FormatError{Type: h.typ, Offset: 0, Spec: s.spec, Reason: "reserved flags are wrong (table 2.2)"}
 	}
-	// The Remaining Length has seven bits a byte, the least significant first, and
-	// four bytes at the most.
+	// The Remaining Length has seven bits per byte, least significant first, and at most four
+	// bytes.
 	remaining := 0
 	for i := 1; ; i++ {
 		if i >= len(b) {
@@ -108,8 +108,8 @@ func sizeOf(remaining int64) int {
 	return int(n)
 }
 
-// checkRemaining refuses a packet that is longer than the protocol can express. It
-// takes an int64, because the sum of the fields may overflow an int of 32 bits.
+// checkRemaining refuses a packet that is longer than the protocol allows. remaining is an int64,
+// because the sum of the fields may overflow a 32-bit int.
 func checkRemaining(t Type, field string, remaining int64) error {
 	if remaining > MaxRemainingLength {
 		return &EncodeError{t, field, "", "makes the packet longer than 268,435,455 bytes (section 2.2.3)"}

@@ -4,12 +4,11 @@ import "hash/maphash"
 
 const (
 	nameSlots = 128
-	longName  = 256 // bytes; longer Topic Names are not kept
+	longName  = 256 // bytes; longer Topic Names are not cached
 )
 
-// names keeps Topic Names that were seen and found valid, so that one that comes again
-// and again costs no allocation and no second check. It is bounded: a name takes the
-// place of another one with the same hash.
+// names caches valid Topic Names, so that a repeated one is neither allocated nor checked again.
+// Its size is fixed: a name replaces another one with the same hash.
 type names struct {
 	last  string // most often the next one as well
 	seed  maphash.Seed
@@ -36,7 +35,7 @@ func (n *names) put(s string) {
 		return
 	}
 	switch {
-	case n.last == "": // the first: one name alone needs no table
+	case n.last == "": // the first name: no table is needed for one
 	case n.slots == nil:
 		n.seed, n.slots = maphash.MakeSeed(), new([nameSlots]string)
 		fallthrough

@@ -2,7 +2,7 @@ package packets
 
 import "strconv"
 
-// Type is a Control Packet type, table 2.1. The names are the specification's.
+// Type is a Control Packet type (table 2.1).
 type Type byte
 
 // The Control Packet types. The values 0 and 15 are reserved.
@@ -36,7 +36,7 @@ func (t Type) String() string {
 	return "type " + strconv.Itoa(int(t))
 }
 
-// QoS is a Quality of Service level, section 4.3.
+// QoS is a Quality of Service level (section 4.3).
 type QoS byte
 
 // The Quality of Service levels.
@@ -46,7 +46,7 @@ const (
 	ExactlyOnce
 )
 
-// String returns the level in the specification's words.
+// String returns the name of the level in the specification, such as "at least once".
 func (q QoS) String() string {
 	switch q {
 	case AtMostOnce:
@@ -59,22 +59,22 @@ func (q QoS) String() string {
 	return "QoS " + strconv.Itoa(int(q))
 }
 
-// Packet is one Control Packet. The fourteen pointer types of this package,
-// [*Connect] to [*Disconnect], are the only implementations.
+// A Packet is a Control Packet. The fourteen pointer types of this package, from [*Connect] to
+// [*Disconnect], are its only implementations.
 type Packet interface {
-	// Type returns which of the fourteen the packet is.
+	// Type returns the type of the packet.
 	Type() Type
 
-	// AppendBinary appends the whole packet, fixed header included, and
-	// returns the extended slice. If the packet may not be sent the error is an
-	// [*EncodeError] and b is returned as it was.
+	// AppendBinary appends the encoded packet, including the fixed header, to b and returns the
+	// extended slice. If the packet may not be sent, the error is an [*EncodeError] and b is
+	// returned unchanged.
 	AppendBinary(b []byte) ([]byte, error)
 
-	// String returns one line for logs and scripts: never payload bytes,
-	// passwords or user names.
+	// String returns a description of the packet in one line, without payload, password and user
+	// name.
 	String() string
 
-	// decode reads what follows the fixed header.
+	// decode decodes the part after the fixed header.
 	decode(d *decoder)
 }
 
@@ -110,9 +110,9 @@ func newPacket(t Type) Packet {
 	return new(Disconnect)
 }
 
-// Parse returns the packet at the start of b and its length in bytes. If b holds less
-// than one whole packet the error is [ErrShort], unless what is there already breaks
-// the specification: then it is a [*FormatError]. Byte slices in the packet alias b.
+// Parse decodes the packet at the start of b and returns it with its length in bytes. If b holds
+// less than one whole packet, the error is [ErrShort], or a [*FormatError] if the bytes are already
+// invalid. Byte slices in the packet alias b.
 func Parse(b []byte) (p Packet, n int, err error) {
 	var d decoder
 	if err := d.parse(b, 0); err != nil {
@@ -131,8 +131,8 @@ func Parse(b []byte) (p Packet, n int, err error) {
 	return p, n, nil
 }
 
-// Clone returns a copy of p that shares no memory with it, to be kept beyond the next
-// call of [Reader.ReadPacket].
+// Clone returns a copy of p that shares no memory with it and stays valid after the next call of
+// [Reader.ReadPacket].
 func Clone(p Packet) Packet {
 	switch p := p.(type) {
 	case *Connect:

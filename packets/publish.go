@@ -5,9 +5,9 @@ import (
 	"strconv"
 )
 
-// Publish carries an Application Message, section 3.3.
+// Publish carries an Application Message (section 3.3).
 type Publish struct {
-	Dup      bool   // may be a re-delivery; false when QoS is 0 [MQTT-3.3.1-2]
+	Dup      bool   // whether it may have been sent before; false at QoS 0 [MQTT-3.3.1-2]
 	QoS      QoS    // 0, 1 or 2 [MQTT-3.3.1-4]
 	Retain   bool   // section 3.3.1.3
 	Topic    string // Topic Name: no wildcards [MQTT-3.3.2-2], 1 to 65,535 bytes
@@ -62,7 +62,7 @@ func (p *Publish) remaining(payload int) int64 {
 	return n
 }
 
-// Size returns the length of the packet in bytes, fixed header included.
+// Size returns the length of the encoded packet in bytes, including the fixed header.
 func (p *Publish) Size() int { return sizeOf(p.remaining(len(p.Payload))) }
 
 // AppendBinary appends the packet; see [Packet].
@@ -105,8 +105,8 @@ func (p *Publish) decode(d *decoder) {
 	d.i = len(d.b)
 }
 
-// salvage reads what can be read of a packet whose Topic Name is malformed. It returns false if something
-// else is wrong.
+// salvage decodes what can be read of a packet whose Topic Name is malformed. It returns false if
+// anything else is wrong.
 func (p *Publish) salvage(d *decoder) bool {
 	fault := d.err
 	d.err, d.i = nil, d.length
@@ -124,14 +124,14 @@ func (p *Publish) salvage(d *decoder) bool {
 	return true
 }
 
-// Clone returns a copy whose payload is its own.
+// Clone returns a copy that shares no memory with p.
 func (p *Publish) Clone() *Publish {
 	c := *p
 	c.Payload = slices.Clone(p.Payload)
 	return &c
 }
 
-// String returns the packet in one line, with the size of its payload.
+// String returns the packet in one line, with the size of its payload instead of the payload.
 func (p Publish) String() string {
 	s := "PUBLISH " + strconv.Quote(p.Topic) + " qos=" + strconv.Itoa(int(p.QoS))
 	if p.QoS != AtMostOnce {

@@ -4,33 +4,32 @@ import "io"
 
 const defaultMax = 16 << 20
 
-// ReaderOptions are the limits of a Reader.
+// ReaderOptions configure a Reader.
 type ReaderOptions struct {
-	// Max is the largest packet in bytes, fixed header included. If zero or negative,
-	// 16 MiB. The protocol's own limit is 268,435,455 bytes after the header.
+	// Max is the size of the largest packet that is read, in bytes including the fixed header. If
+	// zero or negative, 16 MiB. The protocol allows 268,435,455 bytes after the fixed header.
 	Max int
 
-	// StreamAbove lets a PUBLISH that is larger, in bytes with its fixed header, be
-	// returned as soon as its payload begins: Payload is nil, and [Reader.Payload]
-	// reads it. If zero or negative, every PUBLISH is returned whole.
+	// StreamAbove makes the payload of larger PUBLISH packets be streamed: ReadPacket returns such
+	// a packet without its payload, which is then read from [Reader.Payload]. The size is in bytes
+	// and includes the fixed header. If zero or negative, no payload is streamed.
 	StreamAbove int
 
-	// MaxStream is the largest PUBLISH whose payload is streamed, like Max. If zero or negative,
-	// Max.
+	// MaxStream is the size of the largest PUBLISH that is streamed, counted like Max. If zero or
+	// negative, it is Max.
 	MaxStream int
 
-	// PassMalformed lets a PUBLISH with a malformed Topic Name be returned, because the packet behind it
-	// can be read all the same: see [Reader.Malformed].
+	// PassMalformed makes ReadPacket return a PUBLISH with a malformed Topic Name instead of an
+	// error, since the packets after it can still be read: see [Reader.Malformed].
 	PassMalformed bool
 
-	// Tolerate loosens single rules.
+	// Tolerate is the set of rules that are not enforced.
 	Tolerate Tolerances
 }
 
-// A Reader reads packets of either direction from a byte stream. It reads ahead. Its
-// memory grows with the bytes that arrive, not with the length that a header claims.
-// Only one goroutine at a time may use it. Who must know that bytes arrive though no
-// packet is whole yet gives it an io.Reader that tells.
+// A Reader reads packets of Clients or Servers from a byte stream, with buffering. It allocates
+// memory for bytes that have arrived, not for the length that a header claims. It is not safe for
+// concurrent use. To learn of bytes before a packet is complete, wrap the io.Reader.
 type Reader struct {
 	in      buffer
 	opts    ReaderOptions
@@ -40,11 +39,11 @@ type Reader struct {
 	payload Payload
 	publish Publish // reused for every PUBLISH
 	small   small   // reused, too
-	list    Packet  // and the newest of the others, which have lists
-	err     error   // of the bytes; what follows them has no known meaning
+	list    Packet  // the last of the other packets, which have lists
+	err     error   // a final error: the start of the next packet is unknown
 }
 
-// NewReader returns a Reader of src.
+// NewReader returns a Reader that reads from src.
 func NewReader(src io.Reader, opts ReaderOptions) *Reader {
 	if opts.Max <= 0 {
 		opts.Max = defaultMax
@@ -55,16 +54,17 @@ func NewReader(src io.Reader, opts ReaderOptions) *Reader {
 	return r
 }
 
-// Buffered returns the number of bytes that were received and not yet returned.
+// Buffered returns the number of bytes that were read from the stream and not yet returned as
+// packets.
 func (r *Reader) Buffered() int { return r.in.w - r.in.r }
 
-// Tolerated returns how often a tolerance was needed.
+// Tolerated returns how many packets were accepted only because of a tolerance.
 func (r *Reader) Tolerated() Tolerated { return r.used }
 
-// Malformed returns what is wrong with the PUBLISH that was returned last; nil if nothing is. It is
-// one that the receiver must not accept: its Topic is as it came, and empty if it is longer than
-// the packet. Its PacketID is 0 if it cannot be read. Without [ReaderOptions.PassMalformed] it is
-// an error of ReadPacket.
+// Malformed returns what is wrong with the packet that was returned last, or nil if it is valid.
+// The receiver must not accept an invalid packet. Its Topic is as received, or empty if it would be
+// longer than the packet, and its PacketID is 0 if it cannot be read. Malformed always returns nil
+// without [ReaderOptions.PassMalformed].
 func (r *Reader) Malformed() *FormatError {
 	if r.err != nil {
 		return nil
@@ -72,15 +72,15 @@ func (r *Reader) Malformed() *FormatError {
 	return r.dec.err
 }
 
-// Size returns the size of the packet that was returned last, with its fixed header and with a
-// payload that is streamed.
+// Size returns the size in bytes of the packet that was returned last, including its fixed header
+// and its payload, even if that is streamed.
 func (r *Reader) Size() int { return r.dec.size() }
 
-// ReadPacket returns the next packet. The packet and its slices are valid until the
-// next call; its strings stay. At the end of the stream between packets the error is
-// io.EOF, inside a packet io.ErrUnexpectedEOF. After another error of the stream, such
-// as a timeout, the next call goes on where this one stopped. A [*FormatError] or
-// [*TooLargeError] is final: what follows in the stream has no known meaning.
+// ReadPacket returns the next packet. The packet and its slices, but not its strings, are
+// overwritten by the next call. If the stream ends between packets the error is io.EOF, and within
+// a packet io.ErrUnexpectedEOF. After any other error of the stream, such as a timeout, the next
+// call continues where this one stopped. A [*FormatError] or [*TooLargeError] is final, since the
+// start of the next packet is unknown.
 func (r *Reader) ReadPacket() (Packet, error) {
 	if r.payload.open && r.err == nil {
 		if err := r.payload.skip(); err != nil {
@@ -99,8 +99,8 @@ func (r *Reader) ReadPacket() (Packet, error) {
 	}
 }
 
-// ReadBuffered is ReadPacket for a packet that was received whole already; nil if there is
-// none, or if its payload is to be streamed. It does not read from the stream, so it never waits.
+// ReadBuffered is like ReadPacket, but never reads from the stream and so never blocks. It returns
+// nil if the buffer does not hold a whole packet, or if the payload is to be streamed.
 func (r *Reader) ReadBuffered() (Packet, error) {
 	if r.payload.open {
 		return nil, r.err
@@ -109,8 +109,8 @@ func (r *Reader) ReadBuffered() (Packet, error) {
 	return p, err
 }
 
-// next returns the packet at the front of the buffer, or how many bytes it needs if they are
-// not all there. One that is to be streamed is returned only if that is allowed.
+// next returns the packet at the front of the buffer, or its size if it is not complete. A packet
+// whose payload is to be streamed is returned only if streams is set.
 func (r *Reader) next(streams bool) (p Packet, need int, err error) {
 	if r.err != nil {
 		return nil, 0, r.err
@@ -145,14 +145,14 @@ func (r *Reader) next(streams bool) (p Packet, need int, err error) {
 	return p, need, err
 }
 
-// forget lets go of what the packets before keep alive: the buffer, which is about to be
-// replaced perhaps, and a list, which may have been long.
+// forget drops references of earlier packets to the buffer, which may be about to be replaced, and
+// to a list, which may be long.
 func (r *Reader) forget() {
 	r.publish.Payload = nil
 	r.list = nil
 }
 
-// small has a packet of each type that is so small that it is always there.
+// small has one packet of each type that is small enough to be always allocated.
 type small struct {
 	connack  Connack
 	puback   Puback
@@ -183,7 +183,7 @@ func (r *Reader) packet(t Type) Packet {
 		}
 		return r.list
 	}
-	return newPacket(t) // without content, and so without memory
+	return newPacket(t) // an empty struct, which takes no memory
 }
 
 func (r *Reader) fail(err error) error {
@@ -191,7 +191,7 @@ func (r *Reader) fail(err error) error {
 	return err
 }
 
-// take decodes the packet b from the front of the buffer. What b lacks is payload, left
+// take decodes the packet b from the front of the buffer. If b is incomplete, the rest is payload
 // to be streamed.
 func (r *Reader) take(b []byte) (Packet, error) {
 	r.in.r += len(b)

@@ -2,11 +2,11 @@ package packets
 
 import "io"
 
-// StreamTo writes the packet with a payload of size bytes that comes from payload, in
-// constant memory. p.Payload must be empty. It returns the bytes written. If p may not be
-// sent the error is an [*EncodeError] and nothing was written; after any other error a
-// part of a packet has been, and the stream cannot go on. A payload that ends early is
-// io.ErrUnexpectedEOF; more than size bytes are not read.
+// StreamTo writes the packet to w, with a payload of size bytes read from payload, using constant
+// memory. p.Payload must be empty. It returns the number of bytes written. If p may not be sent,
+// the error is an [*EncodeError] and nothing was written. After any other error an incomplete
+// packet was written, and w is unusable. If payload ends early the error is io.ErrUnexpectedEOF; no
+// more than size bytes are read from it.
 func (p *Publish) StreamTo(w io.Writer, payload io.Reader, size int) (int64, error) {
 	switch {
 	case len(p.Payload) > 0:
@@ -29,17 +29,16 @@ func (p *Publish) StreamTo(w io.Writer, payload io.Reader, size int) (int64, err
 	return int64(n) + copied, err
 }
 
-// Payload reads the payload of a PUBLISH that was too large for
-// [ReaderOptions.StreamAbove].
+// A Payload reads a payload that is streamed: see [ReaderOptions.StreamAbove].
 type Payload struct {
 	in   *buffer
 	left int
-	open bool // belongs to the packet that was returned last
+	open bool // the last packet returned is streamed
 }
 
-// Payload returns the payload of the packet that ReadPacket returned last, if that is a
-// PUBLISH whose payload is streamed, and nil otherwise. It is valid until the next call
-// of ReadPacket, which skips what was not read.
+// Payload returns the payload of the packet that ReadPacket returned last, if it is streamed, and
+// nil otherwise. It is valid until the next call of ReadPacket, which skips the rest of the
+// payload.
 func (r *Reader) Payload() *Payload {
 	if !r.payload.open {
 		return nil
@@ -47,11 +46,11 @@ func (r *Reader) Payload() *Payload {
 	return &r.payload
 }
 
-// Len returns how many bytes of the payload are still to come.
+// Len returns the number of bytes of the payload that have not been read yet.
 func (p *Payload) Len() int { return p.left }
 
-// Read reads from the payload. Its end is io.EOF; if the stream ends first the error is
-// io.ErrUnexpectedEOF.
+// Read reads from the payload. At its end the error is io.EOF; if the stream ends before that, it
+// is io.ErrUnexpectedEOF.
 func (p *Payload) Read(b []byte) (int, error) {
 	if p.left == 0 {
 		return 0, io.EOF
@@ -67,7 +66,7 @@ func (p *Payload) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// skip leaves the payload of the last packet behind.
+// skip skips the rest of the payload of the last packet.
 func (p *Payload) skip() error {
 	for p.left > 0 {
 		if p.in.r == p.in.w {
@@ -85,7 +84,7 @@ func (p *Payload) skip() error {
 	return nil
 }
 
-// tooLarge returns the error over a packet with the fixed header h, of which held has the first bytes.
+// tooLarge returns the error for a packet with the fixed header h, whose first bytes are held.
 func tooLarge(h *header, held []byte, most int) error {
 	e := &TooLargeError{Type: h.typ, Size: h.size(), Max: most}
 	if h.typ != PUBLISH {
@@ -99,9 +98,9 @@ func tooLarge(h *header, held []byte, most int) error {
 	return e
 }
 
-// payloadStart returns how many bytes of the PUBLISH with the fixed header h, of which
-// held has the first, come before its payload. As long as that cannot be told it returns
-// how many are needed to tell. A packet whose fields do not fit into it has no payload.
+// payloadStart returns the offset of the payload in the PUBLISH with the fixed header h, whose
+// first bytes are held. If there are too few bytes, it returns how many are needed. A packet whose
+// fields exceed its length has no payload.
 func payloadStart(h *header, held []byte) int {
 	n := h.length + 2
 	if h.flags&qosBits != 0 {

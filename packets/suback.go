@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// Suback answers SUBSCRIBE with one code per filter, in the order of the
-// filters, section 3.9.
+// Suback answers SUBSCRIBE with one return code per filter, in the order of the filters (section
+// 3.9).
 type Suback struct {
 	PacketID uint16
 	Codes    []SubscribeCode
@@ -16,11 +16,11 @@ type Suback struct {
 // [MQTT-3.9.3-2].
 type SubscribeCode byte
 
-// SubscribeFailure refuses one filter. A Reader with [TolerateSubackCodes] reads codes
-// above it too; they are refusals as well.
+// SubscribeFailure refuses a filter. A Reader with [TolerateSubackCodes] also accepts codes above
+// it, which are refusals as well.
 const SubscribeFailure SubscribeCode = 0x80
 
-// String returns the granted QoS in words, or "failure".
+// String returns the granted QoS, such as "at least once", or "failure".
 func (c SubscribeCode) String() string {
 	switch {
 	case c <= SubscribeCode(ExactlyOnce):

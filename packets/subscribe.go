@@ -5,13 +5,13 @@ import (
 	"strconv"
 )
 
-// Subscribe asks for messages whose Topic Names match filters, section 3.8.
+// Subscribe requests messages whose Topic Names match Topic Filters (section 3.8).
 type Subscribe struct {
 	PacketID      uint16
-	Subscriptions []Subscription // one at the least [MQTT-3.8.3-3]
+	Subscriptions []Subscription // at least one [MQTT-3.8.3-3]
 }
 
-// Subscription is one Topic Filter and the highest QoS wanted for it.
+// Subscription is a Topic Filter and the maximum QoS requested for it.
 type Subscription struct {
 	Filter string
 	QoS    QoS
@@ -28,7 +28,7 @@ func (p *Subscribe) Check() error {
 	if len(p.Subscriptions) == 0 {
 		return &EncodeError{SUBSCRIBE, "Subscriptions", "MQTT-3.8.3-3", "is empty"}
 	}
-	// The length first: it costs little even where the filters are absurdly many.
+	// Check the length first: that is cheap even for absurdly many filters.
 	if err := checkRemaining(SUBSCRIBE, "Subscriptions", p.remaining()); err != nil {
 		return err
 	}

@@ -4,9 +4,8 @@ import "unicode/utf8"
 
 const maxField = 65535 // bytes of a string or binary field, section 1.5.3
 
-// badText returns where and why s is no UTF-8 encoded string, section 1.5.3; spec is
-// the statement that makes the field one. The byte order mark is a character like any
-// other [MQTT-1.5.3-3].
+// badText returns where and why s is not a valid UTF-8 encoded string (section 1.5.3). spec is the
+// statement that requires the field to be one. U+FEFF is a character like any other [MQTT-1.5.3-3].
 func badText[T string | []byte](s T, spec string) (at int, statement, reason string) {
 	for i := range len(s) {
 		if s[i] == 0 {
@@ -19,8 +18,8 @@ func badText[T string | []byte](s T, spec string) (at int, statement, reason str
 	return 0, "", ""
 }
 
-// badRunes goes on where ASCII ends. Surrogates, over-long forms and what is above
-// U+10FFFF are ill-formed [MQTT-1.5.3-1].
+// badRunes continues badText at the first character that is not ASCII. Surrogates, overlong forms
+// and code points above U+10FFFF are ill-formed [MQTT-1.5.3-1].
 func badRunes(s string, from int, spec string) (at int, statement, reason string) {
 	for i := from; i < len(s); {
 		if s[i] == 0 {
@@ -35,10 +34,10 @@ func badRunes(s string, from int, spec string) (at int, statement, reason string
 	return 0, "", ""
 }
 
-// Discouraged returns the index of the first character that section 1.5.3 says a string
-// should not hold, or -1: the control characters U+0001 to U+001F and U+007F to U+009F,
-// and the 66 noncharacters. They are legal, so this package reads and writes them, but
-// a Server may close the Network Connection because of one.
+// Discouraged returns the byte index of the first character in s that a string should not contain
+// according to section 1.5.3, or -1 if there is none. These are the control characters U+0001 to
+// U+001F and U+007F to U+009F and the 66 noncharacters. They are valid, so this package reads and
+// writes them, but a Server may close the Network Connection when it receives one.
 func Discouraged(s string) int {
 	for i, r := range s {
 		switch {

@@ -2,12 +2,12 @@ package packets
 
 import "strings"
 
-// ValidTopicName returns nil if a message may be published to the Topic Name, section
-// 4.7; otherwise an [*EncodeError] of PUBLISH that says why not.
+// ValidTopicName returns nil if name is a valid Topic Name (section 4.7), and otherwise an
+// [*EncodeError] of type PUBLISH that says why not.
 func ValidTopicName(name string) error { return checkName(PUBLISH, "Topic", name, "MQTT-3.3.2-1") }
 
-// ValidTopicFilter returns nil if the Topic Filter may be subscribed to, section 4.7;
-// otherwise an [*EncodeError] of SUBSCRIBE that says why not.
+// ValidTopicFilter returns nil if filter is a valid Topic Filter (section 4.7), and otherwise an
+// [*EncodeError] of type SUBSCRIBE that says why not.
 func ValidTopicFilter(filter string) error {
 	return checkFilter(SUBSCRIBE, "Filter", filter, "MQTT-3.8.3-1")
 }
@@ -35,9 +35,8 @@ func checkFilter(t Type, field, s, spec string) error {
 	return nil
 }
 
-// plainName reports whether s is a Topic Name of ASCII letters, digits and signs, as
-// nearly all are. It looks at eight bytes at a time; what it does not vouch for may
-// still be a Topic Name, and badName decides.
+// plainName reports whether s is a Topic Name of printable ASCII characters, as nearly all are. It
+// checks eight bytes at a time. If it returns false, s may still be valid; badName decides.
 func plainName[T string | []byte](s T) bool {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	if len(s) < 8 {
@@ -50,7 +49,7 @@ func plainName[T string | []byte](s T) bool {
 	}
 	bad := uint64(0)
 	for i := 0; ; i += 8 {
-		i = min(i, len(s)-8) // the last eight may be seen twice
+		i = min(i, len(s)-8) // the last eight may be checked twice
 		x := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
 			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
 		// x-ones borrows into the top bit of a byte that is zero. '+' and '#' differ
@@ -63,8 +62,8 @@ func plainName[T string | []byte](s T) bool {
 	}
 }
 
-// badName returns where and why s is no Topic Name; utf8 is the statement that makes it
-// a UTF-8 encoded string.
+// badName returns where and why s is not a valid Topic Name. utf8 is the statement that requires it
+// to be UTF-8.
 func badName[T string | []byte](s T, utf8 string) (at int, spec, reason string) {
 	if len(s) == 0 {
 		return 0, "MQTT-4.7.3-1", "is empty"
@@ -80,8 +79,8 @@ func badName[T string | []byte](s T, utf8 string) (at int, spec, reason string) 
 	return 0, "", ""
 }
 
-// badFilter returns where and why s is no Topic Filter; utf8 is the statement that
-// makes it a UTF-8 encoded string.
+// badFilter returns where and why s is not a valid Topic Filter. utf8 is the statement that
+// requires it to be UTF-8.
 func badFilter[T string | []byte](s T, utf8 string) (at int, spec, reason string) {
 	if len(s) == 0 {
 		return 0, "MQTT-4.7.3-1", "is empty"
@@ -105,9 +104,10 @@ func badFilter[T string | []byte](s T, utf8 string) (at int, spec, reason string
 	return 0, "", ""
 }
 
-// ParseShared splits the filter of a shared subscription, "$share/group/filter": an
-// extension of servers, which 3.1.1 does not have. ok is false for every other filter,
-// and for one without a group or whose rest is no Topic Filter.
+// ParseShared splits the filter of a shared subscription, "$share/group/filter", into the group and
+// the Topic Filter. Shared subscriptions are an extension of some servers; MQTT 3.1.1 does not
+// define them. ok is false for any other filter, and if the group is empty or the rest is not a
+// valid Topic Filter.
 func ParseShared(filter string) (group, rest string, ok bool) {
 	s, ok := strings.CutPrefix(filter, "$share/")
 	if !ok {
@@ -120,11 +120,11 @@ func ParseShared(filter string) (group, rest string, ok bool) {
 	return group, rest, true
 }
 
-// Undecorated splits a filter with a decoration, which asks some server for a special delivery,
-// from the Topic Filter that its messages match: f of "$share/group/f" and "$oshare/group/f", of
-// "$share:group:f" (HiveMQ), and of "$queue/f", "$exclusive/f" and "$local/f" (EMQX). 3.1.1 has
-// none of them, so a server that does not know a decoration takes it for levels of the topic. ok is
-// false for every other filter.
+// Undecorated removes the prefix by which some servers let a filter request a special kind of
+// delivery, and returns the Topic Filter that the messages match: f for "$share/group/f" and
+// "$oshare/group/f", for "$share:group:f" (HiveMQ), and for "$queue/f", "$exclusive/f" and
+// "$local/f" (EMQX). MQTT 3.1.1 defines none of these prefixes; a server that does not know one
+// takes it for part of the filter. ok is false for any other filter.
 func Undecorated(filter string) (plain string, ok bool) {
 	if !strings.HasPrefix(filter, "$") {
 		return "", false
@@ -143,20 +143,21 @@ func Undecorated(filter string) (plain string, ok bool) {
 	return "", false
 }
 
-// decorations of filters. Behind some of them follows a group, up to an end.
+// decorations are the prefixes of filters that Undecorated removes. After some of them follows a
+// group, up to end.
 var decorations = []struct{ prefix, end string }{
 	{"$share/", "/"}, {"$oshare/", "/"}, {"$share:", ":"}, {"$queue/", ""}, {"$exclusive/", ""}, {"$local/", ""},
 }
 
-// Match reports whether a valid Topic Filter matches a valid Topic Name, section 4.7:
-// byte for byte, without any normalisation [MQTT-4.7.3-4]. "+" matches one level, also
-// an empty one, and "#" what remains, also the level above it. A filter that starts
-// with a wildcard does not match a name that starts with "$" [MQTT-4.7.2-1].
+// Match reports whether a Topic Filter matches a Topic Name (section 4.7); both must be valid. They
+// are compared byte by byte, without normalisation [MQTT-4.7.3-4]. "+" matches one level, which may
+// be empty. "#" matches any number of levels, including the parent of the level that it stands for.
+// A filter that starts with a wildcard does not match a name that starts with "$" [MQTT-4.7.2-1].
 func Match(filter, topic string) bool {
 	if topic != "" && topic[0] == '$' && filter != "" && (filter[0] == '+' || filter[0] == '#') {
 		return false
 	}
-	for f, t := 0, 0; ; f, t = f+1, t+1 { // a level after the other
+	for f, t := 0, 0; ; f, t = f+1, t+1 { // level by level
 		if filter[f:] == "#" {
 			return true
 		}

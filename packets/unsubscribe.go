@@ -5,10 +5,10 @@ import (
 	"strconv"
 )
 
-// Unsubscribe gives filters up, section 3.10.
+// Unsubscribe cancels subscriptions (section 3.10).
 type Unsubscribe struct {
 	PacketID uint16
-	Filters  []string // one at the least [MQTT-3.10.3-2]
+	Filters  []string // at least one [MQTT-3.10.3-2]
 }
 
 // Type returns UNSUBSCRIBE.

@@ -6,9 +6,9 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A Server has no way to refuse a PUBLISH but to close the Network Connection [MQTT-3.3.5-2], and on
-// the next one the same PUBLISH comes first again. Some close over a filter, or over a PUBREL that
-// they do not know. So closes are counted against what they follow:
+// A Server can refuse a PUBLISH only by closing the Network Connection [MQTT-3.3.5-2], and on the
+// next one the same PUBLISH is sent first again. Some Servers close because of a filter, or a
+// PUBREL for an unknown identifier. So closes are counted against what may have caused them:
 //
 //   - only the Server's own, see [Loss]: a broken link says nothing, and neither do we;
 //   - against one suspect: the oldest packet that it had not answered and that may have left;
@@ -19,35 +19,35 @@ import (
 // Every suspicion lapses.
 const (
 	poisonStrikes  = 3
-	probation      = 2 * time.Second  // that a connection holds before it can prove itself
-	acquittedAfter = 30 * time.Second // that a connection holds although a suspect is out
-	suspicionLasts = 10 * time.Minute // between closes that count together
+	probation      = 2 * time.Second  // how long a connection must last before it can be proven
+	acquittedAfter = 30 * time.Second // how long a connection must last with a suspect unanswered
+	suspicionLasts = 10 * time.Minute // maximum time between closes that count together
 )
 
-// suspicions are what the Server's closes count against. A Session has none before the first.
+// suspicions counts closes by the Server. A Session has none before the first close.
 type suspicions struct {
 	// A message.
 	seq     uint64
 	strikes int
 
 	// A filter; see subscriptions.go.
-	filterCloses int       // Network Connections in a row that ended over a SUBSCRIBE
+	filterCloses int       // Network Connections in a row that ended because of a SUBSCRIBE
 	filterClosed time.Time // when the newest of them did
-	aside        wishList  // filters that are not asked for now, in the order of time
+	aside        wishList  // filters that are not requested now, in the order of their time
 
 	// Another client with our ClientID; see connection.go.
 	quick int // connections in a row that were closed right after CONNACK
 
 	// Releasing Packet Identifiers; see scrub.go.
-	scrubStrikes int       // Network Connections in a row that ended over it
+	scrubStrikes int       // Network Connections in a row that ended because of it
 	scrubStruck  time.Time // when the newest of them did
-	scrubRefused time.Time // when QoS 2 was given up; zero: it is not
+	scrubRefused time.Time // when QoS 2 was given up; zero if it was not
 
 	// Packet Identifiers that the Server may hold again; see sweep.go.
 	sweep sweep
 }
 
-// suspect returns the suspicions to be written to.
+// suspect returns the suspicions for modification.
 func (s *Session) suspect() *suspicions {
 	if s.suspected == nil {
 		s.suspected = &suspicions{aside: wishList{which: inAside}}
@@ -55,17 +55,17 @@ func (s *Session) suspect() *suspicions {
 	return s.suspected
 }
 
-// careful reports whether messages go one at a time, because one of them is suspected.
+// careful reports whether messages are sent one at a time because one of them is suspected.
 func (s *Session) careful() bool { return s.suspected != nil && s.suspected.strikes > 0 }
 
-// lapse lets go of what counts against a message, on a connection that has held for long.
+// lapse clears the suspicion against a message on a connection that has lasted long enough.
 func (s *Session) lapse(now time.Time) {
 	if at := s.lapseAt(); !at.IsZero() && !now.Before(at) {
 		s.suspected.strikes = 0
 	}
 }
 
-// lapseAt returns when that is; the zero time if nothing counts.
+// lapseAt returns when lapse is due, or the zero time if nothing is suspected.
 func (s *Session) lapseAt() time.Time {
 	if !s.careful() {
 		return time.Time{}
@@ -73,7 +73,7 @@ func (s *Session) lapseAt() time.Time {
 	return s.conn.upSince.Add(acquittedAfter)
 }
 
-// room reports whether the windows have room for one more message.
+// room reports whether the windows have room for another message.
 func (s *Session) room(qos packets.QoS) bool {
 	x := &s.send
 	if s.careful() {
@@ -82,15 +82,15 @@ func (s *Session) room(qos packets.QoS) bool {
 	return x.inflight < s.cfg.MaxInflight && (qos == packets.AtLeastOnce || x.inflight2 < s.window2())
 }
 
-// onProbation reports whether one more close would be the last for the message, and the connection
-// has not yet proved itself.
+// onProbation reports whether the message would be given up after one more close, and the
+// connection is not yet proven.
 func (s *Session) onProbation(now time.Time, seq uint64) bool {
 	sus := s.suspected
 	return sus != nil && sus.strikes >= poisonStrikes-1 && sus.seq == seq && !s.proved(now)
 }
 
-// proved reports whether the connection is as good as can be known: it has lasted for a while, and
-// then answered a PINGREQ. So the Server has survived whatever was sent before.
+// proved reports whether the connection is proven: it has lasted for a while and then answered a
+// PINGREQ. So the Server has accepted everything sent before.
 func (s *Session) proved(now time.Time) bool {
 	c := &s.conn
 	c.held = now.Sub(c.upSince) < probation
@@ -101,7 +101,7 @@ func (s *Session) proved(now time.Time) bool {
 	return c.proved
 }
 
-// pong takes a PINGRESP [MQTT-3.12.4-1].
+// pong handles a PINGRESP [MQTT-3.12.4-1].
 func (c *connection) pong() {
 	c.unponged = max(c.unponged, 1) - 1
 	if c.probe > 0 {
@@ -110,7 +110,7 @@ func (c *connection) pong() {
 	}
 }
 
-// probationEnds returns when the connection will have lasted for long enough, if something waits for
+// probationEnds returns when the connection will have lasted long enough, if something waits for
 // that.
 func (c *connection) probationEnds() time.Time {
 	if !c.held {
@@ -119,8 +119,8 @@ func (c *connection) probationEnds() time.Time {
 	return c.upSince.Add(probation)
 }
 
-// blame finds what the Server has closed over, if anything, and reports whether that counts. It is
-// called before the end of the connection changes anything.
+// blame finds what may have caused the Server to close, and reports whether there is a suspect. It
+// must be called before the end of the connection changes any state.
 func (s *Session) blame(now time.Time, loss Loss) bool {
 	if loss.By != ByPeer || s.conn.upSince.IsZero() {
 		return false
@@ -163,8 +163,8 @@ func (s *Session) blame(now time.Time, loss Loss) bool {
 	return true
 }
 
-// oldestSent returns the message whose Send on this Network Connection is the oldest without an
-// answer; nil if there is none.
+// oldestSent returns the message with the oldest unanswered Send on this Network Connection, or
+// nil.
 func (x *sender) oldestSent() (oldest *outgoing) {
 	if x.inflight == 0 {
 		return nil
@@ -202,7 +202,7 @@ func (s *Session) strike(d *outgoing) {
 	d.silent = true
 }
 
-// acquit clears a message of what counted against it, because the Server answered it or it has ended.
+// acquit clears the suspicion against a message because the Server has answered it or it has ended.
 func (s *Session) acquit(seq uint64) {
 	if x := s.suspected; x != nil && x.seq == seq {
 		x.strikes = 0

@@ -6,31 +6,31 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// quickClose is how soon after CONNACK a close by the Server hints at a takeover.
+// quickClose is how soon after CONNACK a close by the Server suggests a takeover.
 const (
 	quickClose  = 2 * time.Second
 	quickCloses = 3
 )
 
-// connection is what is valid for one Network Connection.
+// connection is the state of one Network Connection.
 type connection struct {
 	number   uint64 // counts Network Connections
-	sends    uint64 // number of the newest Send, over all connections
+	sends    uint64 // number of the last Send, over all connections
 	written  uint64 // all Sends up to this one were written
 	connectN uint64 // the Send of CONNECT
 	upSince  time.Time
 	phase    phase
-	held     bool    // something waits for the connection to be old enough
+	held     bool    // something waits until the connection has lasted long enough
 	proved   bool    // see Session.proved
 	unponged uint16  // PINGREQs without their PINGRESP
-	probe    uint16  // PINGRESPs until the one that proves the connection; 0: it came, or was not asked for
+	probe    uint16  // PINGRESPs until the one that proves the connection; 0 if it was received or not requested
 	closedBy EndedBy // when phase is closing
-	shed     bool    // incoming messages of QoS 1 and 2 that are new are left to the Server
-	hasShed  bool    // one was, and so is all that comes behind it
+	shed     bool    // new incoming messages of QoS 1 and 2 are shed
+	hasShed  bool    // a message was shed, so all later ones are
 	swept    bool    // Packet Identifiers were released again
 }
 
-// Login is what may change from one attempt to connect to the next.
+// Login is the part of CONNECT that may differ from one Network Connection to the next.
 type Login struct {
 	HasUserName bool
 	UserName    string
@@ -39,9 +39,9 @@ type Login struct {
 	Will        *packets.Will
 }
 
-// Opened tells that a Network Connection is up; CONNECT is the first packet on it
-// [MQTT-3.1.0-1]. It fails, and nothing is sent, if the login cannot be encoded
-// or a Network Connection is up already.
+// Opened must be called when a Network Connection has been opened. It puts out CONNECT as the first
+// packet [MQTT-3.1.0-1]. It returns an error and sends nothing if the login cannot be encoded or a
+// Network Connection is already up.
 func (s *Session) Opened(now time.Time, login Login) error {
 	if s.conn.phase != offline {
 		return &ProtocolError{Packet: packets.CONNECT, Spec: "MQTT-3.1.0-2", Reason: "a network connection is up already"}
@@ -65,8 +65,8 @@ func (s *Session) Opened(now time.Time, login Login) error {
 	return nil
 }
 
-// Written tells that all Sends up to n were written to the Network Connection. A
-// QoS 0 message is done then, and keep alive counts from then.
+// Written reports that all Sends up to number n were written to the Network Connection. It
+// completes QoS 0 messages and restarts the keep alive interval.
 func (s *Session) Written(now time.Time, n uint64) {
 	if n <= s.conn.written {
 		return
@@ -77,15 +77,15 @@ func (s *Session) Written(now time.Time, n uint64) {
 	s.recv.wrote(n)
 }
 
-// Passed tells that the Send n was written though earlier ones still wait for their
-// records: only PINGREQ, QoS 0 and DISCONNECT may. A slow disk delays no keep alive.
+// Passed reports that Send n was written ahead of earlier ones that still wait for their records.
+// Only PINGREQ, PUBLISH of QoS 0 and DISCONNECT may be; so a slow disk does not delay keep alive.
 func (s *Session) Passed(now time.Time, n uint64) {
 	s.keep.wrote(now, n)
 	s.send.wrote0(s, n)
 }
 
 // Plain is a fast path of Received for a PUBLISH of QoS 0 [MQTT-4.3.1-1], which it returns for
-// delivery. It reports false, and changes nothing, for anything else.
+// delivery. For any other packet it changes nothing and returns false.
 func (s *Session) Plain(now time.Time, p packets.Packet) (*packets.Publish, bool) {
 	pub, ok := p.(*packets.Publish)
 	if !ok || pub.QoS != packets.AtMostOnce || s.conn.phase != up {
@@ -95,12 +95,12 @@ func (s *Session) Plain(now time.Time, p packets.Packet) (*packets.Publish, bool
 	return pub, true
 }
 
-// Received tells that a packet arrived. The packet is not kept.
+// Received must be called with each packet that arrives. The Session does not retain the packet.
 func (s *Session) Received(now time.Time, p packets.Packet) {
 	s.Heard(now)
 	switch s.conn.phase {
 	case offline, closing:
-		return // a straggler of a connection that is given up
+		return // received after the connection was given up
 	case opening:
 		ack, ok := p.(*packets.Connack)
 		if !ok {
@@ -113,7 +113,7 @@ func (s *Session) Received(now time.Time, p packets.Packet) {
 	switch p := p.(type) {
 	case *packets.Publish:
 		s.publish(p)
-		return // it lets nothing of our own go
+		return // nothing new can be sent
 	case *packets.Puback:
 		s.puback(p.PacketID)
 	case *packets.Pubrec:
@@ -142,7 +142,7 @@ func (s *Session) Received(now time.Time, p packets.Packet) {
 
 func (s *Session) connack(now time.Time, p *packets.Connack) {
 	if p.Code != packets.Accepted {
-		// The Server closes too [MQTT-3.2.2-5], whether it is the protocol level
+		// The Server closes as well [MQTT-3.2.2-5], whether because of the protocol level
 		// [MQTT-3.1.2-2], the ClientID [MQTT-3.1.3-9] or anything else.
 		s.close(&RefusedError{p.Code})
 		return
@@ -162,10 +162,10 @@ func (s *Session) connack(now time.Time, p *packets.Connack) {
 	s.pump(now)
 }
 
-// sessionAbsent adapts to a Server that knows nothing: incoming Packet Identifiers
-// mean nothing any more, and no subscription stands. Own messages are sent again
-// all the same [MQTT-4.4.0-1], with DUP if they may have left: 3.1.1 asks for it
-// by CleanSession, not by Session Present.
+// sessionAbsent adapts to a Server that has lost the session: incoming Packet Identifiers are
+// invalid, and there are no subscriptions. Outgoing messages are sent again nevertheless
+// [MQTT-4.4.0-1], with DUP if they may have been sent: MQTT 3.1.1 makes that depend on
+// CleanSession, not on Session Present.
 func (s *Session) sessionAbsent() {
 	known := s.recv.discard(s)
 	s.subs.oweAll()
@@ -178,21 +178,23 @@ func (s *Session) sessionAbsent() {
 	}
 }
 
-// Shed says whether incoming messages of QoS 1 and 2 that are new are left to the Server:
-// they are neither delivered nor acknowledged, and the Server sends them again on the next
-// Network Connection. It is for a driver that must go on reading though it can store no
-// more. What was delivered before and comes again is recognised as usual and takes no room.
+// Shed says whether new incoming messages of QoS 1 and 2 are shed, that is, neither delivered nor
+// acknowledged, so that the Server sends them again on the next Network Connection. It is for a
+// driver that must go on reading but has no room for more messages. Redelivered messages are
+// recognised as usual; they need no room.
 //
-// When one was left, see [Session.HasShed], so is everything behind it on this Network Connection,
-// whatever Shed says then, because acknowledgements leave in the order of arrival. The
-// driver has to close [MQTT-4.8.0-2], when its own requests are answered.
+// Once a message was shed (see [Session.HasShed]), all later ones on this Network Connection are
+// shed too, even after Shed(false), because acknowledgements must be sent in the order of arrival.
+// The driver must then close the connection [MQTT-4.8.0-2], when its own requests have been
+// answered.
 func (s *Session) Shed(on bool) { s.conn.shed = on }
 
-// HasShed reports whether an incoming message was left to the Server on this Network Connection.
+// HasShed reports whether an incoming message was shed on this Network Connection; see
+// [Session.Shed].
 func (s *Session) HasShed() bool { return s.conn.hasShed }
 
-// Hold says whether new messages of QoS 1 and 2 and new requests wait for the next Network
-// Connection, so that Outstanding comes to an end however much the application asks for.
+// Hold says whether new requests and new messages of QoS 1 and 2 wait for the next Network
+// Connection, so that Outstanding becomes false even if the application keeps making requests.
 func (s *Session) Hold(now time.Time, on bool) {
 	if s.send.hold != on {
 		s.send.hold = on
@@ -200,10 +202,9 @@ func (s *Session) Hold(now time.Time, on bool) {
 	}
 }
 
-// Disconnect ends the Network Connection in order: DISCONNECT is the last packet [MQTT-3.14.4-2],
-// and Close follows it [MQTT-3.14.4-1]. The Server then drops the Will [MQTT-3.14.4-3]. Before
-// CONNACK, or without a Network Connection, nothing can be sent: then it only puts out Close, or
-// nothing.
+// Disconnect ends the Network Connection gracefully: it puts out DISCONNECT as the last packet
+// [MQTT-3.14.4-2], followed by Close [MQTT-3.14.4-1]. The Server then discards the Will
+// [MQTT-3.14.4-3]. Before CONNACK it puts out only Close, and without a Network Connection nothing.
 func (s *Session) Disconnect() {
 	switch s.conn.phase {
 	case up:

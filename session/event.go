@@ -6,51 +6,52 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// EventKind says what an [Event] is about.
+// An EventKind is the kind of an [Event]. The comment of each kind names the fields that are set.
 type EventKind byte
 
-// The events of a Session.
+// The kinds of events.
 const (
-	// EventConnected: CONNACK accepted the connection.
+	// EventConnected: the Server accepted the connection. SessionPresent.
 	EventConnected EventKind = iota + 1
 
-	// EventSessionLost: the Server had no session where one was expected.
-	// Incoming tokens are stale and subscriptions are made again; Count is the
-	// number of own messages that are sent again.
+	// EventSessionLost: the Server has lost the session. Messages that were received but not
+	// acknowledged can no longer be acknowledged; subscriptions are made again. Count is the number
+	// of outgoing messages that are sent again.
 	EventSessionLost
 
-	// EventReleasedUncertain: the Server lost its session while Count messages of
-	// QoS 2 were between PUBREC and PUBCOMP. It had them; whether it passed them
-	// on cannot be known.
+	// EventReleasedUncertain: the Server lost its session while Count messages of QoS 2 were
+	// between PUBREC and PUBCOMP. The Server had received them; whether it delivered them is
+	// unknown.
 	EventReleasedUncertain
 
-	// EventSessionMismatch: another message came under a Packet Identifier that
-	// is in use: the Server has another session than we thought. PacketID.
+	// EventSessionMismatch: a different message arrived under a Packet Identifier that is in use,
+	// so the Server has another session than expected. PacketID, Topic.
 	EventSessionMismatch
 
-	// EventSubscriptionRefused: the Server refused a filter that it had granted
-	// before, or closes over it. Filter and Err.
+	// EventSubscriptionRefused: the Server refused a filter that it had granted before, or keeps
+	// closing the connection when it is requested. Filter, Err.
 	EventSubscriptionRefused
 
-	// EventPoisonSuspected: the Server closed the connection after a PUBLISH and
-	// before answering it. Count times so far; Topic.
+	// EventPoisonSuspected: the Server closed the connection after a PUBLISH and before answering
+	// it, Count times so far. Topic, PacketID, Count.
 	EventPoisonSuspected
 
-	// EventPoison: a message was given up with ErrPoison. Topic.
+	// EventPoison: a message was given up with ErrPoison. Topic, PacketID, Err.
 	EventPoison
 
-	// EventTakeover: the Server closed the connection three times within two
-	// seconds of CONNACK: probably another client has the same ClientID.
+	// EventTakeover: the Server closed three connections within two seconds of CONNACK; probably
+	// another client uses the same ClientID. Count is the number of such connections.
 	EventTakeover
 
-	// EventStuck: see ErrStuck.
+	// EventStuck: see ErrStuck. Count is the number of messages in flight.
 	EventStuck
 
-	// EventScrubRefused: see ErrScrubRefused. Count closes in a row.
+	// EventScrubRefused: see ErrScrubRefused. Count is how often in a row the Server closed the
+	// connection. Err.
 	EventScrubRefused
 
-	// EventSubscriptionDowngraded: the Server granted a filter that it had granted before again, and at a
-	// lower QoS than then. Filter and QoS.
+	// EventSubscriptionDowngraded: after a reconnect the Server granted a filter at a lower QoS
+	// than before. Filter, QoS.
 	EventSubscriptionDowngraded
 )
 
@@ -69,7 +70,7 @@ var eventNames = [...]string{
 	EventSubscriptionDowngraded: "subscription downgraded",
 }
 
-// String returns the event's name in words.
+// String returns the name of the event in words.
 func (k EventKind) String() string {
 	if int(k) < len(eventNames) && eventNames[k] != "" {
 		return eventNames[k]
@@ -77,7 +78,7 @@ func (k EventKind) String() string {
 	return "event " + strconv.Itoa(int(k))
 }
 
-// An Event is something that a user may want to know.
+// An Event is something that the user of a Session may want to know.
 type Event struct {
 	Kind           EventKind
 	SessionPresent bool
@@ -85,20 +86,20 @@ type Event struct {
 	PacketID       uint16
 	Topic          string
 	Filter         string
-	QoS            packets.QoS // EventSubscriptionDowngraded
+	QoS            packets.QoS // granted
 	Err            error
 }
 
-// Counters count what happened to a Session since New.
+// Counters count events since New.
 type Counters struct {
-	Redelivered       uint64 // incoming messages recognised as known and not delivered again
-	Adopted           uint64 // of those, after a resumed session
-	UnexpectedAcks    uint64 // acknowledgements that fitted nothing in flight
-	Downgraded        uint64 // PUBACK for a PUBLISH of QoS 2
-	Mismatched        uint64 // other content under a known Packet Identifier
-	Shed              uint64 // incoming messages left to the server because of Shed
-	SubackFailures    uint64 // codes of 0x80 and above
+	Redelivered       uint64 // incoming messages that had been received before and were not delivered again
+	Adopted           uint64 // redelivered after a reconnect, before the application had acknowledged them
+	UnexpectedAcks    uint64 // acknowledgements that matched nothing in flight
+	Downgraded        uint64 // PUBACKs for a PUBLISH of QoS 2
+	Mismatched        uint64 // messages with other content than the one in progress under their Packet Identifier
+	Shed              uint64 // incoming messages shed: see Session.Shed
+	SubackFailures    uint64 // SUBACK return codes of 0x80 and above
 	ServerDisconnects uint64
 	Pings             uint64
-	Resent            uint64 // PUBLISH and PUBREL sent again after a reconnect
+	Resent            uint64 // PUBLISH and PUBREL packets sent again after a reconnect
 }

@@ -2,20 +2,20 @@ package session
 
 import "math/bits"
 
-// identifiers finds incoming messages by their Packet Identifier: a hash table with open
-// addressing. It holds indices of receiver.all, raised by one, and is as large as what is in
-// flight needs. A map is general, and for this took a tenth of the time of a message.
+// identifiers finds incoming messages by their Packet Identifier. It is a hash table with open
+// addressing that holds indices into receiver.all, plus one, and grows with the number in flight. A
+// map took a tenth of the time of a message.
 type identifiers struct {
-	slots []uint32 // a power of two of them, at the most half of them taken; 0: free
-	shift int      // of a hash to a slot
+	slots []uint32 // a power of two, at most half of them used; 0: free
+	shift int      // from a hash to a slot
 	n     int
 }
 
-// home is where an identifier belongs. Servers hand them out in a row, and a row of slots would
-// have no holes: the golden ratio puts neighbours far apart.
+// home returns the preferred slot of an identifier. Servers assign identifiers in sequence, which
+// would fill adjacent slots; multiplying by the golden ratio spreads them.
 func (t *identifiers) home(id uint16) uint32 { return uint32(id) * 0x9E3779B1 >> t.shift }
 
-// find returns the slot of an identifier, or the free one where it belongs. There are free ones.
+// find returns the slot of an identifier, or the free slot for it. There always are free slots.
 func (t *identifiers) find(all []incoming, id uint16) uint32 {
 	mask := uint32(len(t.slots) - 1)
 	at := t.home(id)
@@ -33,7 +33,7 @@ func (t *identifiers) get(all []incoming, id uint16) (uint32, bool) {
 	return i - 1, i != 0
 }
 
-// set makes all[i] the message of its identifier.
+// set maps the identifier of all[i] to i.
 func (t *identifiers) set(all []incoming, i uint32) {
 	if 2*(t.n+1) > len(t.slots) {
 		old := t.slots
@@ -52,13 +52,13 @@ func (t *identifiers) set(all []incoming, i uint32) {
 	t.slots[at] = i + 1
 }
 
-// remove forgets an identifier that is there.
+// remove removes an identifier, which must be present.
 func (t *identifiers) remove(all []incoming, id uint16) {
 	mask := uint32(len(t.slots) - 1)
 	hole := t.find(all, id)
 	t.n--
 	t.slots[hole] = 0
-	// Those behind the hole close up, unless they would come to lie before where they belong.
+	// Move later entries into the hole, unless that would put them before their home.
 	for at := (hole + 1) & mask; t.slots[at] != 0; at = (at + 1) & mask {
 		home := t.home(all[t.slots[at]-1].id)
 		if (at-home)&mask >= (at-hole)&mask {

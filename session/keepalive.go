@@ -6,22 +6,22 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// keepAlive watches both directions of one Network Connection, section 3.1.2.10.
-// What we send keeps the Server content; what we receive tells us that it lives.
+// keepAlive watches both directions of one Network Connection (section 3.1.2.10). What we send
+// keeps the Server from closing; what we receive shows that the Server is alive.
 type keepAlive struct {
-	lastSent     time.Time // when the newest Send was written
+	lastSent     time.Time // when the last Send was written
 	lastReceived time.Time
-	every        time.Duration // until the next PINGREQ is due; zero: keep alive is off
+	every        time.Duration // time from the last Send to the next PINGREQ; zero: keep alive is off
 	margin       time.Duration
 	pingN        uint64    // the Send of a PINGREQ that is not written yet
-	giveUpAt     time.Time // when asked and nothing received
-	asked        bool      // a PINGREQ went out since something was received
-	probed       bool      // a late Tick has been given a second chance
-	paused       bool      // we do not read, so silence means nothing
+	giveUpAt     time.Time // the deadline if asked is set and nothing is received
+	asked        bool      // a PINGREQ was sent since something was received
+	probed       bool      // a second PINGREQ was sent because Tick was late
+	paused       bool      // the driver does not read, so silence is ignored
 }
 
-// keepAliveSeconds is the field of CONNECT: rounded up, so that the Server never
-// expects more than we do.
+// keepAliveSeconds returns the field of CONNECT. It is rounded up, so that we are never later than
+// the Server expects.
 func (s *Session) keepAliveSeconds() uint16 {
 	if s.cfg.KeepAlive < 0 {
 		return 0
@@ -45,8 +45,8 @@ func (k *keepAlive) wrote(now time.Time, n uint64) {
 	}
 }
 
-// Heard tells that bytes arrived, though perhaps no whole packet: any byte is a
-// sign of life.
+// Heard reports that bytes arrived, though perhaps not a whole packet. Any byte shows that the
+// Server is alive.
 func (s *Session) Heard(now time.Time) {
 	k := &s.keep
 	k.lastReceived = now
@@ -55,11 +55,11 @@ func (s *Session) Heard(now time.Time) {
 	k.giveUpAt = time.Time{}
 }
 
-// Paused tells that the driver stopped reading, so that the Server's silence means
-// nothing. PINGREQ goes on.
+// Paused reports that the driver has stopped reading: until Resumed, the ping timeout is suspended.
+// PINGREQs are still sent.
 func (s *Session) Paused() { s.keep.paused = true }
 
-// Resumed tells that the driver reads again. The Server gets its full time anew.
+// Resumed reports that the driver reads again. The ping timeout restarts.
 func (s *Session) Resumed(now time.Time) {
 	k := &s.keep
 	k.paused = false
@@ -94,8 +94,8 @@ func (s *Session) keepTick(now time.Time) {
 		return
 	}
 	if !k.paused && k.asked && !now.Before(k.giveUpAt) {
-		// A Tick that is far too late means that this machine slept: what the
-		// Server sent may lie unread in the socket. Ask once more.
+		// If Tick is far too late, the machine was asleep, and data of the Server may be unread in
+		// the socket. Send another PINGREQ.
 		if k.probed || now.Sub(k.giveUpAt) < s.cfg.PingTimeout {
 			s.close(ErrPingTimeout)
 			return

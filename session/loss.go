@@ -10,32 +10,32 @@ import (
 
 // Loss says how a Network Connection ended.
 type Loss struct {
-	// Position is the last Send of which a byte may have left. Nothing later left, except Sends up
-	// to Passed.
+	// Position is the number of the last Send of which a byte may have been written. No later Send
+	// was written, except as Passed says.
 	Position uint64
 
-	// Passed is the last Send of which a byte may have left before Sends that still
-	// waited for their records. If zero, none did.
+	// Passed is the number of the last Send of which a byte may have been written ahead of Sends
+	// that waited for their records; zero if there is none. See [Session.Passed].
 	Passed uint64
 
-	// By says who ended it. Only what the Server itself closed can count against something
-	// that was sent.
+	// By says who ended it. Only if the Server itself closed the connection can something that was
+	// sent be to blame.
 	By EndedBy
 }
 
-// EndedBy says who ended a Network Connection.
+// EndedBy is the party that ended a Network Connection.
 type EndedBy byte
 
-// The parties that can end a Network Connection.
+// The values of EndedBy.
 const (
-	ByUs      EndedBy = iota // our own decision: a time-out, a malformed packet, Abort
-	ByNetwork                // the way to the Server broke
+	ByUs      EndedBy = iota // the client: timeout, malformed packet, Abort
+	ByNetwork                // the path to the Server failed
 	ByPeer                   // the Server: end of stream, reset, TLS alert, close frame, DISCONNECT
 )
 
 var endedByNames = [...]string{"us", "network", "peer"}
 
-// String returns the party in a word.
+// String returns the name of the party.
 func (b EndedBy) String() string {
 	if int(b) < len(endedByNames) {
 		return endedByNames[b]
@@ -43,15 +43,15 @@ func (b EndedBy) String() string {
 	return "party " + strconv.Itoa(int(b))
 }
 
-// Lost tells that the Network Connection is gone. Without one it does nothing. It reports whether
-// the end counts against something that was sent: then the next connection will tell more, and the
-// driver should not make it wait longer than the one before.
+// Lost reports that the Network Connection has ended. Without a Network Connection it does nothing.
+// The result blamed is true if something that was sent may have caused the end. The next connection
+// tests that suspicion, so the driver should not wait longer before it than before the last one.
 func (s *Session) Lost(now time.Time, loss Loss) (blamed bool) {
 	switch s.conn.phase {
 	case offline:
 		return false
 	case closing:
-		loss.By = s.conn.closedBy // whatever came after our own decision
+		loss.By = s.conn.closedBy // we decided first
 	}
 	wasUp := !s.conn.upSince.IsZero() // if not, CONNECT itself was refused [MQTT-3.1.4-1]
 	unanswered := s.send.inflight > 0 || s.send.scrub.busy
@@ -70,7 +70,7 @@ func (s *Session) Lost(now time.Time, loss Loss) (blamed bool) {
 	return blamed
 }
 
-// countQuick finds the pattern of two clients with one ClientID, who throw each other out
+// countQuick detects two clients with the same ClientID that keep disconnecting each other
 // [MQTT-3.1.4-2].
 func (s *Session) countQuick(now time.Time, loss Loss, wasUp, unanswered bool) {
 	switch {
@@ -86,9 +86,9 @@ func (s *Session) countQuick(now time.Time, loss Loss, wasUp, unanswered bool) {
 	}
 }
 
-// uncertain handles messages between PUBREC and PUBCOMP when the Server lost its
-// session, and returns their number. The Server had them; it may or may not have
-// passed them on. They are completed, or published anew if Config says so.
+// uncertain handles messages between PUBREC and PUBCOMP when the Server has lost its session, and
+// returns their number. The Server had received them; whether it delivered them is unknown. They
+// are completed, or published again if Config.RepublishQoS2 is set.
 func (x *sender) uncertain(s *Session) int {
 	n := len(x.released)
 	if s.cfg.RepublishQoS2 {
@@ -101,8 +101,8 @@ func (x *sender) uncertain(s *Session) int {
 	return n
 }
 
-// requeue makes a message a new one for a Server that has forgotten it: DUP 0, at
-// its old place. It waits for the end of a record that says PUBREL.
+// requeue makes a message a new one, with DUP 0 and at its old place, for a Server that has lost
+// it. If it has a RecordReleased, it waits until that is removed.
 func (s *Session) requeue(seq uint64, d *outgoing) {
 	x := &s.send
 	if d.stage == released {
@@ -113,7 +113,7 @@ func (s *Session) requeue(seq uint64, d *outgoing) {
 	x.waiting++
 }
 
-// lost settles what the end of the Network Connection means for every message.
+// lost updates all messages after the end of the Network Connection.
 func (x *sender) lost(s *Session, loss Loss) {
 	for !x.qos0.empty() {
 		m := x.qos0.pop()
@@ -124,7 +124,7 @@ func (x *sender) lost(s *Session, loss Loss) {
 		}
 	}
 	top := x.cursor
-	for i := range x.n { // all of them: a PUBREL may have been sent again beyond the cursor
+	for i := range x.n { // all of them, since PUBRELs may have been sent beyond the cursor
 		d := x.entry(i)
 		if d.stage == over {
 			continue
@@ -149,9 +149,9 @@ func (x *sender) lost(s *Session, loss Loss) {
 	x.scrub.anew(top)
 }
 
-// cleanLost ends what a clean session leaves open: the Server has forgotten all of
-// it [MQTT-3.1.2-6], so nothing is re-sent; what is published anew is a new message
-// with DUP 0 under an identifier that the new session has not seen.
+// cleanLost ends what a clean session leaves unfinished. The Server has discarded the session
+// [MQTT-3.1.2-6], so nothing is sent again; a message that is published again is a new one, with
+// DUP 0 and an identifier that the new session has not seen.
 func (x *sender) cleanLost(s *Session) {
 	for seq := x.first; seq < x.end(); seq = x.after(seq + 1) {
 		d := x.at(seq)

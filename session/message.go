@@ -11,7 +11,7 @@ import (
 // A Message is an Application Message to be published.
 type Message struct {
 	Topic   string
-	Payload []byte // belongs to the Session until Done
+	Payload []byte // must not be modified until Done
 	QoS     packets.QoS
 	Retain  bool
 }
@@ -21,12 +21,11 @@ var (
 	seed       = maphash.MakeSeed()
 )
 
-// fingerprint tells an incoming message from another one under the same Packet
-// Identifier. That of QoS 2 is stored, so it must never change: two CRCs, because
-// processors compute both faster than memory can be read. That of QoS 1 does not outlive
-// the process. Both guard against mistaken identity, not against malice: who can publish
-// can also publish twice. The head is kept in the receiver because checksums let their
-// input escape.
+// fingerprint distinguishes an incoming message from another one under the same Packet Identifier.
+// At QoS 2 it is stored, so it must never change; it consists of two CRCs, which processors compute
+// faster than memory can be read. At QoS 1 it does not outlive the process. Fingerprints detect
+// accidental mix-ups, not malice: anyone who can publish can also publish twice. The memory for the
+// head is kept in the receiver because the input of checksums escapes.
 func (r *receiver) fingerprint(p *packets.Publish) uint64 {
 	if p.QoS == packets.AtLeastOnce {
 		return bits.RotateLeft64(maphash.String(seed, p.Topic), 1) ^ maphash.Bytes(seed, p.Payload)

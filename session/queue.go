@@ -1,6 +1,6 @@
 package session
 
-// queue is a first-in-first-out row that keeps its memory.
+// queue is a FIFO that reuses its memory.
 type queue[T any] struct {
 	items []T
 	head  int

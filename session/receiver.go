@@ -4,44 +4,43 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// An incoming is a message of QoS 1 or 2 from its PUBLISH until its identifier means
-// nothing any more: at QoS 1 until PUBACK left, at QoS 2 until PUBREL.
+// An incoming is a received message of QoS 1 or 2, from its PUBLISH until its identifier is free:
+// at QoS 1 until PUBACK is sent, at QoS 2 until PUBREL arrives.
 type incoming struct {
-	gen         uint32 // raised when the place is used again, so that old tokens are stale
-	known       bool   // the identifier stands for this message
-	acked       bool   // the application is responsible
+	gen         uint32 // incremented when the entry is reused, so that old tokens are stale
+	known       bool   // the identifier belongs to this message
+	acked       bool   // the application has acknowledged it
 	qos         packets.QoS
 	id          uint16
 	fingerprint uint64
-	placed      uint64 // the Network Connection on whose ring it has a place; 0: none
+	placed      uint64 // number of the Network Connection in whose order it has a place; 0: none
 	recorded    bool   // QoS 2: it has a record
 	saved       uint64 // QoS 2: its Save, if made by this process
 }
 
-// A place in a ring, or in the row of acknowledgements on their way, refers to a
-// message without keeping it.
+// A place is a weak reference to a message, in the order of arrival or in the queue of
+// acknowledgements being written.
 type place struct {
 	index uint32
 	gen   uint32
-	n     uint64 // the Send of the acknowledgement, once it was put out
+	n     uint64 // number of the Send of the acknowledgement, or 0
 }
 
-// receiver is the Receiver column of figures 4.2 and 4.3. Acknowledgements leave in
-// the order in which messages arrived, whatever order the application has
-// [MQTT-4.6.0-2] [MQTT-4.6.0-3]: a ring per kind, a bit per message, and the part
-// that is done leaves from the front. PUBCOMP answers PUBREL at once and so needs no
-// ring.
+// receiver implements the Receiver columns of figures 4.2 and 4.3. Acknowledgements are sent in the
+// order in which messages arrived, whatever the order of Ack [MQTT-4.6.0-2] [MQTT-4.6.0-3]: there
+// is a queue for each kind, from whose front acknowledged messages are removed. PUBCOMP is sent at
+// once after PUBREL and needs no queue.
 type receiver struct {
 	// Valid for the session.
 	all  []incoming
 	free []uint32
-	byID *identifiers // nil: none came yet
+	byID *identifiers // nil until the first message
 	head []byte       // memory of fingerprint
 
 	// Valid for one Network Connection.
 	pubacks queue[place]
 	pubrecs queue[place]
-	leaving queue[place] // PUBACKs that were put out and perhaps not written
+	leaving queue[place] // PUBACKs put out and perhaps not yet written
 }
 
 func (r *receiver) add(id uint16, qos packets.QoS, print uint64) (uint32, *incoming) {
@@ -63,7 +62,7 @@ func (r *receiver) add(id uint16, qos packets.QoS, print uint64) (uint32, *incom
 	return i, m
 }
 
-// drop forgets a message: its token is stale, its places in a ring are void.
+// drop removes a message and makes its token and places invalid.
 func (r *receiver) drop(i uint32) {
 	m := &r.all[i]
 	if at, ok := r.byID.get(r.all, m.id); m.known && ok && at == i {
@@ -73,7 +72,7 @@ func (r *receiver) drop(i uint32) {
 	r.free = append(r.free, i)
 }
 
-// renew makes the tokens and places of m void.
+// renew makes the token and places of m invalid.
 func (m *incoming) renew() {
 	gen := m.gen + 1
 	*m = incoming{}
@@ -91,9 +90,9 @@ func (r *receiver) token(i uint32) Token {
 	return Token(r.all[i].gen)<<32 | Token(i)
 }
 
-// publish receives a PUBLISH, section 3.3.4 [MQTT-3.3.4-1]. Whether the identifier
-// is known decides, never the DUP flag alone [MQTT-4.3.2-2] [MQTT-4.3.3-2]. Whether a
-// filter of ours fits [MQTT-3.3.2-3] is not looked at: all of it is acknowledged.
+// publish handles a PUBLISH (section 3.3.4) [MQTT-3.3.4-1]. Whether it is a duplicate depends on
+// the identifier, never on the DUP flag alone [MQTT-4.3.2-2] [MQTT-4.3.3-2]. It does not check
+// whether the topic matches one of our filters [MQTT-3.3.2-3].
 func (s *Session) publish(p *packets.Publish) {
 	if p.QoS == packets.AtMostOnce {
 		s.put(Deliver).Packet = p
@@ -128,7 +127,8 @@ func (s *Session) publish(p *packets.Publish) {
 	o.Packet, o.Token = p, r.token(i)
 }
 
-// Awaits reports whether Received would deliver p: it did not come before, and is not left to the Server.
+// Awaits reports whether Received would deliver p, that is, p was not received before and would not
+// be shed.
 func (s *Session) Awaits(p *packets.Publish) bool {
 	switch {
 	case p.QoS == packets.AtMostOnce:
@@ -146,13 +146,13 @@ func (s *Session) Awaits(p *packets.Publish) bool {
 	return !same || m.placed != s.conn.number && m.qos == packets.AtLeastOnce && !p.Dup
 }
 
-// recognised handles a message that came again, and reports whether it did.
+// recognised handles a redelivered message, and reports whether it is one.
 func (s *Session) recognised(i uint32, m *incoming, p *packets.Publish) bool {
 	switch {
 	case m.placed == s.conn.number:
-		return true // its acknowledgement is still to come and answers this copy too
+		return true // its acknowledgement is still to be sent and answers this copy too
 	case m.qos == packets.AtLeastOnce && !p.Dup:
-		return false // a new message, for all that QoS 1 lets us know
+		return false // a new message, as far as one can know at QoS 1
 	case !m.acked:
 		s.counters.Adopted++
 	}
@@ -160,7 +160,7 @@ func (s *Session) recognised(i uint32, m *incoming, p *packets.Publish) bool {
 	return true
 }
 
-// unknow gives the identifier to another message. The token is stale.
+// unknow frees the identifier for another message and makes the token stale.
 func (s *Session) unknow(i uint32, m *incoming) {
 	if m.recorded {
 		s.forget(Record{Kind: RecordReceived, PacketID: m.id})
@@ -168,7 +168,7 @@ func (s *Session) unknow(i uint32, m *incoming) {
 	s.recv.drop(i)
 }
 
-// placeOn gives a message its place in the order of this Network Connection.
+// placeOn gives the message its place in the order of arrival on this Network Connection.
 func (s *Session) placeOn(i uint32, m *incoming) {
 	m.placed = s.conn.number
 	s.recv.ring(m.qos).push(place{index: i, gen: m.gen})
@@ -182,11 +182,10 @@ func (r *receiver) ring(qos packets.QoS) *queue[place] {
 	return &r.pubrecs
 }
 
-// Ack says that the application is responsible for a delivered message from here
-// on: it gates PUBACK at QoS 1 and PUBREC at QoS 2. The error is
-// ErrStale if the token was used before or means nothing any more. A message that
-// was not sent again after a reconnect yet has no place in the new order: its Ack is
-// remembered.
+// Ack acknowledges a delivered message, with PUBACK at QoS 1 and PUBREC at QoS 2; the application
+// is responsible for it from then on. Acknowledgements are sent in the order in which the messages
+// arrived. After a reconnect an Ack is remembered until the Server has sent the message again. Ack
+// returns ErrStale if the token was used before or has become invalid.
 func (s *Session) Ack(t Token) error {
 	p := place{index: uint32(t), gen: uint32(t >> 32)}
 	if uint64(p.index) >= uint64(len(s.recv.all)) {
@@ -205,7 +204,7 @@ func (s *Session) Ack(t Token) error {
 	return nil
 }
 
-// acknowledge sends the acknowledgements whose turn has come.
+// acknowledge sends the acknowledgements that are next in order.
 func (s *Session) acknowledge(qos packets.QoS) {
 	if s.conn.phase != up {
 		return
@@ -219,10 +218,10 @@ func (s *Session) acknowledge(qos packets.QoS) {
 		}
 		p := ring.pop()
 		switch {
-		case m == nil: // its identifier was taken by another message
+		case m == nil: // its identifier now belongs to another message
 		case qos == packets.AtLeastOnce:
 			p.n = s.transmit(packets.PUBACK, nil, m.id, 0) // [MQTT-2.3.1-6]
-			m.known = false                                // from here on the identifier is a new message [MQTT-4.3.2-2]
+			m.known = false                                // a later PUBLISH under the identifier is a new message [MQTT-4.3.2-2]
 			r.byID.remove(r.all, m.id)
 			r.leaving.push(p)
 		default:
@@ -243,10 +242,9 @@ func (r *receiver) wrote(n uint64) {
 	}
 }
 
-// pubrel ends an incoming QoS 2 delivery: after PUBCOMP the identifier means a new
-// message. A PUBREL that nobody waits for gets its PUBCOMP all the same
-// [MQTT-4.3.3-2], after everything on the log, because the identifier may have been
-// forgotten there a moment ago.
+// pubrel completes an incoming QoS 2 delivery: after PUBCOMP the identifier is free for a new
+// message. An unexpected PUBREL is answered with PUBCOMP too [MQTT-4.3.3-2], after all earlier
+// records, because the record of the identifier may just have been removed.
 func (s *Session) pubrel(id uint16) {
 	r := &s.recv
 	if i, ok := r.byID.get(r.all, id); ok && r.all[i].qos == packets.ExactlyOnce {
@@ -256,8 +254,8 @@ func (s *Session) pubrel(id uint16) {
 	s.acknowledge(packets.ExactlyOnce)
 }
 
-// lost keeps what the Server will send again: everything whose acknowledgement did
-// not leave.
+// lost keeps the messages that the Server will send again: those whose acknowledgement was not
+// sent.
 func (r *receiver) lost(s *Session, loss Loss) {
 	r.pubacks.clear()
 	r.pubrecs.clear()
@@ -276,8 +274,8 @@ func (r *receiver) lost(s *Session, loss Loss) {
 	}
 }
 
-// discard forgets all incoming messages, because the Server has, and returns their
-// number. Their tokens are stale.
+// discard removes all incoming messages because the Server has lost them, and returns their number.
+// Their tokens become stale.
 func (r *receiver) discard(s *Session) int {
 	n := 0
 	for i := range r.all {
@@ -289,7 +287,7 @@ func (r *receiver) discard(s *Session) int {
 	return n
 }
 
-// Unacked reports whether Ack of the token would be taken.
+// Unacked reports whether Ack(t) would succeed.
 func (s *Session) Unacked(t Token) bool {
 	p := place{index: uint32(t), gen: uint32(t >> 32)}
 	if uint64(p.index) >= uint64(len(s.recv.all)) {

@@ -22,7 +22,7 @@ import (
 //	8 sequence                                 Seq, 8 bytes
 //	7 application         Name of the Note     Value of the Note
 
-// AppendKey appends the key of r to b.
+// AppendKey appends the encoded key of r to b.
 func (r *Record) AppendKey(b []byte) []byte {
 	b = append(b, byte(r.Kind))
 	switch r.Kind {
@@ -38,7 +38,7 @@ func (r *Record) AppendKey(b []byte) []byte {
 	return b
 }
 
-// AppendValue appends the value of r to b.
+// AppendValue appends the encoded value of r to b.
 func (r *Record) AppendValue(b []byte) []byte {
 	switch r.Kind {
 	case RecordPublish:
@@ -69,8 +69,8 @@ func (r *Record) AppendValue(b []byte) []byte {
 	return b
 }
 
-// ParseRecord reads what AppendKey and AppendValue wrote. Nothing of key and value is
-// kept. The error says which part is wrong; it never shows a payload.
+// ParseRecord decodes a key and value encoded by AppendKey and AppendValue. It does not retain
+// them. The error says which part is invalid; it never contains a payload.
 func ParseRecord(key, value []byte) (Record, error) {
 	if len(key) == 0 {
 		return Record{}, errors.New("session: record: empty key")
@@ -114,7 +114,7 @@ func ParseRecord(key, value []byte) (Record, error) {
 	return r, nil
 }
 
-// A parser takes a record apart and keeps the first fault.
+// A parser decodes a record and keeps the first error.
 type parser struct {
 	key, value []byte
 	fault      string

@@ -7,20 +7,19 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// Restore returns the Session that records describe: those that were saved and not
-// forgotten, in any order. Nobody waits for what was begun before: Done of those
-// tokens means nothing to the driver. With no records it is New.
+// Restore returns a Session with the state in records, which are those that were saved and not
+// forgotten, in any order. The driver must ignore Done outputs for messages of the earlier process,
+// whose tokens it does not know. Without records, Restore is the same as New.
 //
-// What left before the crash is not on record, because that would cost a record per
-// packet, and a Forget may be late: so every message counts as one that may have left,
-// and goes out with DUP.
+// The records do not say which messages were sent, because that would cost a record per packet, and
+// a Forget may be late. So all messages are taken as possibly sent, and are sent with DUP set.
 func Restore(cfg Config, records []Record) (*Session, error) {
 	s, err := newSession(cfg)
 	if err != nil {
 		return nil, err
 	}
 	wasClean, scrubbed := false, false
-	sorted := make([]*Record, len(records)) // a record is large, and so is the code that would sort them
+	sorted := make([]*Record, len(records)) // pointers, because a Record is large
 	for i := range records {
 		sorted[i] = &records[i]
 	}
@@ -75,8 +74,8 @@ func Restore(cfg Config, records []Record) (*Session, error) {
 	return s, nil
 }
 
-// unsent takes back that the messages left whose Packet Identifiers are not on record as
-// released: they were waiting for that.
+// unsent marks messages as never sent if their Packet Identifiers are not recorded as released:
+// they were waiting for that.
 func (x *sender) unsent() {
 	for seq := x.after(max(x.first, x.scrub.done)); seq < x.end() && !x.scrub.complete(); seq = x.after(seq + 1) {
 		if d := x.at(seq); d.stage == published && d.pub.QoS == packets.ExactlyOnce {
@@ -86,7 +85,7 @@ func (x *sender) unsent() {
 	}
 }
 
-// restore takes over messages in the order of their numbers, and which of them were released.
+// restore adds messages in the order of their sequence numbers, and marks those that were released.
 func (x *sender) restore(publishes, releases []*Record) {
 	x.grow(len(publishes))
 	x.first = x.reserved

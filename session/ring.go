@@ -9,14 +9,14 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// stage is how far an outgoing message of QoS 1 or 2 has come.
+// stage is the state of an outgoing message of QoS 1 or 2.
 type stage byte
 
 const (
-	queued    stage = iota // its PUBLISH was never put out in this session of the Server
-	published              // its PUBLISH may have left; PUBACK or PUBREC is awaited
-	released               // PUBREC came: only PUBREL is sent from here on [MQTT-4.3.3-1]
-	over                   // done
+	queued    stage = iota // its PUBLISH was not put out in this session of the Server
+	published              // its PUBLISH may have been sent; waiting for PUBACK or PUBREC
+	released               // PUBREC was received: only PUBREL is sent from now on [MQTT-4.3.3-1]
+	over                   // finished
 )
 
 // An outgoing is the delivery of one message of QoS 1 or 2.
@@ -25,24 +25,24 @@ type outgoing struct {
 	pub     packets.Publish
 	caller  any
 	stage   stage
-	silent  bool   // its Done was put out already; only the identifier is to be freed
-	left    bool   // bytes may have left on an earlier Network Connection
-	before  bool   // bytes may have left in a session that the Server has lost
+	silent  bool   // its Done was put out; only the identifier is still to be freed
+	left    bool   // may have been sent on an earlier Network Connection
+	before  bool   // may have been sent in a session that the Server has lost
 	passed  bool   // over, and counted in sender.holes
 	ahead   uint16 // packets without an answer when its PUBLISH was sent
-	sent    uint64 // the newest Send of it on this Network Connection; 0: none
+	sent    uint64 // number of its last Send on this Network Connection; 0: none
 	sentAt  time.Time
-	saved   uint64 // its newest Save
+	saved   uint64 // number of its last Save
 	answers uint64 // sender.answers when it was sent
 }
 
-// sender is the Sender column of figures 4.2 and 4.3, and the queue before it. A message keeps its
-// sequence number, and so its Packet Identifier, from acceptance to its end, across Network
-// Connections and crashes [MQTT-2.3.1-3]. The identifier is a function of that number, and unique
-// because the numbers in flight lie close together [MQTT-2.3.1-2]: there is no allocator whose state
-// could be lost.
+// sender implements the Sender columns of figures 4.2 and 4.3, and the queue of outgoing messages.
+// A message keeps its sequence number, and so its Packet Identifier, until it is finished, across
+// Network Connections and crashes [MQTT-2.3.1-3]. The identifier is a function of the sequence
+// number, and is unique because the numbers in flight are close together [MQTT-2.3.1-2]; so there
+// is no allocator whose state could be lost.
 //
-// Between two inputs this holds, see check:
+// Invariants between inputs, verified by check:
 //
 //   - The n places of the ring from head on have messages in the order of their numbers, from first
 //     to below next. The one at head is not over. A number between them that has no place is over.
@@ -57,7 +57,7 @@ type sender struct {
 	// Valid for the session.
 	ring     []outgoing // by sequence number; its length is a power of two
 	head     int        // index of the oldest message that is not over
-	n        int        // messages in the ring; some that are over have left it, see squeeze
+	n        int        // messages in the ring; some that are over were removed, see squeeze
 	first    uint64     // sequence number at head; next if the ring is empty
 	next     uint64     // sequence number of the next message
 	live     int        // messages that are not over
@@ -72,11 +72,11 @@ type sender struct {
 
 	// Valid for one Network Connection.
 	resumed   bool   // the Server has the session
-	hold      bool   // nothing new is sent, see Session.Hold
-	yields    bool   // nor until nothing is unanswered, see Session.request
-	cursor    uint64 // next message to send; those before it were looked at
-	relCursor int    // next of released to send again
-	inflight  int    // sent on this connection and unanswered
+	hold      bool   // send nothing new: see Session.Hold
+	yields    bool   // send nothing new until nothing is unanswered: see Session.request
+	cursor    uint64 // sequence number of the next message to consider for sending
+	relCursor int    // index in released of the next PUBREL to send again
+	inflight  int    // messages sent on this connection and unanswered
 	inflight2 int    // of those, at QoS 2
 	answers   uint64 // acknowledgements that completed something
 	qos0      queue[sent0]
@@ -91,13 +91,14 @@ func packetID(seq uint64) uint16 { return uint16(1 + seq%publishIDs) } // [MQTT-
 
 func (x *sender) end() uint64 { return x.next }
 
-// entry returns the message at a place in the ring.
+// entry returns the message at index i from head.
 func (x *sender) entry(i int) *outgoing { return &x.ring[(x.head+i)&(len(x.ring)-1)] }
 
-// at returns a message from first on; one that has left the ring is over.
+// at returns the message with a sequence number not before first. A message that was removed from
+// the ring is over.
 func (x *sender) at(seq uint64) *outgoing {
 	if i := seq - x.first; i < uint64(x.n) {
-		if d := x.entry(int(i)); d.seq == seq { // as always while nothing has left before it
+		if d := x.entry(int(i)); d.seq == seq { // always, unless messages before it were removed
 			return d
 		}
 	}
@@ -107,12 +108,12 @@ func (x *sender) at(seq uint64) *outgoing {
 	return &outgoing{stage: over}
 }
 
-// search returns the place of the first message that is not before seq.
+// search returns the index of the first message not before seq.
 func (x *sender) search(seq uint64) int {
 	return sort.Search(x.n, func(i int) bool { return x.entry(i).seq >= seq })
 }
 
-// after returns the number of the first message in the ring that is not before seq; end if
+// after returns the sequence number of the first message in the ring not before seq, or end if
 // there is none.
 func (x *sender) after(seq uint64) uint64 {
 	if i := x.search(seq); i < x.n {
@@ -121,8 +122,8 @@ func (x *sender) after(seq uint64) uint64 {
 	return x.next
 }
 
-// find returns the message under a Packet Identifier, if the Server can have it: it was
-// sent on this Network Connection, or before in a session that goes on.
+// find returns the message with a Packet Identifier, if the Server may have it: it was sent on this
+// Network Connection, or earlier in the same session.
 func (x *sender) find(id uint16) (uint64, *outgoing) {
 	seq, d := x.under(id)
 	if d == nil || d.sent == 0 && !(d.left && x.resumed) {
@@ -131,7 +132,7 @@ func (x *sender) find(id uint16) (uint64, *outgoing) {
 	return seq, d
 }
 
-// under returns the message that a Packet Identifier belongs to.
+// under returns the message with a Packet Identifier.
 func (x *sender) under(id uint16) (uint64, *outgoing) {
 	if id == 0 || id > publishIDs {
 		return 0, nil
@@ -148,7 +149,7 @@ func (x *sender) under(id uint16) (uint64, *outgoing) {
 	return seq, d
 }
 
-// push adds a message with the next number.
+// push adds a message with the next sequence number.
 func (x *sender) push(s stage) *outgoing {
 	x.grow(x.n + 1)
 	x.n++
@@ -174,10 +175,9 @@ func (x *sender) grow(n int) {
 	x.ring, x.head = bigger, 0
 }
 
-// squeeze lets messages that are over leave the ring when they are most of it: while the
-// oldest one is unanswered, any number of others may be withdrawn or dropped behind it. Those in
-// holes stay; their number is bounded by their distance. Outputs may still point into the ring
-// that was.
+// squeeze removes messages that are over from the ring when they are most of it: while the oldest
+// message is unanswered, any number of later ones may be withdrawn or dropped. Those counted in
+// holes stay; their number is limited by maxDistance. Outputs may still point into the old ring.
 func (x *sender) squeeze() {
 	if x.spent < 64+x.n/2 {
 		return
@@ -201,7 +201,7 @@ func (x *sender) unanswered(d *outgoing) {
 	}
 }
 
-// answered notes that the newest Send of a message has its answer, or needs none any more.
+// answered records that the last Send of a message was answered, or no longer needs an answer.
 func (x *sender) answered(d *outgoing) {
 	if d.sent == 0 {
 		return
@@ -246,7 +246,7 @@ func (x *sender) remove(seq uint64, d *outgoing) {
 	x.squeeze()
 }
 
-// unrelease takes a message out of released. It is the first one unless the Server answers out of
+// unrelease removes a message from released. It is the first one unless the Server answers out of
 // order.
 func (x *sender) unrelease(seq uint64) {
 	i := slices.Index(x.released, seq)
@@ -259,8 +259,8 @@ func (x *sender) unrelease(seq uint64) {
 	}
 }
 
-// check returns what is wrong with the invariant of the sender; "" if nothing is. It looks at
-// everything, so it is for tests.
+// check returns which invariant of the sender is violated, or "" if none is. It examines every
+// message and is meant for tests.
 func (x *sender) check() string {
 	var live, waiting, bytes, holes, spent, inflight, inflight2, rel int
 	last := x.first
@@ -314,9 +314,9 @@ func (x *sender) check() string {
 	return ""
 }
 
-// SelfCheck returns an error if the state of the Session contradicts itself, which is a bug of this
-// package. It looks at every message, so it is for tests: of this package, of drivers and in
-// simulations. It is called between two inputs.
+// SelfCheck returns an error if the state of the Session is inconsistent, which is a bug in this
+// package. It examines every message and is meant for tests and simulations. It must be called
+// between inputs.
 func (s *Session) SelfCheck() error {
 	if wrong := s.send.check(); wrong != "" {
 		return errors.New("session: self check: " + wrong)

@@ -6,12 +6,11 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A Server that still holds a Packet Identifier of QoS 2 takes a new message under it for
-// the old one: it acknowledges it and drops it, which is what [MQTT-4.3.3-2] asks of it.
-// Between two ends with the same history that cannot happen. It does when our history was
-// not kept, or was lost, while the Server has kept its own, whatever Session Present says.
-// So before an identifier is first used at QoS 2 it is released once: PUBREL, which every
-// Server answers with PUBCOMP. That goes in chunks ahead of use, once around the range.
+// If a Server still holds a Packet Identifier of QoS 2, it takes a new message under it for the old
+// one: it acknowledges the message and drops it, as [MQTT-4.3.3-2] requires. That happens if our
+// state was not kept or was lost, while the Server has kept its own, whatever Session Present says.
+// So before an identifier is first used at QoS 2, it is released once by PUBREL, which every Server
+// answers with PUBCOMP. This is done in chunks ahead of use, once for each identifier.
 const (
 	scrubChunk   = 64 // identifiers; four bytes each
 	scrubAhead   = scrubChunk / 2
@@ -19,27 +18,28 @@ const (
 	scrubRetry   = 10 * time.Minute // after a refusal
 )
 
-// A scrub is how far identifiers were released.
+// A scrub is the progress of releasing identifiers.
 type scrub struct {
 	// Valid for the session.
-	base     uint64 // sequence numbers from base to below done are covered
+	base     uint64 // identifiers of sequence numbers in [base, done) were released
 	done     uint64
-	saved    uint64 // the Save that says so
+	saved    uint64 // number of the Save that records it
 	began    uint32 // sequence number of this process's first message, modulo 1<<32; see sweep.go
-	answered bool   // the Server answers PUBRELs that it does not know: they are not what it closes over
+	answered bool   // the Server answers PUBRELs for unknown identifiers, so it does not close because of them
 
 	// Valid for one Network Connection.
-	busy  bool   // a chunk is under way, from done on
-	sent  uint64 // the Send of its first PUBREL
-	seen  uint64 // a bit for each PUBREL of it that was answered
+	busy  bool   // a chunk, starting at done, is in progress
+	sent  uint64 // number of the Send of its first PUBREL
+	seen  uint64 // a bit for each of its PUBRELs that was answered
 	since time.Time
 }
 
 func (c *scrub) complete() bool { return c.done-c.base >= publishIDs }
 
-// anew makes the row go once around from top on, behind the messages that may have left: on the next
-// Network Connection the Server may be one that came back from an older copy of its state, and hold
-// identifiers of messages before top. Their turn comes when the row has gone around, and no sooner.
+// anew restarts scrubbing at top, after the messages that may have been sent: on the next Network
+// Connection the Server may have been restored from an older copy of its state, and hold
+// identifiers of messages before top. These are released last, before the numbers wrap around to
+// them.
 func (c *scrub) anew(top uint64) {
 	if c.complete() {
 		c.done = max(c.done, top)
@@ -47,31 +47,31 @@ func (c *scrub) anew(top uint64) {
 	c.base = max(c.base, min(top, c.done))
 }
 
-// scrubs reports whether identifiers are released before use. A clean session begins with
-// a Server that knows nothing.
+// scrubs reports whether identifiers are released before use. With a clean session the Server holds
+// none.
 func (s *Session) scrubs() bool {
 	return !s.cfg.NoScrub && !s.cfg.CleanSession && !s.send.scrub.complete()
 }
 
-// unscrubbed reports whether the message has to wait for its identifier. One that may have
-// left has it already: releasing it now could make a second message of it.
+// unscrubbed reports whether the message must wait until its identifier is released. A message that
+// may have been sent need not: releasing its identifier now could deliver it twice.
 func (s *Session) unscrubbed(seq uint64, d *outgoing) bool {
 	return d.pub.QoS == packets.ExactlyOnce && d.stage == queued && seq >= s.send.scrub.done && s.scrubs()
 }
 
-// scrub begins the next chunk if one is due: the message at the cursor waits for it, or
-// soon will. What comes behind that message waits too, because messages that pass each other
-// could not be sent again in the order of their first sending [MQTT-4.6.0-1].
+// scrub starts the next chunk if the message at the cursor waits for it, or soon will. Later
+// messages wait too, because messages that overtake each other could not be sent again in the order
+// in which they were first sent [MQTT-4.6.0-1].
 func (s *Session) scrub(now time.Time, waits bool) {
 	c, next := &s.send.scrub, s.send.cursor
 	if c.busy || s.scrubGivenUp() || s.send.yields || !s.scrubs() || !waits && next+scrubAhead < c.done {
 		return
 	}
 	if x := s.suspected; x != nil && x.scrubStrikes >= scrubStrikes-1 && !s.proved(now) {
-		return // the last strike is to be over the chunk and nothing else
+		return // the last strike must be because of the chunk and nothing else
 	}
 	from := c.done
-	if next > from { // QoS 1 went far ahead
+	if next > from { // QoS 1 messages have used later numbers
 		from = next
 		c.base = from
 	}
@@ -101,9 +101,10 @@ func (s *Session) scrubbed(id uint16) bool {
 	return true
 }
 
-// scrubSuspected counts a close, or a minute of silence, against the chunk under way, and reports
-// whether it does: not once the Server has answered one. A Server that cannot take a PUBREL it does
-// not know closes over each chunk: then QoS 2 cannot be had from it safely, until it is tried again.
+// scrubSuspected counts a close, or a minute of silence, against the chunk in progress, unless the
+// Server has answered a chunk before, and reports whether it did. A Server that does not accept
+// PUBRELs for unknown identifiers closes because of each chunk; QoS 2 is then not safe with it and
+// is given up until the next try.
 func (s *Session) scrubSuspected(now time.Time) bool {
 	if s.send.scrub.answered {
 		return false
@@ -127,13 +128,13 @@ func (s *Session) scrubSuspected(now time.Time) bool {
 	return true
 }
 
-// scrubGivenUp reports whether the Server closes over the release of identifiers.
+// scrubGivenUp reports whether scrubbing was given up because the Server closes the connection.
 func (s *Session) scrubGivenUp() bool {
 	return s.suspected != nil && !s.suspected.scrubRefused.IsZero()
 }
 
-// refusesQoS2 reports whether QoS 2 is given up because of that. After a while it is tried again, with
-// the last strike left.
+// refusesQoS2 reports whether QoS 2 messages are refused because of that. After a while scrubbing
+// is tried again, with one strike left.
 func (s *Session) refusesQoS2(now time.Time) bool {
 	if x := s.suspected; s.scrubGivenUp() && now.Sub(x.scrubRefused) >= scrubRetry {
 		x.scrubRefused, x.scrubStrikes, x.scrubStruck = time.Time{}, scrubStrikes-1, now
@@ -141,11 +142,11 @@ func (s *Session) refusesQoS2(now time.Time) bool {
 	return s.scrubGivenUp() && s.scrubs()
 }
 
-// untouched reports whether a chunk is under way and nothing of it was answered: a close may
-// be over that.
+// untouched reports whether a chunk is in progress of which nothing was answered, so that it may be
+// the cause of a close.
 func (c *scrub) untouched() bool { return c.busy && c.seen == 0 }
 
-// stuckAt returns when the Server will have been silent about a chunk for too long.
+// stuckAt returns when the Server will have failed to answer a chunk for too long.
 func (c *scrub) stuckAt() time.Time {
 	if !c.busy {
 		return time.Time{}

@@ -14,20 +14,19 @@ type sent0 struct {
 	n      uint64
 }
 
-// Publish accepts a message and returns the token of the Done that ends it. At QoS
-// 1 and 2 it is queued while no Network Connection is up or the window is full; the
-// payload belongs to the Session until Done. After Publish, [Session.Tail] is the
-// number of the Save that makes it durable.
+// Publish accepts a message and returns the token of the Done that will complete it. A message of
+// QoS 1 or 2 is queued while no Network Connection is up or MaxInflight is reached; its payload
+// must not be modified until Done. After Publish, [Session.Tail] returns the number of the Save
+// that makes it durable.
 //
-// The errors are [*packets.EncodeError] for a message that no packet can carry,
-// ErrNotConnected for QoS 0 without a connection, and ErrQueueFull. Nothing happened
-// then.
+// The error is a [*packets.EncodeError] for a message that no packet can carry, ErrNotConnected at
+// QoS 0 without a connection, or ErrQueueFull. The message was not accepted then.
 func (s *Session) Publish(now time.Time, m Message) (Token, error) {
 	return s.PublishFor(now, m, nil)
 }
 
-// PublishFor is Publish; the Done that ends the message has the caller in Output.For, so
-// that a driver needs no table.
+// PublishFor is like Publish, and sets Output.For of the Done to caller, so that the driver needs
+// no map from tokens to callers.
 func (s *Session) PublishFor(now time.Time, m Message, caller any) (Token, error) {
 	x, p := &s.send, &s.publishing
 	p.PacketID, p.Dup, p.QoS, p.Retain = 0, false, m.QoS, m.Retain
@@ -62,7 +61,7 @@ func (s *Session) PublishFor(now time.Time, m Message, caller any) (Token, error
 	return tokenPublish | Token(seq), nil
 }
 
-// reserve records sequence numbers ahead of their use, 32 at a time.
+// reserve records sequence numbers as used, 32 at a time, before they are used.
 func (s *Session) reserve(seq uint64) {
 	if seq >= s.send.reserved {
 		s.send.reserved = seq + reserveAhead
@@ -93,9 +92,9 @@ func (x *sender) wrote0(s *Session, n uint64) {
 }
 
 // pump sends what the windows allow: on a new Network Connection first the PUBRELs in the order of
-// their PUBRECs [MQTT-4.6.0-4], then the PUBLISHes in the order of their first sending
-// [MQTT-4.6.0-1], then what is new. A message whose window is full holds back those behind it, so
-// that none passes another.
+// their PUBRECs [MQTT-4.6.0-4], then the PUBLISHes in the order in which they were first sent
+// [MQTT-4.6.0-1], then new ones. A message whose window is full holds back later ones, so that none
+// overtakes another.
 func (s *Session) pump(now time.Time) {
 	if s.conn.phase != up {
 		return
@@ -157,8 +156,8 @@ func (s *Session) transmitPublish(now time.Time, d *outgoing) {
 	x.unanswered(d)
 }
 
-// transmitRelease sends a PUBREL: the first answer to a PUBREC, or again on a new Network
-// Connection [MQTT-4.4.0-1].
+// transmitRelease sends a PUBREL, in answer to PUBREC or again on a new Network Connection
+// [MQTT-4.4.0-1].
 func (s *Session) transmitRelease(now time.Time, seq uint64) {
 	d := s.send.at(seq)
 	if d.left {
@@ -169,8 +168,8 @@ func (s *Session) transmitRelease(now time.Time, seq uint64) {
 	s.send.unanswered(d)
 }
 
-// puback ends a QoS 1 delivery. For a QoS 2 PUBLISH it means that the Server keeps
-// the message with less than was asked for, as RabbitMQ does.
+// puback completes a QoS 1 delivery. In answer to a QoS 2 PUBLISH it means that the Server has
+// accepted the message at QoS 1 only, as RabbitMQ does.
 func (s *Session) puback(id uint16) {
 	seq, d := s.send.find(id)
 	switch {
@@ -184,10 +183,10 @@ func (s *Session) puback(id uint16) {
 	}
 }
 
-// pubrec moves a message from its first half to its second, on disk before PUBREL
-// leaves: "MUST NOT re-send the PUBLISH once it has sent the corresponding PUBREL
-// packet" [MQTT-4.3.3-1]. Every other PUBREC gets its PUBREL too, so that a Server
-// which knows more than we do can finish.
+// pubrec moves a message to the stage released, which is saved before PUBREL is sent: "MUST NOT
+// re-send the PUBLISH once it has sent the corresponding PUBREL packet" [MQTT-4.3.3-1]. An
+// unexpected PUBREC is answered with PUBREL too, so that the Server can complete a delivery that we
+// do not know.
 func (s *Session) pubrec(id uint16) {
 	x := &s.send
 	seq, d := x.find(id)
@@ -195,12 +194,12 @@ func (s *Session) pubrec(id uint16) {
 	case d != nil && d.stage == published && d.pub.QoS == packets.ExactlyOnce:
 		s.overtaken(d)
 		x.answered(d)
-		s.release(seq, d) // pump sends its PUBREL, after those that came before
+		s.release(seq, d) // pump sends its PUBREL, after earlier ones
 		s.acknowledged(seq)
 	case d != nil && d.stage == released && d.sent != 0:
 		d.sent = s.transmit(packets.PUBREL, nil, id, d.saved)
 	case s.ours(id):
-		// Its PUBLISH or PUBREL is about to be sent in its turn.
+		// Its PUBLISH or PUBREL will be sent in its turn.
 		s.counters.UnexpectedAcks++
 	default:
 		s.counters.UnexpectedAcks++
@@ -221,14 +220,14 @@ func (s *Session) release(seq uint64, d *outgoing) {
 	x.released = append(x.released, seq)
 }
 
-// ours reports whether a QoS 2 message of ours has the identifier, so that a PUBREL out of
-// turn would come before its PUBLISH.
+// ours reports whether an outgoing QoS 2 message has the identifier, so that an unexpected PUBREL
+// would precede its PUBLISH.
 func (s *Session) ours(id uint16) bool {
 	_, d := s.send.under(id)
 	return d != nil && d.pub.QoS == packets.ExactlyOnce
 }
 
-// pubcomp ends a QoS 2 delivery; only now is the identifier free [MQTT-2.3.1-3].
+// pubcomp completes a QoS 2 delivery; only now is the identifier free [MQTT-2.3.1-3].
 func (s *Session) pubcomp(id uint16) {
 	seq, d := s.send.find(id)
 	if d == nil || d.stage != released {
@@ -241,7 +240,7 @@ func (s *Session) pubcomp(id uint16) {
 	s.widen()
 }
 
-// acknowledged notes that the Server answered a message.
+// acknowledged records that the Server has answered a message.
 func (s *Session) acknowledged(seq uint64) {
 	s.send.answers++
 	s.acquit(seq)
@@ -252,14 +251,14 @@ func (s *Session) finish(seq uint64, d *outgoing, err error) {
 	s.end(seq, d, err)
 }
 
-// end takes a message out of the session and reports it.
+// end removes a message from the session and puts out its Done.
 func (s *Session) end(seq uint64, d *outgoing, err error) {
 	after := s.forget(Record{Kind: RecordPublish, Seq: seq, PacketID: d.pub.PacketID})
 	if d.stage == released {
 		s.forget(Record{Kind: RecordReleased, Seq: seq, PacketID: d.pub.PacketID})
 	}
 	if err == nil {
-		after = 0 // the Server's word does not depend on our disk
+		after = 0 // the Server has the message, whatever happens to our disk
 	}
 	if !d.silent {
 		s.done(tokenPublish|Token(seq), d.caller, err, after)
@@ -268,9 +267,9 @@ func (s *Session) end(seq uint64, d *outgoing, err error) {
 	s.acquit(seq)
 }
 
-// Withdraw takes a message back that was never sent, because nobody waits for it any more, and
-// reports whether that was possible: then Done follows with ErrNotSent. Otherwise nothing changes,
-// and the message goes on.
+// Withdraw removes a message that was never sent from the queue, because its caller no longer
+// waits, and reports whether it did: Done with ErrNotSent then follows. If the message may have
+// been sent, Withdraw changes nothing.
 func (s *Session) Withdraw(t Token) bool {
 	if t&tokenKind != tokenPublish {
 		return false
@@ -288,8 +287,8 @@ func (s *Session) Withdraw(t Token) bool {
 	return true
 }
 
-// DropOldest ends the oldest message that was never sent with ErrQueueFull, to make room for
-// another, and reports whether there was one.
+// DropOldest drops the oldest message that was never sent, with ErrQueueFull, to make room for
+// another. It reports whether there was one.
 func (s *Session) DropOldest() bool {
 	x := &s.send
 	for seq := x.after(x.cursor); seq < x.end(); seq = x.after(seq + 1) {
@@ -301,8 +300,8 @@ func (s *Session) DropOldest() bool {
 	return false
 }
 
-// stuckAfter is how long the oldest message may go unanswered while others are
-// answered, or wait because their numbers are too far from its own, or because of Hold.
+// stuckAfter is how long the oldest message may be unanswered while others are answered, or wait
+// because of maxDistance or Hold.
 const stuckAfter = time.Minute
 
 // stuckAt returns when the oldest message will have been unanswered for too long.
@@ -319,8 +318,8 @@ func (x *sender) stuckAt() time.Time {
 	return earliest(at, d.sentAt.Add(stuckAfter))
 }
 
-// Keep makes the Session keep a copy of the payload of a message that is not done,
-// because the caller wants its memory back.
+// Keep makes the Session copy the payload of an unfinished message, so that the caller can reuse
+// its memory.
 func (s *Session) Keep(t Token) {
 	x := &s.send
 	seq := uint64(t &^ tokenKind)

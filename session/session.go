@@ -7,64 +7,65 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// Config is fixed for the life of a Session. The zero value is usable with a
-// ClientID, or with CleanSession.
+// Config configures a Session and cannot be changed later. ClientID is required unless CleanSession
+// is set; all other fields have defaults.
 type Config struct {
-	// ClientID names the session at the Server, section 3.1.3.1. It may be empty
-	// only with CleanSession [MQTT-3.1.3-7].
+	// ClientID identifies the session to the Server (section 3.1.3.1). It may be empty only with
+	// CleanSession [MQTT-3.1.3-7].
 	ClientID string
 
-	// CleanSession asks the Server to forget the session when the Network
-	// Connection ends, section 3.1.2.4.
+	// CleanSession asks the Server for a session that ends with the Network Connection (section
+	// 3.1.2.4).
 	CleanSession bool
 
-	// KeepAlive is how long the Client stays silent at the most, section
-	// 3.1.2.10. CONNECT carries it in whole seconds, rounded up; 65,535 seconds
-	// at the most. If zero, 30 seconds. If negative, keep alive is off.
+	// KeepAlive is the longest time that the Client sends nothing (section 3.1.2.10). CONNECT
+	// carries it in seconds, rounded up, at most 65,535. If zero, 30 seconds. If negative, keep
+	// alive is off.
 	KeepAlive time.Duration
 
-	// PingTimeout is how long the Server may stay silent after a PINGREQ. If zero
-	// or negative, 10 seconds.
+	// PingTimeout is how long to wait for the Server to send anything after a PINGREQ. If zero or
+	// negative, 10 seconds.
 	PingTimeout time.Duration
 
-	// MaxInflight is how many PUBLISH packets of QoS 1 and 2 may be unanswered at a time. If zero
-	// or negative, 100: services of several vendors allow no more. A larger one counts as 16,384.
+	// MaxInflight is how many PUBLISH packets of QoS 1 and 2 may be unacknowledged at a time. If
+	// zero or negative, 100, the limit of several hosted services. The maximum is 16,384.
 	MaxInflight int
 
-	// MaxInflightQoS2 is how many of those may be of QoS 2, on their way from PUBLISH to PUBCOMP.
-	// If zero or negative, 16: mosquitto 2.0.11 loses every 21st message when more than 20 are on
-	// their way and the connection ends.
+	// MaxInflightQoS2 is how many of those may be QoS 2 messages, which count from PUBLISH to
+	// PUBCOMP. If zero or negative, 16: mosquitto 2.0.11 loses every 21st message if the connection
+	// ends while more than 20 are in flight.
 	MaxInflightQoS2 int
 
-	// QueueMessages and QueueBytes bound the messages of QoS 1 and 2 that wait to
-	// be sent, and the topics and payloads of all that are unfinished. A message
-	// beyond is refused with ErrQueueFull; when nothing is unfinished one message
-	// of any size is taken. If zero, 1,000 messages and 64 MiB. If negative,
-	// unbounded.
+	// QueueMessages limits the number of messages of QoS 1 and 2 that wait to be sent, and
+	// QueueBytes the total size of the topics and payloads of all unfinished ones. Publish returns
+	// ErrQueueFull for a message that would exceed them; if nothing is unfinished, it accepts one
+	// message of any size. If zero, 1,000 messages and 64 MiB. If negative, there is no limit.
 	QueueMessages int
 	QueueBytes    int
 
-	// FiltersPerPacket is how many filters a SUBSCRIBE or UNSUBSCRIBE carries at
-	// the most; some services allow eight. If zero or negative, 8.
+	// FiltersPerPacket is the maximum number of filters in one SUBSCRIBE or UNSUBSCRIBE. If zero or
+	// negative, 8, the limit of some services.
 	FiltersPerPacket int
 
-	// FailQoS1 ends a QoS 1 message that may have left with ErrUnknown when a
-	// clean session is lost, instead of publishing it anew.
+	// FailQoS1 makes QoS 1 messages that may have been sent fail with ErrUnknown when a clean
+	// session is lost, instead of publishing them again.
 	FailQoS1 bool
 
-	// RepublishQoS2 publishes a QoS 2 message anew whose first copy may have
-	// arrived in a session that was lost. Without it nothing arrives twice: a
-	// clean session ends it with ErrUnknown, and a persistent one completes it.
+	// RepublishQoS2 publishes a QoS 2 message again if it may have been sent in a session that the
+	// Server has lost; it may then arrive twice. Without RepublishQoS2 nothing arrives twice: with
+	// a clean session such a message fails with ErrUnknown, and with a persistent one its delivery
+	// is completed.
 	RepublishQoS2 bool
 
-	// NoScrub disables releasing Packet Identifiers at the Server before their first use at QoS 2,
-	// and again when the Server seems to have come back from an older copy of its state. It is for
-	// a Server that closes over a PUBREL it does not know. A QoS 2 message can then be lost if the
-	// Server still has the session of an earlier process without a store.
+	// NoScrub disables scrubbing. Scrubbing releases each Packet Identifier at the Server, with
+	// PUBREL, before its first use at QoS 2, and again if the Server seems to have been restored
+	// from an older copy of its state. NoScrub is for Servers that close the connection when they
+	// receive a PUBREL for an unknown identifier. With it a QoS 2 message can be lost if the Server
+	// still has the session of an earlier process that had no store.
 	NoScrub bool
 
-	// Durable makes the Session put out Save and Forget. Without it nothing
-	// outlives the process and no output waits for a record.
+	// Durable makes the Session put out Save and Forget. Without it the state is lost when the
+	// process ends, and no output waits for a record.
 	Durable bool
 }
 
@@ -106,7 +107,7 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// Check returns every mistake in c, joined, as [New] does.
+// Check returns the error that [New] would return for c, or nil.
 func (c Config) Check() error { return c.check() }
 
 func (c *Config) check() error {
@@ -124,7 +125,7 @@ func (c *Config) check() error {
 	return errors.Join(errs...)
 }
 
-// phase is where the Network Connection is.
+// phase is the state of the Network Connection.
 type phase byte
 
 const (
@@ -134,14 +135,13 @@ const (
 	closing              // Close was put out
 )
 
-// A Session is the state of one Client at one Server. Its methods must not be
-// called by two goroutines at once.
+// A Session is the protocol state of one Client with one Server. It is not safe for concurrent use.
 type Session struct {
 	cfg      Config
 	outputs  []Output
 	taken    int
-	records  *[]Record // of outputs; nil: it is not durable
-	logged   uint64    // number of the newest Save or Forget
+	records  *[]Record // of outputs; nil if the Session is not durable
+	logged   uint64    // number of the last Save or Forget
 	counters Counters
 
 	// Valid for the session: survives the Network Connection [MQTT-3.1.2-4]
@@ -149,8 +149,9 @@ type Session struct {
 	send sender
 	recv receiver
 	subs subscriptions
-	// The message of PublishFor, until its outputs are taken: at QoS 0 one points to it. It is
-	// filled in field by field, because a copy of what was just written makes the processor wait.
+	// The message of PublishFor, until its outputs are taken; at QoS 0 an output points to it. It
+	// is assigned field by field, because copying a struct that was just written stalls the
+	// processor.
 	publishing packets.Publish
 
 	// Valid from one Network Connection to the next.
@@ -161,7 +162,8 @@ type Session struct {
 	keep keepAlive
 }
 
-// New returns a Session without history. The error joins every mistake in cfg.
+// New returns a Session without earlier state. If cfg is invalid, the error joins all problems
+// found.
 func New(cfg Config) (*Session, error) { return Restore(cfg, nil) }
 
 func newSession(cfg Config) (*Session, error) {
@@ -176,11 +178,11 @@ func newSession(cfg Config) (*Session, error) {
 	return s, nil
 }
 
-// Next returns the next output to perform. It, and what it points to, is valid until the
-// next input, or until Next returns false.
+// Next returns the next output to perform, or false if there is none. The output and what it points
+// to are valid until the next input, or until Next returns false.
 func (s *Session) Next() (*Output, bool) {
 	if s.taken == len(s.outputs) {
-		clear(s.outputs) // keeps nothing alive
+		clear(s.outputs) // retain nothing
 		s.outputs, s.taken = s.outputs[:0], 0
 		s.publishing.Payload = nil
 		if s.records != nil {
@@ -193,8 +195,8 @@ func (s *Session) Next() (*Output, bool) {
 	return &s.outputs[s.taken-1], true
 }
 
-// Deadline returns when [Session.Tick] is due; the zero time is never. It changes
-// with every input.
+// Deadline returns the time at which [Session.Tick] must be called; the zero time means never.
+// Every input may change it.
 func (s *Session) Deadline() time.Time {
 	if s.conn.phase != up {
 		return time.Time{}
@@ -214,8 +216,8 @@ func earliest(a, b time.Time) time.Time {
 	return a
 }
 
-// Tick tells that time has passed. It may come early, late or repeatedly: extra
-// calls do nothing. After it Deadline is later than now, or zero.
+// Tick reports that time has passed. It may be called early, late or repeatedly; extra calls do
+// nothing. After Tick, Deadline is later than now or zero.
 func (s *Session) Tick(now time.Time) {
 	if s.conn.phase != up {
 		return
@@ -223,7 +225,7 @@ func (s *Session) Tick(now time.Time) {
 	if at := s.send.stuckAt(); !at.IsZero() && !now.Before(at) {
 		s.notify(Event{Kind: EventStuck, Count: s.send.inflight})
 		if c := &s.send.scrub; c.untouched() && !now.Before(c.stuckAt()) && s.keep.lastReceived.After(c.since) {
-			s.scrubSuspected(now) // the Server lives, and does not answer
+			s.scrubSuspected(now) // the Server is alive but does not answer
 		}
 		s.close(ErrStuck)
 		return
@@ -236,46 +238,46 @@ func (s *Session) Tick(now time.Time) {
 	s.pump(now)
 }
 
-// Tail returns the number of the newest Save or Forget; zero before the first.
+// Tail returns the number of the latest Save or Forget, or zero before the first.
 func (s *Session) Tail() uint64 { return s.logged }
 
-// Counters returns what was counted so far.
+// Counters returns the current counts.
 func (s *Session) Counters() Counters { return s.counters }
 
-// Outstanding reports whether an own request waits for the Server on this Network
-// Connection, or to be sent on it: a driver that stops reading then could wait for ever.
+// Outstanding reports whether a request of the client waits for an answer on this Network
+// Connection, or to be sent on it. A driver that stopped reading would then never see the answer.
 func (s *Session) Outstanding() bool {
 	x := &s.send
 	asked := x.inflight > 0 || len(s.subs.requests) > 0 || x.scrub.busy || s.sweepBusy()
 	return asked || !x.hold && (x.cursor < x.end() || s.subs.heldBack())
 }
 
-// Unfinished returns the number of outgoing messages of QoS 1 and 2 that are not
-// done, and the bytes of their topics and payloads.
+// Unfinished returns the number of unfinished outgoing messages of QoS 1 and 2 and the total size
+// of their topics and payloads in bytes.
 func (s *Session) Unfinished() (messages, bytes int) { return s.send.live, s.send.bytes }
 
-// Limits returns the configuration with its defaults.
+// Limits returns the configuration with the defaults filled in.
 func (s *Session) Limits() Config { return s.cfg }
 
-// Up reports whether the Server has accepted the Network Connection.
+// Up reports whether a Network Connection is up that the Server has accepted.
 func (s *Session) Up() bool { return s.conn.phase == up }
 
-// put adds an output for the caller to fill in where it lies: copying one costs more than
-// what is in most of them.
+// put adds an output and returns a pointer for the caller to fill in: copying an Output would cost
+// more than setting its few fields.
 func (s *Session) put(op Op) *Output {
 	n := len(s.outputs)
 	if n == cap(s.outputs) {
 		s.outputs = append(make([]Output, 0, max(1, 2*n)), s.outputs...)
 	}
 	s.outputs = s.outputs[:n+1]
-	o := &s.outputs[n] // zero: Next clears what it has handed out
+	o := &s.outputs[n] // zero, because Next clears returned outputs
 	o.Op = op
 	return o
 }
 
 func (s *Session) notify(e Event) { s.put(Notify).Event = &e }
 
-// save puts out a record and returns its number; 0 if the Session is not durable.
+// save puts out a Save and returns its number, or 0 if the Session is not durable.
 func (s *Session) save(r Record) uint64 { return s.log(Save, r) }
 
 func (s *Session) forget(r Record) uint64 { return s.log(Forget, r) }
@@ -314,7 +316,7 @@ func (s *Session) violation(t packets.Type, spec, reason string) {
 	s.close(&ProtocolError{Packet: t, Spec: spec, Reason: reason}) // [MQTT-4.8.0-1]
 }
 
-// Tokens carry their kind in the two top bits, so that no table maps them back.
+// The two top bits of a Token are its kind, so that no table is needed.
 const (
 	tokenPublish Token = 1 << 62 // QoS 1 and 2: the sequence number
 	tokenQoS0    Token = 2 << 62 // the number of the Send
@@ -322,10 +324,9 @@ const (
 	tokenKind    Token = 3 << 62
 )
 
-// Abandon ends every operation, because the driver gives up for good: nothing will
-// be sent any more. What never left ends with ErrNotSent, what may have left with
-// ErrUnknown. Records stay: a durable Session goes on with the next [Restore]. It is
-// called without a Network Connection.
+// Abandon ends all requests because the driver will send nothing more: those that were never sent
+// with ErrNotSent, the others with ErrUnknown. The records stay, so a durable Session continues
+// with the next [Restore]. It must be called while there is no Network Connection.
 func (s *Session) Abandon() {
 	x := &s.send
 	for i := range x.n {

@@ -8,29 +8,28 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// Identifiers of SUBSCRIBE and UNSUBSCRIBE have a range of their own, so that they
-// never meet one of a PUBLISH [MQTT-2.3.1-2]. They are no session state, section
-// 3.1.2.4.
+// SUBSCRIBE and UNSUBSCRIBE have their own range of identifiers, so that they never collide with
+// those of PUBLISH [MQTT-2.3.1-2]. They are not part of the Session state (section 3.1.2.4).
 const (
 	firstRequestID = publishIDs + 1
 	maxRequests    = 16               // unanswered at a time
 	isolateAfter   = 3                // closes in a row over SUBSCRIBE
 	refusedAfter   = 3                // and then over one filter
-	asideFor       = 10 * time.Minute // a filter that was granted before and that the Server closes over
+	asideFor       = 10 * time.Minute // how long to put aside a filter that was granted before and now makes the Server close
 )
 
-// A wish is a subscription that is wanted, or wanted removed. It is owed until its
-// SUBACK or UNSUBACK was read.
+// A wish is a subscription to be made or removed. It is owed until its SUBACK or UNSUBACK has
+// arrived.
 type wish struct {
 	filter  string
 	qos     packets.QoS
-	had     packets.QoS // granted last; before that, qos
+	had     packets.QoS // last granted; qos if never granted
 	remove  bool
 	owed    bool
 	asked   bool      // it is in a request on this Network Connection
-	closes  int       // Network Connections in a row that had proved themselves and ended over it alone
-	aside   time.Time // it is not asked for before then; zero: it may be
-	renewed uint32    // subscriptions.epoch when it was granted though nobody asked; 0: never
+	closes  int       // proven Network Connections in a row that ended because of it alone
+	aside   time.Time // it is not requested before then; zero: no limit
+	renewed uint32    // subscriptions.epoch when it was granted without a caller; 0: never
 	place   int       // in the result of op
 	op      *operation
 	newest  bool // no later wish for the filter
@@ -38,11 +37,11 @@ type wish struct {
 	in [3]links // its places in lists
 }
 
-// The lists of wishes.
+// The indices of the lists of wishes.
 const (
 	inOrder = iota // the wanted set, in the order of the calls
-	inOwed         // what is owed and in no request, in the order in which it is to be asked for
-	inAside        // what is put aside, in the order of time
+	inOwed         // owed and in no request, in the order of sending
+	inAside        // put aside, ordered by time
 )
 
 type links struct {
@@ -50,7 +49,7 @@ type links struct {
 	listed     bool
 }
 
-// A wishList is one of the lists: everything costs the same however many wishes there are.
+// A wishList is a doubly linked list of wishes. All operations take constant time.
 type wishList struct {
 	which       int
 	first, last *wish
@@ -105,7 +104,7 @@ func (l *wishList) remove(w *wish) {
 
 func (l *wishList) empty() bool { return l.first == nil }
 
-// all yields the wishes; the one that was yielded may be removed.
+// all yields the wishes. The current one may be removed.
 func (l *wishList) all() iter.Seq[*wish] {
 	return func(yield func(*wish) bool) {
 		for w := l.first; w != nil; {
@@ -135,14 +134,14 @@ type request struct {
 	sent   uint64 // its first Send
 }
 
-// answeredBy reports whether the answer with an identifier is one to the request.
+// answeredBy reports whether an answer with the identifier belongs to the request.
 func (r *request) answeredBy(id uint16) bool { return r.id == id || slices.Contains(r.copies, id) }
 
-// mostCopies is how many copies of a request may still be answered, beside the newest.
+// mostCopies is how many copies of a request, besides the last, may still be answered.
 const mostCopies = 16
 
-// subscriptions is the wanted set and what became of it. What is owed and in no request is in owed,
-// or in suspicions.aside.
+// subscriptions is the set of wanted subscriptions and their state. Wishes that are owed and in no
+// request are in owed or suspicions.aside.
 type subscriptions struct {
 	// Valid for the session.
 	wanted map[string]*wish
@@ -157,12 +156,12 @@ type subscriptions struct {
 	requests []*request // in the order in which they were sent
 }
 
-// Subscribe makes filters wanted; Done brings what the Server answered for each. A
-// filter stays wanted, and is asked for again whenever the Server may not know it,
-// until it is unsubscribed or refused here. If that is under way, or was done on this
-// Network Connection and not called for since, it is the answer, so that the Server does
-// not send its retained messages twice. The error is [*packets.EncodeError] for
-// an invalid filter; then nothing happened.
+// Subscribe subscribes to Topic Filters; Results of the Done are the Server's answers. Each filter
+// stays wanted until it is unsubscribed or refused in answer to this call, and is subscribed to
+// again whenever the Server may have lost it. If that is under way, or was done on this Network
+// Connection and no Subscribe has used its result yet, Subscribe uses that result, so that the
+// Server does not send its retained messages twice. For an invalid filter the error is a
+// [*packets.EncodeError], and nothing has changed.
 func (s *Session) Subscribe(now time.Time, subs ...packets.Subscription) (Token, error) {
 	check := packets.Subscribe{PacketID: firstRequestID, Subscriptions: subs}
 	if err := check.Check(); err != nil {
@@ -176,8 +175,8 @@ func (s *Session) Subscribe(now time.Time, subs ...packets.Subscription) (Token,
 	return op.token, nil
 }
 
-// Unsubscribe makes filters unwanted. Messages for them may still come until Done
-// and are delivered and acknowledged like others [MQTT-3.10.4-3].
+// Unsubscribe unsubscribes from Topic Filters, which are no longer wanted. Messages for them may
+// still arrive until Done; they are delivered and acknowledged as usual [MQTT-3.10.4-3].
 func (s *Session) Unsubscribe(now time.Time, filters ...string) (Token, error) {
 	check := packets.Unsubscribe{PacketID: firstRequestID, Filters: filters}
 	if err := check.Check(); err != nil {
@@ -191,8 +190,7 @@ func (s *Session) Unsubscribe(now time.Time, filters ...string) (Token, error) {
 	return op.token, nil
 }
 
-// Wanted returns the Topic Filters that are subscribed or to be, in the order of the
-// calls.
+// Wanted returns the Topic Filters that are subscribed to or requested, in the order of the calls.
 func (s *Session) Wanted() []packets.Subscription {
 	var subs []packets.Subscription
 	for w := range s.subs.order.all() {
@@ -203,8 +201,8 @@ func (s *Session) Wanted() []packets.Subscription {
 	return subs
 }
 
-// Ungranted returns the wanted Topic Filters whose SUBSCRIBE the Server has not answered, in the order of
-// the calls. Those that it refused are not among them.
+// Ungranted returns the wanted Topic Filters for which the Server has not answered a SUBSCRIBE, in
+// the order of the calls. Refused filters are not included.
 func (s *Session) Ungranted() []string {
 	b := &s.subs
 	if b.owed.empty() && len(b.requests) == 0 && (s.suspected == nil || s.suspected.aside.empty()) {
@@ -219,9 +217,9 @@ func (s *Session) Ungranted() []string {
 	return filters
 }
 
-// AskAgain sends each SUBSCRIBE and UNSUBSCRIBE that the Server has not answered on this Network Connection
-// again, under a new Packet Identifier, and returns their number. An answer to any of the copies counts.
-// What a later request has replaced is not asked for again.
+// AskAgain sends again, under a new Packet Identifier, each SUBSCRIBE and UNSUBSCRIBE that the
+// Server has not answered on this Network Connection, and returns their number. An answer to any
+// copy will do. Requests that a later one has replaced are not sent again.
 func (s *Session) AskAgain() int {
 	if s.conn.phase != up {
 		return 0
@@ -237,7 +235,7 @@ func (s *Session) AskAgain() int {
 			return !w.newest
 		})
 		if len(r.wishes) < asked {
-			r.copies = nil // their answers have more codes
+			r.copies = nil // their answers would have more codes
 		} else if r.copies = append(r.copies, r.id); len(r.copies) > mostCopies {
 			r.copies = slices.Delete(r.copies, 0, 1)
 		}
@@ -259,7 +257,7 @@ func (s *Session) operation(n int) *operation {
 	}
 }
 
-// wish puts a wish in the place of an earlier one for the same filter.
+// wish adds a wish, replacing an earlier one for the same filter.
 func (s *Session) wish(w *wish) {
 	b := &s.subs
 	w.newest = true
@@ -281,8 +279,8 @@ func (s *Session) wish(w *wish) {
 	}
 }
 
-// adopt makes a wish that was asked for again by itself the one of a caller who wants the same, and
-// reports whether it did.
+// adopt lets a caller use the result of a subscription that was renewed automatically, if it wants
+// the same, and reports whether it does.
 func (s *Session) adopt(old, w *wish) bool {
 	if old.op != nil || old.remove || w.remove || old.qos != w.qos || s.conn.phase != up {
 		return false
@@ -298,7 +296,7 @@ func (s *Session) adopt(old, w *wish) bool {
 	return true
 }
 
-// want adds a wish to the wanted set.
+// want adds a wish to the set of wanted subscriptions.
 func (b *subscriptions) want(w *wish) {
 	if b.wanted == nil {
 		b.wanted = make(map[string]*wish)
@@ -308,7 +306,7 @@ func (b *subscriptions) want(w *wish) {
 	b.order.push(w)
 }
 
-// owe makes a wish owed, and one to be asked for unless it is in a request or put aside.
+// owe makes a wish owed, and queues it for sending unless it is in a request or put aside.
 func (b *subscriptions) owe(w *wish) {
 	w.owed = true
 	if !w.asked && w.aside.IsZero() {
@@ -324,7 +322,7 @@ func (s *Session) unlist(w *wish) {
 	}
 }
 
-// unwant takes a filter out of the wanted set.
+// unwant removes a filter from the set of wanted subscriptions.
 func (s *Session) unwant(w *wish) {
 	if !w.newest {
 		return
@@ -334,7 +332,7 @@ func (s *Session) unwant(w *wish) {
 	s.forget(Record{Kind: RecordFilter, Filter: packets.Subscription{Filter: w.filter}})
 }
 
-// answer ends a wish for its caller, if one waits.
+// answer reports the result of a wish to its caller, if there is one.
 func (s *Session) answer(w *wish, qos packets.QoS, err error) {
 	op := w.op
 	if op == nil {
@@ -357,11 +355,11 @@ func (s *Session) answer(w *wish, qos packets.QoS, err error) {
 	o.Token, o.Err, o.Results = op.token, err, op.results
 }
 
-// request sends what is owed, as many filters to a packet as are allowed.
+// request sends the owed wishes, with up to FiltersPerPacket filters in a packet.
 //
-// While one that the Server closes over is looked for, one goes at a time, on a connection that has
-// proved itself and when nothing else is unanswered: a close then counts against the filter. It
-// reports whether new messages have to wait for that moment.
+// While it searches for a filter that makes the Server close, it sends one at a time, on a proven
+// connection and when nothing else is unanswered, so that a close counts against that filter. It
+// reports whether new messages must wait for that.
 func (s *Session) request(now time.Time) (wait bool) {
 	b := &s.subs
 	if s.suspected != nil {
@@ -393,7 +391,7 @@ func (s *Session) request(now time.Time) (wait bool) {
 	return false
 }
 
-// least returns the first owed wish among those that least counts against: they need not wait for
+// least returns the first of the owed wishes with the fewest closes, so that they need not wait for
 // the verdict about another.
 func (b *subscriptions) least() *wish {
 	least := b.owed.first
@@ -408,7 +406,8 @@ func (b *subscriptions) least() *wish {
 	return least
 }
 
-// fetchAside makes what was put aside owed again when its time has come. It is still the suspect.
+// fetchAside makes wishes that were put aside owed again when their time has come. They are still
+// suspected.
 func (s *Session) fetchAside(now time.Time) {
 	aside := &s.suspected.aside
 	for w := aside.first; w != nil && !now.Before(w.aside); w = aside.first {
@@ -419,7 +418,7 @@ func (s *Session) fetchAside(now time.Time) {
 	}
 }
 
-// asideEnds returns when something that was put aside is due; the zero time if nothing was.
+// asideEnds returns when the first wish put aside is due, or the zero time if there is none.
 func (x *suspicions) asideEnds() time.Time {
 	if x.aside.empty() {
 		return time.Time{}
@@ -427,7 +426,7 @@ func (x *suspicions) asideEnds() time.Time {
 	return x.aside.first.aside
 }
 
-// heldBack reports whether something owed waits for the connection to prove itself.
+// heldBack reports whether an owed wish waits until the connection is proven.
 func (b *subscriptions) heldBack() bool { return b.alone && !b.owed.empty() }
 
 func (s *Session) transmitRequest(wishes []*wish) {
@@ -460,8 +459,8 @@ func (r *request) packet() packets.Packet {
 	return p
 }
 
-// freeID returns the next identifier that no request holds; at most maxRequests of them, and their
-// copies, do.
+// freeID returns the next identifier that no request uses; at most maxRequests requests, with their
+// copies, use some.
 func (b *subscriptions) freeID() uint16 {
 	for {
 		id := max(b.nextID, firstRequestID)
@@ -472,8 +471,8 @@ func (b *subscriptions) freeID() uint16 {
 	}
 }
 
-// take removes the request that an answer belongs to [MQTT-2.3.1-7]; an answer of
-// the wrong kind belongs to none.
+// take removes and returns the request that an answer belongs to [MQTT-2.3.1-7]. An answer of the
+// wrong type belongs to none.
 func (b *subscriptions) take(id uint16, kind packets.Type) *request {
 	for i, r := range b.requests {
 		if r.answeredBy(id) && r.kind == kind {
@@ -484,9 +483,8 @@ func (b *subscriptions) take(id uint16, kind packets.Type) *request {
 	return nil
 }
 
-// suback ends the request that it names [MQTT-3.8.4-1] [MQTT-3.8.4-2]. It has one code
-// per filter [MQTT-3.8.4-5] in the order of the filters
-// [MQTT-3.9.3-1].
+// suback completes the request with its identifier [MQTT-3.8.4-1] [MQTT-3.8.4-2]. It has one code
+// per filter [MQTT-3.8.4-5], in the order of the filters [MQTT-3.9.3-1].
 func (s *Session) suback(p *packets.Suback) {
 	b := &s.subs
 	r := b.take(p.PacketID, packets.SUBSCRIBE)
@@ -495,14 +493,14 @@ func (s *Session) suback(p *packets.Suback) {
 		return
 	}
 	if len(p.Codes) != len(r.wishes) {
-		b.requests = append(b.requests, r) // unanswered: the connection's end settles it
+		b.requests = append(b.requests, r) // still unanswered; settled when the connection ends
 		s.violation(packets.SUBACK, "MQTT-3.8.4-5", "number of return codes is not the number of filters")
 		return
 	}
 	if s.suspected != nil {
 		s.suspected.filterCloses = 0
 	}
-	for i, w := range r.wishes { // they are in no list but that of what is wanted
+	for i, w := range r.wishes { // they are in no list except inOrder
 		w.asked, w.owed, w.closes = false, false, 0
 		if p.Codes[i] < packets.SubscribeFailure {
 			qos := packets.QoS(p.Codes[i])
@@ -522,10 +520,9 @@ func (s *Session) suback(p *packets.Suback) {
 	s.endIsolation()
 }
 
-// refuse ends a wish that the Server does not grant, be it that it does not support
-// wildcards [MQTT-3.8.3-2]. One that a caller waits for is
-// not wanted any more; one that was granted before stays wanted and is asked for
-// again on the next Network Connection.
+// refuse handles a wish that the Server does not grant, for example because it does not support
+// wildcards [MQTT-3.8.3-2]. If a caller waits for it, it is no longer wanted. If it was granted
+// before, it stays wanted and is requested again on the next Network Connection.
 func (s *Session) refuse(w *wish, err *FilterError, unwant bool) {
 	if unwant {
 		s.unwant(w)
@@ -536,8 +533,8 @@ func (s *Session) refuse(w *wish, err *FilterError, unwant bool) {
 	s.answer(w, 0, err)
 }
 
-// unsuback ends the request that it names [MQTT-3.10.4-4], also if the Server had nothing
-// to remove [MQTT-3.10.4-5].
+// unsuback completes the request with its identifier [MQTT-3.10.4-4], even if the Server had no
+// such subscription [MQTT-3.10.4-5].
 func (s *Session) unsuback(id uint16) {
 	r := s.subs.take(id, packets.UNSUBSCRIBE)
 	if r == nil {
@@ -551,7 +548,7 @@ func (s *Session) unsuback(id uint16) {
 	}
 }
 
-// oweAll makes every wish owed, because the Server may know none of them.
+// oweAll makes every wish owed, because the Server may have lost all subscriptions.
 func (b *subscriptions) oweAll() {
 	for w := range b.order.all() {
 		b.owed.remove(w)
@@ -559,7 +556,7 @@ func (b *subscriptions) oweAll() {
 	}
 }
 
-// lost makes everything owed that the Server may not have heard or done.
+// lost makes every wish owed that the Server may not have processed.
 func (b *subscriptions) lost(s *Session, loss Loss, wasUp bool) {
 	for _, r := range b.requests {
 		for _, w := range r.wishes {
@@ -586,8 +583,8 @@ func (b *subscriptions) lost(s *Session, loss Loss, wasUp bool) {
 	}
 }
 
-// filterSuspected counts a close by the Server against a SUBSCRIBE. Only when it was alone does that
-// count against its filter.
+// filterSuspected counts a close by the Server against a SUBSCRIBE, and against its filter if it
+// had only one.
 func (s *Session) filterSuspected(now time.Time, r *request) {
 	b, x := &s.subs, s.suspect()
 	if now.Sub(x.filterClosed) >= suspicionLasts {
@@ -619,7 +616,7 @@ func (s *Session) filterSuspected(now time.Time, r *request) {
 	s.notify(Event{Kind: EventSubscriptionRefused, Filter: w.filter, Err: err})
 }
 
-// endIsolation goes back to several filters a packet when none is owed any more.
+// endIsolation returns to several filters per packet when no wish is owed.
 func (s *Session) endIsolation() {
 	b := &s.subs
 	if b.owed.empty() && len(b.requests) == 0 {

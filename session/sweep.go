@@ -6,54 +6,55 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A Server that comes back from an older copy of its state holds Packet Identifiers of QoS 2 whose
-// PUBREL it had seen before. We have done with them, so they count against its quota for good: then it
-// closes over a PUBLISH that is above the quota, or leaves it without an answer. If both ends go on,
-// it takes a later message under such an identifier for the old one.
+// A Server that was restored from an older copy of its state holds Packet Identifiers of QoS 2 that
+// were already released. We do not use them any more, so they count against its quota forever: it
+// closes the connection when a PUBLISH exceeds the quota, or does not answer it. Later it would
+// take a new message under such an identifier for the old one.
 //
-// So the identifiers that were used last are released again, as [scrub] does before the first use:
-// when the Server has closed twice in a row while messages of QoS 2 were on their way, or when QoS 2
-// stands still or is slower than before, in a session that it has kept. That goes from the newest to the oldest, and
-// messages wait for it. Releasing an identifier that the Server does not hold changes nothing.
+// So the identifiers that were used last are released again, as [scrub] does before their first
+// use, if the Server has closed twice in a row while messages of QoS 2 were in flight, or if QoS 2
+// is stuck or slower than before in a resumed session. Identifiers are released from the newest to
+// the oldest, and messages wait meanwhile. Releasing an identifier that the Server does not hold
+// has no effect.
 //
-// The window of QoS 2 shrinks with such closes and grows with what is completed.
+// The window of QoS 2 shrinks with each such close and grows with completed messages.
 const (
 	sweepSize     = 512                      // identifiers; four bytes each
-	sweepReach    = publishIDs - maxDistance // identifiers before the newest: no message in the window has one of them
+	sweepReach    = publishIDs - maxDistance // identifiers before the newest, none of which a message in the window can have
 	sweepBefore   = 1024                     // identifiers of earlier processes
 	sweepCloses   = 2                        // in a row
 	sweepInARow   = suspicionLasts           // between closes that count together
-	sweepPatience = 10 * time.Second         // with a Server that does not answer a chunk
-	standsAfter   = 5 * time.Second          // that the oldest message is unanswered
+	sweepPatience = 10 * time.Second         // how long to wait for the answer to a chunk
+	standsAfter   = 5 * time.Second          // QoS 2 is stuck when the oldest message is unanswered for this long
 )
 
-// A sweep is how far identifiers were released again.
+// A sweep is the progress of releasing identifiers again.
 type sweep struct {
-	closes int       // by the Server, in a row, with messages of QoS 2 on their way
+	closes int       // closes by the Server, in a row, with messages of QoS 2 in flight
 	closed time.Time // the newest of them
-	window int       // messages of QoS 2 that may be on their way; 0: as configured
-	grown  int       // of them completed since the window grew
-	usual  int       // answers by which a PUBLISH is overtaken, see overtaken
+	window int       // messages of QoS 2 that may be in flight; 0: as configured
+	grown  int       // messages completed since the window last grew
+	usual  int       // usual number of answers that overtake a PUBLISH: see overtaken
 
 	due      bool
-	top      uint64 // the sequence number behind the newest that was sent
+	top      uint64 // sequence number after the last one sent
 	begun    bool   // to and from are set
-	to       uint64 // behind the next one to release
-	from     uint64 // of the last one
-	answered bool   // the Server answers
-	ended    uint64 // the newest Send when the newest sweep had ended
-	strikes  int    // closes over a chunk
+	to       uint64 // sequence number after the next one to release
+	from     uint64 // sequence number of the last one to release
+	answered bool   // the Server has answered a chunk
+	ended    uint64 // number of the last Send when the last sweep ended
+	strikes  int    // closes because of a chunk
 	refused  time.Time
 
-	// Valid for one Network Connection: the chunk under way, from low to below to.
+	// Valid for one Network Connection: the chunk in progress, [low, to).
 	low     uint64
 	waiting int                    // PUBRELs without an answer
 	pending [sweepSize / 64]uint64 // a bit for each of them
-	sent    uint64                 // the Send of the first
+	sent    uint64                 // number of the Send of the first
 	since   time.Time
 }
 
-// closedOverQoS2 counts a close of the Server while QoS 2 was under way.
+// closedOverQoS2 counts a close by the Server while messages of QoS 2 were in flight.
 func (s *Session) closedOverQoS2(now time.Time) {
 	n := s.send.inflight2
 	if n == 0 && !s.send.scrub.busy && !s.sweepBusy() {
@@ -74,7 +75,7 @@ func (s *Session) closedOverQoS2(now time.Time) {
 	}
 }
 
-// window2 returns how many messages of QoS 2 may be on their way.
+// window2 returns how many messages of QoS 2 may be in flight.
 func (s *Session) window2() int {
 	if s.suspected == nil || s.suspected.sweep.window == 0 {
 		return s.cfg.MaxInflightQoS2
@@ -82,7 +83,7 @@ func (s *Session) window2() int {
 	return s.suspected.sweep.window
 }
 
-// widen lets the window grow when as many messages were completed as it holds.
+// widen increases the window when as many messages have been completed as it holds.
 func (s *Session) widen() {
 	if s.suspected == nil || s.suspected.sweep.window == 0 {
 		return
@@ -97,15 +98,15 @@ func (s *Session) widen() {
 	}
 }
 
-// demand makes a sweep due. One that was not finished begins anew: the Server may have come back
-// again.
+// demand makes a sweep due. An unfinished one starts again, because the Server may have been
+// restored again.
 func (w *sweep) demand() { w.due, w.begun = true, false }
 
-// sweepBusy reports whether a chunk is under way.
+// sweepBusy reports whether a chunk is in progress.
 func (s *Session) sweepBusy() bool { return s.suspected != nil && s.suspected.sweep.waiting > 0 }
 
-// sweep releases the next chunk if a sweep is due, and reports whether messages have to wait for it.
-// Before the last close that counts against a message of QoS 2, one always is.
+// sweep releases the next chunk if a sweep is due, and reports whether messages must wait for it. A
+// sweep is always due before the last close that would condemn a message of QoS 2.
 func (s *Session) sweep(now time.Time) bool {
 	x := s.suspected
 	if x == nil {
@@ -138,7 +139,7 @@ func (s *Session) sweep(now time.Time) bool {
 	return w.due
 }
 
-// sweepChunk releases the identifiers of the next chunk, but for those that messages have.
+// sweepChunk releases the identifiers of the next chunk, except those in use by messages.
 func (s *Session) sweepChunk(now time.Time, w *sweep) {
 	w.low = max(w.from, w.to-min(w.to, sweepSize))
 	w.sent, w.since = s.conn.sends+1, now
@@ -173,18 +174,18 @@ func (s *Session) swept(id uint16) bool {
 	return true
 }
 
-// stop ends the chunk under way, which the next connection begins anew.
+// stop abandons the chunk in progress; the next connection starts it again.
 func (w *sweep) stop() {
 	w.waiting = 0
 	clear(w.pending[:])
 }
 
-// untouched reports whether a chunk is under way and the Server has never answered one: a close may be
-// over that.
+// untouched reports whether a chunk is in progress and the Server has never answered one, so that
+// it may be the cause of a close.
 func (w *sweep) untouched() bool { return w.waiting > 0 && !w.answered }
 
-// sweepSuspected counts a close against the chunk under way. The Server cannot take a PUBREL that it
-// does not know: it gets no more of them for a while, and everything else goes on.
+// sweepSuspected counts a close against the chunk in progress. If the Server does not accept
+// PUBRELs for unknown identifiers, no more are sent for a while; everything else goes on.
 func (s *Session) sweepSuspected(now time.Time) {
 	w := &s.suspected.sweep
 	if w.strikes++; w.strikes >= sweepCloses {
@@ -192,12 +193,12 @@ func (s *Session) sweepSuspected(now time.Time) {
 	}
 }
 
-// overtaken looks at a PUBLISH of QoS 2 whose PUBREC came: how many packets that were sent after it were
-// answered before it. A Server that answers in order lets none overtake. One that leaves what is
-// above its quota without an answer lets more of them overtake the more of the quota is taken by
-// identifiers that nobody uses. What is usual shows when it can have taken no such identifier: on the first
-// Network Connection, in a new session, and after a sweep. On others a sweep is due when
-// clearly more overtake.
+// overtaken examines a PUBLISH of QoS 2 whose PUBREC has arrived: how many packets sent after it
+// were answered before it. With a Server that answers in order there are none. A Server that does
+// not answer what exceeds its quota lets more packets overtake the more of the quota is used up by
+// forgotten identifiers. The usual number is measured when there can be none: on the first Network
+// Connection, in a new session, and after a sweep. At other times a sweep is due if clearly more
+// packets overtake.
 func (s *Session) overtaken(d *outgoing) {
 	n := int(s.send.answers-d.answers) - int(d.ahead)
 	if n <= 0 {
@@ -205,7 +206,7 @@ func (s *Session) overtaken(d *outgoing) {
 	}
 	w := &s.suspect().sweep
 	switch sound := s.conn.swept || s.conn.number == 1 || !s.send.resumed; {
-	case w.due || d.sent <= w.ended: // it has waited for the sweep
+	case w.due || d.sent <= w.ended: // it was delayed by the sweep
 	case sound:
 		w.usual = max(w.usual, n)
 	case n > w.usual+2:
@@ -213,12 +214,12 @@ func (s *Session) overtaken(d *outgoing) {
 	}
 }
 
-// sweepTick begins a sweep when QoS 2 stands still, and ends one that is not answered.
+// sweepTick starts a sweep when QoS 2 is stuck, and ends one that is not answered.
 func (s *Session) sweepTick(now time.Time) {
 	if at := s.sweepAt(); at.IsZero() || now.Before(at) {
 		return
 	}
-	s.conn.swept = true // or not, if the Server refuses
+	s.conn.swept = true // even if the Server refuses it
 	w := &s.suspect().sweep
 	if w.waiting == 0 {
 		w.demand()
@@ -228,7 +229,7 @@ func (s *Session) sweepTick(now time.Time) {
 	w.refused, w.due = now, false
 }
 
-// sweepAt returns when sweepTick has something to do.
+// sweepAt returns when sweepTick is due.
 func (s *Session) sweepAt() time.Time {
 	x := &s.send
 	if s.sweepBusy() {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// codeOf names the failure, "" where nothing can be said.
+// codeOf returns the code of the hint for err, or "" if there is none.
 func codeOf(err error) string {
 	var dial *DialError
 	if !errors.As(err, &dial) {
@@ -43,7 +43,7 @@ func codeOf(err error) string {
 	return ""
 }
 
-// cause names the failure by the error at the bottom of err.
+// cause returns the code for the root cause of err.
 func cause(err error) string {
 	var coded interface{ HintCode() string } // as the errors of transport/ws and transport/proxy
 	var dns *net.DNSError
@@ -97,7 +97,7 @@ func certificateCode(err error) string {
 	return ""
 }
 
-// alertCode names an alert of the server, which crypto/tls gives as text.
+// alertCode returns the code for a TLS alert of the server, which crypto/tls reports as text.
 func alertCode(alert string) string {
 	switch strings.TrimPrefix(alert, "tls: ") {
 	case "certificate required":

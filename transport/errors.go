@@ -11,22 +11,21 @@ import (
 // A Step is a part of opening a Network Connection.
 type Step string
 
-// The steps, in their order.
+// The steps, in order.
 const (
-	StepParse     Step = "parse"     // the URL and the options
-	StepResolve   Step = "resolve"   // the host name into addresses
-	StepTCP       Step = "tcp"       // the connection, of unix sockets too
-	StepProxy     Step = "proxy"     // through an HTTP or SOCKS5 proxy
-	StepTLS       Step = "tls"       // the handshake and its certificates
-	StepWebSocket Step = "websocket" // the opening handshake of RFC 6455
+	StepParse     Step = "parse"     // parsing the URL and checking the options
+	StepResolve   Step = "resolve"   // resolving the host name
+	StepTCP       Step = "tcp"       // opening the TCP connection or unix socket
+	StepProxy     Step = "proxy"     // connecting through an HTTP or SOCKS5 proxy
+	StepTLS       Step = "tls"       // the TLS handshake, including certificates
+	StepWebSocket Step = "websocket" // the WebSocket opening handshake (RFC 6455)
 )
 
-// A DialError says at which step opening a Network Connection failed. Neither
-// it nor its text holds user names, passwords, header values, paths or queries
-// of URLs.
+// A DialError says at which step opening a Network Connection failed. It contains no user names,
+// passwords or header values, nor paths or queries of URLs.
 type DialError struct {
 	Step Step
-	Addr string // host:port or the path of a socket; empty where the URL could not be read
+	Addr string // host:port, or the path of a unix socket; empty if the URL could not be parsed
 	Err  error
 }
 
@@ -36,39 +35,39 @@ func (e *DialError) Error() string {
 	}
 	text := e.Err.Error()
 	if op, ok := e.Err.(*net.OpError); ok && op.Op == "dial" && op.Addr != nil && op.Addr.String() == e.Addr {
-		text = op.Err.Error() // the address stands before it
+		text = op.Err.Error() // the address is already in front
 	}
 	return "transport: " + string(e.Step) + ": " + e.Addr + ": " + text
 }
 
-// Unwrap returns the cause. It is context.DeadlineExceeded or context.Canceled,
-// or wraps them, when the time was over or the caller gave up.
+// Unwrap returns the cause. It is or wraps context.DeadlineExceeded after a timeout and
+// context.Canceled after a cancellation.
 func (e *DialError) Unwrap() error { return e.Err }
 
-// Timeout reports whether the step ran out of time.
+// Timeout reports whether the step timed out.
 func (e *DialError) Timeout() bool {
 	var t interface{ Timeout() bool }
 	return errors.As(e.Err, &t) && t.Timeout()
 }
 
-// Temporary is false. It is there because net.Error asks for it.
+// Temporary returns false. It exists because net.Error requires it.
 func (e *DialError) Temporary() bool { return false }
 
-// Hint returns in English what a person may do about the error, or "".
+// Hint returns advice for the user in English, or "" if there is none.
 func (e *DialError) Hint() string {
 	h, _ := ownHint(e)
 	return h.EN
 }
 
-// HintZH returns the Hint in Chinese, or "".
+// HintZH is Hint in Chinese.
 func (e *DialError) HintZH() string {
 	h, _ := ownHint(e)
 	return h.ZH
 }
 
-// Failed returns err as a [*DialError] of the given step, for packages that add
-// steps of their own. If err is one already, its step stands. If ctx has ended,
-// its cause becomes the error's.
+// Failed wraps err in a [*DialError] with the given step, for packages that add steps of their own.
+// If err already wraps a DialError, that one is returned. If ctx is done, its cause becomes the
+// cause of the error.
 func Failed(ctx context.Context, step Step, addr string, err error) *DialError {
 	var known *DialError
 	if errors.As(err, &known) {
@@ -85,8 +84,8 @@ func Failed(ctx context.Context, step Step, addr string, err error) *DialError {
 	return &DialError{Step: step, Addr: addr, Err: because(ctx, err)}
 }
 
-// because turns the many ways in which an ended context shows itself, such as
-// closed connections and time-outs of sockets, into the context's own error.
+// because returns the cause of ctx if that is done, instead of the errors that this leads to, such
+// as closed connections and timeouts of sockets.
 func because(ctx context.Context, err error) error {
 	_, limited := ctx.Deadline()
 	switch {

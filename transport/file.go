@@ -13,11 +13,11 @@ import (
 	"strings"
 )
 
-// A File is the path of a PEM file, or the text of one: whatever holds a line
-// end or begins with -----BEGIN. As a string it shows the path alone.
+// A File is the path of a PEM file, or PEM data itself: it is taken as data if it contains a
+// newline or starts with -----BEGIN. Its String method never returns the data.
 type File string
 
-// maxFile is far more than any bundle needs: that of a whole system has 250 kB.
+// maxFile is far more than any bundle needs: that of a whole system has 250 KB.
 const maxFile = 4 << 20
 
 func (f File) inline() bool {
@@ -25,7 +25,7 @@ func (f File) inline() bool {
 	return strings.ContainsAny(s, "\r\n") || strings.HasPrefix(s, "-----BEGIN")
 }
 
-// String returns the path quoted, or that the text is inline.
+// String returns the quoted path, or a note that the data is inline.
 func (f File) String() string {
 	switch {
 	case f == "":
@@ -44,17 +44,17 @@ func (f File) GoString() string { return f.String() }
 // LogValue returns the same as String.
 func (f File) LogValue() slog.Value { return slog.StringValue(f.String()) }
 
-// MarshalText returns the same as String, so that no key gets into JSON.
+// MarshalText returns the same as String, so that JSON never contains a key.
 func (f File) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
 
-// der reports whether f is, by mistake, the body of a PEM file without its
-// first and last line, so that it must not be quoted as a path.
+// der reports whether f looks like the body of a PEM file without its first and last line. It must
+// then not be quoted as a path.
 func (f File) der() bool {
 	b, err := base64.StdEncoding.DecodeString(string(f))
 	return err == nil && len(b) > 16 && b[0] == 0x30
 }
 
-// blocks returns the PEM blocks, one at least.
+// blocks returns the PEM blocks, at least one.
 func (f File) blocks() ([]block, error) {
 	text := []byte(f)
 	if !f.inline() {
@@ -78,7 +78,7 @@ func (f File) blocks() ([]block, error) {
 	return found, nil
 }
 
-// pem returns the text of the blocks.
+// pem returns the blocks as text.
 func (f File) pem() ([]byte, error) {
 	found, err := f.blocks()
 	if err != nil {
@@ -128,9 +128,9 @@ func (f File) keyPEM() ([]byte, error) {
 	return textOf(found), nil
 }
 
-// certificates returns the certificates of the file, one at least. Comments around blocks are
-// skipped; a block that is damaged or no certificate is an error, since a bundle that trusts less
-// than it seems is a riddle later on.
+// certificates returns the certificates in the file, at least one. Comments around blocks are
+// skipped. A block that is damaged or not a certificate is an error, because silently trusting
+// fewer certificates than expected would be hard to debug.
 func (f File) certificates() ([]*x509.Certificate, error) {
 	found, err := f.blocks()
 	if err != nil {

@@ -2,17 +2,16 @@ package transport
 
 import "errors"
 
-// A Hint is what a person may do about a failure.
+// A Hint is advice for the user on what to do about an error, in English and Chinese.
 type Hint struct {
-	Code string // names the failure, for programs and translations; empty if the error is of another package
+	Code string // identifies the error for programs; empty if the error is of another package
 	EN   string
 	ZH   string
 }
 
-// HintOf returns what a person may do about err. It knows the errors of this
-// package, of transport/ws and transport/proxy, and those that Read and Write
-// of their connections return. Of others it asks their methods Hint and HintZH, as
-// client.HandshakeError has.
+// HintOf returns the Hint for err, and whether there is one. It knows the errors of this package,
+// of transport/ws and transport/proxy, including those of Read and Write of their connections. For
+// other errors it uses their methods Hint and HintZH, which client.HandshakeError has, for example.
 func HintOf(err error) (Hint, bool) {
 	if err == nil {
 		return Hint{}, false
@@ -40,7 +39,7 @@ func ownHint(err error) (Hint, bool) {
 	return Hint{}, false
 }
 
-// Hints returns all hints, in the order of the steps.
+// Hints returns all hints, ordered by step.
 func Hints() []Hint { return append([]Hint(nil), hints...) }
 
 // docs/transport.md shows each with its message, and a test compares them.

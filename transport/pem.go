@@ -18,15 +18,15 @@ var (
 	pemRest  = []byte("-----")
 )
 
-// A block is one of PEM, with its text.
+// A block is a PEM block with its text.
 type block struct {
 	*pem.Block
 	text []byte
 }
 
-// blocks returns the PEM blocks of a text. Editors and scripts leave files that encoding/pem would
-// skip a part of, silently: a byte order mark, UTF-16, END and BEGIN on one line, no line ends at
-// all, indented lines. They are read. A block that is damaged is an error.
+// blocks returns the PEM blocks of a text. It accepts what editors and scripts produce and
+// encoding/pem would silently skip: a byte order mark, UTF-16, END and BEGIN on the same line,
+// missing newlines, and indented lines. A damaged block is an error.
 func blocks(text []byte) ([]block, error) {
 	text = apart(withoutMark(text))
 	var found []block
@@ -50,8 +50,8 @@ func blocks(text []byte) ([]block, error) {
 	return found, nil
 }
 
-// apart returns a text in which BEGIN and END lines are lines of their own, however they are indented:
-// encoding/pem does not mind blanks in what stands between.
+// apart puts BEGIN and END on lines of their own, without indentation. encoding/pem ignores spaces
+// in between.
 func apart(text []byte) []byte {
 	var out []byte
 	for len(text) > 0 {
@@ -66,7 +66,7 @@ func apart(text []byte) []byte {
 	return out
 }
 
-// pemLine returns the length of the BEGIN or END line that text begins with; 0 if there is none.
+// pemLine returns the length of the BEGIN or END line at the start of text, or 0 if there is none.
 func pemLine(text []byte) int {
 	label, ok := bytes.CutPrefix(text, pemBegin)
 	if !ok {
@@ -81,7 +81,7 @@ func pemLine(text []byte) int {
 	return len(text) - len(label) + n + len(pemRest)
 }
 
-// withoutMark returns a text that begins with a byte order mark in UTF-8 and without it.
+// withoutMark returns a text that starts with a byte order mark as UTF-8, without the mark.
 func withoutMark(text []byte) []byte {
 	var order binary.ByteOrder = binary.LittleEndian
 	switch {
@@ -99,7 +99,7 @@ func withoutMark(text []byte) []byte {
 	return []byte(string(utf16.Decode(units)))
 }
 
-// certificate reads a block that is trusted.
+// certificate parses a block with a trusted certificate.
 func certificate(b block) (*x509.Certificate, error) {
 	switch b.Type {
 	case "CERTIFICATE", "X509 CERTIFICATE":
@@ -110,7 +110,7 @@ func certificate(b block) (*x509.Certificate, error) {
 	return nil, fmt.Errorf("it is %q, not a certificate", b.Type)
 }
 
-// A trust is what OpenSSL writes behind the certificate, X509_CERT_AUX.
+// A trust is the structure X509_CERT_AUX, which OpenSSL appends to a certificate.
 type trust struct {
 	For     []asn1.ObjectIdentifier `asn1:"optional"`
 	Against []asn1.ObjectIdentifier `asn1:"optional,tag:0"`

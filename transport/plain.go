@@ -6,20 +6,20 @@ import (
 	"net"
 )
 
-// What a server may answer that speaks another protocol than MQTT. A
-// [*DialError] from the first Read of a connection wraps them.
+// The errors for a server that answers in another protocol than MQTT. The first Read of a
+// connection returns a [*DialError] that wraps one of them.
 var (
 	ErrSpeaksTLS  = errors.New("the server answered with a TLS alert, so it expects TLS")
 	ErrSpeaksHTTP = errors.New("the server answered in HTTP, so it expects WebSocket or is no MQTT server")
 )
 
-// plainConn is a connection without TLS. It knows the answers of servers that
-// expected something else than MQTT: neither can begin an MQTT packet, since
-// 0x15 would be a CONNECT and 0x48 a PUBACK with wrong flags [MQTT-2.2.2-2].
+// plainConn is a connection without TLS. It recognises the answers of servers that expect TLS or
+// HTTP. Neither can be the start of an MQTT packet, since 0x15 would be a CONNECT and 0x48 a PUBACK
+// with invalid flags [MQTT-2.2.2-2].
 type plainConn struct {
 	net.Conn
 	addr  string
-	heard bool // the first bytes were looked at; the reader's alone
+	heard bool // the first bytes were checked; used only by the reader
 }
 
 func (c *plainConn) Read(b []byte) (int, error) {
@@ -39,7 +39,7 @@ func (c *plainConn) Read(b []byte) (int, error) {
 
 func (c *plainConn) CloseWrite() error { return closeWrite(c.Conn) }
 
-// closeWrite half-closes conn if its kind can be.
+// closeWrite half-closes conn if its type supports that.
 func closeWrite(conn net.Conn) error {
 	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

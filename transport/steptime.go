@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// A StepTime is a step of opening a Network Connection that has ended. With a NetDial of
-// one's own StepTCP is all that it does.
+// A StepTime describes a finished step of opening a Network Connection, for Options.OnStep. If
+// Options.NetDial is set, everything that it does is part of StepTCP.
 type StepTime struct {
 	Step Step
 	Addr string
 	Took time.Duration
-	Err  error // a *DialError; nil if the step went well
+	Err  error // a *DialError, or nil if the step succeeded
 }
 
-// ended tells OnStep about a step.
+// ended reports a step to OnStep.
 func (o Options) ended(step Step, addr string, start time.Time, err *DialError) {
 	if o.OnStep == nil {
 		return
@@ -30,15 +30,16 @@ func (o Options) ended(step Step, addr string, start time.Time, err *DialError) 
 	o.OnStep(t)
 }
 
-// A stopwatch divides what a net.Dialer does into resolving and connecting.
+// A stopwatch divides the time of a net.Dialer into resolving and connecting.
 type stopwatch struct {
 	start time.Time
 
-	mu       sync.Mutex // addresses are tried side by side
+	mu       sync.Mutex // addresses are tried in parallel
 	resolved time.Time  // when the first address was tried; zero: not yet
 }
 
-// control returns what a net.Dialer calls before it tries an address; nil if nobody asks.
+// control returns the Control function of a net.Dialer, which is called before it tries an address;
+// nil if onStep is nil.
 func (w *stopwatch) control(onStep func(StepTime)) func(context.Context, string, string, syscall.RawConn) error {
 	if onStep == nil {
 		return nil
@@ -53,7 +54,7 @@ func (w *stopwatch) control(onStep func(StepTime)) func(context.Context, string,
 	}
 }
 
-// tell reports resolving, if a name was, and connecting.
+// tell reports resolving, if there was a name to resolve, and connecting.
 func (w *stopwatch) tell(o Options, t target, err *DialError) {
 	if o.OnStep == nil {
 		return

@@ -12,46 +12,46 @@ import (
 	"time"
 )
 
-// TLSOptions say how to meet a server over TLS. The zero value trusts the roots
-// of the system, shows no certificate, and verifies the host name.
+// TLSOptions configure TLS. The zero value trusts the root certificates of the system, verifies the
+// host name and presents no client certificate.
 //
-// The three files are read anew for every connection, so that certificates can
-// be replaced without a restart.
+// The files are read again for every connection, so certificates can be replaced without a restart.
 type TLSOptions struct {
-	// ClientCert and ClientKey are the certificate that the client shows, with
-	// the chain behind it if there is one, and its key: both or neither.
+	// ClientCert is the certificate that the client presents, followed by its chain if there is
+	// one, and ClientKey is its key. Set both or neither.
 	ClientCert File
 	ClientKey  File
 
-	// ServerCert is a bundle of certificates that is trusted instead of the
-	// roots of the system: authorities, or the server's own certificate.
+	// ServerCert holds the certificates that are trusted instead of the roots of the system:
+	// certificate authorities, or the server's own certificate.
 	ServerCert File
 
-	// ServerName is the name that the server's certificate must bear, and that
-	// is sent for it to choose by. If empty, the host of the URL.
+	// ServerName is the name that the server's certificate must be valid for, and that is sent to
+	// the server (SNI). If empty, it is the host of the URL.
 	ServerName string
 
-	// ALPN lists the protocols to offer, such as "mqtt". If empty, none.
+	// ALPN lists the application protocols to offer, such as "mqtt". If empty, none are offered.
 	ALPN []string
 
-	// MinVersion is tls.VersionTLS12 or above. If zero, tls.VersionTLS12.
+	// MinVersion is the minimum version of TLS, tls.VersionTLS12 or above. If zero,
+	// tls.VersionTLS12.
 	MinVersion uint16
 
-	// InsecureSkipVerify accepts any certificate of any server, so that
-	// anybody on the way can read and change everything. It is for test
-	// set-ups, and every connection logs a warning. Rather set ServerCert.
+	// InsecureSkipVerify accepts any server certificate, so that anyone on the network path can
+	// read and change everything. It is meant for tests; each connection logs a warning. Prefer
+	// ServerCert.
 	InsecureSkipVerify bool
 
-	// WithSystemRoots trusts the roots of the system beside those of ServerCert.
+	// WithSystemRoots trusts the roots of the system in addition to ServerCert.
 	WithSystemRoots bool
 
-	// InsecureSkipHostName accepts a certificate for any name, as long as a trusted
-	// authority issued it: whoever holds one such certificate can pose as the server. Every
-	// connection logs a warning. Rather set ServerName.
+	// InsecureSkipHostName accepts a trusted certificate for any host name, so that anyone who has
+	// such a certificate can impersonate the server. Each connection logs a warning. Prefer
+	// ServerName.
 	InsecureSkipHostName bool
 
-	// Base holds what the fields above do not say, and is cloned for every
-	// connection. If nil, an empty one. Fields above that are set win.
+	// Base sets everything else; it is cloned for every connection. The fields above, where set,
+	// override those of Base. If nil, an empty tls.Config is used.
 	Base *tls.Config
 }
 
@@ -64,7 +64,7 @@ func (o *TLSOptions) clone() *TLSOptions {
 	return &c
 }
 
-// check finds what is wrong without reading files.
+// check validates the options without reading files.
 func (o *TLSOptions) check() error {
 	var errs []error
 	if o.ClientCert != "" && o.ClientKey == "" {
@@ -79,9 +79,9 @@ func (o *TLSOptions) check() error {
 	return errors.Join(errs...)
 }
 
-// Config reads the files and returns the configuration for one connection to
-// host, a host:port or a host name. A program can use it to check its files
-// before it dials. Warnings go to log unless that is nil.
+// Config reads the files and returns the configuration for one connection to host, which is a
+// host:port or a host name. A program can call it to check its files before it dials. Warnings are
+// logged to log, unless it is nil.
 func (o *TLSOptions) Config(host string, log *slog.Logger) (*tls.Config, error) {
 	if o == nil {
 		o = new(TLSOptions)
@@ -136,9 +136,9 @@ func (o *TLSOptions) loadServerCert(c *tls.Config) error {
 	return nil
 }
 
-// skipHostName verifies all but the name, in resumed sessions too.
+// skipHostName makes c verify everything except the host name, in resumed sessions too.
 func skipHostName(c *tls.Config) {
-	c.InsecureSkipVerify = true // crypto/tls has no switch for the name alone
+	c.InsecureSkipVerify = true // crypto/tls has no option to skip only the name
 	next := c.VerifyConnection
 	c.VerifyConnection = func(s tls.ConnectionState) error {
 		if len(s.PeerCertificates) == 0 {
@@ -178,14 +178,14 @@ func (o *TLSOptions) loadClientCert(c *tls.Config, log *slog.Logger) error {
 		return fmt.Errorf("client certificate %s and key %s: %w", o.ClientCert, o.ClientKey, err)
 	}
 	warnExpiry(pair.Leaf, o.ClientCert, log)
-	// By function, since Certificates alone shows none to a server whose list
-	// of authorities does not fit, and leaves the user without a reason.
+	// Use GetClientCertificate, because with Certificates no certificate is sent to a server whose
+	// list of authorities does not match, which leaves the user without a reason.
 	c.Certificates = nil
 	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	return nil
 }
 
-// serverName takes the port, and the zone of an IPv6 address, off host.
+// serverName removes the port, and the zone of an IPv6 address, from host.
 func serverName(host string) string {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
@@ -194,7 +194,7 @@ func serverName(host string) string {
 	return host
 }
 
-// warnBefore is how long before its end a client certificate is warned of.
+// warnBefore is how long before a client certificate expires a warning is logged.
 const warnBefore = 14 * 24 * time.Hour
 
 func warnExpiry(cert *x509.Certificate, file File, log *slog.Logger) {

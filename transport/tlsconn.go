@@ -11,7 +11,7 @@ import (
 // closeTimeout is how long Close may try to send close_notify.
 const closeTimeout = 250 * time.Millisecond
 
-// handshake runs TLS on conn, which it closes on failure.
+// handshake performs the TLS handshake on conn, which it closes on failure.
 func (o Options) handshake(ctx context.Context, conn net.Conn, addr string) (net.Conn, error) {
 	start := time.Now()
 	c, failed := o.shake(ctx, conn, addr)
@@ -36,8 +36,8 @@ func (o Options) shake(ctx context.Context, conn net.Conn, addr string) (*tls.Co
 	return c, nil
 }
 
-// TLSState returns what was agreed on a connection of this package or of transport/ws, the
-// server's certificates among it; false if it is not over TLS.
+// TLSState returns the TLS state, with the server's certificates, of a connection of this package
+// or of transport/ws, and whether it uses TLS.
 func TLSState(conn net.Conn) (tls.ConnectionState, bool) {
 	for conn != nil {
 		if c, ok := conn.(interface{ ConnectionState() tls.ConnectionState }); ok {
@@ -57,11 +57,11 @@ func TLSState(conn net.Conn) (tls.ConnectionState, bool) {
 type tlsConn struct {
 	*tls.Conn
 	addr  string
-	heard bool // something was read; the reader's alone
+	heard bool // something was read; used only by the reader
 }
 
-// Read makes an alert that comes first a [*DialError]: in TLS 1.3 a server
-// refuses the client's certificate after the client's handshake is over.
+// Read returns a [*DialError] for an alert before any data: in TLS 1.3 a server refuses the
+// client's certificate only after the handshake of the client has finished.
 func (c *tlsConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 {
@@ -74,8 +74,8 @@ func (c *tlsConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Close gives close_notify, the last record of TLS, a time limit of its own. A
-// tls.Conn alone would wait 5 s for a peer that does not read.
+// Close sends close_notify, the last record of TLS, with a time limit. A tls.Conn would wait five
+// seconds for a peer that does not read.
 func (c *tlsConn) Close() error {
 	cut := time.AfterFunc(closeTimeout, func() { c.Conn.NetConn().Close() })
 	defer cut.Stop()

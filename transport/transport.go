@@ -1,17 +1,16 @@
-// Package transport opens the Network Connections that MQTT runs over, section
-// 4.2: TCP, TLS and unix sockets. Package transport/ws adds WebSocket, and
-// package transport/proxy leads them all through a proxy.
+// Package transport opens Network Connections for MQTT (section 4.2) over TCP, TLS and unix
+// sockets. Package transport/ws adds WebSocket, and package transport/proxy connects through a
+// proxy.
 //
 //	dial, err := transport.Dialer("mqtts://broker.example.com:8883", nil)
 //
-// Every kind comes back as a net.Conn that carries the same bytes, an ordered
-// and lossless stream [MQTT-7.1.2-1]. One goroutine may read it while another
-// writes. Deadlines are there for giving up: after one has passed, close the
-// connection. All have the method CloseWrite() error, which tells the server
-// that nothing more will come, and lets what it still sends be read.
+// Every Network Connection is a net.Conn that carries an ordered, lossless stream of bytes
+// [MQTT-7.1.2-1]. One goroutine may read while another writes. After a deadline was exceeded the
+// connection cannot be used any more and must be closed. All connections have the method
+// CloseWrite() error, which tells the server that nothing more will be sent; what the server still
+// sends can be read.
 //
-// The package links crypto/tls. A program that needs TCP alone can do with a
-// net.Dialer.
+// The package links crypto/tls. A program that needs only TCP can use a net.Dialer instead.
 package transport
 
 import (
@@ -24,34 +23,31 @@ import (
 	"github.com/mqtt311/mqtt311/transport/internal/address"
 )
 
-// DefaultTimeout is the time for all steps together where the options name
-// none.
+// DefaultTimeout is the default of Options.Timeout.
 const DefaultTimeout = 30 * time.Second
 
-// Options are what a URL cannot say. A nil *Options and the zero value mean the
-// defaults. Functions of this package only read them.
+// Options are settings that are not part of a URL. A nil *Options and the zero value mean the
+// defaults. Functions of this package do not modify them.
 type Options struct {
-	// TLS is used by mqtts and by wss. If nil, the roots of the system are
-	// trusted, and the host name of the URL is verified.
+	// TLS configures mqtts and wss. If nil, the roots of the system are trusted and the host name
+	// of the URL is verified.
 	TLS *TLSOptions
 
-	// Timeout is the time for all steps together, from the host name to the
-	// last handshake. If zero, DefaultTimeout. If negative, there is none but
-	// that of the context.
+	// Timeout limits all steps together, from resolving the host name to the last handshake. If
+	// zero, DefaultTimeout. If negative, only the context limits them.
 	Timeout time.Duration
 
-	// NetDial opens the TCP connection or the unix socket. If nil, a
-	// net.Dialer does, which tries IPv6 and IPv4 side by side. The function
-	// must return when the context ends. TLS and WebSocket run on top of what
-	// it returns, and verify the host of the URL whatever it does.
+	// NetDial opens the TCP connection or unix socket. It must return when its context is done. TLS
+	// and WebSocket run on top of the connection and always verify the host of the URL. If nil, a
+	// net.Dialer is used, which tries IPv6 and IPv4 in parallel.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
 
-	// OnStep is told about each step when it has ended, on the goroutine that dials: how
-	// long it took, and why it failed. If nil, nobody is.
+	// OnStep, if not nil, is called after each step on the goroutine that dials, with the duration
+	// of the step and its error.
 	OnStep func(StepTime)
 
-	// Logger gets warnings: a client certificate that ends soon, a server that
-	// is not verified. If nil, nothing is logged. Secrets never are.
+	// Logger logs warnings, such as a client certificate that expires soon or a server that is not
+	// verified, but never secrets. If nil, nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -70,9 +66,8 @@ func Dial(ctx context.Context, rawURL string, opts *Options) (net.Conn, error) {
 	return dial(ctx)
 }
 
-// Dialer is [Dial] in two halves: what is wrong with rawURL and opts is found
-// at once, and the function that it returns opens a connection with every
-// call. It may be called by many goroutines at once.
+// Dialer checks rawURL and opts and returns a function that opens a connection with each call, as
+// [Dial] does. The function is safe for concurrent use.
 func Dialer(rawURL string, opts *Options) (func(context.Context) (net.Conn, error), error) {
 	t, err := parse(rawURL)
 	if err != nil {
@@ -81,17 +76,17 @@ func Dialer(rawURL string, opts *Options) (func(context.Context) (net.Conn, erro
 	return dialer(t, opts)
 }
 
-// An Address is a server in parts, for programs that have them apart. It spares them from
-// building a URL.
+// An Address is the address of a server, for programs that have its parts and would otherwise have
+// to build a URL.
 type Address struct {
 	Host string // a name or an IP address, without brackets
 	Port int
 	TLS  bool
 
-	Unix string // the path of a unix socket; then the fields above are not used
+	Unix string // the path of a unix socket; if set, the fields above are ignored
 }
 
-// AddressDialer is [Dialer] for a server that is given in parts.
+// AddressDialer is like [Dialer], with an [Address] instead of a URL.
 func AddressDialer(a Address, opts *Options) (func(context.Context) (net.Conn, error), error) {
 	if a.Unix != "" {
 		return dialer(target{network: "unix", addr: a.Unix}, opts)
@@ -122,8 +117,8 @@ func dialer(t target, opts *Options) (func(context.Context) (net.Conn, error), e
 	}, nil
 }
 
-// DialStream opens the byte stream that another protocol than MQTT begins on,
-// as WebSocket does: TCP to addr, a host:port, and TLS if secure.
+// DialStream opens a TCP connection to addr, a host:port, with TLS if secure, for protocols such as
+// WebSocket that MQTT runs on top of.
 func DialStream(ctx context.Context, addr string, secure bool, opts *Options) (net.Conn, error) {
 	o := opts.orDefault()
 	if err := o.check(); err != nil {
@@ -134,8 +129,7 @@ func DialStream(ctx context.Context, addr string, secure bool, opts *Options) (n
 	return o.dial(ctx, target{network: "tcp", addr: addr, secure: secure})
 }
 
-// Check returns what is wrong with the options before anything is dialled. It
-// reads no files.
+// Check returns an error if the options are invalid. It reads no files.
 func (o *Options) Check() error { return o.orDefault().check() }
 
 func (o Options) check() error {
@@ -145,7 +139,7 @@ func (o Options) check() error {
 	return o.TLS.check()
 }
 
-// orDefault returns a copy that later changes of the caller do not reach.
+// orDefault returns a copy that is independent of later changes by the caller.
 func (o *Options) orDefault() Options {
 	if o == nil {
 		return Options{}
@@ -155,8 +149,8 @@ func (o *Options) orDefault() Options {
 	return c
 }
 
-// WithDeadline returns a context that ends when the options' Timeout has
-// passed. The caller must call the function to release it.
+// WithDeadline returns a copy of ctx that is canceled when the Timeout of the options has passed.
+// The caller must call the CancelFunc.
 func (o *Options) WithDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	return o.orDefault().deadline(ctx)
 }
@@ -179,8 +173,8 @@ func (o Options) dial(ctx context.Context, t target) (net.Conn, error) {
 	return o.handshake(ctx, conn, t.addr)
 }
 
-// connect opens the TCP connection or the unix socket. [net.Dialer] does as
-// RFC 6555, Happy Eyeballs, says.
+// connect opens the TCP connection or unix socket. [net.Dialer] implements Happy Eyeballs (RFC
+// 6555).
 func (o Options) connect(ctx context.Context, t target) (net.Conn, error) {
 	netDial, watch := o.NetDial, &stopwatch{start: time.Now()}
 	if netDial == nil {

@@ -6,19 +6,19 @@ import (
 	"github.com/mqtt311/mqtt311/transport/internal/address"
 )
 
-// A target is what a URL says.
+// A target is a parsed URL.
 type target struct {
 	network string // tcp or unix
 	addr    string // host:port, or the path of a socket
 	secure  bool   // TLS
 }
 
-// The ports are those that IANA lists for mqtt and secure-mqtt, section 4.2.
+// The ports are those registered for mqtt and secure-mqtt (section 4.2).
 var schemes = address.Schemes{
 	"mqtt": "1883", "tcp": "1883",
 	"mqtts": "8883", "tls": "8883", "ssl": "8883",
 	"unix": "",
-	"ws":   "80", "wss": "443", // known, so as to say where they are
+	"ws":   "80", "wss": "443", // for an error that names the right package
 }
 
 func parse(rawURL string) (target, error) {

@@ -1,9 +1,8 @@
-// Package clienttest has the other end of a connection for tests of programs that use
-// package client: a Server that does exactly what the test says, packet by packet, over
-// an in-memory Network Connection.
+// Package clienttest provides a Server for tests of programs that use package client. The test
+// controls it packet by packet, over an in-memory Network Connection.
 //
-// It works in a bubble of testing/synctest, where time passes only when everything
-// waits:
+// It is meant for a testing/synctest bubble, in which time advances only when all goroutines are
+// blocked:
 //
 //	server := clienttest.NewServer()
 //	c, err := client.New(client.Config{Dial: server.Dial, ClientID: "c"})
@@ -11,13 +10,13 @@
 //	conn, err := server.Accept(ctx)
 //	connect, err := conn.Handshake(false)
 //
-// The test ends the client, with Abort or Close, before the bubble ends: a bubble whose goroutines
-// are left panics with "deadlock". Close says DISCONNECT, and waits two seconds for a test that
-// does not receive it.
+// The test must end the client with Abort or Close before the bubble ends; otherwise goroutines are
+// left and synctest panics with "deadlock". Close sends DISCONNECT and waits up to two seconds for
+// the test to receive it.
 //
-// A Conn has no buffer: what the client writes waits until the test receives it, so a
-// Server that stops reading is a test that does not call Receive. A [Network] between them
-// delays, goes dead and cuts.
+// A Conn is not buffered: the client's writes block until the test calls Receive. To simulate a
+// Server that stops reading, do not call Receive. A [Network] between Client and Server adds delays
+// and failures.
 package clienttest
 
 import (
@@ -33,7 +32,7 @@ import (
 // ErrRefused is the error of Dial while the Server refuses connections.
 var ErrRefused = errors.New("clienttest: connection refused")
 
-// A Server accepts the connections of clients. It is safe for concurrent use.
+// A Server accepts connections of clients. It is safe for concurrent use.
 type Server struct {
 	conns chan *Conn
 	seen  *identifiers
@@ -43,10 +42,11 @@ type Server struct {
 	dials  int
 }
 
-// NewServer returns a Server that accepts.
+// NewServer returns a Server that accepts connections.
 func NewServer() *Server { return &Server{conns: make(chan *Conn), seen: new(identifiers)} }
 
-// Dial is for client.Config. It waits until the test calls Accept.
+// Dial opens a connection to the Server, for client.Config.Dial. It waits until the test calls
+// Accept.
 func (s *Server) Dial(ctx context.Context) (net.Conn, error) {
 	s.mu.Lock()
 	s.dials++
@@ -80,7 +80,7 @@ func (s *Server) Dials() int {
 	return s.dials
 }
 
-// Accept returns the next connection of a client.
+// Accept waits for the next connection of a client and returns it.
 func (s *Server) Accept(ctx context.Context) (*Conn, error) {
 	select {
 	case c := <-s.conns:
@@ -90,12 +90,12 @@ func (s *Server) Accept(ctx context.Context) (*Conn, error) {
 	}
 }
 
-// A Conn is the Server's end of a Network Connection. One goroutine may send and one
-// receive.
+// A Conn is the Server's end of a Network Connection. One goroutine may send while another
+// receives.
 type Conn struct {
 	net.Conn
 
-	// Raw makes Receive return every packet.
+	// Raw makes Receive return every packet and answer none.
 	Raw bool
 
 	reader *packets.Reader
@@ -123,18 +123,19 @@ func (i *identifiers) has(id uint16) bool {
 	return i.set[id]
 }
 
-// NewConn returns the Server's end over any connection.
+// NewConn returns a Conn over any connection.
 func NewConn(c net.Conn) *Conn { return newConn(c, new(identifiers)) }
 
 func newConn(c net.Conn, seen *identifiers) *Conn {
 	return &Conn{Conn: c, reader: packets.NewReader(c, packets.ReaderOptions{}), seen: seen}
 }
 
-// Receive returns the next packet of the client. It is valid until the next call.
+// Receive waits for the next packet of the client and returns it. The packet is valid until the
+// next call.
 //
-// A client with a persistent session releases Packet Identifiers before it uses them at
-// QoS 2: see session.Config.NoScrub. Unless Raw is set, Receive answers a PUBREL
-// whose identifier no QoS 2 message came with by itself, as every Server does.
+// A client with a persistent session releases Packet Identifiers before it uses them at QoS 2: see
+// session.Config.NoScrub. Unless Raw is set, Receive itself answers each PUBREL whose Packet
+// Identifier was not used by a QoS 2 message, and does not return it.
 func (c *Conn) Receive() (packets.Packet, error) {
 	for {
 		p, err := c.reader.ReadPacket()
@@ -158,7 +159,7 @@ func (c *Conn) Receive() (packets.Packet, error) {
 	}
 }
 
-// Send sends packets in one write.
+// Send sends the packets in one write.
 func (c *Conn) Send(ps ...packets.Packet) error {
 	var b []byte
 	for _, p := range ps {
@@ -171,7 +172,7 @@ func (c *Conn) Send(ps ...packets.Packet) error {
 	return err
 }
 
-// Handshake receives CONNECT and accepts it.
+// Handshake receives CONNECT, accepts it with CONNACK, and returns it.
 func (c *Conn) Handshake(sessionPresent bool) (*packets.Connect, error) {
 	p, err := c.Receive()
 	if err != nil {

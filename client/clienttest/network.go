@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// A Direction is a way through a Network.
+// A Direction is the direction of bytes through a Network.
 type Direction int
 
-// The ways through a Network.
+// The directions through a Network.
 const (
 	ToServer Direction = iota
 	ToClient
 )
 
-// A Network carries the bytes of a client and fails as networks do: it delays, goes dead, and
-// cuts connections after any byte. It is safe for concurrent use, and works in a bubble of
-// testing/synctest. What it starts ends with the connections.
+// A Network carries the bytes of a client and simulates network failures: it can delay bytes, stop
+// carrying them, and cut connections after any byte. It is safe for concurrent use and works in a
+// testing/synctest bubble. Its goroutines end with the connections.
 type Network struct {
 	dial func(context.Context) (net.Conn, error)
 
@@ -38,12 +38,13 @@ type limit struct {
 // chunk is how many bytes travel together at the most.
 const chunk = 4096
 
-// NewNetwork returns a Network to what dial reaches: [Server.Dial], or a real server.
+// NewNetwork returns a Network to the server that dial connects to: by [Server.Dial], or a real
+// one.
 func NewNetwork(dial func(context.Context) (net.Conn, error)) *Network {
 	return &Network{dial: dial, wires: make(map[*wire]struct{})}
 }
 
-// Dial is for client.Config.
+// Dial opens a connection through the Network, for client.Config.Dial.
 func (n *Network) Dial(ctx context.Context) (net.Conn, error) {
 	far, err := n.dial(ctx)
 	if err != nil {
@@ -59,16 +60,15 @@ func (n *Network) Dial(ctx context.Context) (net.Conn, error) {
 	return client, nil
 }
 
-// Delay makes every byte that enters the Network from now on take d to pass it. Bytes never
-// overtake each other.
+// Delay delays every byte that enters the Network from now on by d. Bytes stay in order.
 func (n *Network) Delay(d time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.delay = d
 }
 
-// Stall lets no byte pass any more, as a cable that was pulled does: connections stay open,
-// and writes block once the buffers on the way are full.
+// Stall stops carrying bytes, as if a cable were unplugged: connections stay open, and writes block
+// when the buffers are full.
 func (n *Network) Stall() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -77,7 +77,7 @@ func (n *Network) Stall() {
 	}
 }
 
-// Resume ends Stall. What was on its way arrives.
+// Resume ends Stall. Bytes that were held up are delivered.
 func (n *Network) Resume() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -87,7 +87,7 @@ func (n *Network) Resume() {
 	}
 }
 
-// Cut ends every connection at once; what is on its way is lost.
+// Cut closes every connection at once; bytes in transit are lost.
 func (n *Network) Cut() {
 	n.mu.Lock()
 	var wires []*wire
@@ -100,9 +100,9 @@ func (n *Network) Cut() {
 	}
 }
 
-// CutAfter lets so many more bytes pass in a direction, and then cuts the connection that
-// carried the last of them, or, if bytes is zero, the one that wants to carry the next. It does so
-// once.
+// CutAfter cuts one connection after the given number of further bytes has passed in direction d:
+// the connection that carried the last of them or, if bytes is zero, the one on which the next byte
+// is written.
 func (n *Network) CutAfter(d Direction, bytes int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

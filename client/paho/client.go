@@ -12,43 +12,43 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 )
 
-// A Client is an MQTT 3.1.1 client. It is an interface so that tests can imitate it.
+// A Client is an MQTT 3.1.1 client. It is an interface so that tests can replace it.
 type Client interface {
-	// IsConnected reports whether Publish takes messages: there is a connection, or there will be
-	// one again by itself.
+	// IsConnected reports whether Publish accepts messages: there is a connection, or the client is
+	// reconnecting.
 	IsConnected() bool
 
 	// IsConnectionOpen reports whether there is a connection.
 	IsConnectionOpen() bool
 
-	// Connect connects, and returns a token at once. Handlers for messages of a session that goes
-	// on are best added before: the Server may send them right away. After Disconnect, and when
-	// the connection was lost without SetAutoReconnect, it may be called again.
+	// Connect starts to connect and returns a token at once. If the Server may still have the
+	// session, add routes before: it may send messages right away. Connect may be called again
+	// after Disconnect, and after the connection was lost without SetAutoReconnect.
 	Connect() Token
 
-	// Disconnect ends the connection. It waits up to so many milliseconds for what is under way,
-	// then sends DISCONNECT, which takes at most a second more.
+	// Disconnect ends the connection. It waits up to quiesce milliseconds for requests in progress
+	// and then sends DISCONNECT, which takes at most one second more.
 	Disconnect(quiesce uint)
 
-	// Publish publishes a message; the payload is a []byte, a string or a bytes.Buffer and may be
-	// used again when Publish returns. It waits only for room in the queue, for as long as
-	// SetWriteTimeout says. A message of QoS 1 or 2 that is published while reconnecting is sent
-	// afterwards; one of QoS 0 is not, and its token says ErrNotConnected.
+	// Publish publishes a message. The payload must be a []byte, a string or a bytes.Buffer, and
+	// may be reused when Publish returns. Publish waits only for room in the queue, for at most the
+	// time set by SetWriteTimeout. While the client is reconnecting, a message of QoS 1 or 2 is
+	// queued, and one of QoS 0 fails with ErrNotConnected.
 	Publish(topic string, qos byte, retained bool, payload interface{}) Token
 
-	// Subscribe subscribes to a Topic Filter and adds a route for it; without a callback there is
-	// none. The subscription comes back after a reconnect.
+	// Subscribe subscribes to a Topic Filter and adds a route for it, unless callback is nil. The
+	// subscription is restored after a reconnect.
 	Subscribe(topic string, qos byte, callback MessageHandler) Token
 
-	// SubscribeMultiple is Subscribe for many filters with their QoS, in one token.
+	// SubscribeMultiple is like Subscribe, for several filters, each with its QoS.
 	SubscribeMultiple(filters map[string]byte, callback MessageHandler) Token
 
-	// Unsubscribe gives filters up and removes their routes.
+	// Unsubscribe unsubscribes from Topic Filters and removes their routes.
 	Unsubscribe(topics ...string) Token
 
-	// AddRoute adds a handler for the messages that match a Topic Filter, without subscribing. A
-	// second one for the same filter takes its place. A message goes to every route that matches,
-	// in the order in which they were added; if there is none, to the default handler.
+	// AddRoute adds a handler for the messages that match a Topic Filter, without subscribing. It
+	// replaces an earlier handler for the same filter. A message is passed to every route that
+	// matches, in the order in which they were added, or to the default handler if none does.
 	AddRoute(topic string, callback MessageHandler)
 
 	// OptionsReader returns a reader of a copy of the options.
@@ -99,7 +99,7 @@ func NewClient(o *ClientOptions) Client {
 	return c
 }
 
-// DefaultConnectionLostHandler tells DEBUG why the connection was lost.
+// DefaultConnectionLostHandler logs to DEBUG why the connection was lost.
 func DefaultConnectionLostHandler(client Client, reason error) {
 	logf(DEBUG, CLI, "connection lost: %v", reason)
 }

@@ -145,8 +145,8 @@ func (o *ClientOptions) throughProxy(server *url.URL, dial proxy.NetDial) (proxy
 	return proxy.Dialer(via.String(), &proxy.Options{NetDial: dial})
 }
 
-// NewWebsocket opens a WebSocket to a URL, ws or wss, and returns it as a connection for MQTT. If the
-// timeout is zero it is 10 seconds.
+// NewWebsocket opens a WebSocket connection for MQTT to host, a ws or wss URL. If timeout is zero,
+// it is 10 seconds.
 func NewWebsocket(host string, tlsc *tls.Config, timeout time.Duration, requestHeader http.Header, options *WebsocketOptions) (net.Conn, error) {
 	server, err := url.Parse(host)
 	if err != nil {

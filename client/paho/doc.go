@@ -1,26 +1,27 @@
-// Package paho has the API of github.com/eclipse/paho.mqtt.golang v1.5.1 over package client, so that
-// a program changes one line and keeps the rest:
+// Package paho implements the API of github.com/eclipse/paho.mqtt.golang v1.5.1 on top of package
+// client, so that a program needs to change only one line:
 //
 //	import mqtt "github.com/mqtt311/mqtt311/client/paho"
 //
-// It is the work of this project alone, not of the Eclipse Foundation or the Paho project, and not
-// affiliated with either; the name says whose API it is.
+// It is not part of, or affiliated with, the Eclipse Foundation or the Paho project; the name only
+// says whose API it has.
 //
-// What that API promises is kept, also where the original does not: a token ends without an error
-// when the promise of its QoS is kept and not before, a handler may publish and wait, subscriptions
-// come back after a reconnect, QoS 2 arrives once. docs/paho.md says line by line what is the same,
-// what is better, and what is not there.
+// It keeps the guarantees of that API, even where the original does not: a token completes without
+// an error only when the guarantee of its QoS is met, a handler may publish and wait, subscriptions
+// are restored after a reconnect, and QoS 2 messages arrive once. docs/paho.md lists what is the
+// same, what differs, and what is missing.
 //
 // # Concurrency
 //
-// A Client, its tokens and its messages are safe for concurrent use. ClientOptions are not: NewClient
-// copies them. Handlers of messages run one at a time, in the order of arrival, unless
-// SetOrderMatters(false) was called. Other handlers have a goroutine of their own, except those that
-// an attempt to connect waits for: OnReconnecting, OnConnectAttempt, the CredentialsProvider and the
-// function that opens connections. Any of them may call any method of the Client, and wait.
+// A Client, its tokens and its messages are safe for concurrent use. ClientOptions are not;
+// NewClient copies them. Message handlers run one at a time, in the order in which messages
+// arrived, unless SetOrderMatters(false) was called. Other handlers run on goroutines of their own,
+// except those that an attempt to connect waits for: OnReconnecting, OnConnectAttempt, the
+// CredentialsProvider and the function that opens connections. All of them may call any method of
+// the Client and wait for the result.
 //
 // # Stores
 //
-// A Store is a [github.com/mqtt311/mqtt311/client.Store]. FileStore is the durable one of package
-// client/wal; messages that paho.mqtt.golang left in its directory are taken over once.
+// A Store is a [github.com/mqtt311/mqtt311/client.Store]. FileStore is durable and uses package
+// client/wal; it imports messages that paho.mqtt.golang left in its directory.
 package paho

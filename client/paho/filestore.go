@@ -9,17 +9,17 @@ import (
 	"github.com/mqtt311/mqtt311/client/wal"
 )
 
-// A FileStore keeps a session on disk, in a log of package client/wal: what was accepted survives the
-// end of the process and a loss of power. Each client has a directory of its own. Connect opens and
-// locks it, Disconnect lets go of it.
+// A FileStore keeps a session on disk, in a log of package client/wal: accepted messages survive a
+// crash of the process and a power failure. Each client needs a directory of its own. Connect opens
+// and locks it, and Disconnect unlocks it.
 //
-// Messages that the original has left in the directory are taken over by the first Connect: those that
-// are in the phase of PUBREL are completed, the others are published anew, which at QoS 2 may be for
-// the second time. With a clean session they are removed.
+// The first Connect imports messages that paho.mqtt.golang left in the directory: those that wait
+// for PUBCOMP are completed, and all others are published again, so QoS 2 messages may arrive
+// twice. With a clean session they are removed instead.
 type FileStore struct{ directory string }
 
-// NewFileStore returns a FileStore in a directory, which is made if it is not there; "" is the working
-// directory.
+// NewFileStore returns a FileStore in directory, which is created if it does not exist; "" is the
+// working directory.
 func NewFileStore(directory string) *FileStore { return &FileStore{directory} }
 
 var errNotAlone = errors.New("paho: a FileStore is opened by the Connect of this package; package client/wal has one for package client")

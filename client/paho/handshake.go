@@ -6,8 +6,8 @@ import (
 	"github.com/mqtt311/mqtt311/client/paho/packets"
 )
 
-// ConnectMQTT sends a CONNECT over an open connection and returns the code and the Session Present of
-// the answer; packets.ErrNetworkError if none came. The protocol version is 4.
+// ConnectMQTT sends CONNECT on an open connection and returns the return code and Session Present
+// of the answer, or packets.ErrNetworkError if there was none. The protocol version must be 4.
 func ConnectMQTT(conn net.Conn, cm *packets.ConnectPacket, protocolVersion uint) (byte, bool) {
 	if protocolVersion != 4 {
 		return packets.ErrRefusedBadProtocolVersion, false

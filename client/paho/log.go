@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// A Logger is told what happens. Payloads and passwords are never among it.
+// A Logger writes log lines. They never contain payloads or passwords.
 type Logger interface {
 	Println(v ...interface{})
 	Printf(format string, v ...interface{})
 }
 
-// NOOPLogger drops everything.
+// NOOPLogger discards everything.
 type NOOPLogger struct{}
 
 // Println implements Logger.
@@ -22,8 +22,8 @@ func (NOOPLogger) Println(v ...interface{}) {}
 // Printf implements Logger.
 func (NOOPLogger) Printf(format string, v ...interface{}) {}
 
-// The loggers of all clients. Set them before the first NewClient. DEBUG also gets a line for every
-// packet, which costs time.
+// The loggers of all clients. Set them before the first NewClient. DEBUG also logs every packet,
+// which costs time.
 var (
 	ERROR    Logger = NOOPLogger{}
 	CRITICAL Logger = NOOPLogger{}
@@ -33,7 +33,7 @@ var (
 
 type component string
 
-// The names with which lines begin.
+// The component names at the start of log lines.
 const (
 	NET component = "[net]     "
 	PNG component = "[pinger]  "

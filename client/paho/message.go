@@ -2,8 +2,8 @@ package paho
 
 import "github.com/mqtt311/mqtt311/client"
 
-// A Message is one that was received. It stays valid after the handler has returned, and its payload
-// belongs to the program.
+// A Message is a received message. It stays valid after the handler has returned, and the handler
+// may keep and modify its payload.
 type Message interface {
 	Duplicate() bool
 	Qos() byte
@@ -12,9 +12,10 @@ type Message interface {
 	MessageID() uint16
 	Payload() []byte
 
-	// Ack acknowledges the message. Acknowledgements leave in the order of arrival. Only with
-	// SetAutoAckDisabled is it needed; calling it again, or after the connection that the message
-	// came on has ended, does nothing: then the Server sends the message again.
+	// Ack acknowledges the message. It is needed only with SetAutoAckDisabled. Acknowledgements are
+	// sent in the order in which the messages arrived. Further calls do nothing, nor does Ack after
+	// the connection on which the message arrived has ended: the Server then sends the message
+	// again.
 	Ack()
 }
 

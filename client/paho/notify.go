@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// A ConnectionNotificationType says which struct a ConnectionNotification is.
+// A ConnectionNotificationType is the type of a ConnectionNotification.
 type ConnectionNotificationType int64
 
 // The types of notifications.
@@ -18,13 +18,13 @@ const (
 	ConnectionNotificationTypeBrokerFailed
 )
 
-// A ConnectionNotification is something that happened to the connection.
+// A ConnectionNotification is an event of the connection: one of the structs below.
 type ConnectionNotification interface {
 	Type() ConnectionNotificationType
 }
 
-// A ConnectionNotificationHandler is told what happens to the connection, in order, on a goroutine of
-// its own. It may block; what happens meanwhile waits.
+// A ConnectionNotificationHandler is called with each event of the connection, in order, on a
+// goroutine of its own. It may block; later events then wait.
 type ConnectionNotificationHandler func(Client, ConnectionNotification)
 
 // ConnectionNotificationConnected says that the Server has accepted the connection.
@@ -36,8 +36,8 @@ func (n ConnectionNotificationConnected) Type() ConnectionNotificationType {
 	return ConnectionNotificationTypeConnected
 }
 
-// ConnectionNotificationConnecting says that a round of attempts begins, one at each server. Attempt
-// counts the rounds from 0.
+// ConnectionNotificationConnecting says that a round of attempts starts, in which each server is
+// tried once. Attempt is the number of the round, from 0.
 type ConnectionNotificationConnecting struct {
 	IsReconnect bool
 	Attempt     int
@@ -48,7 +48,8 @@ func (n ConnectionNotificationConnecting) Type() ConnectionNotificationType {
 	return ConnectionNotificationTypeConnecting
 }
 
-// ConnectionNotificationFailed says that all attempts of a round failed; Reason is that of the last.
+// ConnectionNotificationFailed says that all attempts of a round failed; Reason is the error of the
+// last.
 type ConnectionNotificationFailed struct {
 	Reason error
 }
@@ -68,7 +69,7 @@ func (n ConnectionNotificationLost) Type() ConnectionNotificationType {
 	return ConnectionNotificationTypeLost
 }
 
-// ConnectionNotificationBroker says that an attempt at a server begins.
+// ConnectionNotificationBroker says that an attempt to connect to a server starts.
 type ConnectionNotificationBroker struct {
 	Broker *url.URL
 }
@@ -78,7 +79,7 @@ func (n ConnectionNotificationBroker) Type() ConnectionNotificationType {
 	return ConnectionNotificationTypeBroker
 }
 
-// ConnectionNotificationBrokerFailed says that an attempt at a server failed.
+// ConnectionNotificationBrokerFailed says that an attempt to connect to a server failed.
 type ConnectionNotificationBrokerFailed struct {
 	Broker *url.URL
 	Reason error

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// ClientOptions configure a Client. NewClientOptions has the defaults; use the Set methods, or set
-// fields before NewClient, which copies them.
+// ClientOptions configure a Client. Make them with NewClientOptions, which sets the defaults, and
+// change them by the Set methods or fields before calling NewClient, which copies them.
 type ClientOptions struct {
 	Servers             []*url.URL
 	ClientID            string
@@ -28,7 +28,7 @@ type ClientOptions struct {
 	ProtocolVersion     uint
 
 	TLSConfig                *tls.Config
-	KeepAlive                int64 // seconds
+	KeepAlive                int64 // in seconds
 	PingTimeout              time.Duration
 	ConnectTimeout           time.Duration
 	MaxReconnectInterval     time.Duration
@@ -55,10 +55,11 @@ type ClientOptions struct {
 	wrong error // of an AddBroker that could not read its URL
 }
 
-// The functions of a program that a Client calls.
+// The functions that a Client calls.
 type (
-	// A CredentialsProvider returns user name and password before every attempt to connect. One that
-	// takes longer than ConnectTimeout is not called again meanwhile: a later attempt has its answer.
+	// A CredentialsProvider returns the user name and password for an attempt to connect. If it
+	// takes longer than ConnectTimeout, it is not called again while it runs; a later attempt uses
+	// its result.
 	CredentialsProvider func() (username string, password string)
 
 	// A MessageHandler is called with a message. It may block, publish and wait, subscribe, and
@@ -68,26 +69,26 @@ type (
 	// An OnConnectHandler is called each time the Server has accepted a connection.
 	OnConnectHandler func(Client)
 
-	// A ConnectionLostHandler is called when a connection ends that nobody ended with Disconnect.
+	// A ConnectionLostHandler is called when a connection ends without a call of Disconnect.
 	ConnectionLostHandler func(Client, error)
 
-	// A ReconnectHandler is called before every round of attempts to reconnect. What it changes in
-	// the options counts from then on, except ClientID, CleanSession, the Will and times. While it
-	// runs, for however long, it is not called again.
+	// A ReconnectHandler is called before every round of attempts to reconnect. Its changes of the
+	// options take effect from then on, except those of ClientID, CleanSession, the Will and
+	// durations. It is not called again while it runs.
 	ReconnectHandler func(Client, *ClientOptions)
 
-	// A ConnectionAttemptHandler is called before every attempt with the server and a copy of
-	// TLSConfig, which may be nil, and returns the configuration for this attempt.
+	// A ConnectionAttemptHandler is called before every attempt to connect, with the server and a
+	// copy of TLSConfig, which may be nil. It returns the TLS configuration for this attempt.
 	ConnectionAttemptHandler func(broker *url.URL, tlsCfg *tls.Config) *tls.Config
 
 	// An OpenConnectionFunc opens a connection instead of the client.
 	OpenConnectionFunc func(uri *url.URL, options ClientOptions) (net.Conn, error)
 
-	// A ProxyFunction names the proxy for a request; nil means none.
+	// A ProxyFunction returns the URL of the proxy for a request, or nil for none.
 	ProxyFunction func(req *http.Request) (*url.URL, error)
 )
 
-// WebsocketOptions are those of ws and wss. The sizes of buffers have no effect.
+// WebsocketOptions are the options for ws and wss. The buffer sizes have no effect.
 type WebsocketOptions struct {
 	ReadBufferSize  int
 	WriteBufferSize int
@@ -96,8 +97,8 @@ type WebsocketOptions struct {
 
 const defaultTimeout = 30 * time.Second
 
-// NewClientOptions returns the defaults: a clean session, reconnecting at intervals of 30 seconds at
-// most, a keep alive of 30 seconds, handlers in order.
+// NewClientOptions returns the default options: a clean session, a keep alive of 30 seconds,
+// reconnecting after pauses of at most 30 seconds, and handlers that run one at a time.
 func NewClientOptions() *ClientOptions {
 	return &ClientOptions{
 		CleanSession:         true,
@@ -118,10 +119,10 @@ func NewClientOptions() *ClientOptions {
 var errNoURL = errors.New("paho: AddBroker: not a URL like tcp://host:1883; in a user name and a password /, ?, # and % " +
 	"are written as %2F, %3F, %23 and %25")
 
-// AddBroker adds a server: scheme://host:port, with the schemes tcp and mqtt; ssl, tls, mqtts and
-// tcps; ws and wss; unix. Without a scheme it is tcp, without a host 127.0.0.1, without a port the
-// usual one. User name and password may stand before the host. The servers are tried in their order.
-// One that is no URL is logged, and is an error of Connect if there is no other.
+// AddBroker adds a server, given as scheme://host:port. The schemes are tcp and mqtt; ssl, tls,
+// mqtts and tcps; ws and wss; unix. The defaults are scheme tcp, host 127.0.0.1 and the usual port
+// of the scheme. User name and password may precede the host. The servers are tried in the order of
+// the calls. An invalid URL is logged; if there is no valid one, Connect fails.
 func (o *ClientOptions) AddBroker(server string) *ClientOptions {
 	if strings.HasPrefix(server, ":") {
 		server = "127.0.0.1" + server
@@ -139,14 +140,15 @@ func (o *ClientOptions) AddBroker(server string) *ClientOptions {
 	return o
 }
 
-// SetResumeSubs allows Subscribe and Unsubscribe while there is no connection: they are sent with the
-// next one. Subscriptions that were made come back whatever it says.
+// SetResumeSubs allows Subscribe and Unsubscribe while there is no connection; they are sent on the
+// next one. Existing subscriptions are always restored.
 func (o *ClientOptions) SetResumeSubs(resume bool) *ClientOptions {
 	o.ResumeSubs = resume
 	return o
 }
 
-// SetClientID names the session at the Server. It may be empty only with a clean session.
+// SetClientID sets the ClientID, which identifies the session to the Server. It may be empty only
+// with a clean session.
 func (o *ClientOptions) SetClientID(id string) *ClientOptions {
 	o.ClientID = id
 	return o
@@ -164,8 +166,8 @@ func (o *ClientOptions) SetPassword(p string) *ClientOptions {
 	return o
 }
 
-// SetCredentialsProvider sets a function that is asked before every attempt, instead of Username,
-// Password and what stands in the URL.
+// SetCredentialsProvider sets a function that is called before every attempt and replaces Username,
+// Password and those in the URL.
 func (o *ClientOptions) SetCredentialsProvider(p CredentialsProvider) *ClientOptions {
 	o.CredentialsProvider = p
 	return o
@@ -177,28 +179,29 @@ func (o *ClientOptions) SetCleanSession(clean bool) *ClientOptions {
 	return o
 }
 
-// SetOrderMatters says whether handlers run one after the other, which is the default. With false
-// each call of a handler has a goroutine, at most 1,000 at a time. Acknowledgements leave in the
-// order of arrival either way.
+// SetOrderMatters says whether message handlers run one after the other, which is the default.
+// Otherwise each call of a handler runs on its own goroutine, at most 1,000 at a time.
+// Acknowledgements are always sent in the order in which the messages arrived.
 func (o *ClientOptions) SetOrderMatters(order bool) *ClientOptions {
 	o.Order = order
 	return o
 }
 
-// SetTLSConfig sets the configuration of TLS. It is cloned for every attempt; TLS 1.2 is the least.
+// SetTLSConfig sets the TLS configuration, which is cloned for every attempt. The minimum version
+// is TLS 1.2.
 func (o *ClientOptions) SetTLSConfig(t *tls.Config) *ClientOptions {
 	o.TLSConfig = t
 	return o
 }
 
-// SetStore sets what keeps the session through the end of the process. It is not used with a clean
-// session: what it holds is dropped when such a client connects.
+// SetStore sets the Store of the session. With a clean session it is not used, and its contents are
+// discarded when the client connects.
 func (o *ClientOptions) SetStore(s Store) *ClientOptions {
 	o.Store = s
 	return o
 }
 
-// SetKeepAlive sets how long the client stays silent at the most, in whole seconds, rounded up; zero
+// SetKeepAlive sets the longest time that the client sends nothing, rounded up to seconds. Zero
 // turns keep alive off.
 func (o *ClientOptions) SetKeepAlive(k time.Duration) *ClientOptions {
 	o.KeepAlive = int64(k / time.Second)
@@ -208,13 +211,15 @@ func (o *ClientOptions) SetKeepAlive(k time.Duration) *ClientOptions {
 	return o
 }
 
-// SetPingTimeout sets how long the Server may stay silent after a PINGREQ; zero means 10 seconds.
+// SetPingTimeout sets how long to wait for the Server to send anything after a PINGREQ. Zero means
+// 10 seconds.
 func (o *ClientOptions) SetPingTimeout(k time.Duration) *ClientOptions {
 	o.PingTimeout = k
 	return o
 }
 
-// SetProtocolVersion takes 4, MQTT 3.1.1. With 3, or the versions of bridges, Connect fails.
+// SetProtocolVersion sets the protocol version. Only 4, for MQTT 3.1.1, is supported; with any
+// other Connect fails.
 func (o *ClientOptions) SetProtocolVersion(pv uint) *ClientOptions {
 	if pv == 3 || pv == 4 || pv > 0x80 {
 		o.ProtocolVersion = pv
@@ -233,7 +238,7 @@ func (o *ClientOptions) SetWill(topic string, payload string, qos byte, retained
 	return o.SetBinaryWill(topic, []byte(payload), qos, retained)
 }
 
-// SetBinaryWill is SetWill with a payload of bytes.
+// SetBinaryWill is like SetWill, with a []byte as payload.
 func (o *ClientOptions) SetBinaryWill(topic string, payload []byte, qos byte, retained bool) *ClientOptions {
 	o.WillEnabled = true
 	o.WillTopic, o.WillPayload, o.WillQos, o.WillRetained = topic, payload, qos, retained
@@ -264,28 +269,29 @@ func (o *ClientOptions) SetReconnectingHandler(cb ReconnectHandler) *ClientOptio
 	return o
 }
 
-// SetConnectionAttemptHandler sets the function that chooses the configuration of TLS for an attempt.
+// SetConnectionAttemptHandler sets the function that returns the TLS configuration for an attempt
+// to connect.
 func (o *ClientOptions) SetConnectionAttemptHandler(onConnectAttempt ConnectionAttemptHandler) *ClientOptions {
 	o.OnConnectAttempt = onConnectAttempt
 	return o
 }
 
-// SetConnectionNotificationHandler sets the function that is told what happens to the connection, in
-// order, on a goroutine of its own.
+// SetConnectionNotificationHandler sets the function that is called with each event of the
+// connection.
 func (o *ClientOptions) SetConnectionNotificationHandler(onConnectionNotification ConnectionNotificationHandler) *ClientOptions {
 	o.OnConnectionNotification = onConnectionNotification
 	return o
 }
 
-// SetWriteTimeout sets how long Publish waits for room in the queue, and how long a write may make no
-// progress; zero means 30 seconds.
+// SetWriteTimeout sets how long Publish waits for room in the queue, and how long a write of up to
+// 64 KiB to the connection may take. Zero means 30 seconds.
 func (o *ClientOptions) SetWriteTimeout(t time.Duration) *ClientOptions {
 	o.WriteTimeout = t
 	return o
 }
 
-// SetConnectTimeout bounds an attempt from name resolution to CONNACK, whatever the scheme; zero, or
-// less, means that nothing does.
+// SetConnectTimeout limits an attempt to connect, from name resolution to CONNACK, whatever the
+// scheme. If zero or negative, there is no limit.
 func (o *ClientOptions) SetConnectTimeout(t time.Duration) *ClientOptions {
 	o.ConnectTimeout = t
 	if o.Dialer != nil {
@@ -296,14 +302,14 @@ func (o *ClientOptions) SetConnectTimeout(t time.Duration) *ClientOptions {
 	return o
 }
 
-// SetMaxReconnectInterval caps the pause between attempts to reconnect; zero means 30 seconds, which
-// is the default.
+// SetMaxReconnectInterval sets the maximum pause between attempts to reconnect. Zero means the
+// default of 30 seconds.
 func (o *ClientOptions) SetMaxReconnectInterval(t time.Duration) *ClientOptions {
 	o.MaxReconnectInterval = t
 	return o
 }
 
-// SetAutoReconnect says whether to reconnect, which is the default.
+// SetAutoReconnect says whether to reconnect when the connection is lost. The default is true.
 func (o *ClientOptions) SetAutoReconnect(a bool) *ClientOptions {
 	o.AutoReconnect = a
 	return o
@@ -315,8 +321,8 @@ func (o *ClientOptions) SetConnectRetryInterval(t time.Duration) *ClientOptions 
 	return o
 }
 
-// SetConnectRetry makes Connect try until it succeeds or Disconnect is called. Messages of QoS 1 and 2
-// may be published meanwhile.
+// SetConnectRetry makes Connect try until it succeeds or Disconnect is called. Messages of QoS 1
+// and 2 can be published meanwhile.
 func (o *ClientOptions) SetConnectRetry(a bool) *ClientOptions {
 	o.ConnectRetry = a
 	return o
@@ -328,33 +334,34 @@ func (o *ClientOptions) SetMessageChannelDepth(s uint) *ClientOptions {
 	return o
 }
 
-// SetHTTPHeaders sets what to add to the request that opens a WebSocket.
+// SetHTTPHeaders sets headers to add to the HTTP request that opens a WebSocket.
 func (o *ClientOptions) SetHTTPHeaders(h http.Header) *ClientOptions {
 	o.HTTPHeaders = h
 	return o
 }
 
-// SetWebsocketOptions sets the options of ws and wss.
+// SetWebsocketOptions sets the options for ws and wss.
 func (o *ClientOptions) SetWebsocketOptions(w *WebsocketOptions) *ClientOptions {
 	o.WebsocketOptions = w
 	return o
 }
 
-// SetMaxResumePubInFlight sets how many messages of QoS 1 and 2 may be unanswered, resumed and new ones
-// together; zero means 100.
+// SetMaxResumePubInFlight sets how many messages of QoS 1 and 2, resumed and new, may be
+// unacknowledged at a time. Zero means 100.
 func (o *ClientOptions) SetMaxResumePubInFlight(MaxResumePubInFlight int) *ClientOptions {
 	o.MaxResumePubInFlight = MaxResumePubInFlight
 	return o
 }
 
-// SetDialer sets what opens TCP connections and unix sockets, also below TLS and WebSocket.
+// SetDialer sets the net.Dialer that opens TCP connections and unix sockets, including those for
+// TLS and WebSocket.
 func (o *ClientOptions) SetDialer(dialer *net.Dialer) *ClientOptions {
 	o.Dialer = dialer
 	return o
 }
 
-// SetCustomOpenConnectionFn sets the function that opens connections instead of the client. What it
-// returns after the attempt was given up is closed.
+// SetCustomOpenConnectionFn sets a function that opens connections instead of the client. A
+// connection that it returns too late, after the attempt was given up, is closed.
 func (o *ClientOptions) SetCustomOpenConnectionFn(customOpenConnectionFn OpenConnectionFunc) *ClientOptions {
 	if customOpenConnectionFn != nil {
 		o.CustomOpenConnectionFn = customOpenConnectionFn
@@ -362,7 +369,7 @@ func (o *ClientOptions) SetCustomOpenConnectionFn(customOpenConnectionFn OpenCon
 	return o
 }
 
-// SetAutoAckDisabled leaves acknowledging to Message.Ack.
+// SetAutoAckDisabled disables automatic acknowledgement: the program must call Message.Ack.
 func (o *ClientOptions) SetAutoAckDisabled(autoAckDisabled bool) *ClientOptions {
 	o.AutoAckDisabled = autoAckDisabled
 	return o

@@ -11,16 +11,16 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// ErrNotConnected is the error of a call that needs a connection when there is none.
+// ErrNotConnected: the call needs a connection and there is none.
 var ErrNotConnected = errors.New("not Connected")
 
-// ErrInvalidQos is the error of a QoS above 2.
+// ErrInvalidQos: the QoS is above 2.
 var ErrInvalidQos = errors.New("invalid QoS")
 
-// ErrInvalidTopicEmptyString is the error of an empty filter.
+// ErrInvalidTopicEmptyString: the filter is empty.
 var ErrInvalidTopicEmptyString = errors.New("invalid Topic; empty string")
 
-// ErrInvalidTopicMultilevel is the error of a filter with "#" before its last level.
+// ErrInvalidTopicMultilevel: the filter has "#" before its last level.
 var ErrInvalidTopicMultilevel = errors.New("invalid Topic; multi-level wildcard must be last level")
 
 var errPayload = errors.New("paho: the payload is no []byte, string or bytes.Buffer")

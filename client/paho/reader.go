@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// A ClientOptionsReader reads options.
+// A ClientOptionsReader gives read access to ClientOptions.
 type ClientOptionsReader struct {
 	options *ClientOptions
 }
 
-// NewOptionsReader returns a reader of o, for those who imitate a Client in tests.
+// NewOptionsReader returns a reader of o. It is meant for replacements of Client in tests.
 func NewOptionsReader(o *ClientOptions) ClientOptionsReader { return ClientOptionsReader{o} }
 
 // Servers returns a copy of the list of servers.
@@ -55,7 +55,7 @@ func (r *ClientOptionsReader) WillPayload() []byte { return r.options.WillPayloa
 // WillQos returns the QoS of the Will.
 func (r *ClientOptionsReader) WillQos() byte { return r.options.WillQos }
 
-// WillRetained reports whether the Will is to be retained.
+// WillRetained reports whether the Will is retained.
 func (r *ClientOptionsReader) WillRetained() bool { return r.options.WillRetained }
 
 // ProtocolVersion returns 4, or what SetProtocolVersion set.

@@ -9,12 +9,12 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 )
 
-// A Store keeps a session through the end of the process. It is that of package client, and not the
-// one of the original, which cannot say that something failed, nor keep two changes together.
+// A Store keeps a session across restarts of the process. It is that of package client. It differs
+// from that of paho.mqtt.golang, which can neither report errors nor make several changes at once.
 type Store = client.Store
 
-// A MemoryStore keeps a session from Disconnect to the next Connect, and no longer than the process.
-// A Client without a Store has one. Its zero value is empty.
+// A MemoryStore keeps a session in memory, from Disconnect to the next Connect. It is the default
+// Store. The zero value is an empty MemoryStore.
 type MemoryStore struct {
 	mu   sync.Mutex
 	kept map[string][]byte
@@ -35,7 +35,7 @@ func (s *MemoryStore) Load(add func(key, value []byte) error) error {
 	return nil
 }
 
-// Room implements Store. There always is some.
+// Room implements Store. It always returns nil.
 func (s *MemoryStore) Room(int) error { return nil }
 
 // Commit implements Store.
@@ -55,7 +55,8 @@ func (s *MemoryStore) Commit(changes []client.Change) error {
 	return nil
 }
 
-// An OrderedMemoryStore is a MemoryStore. Messages are sent again in order from either.
+// An OrderedMemoryStore is a MemoryStore. With both, messages are sent again in their original
+// order.
 type OrderedMemoryStore struct{ MemoryStore }
 
 // NewOrderedMemoryStore returns an empty OrderedMemoryStore.

@@ -11,29 +11,31 @@ import (
 	mqtt "github.com/mqtt311/mqtt311/packets"
 )
 
-// A Token is the outcome to come of a call. It is safe for concurrent use.
+// A Token gives the result of an asynchronous call once it is known. It is safe for concurrent use.
 type Token interface {
-	// Wait waits for the end and returns true.
+	// Wait waits until the call has completed and returns true.
 	Wait() bool
 
-	// WaitTimeout waits for the end, but not longer than the time, and reports whether it came.
+	// WaitTimeout waits until the call has completed or the duration has passed, and reports
+	// whether it has completed.
 	WaitTimeout(time.Duration) bool
 
-	// Done returns a channel that is closed at the end.
+	// Done returns a channel that is closed when the call has completed.
 	Done() <-chan struct{}
 
-	// Error returns nil before the end, and after it what went wrong. package client has the
-	// errors: client.ErrNotSent, client.ErrUnknown and others say whether it happened.
+	// Error returns the error of the call, or nil if it succeeded or has not completed. The errors
+	// are those of package client, such as client.ErrNotSent and client.ErrUnknown, which say
+	// whether the request was sent.
 	Error() error
 }
 
-// TimedOut is the error of WaitTokenTimeout when the time was over first.
+// TimedOut is returned by WaitTokenTimeout after a timeout.
 //
 //lint:ignore ST1012 programs know it by this name
 var TimedOut = errors.New("context canceled")
 
-// WaitTokenTimeout waits for the end of t, but not longer than d, and returns its error, or TimedOut:
-// then the operation goes on.
+// WaitTokenTimeout waits until the call of t has completed and returns its error. If it takes
+// longer than d, it returns TimedOut, and the call goes on.
 func WaitTokenTimeout(t Token, d time.Duration) error {
 	if !t.WaitTimeout(d) {
 		return TimedOut
@@ -94,7 +96,7 @@ func (b *baseToken) Error() error {
 	return b.err
 }
 
-// A ConnectToken is the outcome of Connect.
+// A ConnectToken is the Token of Connect.
 type ConnectToken struct {
 	done chan struct{} // nil: it has ended
 
@@ -152,42 +154,43 @@ func (c *ConnectToken) Done() <-chan struct{} {
 	return c.done
 }
 
-// Error implements Token. A refusal is one of the errors of package packets, such as
-// packets.ErrorRefusedNotAuthorised; everything else wraps packets.ErrorNetworkError and the cause.
+// Error implements Token. If the Server refused the connection, the error is one of package
+// packets, such as packets.ErrorRefusedNotAuthorised. Any other wraps packets.ErrorNetworkError and
+// the cause.
 func (c *ConnectToken) Error() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
-// ReturnCode returns the code of CONNACK, or packets.ErrNetworkError if none came.
+// ReturnCode returns the return code of CONNACK, or packets.ErrNetworkError if there was none.
 func (c *ConnectToken) ReturnCode() byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.returnCode
 }
 
-// SessionPresent reports whether the Server had a session.
+// SessionPresent returns Session Present of CONNACK: the Server has kept the session.
 func (c *ConnectToken) SessionPresent() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.sessionPresent
 }
 
-// A PublishToken is the outcome of Publish. It ends without an error when the promise of the QoS is
-// kept: written to the connection (0), PUBACK received (1), PUBCOMP received (2), across any number of
-// reconnects.
+// A PublishToken is the Token of Publish. It completes without an error when the guarantee of the
+// QoS is met: the message was written to the connection (QoS 0), or PUBACK (QoS 1) or PUBCOMP (QoS
+// 2) was received, across any number of reconnects.
 type PublishToken struct {
 	baseToken
 	room      patience
 	messageID uint16
 }
 
-// MessageID returns the number of the message, counted from 1 to 65,535 and then from 1 again, and 0 at
-// QoS 0. It is not the identifier in the packet, which is chosen later.
+// MessageID returns a number for the message, which counts from 1 to 65,535 and then from 1 again,
+// or 0 at QoS 0. It is not the Packet Identifier, which is chosen later.
 func (p *PublishToken) MessageID() uint16 { return p.messageID }
 
-// A SubscribeToken is the outcome of Subscribe. Its error names what the Server refused.
+// A SubscribeToken is the Token of Subscribe. Its error names the filters that the Server refused.
 type SubscribeToken struct {
 	baseToken
 	filters []string
@@ -202,8 +205,9 @@ func (s *SubscribeToken) Error() error {
 	return err
 }
 
-// Result returns for each filter the QoS that the Server granted, or 0x80 if it refused. Before the
-// end it is empty. A filter such as $share/group/a stands there as it was given and as a.
+// Result returns the QoS that the Server granted for each filter, or 0x80 if it refused the filter.
+// It is empty until the call has completed. A filter such as "$share/group/a" is also listed as
+// "a".
 func (s *SubscribeToken) Result() map[string]byte {
 	results := make(map[string]byte)
 	if s.receipt == nil {
@@ -223,13 +227,13 @@ func (s *SubscribeToken) Result() map[string]byte {
 	return results
 }
 
-// An UnsubscribeToken is the outcome of Unsubscribe.
+// An UnsubscribeToken is the Token of Unsubscribe.
 type UnsubscribeToken struct{ baseToken }
 
-// A DisconnectToken has ended.
+// A DisconnectToken is a completed Token.
 type DisconnectToken struct{ baseToken }
 
-// A DummyToken has ended without an error, for those who imitate a Client in tests.
+// A DummyToken is a Token that has completed without an error, for tests.
 type DummyToken struct{ baseToken }
 
 // Error implements Token.

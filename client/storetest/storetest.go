@@ -13,12 +13,12 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 )
 
-// Run tests a kind of Store. Open returns the Store with a name, which is empty when the name is
-// new. Before open returns a Store with a name again, it ends the one that it returned for that name
-// last, as the end of a process would. Every subtest uses a name of its own.
+// Run tests an implementation of Store. The function open must return the Store with the given
+// name, which is empty if the name is new. If it returned a Store with that name before, it must
+// first close that one as the end of a process would. Every subtest uses different names.
 //
-// The subtests about Room fill the Store. They are skipped if it grants more than 64 MiB, so run
-// them with a small one.
+// The subtests of Room fill the Store. They are skipped if it accepts more than 64 MiB, so run them
+// with a smaller limit.
 func Run(t *testing.T, open func(t *testing.T, name string) client.Store) {
 	for _, c := range []struct {
 		name string

@@ -9,16 +9,16 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// A store that was closed says so in the third place of HEAD, with the generation of the head and
-// what the file system knows of its files and a copy does not have. A store without that mark may be
-// an older one that was put back, and the Server may have gone on meanwhile: then it holds Packet
-// Identifiers of QoS 2 that the store believes to be released, and would drop a new message as a
-// copy of an old one, section 4.3.3. So what the records say of released identifiers is not
-// believed then, as after any crash, which nobody can tell from that.
+// Close writes a mark into the third slot of HEAD: the generation of the head, and metadata of the
+// files that a copy does not have. A store without a matching mark may have been restored from an
+// older copy while the Server went on. The Server may then hold Packet Identifiers of QoS 2 that
+// the store considers released, and would drop a new message as a duplicate (section 4.3.3). So the
+// records of released identifiers are ignored then, as they are after a crash, which cannot be
+// distinguished from this.
 
 const closedSlot = 2 * headSlot
 
-// markClosed notes that everything is on the disk and that nothing is written any more.
+// markClosed records that everything is on the disk and that nothing more is written.
 func (s *Store) markClosed() error {
 	id, ok := s.identity()
 	if !ok {
@@ -26,14 +26,13 @@ func (s *Store) markClosed() error {
 	}
 	body := binary.BigEndian.AppendUint64(nil, id)
 	_, err := s.headFile.WriteAt(appendFrame(nil, s.own.salt, s.head.generation, frameClosed, body), closedSlot)
-	if noSpace(err) { // HEAD is of a version before
+	if noSpace(err) { // HEAD was made by an older version
 		return nil
 	}
 	return firstOr(err, s.headFile.Sync())
 }
 
-// identity hashes what the file system knows of the files. It changes with each write to a
-// segment.
+// identity returns a hash of the metadata of the files. It changes with each write to a segment.
 func (s *Store) identity() (uint64, bool) {
 	h := fnv.New64a()
 	for _, seg := range s.segments {
@@ -43,12 +42,12 @@ func (s *Store) identity() (uint64, bool) {
 		}
 		h.Write(binary.BigEndian.AppendUint64([]byte(seg.name), id))
 	}
-	id, ok := s.disk.Identity(headName, false) // which is yet to be written
+	id, ok := s.disk.Identity(headName, false) // which is written later
 	h.Write(binary.BigEndian.AppendUint64(nil, id))
 	return h.Sum64(), ok
 }
 
-// wasClosed reports whether the files are those that markClosed has seen.
+// wasClosed reports whether the files are unchanged since markClosed.
 func (s *Store) wasClosed() (bool, error) {
 	size, err := s.headFile.Size()
 	if err != nil {
@@ -64,8 +63,8 @@ func (s *Store) wasClosed() (bool, error) {
 }
 
 // compareClose makes the session release Packet Identifiers again before their use, unless the
-// store is as a Close has left it. The record that says so goes before the first commit, and Load
-// tells it already.
+// store is as Close left it. The record that causes this is written with the first commit, but Load
+// already returns it.
 func (s *Store) compareClose() error {
 	closed, err := s.wasClosed()
 	if err != nil || closed {
@@ -84,8 +83,7 @@ func (s *Store) compareClose() error {
 	return nil
 }
 
-// identifiers collects what the store says about Packet Identifiers. Of messages it needs the keys
-// only.
+// identifiers collects the records about Packet Identifiers. Of messages it needs only the keys.
 func (s *Store) identifiers() (seen identifiers, err error) {
 	if n, ok := s.highest(byte(session.RecordPublish)); ok {
 		seen.used = n + 1
@@ -99,15 +97,15 @@ func (s *Store) identifiers() (seen identifiers, err error) {
 	return seen, nil
 }
 
-// identifiers is what records say about Packet Identifiers.
+// identifiers is what the records say about Packet Identifiers.
 type identifiers struct {
-	used     uint64          // the first sequence number that no record knows of
-	scrubbed *session.Record // which were released; nil: none
+	used     uint64          // the first sequence number that no record covers
+	scrubbed *session.Record // which were released, or nil
 }
 
 func (u *identifiers) see(key, value []byte) {
 	switch r, err := session.ParseRecord(key, value); {
-	case err != nil: // the next client will say so
+	case err != nil: // the next client will report it
 	case r.Kind == session.RecordPublish:
 		u.used = max(u.used, r.Seq+1)
 	case r.Kind == session.RecordSequence:
@@ -117,9 +115,9 @@ func (u *identifiers) see(key, value []byte) {
 	}
 }
 
-// release returns the record which says that no identifier was released that is used from now on,
-// so that a session releases each before it uses it. Messages that wait for that go on waiting: they
-// are those from where the record before ends. Messages that may have left keep their
+// release returns a record which says that no identifier to be used from now on was released, so
+// that a session releases each before it uses it. Messages that were waiting for that, which start
+// where the old record ends, continue to wait. Messages that may have been sent keep their
 // identifiers.
 func (u *identifiers) release() *client.Change {
 	from := u.used
@@ -130,6 +128,5 @@ func (u *identifiers) release() *client.Change {
 	return &client.Change{Key: r.AppendKey(nil), Value: r.AppendValue(nil)}
 }
 
-// publishIdentifiers is how many Packet Identifiers a session uses for messages: when so many were
-// released, all are.
+// publishIdentifiers is the number of Packet Identifiers that a session uses for messages.
 const publishIdentifiers = 32767

@@ -9,7 +9,7 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 )
 
-// Commit implements [client.Store]. While the disk has no room at all, not even in the reserve, it
+// Commit implements [client.Store]. While the disk is full and the reserve is used up, Commit
 // waits.
 func (s *Store) Commit(changes []client.Change) error {
 	for i := range changes {
@@ -61,7 +61,7 @@ func (s *Store) tryCommit(changes []client.Change) error {
 	return err
 }
 
-// commit writes the changes, behind a part of what compaction has to move.
+// commit writes the changes, after a part of what compaction has to move.
 func (s *Store) commit(changes []client.Change) error {
 	size := int64(endSize)
 	for i := range changes {
@@ -88,17 +88,17 @@ func (s *Store) commit(changes []client.Change) error {
 	})
 }
 
-// rotate begins a segment if the newest has no place for so many bytes.
+// rotate starts a new segment if the newest has no room for size bytes.
 func (s *Store) rotate(size int64) error {
 	a := s.active()
 	if a.size+size <= max(s.opt.SegmentBytes, a.cramped) || s.isFresh() {
 		return nil
 	}
-	if err := s.sync(); err != nil { // the one before is whole before a new one counts
+	if err := s.sync(); err != nil { // the segment must be complete before a new one is used
 		return err
 	}
 	var err error
-	if s.full { // then it has to have some again
+	if s.full { // the disk must have room again first
 		err = s.told(a.extend(s.step()))
 	}
 	if err == nil {
@@ -113,27 +113,27 @@ func (s *Store) rotate(size int64) error {
 	if !noSpace(err) {
 		return err
 	}
-	// The segment that is there has its reserve. Room refuses messages from here on.
+	// The current segment still has its reserve. Room refuses messages from now on.
 	s.full = true
 	if a.cramped == 0 {
 		s.opt.Logger.Warn("wal: no new segment", slog.Any("reason", err))
 	}
-	a.cramped = a.size + s.compactStep() // then it is tried again
+	a.cramped = a.size + s.compactStep() // try again at this size
 	return nil
 }
 
 // An adder adds a frame to a commit.
 type adder func(typ byte, key, value []byte)
 
-// A frameAt is a frame of the commit that is put together, in its buffer: where its key is, and the
-// whole frame; of no size if it forgets the key.
+// A frameAt is a frame of the commit in the buffer: where its key is, and where the frame is. Its
+// size is 0 if it removes the key.
 type frameAt struct {
 	key, end    int
 	start, size int
 }
 
-// put writes the frames that fill adds, as one commit, and makes it durable if that is the policy.
-// They fit into what is free. After an error nobody knows what is on the disk.
+// put writes the frames that fill adds as one commit, and syncs it if that is the policy. The
+// frames must fit into the free room. After an error it is unknown what is on the disk.
 func (s *Store) put(fill func(adder) error) error {
 	a, first := s.active(), s.next
 	buf, written := s.buf[:0], s.written[:0]
@@ -167,7 +167,7 @@ func (s *Store) put(fill func(adder) error) error {
 	} else {
 		s.dirty = true
 	}
-	// While the disk works: if it fails, so does the store.
+	// Done while the disk works: if it fails, the store fails too.
 	for _, w := range written {
 		s.apply(buf[w.key:w.end], a, place{a.first, from + int64(w.start), int64(w.size)})
 	}
@@ -183,7 +183,7 @@ func (s *Store) put(fill func(adder) error) error {
 	return nil
 }
 
-// spend takes what is about to be written from the account.
+// spend subtracts what is about to be written from the account.
 func (s *Store) spend(n int64) {
 	s.mu.Lock()
 	s.free -= n

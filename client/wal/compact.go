@@ -7,11 +7,11 @@ import (
 
 const compactStep = 1 << 18 // bytes that a Commit moves besides its own
 
-// worthwhile reports whether the oldest segment is to be moved to the tail: the files hold
-// half as many dead bytes as live ones, so that one message that is stuck does not keep
-// gigabytes. If the dead bytes are in the newest segments, everything that is kept is moved before
-// they go, and each commit moves twice its own size: they become as many as the live ones, which is
-// what Options.MaxBytes says.
+// worthwhile reports whether the oldest segment should be moved to the tail: when the files have
+// half as many dead bytes as live ones, so that one stuck message does not keep gigabytes. If the
+// dead bytes are in the newest segments, all live ones are moved before they are freed, and each
+// commit moves twice its own size; the dead bytes then grow to at most the number of live ones, as
+// documented at Options.MaxBytes.
 func (s *Store) worthwhile() bool {
 	if len(s.segments) < 2 {
 		return false
@@ -20,7 +20,7 @@ func (s *Store) worthwhile() bool {
 		return true
 	}
 	if s.active().size < s.opt.SegmentBytes/4 {
-		return false // most of what the oldest keeps may be forgotten soon
+		return false // most keys in the oldest segment may be removed soon
 	}
 	var total int64
 	for _, seg := range s.segments[:len(s.segments)-1] {
@@ -31,8 +31,8 @@ func (s *Store) worthwhile() bool {
 
 func (s *Store) compactStep() int64 { return min(compactStep, s.opt.SegmentBytes) }
 
-// move gives add what is kept in the next part of the oldest segment, if that is worthwhile and
-// there is room for it beside a commit of so many bytes and what was promised. Moving in parts
+// move passes to add what is live in the next part of the oldest segment, if that is worthwhile and
+// there is room for it besides a commit of the given size and what was promised. Moving in parts
 // keeps every commit short.
 func (s *Store) move(commit int64, add adder) error {
 	if !s.worthwhile() {
@@ -71,7 +71,7 @@ func (s *Store) move(commit int64, add adder) error {
 		}
 		if s.at(key) == (place{seg.first, off, f.size}) {
 			if moved > 0 && moved+f.size > step {
-				sc.off = off // it comes first next time
+				sc.off = off // continue here next time
 				break
 			}
 			add(frameSet, key, value)
@@ -82,9 +82,9 @@ func (s *Store) move(commit int64, add adder) error {
 	return nil
 }
 
-// tidy removes the oldest segments that keep nothing, but for a spare one. From the moment when the
-// head is on the disk they are no part of the log: if a file stays, it is swept when the store
-// is opened.
+// tidy removes the oldest segments that have no live keys, except for a spare one. Once the head is
+// on the disk they are no longer part of the log; a file that could not be removed is swept when
+// the store is opened.
 func (s *Store) tidy() error {
 	dead := 0
 	for dead < len(s.segments)-1 && s.segments[dead].live == 0 {
@@ -93,7 +93,7 @@ func (s *Store) tidy() error {
 	if dead == 0 {
 		return nil
 	}
-	if err := s.sync(); err != nil { // what the others have to say is on the disk first
+	if err := s.sync(); err != nil { // the other segments must be on the disk first
 		return err
 	}
 	if err := s.setHead(head{oldest: s.segments[dead].first, newest: s.active().first, next: s.next}); err != nil {
@@ -106,10 +106,10 @@ func (s *Store) tidy() error {
 	return nil
 }
 
-// squeeze makes room on a full disk, where no new segment can be made beside the old ones: it
-// writes everything that is kept into a new segment, whose room comes from the reserve, and the old
-// ones go. It reports whether it did: not if what is kept does not fit, or if that would not gain
-// the bytes that are wanted and worth it, or cost more than it gains.
+// squeeze makes room on a full disk, where no further segment can be made: it writes everything
+// that is live into a new segment, whose room comes from the reserve, and removes the old ones. It
+// reports whether it did; it does not if the live bytes do not fit, or if it would gain less than
+// want or worth bytes, or cost more than it gains.
 func (s *Store) squeeze(want, worth int64) (bool, error) {
 	all := int64(0)
 	for _, seg := range s.segments {
@@ -134,7 +134,7 @@ func (s *Store) squeeze(want, worth int64) (bool, error) {
 	if err == nil {
 		err = s.tidy()
 	}
-	if noSpace(err) && s.active() != seg { // another program was faster
+	if noSpace(err) && s.active() != seg { // another program has taken the room
 		return false, nil
 	}
 	if err != nil {

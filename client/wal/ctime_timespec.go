@@ -4,5 +4,5 @@ package wal
 
 import "syscall"
 
-// changed is when a file, or what the file system knows of it, changed last, in nanoseconds.
+// changed returns when a file or its metadata last changed, in nanoseconds.
 func changed(st *syscall.Stat_t) int64 { return st.Ctimespec.Nano() }

@@ -1,33 +1,34 @@
-// Package wal keeps the Session state of a client on disk, as client.Config.Store: an
-// append-only log with one write and one sync for all that waits.
+// Package wal implements a [client.Store] that keeps the Session state of a client on disk, in an
+// append-only log. All changes that wait are committed together, with one write and one sync.
 //
-// # What is promised
+// # Guarantees
 //
-// With SyncAlways, which is the default, a message that Publish or a Receipt has called
-// accepted, a PUBREC that was answered, an incoming QoS 2 message that was acknowledged and a
-// note survive the death of the process, a kernel panic and a loss of power, if the disk keeps
-// what it says it has synced. So QoS 1 arrives at least once and QoS 2 exactly once, as long as
-// the Server keeps its half of the session too. What no client can promise: that the work
-// of an application happens exactly once. If the process dies between the work and its
-// acknowledgement, the message comes again, and only the application can tell.
+// With SyncAlways, the default, the following survive a crash of the process, a kernel panic and a
+// power failure, provided that the disk keeps what it reports as synced: messages that were
+// accepted according to Publish or a Receipt, PUBRECs that were answered, incoming QoS 2 messages
+// that were acknowledged, and notes. So messages arrive at least once at QoS 1 and exactly once at
+// QoS 2, as long as the Server keeps its side of the session too. No client can guarantee that an
+// application processes a message exactly once: if the process dies after processing a message and
+// before acknowledging it, the message is delivered again, and only the application can know that
+// it is a duplicate.
 //
 // # The log
 //
-// A store is a folder of its own, named by a hash of Server and ClientID, with segments
-// that are named by the number of their first frame:
+// A store is a folder named by a hash of Server and ClientID. It contains segments, files named by
+// the number of their first frame. A segment is a sequence of frames:
 //
 //	CRC-32C         4 bytes   number of the frame  8 bytes
 //	length of body  4 bytes   type                 1 byte    body
 //
-// The CRC covers everything behind it, and begins with a number that is chosen at random for each
-// store, so that a frame is good in one place only and nobody can make one in a payload. A commit
-// is frames that set or forget a key and a frame that ends it; it counts as a whole or not
-// at all. A segment begins with a frame that says whose it is, and the random number. Numbers are
-// big-endian. The file HEAD says which segments there are, the random number, and how far the log
-// had come when it was opened or closed last.
+// The CRC covers the rest of the frame. It is seeded with a random number chosen for each store, so
+// a frame is valid only in its place, and a payload cannot contain a valid frame. A commit is a
+// sequence of frames that set or remove a key, followed by a frame that ends the commit; it is
+// applied completely or not at all. The first frame of a segment has the Server, the ClientID and
+// the random number. Numbers are big-endian. The file HEAD lists the segments, the random number,
+// and the end of the log when it was last opened or closed.
 //
-// What is behind the last whole commit of the newest segment is a commit that a crash cut
-// short: Open cuts it off. Anything else that cannot be read, or that is missing, is ErrCorrupt,
-// and nothing is touched: Inspect says what is wrong, and Salvage makes a new store of what can be
+// Bytes after the last complete commit of the newest segment are a commit that was cut short by a
+// crash; Open removes them. If anything else is unreadable or missing, Open returns ErrCorrupt and
+// changes nothing. Inspect then says what is wrong, and Salvage makes a new store from what can be
 // read.
 package wal

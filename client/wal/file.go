@@ -14,7 +14,7 @@ import (
 	"github.com/mqtt311/mqtt311/internal/disk"
 )
 
-// A folder is a disk in the file system.
+// A folder is a disk.Disk in a folder of the file system.
 type folder struct {
 	path string
 	lock io.Closer
@@ -25,12 +25,12 @@ type folder struct {
 const (
 	lockName = "LOCK"
 
-	// Inspect takes the lock for a moment, to see whether it is free.
+	// Several, because Inspect takes the lock briefly to see whether it is free.
 	lockTries = 5
 	lockPause = 20 * time.Millisecond
 )
 
-// openFolder makes the folder if it has to, and locks it.
+// openFolder creates the folder if necessary, and locks it.
 func openFolder(path string, opt *Options) (*folder, error) {
 	if err := makeFolder(path, syncFolder); err != nil {
 		return nil, fmt.Errorf("wal: %w", err)
@@ -74,9 +74,9 @@ func openFolder(path string, opt *Options) (*folder, error) {
 	return d, nil
 }
 
-// makeFolder makes path and what is missing above it, each name on the disk before the next. The
-// two names that the stores hang on are synced also if they are there: the process that made them
-// may have died before it came to that.
+// makeFolder creates path and its missing parents, and syncs each name before the next. The last
+// two names are synced even if they exist, because the process that created them may have died
+// before it did.
 func makeFolder(path string, sync func(string) error) error {
 	if err := makeMissing(path, sync); err != nil {
 		return err
@@ -86,7 +86,7 @@ func makeFolder(path string, sync func(string) error) error {
 		return err
 	}
 	if err := sync(filepath.Dir(dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
-		return err // a folder that we may not even read is not one that we have made
+		return err // a folder that we cannot read was not made by us
 	}
 	return nil
 }
@@ -116,9 +116,9 @@ func checkPrivate(path string, info fs.FileInfo) error {
 	return nil
 }
 
-// checkAbove refuses a way to the folder on which anybody could put another one in its place. A
-// group may: who made it so has chosen its members. Another user who may is told, and not refused: a
-// program of root may well keep its store in a folder of the user whom it works for.
+// checkAbove refuses a path on which any user could replace the folder. A group may be able to,
+// since its members were chosen on purpose. If another user can, that is only logged: a program of
+// root may keep its store in a folder of the user it works for.
 func checkAbove(path string, log *slog.Logger) error {
 	path, err := filepath.Abs(path)
 	if err == nil {
@@ -172,7 +172,7 @@ func (d *folder) Create(name string) (disk.File, error) {
 	return d.keep(name, f)
 }
 
-// keep locks a file that is open, so that nobody else can use it even if the file LOCK is gone.
+// keep locks an open file, so that no other process can use it even if the file LOCK was removed.
 func (d *folder) keep(name string, f *os.File) (disk.File, error) {
 	kept := &osFile{File: f}
 	err := lockOpen(f)
@@ -229,8 +229,8 @@ func (d *folder) Close() error {
 	return err
 }
 
-// Intact implements disk. The files are looked at only if the folder has changed: to ask for the
-// times of a file that is written to makes the next write slower, on Linux since 6.13.
+// Intact implements disk. The files are examined only if the folder has changed: getting the times
+// of a file slows down the next write to it, on Linux since 6.13.
 func (d *folder) Intact(newest string, segment, head disk.File) error {
 	changed, err := d.at.changed(d.path)
 	if err == nil && changed {
@@ -251,13 +251,13 @@ func (d *folder) Identity(name string, content bool) (uint64, bool) {
 	return identityOf(info, content)
 }
 
-// An osFile is a file of a folder, or one that is only read.
+// An osFile is a file of a folder, or a read-only file.
 type osFile struct {
 	*os.File
-	id fileID // if it is one of a folder
+	id fileID // if it is a file of a folder
 }
 
-// standsAt reports, as an error, that another file or none has the name.
+// standsAt returns an error if another file or none has the name.
 func (f *osFile) standsAt(d *folder, name string) error {
 	return f.id.standsAt(filepath.Join(d.path, name))
 }

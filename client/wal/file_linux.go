@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// syncData leaves out times and the like. The size of a file that grew is written.
+// syncData syncs a file without its times and other metadata, but including its size.
 func syncData(f *os.File) error {
 	for {
 		if err := syscall.Fdatasync(int(f.Fd())); err != syscall.EINTR {

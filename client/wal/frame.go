@@ -27,14 +27,14 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// beginFrame appends the head of a frame. Its body follows, and endFrame.
+// beginFrame appends the head of a frame. The caller appends the body and calls endFrame.
 func beginFrame(b []byte, number uint64, typ byte) []byte {
 	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)
 	b = binary.BigEndian.AppendUint64(b, number)
 	return append(b, typ)
 }
 
-// endFrame completes the frame that begins at start and ends b.
+// endFrame completes the frame that starts at start and extends to the end of b.
 func endFrame(b []byte, start int, salt uint32) {
 	frame := b[start:]
 	binary.BigEndian.PutUint32(frame[4:], uint32(len(frame)-headSize))
@@ -48,7 +48,7 @@ func appendFrame(b []byte, salt uint32, number uint64, typ byte, body []byte) []
 	return b
 }
 
-// appendSet appends a frame that sets a key, and returns where the key begins in it.
+// appendSet appends a frame that sets a key, and returns the offset of the key in it.
 func appendSet(b []byte, salt uint32, number uint64, key, value []byte) ([]byte, int) {
 	start := len(b)
 	b = binary.BigEndian.AppendUint32(beginFrame(b, number, frameSet), uint32(len(key)))
@@ -57,15 +57,15 @@ func appendSet(b []byte, salt uint32, number uint64, key, value []byte) ([]byte,
 	return b, headSize + 4
 }
 
-// checksum is that of a frame in a store with a salt. Headers and heads, which say what the salt
-// is, have none.
+// checksum returns the checksum of a frame in a store with the given salt. Headers and heads, which
+// contain the salt, use none.
 func checksum(frame []byte, salt uint32) uint32 {
 	return crc32.Update(salt, castagnoli, frame[4:])
 }
 
 func bodySize(head []byte) int64 { return int64(binary.BigEndian.Uint32(head[4:])) }
 
-// A frame is one that was read; its body is valid until the next read.
+// A frame is a frame that was read. Its body is valid until the next read.
 type frame struct {
 	number uint64
 	typ    byte
@@ -73,7 +73,7 @@ type frame struct {
 	size   int64 // with its head
 }
 
-// key returns the key of a set or forget, and the value.
+// entry returns the key of a set or forget, and the value.
 func (f *frame) entry() (key, value []byte, ok bool) {
 	if f.typ == frameForget {
 		return f.body, nil, len(f.body) > 0
@@ -96,11 +96,11 @@ type scanner struct {
 	end   int64
 	buf   []byte // of the file from start
 	from  int64
-	frame frame // the newest
+	frame frame // the last one read
 }
 
-// next reads the frame at s.off and goes on behind it; false, and the zero frame, if there is none that is
-// whole and good. A length is never believed beyond the end of the file.
+// next reads the frame at s.off and advances past it. It returns false and the zero frame if there
+// is no complete and valid frame. A length beyond the end of the file is not trusted.
 func (s *scanner) next() (*frame, bool, error) {
 	f := &s.frame
 	*f = frame{}
@@ -124,7 +124,7 @@ func (s *scanner) next() (*frame, bool, error) {
 
 const readAhead = 1 << 20
 
-// bytes returns n bytes at off, nil behind the end.
+// bytes returns n bytes at off, or nil beyond the end.
 func (s *scanner) bytes(off, n int64) ([]byte, error) {
 	if at := off - s.from; at >= 0 && at+n <= int64(len(s.buf)) {
 		return s.buf[at : at+n : at+n], nil
@@ -132,7 +132,7 @@ func (s *scanner) bytes(off, n int64) ([]byte, error) {
 	return s.fill(off, n)
 }
 
-// fill is bytes if they are not in the buffer.
+// fill is bytes for data that is not in the buffer.
 func (s *scanner) fill(off, n int64) ([]byte, error) {
 	if off+n > s.end {
 		return nil, nil
@@ -143,7 +143,7 @@ func (s *scanner) fill(off, n int64) ([]byte, error) {
 	}
 	s.buf, s.from = s.buf[:want], off
 	got, err := s.r.ReadAt(s.buf, off)
-	clear(s.buf[got:]) // a process that has the store open may have cut the file short
+	clear(s.buf[got:]) // a process that has the store open may have truncated the file
 	if err != nil && (err != io.EOF || int64(got) < n) {
 		return nil, err
 	}

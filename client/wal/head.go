@@ -10,25 +10,24 @@ import (
 
 const (
 	headName = "HEAD"
-	headSlot = 4096 // bytes between the two places, so that they share no sector
+	headSlot = 4096 // bytes between the slots, so that they share no sector
 )
 
-// A head says which segments there are, so that one that is gone is missed, and how far the log
-// had come on the disk when the head was written: what is before that can be read, or is damaged.
-// It is written before a segment is used, before one is removed, and when a store is opened and
-// closed. There are two places, written in turn, so that one of them is always whole; writing
-// needs no space.
+// A head records which segments exist, so that a missing one is noticed, and the end of the log on
+// the disk when the head was written: if something before that is unreadable, the log is damaged.
+// It is written before a segment is used, before one is removed, and when the store is opened and
+// closed. There are two slots, written alternately, so that one of them is always intact; writing
+// needs no disk space.
 type head struct {
-	generation uint64 // 0: none was written yet
+	generation uint64 // 0 if none was written yet
 	oldest     uint64 // first number of the oldest segment
 	newest     uint64 // and of the newest
-	next       uint64 // number of the first frame behind what was on the disk
-	sync       Sync   // policy by which the newest is kept
-	salt       uint32 // of the store, in case that a header cannot be read
+	next       uint64 // number of the first frame after those on the disk
+	sync       Sync   // policy for the newest segment
+	salt       uint32 // of the store, in case a header is unreadable
 }
 
-// unwritten is the head of a store that has promised nothing: any segment is one that was not
-// begun.
+// unwritten is the head of a store in which nothing was committed: no segment is in use.
 var unwritten = head{oldest: 1, next: 1}
 
 func (h *head) append(b []byte) []byte {
@@ -55,7 +54,7 @@ func parseHead(f *frame) (head, bool) {
 	return h, h.generation > 0 && h.oldest <= h.newest && h.sync <= UnsafeNoSync
 }
 
-// readHead returns the newest head in a file that is whole, or unwritten.
+// readHead returns the newest intact head in a file, or unwritten.
 func readHead(f disk.File) (head, error) {
 	size, err := f.Size()
 	if err != nil {
@@ -78,10 +77,10 @@ func readHead(f disk.File) (head, error) {
 	return h, nil
 }
 
-// errHead marks an error after which nobody knows which head is on the disk.
+// errHead marks an error after which it is unknown which head is on the disk.
 var errHead = errors.New(headName)
 
-// setHead writes a head and makes it durable. The first one makes the file.
+// setHead writes a head and makes it durable. The first time it creates the file.
 func (s *Store) setHead(h head) error {
 	h.generation, h.sync, h.salt = s.head.generation, s.opt.Sync, s.own.salt
 	if h == s.head {
@@ -90,7 +89,7 @@ func (s *Store) setHead(h head) error {
 	return s.writeHead(h)
 }
 
-// writeHead writes a head also if nothing has changed.
+// writeHead writes a head even if nothing has changed.
 func (s *Store) writeHead(h head) error {
 	h.generation, h.sync, h.salt = s.head.generation+1, s.opt.Sync, s.own.salt
 	if s.headFile == nil {

@@ -7,13 +7,13 @@ import (
 	"slices"
 )
 
-// An index says where the log keeps each key. Store.work guards it.
+// An index maps each key to its place in the log. Store.work guards it.
 type index struct {
 	numbered                  // keys of messages, which nearly all are
-	others   map[string]place // and the others
+	others   map[string]place // all other keys
 	segments []*segment       // oldest first; the last one is written to
-	bytes    int64            // of frames that hold what is kept
-	finish   int64            // bytes that finishing all of it may take
+	bytes    int64            // size of live frames
+	finish   int64            // bytes that finishing all messages may take
 	next     uint64           // number of the next frame
 }
 
@@ -21,8 +21,8 @@ func newIndex() index {
 	return index{numbered: numbered{pages: make(map[uint64]*page)}, others: make(map[string]place), next: 1}
 }
 
-// A place is where the frame is that holds a key: in the segment that begins with a number, at an
-// offset. Size 0 is no place.
+// A place is the place of the frame with a key: the segment, by the number of its first frame, and
+// the offset. Size 0 means no place.
 type place struct {
 	segment uint64
 	off     int64
@@ -31,10 +31,10 @@ type place struct {
 
 func (x *index) active() *segment { return x.segments[len(x.segments)-1] }
 
-// keys returns how many keys are kept.
+// keys returns the number of live keys.
 func (x *index) keys() int { return x.n + len(x.others) }
 
-// at returns where a key is kept.
+// at returns the place of a key.
 func (x *index) at(key []byte) place {
 	k, i, ok := numberOf(key)
 	if !ok {
@@ -46,7 +46,7 @@ func (x *index) at(key []byte) place {
 	return place{}
 }
 
-// apply notes where a key is kept now; nowhere if the size is 0.
+// apply sets the place of a key, or removes the key if the size is 0.
 func (x *index) apply(key []byte, seg *segment, now place) {
 	var old place
 	if k, i, ok := numberOf(key); ok {
@@ -72,28 +72,28 @@ func (x *index) apply(key []byte, seg *segment, now place) {
 	}
 }
 
-// segment returns the segment that begins with a number, which is often the newest.
+// segment returns the segment whose first frame has the number, which is often the newest.
 func (x *index) segment(first uint64, newest *segment) *segment {
 	if newest.first == first {
 		return newest
 	}
-	for i := len(x.segments) - 1; ; i-- { // one that keeps something is there
+	for i := len(x.segments) - 1; ; i-- { // a segment with live keys exists
 		if x.segments[i].first == first {
 			return x.segments[i]
 		}
 	}
 }
 
-// An update is what a frame of a commit means once the commit is whole.
+// An update is the effect of a frame once its commit is complete.
 type update struct {
-	end int   // of its key, in the keys of the commit
+	end int   // end of its key in the keys of the commit
 	off int64 // of the frame
-	n   int64 // its size; 0: the key is forgotten
+	n   int64 // its size; 0 if the key is removed
 }
 
-// commits applies commits until one is not whole, and returns where that begins; the scanner is
-// left at the frame that is not as it should be. A commit that began before the first frame that
-// is read here does not count; missed is how many frames it has here.
+// commits applies commits until one is incomplete, and returns where that starts; the scanner is
+// left at the unexpected frame. A commit that started before the first frame read here is not
+// applied; missed is the number of its frames here.
 func (x *index) commits(seg *segment, sc *scanner) (end int64, missed uint64, err error) {
 	end = sc.off
 	number, start := x.next, x.next
@@ -141,8 +141,8 @@ func (x *index) commits(seg *segment, sc *scanner) (end int64, missed uint64, er
 	}
 }
 
-// each calls add for everything that is kept, in the order of the log. It reads a segment from its
-// beginning to its end, not key by key.
+// each calls add for all live keys, in the order of the log. It reads segments sequentially, not
+// key by key.
 func (x *index) each(add func(key, value []byte) error) error {
 	for _, seg := range x.segments {
 		if err := x.eachOf(seg, add); err != nil {
@@ -153,7 +153,7 @@ func (x *index) each(add func(key, value []byte) error) error {
 }
 
 func (x *index) eachOf(seg *segment, add func(key, value []byte) error) error {
-	var rest []place // where to go on behind bytes that cannot be read
+	var rest []place // where to continue after unreadable bytes
 	for sc, left := seg.frames(seg.start), seg.live; left > 0; {
 		at := place{seg.first, sc.off, 0}
 		f, ok, err := sc.next()
@@ -187,7 +187,7 @@ func (x *index) eachOf(seg *segment, add func(key, value []byte) error) error {
 	return nil
 }
 
-// read gives the value of a key to see, if it is kept.
+// read calls see with the value of a key, if it is live.
 func (x *index) read(key []byte, see func(key, value []byte)) error {
 	at := x.at(key)
 	if at.size == 0 {
@@ -207,7 +207,7 @@ func (x *index) read(key []byte, see func(key, value []byte)) error {
 	return nil
 }
 
-// places returns the places in a segment, in their order.
+// places returns the places in a segment, in order.
 func (x *index) places(seg *segment) []place {
 	var all []place
 	note := func(p place) {

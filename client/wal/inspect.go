@@ -17,16 +17,16 @@ import (
 // A Fault is a kind of damage.
 type Fault byte
 
-// The faults.
+// The kinds of damage.
 const (
-	FaultUnreadable Fault = iota + 1 // these bytes are not what was written
-	FaultMissing                     // the file is not there
-	FaultShort                       // the log ends here, and had come further
-	FaultGap                         // what stood between this segment and the one before is missing
-	FaultHead                        // HEAD is missing, or cannot be read
-	FaultUnknown                     // HEAD knows nothing of this segment
+	FaultUnreadable Fault = iota + 1 // the bytes are not those that were written
+	FaultMissing                     // the file does not exist
+	FaultShort                       // the log ends before the end that HEAD records
+	FaultGap                         // frames between this segment and the one before are missing
+	FaultHead                        // HEAD is missing or unreadable
+	FaultUnknown                     // HEAD does not list this segment
 	FaultOwner                       // the segment belongs to another session
-	FaultFormat                      // another version of the program wrote the segment
+	FaultFormat                      // the segment was written in an unknown format version
 )
 
 var faults = [...]string{
@@ -47,44 +47,45 @@ func (f Fault) String() string {
 	return faults[f]
 }
 
-// A Damage is a place in a log.
+// A Damage is a damaged place in a log.
 type Damage struct {
-	File   string // name in the folder
-	Offset int64  // in bytes; whole commits are before it
+	File   string // the name of the file in the folder
+	Offset int64  // in bytes; all before it are complete commits
 	Fault  Fault
 }
 
 func (d Damage) String() string { return fmt.Sprintf("%s, byte %d: %v", d.File, d.Offset, d.Fault) }
 
-// An Inspection is what was found in the folder of a store.
+// An Inspection is the result of [Inspect].
 type Inspection struct {
 	Folder   string
-	Server   string // whose it is; empty if no segment can say it
+	Server   string // as in Options; empty if no segment is readable
 	ClientID string
-	Sync     Sync // the policy that it is kept by
+	Sync     Sync // the policy of the store
 
-	// InUse says that a process has the store open and may have changed it meanwhile.
+	// InUse says that a process has the store open and may have changed it during the inspection.
 	InUse bool
 
 	Segments  int
-	FileBytes int64 // of all segments
-	Keys      int   // that are kept
-	Bytes     int64 // that those take in the log
+	FileBytes int64 // size of all segments
+	Keys      int   // number of stored keys
+	Bytes     int64 // size of their frames in the log
 
-	// Damage is what keeps Open from opening the store, in the order of the log. A store without
-	// is sound.
+	// Damage lists why Open would return an error, in the order of the log. It is empty if the
+	// store is intact.
 	Damage []Damage
 
-	// Torn is a commit that a crash has cut short, or that is being written: nothing in it was
-	// promised, and Open drops it. Nil if there is none.
+	// Torn is an incomplete commit at the end of the log: it was cut short by a crash or is being
+	// written. Open drops it without loss, because it was never reported as durable. Nil if there
+	// is none.
 	Torn *Damage
 
-	// Lost is how many frames of the log are known to be gone with the damage. Each has set or
-	// forgotten a key, or ended a commit.
+	// Lost is the number of frames that are known to be lost. Each of them set or removed a key, or
+	// ended a commit.
 	Lost uint64
 }
 
-// Folders returns the folders of the stores in dir, or dir if it is one itself.
+// Folders returns the folders of the stores in dir, or dir itself if it is the folder of a store.
 func Folders(dir string) ([]string, error) {
 	if isStore(dir) {
 		return []string{dir}, nil
@@ -110,15 +111,15 @@ func isStore(path string) bool {
 	})
 }
 
-// inspectTries is how often a store that is in use is read when it changes meanwhile.
+// inspectTries is how often Inspect reads a store that changes while it is being read.
 const inspectTries = 10
 
-// Inspect reads the store in a folder, which is one of Folders, and changes nothing. It calls
-// each, unless that is nil, for every key of the commits that can be read; key and value are
-// valid until it returns. Damage is no error: the errors are those of the file system and of each.
+// Inspect reads the store in folder, which is one of those returned by Folders, and changes
+// nothing. It calls each, unless it is nil, with every stored key and its value; the slices are
+// valid only until each returns. Inspect returns an error only if the file system or each does;
+// damage is not an error.
 //
-// It works while a client has the store open. What it sees then is a state of a moment, and takes
-// as much memory as what is kept.
+// A client may have the store open meanwhile. Inspect then reads a snapshot of it into memory.
 func Inspect(folder string, each func(key, value []byte) error) (*Inspection, error) {
 	for try := 1; ; try++ {
 		used := inUse(folder)
@@ -129,7 +130,7 @@ func Inspect(folder string, each func(key, value []byte) error) (*Inspection, er
 		if err == nil && each != nil {
 			tell, err = s.telling(each, used)
 		}
-		// A writer may have begun, ended, removed or used again a segment meanwhile.
+		// A writer may have started, ended, removed or reused a segment meanwhile.
 		if used && try < inspectTries && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrCorrupt) || errors.Is(err, io.EOF) || len(s.found.Damage) > 0) {
 			s.close()
 			time.Sleep(time.Duration(try) * time.Millisecond)
@@ -147,8 +148,8 @@ func Inspect(folder string, each func(key, value []byte) error) (*Inspection, er
 	}
 }
 
-// telling returns what calls each for everything that is kept. It is read before if the store is in
-// use: a segment may become another one at any time.
+// telling returns a function that calls each for all live keys. If the store is in use, the keys
+// are read beforehand, since a segment may be reused at any time.
 func (s *survey) telling(each func(key, value []byte) error, used bool) (func() error, error) {
 	if !used {
 		return func() error { return s.each(each) }, nil
@@ -181,7 +182,7 @@ func inUse(folder string) bool {
 	return false
 }
 
-// A source is what reading a log needs of a disk.
+// A source is the part of a disk that is needed to read a log.
 type source interface {
 	List() ([]string, error)
 	Open(name string) (disk.File, error)
@@ -200,15 +201,15 @@ func (path readOnly) Open(name string) (disk.File, error) {
 	return &osFile{File: f}, nil
 }
 
-// A survey reads a log as recover does, but goes on behind damage.
+// A survey reads a log as recover does, but continues after damage.
 type survey struct {
 	from  source
 	found Inspection
 	head  head
-	known bool   // the head could be read
-	own   *owner // of the first segment that says it
+	known bool   // the head is readable
+	own   *owner // from the first readable header
 	index
-	blamed bool // for what is missing before the next segment
+	blamed bool // damage was reported for what is missing before the next segment
 }
 
 func newSurvey(from source) *survey { return &survey{from: from, index: newIndex()} }
@@ -275,8 +276,8 @@ func (s *survey) readHead(names []string) error {
 	return nil
 }
 
-// open opens the segments of the log in their order, and those that have a commit in spite of
-// the head.
+// open opens the segments of the log in order, including those with commits that the head does not
+// list.
 func (s *survey) open(names []string) error {
 	slices.Sort(names)
 	blamed := false
@@ -289,7 +290,7 @@ func (s *survey) open(names []string) error {
 		if err != nil {
 			return err
 		}
-		seg.size = seg.room // whatever of it can be read
+		seg.size = seg.room // try to read all of it
 		s.segments = append(s.segments, seg)
 		s.found.FileBytes += seg.room
 		if first <= s.head.newest {
@@ -312,7 +313,7 @@ func (s *survey) open(names []string) error {
 	return nil
 }
 
-// missing blames a segment that is not there.
+// missing reports a missing segment as damage.
 func (s *survey) missing(first uint64) {
 	if s.known && !slices.ContainsFunc(s.segments, func(seg *segment) bool { return seg.first == first }) {
 		s.damage(segmentName(first), 0, FaultMissing)
@@ -320,8 +321,8 @@ func (s *survey) missing(first uint64) {
 	}
 }
 
-// segment reads the commits of a segment, from one readable place to the next. The next segment
-// begins with the frame that follows; zero if there is none.
+// segment reads the commits of a segment, from one readable place to the next. follows is the
+// number of the first frame of the next segment, or zero.
 func (s *survey) segment(seg *segment, follows uint64) error {
 	sc := scanner{r: seg.f, end: seg.room}
 	if skip, err := s.header(seg, &sc); skip || err != nil {
@@ -376,7 +377,7 @@ func (s *survey) segment(seg *segment, follows uint64) error {
 	}
 }
 
-// tail notes whether a commit was begun behind the last whole one.
+// tail records whether a commit was started after the last complete one.
 func (s *survey) tail(seg *segment, end int64) error {
 	torn, err := cutShort(seg, end, s.next)
 	if torn {
@@ -385,7 +386,7 @@ func (s *survey) tail(seg *segment, end int64) error {
 	return err
 }
 
-// header reads whose the segment is, and reports whether to skip it.
+// header reads the header of a segment, and reports whether to skip the segment.
 func (s *survey) header(seg *segment, sc *scanner) (skip bool, err error) {
 	f, ok, err := sc.next()
 	if err != nil {
@@ -422,8 +423,8 @@ func (s *survey) header(seg *segment, sc *scanner) (skip bool, err error) {
 	return false, nil
 }
 
-// resync returns the first place from off on where a frame is that can be read and that may
-// follow the number.
+// resync returns the first offset from off on with a readable frame that may follow the one with
+// the given number.
 func resync(seg *segment, off int64, number uint64) (at int64, found uint64, ok bool, err error) {
 	far := uint64(seg.room/headSize + 1) // no more frames can have been between them
 	sc := scanner{r: seg.f, salt: seg.salt, end: seg.room}

@@ -17,12 +17,12 @@ const (
 	diskFull = syscall.ENOSPC
 )
 
-// lockFile holds a lock until Close or the end of the process.
+// lockFile takes a lock and holds it until Close or the end of the process.
 func lockFile(path string) (io.Closer, error) {
 	return lockBy(path, os.O_RDWR|os.O_CREATE)
 }
 
-// lockExisting is lockFile for who must not change anything.
+// lockExisting is lockFile for callers that must not change anything.
 func lockExisting(path string) (io.Closer, error) { return lockBy(path, os.O_RDONLY) }
 
 func lockBy(path string, how int) (io.Closer, error) {
@@ -37,7 +37,7 @@ func lockBy(path string, how int) (io.Closer, error) {
 	return f, nil
 }
 
-// lockOpen holds a lock on a file that is open until it is closed.
+// lockOpen takes a lock on an open file and holds it until the file is closed.
 func lockOpen(f *os.File) error {
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if err == syscall.EWOULDBLOCK {
@@ -46,7 +46,7 @@ func lockOpen(f *os.File) error {
 	return os.NewSyscallError("flock", err)
 }
 
-// A fileID tells a file from every other one.
+// A fileID identifies a file.
 type fileID struct{ st syscall.Stat_t }
 
 func identify(f *os.File) (id fileID, err error) {
@@ -54,7 +54,7 @@ func identify(f *os.File) (id fileID, err error) {
 	return id, err
 }
 
-// standsAt reports, as an error, that another file or none has a path.
+// standsAt returns an error if another file or none is at path.
 func (id *fileID) standsAt(path string) error {
 	var st syscall.Stat_t
 	switch err := syscall.Lstat(path, &st); {
@@ -68,8 +68,7 @@ func (id *fileID) standsAt(path string) error {
 
 var errReplaced = errors.New("it was replaced")
 
-// A folderID tells a folder from every other one, and from itself after a name in it was made or
-// removed.
+// A folderID identifies a folder, and detects that a name in it was added or removed.
 type folderID struct {
 	fileID
 	st    syscall.Stat_t // the buffer of changed
@@ -81,8 +80,8 @@ func identifyFolder(path string) (id folderID, err error) {
 	return id, os.NewSyscallError("lstat", err)
 }
 
-// changed reports whether a name in the folder may have been made or removed since it was asked
-// last; as an error that another folder or none has the path.
+// changed reports whether a name in the folder may have been added or removed since the last call.
+// It returns an error if another folder or none is at path.
 func (id *folderID) changed(path string) (bool, error) {
 	before := changed(&id.fileID.st)
 	if err := syscall.Lstat(path, &id.st); err != nil {
@@ -93,7 +92,8 @@ func (id *folderID) changed(path string) (bool, error) {
 	}
 	id.fileID.st = id.st
 	now := changed(&id.st)
-	// Another change in the same tick of the file system's clock does not show: so once more.
+	// A second change in the same tick of the file system's clock would be invisible, so report a
+	// change once more.
 	again := id.again && time.Now().UnixNano()-now > int64(clockTick)
 	id.again = now != before || id.again && !again
 	return now != before || again, nil
@@ -101,7 +101,7 @@ func (id *folderID) changed(path string) (bool, error) {
 
 const clockTick = 20 * time.Millisecond
 
-// identityOf uses what cannot be set to a value of choice: the inode and when it changed.
+// identityOf uses metadata that cannot be set at will: the inode and its change time.
 func identityOf(info fs.FileInfo, content bool) (uint64, bool) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -114,7 +114,7 @@ func identityOf(info fs.FileInfo, content bool) (uint64, bool) {
 	return id, true
 }
 
-// ownerOf returns the user whose file it is, and the one who asks.
+// ownerOf returns the owner of a file and the current user.
 func ownerOf(info fs.FileInfo) (owner, self int, known bool) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

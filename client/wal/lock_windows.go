@@ -13,10 +13,10 @@ const (
 	diskFull = syscall.Errno(112) // ERROR_DISK_FULL
 )
 
-// lockFile holds the file open for nobody else until Close or the end of the process.
+// lockFile opens the file exclusively until Close or the end of the process.
 func lockFile(path string) (io.Closer, error) { return lockBy(path, syscall.OPEN_ALWAYS) }
 
-// lockExisting is lockFile for who must not change anything.
+// lockExisting is lockFile for callers that must not change anything.
 func lockExisting(path string) (io.Closer, error) { return lockBy(path, syscall.OPEN_EXISTING) }
 
 func lockBy(path string, how uint32) (io.Closer, error) {
@@ -38,7 +38,7 @@ func lockBy(path string, how uint32) (io.Closer, error) {
 // lockOpen has nothing to do: LOCK cannot be removed while it is open.
 func lockOpen(*os.File) error { return nil }
 
-// A fileID would tell a file from every other one, if an open one could be removed.
+// A fileID is not needed, because an open file cannot be removed.
 type fileID struct{}
 
 func identify(*os.File) (fileID, error) { return fileID{}, nil }
@@ -51,7 +51,7 @@ func identifyFolder(string) (folderID, error) { return folderID{}, nil }
 
 func (*folderID) changed(string) (bool, error) { return false, nil }
 
-// identityOf uses when the file was created, which is new for a copy, and when it was written.
+// identityOf uses the creation time, which a copy does not keep, and the write time.
 func identityOf(info fs.FileInfo, content bool) (uint64, bool) {
 	data, ok := info.Sys().(*syscall.Win32FileAttributeData)
 	if !ok {

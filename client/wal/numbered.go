@@ -2,26 +2,26 @@ package wal
 
 import "encoding/binary"
 
-// numbered is the part of an index for keys that are a byte and a number of eight bytes, as those of
-// messages are. Messages are numbered in a row, so places lie in pages of neighbours, and only one
-// of a few looks for its page.
+// numbered is the part of an index for keys that consist of a byte and a number of eight bytes,
+// such as those of messages. Messages are numbered consecutively, so places are grouped in pages of
+// neighbours, and the page is usually the one used last.
 type numbered struct {
 	pages  map[uint64]*page
 	n      int // keys
 	last   uint64
-	lastAt *page // of last, which is likely to be asked for next; nil if there is none
+	lastAt *page // the page used last, which is likely to be used next; or nil
 }
 
 const pageSize = 16
 
-// A page holds no pointer, so that an index of millions costs the garbage collector little.
+// A page has no pointers, so that an index of millions of keys costs the garbage collector little.
 type page struct {
 	places [pageSize]place
 	n      int // of them that are taken
 }
 
-// numberOf returns the page of a key and its place there, if it is one with a number. In front of the
-// number of a page is the kind of its keys; sequence numbers do not come to where they would meet.
+// numberOf returns the page of a key and its index there, if the key is a numbered one. The top
+// bits of the page number are the kind of the key; sequence numbers never get that large.
 func numberOf(key []byte) (k, i uint64, ok bool) {
 	if len(key) != 9 {
 		return 0, 0, false
@@ -32,7 +32,7 @@ func numberOf(key []byte) (k, i uint64, ok bool) {
 
 const kindShift = 56
 
-// page returns a page; nil if there is none.
+// page returns a page, or nil if it does not exist.
 func (x *numbered) page(k uint64) *page {
 	if x.lastAt == nil || x.last != k {
 		x.last, x.lastAt = k, x.pages[k]
@@ -40,7 +40,7 @@ func (x *numbered) page(k uint64) *page {
 	return x.lastAt
 }
 
-// set notes a place, and returns the one before.
+// set sets a place and returns the previous one.
 func (x *numbered) set(k, i uint64, now place) (old place) {
 	if now.size == 0 {
 		now = place{}
@@ -67,7 +67,7 @@ func (x *numbered) set(k, i uint64, now place) (old place) {
 	return old
 }
 
-// highest returns the highest number of the keys of a kind, if there are any.
+// highest returns the highest number among the keys of a kind, and whether there are any.
 func (x *numbered) highest(kind byte) (n uint64, ok bool) {
 	for k, p := range x.pages {
 		first := k % (1 << kindShift) * pageSize

@@ -11,61 +11,63 @@ import (
 	"github.com/mqtt311/mqtt311/internal/disk"
 )
 
-// Sync says when a commit is synced to the disk.
+// Sync is the policy for syncing commits to the disk.
 type Sync byte
 
 // The policies.
 const (
-	// SyncAlways syncs every commit before it counts: a loss of power loses nothing.
+	// SyncAlways syncs every commit before Commit returns: nothing is lost in a power failure.
 	SyncAlways Sync = iota
 
-	// SyncInterval syncs every Options.Interval: a kill of the process loses nothing, a
-	// loss of power up to an interval of what was promised.
+	// SyncInterval syncs every Options.Interval: nothing is lost if the process dies, and at most
+	// the commits of one interval in a power failure.
 	SyncInterval
 
-	// UnsafeNoSync leaves it to the operating system: a kill of the process loses nothing, a
-	// loss of power anything that was promised.
+	// UnsafeNoSync leaves syncing to the operating system: nothing is lost if the process dies, but
+	// any commit may be lost in a power failure.
 	UnsafeNoSync
 )
 
-// Options say whose store it is and how it is kept. Dir, and ClientID, are required.
+// Options configure a Store. Dir and ClientID are required.
 type Options struct {
-	// Dir is the folder of all stores of a program. It is made if it is not there.
+	// Dir is the parent folder of the stores of a program. Open creates it if it does not exist.
 	Dir string
 
-	// Server names the Server, or the cluster, that has the other half of the session,
-	// such as "mq.example.com:8883". State is worth nothing with another one.
+	// Server names the Server or cluster that has the other side of the session, such as
+	// "mq.example.com:8883". The state in the store is useless with any other.
 	Server string
 
-	// ClientID is that of client.Config.
+	// ClientID must be the same as in client.Config.
 	ClientID string
 
-	// Sync says when a commit is synced. If zero, always.
+	// Sync says when commits are synced. The default is SyncAlways.
 	Sync Sync
 
-	// Interval is how late SyncInterval syncs. If zero or negative, a second.
+	// Interval is the longest time that SyncInterval waits before a sync. If zero or negative, one
+	// second.
 	Interval time.Duration
 
-	// SegmentBytes is the size at which a new segment begins. If zero or negative, 16 MiB.
+	// SegmentBytes is the size in bytes at which a new segment is started. If zero or negative, 16
+	// MiB.
 	SegmentBytes int64
 
-	// MaxBytes bounds the messages that are kept, each with its overhead in the log and with what
-	// finishing it takes, 198 bytes together: beyond it Room refuses messages. The files
-	// take twice as much and three segments at the most, whatever the size of the messages. Records that
-	// are kept without Room come on top: subscriptions, notes, and incoming messages of QoS 2 that
-	// are under way. If zero, 256 MiB. If negative, unbounded.
+	// MaxBytes limits the total size of the stored messages in bytes, including 198 bytes for each,
+	// for its overhead in the log and the records that finish it. When it is reached, Room returns
+	// ErrStoreFull. The files take at most twice MaxBytes plus three segments. Subscriptions, notes
+	// and incoming QoS 2 messages that are not finished are not limited and come on top. If zero,
+	// 256 MiB. If negative, there is no limit.
 	MaxBytes int64
 
-	// AllowShared accepts a folder that others can read or write, or that belongs to another
-	// user, and tells the Logger instead of failing: for volumes whose permissions somebody else
-	// sets. The messages in it are as private as the folder is.
+	// AllowShared accepts a folder that other users can read or write, or that another user owns,
+	// with a warning to Logger instead of an error. It is for volumes whose permissions cannot be
+	// changed. The messages are then only as private as the folder.
 	AllowShared bool
 
-	// Logger is told what was found and repaired. If nil, nobody is.
+	// Logger logs what was found and repaired. If nil, nothing is logged.
 	Logger *slog.Logger
 
-	// Disk has the files instead of Dir, or stands over it if it is a disk.Layer. Only tests of this module
-	// can make one; leave it nil.
+	// Disk replaces the file system, or wraps it if it is a disk.Layer. It is for tests of this
+	// module and must be nil otherwise.
 	Disk disk.Disk
 }
 
@@ -104,8 +106,8 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// Folder returns the folder of the store of a Server and a ClientID below dir. Neither
-// name is part of a path: they may hold anything.
+// Folder returns the path of the store folder in dir for a Server and a ClientID. The path contains
+// a hash of the names, so they may contain any characters.
 func Folder(dir, server, clientID string) string {
 	sum := sha256.Sum256([]byte(server + "\x00" + clientID))
 	return filepath.Join(dir, base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:])[:26])

@@ -10,8 +10,8 @@ import (
 	"slices"
 )
 
-// recover reads the log, cuts off a commit that a crash has cut short, and refuses
-// everything else that is not as it was written.
+// recover reads the log, removes a commit that was cut short by a crash, and refuses any other
+// damage.
 func (s *Store) recover() error {
 	names, err := s.disk.List()
 	if err != nil {
@@ -37,7 +37,7 @@ func (s *Store) recover() error {
 	}()
 	for _, name := range names {
 		first, ok := firstOf(name)
-		if !ok || first < s.head.oldest { // a removal that a crash has cut short
+		if !ok || first < s.head.oldest { // its removal was interrupted by a crash
 			continue
 		}
 		seg, err := openSegment(s.disk, name, s.own.salt)
@@ -69,8 +69,8 @@ func (s *Store) recover() error {
 	return nil
 }
 
-// complete refuses a log whose oldest or newest segment is gone; one in between is missed by its
-// number.
+// complete refuses a log whose oldest or newest segment is missing. A missing one in between is
+// noticed by its number.
 func (s *Store) complete() error {
 	if s.head.newest == 0 {
 		return nil
@@ -83,8 +83,8 @@ func (s *Store) complete() error {
 	return nil
 }
 
-// notBegun refuses a segment that the head does not know if there is a commit in it. A crash
-// between the making of a segment and the writing of the head leaves none.
+// notBegun refuses a segment that the head does not list if it contains a commit. A crash between
+// creating a segment and writing the head leaves none.
 func (s *Store) notBegun(seg *segment) error {
 	sc := scanner{r: seg.f, end: seg.room}
 	f, _, err := sc.next()
@@ -104,7 +104,7 @@ func (s *Store) notBegun(seg *segment) error {
 	return fmt.Errorf("%w: %s knows nothing of %s", ErrCorrupt, headName, seg.name)
 }
 
-// openSegment opens a segment. Its header says its salt, or else the store does.
+// openSegment opens a segment. The salt is that of its header, or else of the store.
 func openSegment(from source, name string, salt uint32) (*segment, error) {
 	f, err := from.Open(name)
 	if err != nil {
@@ -134,9 +134,9 @@ func (s *segment) ownSalt() error {
 	return nil
 }
 
-// replay applies the whole commits of a segment. What is behind them means nothing: the file may
-// have been a segment before. If commits are missing there, the number of the next segment
-// says so, and for the newest see cutTail.
+// replay applies the complete commits of a segment. Bytes after them are ignored, because the file
+// may have been another segment before. If commits are missing there, the number of the next
+// segment shows it; for the newest segment see cutTail.
 func (s *Store) replay(seg *segment) error {
 	sc := scanner{r: seg.f, end: seg.room}
 	head, ok, err := sc.next()
@@ -166,10 +166,11 @@ func (s *Store) replay(seg *segment) error {
 	return err
 }
 
-// cutTail writes zeros over what is behind the last whole commit: a commit that a crash has cut short, or
-// what the file held before it became this segment, whose numbers are lower. Under SyncAlways one
-// commit at most can have been under way: if another one is behind it, the disk has changed what
-// it had kept. So it has under every policy if that is before the place that the head knows.
+// cutTail overwrites the bytes after the last complete commit with zeros: a commit that was cut
+// short by a crash, or old contents of a reused file, whose numbers are lower. With SyncAlways at
+// most one commit can have been in progress: if another one follows, the disk has damaged synced
+// data. With any policy it has if the last complete commit ends before the place recorded in the
+// head.
 func (s *Store) cutTail(seg *segment) error {
 	end := seg.size
 	if s.next < s.head.next {
@@ -196,7 +197,7 @@ func (s *Store) cutTail(seg *segment) error {
 		s.opt.Logger.Warn("wal: a commit that was cut short is dropped",
 			slog.String("segment", seg.name), slog.Int64("offset", end))
 	}
-	// Zeros and not an end, because the room may be all that a full disk has.
+	// Zeros instead of truncating, because on a full disk the room might be lost.
 	for off := end; off < seg.room; off += growBy {
 		if _, err := seg.f.WriteAt(zeros[:min(growBy, seg.room-off)], off); err != nil {
 			return fmt.Errorf("wal: %s: %w", seg.name, err)
@@ -208,7 +209,7 @@ func (s *Store) cutTail(seg *segment) error {
 	return nil
 }
 
-// cutShort reports whether a commit that begins with the number was begun at off.
+// cutShort reports whether a commit whose first frame has the number was started at off.
 func cutShort(seg *segment, off int64, number uint64) (bool, error) {
 	sc := scanner{r: seg.f, end: seg.room}
 	b, err := sc.bytes(off, headSize)
@@ -234,8 +235,8 @@ func allZeros(seg *segment, off int64) (bool, error) {
 	return true, nil
 }
 
-// laterCommit reports whether the end of a commit is behind off that began after number, whatever
-// is between them.
+// laterCommit reports whether the end of a commit that started after number is found after off,
+// whatever is between.
 func laterCommit(seg *segment, off int64, number uint64) (bool, error) {
 	far := uint64(seg.room/headSize + 1) // no more frames can have been between them
 	sc := scanner{r: seg.f, end: seg.room}

@@ -11,16 +11,16 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// What finishing a message takes besides its key: that it was released, and then that both records
-// are forgotten, each in a commit of its own. Accepting one of QoS 2 takes 88 bytes besides topic
-// and payload, with a sequence number in the same commit, so all of it is less than the 256 bytes
-// that Store.Room counts for a message.
+// finishing is the number of bytes needed to finish a message, besides its key: for the record that
+// it was released, and for removing both records, each in its own commit. Accepting a message of
+// QoS 2 takes 88 bytes besides topic and payload, including a sequence number in the same commit.
+// The sum is less than the 256 bytes that Store.Room counts for a message.
 const finishing = (headSize + 4 + 9 + 8) + 9 + endSize + 2*forgetting
 
 const forgetting = headSize + endSize // in a commit of its own, besides the key
 
-// toFinish is how many bytes finishing a key may take. What was only received or released is forgotten,
-// and nothing else.
+// toFinish returns how many bytes finishing a key may take. The records of received and released
+// messages are only removed.
 func toFinish(key []byte) int64 {
 	switch n := int64(len(key)); session.RecordKind(key[0]) {
 	case session.RecordReleased, session.RecordReceived:
@@ -32,21 +32,21 @@ func toFinish(key []byte) int64 {
 
 const (
 	reserve     = 1 << 16 // bytes for records that are committed without a grant
-	squeezeGain = 1 << 14 // bytes that it is worth to begin a segment for on a full disk
-	chunk       = 1 << 12 // bytes that go from one file to another at a time
+	squeezeGain = 1 << 14 // minimum gain in bytes to start a segment on a full disk
+	chunk       = 1 << 12 // bytes moved from one file to another at a time
 	roomRetry   = time.Second
 )
 
-// An account is what Room needs to know. Store.mu guards it.
+// An account is the state that Room needs. Store.mu guards it.
 type account struct {
-	kept     int64 // bytes in the log of what is kept
-	toFinish int64 // and that finishing it may take
-	granted  int64 // that Room has granted and no Commit has used
-	free     int64 // that can be written without asking the disk for room
-	err      error // the end of the store
+	kept     int64 // size of live frames
+	toFinish int64 // bytes that finishing all messages may take
+	granted  int64 // bytes reserved by Room and not used by a Commit
+	free     int64 // bytes that can be written without allocating on the disk
+	err      error // why the store has failed
 }
 
-// fail makes err the end of the store.
+// fail makes the store fail with err.
 func (s *Store) fail(err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,15 +56,15 @@ func (s *Store) fail(err error) error {
 	return s.err
 }
 
-// failed returns the end of the store, nil before it came.
+// failed returns why the store has failed, or nil.
 func (s *Store) failed() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
 }
 
-// settle brings the account up to date, after a Commit that has used so much of what was granted.
-// The caller holds work.
+// settle updates the account after a Commit that has used some of the reserved room. The caller
+// holds work.
 func (s *Store) settle(used int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,7 +72,7 @@ func (s *Store) settle(used int64) {
 	s.kept, s.toFinish, s.free = s.bytes, s.finish, s.atHand()
 }
 
-// atHand is how many bytes the files have room for. The caller holds work.
+// atHand returns the free room in the files, in bytes. The caller holds work.
 func (s *Store) atHand() int64 {
 	n := s.active().free()
 	if s.standby != nil {
@@ -81,16 +81,16 @@ func (s *Store) atHand() int64 {
 	return n
 }
 
-// promised is what has to be at hand, whatever the disk has: for what was granted, for finishing
-// what is kept, and the reserve. The caller holds work.
+// promised returns how many bytes must be at hand, even if the disk is full: for reserved room, for
+// finishing messages, and for the reserve. The caller holds work.
 func (s *Store) promised() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.granted + s.finish + reserve
 }
 
-// Room implements [client.Store]. It waits for the disk only if the files have no room left for
-// the messages, which Commit makes in advance.
+// Room implements [client.Store]. It waits for the disk only if the room that Commit allocates in
+// advance is used up.
 func (s *Store) Room(bytes int) error {
 	n := max(0, int64(bytes))
 	for {
@@ -103,7 +103,7 @@ func (s *Store) Room(bytes int) error {
 	}
 }
 
-// grant grants n bytes if they are at hand.
+// grant reserves n bytes if they are at hand.
 func (s *Store) grant(n int64) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,7 +121,7 @@ func (s *Store) grant(n int64) (bool, error) {
 	return true, nil
 }
 
-// makeRoom gets room for n more bytes from the disk.
+// makeRoom allocates room for n more bytes on the disk.
 func (s *Store) makeRoom(n int64) error {
 	s.work.Lock()
 	defer s.work.Unlock()
@@ -148,7 +148,7 @@ func (s *Store) makeRoom(n int64) error {
 	return nil
 }
 
-// getRoom makes sure that n bytes are at hand besides what was promised.
+// getRoom ensures that n bytes are at hand in addition to what was promised.
 func (s *Store) getRoom(n int64) error {
 	n += s.promised()
 	if s.atHand() >= n {
@@ -160,7 +160,7 @@ func (s *Store) getRoom(n int64) error {
 	return s.grow(s.active().free() + n - s.atHand())
 }
 
-// grow makes sure that n bytes are free in the newest segment.
+// grow ensures that n bytes are free in the newest segment.
 func (s *Store) grow(n int64) error {
 	a := s.active()
 	if a.free() >= n {
@@ -173,8 +173,8 @@ func (s *Store) grow(n int64) error {
 	return err
 }
 
-// transfer gives room of one file to another, until n bytes are free there. Another program can take
-// it on the way, and if one has, this is not tried again before the disk has room.
+// transfer moves room from one file to another until n bytes are free there. Another program can
+// take it meanwhile; if so, this is not tried again until the disk has room.
 func (s *Store) transfer(from, to *segment, n int64) error {
 	for to.free() < n {
 		part := min(chunk, n-to.free(), from.free())
@@ -192,34 +192,34 @@ func (s *Store) transfer(from, to *segment, n int64) error {
 	return nil
 }
 
-// told notes whether the disk had no room, and returns err.
+// told records whether the disk was full, and returns err.
 func (s *Store) told(err error) error {
 	s.full = noSpace(err)
 	s.robbed = s.robbed && s.full
 	return err
 }
 
-// step is by how many bytes a file grows.
+// step returns by how many bytes a file grows.
 func (s *Store) step() int64 { return min(growBy, max(512, s.opt.SegmentBytes/8)) }
 
-// errNoRoom says that a commit does not fit. Nothing of it was written.
+// errNoRoom: a commit does not fit. Nothing of it was written.
 var errNoRoom = errors.New("wal: no room for a commit")
 
-// noSpace reports whether an operation failed for want of something that may come back: room on the
-// disk or, for a new file, a descriptor. Nothing was written then.
+// noSpace reports whether an operation failed because of a shortage that may pass: of disk space
+// or, for a new file, of file descriptors. Nothing was written then.
 func noSpace(err error) bool {
 	return errors.Is(err, diskFull) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || noDescriptor(err)
 }
 
-// noDescriptor reports whether the process, or the system, has as many open files as it may have.
+// noDescriptor reports whether the process or the system has reached its limit of open files.
 func noDescriptor(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
-// reachRoom makes sure that a commit of so many bytes fits into the newest segment and, if the disk
-// has the room, that what was promised is at hand behind it, and some more so that Room need not
-// wait for the disk. On a full disk it does what can be done without: it squeezes the log, or goes
-// on in the reserve. It returns errNoRoom if nothing can be done.
+// reachRoom ensures that a commit of the given size fits into the newest segment. If the disk has
+// room, it also ensures that what was promised is at hand, with some more so that Room need not
+// wait for the disk. On a full disk it squeezes the log or continues in the reserve. It returns
+// errNoRoom if neither is possible.
 func (s *Store) reachRoom(size int64) error {
 	want := size + s.promised()
 	if !s.full {
@@ -240,7 +240,7 @@ func (s *Store) reachRoom(size int64) error {
 	}
 	worth := int64(squeezeGain)
 	if a.free() < size {
-		worth = 2 * s.header // rather than go on in the reserve, of which there is one
+		worth = 2 * s.header // rather than continue in the reserve, which there is only once
 	}
 	if s.atHand()-size < s.promised()-reserve/2 || a.free() < size {
 		if _, err := s.squeeze(size, worth); err != nil {
@@ -260,8 +260,8 @@ func (s *Store) reachRoom(size int64) error {
 	return err
 }
 
-// awaitRoom waits until a commit may fit that did not: as finishing what is under way gives
-// nothing back while the commit waits, that is for somebody to make room on the disk.
+// awaitRoom waits until a commit may fit that did not. Since nothing can be finished while the
+// commit waits, this depends on someone freeing space on the disk.
 func (s *Store) awaitRoom(reason error, told *bool) error {
 	if !*told {
 		s.opt.Logger.Warn("wal: a commit waits until there is room",

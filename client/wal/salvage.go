@@ -11,15 +11,15 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 )
 
-const salvageBatch = 1 << 20 // bytes a commit
+const salvageBatch = 1 << 20 // bytes per commit
 
-// Salvage makes a new store below dir of the whole commits that can be read in the store in
-// folder, and returns what it found and the new folder. The one that it reads is not changed; it
-// must not be in use, and the new one must not be there.
+// Salvage makes a new store in dir from the complete commits that can be read from the store in
+// folder. It returns the Inspection of the old store and the folder of the new one. The old store
+// is not changed and must not be in use; the folder of the new store must not exist.
 //
-// Where commits are lost, so are the promises in them: a message that was lost does not go
-// out, and one whose end was lost goes out again. Packet Identifiers that the new store does not
-// know of are released at the Server before they are used at QoS 2.
+// The guarantees of lost commits are lost as well: a message that was lost is not sent, and a
+// message whose completion was lost is sent again. Packet Identifiers that are missing from the new
+// store are released at the Server before they are used at QoS 2.
 func Salvage(folder, dir string) (*Inspection, string, error) {
 	lock, err := lockExisting(filepath.Join(folder, lockName))
 	switch {
@@ -47,12 +47,12 @@ func Salvage(folder, dir string) (*Inspection, string, error) {
 	return found, to, s.writeTo(to)
 }
 
-// writeTo writes a new store. It has its name when it is whole.
+// writeTo writes a new store. It is renamed to path when it is complete.
 func (s *survey) writeTo(path string) error {
 	opt := Options{Server: s.own.server, ClientID: s.own.clientID, MaxBytes: -1}
 	opt.setDefaults()
 	part := path + ".part"
-	if err := os.RemoveAll(part); err != nil { // of a process that died
+	if err := os.RemoveAll(part); err != nil { // left by a process that died
 		return fmt.Errorf("wal: %w", err)
 	}
 	d, err := openFolder(part, &opt)

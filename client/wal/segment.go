@@ -16,24 +16,24 @@ const (
 	growBy        = 1 << 20 // bytes of zeros written ahead at the most, so that a commit changes no metadata
 )
 
-// A segment is one file of the log, or one that holds room for it. Store.work guards it.
+// A segment is a file of the log, or a file that reserves room for it. Store.work guards it.
 type segment struct {
 	name  string
-	first uint64 // number of its first frame behind the header
+	first uint64 // number of its first frame after the header
 	salt  uint32
 	f     disk.File
-	start int64 // behind the header
+	start int64 // offset after the header
 	size  int64 // written
-	room  int64 // size of the file; what is behind size means nothing
-	live  int64 // bytes of frames that hold what is kept
-	moved int64 // compaction has looked at everything before it
+	room  int64 // size of the file; bytes after size are unused
+	live  int64 // size of live frames
+	moved int64 // compaction has processed everything before this offset
 
-	cramped int64 // a new segment is not tried for before it has this size: the disk was full
+	cramped int64 // the disk was full: try a new segment when this one has this size
 }
 
 func segmentName(first uint64) string { return fmt.Sprintf("%016x%s", first, segmentSuffix) }
 
-// firstOf returns the number in a segment's name.
+// firstOf returns the number in the name of a segment.
 func firstOf(name string) (uint64, bool) {
 	digits, ok := strings.CutSuffix(name, segmentSuffix)
 	if !ok || len(digits) != 16 {
@@ -43,8 +43,8 @@ func firstOf(name string) (uint64, bool) {
 	return n, err == nil
 }
 
-// An owner is whose a segment is. The salt is chosen at random for each store: who publishes can
-// make frames, in a payload, but none that is good.
+// An owner identifies the session that a segment belongs to. The salt is chosen at random for each
+// store, so that a publisher cannot make valid frames in a payload.
 type owner struct {
 	server   string
 	clientID string
@@ -96,10 +96,10 @@ func (s *segment) frames(off int64) scanner {
 	return scanner{r: s.f, salt: s.salt, off: off, end: s.size}
 }
 
-// free is how many bytes can be written without asking the disk for room.
+// free returns how many bytes can be written without allocating on the disk.
 func (s *segment) free() int64 { return s.room - s.size }
 
-// grow writes zeros until n bytes are free, by step at a time if the disk has them.
+// grow writes zeros until n bytes are free, step bytes at a time if the disk has room for them.
 func (s *segment) grow(n, step int64) error {
 	for s.free() < n {
 		err := s.extend(step)
@@ -115,14 +115,14 @@ func (s *segment) grow(n, step int64) error {
 
 func (s *segment) extend(n int64) error {
 	if _, err := s.f.WriteAt(zeros[:n], s.room); err != nil {
-		s.f.Truncate(s.room) // a part of the zeros may be there; its loss is no loss
+		s.f.Truncate(s.room) // remove zeros that were partly written
 		return err
 	}
 	s.room += n
 	return nil
 }
 
-// shrink gives what is free above n bytes back to the disk.
+// shrink frees all but n of the free bytes.
 func (s *segment) shrink(n int64) error {
 	to := s.size + n
 	if to >= s.room {

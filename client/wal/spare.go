@@ -7,15 +7,15 @@ import (
 	"slices"
 )
 
-// Beside the segments of the log a store has up to two files that keep nothing. The spare was a
-// segment, and becomes one again, because its room is on the disk already. The standby is the
-// reserve: its room is for granted messages, for finishing what is kept, and for records that are
-// committed without a grant. On a full disk it becomes the newest segment.
+// Besides the segments of the log, a store has up to two files without live keys. The spare is a
+// former segment that will be reused, because its room is already allocated. The standby is the
+// reserve: its room is for messages for which Room was called, for finishing messages, and for
+// records that need no call of Room. On a full disk it becomes the newest segment.
 
-// standbyName is the name of the reserve, if it was made as one.
+// standbyName is the name of the reserve, if it was created as such.
 const standbyName = "RESERVE"
 
-// keepStandby makes sure that the standby has the room that is reserved, and not much more.
+// keepStandby ensures that the standby has the room that must be reserved, and not much more.
 func (s *Store) keepStandby() error {
 	if s.standby == nil && s.spare != nil && s.full {
 		s.standby, s.spare = s.spare, nil
@@ -45,13 +45,13 @@ func (s *Store) keepStandby() error {
 		}
 	}
 	if err == nil && s.opt.Sync == SyncAlways {
-		err = s.standby.f.Sync() // a loss of power on a full disk must not take it
+		err = s.standby.f.Sync() // it must survive a power failure on a full disk
 	}
 	return err
 }
 
-// gather makes the standby large enough for n bytes on a full disk, with what the spare and the
-// newest segment have left. It reports whether it could.
+// gather makes the standby large enough for n bytes on a full disk, with the free room of the spare
+// and the newest segment. It reports whether it succeeded.
 func (s *Store) gather(n int64) bool {
 	besides := int64(0)
 	if s.isFresh() {
@@ -91,8 +91,8 @@ func (s *Store) gather(n int64) bool {
 	return s.standby.free() >= n && a.free() >= besides
 }
 
-// useStandby goes on in the standby, on a full disk, with a commit of so many bytes. What the
-// newest segment has left goes with it.
+// useStandby continues in the standby, on a full disk, with a commit of the given size. It takes
+// over the free room of the newest segment.
 func (s *Store) useStandby(size int64) error {
 	if s.isFresh() && s.active().free() < endSize {
 		return errNoRoom
@@ -121,11 +121,11 @@ func (s *Store) useStandby(size int64) error {
 	return nil
 }
 
-// isFresh reports whether the newest segment needs a commit before there can be another one, whose
-// name is the number of its first frame.
+// isFresh reports whether the newest segment has no commit yet. The next segment could not be named
+// then, as its name is the number of its first frame.
 func (s *Store) isFresh() bool { return s.next == s.active().first }
 
-// conclude makes sure that a segment may follow.
+// conclude ensures that another segment can follow.
 func (s *Store) conclude() error {
 	if s.isFresh() {
 		if err := s.put(func(adder) error { return nil }); err != nil {
@@ -135,8 +135,8 @@ func (s *Store) conclude() error {
 	return s.sync()
 }
 
-// newSegment makes a segment with so much room, and some for conclude, on the disk with its name, of the spare or the
-// standby if that is there. It is no part of the log before use.
+// newSegment makes a segment with the given room, and some for conclude, from the spare or the
+// standby if there is one, and syncs its name. It is not part of the log until use is called.
 func (s *Store) newSegment(room int64, from **segment) (*segment, error) {
 	seg := &segment{name: segmentName(s.next), first: s.next, salt: s.own.salt}
 	if !s.reuse(seg, from) {
@@ -169,8 +169,8 @@ func (s *Store) newSegment(room int64, from **segment) (*segment, error) {
 	return seg, nil
 }
 
-// reuse gives a new segment the file of the spare or of the standby: its room is on the disk
-// already. What is in it has lower numbers.
+// reuse gives a new segment the file of the spare or the standby, whose room is already allocated.
+// Old frames in it have lower numbers.
 func (s *Store) reuse(seg *segment, from **segment) bool {
 	old := *from
 	if old == nil {
@@ -178,21 +178,21 @@ func (s *Store) reuse(seg *segment, from **segment) bool {
 	}
 	*from = nil
 	if s.disk.Rename(old.name, seg.name) != nil {
-		s.drop(old) // a system where a file that is open cannot be renamed
+		s.drop(old) // a system on which an open file cannot be renamed
 		return false
 	}
 	seg.f, seg.room = old.f, old.room
 	return true
 }
 
-// use makes a new segment the one that is written to. What is before it is on the disk.
+// use makes a new segment the current one. All earlier ones must be on the disk.
 func (s *Store) use(seg *segment) error {
 	s.segments = append(s.segments, seg)
 	return s.setHead(head{oldest: s.segments[0].first, newest: seg.first, next: seg.first})
 }
 
-// turnTo is use while the disk has room. What the segment before has left goes back to the disk;
-// as Room may have granted that meanwhile, the new one has as much.
+// turnTo is use while the disk has room. It frees the free room of the previous segment; as Room
+// may have reserved that meanwhile, the new segment has as much.
 func (s *Store) turnTo(seg *segment) error {
 	if err := s.use(seg); err != nil {
 		return err
@@ -200,7 +200,7 @@ func (s *Store) turnTo(seg *segment) error {
 	s.told(nil)
 	for i, before := range s.segments[:len(s.segments)-1] {
 		if newest := i == len(s.segments)-2; newest && before.free() <= 2*s.step() {
-			continue // it may be used again soon, as it is
+			continue // it may be reused soon
 		}
 		if before.live > 0 {
 			if err := before.shrink(0); err != nil {
@@ -214,7 +214,7 @@ func (s *Store) turnTo(seg *segment) error {
 			break
 		}
 		if err := s.grow(seg.free() + more); noSpace(err) {
-			break // Room refuses messages until it is there
+			break // Room refuses messages until there is room
 		} else if err != nil {
 			return err
 		}
@@ -223,7 +223,8 @@ func (s *Store) turnTo(seg *segment) error {
 	return nil
 }
 
-// retire makes a segment that is no part of the log the spare, or the standby of a full disk.
+// retire makes a segment that is no longer part of the log the spare, or the standby on a full
+// disk.
 func (s *Store) retire(seg *segment) {
 	seg.start, seg.size, seg.live, seg.moved, seg.cramped = 0, 0, 0, 0, 0
 	if s.full && s.standby == nil {
@@ -234,7 +235,7 @@ func (s *Store) retire(seg *segment) {
 		s.drop(s.spare)
 	}
 	s.spare = seg
-	if most := s.opt.SegmentBytes + 2*s.step(); seg.room > most { // it was for a message of great size
+	if most := s.opt.SegmentBytes + 2*s.step(); seg.room > most { // it was made for a very large message
 		if err := seg.shrink(s.opt.SegmentBytes); err != nil {
 			s.drop(seg)
 			s.spare = nil
@@ -242,20 +243,20 @@ func (s *Store) retire(seg *segment) {
 	}
 }
 
-// drop removes a file that keeps nothing. If it stays, it is swept when the store is opened.
+// drop removes a file without live keys. If that fails, it is swept when the store is opened.
 func (s *Store) drop(seg *segment) {
 	if err := errors.Join(seg.f.Close(), s.disk.Remove(seg.name)); err != nil {
 		s.opt.Logger.Warn("wal: a file is left", slog.String("file", seg.name), slog.Any("reason", err))
 	}
 }
 
-// leaveStandby leaves the reserve for the next process. It reports whether it could.
+// leaveStandby leaves the reserve for the next process and reports whether it succeeded.
 func (s *Store) leaveStandby() bool {
 	return s.standby.name == standbyName || s.disk.Rename(s.standby.name, standbyName) == nil && s.disk.Sync() == nil
 }
 
-// sweep removes the segments that do not belong to the log, unless the store has a use for them.
-// The head that says so is on the disk.
+// sweep removes the segments that are not part of the log according to the head on the disk, unless
+// they can be reused.
 func (s *Store) sweep() error {
 	names, err := s.disk.List()
 	if err != nil {
@@ -288,7 +289,7 @@ func (s *Store) sweep() error {
 	return nil
 }
 
-// adopt opens a file that a process before has left, as room.
+// adopt opens a file left by an earlier process, for its room.
 func (s *Store) adopt(name string) (*segment, error) {
 	f, err := s.disk.Open(name)
 	if err != nil {

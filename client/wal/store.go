@@ -12,53 +12,51 @@ import (
 )
 
 var (
-	// ErrCorrupt reports a log that cannot be read at a place where no crash can have cut it
-	// short: the disk, or a program, changed it. Nothing was touched.
+	// ErrCorrupt: the log is damaged in a way that no crash can cause; the disk or another program
+	// changed it. Open has changed nothing.
 	ErrCorrupt = errors.New("wal: the log is damaged")
 
-	// ErrFailed reports that a write or a sync failed before. What of it is on the disk is
-	// unknown, so nothing is written until the store is opened again.
+	// ErrFailed: a write or a sync has failed. It is unknown what of it is on disk, so nothing more
+	// is written until the store is reopened.
 	ErrFailed = errors.New("wal: a write or sync failed before")
 
-	// ErrLocked reports that another process, or another Store of this one, has the store open.
+	// ErrLocked: another process, or another Store in this process, has the store open.
 	ErrLocked = errors.New("wal: the store is in use")
 
-	// ErrGone reports that the folder of an open store, or a file in it, was removed or
-	// replaced. What is committed from then on would be lost, so the store has failed.
+	// ErrGone: the folder of an open store, or a file in it, was removed or replaced. The store has
+	// failed, because later commits would be lost.
 	ErrGone = errors.New("wal: the store was removed while it was open")
 
-	// ErrClosed reports a store that was closed.
+	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("wal: closed")
 
-	// ErrOwner reports that the folder holds the session of another Server or ClientID.
+	// ErrOwner: the folder contains the session of another Server or ClientID.
 	ErrOwner = errors.New("wal: the store belongs to another session")
 )
 
 // A Store is a [client.Store] on disk. It is safe for concurrent use.
-//
-// The lock work comes before the lock mu.
 type Store struct {
 	opt  Options
 	own  owner
 	disk disk.Disk
 
-	// work is held by whoever uses the disk, for as long as the disk takes. It guards what
-	// follows.
+	// work is held while the disk is used, however long that takes, and guards the fields that
+	// follow. It is locked before mu.
 	work sync.Mutex
 	index
-	spare    *segment  // keeps nothing any more and becomes a segment again; nil: none
-	standby  *segment  // the reserve for a full disk, see keepStandby; nil: none
-	full     bool      // the disk had no room when it was asked last
-	robbed   bool      // another program has taken room from transfer since then
-	header   int64     // bytes of the header of a segment
-	head     head      // as it is on the disk
+	spare    *segment  // a former segment to be reused, or nil
+	standby  *segment  // the reserve for a full disk, or nil: see keepStandby
+	full     bool      // the disk was full at the last attempt
+	robbed   bool      // another program has since taken room from transfer
+	header   int64     // size of the header of a segment
+	head     head      // as on the disk
 	headFile disk.File // nil before the first head is written
-	buf      []byte    // of the newest commit, to be used again
+	buf      []byte    // of the last commit, for reuse
 	written  []frameAt
 	dirty    bool           // written and not synced
-	owed     *client.Change // goes before the first that is committed; nil: none, see compareClose
+	owed     *client.Change // to be committed first, or nil: see compareClose
 
-	// mu is held for moments, never while the disk works. It guards account.
+	// mu guards account. It is held only briefly, never while the disk works.
 	mu sync.Mutex
 	account
 
@@ -68,9 +66,9 @@ type Store struct {
 
 var _ client.Store = (*Store)(nil)
 
-// Open opens the store of a session, or makes it. It is locked until Close. The errors are those
-// of the file system, ErrLocked, ErrCorrupt and ErrOwner. A commit that a crash has cut short is
-// dropped, which the Logger is told.
+// Open opens the store of a session, creating it if necessary, and locks it until Close. It returns
+// errors of the file system, ErrLocked, ErrCorrupt or ErrOwner. A commit that was cut short by a
+// crash is dropped and reported to Logger.
 func Open(opt Options) (*Store, error) {
 	if err := opt.check(); err != nil {
 		return nil, err
@@ -120,9 +118,8 @@ func open(d disk.Disk, opt Options) (*Store, error) {
 	return s, nil
 }
 
-// begin makes sure that what was recovered is on the disk, contents and names, because it is
-// acted on from here on: the process before may have died ahead of its sync. It also begins a
-// segment if there is none.
+// begin syncs what was recovered, contents and names, because it is used from now on and the last
+// process may have died before its sync. It also starts a segment if there is none.
 func (s *Store) begin() error {
 	if s.headFile != nil {
 		if err := s.headFile.Sync(); err != nil {
@@ -149,12 +146,12 @@ func (s *Store) begin() error {
 	if err := s.compareClose(); err != nil {
 		return err
 	}
-	// A new generation voids the mark of a Close before.
+	// A new generation invalidates the mark of an earlier Close.
 	h := head{oldest: s.head.oldest, newest: s.head.newest, next: s.next}
 	return firstOr(s.sweep(), s.writeHead(h), s.ready())
 }
 
-// ready makes the room that a store without any use should have, if the disk has it.
+// ready allocates the room that an idle store should have, if the disk has it.
 func (s *Store) ready() error {
 	err := s.keepStandby()
 	if err == nil {
@@ -185,8 +182,8 @@ func (s *Store) Load(add func(key, value []byte) error) error {
 	})
 }
 
-// Close syncs what a lazy policy has left, notes that the store was closed, and lets go of the
-// lock. A Commit that waits for room ends with ErrClosed.
+// Close syncs what has not been synced, records that the store was closed, and unlocks it. A Commit
+// that waits for room fails with ErrClosed.
 func (s *Store) Close() error {
 	s.work.Lock()
 	failed := s.failed()
@@ -207,7 +204,7 @@ func (s *Store) Close() error {
 	return errors.Join(err, s.closeFiles(), s.disk.Close())
 }
 
-// finishOff leaves everything on the disk, with the reserve, and not the spare.
+// finishOff syncs everything, keeps the reserve and removes the spare.
 func (s *Store) finishOff() error {
 	if err := s.sync(); err != nil {
 		return err
@@ -224,7 +221,7 @@ func (s *Store) finishOff() error {
 		return err
 	}
 	if s.owed != nil {
-		return nil // the next process owes it, too
+		return nil // the next process owes it as well
 	}
 	return s.markClosed()
 }
@@ -242,7 +239,7 @@ func (s *Store) closeFiles() error {
 	return errors.Join(errs...)
 }
 
-// sync syncs what was written under a lazy policy.
+// sync syncs what was written and not synced.
 func (s *Store) sync() error {
 	if !s.dirty {
 		return nil

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// writeOut hands what was written to the disk and does not wait. What goes wrong Sync reports.
+// writeOut starts writing data to the disk without waiting. Errors are reported by Sync.
 func writeOut(f *os.File, off, n int64) {
 	const write = 2 // SYNC_FILE_RANGE_WRITE
 	_ = syscall.SyncFileRange(int(f.Fd()), off, n, write)

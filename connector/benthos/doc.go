@@ -1,18 +1,18 @@
-// Package benthos makes package connector an input and an output of the stream engine Benthos, which is
-// also that of Redpanda Connect. Both are named mqtt311. A program of the engine gets them by importing
-// the package:
+// Package benthos provides an input and an output, both named mqtt311, for the stream processor
+// Benthos, on which Redpanda Connect is based. They use package connector. Importing the package
+// registers them:
 //
 //	import _ "github.com/mqtt311/mqtt311/connector/benthos"
 //
-// The input acknowledges a message to the Server when the engine has delivered it, and not before. The
-// output is done with a message when the promise of its QoS is kept. Their fields have the names of the
-// engine's own mqtt components. docs/benthos.md describes them, and the command mqtt311-benthos is an
-// engine that has them.
+// The input acknowledges a message to the Server only when Benthos has delivered it. The output
+// completes a message when the guarantee of its QoS is met. Their fields have the names of Benthos'
+// own mqtt components. They are described in docs/benthos.md; the command mqtt311-benthos is a
+// Benthos program that includes them.
 package benthos
 
 import "github.com/redpanda-data/benthos/v4/public/service"
 
-// Name is what the input and the output are called in a configuration.
+// Name is the name of the input and the output in configurations.
 const Name = "mqtt311"
 
 func init() { // as plugins of the engine do
@@ -21,7 +21,7 @@ func init() { // as plugins of the engine do
 	}
 }
 
-// Register adds the input and the output to an environment. The global one has them already.
+// Register adds the input and the output to env. The global environment already has them.
 func Register(env *service.Environment) error {
 	if err := env.RegisterBatchInput(Name, inputSpec(), newInput); err != nil {
 		return err

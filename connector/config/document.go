@@ -11,38 +11,40 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A Document is a configuration as it is written, for programs that show and change it.
+// A Document is a configuration with its text, for programs that show and change it.
 type Document struct {
-	// Config is the configuration; nil if it has mistakes, or names what may not be looked at.
+	// Config is the configuration, or nil if it has errors or there are references in Withheld.
 	Config *connector.Config
 
-	// Findings are all mistakes and warnings in the order of the text.
+	// Findings are all errors and warnings, in the order of the text.
 	Findings []connector.Finding
 
-	// References are what it names outside of itself. Withheld are those that may not be looked at.
+	// References are the files, variables and commands that the configuration names. Withheld are
+	// those of them that the function may of [Read] excluded.
 	References, Withheld []Reference
 
-	// Values are what is written, nil if the text cannot be read.
+	// Values is the root of the values in the text, or nil if the text cannot be parsed.
 	Values *Value
 
-	// ReadOnly says why Set and Rename can change nothing: "json", "anchors", or "unreadable". If empty, they can.
+	// ReadOnly is the reason why Set and Rename cannot change the document: "json", "anchors" or
+	// "unreadable". It is empty if they can.
 	ReadOnly string
 
 	r    *reader
 	text []byte
 }
 
-// A Value is what is written at a place of a document.
+// A Value is a value in the text of a document.
 type Value struct {
-	Key    string  `json:"key"`              // as the schema has it; a name of the user's own; the index in a list
-	Word   string  `json:"word,omitempty"`   // the key as it is written
-	Kind   string  `json:"kind"`             // text, object, list or null
-	Text   string  `json:"text,omitempty"`   // of a text, without quotes
-	Line   int     `json:"line"`             // where it begins, from 1
-	Values []Value `json:"values,omitempty"` // of an object or a list
+	Key    string  `json:"key"`              // the key of the schema, a name chosen by the user, or the index in a list
+	Word   string  `json:"word,omitempty"`   // the key as written
+	Kind   string  `json:"kind"`             // "text", "object", "list" or "null"
+	Text   string  `json:"text,omitempty"`   // the text, without quotes
+	Line   int     `json:"line"`             // where the value starts, from 1
+	Values []Value `json:"values,omitempty"` // the members of an object or list
 }
 
-// ErrReadOnly says that a value cannot be changed without changing others.
+// ErrReadOnly: a value cannot be changed without changing others.
 var ErrReadOnly = errors.New("config: the value cannot be changed alone: edit the text")
 
 // An entry is what is in an object or a list.
@@ -52,8 +54,9 @@ type entry struct {
 	pair
 }
 
-// Read reads a configuration as [Parse] does, and keeps what is needed to change it. Of files, variables and commands
-// that it names it looks only at those that may be looked at; if may is nil, at all. No command is ever run.
+// Read parses a configuration as [Parse] does, and keeps what is needed to change it. Read examines
+// a file, variable or command that the configuration names only if may returns true for it, or may
+// is nil. It never runs a command.
 func Read(text []byte, folder string, may func(Reference) bool) *Document {
 	r := newReader(folder)
 	r.may = may
@@ -123,8 +126,9 @@ func (r *reader) value(path, key string, p pair) *Value {
 	return v
 }
 
-// Set returns the text with a value at a path of keys of the schema, names and indexes of lists. The value is JSON;
-// null takes out what is there. Only the lines of the value differ. The error is [ErrReadOnly] where that cannot be done.
+// Set returns the text with the value at path replaced or added. The path consists of keys of the
+// schema, names and list indexes. The value is JSON; null removes the existing value. Only the
+// lines of the value change. If that is impossible, the error is [ErrReadOnly].
 func (d *Document) Set(path []string, value json.RawMessage) ([]byte, error) {
 	v, err := yamltext.FromJSON(value)
 	if err != nil || len(path) == 0 {
@@ -138,7 +142,8 @@ func (d *Document) Set(path []string, value json.RawMessage) ([]byte, error) {
 	})
 }
 
-// Rename returns the text with another name for what is at a path: a consumer, a producer, a connection or a header.
+// Rename returns the text with another name for the consumer, producer, connection or header at
+// path.
 func (d *Document) Rename(path []string, name string) ([]byte, error) {
 	return d.change(path, func(raw, _ []string) ([]byte, error) { return yamltext.Rename(d.text, raw, name) })
 }

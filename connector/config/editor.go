@@ -14,9 +14,9 @@ import (
 	"github.com/mqtt311/mqtt311/connector/lint"
 )
 
-// EditorSchema returns the JSON Schema (draft 2020-12) for editors: it accepts what [Parse]
-// accepts, labels, headings and other spellings included, and completes keys and labels. What
-// two fields have to do with one another it leaves to Parse.
+// EditorSchema returns the JSON Schema (draft 2020-12) for editors. It accepts what [Parse]
+// accepts, including labels, headings and other spellings, and lets editors complete keys and
+// labels. It does not check relations between fields.
 func EditorSchema() []byte { return slices.Clone(editorSchema()) }
 
 // editorSchema is made of the canonical one and of the fields that Parse knows, so that neither

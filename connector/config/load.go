@@ -22,9 +22,10 @@ import (
 // maxFile is far more than any configuration needs: 30,000 topics take 2 MB.
 const maxFile = 8 << 20
 
-// Load reads a file of at most 8 MiB. The findings are all mistakes and warnings in the
-// order of the file; the error says why the configuration is unusable: the file cannot be read, or
-// the mistakes as a [*connector.ConfigError]. Relative paths in the file are relative to its folder.
+// Load reads a configuration file of at most 8 MiB. It returns all errors and warnings as findings,
+// in the order of the file. The error says why the configuration cannot be used: the file cannot be
+// read, or it has errors (a [*connector.ConfigError]). Relative paths in the file are relative to
+// its folder.
 func Load(path string) (*connector.Config, []connector.Finding, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -42,8 +43,8 @@ func Load(path string) (*connector.Config, []connector.Finding, error) {
 	return r.parse(text)
 }
 
-// Parse reads a configuration from text, UTF-8 or UTF-16 with a byte order mark; relative
-// paths in it are relative to folder.
+// Parse reads a configuration from text in UTF-8, or in UTF-16 with a byte order mark. Its results
+// are those of [Load]. Relative paths are relative to folder.
 func Parse(text []byte, folder string) (*connector.Config, []connector.Finding, error) {
 	return newReader(folder).parse(text)
 }

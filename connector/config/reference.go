@@ -8,17 +8,16 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A Reference is something outside of a configuration that it names: a file or folder, a variable of the environment,
-// or a command.
+// A Reference is a file, folder, environment variable or command that a configuration names.
 type Reference struct {
-	Path string // of the value that names it, as connector.general.password
-	Kind string // file, env or exec
-	Name string // the absolute path, the variable, or the command and its arguments with a zero byte between each
+	Path string // of the value that names it, such as connector.general.password
+	Kind string // "file", "env" or "exec"
+	Name string // the absolute path, the variable, or the command and its arguments separated by NUL
 
 	Line, Column int
 }
 
-// Field returns the key of the value that names it, as password.
+// Field returns the key of the value that names it, such as "password".
 func (r Reference) Field() string {
 	path := r.Path
 	if i := strings.LastIndexByte(path, '['); i >= 0 && strings.HasSuffix(path, "]") {

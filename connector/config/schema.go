@@ -8,7 +8,7 @@ import (
 //go:embed schema.json
 var schema []byte
 
-// Schema returns the JSON Schema (draft 2020-12) of a configuration in canonical
-// spelling, for programs that write one; [EditorSchema] is for editors. What it cannot say, such as that a
-// filter is valid, [Parse] checks.
+// Schema returns the JSON Schema (draft 2020-12) of a configuration in canonical spelling, for
+// programs that write configurations; [EditorSchema] is for editors. It cannot express every rule,
+// such as that a filter is valid; [Parse] checks all.
 func Schema() []byte { return slices.Clone(schema) }

@@ -5,9 +5,9 @@ import (
 	"errors"
 )
 
-// Uncharged wraps an error that is not the fault of the message: what the flow needs is not there, or
-// is busy with somebody else's trouble. The run does not count against the retries of the failure
-// policy, and the message is run again until it succeeds or fails by itself. Nil stays nil.
+// Uncharged wraps an error that the message did not cause, for example because a service that the
+// flow needs is unavailable. The run does not count against the retries of the failure policy; the
+// flow runs again until it succeeds or fails with another error. Uncharged(nil) is nil.
 func Uncharged(err error) error {
 	if err == nil {
 		return nil
@@ -15,10 +15,10 @@ func Uncharged(err error) error {
 	return &uncharged{err: err}
 }
 
-// Suspect wraps the error of a run that ended because something died that had several messages in
-// hand, of which this is one. It is Uncharged, and in the runs that follow Suspected is true: run alone,
-// the message shows whether it was the cause. A consumer runs its flow for one suspect at a time, and for
-// other messages beside it. Nil stays nil.
+// Suspect wraps the error of a run that failed because something died that was processing several
+// messages, any of which may be the cause. The error is Uncharged, and in later runs of the message
+// [Suspected] returns true, so that the flow can process it alone. A consumer runs its flow for one
+// suspect at a time, concurrently with other messages. Suspect(nil) is nil.
 func Suspect(err error) error {
 	if err == nil {
 		return nil
@@ -36,19 +36,19 @@ func (e *uncharged) Error() string { return e.err.Error() }
 // Unwrap returns the cause.
 func (e *uncharged) Unwrap() error { return e.err }
 
-// IsUncharged reports whether an error is one of Uncharged or Suspect.
+// IsUncharged reports whether err was wrapped by Uncharged or Suspect.
 func IsUncharged(err error) bool {
 	var u *uncharged
 	return errors.As(err, &u)
 }
 
-// IsSuspect reports whether an error is one of Suspect.
+// IsSuspect reports whether err was wrapped by Suspect.
 func IsSuspect(err error) bool {
 	var u *uncharged
 	return errors.As(err, &u) && u.suspect
 }
 
-// Suspected reports whether an earlier run of the message ended with Suspect.
+// Suspected reports whether an earlier run of the message failed with [Suspect].
 func Suspected(ctx context.Context) bool {
 	r, ok := runnerOf(ctx)
 	return ok && r.Suspected()

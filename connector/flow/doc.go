@@ -1,4 +1,4 @@
-// Package flow has what flows of package connector are made of: messages and their errors, flows
-// that are made of flows, and templates. It imports nothing of MQTT but package packets, so that
-// steps can be written and tested without a connector.
+// Package flow defines the flows of package connector: messages and errors, steps that combine
+// flows, and templates. Of the MQTT packages it imports only packets, so that steps can be written
+// and tested without a connector.
 package flow

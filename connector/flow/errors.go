@@ -10,10 +10,10 @@ import (
 	"github.com/mqtt311/mqtt311/connector/internal/classify"
 )
 
-// The code of every error in the platform's form.
+// CodeRuntime is the code of errors in the platform's format.
 const CodeRuntime = "CORE:RUNTIME"
 
-// An ErrorType is a kind of error; a kind has a wider kind above it.
+// An ErrorType is a type of error. Types form a hierarchy: see [ErrorType.Parent].
 type ErrorType string
 
 // The error types.
@@ -86,11 +86,11 @@ var parents = map[ErrorType]ErrorType{
 	TypeOversize: TypeProtocol, TypeMalformed: TypeProtocol,
 }
 
-// Types lists the types that this project has, sorted.
+// Types returns all error types defined in this package, sorted.
 func Types() []ErrorType { return slices.Sorted(maps.Keys(parents)) }
 
-// Parent returns the wider kind; TypeAny and unknown types of a flow's own have none
-// but TypeRuntime and TypeAny.
+// Parent returns the type of which t is a subtype. The parent of an unknown type, which a flow may
+// define, is TypeRuntime, whose parent is TypeAny; TypeAny has none.
 func (t ErrorType) Parent() ErrorType {
 	if p, ok := parents[t]; ok {
 		return p
@@ -101,7 +101,7 @@ func (t ErrorType) Parent() ErrorType {
 	return TypeRuntime
 }
 
-// Is reports whether target is t or one of its parents.
+// Is reports whether target is t or an ancestor of t.
 func (t ErrorType) Is(target error) bool {
 	wide, ok := target.(ErrorType)
 	for ; ok && t != ""; t = t.Parent() {
@@ -112,11 +112,11 @@ func (t ErrorType) Is(target error) bool {
 	return false
 }
 
-// Error returns the type, so that errors.Is(err, flow.TypeConnectivity) asks whether
-// err is of that type or below it.
+// Error returns the type as text. It makes an ErrorType an error, so that errors.Is(err,
+// flow.TypeConnectivity) reports whether err is of that type or a subtype.
 func (t ErrorType) Error() string { return string(t) }
 
-// Retryable reports whether a retry may succeed although nothing is changed.
+// Retryable reports whether a retry may succeed although nothing has been changed.
 func (t ErrorType) Retryable() bool {
 	for ; t != ""; t = t.Parent() {
 		if retry, ok := retryable[t]; ok {
@@ -136,24 +136,24 @@ var retryable = map[ErrorType]bool{
 	TypeOversize: false, TypeMalformed: false,
 }
 
-// Delivered says whether a message that was to be published has arrived.
+// Delivered says whether a published message has arrived.
 type Delivered string
 
-// The answers.
+// The values of Delivered.
 const (
 	DeliveredYes     Delivered = "yes"
-	DeliveredNo      Delivered = "no"      // and it will not: it may be published again
-	DeliveredUnknown Delivered = "unknown" // publishing it again may do so twice
-	DeliveredLater   Delivered = "later"   // the session store has it, and it goes out: publishing it again does so twice
+	DeliveredNo      Delivered = "no"      // it has not arrived and will not: it can be published again
+	DeliveredUnknown Delivered = "unknown" // it may have arrived: publishing it again may publish it twice
+	DeliveredLater   Delivered = "later"   // it is in the session store and will be sent: publishing it again publishes it twice
 )
 
-// An Error is what the error of a message holds. Its JSON is exactly the platform's
-// {"Code", "Description"}, unless it is Extended.
+// An Error is the error of a message. Its JSON has exactly the platform's fields Code and
+// Description, unless it was made by [Error.Extended].
 type Error struct {
-	Code        string // CodeRuntime, or what RaiseError says; of an Extended error its Type
+	Code        string // CodeRuntime, or that of RaiseError; the Type if the error is Extended
 	Description string
 	Type        ErrorType
-	Delivered   Delivered // of a Producer; otherwise empty
+	Delivered   Delivered // for errors of a Producer; otherwise empty
 	Err         error     // the cause, or nil
 
 	extended bool
@@ -164,21 +164,22 @@ func (e *Error) Error() string { return "connector: " + e.Description }
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is reports whether target is the type of the error or one of its parents.
+// Is reports whether target is the type of the error or an ancestor of it.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(ErrorType)
 	return ok && e.Type.Is(t)
 }
 
-// Retryable reports whether a retry may succeed although nothing is changed. Whether it may do the
-// work twice is said by Delivered.
+// Retryable reports whether a retry may succeed although nothing has been changed. Delivered says
+// whether a retry may publish the message twice.
 func (e *Error) Retryable() bool { return e.Type.Retryable() }
 
-// Reason is the return code of a CONNACK or SUBACK that said no; otherwise 0.
+// Reason returns the return code of the CONNACK or SUBACK by which the Server refused, or 0 if
+// there is none.
 func (e *Error) Reason() byte { return classify.Reason(e.Err) }
 
-// Extended returns a copy whose Code is the type and whose JSON says all there is to say. It is
-// what messages carry with Extension.ErrorFormat "extended".
+// Extended returns a copy whose Code is the type and whose JSON has all fields. Messages carry it
+// if Extension.ErrorFormat is "extended".
 func (e *Error) Extended() *Error {
 	x := *e
 	x.Description = strings.TrimPrefix(x.Description, bracketed(e.Type))
@@ -186,8 +187,8 @@ func (e *Error) Extended() *Error {
 	return &x
 }
 
-// Explain says in "en" or "zh" what kind of error it is, what it means for the message,
-// and what to try. It does not repeat the Description.
+// Explain returns, in English or Chinese if lang is "en" or "zh", what type of error it is, what it
+// means for the message, and what to try. It does not repeat the Description.
 func (e *Error) Explain(lang string) string {
 	t := e.Type
 	for explanations[t].en == "" {
@@ -213,7 +214,7 @@ func (e *Error) Explain(lang string) string {
 	return text.en
 }
 
-// MarshalJSON returns the platform's form, or that of an Extended error.
+// MarshalJSON returns the platform's format, or all fields if the error is Extended.
 func (e *Error) MarshalJSON() ([]byte, error) {
 	if e.extended {
 		return json.Marshal(struct {
@@ -228,7 +229,7 @@ func (e *Error) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct{ Code, Description string }{e.Code, e.Description})
 }
 
-// AsError returns err in the platform's form; nil stays nil.
+// AsError returns err as an *Error, or nil if err is nil.
 func AsError(err error) *Error {
 	if err == nil {
 		return nil
@@ -240,7 +241,7 @@ func AsError(err error) *Error {
 	return NewError(ErrorType(classify.Type(err)), err)
 }
 
-// NewError returns err in the platform's form, as an error of a type.
+// NewError returns err as an *Error of type t.
 func NewError(t ErrorType, err error) *Error {
 	text := strings.TrimPrefix(err.Error(), "connector: ")
 	if t != TypeRuntime {

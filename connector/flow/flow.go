@@ -11,23 +11,22 @@ import (
 	"time"
 )
 
-// A Flow processes a message and returns the next one; nil passes the message on as it
-// is. It failed if it returns an error, or a message whose Error is set. The payload
-// belongs to the flow.
+// A Flow processes a message and returns the resulting one, or nil to return the message unchanged.
+// It has failed if it returns an error or a message whose Error is set. It may modify the payload.
 type Flow interface {
 	Run(ctx context.Context, m *Message) (*Message, error)
 }
 
-// Func is a function as a Flow.
+// Func is a function that implements Flow.
 type Func func(ctx context.Context, m *Message) (*Message, error)
 
-// Run calls the function.
+// Run calls f.
 func (f Func) Run(ctx context.Context, m *Message) (*Message, error) { return f(ctx, m) }
 
 // Middleware wraps a flow.
 type Middleware func(Flow) Flow
 
-// Chain runs flows one after the other, each with the message of the one before.
+// Chain returns a Flow that runs flows in order, each with the result of the one before.
 func Chain(flows ...Flow) Flow {
 	return checked(Func(func(ctx context.Context, m *Message) (*Message, error) {
 		for _, f := range flows {
@@ -41,13 +40,13 @@ func Chain(flows ...Flow) Flow {
 	}), flows...)
 }
 
-// ErrGoexit is the failure of a flow that ended its goroutine.
+// ErrGoexit: a flow ended its goroutine with runtime.Goexit.
 var ErrGoexit = errors.New("connector: the flow ended its goroutine")
 
-// Run runs a flow as those of this package run their parts: a panic is an error, and so is a
-// message that comes out with an Error of its own. The Error that the message came with is being
-// handled, by a Catch, and is none. The message that it returns is never nil. A Goexit ends the
-// caller.
+// Run runs f as the steps of this package run their parts. A panic is returned as an error, as is
+// the Error of the resulting message, unless it is the Error that m had before, which a Catch is
+// handling. The returned message is never nil. If f calls runtime.Goexit, the goroutine of the
+// caller ends.
 func Run(ctx context.Context, f Flow, m *Message) (out *Message, err error) {
 	handled := m.Error
 	defer func() {
@@ -66,8 +65,8 @@ func Run(ctx context.Context, f Flow, m *Message) (out *Message, err error) {
 	return out, err
 }
 
-// Readable returns err, or the panic that comes of reading it. A nil pointer is a failure as an
-// error, and whoever asks it for its text or its cause would die of it.
+// Readable returns err, or a [*PanicError] if its methods panic, as those of a nil pointer in an
+// error may.
 func Readable(err error) (out error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -80,8 +79,8 @@ func Readable(err error) (out error) {
 	return err
 }
 
-// A PanicError is a panic of a flow. Its text has no stack, because logs may be shown to
-// people who should not see one.
+// A PanicError is a panic of a flow. Its text does not contain the stack, because users may see it
+// in logs.
 type PanicError struct {
 	Value any
 	Stack []byte
@@ -91,18 +90,18 @@ func (e *PanicError) Error() string { return fmt.Sprintf("connector: the flow pa
 
 // A Catch handles errors of some types in [Try].
 type Catch struct {
-	// Types are the types that are caught, with all that are narrower; TypeAny catches
-	// everything, "MQTT:*" every type that begins so. If empty, TypeAny.
+	// Types are the types that are caught, including their subtypes. TypeAny catches everything,
+	// and "MQTT:*" all types with the prefix "MQTT:". If empty, TypeAny.
 	Types []ErrorType
 
-	// Retries is how often the body is run again before Flow is, 0 to 5.
+	// Retries is how often the body is run again before Flow is run, 0 to 5.
 	Retries int
 
 	// Interval is the pause before a retry, 1 to 300 seconds. If zero, 60 seconds.
 	Interval time.Duration
 
-	// Flow runs with the message, whose Error is set; its result is the result of Try.
-	// If nil, the error is swallowed.
+	// Flow runs with the message, whose Error is set; its result is the result of Try. If nil, the
+	// error is ignored.
 	Flow Flow
 }
 
@@ -118,9 +117,9 @@ func intervalOutOfRange(d time.Duration) bool {
 	return d != 0 && (d < leastInterval || d > mostInterval)
 }
 
-// Try runs body, each time on a copy of the message as it came; the first catch that fits an
-// error handles it. An error that none fits is the error of Try. Numbers out of range make a
-// flow that Consume refuses.
+// Try returns a Flow that runs body, each time on a copy of the original message. The first catch
+// that matches an error handles it; if none does, Try fails with the error. If a number is out of
+// range, [Check] returns an error, and Consume refuses the flow.
 func Try(body Flow, catches ...Catch) Flow {
 	parts := []Flow{body}
 	for _, c := range catches {
@@ -165,8 +164,8 @@ func Try(body Flow, catches ...Catch) Flow {
 	}), parts...)
 }
 
-// Matches reports whether the error is of one of the types, with all that are narrower; "MQTT:*" is
-// every type that begins so. None means all.
+// Matches reports whether the error is of one of the types or a subtype. "MQTT:*" stands for all
+// types with the prefix "MQTT:". Without types it returns true.
 func (e *Error) Matches(types ...ErrorType) bool {
 	return len(types) == 0 || slices.ContainsFunc(types, func(t ErrorType) bool {
 		return e.Type.Is(t) || string(t) == e.Code && e.Code != CodeRuntime || inNamespace(e.Type, t)
@@ -184,9 +183,10 @@ func inNamespace(t, pattern ErrorType) bool {
 	return ok && strings.HasPrefix(string(t), prefix)
 }
 
-// UntilSuccessful runs a flow again until it succeeds, at most retries times more, 1 to 100,
-// with pauses between, 1 to 300 seconds. If retries is zero, 3. If every is zero, 60
-// seconds. Numbers out of range make a flow that Consume refuses.
+// UntilSuccessful returns a Flow that runs f until it succeeds, with at most retries retries, 1 to
+// 100, after pauses of every, 1 to 300 seconds. If retries is zero, it is 3. If every is zero, it
+// is 60 seconds. If a number is out of range, [Check] returns an error, and Consume refuses the
+// flow.
 func UntilSuccessful(f Flow, retries int, every time.Duration) Flow {
 	if retries == 0 {
 		retries = 3
@@ -214,7 +214,7 @@ func UntilSuccessful(f Flow, retries int, every time.Duration) Flow {
 	}), f)
 }
 
-// RaiseError fails with a code and a description of the flow's own. If code is empty,
+// RaiseError returns a Flow that fails with the given code and description. If code is empty, it is
 // CodeRuntime.
 func RaiseError(code, description string) Flow {
 	code = cmp.Or(code, CodeRuntime)

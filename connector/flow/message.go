@@ -7,16 +7,16 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A Message is what flows through a flow: the platform's payload, attribute, variable and
-// error.
+// A Message is the message that a flow processes, with the platform's payload, attribute, variable
+// and error.
 type Message struct {
 	Payload   Entity         `json:"payload"`
-	Attribute map[string]any `json:"attribute"` // of a consumed message: "QoS" int, "topic" string, "messageID" uint16
+	Attribute map[string]any `json:"attribute"` // a consumed message has "QoS" int, "topic" string and "messageID" uint16
 	Variable  map[string]any `json:"variable"`
-	Error     *Error         `json:"error"` // nil: none
+	Error     *Error         `json:"error"` // or nil
 }
 
-// An Entity is content with what is known about it.
+// An Entity is a payload with its MIME type and encoding.
 type Entity struct {
 	Blob     []byte `json:"blob"`
 	MimeType string `json:"mime_type,omitempty"`
@@ -29,36 +29,36 @@ const (
 	AttributeTopic     = "topic"
 	AttributeMessageID = "messageID"
 
-	// With ConsumerParams.ExtendedAttributes.
+	// These are set with ConsumerParams.ExtendedAttributes.
 	AttributeRetained  = "retained"
 	AttributeDuplicate = "duplicate"
 	AttributeAttempt   = "attempt"
 
-	AttributeFilter         = "filter"         // the topic of the consumer that matches
+	AttributeFilter         = "filter"         // the Topic Filter of the consumer that matches
 	AttributeTopicLevels    = "topicLevels"    // []string
-	AttributeReceivedAt     = "receivedAt"     // RFC 3339, in UTC
-	AttributeClientID       = "clientID"       // ours
-	AttributeBroker         = "broker"         // as in Broker URL
+	AttributeReceivedAt     = "receivedAt"     // time in RFC 3339 format, UTC
+	AttributeClientID       = "clientID"       // the ClientID of the connector
+	AttributeBroker         = "broker"         // as in General.BrokerURL
 	AttributeIdempotencyKey = "idempotencyKey" // see IdempotencyKey
 )
 
-// NewMessage returns a message as a Consumer makes it.
+// NewMessage returns a message like those of a consumer, for a received PUBLISH.
 func NewMessage(topic string, payload []byte, qos packets.QoS, id uint16) *Message {
 	return &Message{Payload: Entity{Blob: payload}, Attribute: Attributes(topic, qos, id), Variable: map[string]any{}}
 }
 
-// Attributes returns the attributes of a message as a Consumer makes it.
+// Attributes returns the attributes of a message like those of a consumer, for a received PUBLISH.
 func Attributes(topic string, qos packets.QoS, id uint16) map[string]any {
 	return map[string]any{AttributeQoS: int(qos), AttributeTopic: topic, AttributeMessageID: id}
 }
 
-// Topic returns the attribute topic, or nothing.
+// Topic returns the attribute "topic", or "" if there is none.
 func (m *Message) Topic() string {
 	s, _ := m.Attribute[AttributeTopic].(string)
 	return s
 }
 
-// Clone returns a copy whose maps are its own; the payload's bytes are shared.
+// Clone returns a copy of m with copies of its maps. The payload's bytes are shared.
 func (m *Message) Clone() *Message {
 	c := *m
 	c.Attribute, c.Variable = maps.Clone(m.Attribute), maps.Clone(m.Variable)
@@ -73,7 +73,7 @@ func (m *Message) fresh() *Message {
 	return c
 }
 
-// WithError returns a copy that carries err in the platform's form.
+// WithError returns a copy of m whose Error is AsError(err).
 func (m *Message) WithError(err error) *Message {
 	c := m.Clone()
 	c.Error = AsError(err)

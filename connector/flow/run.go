@@ -2,34 +2,34 @@ package flow
 
 import "context"
 
-// A Runner is what runs a flow for a message: a consumer of package connector. It is asked by way
-// of the context of the run.
+// A Runner runs a flow for a message; a consumer of package connector is one. Functions of this
+// package reach it through the context of the run.
 type Runner interface {
-	// Key names the message: see IdempotencyKey.
+	// Key returns the key of the message: see [IdempotencyKey].
 	Key() string
 
-	// Attempt is the number of the run, from 1, without those that were Uncharged.
+	// Attempt returns the number of the run, from 1, not counting those that were Uncharged.
 	Attempt() int
 
-	// Suspected reports whether an earlier run ended with Suspect.
+	// Suspected reports whether an earlier run failed with [Suspect].
 	Suspected() bool
 
-	// Shown returns an error in the form that the messages of the flow carry.
+	// Shown returns the error in the format for messages of the flow.
 	Shown(*Error) *Error
 
-	// Defer makes the run last until settle is called: see Defer.
+	// Defer implements the function [Defer].
 	Defer() (settle func(error))
 }
 
 type runnerKey struct{}
 
-// A Context is a context of a run. Its Runner answers what this package asks a context.
+// A Context is the context of a run of a flow.
 type Context struct {
 	context.Context
 	Runner Runner
 }
 
-// Value returns what the context has under a key.
+// Value implements context.Context.
 func (c *Context) Value(key any) any {
 	if _, ok := key.(runnerKey); ok {
 		return c.Runner
@@ -50,11 +50,11 @@ func shown(ctx context.Context, e *Error) *Error {
 	return e
 }
 
-// IdempotencyKey names the message that a Consumer runs a flow for, in the context of that
-// flow; otherwise it is empty. It is the same for every run: after failures, after a
-// reconnect that kept the session and, with ConsumerParams.Ledger, after a crash. No other
-// message has it, not even one of the same content. It is for systems that do nothing a
-// second time under the same key.
+// IdempotencyKey returns a key that identifies the message for which a consumer runs a flow. ctx
+// must be the context of that run; otherwise the key is empty. It is the same for every run for the
+// message: after failures, after a reconnect in the same session and, with ConsumerParams.Ledger,
+// after a crash. No other message has the same key, even if its content is the same. The key is
+// meant for systems that ignore repeated requests with the same key.
 func IdempotencyKey(ctx context.Context) string {
 	if r, ok := runnerOf(ctx); ok {
 		return r.Key()
@@ -62,8 +62,8 @@ func IdempotencyKey(ctx context.Context) string {
 	return ""
 }
 
-// Attempt is the number of the run that a context belongs to, from 1; 0 if it is not of a
-// Consumer's flow. Runs that were Uncharged do not count.
+// Attempt returns the number of the run that ctx belongs to, from 1, or 0 if ctx is not the context
+// of a consumer's flow. Runs that were Uncharged do not count.
 func Attempt(ctx context.Context) int {
 	if r, ok := runnerOf(ctx); ok {
 		return r.Attempt()
@@ -71,21 +71,22 @@ func Attempt(ctx context.Context) int {
 	return 0
 }
 
-// Retained reports whether the message that a Consumer runs a flow for came because the Server had kept
-// it, section 3.3.1.3; false if the context is not of a Consumer's flow.
+// Retained reports whether the message for which a consumer runs a flow is a retained one (section
+// 3.3.1.3). It returns false if ctx is not the context of a consumer's flow.
 func Retained(ctx context.Context) bool {
 	r, _ := runnerOf(ctx)
 	known, ok := r.(interface{ Retained() bool })
 	return ok && known.Retained()
 }
 
-// Defer makes the run of a Consumer's flow last until settle is called, and not end when Run
-// returns nil: for work that goes on elsewhere and is to be done before the message is
-// acknowledged. Settle takes nil for success; only its first call counts. The run keeps its place
-// of ConsumerParams.Concurrency. When the context ends first, by flow_timeout or because the
-// connector stops, the run has failed: a handle that is lost is found out by flow_timeout only.
+// Defer makes a run of a consumer's flow last until settle is called, instead of ending when Run
+// returns nil. It is for work that goes on elsewhere and must be finished before the message is
+// acknowledged. The argument of settle is nil for success; only the first call counts. Meanwhile
+// the run counts for ConsumerParams.Concurrency. If the context is done first, by flow_timeout or
+// because the connector stops, the run fails; if settle is never called, only flow_timeout ends the
+// run.
 //
-// In another context settle does nothing.
+// If ctx is not the context of a consumer's flow, settle does nothing.
 func Defer(ctx context.Context) (settle func(error)) {
 	if r, ok := runnerOf(ctx); ok {
 		return r.Defer()

@@ -14,8 +14,8 @@ type Case struct {
 	Flow Flow
 }
 
-// Choice runs the flow of the first case that applies, or else the last argument; if that is
-// nil the message passes as it is.
+// Choice returns a Flow that runs the flow of the first case that applies, or otherwise if none
+// does. If otherwise is nil, the message is then returned unchanged.
 func Choice(cases []Case, otherwise Flow) Flow {
 	flows := []Flow{otherwise}
 	for _, c := range cases {
@@ -34,10 +34,10 @@ func Choice(cases []Case, otherwise Flow) Flow {
 	}), flows...)
 }
 
-// Parallel runs flows at the same time, each on a copy of the message. It ends when all have;
-// it failed if one did, with the first one's error in the order of the arguments, and the context of the
-// others is cancelled then. The message that comes out has the payload and the attributes
-// that came in, and the variables that the flows set, later arguments winning.
+// Parallel returns a Flow that runs flows concurrently, each on a copy of the message, and waits
+// for all. If one fails, the context of the others is canceled; the error is that of the first
+// failed flow in the order of the arguments. The resulting message has the original payload and
+// attributes, and the variables that the flows have set; later arguments take precedence.
 func Parallel(flows ...Flow) Flow {
 	return checked(Func(func(ctx context.Context, m *Message) (*Message, error) {
 		ctx, cancel := context.WithCancelCause(ctx)
@@ -74,23 +74,23 @@ func Parallel(flows ...Flow) Flow {
 	}), flows...)
 }
 
-// SetPayload replaces the payload by a template: text with ${payload.path}, ${attribute.name}
-// and ${variable.name} in it. Mime type and encoding stay.
+// SetPayload returns a Flow that replaces the payload by the text of a [Template]. The MIME type
+// and encoding stay.
 func SetPayload(text string) Flow {
 	return set(text, func(m *Message, value string) { m.Payload.Blob = []byte(value) })
 }
 
-// SetVariable sets a variable to a template's text.
+// SetVariable returns a Flow that sets a variable to the text of a [Template].
 func SetVariable(name, text string) Flow {
 	return set(text, func(m *Message, value string) { m.Variable = with(m.Variable, name, value) })
 }
 
-// SetAttribute sets an attribute to a template's text.
+// SetAttribute returns a Flow that sets an attribute to the text of a [Template].
 func SetAttribute(name, text string) Flow {
 	return set(text, func(m *Message, value string) { m.Attribute = with(m.Attribute, name, value) })
 }
 
-// Log logs a template's text at Info, with the key of the message.
+// Log returns a Flow that logs the text of a [Template] at Info, with the key of the message.
 func Log(log *slog.Logger, text string) Flow {
 	t, err := ParseTemplate(text)
 	if err != nil {
@@ -138,8 +138,8 @@ func (f *invalidFlow) Run(_ context.Context, m *Message) (*Message, error) {
 	return m, Permanent(f.err)
 }
 
-// Check returns why a flow can never run: one of the constructors of this package that it is made
-// of was given what no flow can do. Otherwise it returns nil.
+// Check returns an error if f was made by functions of this package with invalid arguments, so that
+// it can never run.
 func Check(f Flow) error {
 	if invalid, ok := f.(*invalidFlow); ok {
 		return invalid.err

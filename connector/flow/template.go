@@ -15,19 +15,19 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A Template is text with ${payload.path}, ${attribute.name} and ${variable.name} in it.
-// The payload is read as JSON; what stands in it comes out as it is written.
+// A Template is text with references to a message: ${payload.path}, ${attribute.name} and
+// ${variable.name}. The payload is parsed as JSON; values are inserted as they are written in it.
 type Template struct {
 	text  []string // one more than refs
 	refs  []reference
 	plain string // the whole text, if there are no references
 }
 
-// A TemplateError says why a text is no template.
+// A TemplateError says why a text is not a valid template.
 type TemplateError struct {
-	Kind string // unclosed, field or unknown
-	Expr string // what is wrong; of unclosed, the whole text
-	Root string // of field
+	Kind string // "unclosed", "field" or "unknown"
+	Expr string // the invalid reference; for "unclosed", the whole text
+	Root string // for "field": payload, attribute or variable
 }
 
 func (e *TemplateError) Error() string {
@@ -73,16 +73,17 @@ func ParseTemplate(s string) (*Template, error) {
 	}
 }
 
-// Constant reports whether the text is the same for every message.
+// Constant reports whether the template has no references, so that its text is the same for every
+// message.
 func (t *Template) Constant() bool { return len(t.refs) == 0 }
 
-// Literal returns the text between the references.
+// Literal returns the text of the template without the references.
 func (t *Template) Literal() string { return strings.Join(t.text, "") }
 
 // Text returns the text for a message.
 func (t *Template) Text(m *Message) (string, error) { return Evaluate(m, t).Text(t) }
 
-// An Evaluation is of templates for one message, whose payload is read once for all of them.
+// An Evaluation evaluates templates for one message. The payload is parsed only once.
 type Evaluation struct {
 	m     *Message
 	refs  map[*reference]int // those to the payload, as numbers of paths
@@ -112,14 +113,14 @@ func Evaluate(m *Message, templates ...*Template) *Evaluation {
 // maxText is what no packet of MQTT can hold.
 const maxText = 256 << 20
 
-// Text returns the text of one of the templates.
+// Text returns the text of the template for the message.
 func (e *Evaluation) Text(t *Template) (string, error) {
 	return e.join(t, func(*reference, string) error { return nil })
 }
 
-// Topic is Text for a Topic Name: what comes from the message may not have characters that none
-// may have, and with strict none that section 1.5.3 discourages, over which servers close
-// the connection.
+// Topic is like Text, for a Topic Name. Values from the message must not contain characters that
+// are invalid in a Topic Name nor, if strict is set, those that section 1.5.3 discourages and for
+// which Servers may close the connection.
 func (e *Evaluation) Topic(t *Template, strict bool) (string, error) {
 	return e.join(t, func(r *reference, v string) error {
 		at := strings.IndexAny(v, "\x00+#")
@@ -137,7 +138,7 @@ func (e *Evaluation) Topic(t *Template, strict bool) (string, error) {
 	})
 }
 
-// A TopicError says what in a message no topic can be made of.
+// A TopicError says which value of a message cannot be part of a Topic Name.
 type TopicError struct{ text string }
 
 func (e *TopicError) Error() string { return e.text }

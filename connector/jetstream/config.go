@@ -25,9 +25,9 @@ const (
 	secretTimeout = 10 * time.Second // for reading one
 )
 
-// Dial connects to one of the servers of a configuration, with what it says of TLS and of who the client is. Afterwards
-// it reconnects by itself for ever, and reads secrets that have a source each time. Name is shown to operators of the
-// servers.
+// Dial connects to one of the NATS servers in n, with its TLS settings and credentials. The
+// connection reconnects by itself, without limit; secrets with a source are read again each time.
+// The name is shown to operators of the servers.
 func Dial(n *connector.NATS, name string, log *slog.Logger) (*nats.Conn, error) {
 	log = logger(log)
 	opts := []nats.Option{
@@ -124,7 +124,7 @@ func read(from *connector.SecretSource) (string, error) {
 	return from.Read(ctx)
 }
 
-// StreamOf returns the stream of a configuration.
+// StreamOf returns the configuration of the stream in n.
 func StreamOf(n *connector.NATS) Config {
 	return Config{
 		Name: n.Stream, Prefix: n.Prefix, Partitions: n.Partitions, Replicas: n.Replicas, MaxBytes: int64(n.MaxBytes),
@@ -132,7 +132,7 @@ func StreamOf(n *connector.NATS) Config {
 	}
 }
 
-// GatewayOf returns the options of a gateway into the stream of a configuration that was checked.
+// GatewayOf returns the options for a gateway into the stream of n, which must be valid.
 func GatewayOf(n *connector.NATS, log *slog.Logger) GatewayOptions {
 	o := GatewayOptions{Logger: log}
 	if n.Strict {
@@ -147,15 +147,15 @@ func GatewayOf(n *connector.NATS, log *slog.Logger) GatewayOptions {
 // keyTopic is the key that is the topic.
 const keyTopic = "topic"
 
-// WorkersOf returns the leases by which the workers of a configuration share the partitions of its stream.
+// WorkersOf returns the configuration of the leases by which workers share the partitions of s.
 func WorkersOf(n *connector.NATS, s *Stream, log *slog.Logger) LeaseConfig {
 	l := leasesOf(n, log)
 	l.Group, l.Count = s.cfg.Name+"-"+cmp.Or(n.Group, DefaultGroup), s.cfg.Partitions
 	return l
 }
 
-// DivisionOf returns the servers, and the leases, by which processes divide a configuration whose consumers have a
-// [connector.Partition] with a Lease.
+// DivisionOf returns the NATS servers and the configuration of the leases for a configuration whose
+// consumers have a [connector.Partition] with a Lease.
 func DivisionOf(cfg *connector.Config, log *slog.Logger) (*connector.NATS, LeaseConfig) {
 	p := cfg.Lease()
 	n := cfg.NATS
@@ -190,8 +190,8 @@ func given(d *time.Duration) time.Duration {
 	return *d
 }
 
-// Temporary reports whether an error of Dial, Open or NewLeases may be over soon, because servers are away or have no leader.
-// Otherwise something has to be changed.
+// Temporary reports whether an error of Dial, Open or NewLeases may resolve itself, because servers
+// are unavailable or have no leader.
 func Temporary(err error) bool {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {

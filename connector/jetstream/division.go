@@ -15,27 +15,29 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// DivisionOptions are what is optional for a Division.
+// DivisionOptions are options of a Division.
 type DivisionOptions struct {
-	// Connector has the options of each connector.
+	// Connector has the options for each connector.
 	Connector connector.Options
 
-	// Key is the key of each consumer's [connector.Partition]. If empty, the topic.
+	// Key is the Key of each consumer's [connector.Partition]. If empty, the topic.
 	Key string
 
-	// Patience is how long flows that run may go on when a partition passes to another process. If zero or negative, 10
-	// seconds.
+	// Patience is how long running flows may continue when a share passes to another process. If
+	// zero or negative, 10 seconds.
 	Patience time.Duration
 
-	// Logger gets what happens. If nil, nothing.
+	// Logger logs what the Division does. If nil, nothing is logged.
 	Logger *slog.Logger
 }
 
-// A Division divides the topics of a connector among processes that come and go. It runs a connector for each share that
-// the process has by lease: share 3 of the client id plant is the session plant-3 at the MQTT Server, with the
-// messages whose key belongs to partition 3. The session waits at the Server while nobody has the share, and goes on
-// with whoever has it next. A process that was stopped and goes on has its connection ended by the Server, because another
-// one has its client id by then [MQTT-3.1.4-2]; for other effects of a flow see [Fence].
+// A Division divides the messages of a connector among a changing number of processes. It runs one
+// connector for each share whose lease the process holds: share 3 of the ClientID plant has the
+// session plant-3 at the MQTT Server, with the messages whose key belongs to partition 3. While no
+// process holds the share, the Server keeps its session, which the next holder resumes. If a
+// process was suspended and continues after another one has taken its share, the Server closes its
+// connection, since both have the same ClientID [MQTT-3.1.4-2]. For other effects of a flow see
+// [Fence].
 type Division struct {
 	cfg    connector.Config
 	leases *Leases
@@ -46,9 +48,10 @@ type Division struct {
 	sessions *sessions
 }
 
-// NewDivision checks a configuration. It has to keep its sessions (clean_session off), and all its consumers have to
-// subscribe at QoS 1 or 2, or messages would be lost whenever a share passes on. Setup is called for each connector, and
-// gives its consumers their flows; see [Lease.Flow].
+// NewDivision checks cfg and returns a Division for it. The sessions must be persistent
+// (clean_session off) and all consumers must subscribe at QoS 1 or 2; otherwise messages would be
+// lost whenever a share passes to another process. The function setup is called for each connector
+// and must set the flows of its consumers; see [Lease.Flow].
 func NewDivision(cfg connector.Config, leases *Leases, setup func(c *connector.Connector, l *Lease) error, opts DivisionOptions) (*Division, error) {
 	if opts.Patience <= 0 {
 		opts.Patience = defaultPatience
@@ -97,12 +100,14 @@ func (d *Division) config(i int) *connector.Config {
 	return &cfg
 }
 
-// Run runs the connectors of the shares that this process has, until ctx ends. It is called once.
+// Run runs the connectors of the shares that this process holds, until ctx is done. It must be
+// called only once.
 //
-// Before the first of them runs, in any process, all sessions are made at the Server: who has the lease of a share connects
-// and subscribes for it, without acknowledging anything, and notes that in a bucket beside that of the leases. Another
-// number of shares, other Topic Filters or another QoS make all sessions anew. What failed is logged, and tried
-// again by whoever has the share by then; [Division.Missing] tells what all wait for.
+// Before any connector runs in any process, all sessions are created at the Server: the holder of
+// each share connects and subscribes, without acknowledging any message, and records that in a
+// second bucket. If the number of shares, a Topic Filter or a QoS has changed, all sessions are
+// created again. Failures are logged and retried by the process that then holds the share;
+// [Division.Missing] returns the shares that all processes are waiting for.
 func (d *Division) Run(ctx context.Context) {
 	watching, stop := context.WithCancel(ctx)
 	var helpers sync.WaitGroup
@@ -146,8 +151,9 @@ func (d *Division) hold(ctx context.Context, l *Lease) error {
 	return err
 }
 
-// Flow returns a flow that runs f while the lease is valid, with a context that ends with the lease and that [Fence] knows.
-// Afterwards it fails without being charged.
+// Flow returns a flow that runs f while the lease is valid, with a context that is canceled when
+// the lease ends and that [Fence] accepts. After the lease has ended it fails with an error that is
+// Uncharged.
 func (l *Lease) Flow(f flow.Flow) flow.Flow {
 	return flow.Func(func(ctx context.Context, m *flow.Message) (*flow.Message, error) {
 		ctx, cancel := context.WithCancelCause(ctx)

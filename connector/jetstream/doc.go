@@ -1,8 +1,9 @@
-// Package jetstream puts a durable log between a connector and its flows: a stream of NATS JetStream.
-// A [Gateway] takes messages of a consumer from an MQTT Server and acknowledges each when the stream has it. A
-// [Worker] takes them out of the stream and runs the flow of a consumer, in as many processes as it needs, with the
-// consumer's failure policy. Messages with one key keep their order: they share a partition of the stream, and
-// [Leases] give each partition one owner at a time.
+// Package jetstream puts a durable log, a NATS JetStream stream, between a connector and its flows.
+// A [Gateway] receives the messages of a consumer from an MQTT Server and acknowledges each when it
+// is in the stream. A [Worker] takes messages from the stream and runs the flow of a consumer, with
+// the consumer's failure policy. Any number of processes can run workers. Messages with the same
+// key keep their order, because they are in the same partition of the stream, and [Leases] give
+// each partition only one owner at a time.
 //
 //	stream, err := jetstream.Open(ctx, nc, jetstream.Config{Name: "PLANT"})
 //	...
@@ -10,16 +11,18 @@
 //	...
 //	err = gateway.Run(ctx)
 //
-// # What an acknowledgement means
+// # Acknowledgements
 //
-// PUBACK or PUBREC leaves when the stream has acknowledged the message. What that survives is decided by the stream: a
-// crash of the server's process in any case; a crash of its machine if sync_interval of the server is "always", or if
-// Config.Replicas is 3 and one of the other machines goes on.
+// PUBACK or PUBREC is sent when the stream has acknowledged the message. The message then survives
+// a crash of the NATS server process. It survives a crash of the machine if sync_interval of the
+// server is "always", or if Config.Replicas is 3 and another machine is still running.
 //
-// # What comes twice
+// # Duplicates
 //
-// The stream knows a message again by its idempotency key (flow.IdempotencyKey) within Config.Duplicates. With
-// ConsumerParams.Ledger the key outlives a restart of the gateway, so that a message that the MQTT Server sends again
-// is in the stream once. Without, each process makes keys of its own, and what was not acknowledged when it ended may
-// be there twice. A flow runs twice for a message whose worker died before it could acknowledge it.
+// Within Config.Duplicates the stream recognises duplicates of a message by its idempotency key
+// (flow.IdempotencyKey). With ConsumerParams.Ledger the key survives a restart of the gateway, so a
+// message that the MQTT Server sends again is in the stream only once. Without it each process
+// makes its own keys, so messages that were not acknowledged when a process ended may be in the
+// stream twice. The flow of a message runs again if its worker dies before it has acknowledged the
+// message.
 package jetstream

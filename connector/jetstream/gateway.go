@@ -16,16 +16,18 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// An Order says how a gateway treats messages with one key.
+// An Order says whether a gateway keeps the order of messages with the same key.
 type Order byte
 
 const (
-	// OrderFast has many messages on their way to the stream at once. When the stream does not take one, those
-	// behind it may be there before it.
+	// OrderFast sends many messages to the stream at a time. If the stream does not accept one,
+	// later ones may be stored before it.
 	OrderFast Order = iota
 
-	// OrderStrict has one message of each key on its way, so that no later one passes it. A message that is in doubt is
-	// sent again, under its idempotency key, before the next. A single key is as fast as the stream answers.
+	// OrderStrict sends messages with the same key one at a time, so that none can overtake
+	// another. If it is unknown whether a message was stored, it is sent again with the same
+	// idempotency key before the next. Throughput for a single key is limited by the latency of the
+	// stream.
 	OrderStrict
 )
 
@@ -39,15 +41,15 @@ func (o Order) String() string {
 	return fmt.Sprintf("Order(%d)", byte(o))
 }
 
-// GatewayOptions are what is optional for a Gateway.
+// GatewayOptions are options of a Gateway.
 type GatewayOptions struct {
 	Order Order
 
-	// Key is a template, as ${payload.device}, of what messages have in common that keep their order. If nil, and for
-	// messages that it does not fit, the topic.
+	// Key is a template such as ${payload.device}: messages with the same key keep their order. The
+	// key is the topic if Key is nil, and for messages for which the template fails.
 	Key *flow.Template
 
-	// Logger gets what happens; payloads never. If nil, nothing.
+	// Logger logs what the Gateway does, but never payloads. If nil, nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -58,7 +60,7 @@ const (
 	longestPause = 5 * time.Second
 )
 
-// A Gateway moves the messages of a connector's consumer into a stream.
+// A Gateway moves the messages of a consumer of a connector into a stream.
 type Gateway struct {
 	stream   *Stream
 	conn     *connector.Connector
@@ -70,17 +72,17 @@ type Gateway struct {
 	trouble                            trouble
 }
 
-// GatewayStats counts what a Gateway did.
+// GatewayStats are the counts of a Gateway since NewGateway.
 type GatewayStats struct {
-	Stored     uint64 `json:"stored"`     // acknowledged by the stream; Duplicates included
-	Duplicates uint64 `json:"duplicates"` // of Stored: the stream had them already
-	Refused    uint64 `json:"refused"`    // the stream never takes them: the consumer's failure policy decided
-	Again      uint64 `json:"again"`      // sent again, because the stream did not answer or could not take them
-	Problem    string `json:"problem"`    // why the stream takes nothing now; empty if it does
+	Stored     uint64 `json:"stored"`     // messages acknowledged by the stream, including Duplicates
+	Duplicates uint64 `json:"duplicates"` // stored messages that the stream already had
+	Refused    uint64 `json:"refused"`    // messages that the stream cannot accept; the consumer's failure policy was applied
+	Again      uint64 `json:"again"`      // messages sent again because the stream did not answer or could not accept them then
+	Problem    string `json:"problem"`    // why the stream accepts no messages at present; empty if it does
 }
 
-// NewGateway returns a gateway for a consumer, which must not have a flow. It is called before conn.Start; Run begins
-// after it.
+// NewGateway returns a gateway for a consumer of conn, which must not have a flow. It must be
+// called before conn.Start, and [Gateway.Run] after it.
 func NewGateway(s *Stream, conn *connector.Connector, consumer string, opts GatewayOptions) *Gateway {
 	g := &Gateway{stream: s, conn: conn, consumer: consumer, opts: opts, log: logger(opts.Logger).With("consumer", consumer, "stream", s.cfg.Name)}
 	conn.Pull(context.Background(), consumer) // so that it is pulled, and Start accepts it
@@ -95,10 +97,11 @@ func (g *Gateway) Stats() GatewayStats {
 	}
 }
 
-// Run moves messages until ctx ends, or the connector stops or cannot go on: the error says which. When the connector
-// stops, what is on its way to the stream may still arrive there for Config.AckTimeout. What the stream has
-// not acknowledged is not acknowledged to the MQTT Server either. While the stream cannot be reached nothing is lost
-// or acknowledged; as many messages wait as the consumer's MaxInFlight and MaxInFlightBytes allow.
+// Run moves messages until ctx is done or the connector stops or fails; the error says which. When
+// the connector stops, Run waits up to Config.AckTimeout for the stream to acknowledge messages
+// that were sent. A message that the stream has not acknowledged is not acknowledged to the MQTT
+// Server. While the stream is unreachable, messages wait, as many as the consumer's MaxInFlight and
+// MaxInFlightBytes allow, and none are lost.
 func (g *Gateway) Run(ctx context.Context) error {
 	c, err := g.cross()
 	if err != nil {

@@ -9,8 +9,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Lag asks the server what a group of workers has not done yet. Without Config.Keep that is the [Stream.Backlog], because
-// messages that are done leave the stream. With it, partitions that never had an owner are not counted, and Bytes is 0.
+// Lag asks the server for the messages that a group of workers has not done yet. Without
+// Config.Keep that is [Stream.Backlog], because messages that are done are removed from the stream.
+// With Config.Keep, partitions that never had an owner are not counted, and Bytes is 0.
 func (s *Stream) Lag(ctx context.Context, group string) (Backlog, error) {
 	if s.cfg.Keep == 0 {
 		return s.Backlog(ctx)
@@ -39,7 +40,7 @@ func (s *Stream) Lag(ctx context.Context, group string) (Backlog, error) {
 	return b, nil
 }
 
-// Owners asks the server who has each share of the leases now, by the names of the processes.
+// Owners asks the server for the current owners. It returns the names of the processes by share.
 func (ls *Leases) Owners(ctx context.Context) (map[int]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, ls.cfg.TTL)
 	defer cancel()
@@ -66,5 +67,5 @@ func (ls *Leases) Owners(ctx context.Context) (map[int]string, error) {
 	}
 }
 
-// Count is the number of shares.
+// Count returns the number of shares.
 func (ls *Leases) Count() int { return ls.cfg.Count }

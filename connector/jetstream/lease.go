@@ -8,17 +8,18 @@ import (
 	"time"
 )
 
-// ErrLeaseLost is why the context of a Lease has ended: it was not renewed in time, and another process may have the
-// share.
+// ErrLeaseLost is the cause of the context of a Lease that was not renewed in time: another process
+// may hold the share.
 var ErrLeaseLost = errors.New("jetstream: the lease is lost")
 
-// A Lease is one of the shares that Leases divide, while this process has it. The time until which it is valid is
-// measured on the monotonic clock, from before the server was asked, and ends before the server's does: so two
-// processes never both take their lease for valid, also if one of them was stopped and goes on. That does not hold for
-// a machine that was suspended as a whole, because its clock stood still.
+// A Lease is the right of this process to one of the shares of [Leases]. Its validity is measured
+// on the monotonic clock, from before the request to the server, and ends before it does at the
+// server. So two processes never consider their lease of the same share valid at the same time,
+// even if one was stopped for a while and continues. This is not guaranteed if the whole machine
+// was suspended, because its monotonic clock stops then.
 type Lease struct {
-	Index int    // of the share, from 0
-	Epoch uint64 // higher than that of whoever had the share before, also if the bucket was made anew since then
+	Index int    // the number of the share, from 0
+	Epoch uint64 // higher than that of any earlier lease of the share, even if the bucket was recreated
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -45,7 +46,7 @@ func newLease(ctx context.Context, index int, epoch, revision uint64, until time
 	return l
 }
 
-// Valid reports whether the share is ours now.
+// Valid reports whether the lease is valid now.
 func (l *Lease) Valid() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -72,8 +73,8 @@ func (l *Lease) end(cause error) {
 	l.cancel(cause)
 }
 
-// Context returns a context that ends when the lease does. Its Err is exact: it looks at the clock, so that code which
-// begins right after the process was stopped for a while does not take a lease for valid that is over.
+// Context returns a context that is canceled when the lease ends. Its Err method checks the clock,
+// so it is correct even right after the process was stopped for a while.
 func (l *Lease) Context() context.Context { return leaseContext{l.ctx, l} }
 
 // withCancel returns a context like Context that cancel ends as well.
@@ -106,9 +107,10 @@ func (c leaseContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// Fence is for effects of a flow that only the owner of a partition may have. It returns the epoch of the lease under
-// which the flow runs, which a system can compare with the highest it has seen, and an error if the lease is over. In
-// the context of another flow it returns 0.
+// Fence protects effects of a flow that only the owner of a partition may have. It returns the
+// epoch of the lease under which the flow with context ctx runs, or an error if the lease has
+// ended. A system can reject requests whose epoch is lower than the highest it has seen. Without a
+// lease the epoch is 0.
 func Fence(ctx context.Context) (epoch uint64, err error) {
 	l, _ := ctx.Value(leaseKey{}).(*Lease)
 	if l == nil {

@@ -20,29 +20,31 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// LeaseConfig is a number of shares that processes divide among them.
+// LeaseConfig configures Leases.
 type LeaseConfig struct {
-	// Bucket is the key-value bucket at the server, which is made if it is not there. If empty, "mqtt311-leases".
+	// Bucket is the name of the key-value bucket at the server, which is created if it does not
+	// exist. If empty, "mqtt311-leases".
 	Bucket string
 
-	// Group names what is divided: letters, digits, - and _. All processes of a group have to have the same Count and
-	// TTL.
+	// Group is the name of the shares: letters, digits, - and _. All processes of a group must have
+	// the same Count and TTL.
 	Group string
 
 	// Count is the number of shares.
 	Count int
 
-	// TTL is how long a share stays with a process that has died. If zero or negative, 10 seconds. It belongs to the
-	// bucket: groups with another TTL need another bucket.
+	// TTL is how long a process that has died keeps its shares. If zero or negative, 10 seconds. It
+	// is a property of the bucket: groups with another TTL need another bucket.
 	TTL time.Duration
 
-	// Replicas is how many servers of a cluster keep the bucket. If zero, 1.
+	// Replicas is the number of servers of a cluster that keep the bucket. If zero, 1.
 	Replicas int
 
-	// Name names this process among the others, for people. If empty, that of the host and the number of the process.
+	// Name is the name of this process, for operators. If empty, it is the host name and process
+	// ID.
 	Name string
 
-	// Logger gets what happens. If nil, nothing.
+	// Logger logs changes of leases. If nil, nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -60,8 +62,9 @@ const (
 	maxRestBeats = 64
 )
 
-// Leases divide shares among processes: each share has one owner at a time, each process about as many as the others,
-// and those of a process that dies pass to others after TTL. Each time one is taken its epoch is higher.
+// Leases divide shares among processes. Each share has at most one owner at a time, all processes
+// own about the same number, and the shares of a process that has died pass to others after TTL.
+// The epoch of a share increases each time it is taken.
 type Leases struct {
 	cfg LeaseConfig
 	js  jetstream.JetStream
@@ -79,7 +82,8 @@ type Leases struct {
 	tire int       // how many beats its next rest has
 }
 
-// NewLeases makes the bucket if it is not there. A bucket with another TTL is an error.
+// NewLeases returns Leases for cfg and creates the bucket if it does not exist. It returns an error
+// if the bucket has another TTL.
 func NewLeases(ctx context.Context, nc *nats.Conn, cfg LeaseConfig) (*Leases, error) {
 	cfg.Bucket = cmp.Or(cfg.Bucket, defaultBucket)
 	if cfg.TTL <= 0 {
@@ -126,7 +130,7 @@ func NewLeases(ctx context.Context, nc *nats.Conn, cfg LeaseConfig) (*Leases, er
 	}, nil
 }
 
-// Held returns the shares that this process has now.
+// Held returns the shares that this process owns now.
 func (ls *Leases) Held() []int {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -140,15 +144,16 @@ func (ls *Leases) Held() []int {
 	return held
 }
 
-// Run takes shares and calls hold for each, in a goroutine of its own. When ctx ends, or another process is to have the
-// share, the context of hold ends, and the lease stays valid until hold has returned; hold should not take longer than
-// it must. The Lease has a context of its own, which ends when the share may be another's: then nothing of hold may go
-// on. If hold returns before that, the share is given back. After an error of hold this process takes no share for half of
-// TTL, and after more of them for longer, up to 16 times TTL. The others do not count it meanwhile, so that they may
-// take what it cannot work on.
+// Run takes shares and calls hold for each, on a goroutine of its own. The context of hold is
+// canceled when ctx is done or another process should get the share; the lease stays valid until
+// hold has returned, which it should do soon. The context of the Lease is canceled when another
+// process may have the share: hold must then stop all work at once. If hold returns before its
+// context is canceled, the share is given back. After an error of hold this process takes no shares
+// for half of TTL, and after further errors for longer, up to 16 times TTL; meanwhile the other
+// processes can take all shares.
 //
-// Run returns when ctx has ended and each hold has returned. A server that cannot be reached is no error: what is held
-// ends with its time, and is taken again when the server is back.
+// Run returns when ctx is done and all calls of hold have returned. If the server is unreachable,
+// leases expire, and shares are taken again when it is back.
 func (ls *Leases) Run(ctx context.Context, hold func(ctx context.Context, l *Lease) error) {
 	beat := time.NewTicker(ls.cfg.TTL / beatsPerTTL)
 	defer beat.Stop()

@@ -10,13 +10,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// The headers of a message in the stream. Values are escaped as in a subject where a header cannot carry them. The
-// header Nats-Msg-Id has the idempotency key.
+// The headers of a message in the stream. Characters that a header cannot contain are escaped as in
+// a subject: see [TopicSubject]. The header Nats-Msg-Id has the idempotency key.
 const (
 	HeaderTopic    = "Mqtt-Topic"
 	HeaderQoS      = "Mqtt-QoS"
-	HeaderRetained = "Mqtt-Retained" // "true", or not there
-	HeaderDup      = "Mqtt-Dup"      // the same
+	HeaderRetained = "Mqtt-Retained" // "true" or absent
+	HeaderDup      = "Mqtt-Dup"      // "true" or absent
 	HeaderOrderKey = "Mqtt-Order-Key"
 	HeaderReceived = "Mqtt-Received" // RFC 3339, UTC
 )
@@ -25,12 +25,12 @@ const (
 type Record struct {
 	Topic    string
 	Payload  []byte
-	QoS      packets.QoS // with which it was received
+	QoS      packets.QoS // the QoS at which it was received
 	Retained bool
 	Dup      bool
 	Key      string    // the idempotency key
-	OrderKey string    // what messages have in common that keep their order; if empty, the topic
-	Received time.Time // by the gateway
+	OrderKey string    // messages with the same OrderKey keep their order; if empty, it is the topic
+	Received time.Time // when the gateway received it
 }
 
 // inHeader reports whether a byte may stand in a header as it is. Blanks at the ends would be taken off.
@@ -71,8 +71,8 @@ func (r *Record) message(subject string) *nats.Msg {
 	return &nats.Msg{Subject: subject, Header: h, Data: r.Payload}
 }
 
-// ParseRecord reads a message of the stream. The payload is shared. The error says which header is wrong: such a
-// message was not put there by a Gateway.
+// ParseRecord decodes a message of the stream. The Record shares the payload. The error says which
+// header is invalid; the message was then not stored by a Gateway.
 func ParseRecord(h nats.Header, payload []byte) (*Record, error) {
 	r := &Record{Payload: payload, Retained: h.Get(HeaderRetained) == "true", Dup: h.Get(HeaderDup) == "true"}
 	for _, f := range []struct {

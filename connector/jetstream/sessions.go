@@ -276,8 +276,8 @@ func (s *sessions) look(ctx context.Context) (missing []int, others []string, er
 	return missing, slices.Compact(others), nil
 }
 
-// Missing lists the shares whose session is not known to be made. Until there are none no flow begins: see
-// [Division.Run].
+// Missing returns the shares whose session is not known to exist. No flow runs until there are
+// none: see [Division.Run].
 func (d *Division) Missing() []int {
 	d.sessions.mu.Lock()
 	defer d.sessions.mu.Unlock()

@@ -23,35 +23,38 @@ func logger(log *slog.Logger) *slog.Logger {
 	return log
 }
 
-// Config is a stream for MQTT messages.
+// Config configures a stream for MQTT messages.
 type Config struct {
-	// Name names the stream at the server: letters, digits, - and _.
+	// Name is the name of the stream at the server: letters, digits, - and _.
 	Name string
 
-	// Prefix begins its subjects: PREFIX.PARTITION.TOPIC, see TopicSubject. If empty, "mqtt". Streams of one account
-	// need different ones.
+	// Prefix is the first part of subjects, which have the form PREFIX.PARTITION.TOPIC; see
+	// [TopicSubject]. If empty, "mqtt". Streams of the same account need different prefixes.
 	Prefix string
 
-	// Partitions is how many processes can share the work at most. It does not change for the life of the stream,
-	// because a key would move to another partition and lose its order. If zero, 16.
+	// Partitions is the maximum number of processes that can share the work. It cannot be changed
+	// for an existing stream, because keys would move to other partitions and lose their order. If
+	// zero, 16.
 	Partitions int
 
-	// Replicas is how many servers of a cluster keep each message: 1, 3 or 5. If zero, 1.
+	// Replicas is the number of servers of a cluster that keep each message: 1, 3 or 5. If zero, 1.
 	Replicas int
 
-	// MaxBytes bounds the stream. When it is full nothing is removed: the gateway waits, and the MQTT Server keeps what
-	// comes. If zero or negative, there is no bound but the server's.
+	// MaxBytes limits the size of the stream in bytes. While it is full, the gateway waits, and
+	// messages stay at the MQTT Server; none are removed. If zero or negative, only the limits of
+	// the NATS server apply.
 	MaxBytes int64
 
-	// Keep is how long messages stay that are done, to be replayed. If zero, a message goes when it is done. If it is
-	// set, messages go when they are that old, whether they are done or not.
+	// Keep is how long messages stay in the stream, so that they can be replayed. If zero, they are
+	// removed when they are done. If set, they are removed at that age, done or not.
 	Keep time.Duration
 
-	// AckTimeout is how long the server may take to acknowledge the oldest message on its way before all of them are
-	// sent again. If zero or negative, 5 seconds.
+	// AckTimeout is how long to wait for the server to acknowledge the oldest message that was
+	// sent, before all unacknowledged ones are sent again. If zero or negative, 5 seconds.
 	AckTimeout time.Duration
 
-	// Duplicates is how long the stream knows a message again by its key. If zero, two minutes.
+	// Duplicates is how long the stream recognises duplicates of a message by its idempotency key.
+	// If zero, two minutes.
 	Duplicates time.Duration
 }
 
@@ -69,7 +72,7 @@ const (
 	maxPartitions     = 1024
 )
 
-// A Stream is a stream at a server. Its methods may be called at once.
+// A Stream is a stream at a NATS server. It is safe for concurrent use.
 type Stream struct {
 	js     jetstream.JetStream
 	stream jetstream.Stream
@@ -115,11 +118,11 @@ func plainName(s string) bool {
 	})
 }
 
-// Open returns the stream of a configuration, and makes it if the server does not have it. A stream that is there is
-// not changed: if it has another prefix, another number of partitions, or would lose messages that are not done, the
-// error says which.
+// Open returns the stream with the given configuration, creating it if it does not exist. An
+// existing stream is not changed: if it has another prefix or number of partitions, or could lose
+// messages that are not done, Open returns an error that says so.
 //
-// The connection stays the caller's. It should be made with nats.MaxReconnects(-1).
+// The caller must close nc after use. It should have been made with nats.MaxReconnects(-1).
 func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Stream, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -189,7 +192,7 @@ func (cfg *Config) fits(has jetstream.StreamConfig) error {
 	return errors.Join(errs...)
 }
 
-// Partitions is how many there are.
+// Partitions returns the number of partitions.
 func (s *Stream) Partitions() int { return s.cfg.Partitions }
 
 // partition returns the one that a key belongs to.
@@ -204,14 +207,14 @@ func (s *Stream) subject(partition int, topic string) string {
 	return s.cfg.Prefix + "." + strconv.Itoa(partition) + "." + TopicSubject(topic)
 }
 
-// A Backlog is what a stream has that is not done.
+// A Backlog describes the messages of a stream that are not done.
 type Backlog struct {
 	Messages uint64
 	Bytes    uint64
-	Oldest   time.Time // when the oldest came; zero if there is none
+	Oldest   time.Time // when the oldest was stored; zero if there is none
 }
 
-// Backlog asks the server. With Config.Keep it includes messages that are done.
+// Backlog asks the server for the backlog. With Config.Keep it includes messages that are done.
 func (s *Stream) Backlog(ctx context.Context) (Backlog, error) {
 	info, err := s.stream.Info(ctx)
 	if err != nil {

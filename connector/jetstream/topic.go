@@ -59,10 +59,11 @@ func unescape(s string) (string, bool) {
 // gives a meaning.
 func inSubject(c byte) bool { return c > ' ' && c < 0x7F && c != '.' && c != '*' && c != '>' }
 
-// TopicSubject returns the tokens of a subject that stand for a Topic Name: a token for each level. Bytes that a token
-// cannot have are written as % and two hexadecimal digits, and an empty level as % alone. So each topic has a subject
-// of its own, and NATS wildcards select what MQTT wildcards would. A topic whose subject would pass what servers take
-// becomes %h.HASH, with its SHA-256.
+// TopicSubject returns the part of a subject that stands for a Topic Name, with one token for each
+// level. Bytes that are invalid in a token are written as % and two hexadecimal digits, and an
+// empty level as % alone. So different topics have different subjects, and NATS wildcards select
+// the same topics as MQTT wildcards. If the subject would be longer than servers accept, it is
+// %h.HASH, with the SHA-256 of the topic.
 func TopicSubject(topic string) string {
 	if strings.Count(topic, "/") < maxLevels {
 		b := make([]byte, 0, len(topic)+16)
@@ -83,8 +84,8 @@ func TopicSubject(topic string) string {
 	return hashed + "." + hex.EncodeToString(sum[:])
 }
 
-// SubjectTopic returns the Topic Name that TopicSubject has made tokens of; false if it is not known, because the tokens
-// are a hash or were made by something else.
+// SubjectTopic is the inverse of TopicSubject. ok is false if the Topic Name is unknown, because
+// the subject is a hash or was not made by TopicSubject.
 func SubjectTopic(subject string) (topic string, ok bool) {
 	if subject == "" || strings.HasPrefix(subject, hashed) {
 		return "", false

@@ -16,24 +16,26 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// WorkerOptions are what is optional for a Worker.
+// WorkerOptions are options of a Worker.
 type WorkerOptions struct {
-	// Group names what works on the stream: letters, digits, - and _. With Config.Keep several groups can work on one
-	// stream, each on all messages. If empty, "flows".
+	// Group is the name of the group of workers that share the messages: letters, digits, - and _.
+	// With Config.Keep there may be several groups, each of which gets all messages. If empty,
+	// "flows".
 	Group string
 
-	// MaxInFlight is how many messages of a partition may be in hand and not done. If zero or negative, 256.
+	// MaxInFlight is how many messages of a partition may be taken from the stream and not done. If
+	// zero or negative, 256.
 	MaxInFlight int
 
-	// Patience is how long flows that run may go on when a partition passes to another process; then their contexts
-	// end. If zero or negative, 10 seconds.
+	// Patience is how long running flows may continue when a partition passes to another process,
+	// before their contexts are canceled. If zero or negative, 10 seconds.
 	Patience time.Duration
 
-	// Logger gets what happens; payloads never. If nil, nothing.
+	// Logger logs what the Worker does, but never payloads. If nil, nothing is logged.
 	Logger *slog.Logger
 }
 
-// DefaultGroup is WorkerOptions.Group if that is empty.
+// DefaultGroup is the default of WorkerOptions.Group.
 const DefaultGroup = "flows"
 
 const (
@@ -46,9 +48,10 @@ const (
 	progress = ackWait / 3
 )
 
-// A Worker takes messages out of the partitions of a stream that this process has by lease, and gives them to the
-// consumer of a feed. They are retried in place, as the consumer's failure policy says, and acknowledged to the stream
-// when they are done. So with OrderTopic the flows for one key run in the order of the stream, whatever fails.
+// A Worker takes messages from the partitions of a stream whose leases this process holds, and
+// passes them to the consumer of a Feed. The consumer's failure policy applies, including retries,
+// and messages are acknowledged to the stream when they are done. So with OrderTopic the flows for
+// a key run in the order of the stream, even after failures.
 type Worker struct {
 	stream *Stream
 	feed   *connector.Feed
@@ -59,15 +62,16 @@ type Worker struct {
 	taken, done, unreadable atomic.Uint64
 }
 
-// WorkerStats counts what a Worker did.
+// WorkerStats are the counts of a Worker since NewWorker.
 type WorkerStats struct {
 	Taken      uint64 `json:"taken"`
-	Done       uint64 `json:"done"`       // by the flow, or the failure policy
-	Unreadable uint64 `json:"unreadable"` // put into the stream by something else, and removed from what is to be done
-	Partitions []int  `json:"partitions"` // that this process has
+	Done       uint64 `json:"done"`       // messages settled by the flow or the failure policy
+	Unreadable uint64 `json:"unreadable"` // messages that were not stored by a Gateway and were skipped
+	Partitions []int  `json:"partitions"` // the partitions that this process owns
 }
 
-// NewWorker returns a worker. The leases have to have a share for each partition of the stream.
+// NewWorker returns a Worker that passes messages of s to feed. The leases must have one share for
+// each partition of s.
 func NewWorker(s *Stream, feed *connector.Feed, leases *Leases, opts WorkerOptions) (*Worker, error) {
 	opts.Group = cmp.Or(opts.Group, DefaultGroup)
 	if opts.MaxInFlight <= 0 {
@@ -90,8 +94,9 @@ func (w *Worker) Stats() WorkerStats {
 	return WorkerStats{Taken: w.taken.Load(), Done: w.done.Load(), Unreadable: w.unreadable.Load(), Partitions: w.leases.Held()}
 }
 
-// Run works until ctx ends, after the connector of the feed was started. Partitions that pass to another process are
-// left with what is in hand settled, as far as Patience allows.
+// Run processes messages until ctx is done. It must be called after the connector of the feed was
+// started. Before a partition passes to another process, messages already taken are settled, as far
+// as Patience allows.
 func (w *Worker) Run(ctx context.Context) {
 	w.leases.Run(ctx, func(ctx context.Context, l *Lease) error {
 		settled := new(past)

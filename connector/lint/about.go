@@ -2,8 +2,8 @@ package lint
 
 import "strings"
 
-// About says in "en" or "zh" what a rule finds; code is as in [Finding]. It is empty for a code that
-// there is not.
+// About returns a description of the rule with the given code (see [Finding]), in English or
+// Chinese if lang is "en" or "zh". It returns "" if the code is unknown.
 func About(code, lang string) string {
 	for _, a := range about {
 		if strings.Contains(a.codes, code) && len(code) == 4 {

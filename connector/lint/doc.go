@@ -1,8 +1,7 @@
-// Package lint has the findings about a connector's configuration: what each is called, and
-// its text in English and Chinese.
+// Package lint defines the findings about a connector's configuration: their codes and their texts
+// in English and Chinese.
 //
-// A finding is a rule with arguments. Each language has one table with the words of every
-// rule, english.go and chinese.go, and a test walks both. No text is made from the text of
-// another package's error. What an argument holds comes from files and is escaped, so
-// that a finding can be printed on a terminal.
+// A finding is a rule with arguments. The texts of the rules are in english.go and chinese.go; a
+// test checks that both are complete. Texts never contain the error texts of other packages.
+// Arguments come from files and are escaped, so that a finding can safely be printed on a terminal.
 package lint

@@ -2,20 +2,19 @@ package lint
 
 import "strings"
 
-// Filters is a set of Topic Filters, each with an owner, that is asked which of them a
-// message may match as well. It is a tree of levels: what it costs does not grow with the
-// number of pairs.
+// Filters is a set of Topic Filters with owners that finds overlapping ones: filters that match the
+// same message. It is a tree of topic levels, so its cost does not grow with the number of pairs.
 type Filters struct {
 	root  node
 	steps int // left until Exhausted
 }
 
-// An Entry is a filter as its owner subscribes to it. Entries with one Subscribed are one
-// subscription, whoever owns them.
+// An Entry is a subscription of an owner. Entries with the same Subscribed are the same
+// subscription, even if their owners differ.
 type Entry struct {
-	Owner      string // of a consumer, its name
-	Subscribed string // with $share/group/, if it is shared
-	Filter     string // what it matches
+	Owner      string // the name of the consumer
+	Subscribed string // the filter as subscribed to, such as $share/group/filter
+	Filter     string // the Topic Filter that messages match
 }
 
 type node struct {
@@ -33,11 +32,12 @@ const maxSteps = 4 << 20
 // NewFilters returns an empty set.
 func NewFilters() *Filters { return &Filters{steps: maxSteps} }
 
-// Exhausted reports whether the set gave up, so that a nil of Same, Other or Matching
-// means nothing.
+// Exhausted reports whether searching was given up because it took too long. Same, Other and
+// Matching then return nil even if there is a match.
 func (s *Filters) Exhausted() bool { return s.steps <= 0 }
 
-// Add adds an entry with a valid filter. Those of one owner have to follow one another.
+// Add adds an entry, whose filter must be valid. The entries of an owner must be added one after
+// another.
 func (s *Filters) Add(e Entry) {
 	n := &s.root
 	for level := range strings.SplitSeq(e.Filter, "/") {
@@ -60,8 +60,7 @@ func (s *Filters) Add(e Entry) {
 	}
 }
 
-// Same returns an entry of the same owner that some Topic Name matches besides e; nil if
-// there is none.
+// Same returns an entry of the same owner whose filter overlaps that of e, or nil if there is none.
 func (s *Filters) Same(e Entry) *Entry {
 	return s.overlapping(&s.root, strings.Split(e.Filter, "/"), true, func(n *node) *Entry {
 		if n.last != nil && n.last.Owner == e.Owner {
@@ -71,8 +70,8 @@ func (s *Filters) Same(e Entry) *Entry {
 	})
 }
 
-// Other returns an entry of another owner and another subscription that some Topic Name
-// matches besides e; nil if there is none.
+// Other returns an entry with another owner and another subscription whose filter overlaps that of
+// e, or nil if there is none.
 func (s *Filters) Other(e Entry) *Entry {
 	return s.overlapping(&s.root, strings.Split(e.Filter, "/"), true, func(n *node) *Entry {
 		for _, o := range []*Entry{n.first, n.second} {
@@ -84,7 +83,7 @@ func (s *Filters) Other(e Entry) *Entry {
 	})
 }
 
-// Matching returns an entry that matches a Topic Name; nil if there is none.
+// Matching returns an entry whose filter matches the Topic Name, or nil if there is none.
 func (s *Filters) Matching(topic string) *Entry {
 	return s.overlapping(&s.root, strings.Split(topic, "/"), true, func(n *node) *Entry { return n.first })
 }

@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// A Finding is a mistake (E...) or a warning (W...) about a configuration.
+// A Finding is an error (code E...) or a warning (code W...) about a configuration.
 type Finding struct {
 	Code      string   `json:"code"`
-	Path      string   `json:"path"`            // as connector.general.broker_url
-	Label     string   `json:"label,omitempty"` // the path in the words of the file, if they differ
+	Path      string   `json:"path"`            // such as connector.general.broker_url
+	Label     string   `json:"label,omitempty"` // the path with the names used in the file, if they differ
 	Line      int      `json:"line,omitempty"`
 	Column    int      `json:"column,omitempty"` // in characters, from 1
-	Args      []string `json:"args,omitempty"`   // what the texts mention, escaped
+	Args      []string `json:"args,omitempty"`   // the arguments of the texts, escaped
 	Message   string   `json:"message"`
 	MessageZH string   `json:"message_zh"`
 	Fix       string   `json:"fix"`
@@ -26,9 +26,9 @@ type Finding struct {
 	args  []any
 }
 
-// New returns the finding of a rule. A rule is a code, and behind a slash which of its
-// texts, as "E105/hash"; an unknown one panics, which a test over all callers excludes.
-// An argument is a string, an integer, or a []string, which is shown as a list.
+// New returns a finding of a rule, which is a code, optionally followed by a slash and the name of
+// one of its texts, as in "E105/hash". An argument is a string, an integer or a []string. New
+// panics if the rule is unknown.
 func New(rule, path string, args ...any) Finding {
 	code, _, _ := strings.Cut(rule, "/")
 	f := Finding{Code: code, Path: Show(path), where: path, rule: rule, args: args}
@@ -39,8 +39,8 @@ func New(rule, path string, args ...any) Finding {
 	return f
 }
 
-// Named returns the finding with the names that a file has for fields: label is its whole
-// path, and name gives the name of a field by its key.
+// Named returns the finding with the names that the file uses for fields: label is the path with
+// these names, and name returns the name for the key of a field.
 func (f Finding) Named(label string, name func(key string) string) Finding {
 	if label = Show(label); label != f.Path {
 		f.Label = label
@@ -59,16 +59,16 @@ func (f *Finding) render(name func(key string) string) {
 	f.MessageZH, f.FixZH = fill(zh.message, f.args, "、", name), fill(zh.fix, f.args, "、", name)
 }
 
-// Rule returns the rule: the code, and behind a slash which of its texts it has.
+// Rule returns the rule, as passed to [New].
 func (f Finding) Rule() string { return f.rule }
 
 // Rules lists every rule, sorted.
 func Rules() []string { return slices.Sorted(maps.Keys(english)) }
 
-// Where returns the path as it is, not escaped.
+// Where returns the path without escaping.
 func (f Finding) Where() string { return f.where }
 
-// IsError reports whether the finding is a mistake, not a warning.
+// IsError reports whether the finding is an error, not a warning.
 func (f Finding) IsError() bool { return strings.HasPrefix(f.Code, "E") }
 
 // String returns the finding in one line, in English.
@@ -93,10 +93,10 @@ func (f Finding) Text(lang string) string {
 	return at + f.Code + " " + path + ": " + message + " → " + fix
 }
 
-// WholeFile is the path of a finding about the file, not a field of it.
+// WholeFile is the path of a finding about the file as a whole.
 const WholeFile = "the file"
 
-// An Error is every mistake in a configuration.
+// An Error holds all errors found in a configuration.
 type Error struct{ Findings []Finding }
 
 func (e *Error) Error() string {
@@ -112,7 +112,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Errors returns the mistakes among findings as an [*Error]; nil if there are none.
+// Errors returns the errors among findings as an [*Error], or nil if there are none.
 func Errors(findings []Finding) error {
 	var errs []Finding
 	for _, f := range findings {
@@ -126,15 +126,15 @@ func Errors(findings []Finding) error {
 	return &Error{errs}
 }
 
-// A List gathers findings. Beyond MaxOfRule findings of one code it counts them only, so
-// that a generated file with a mistake on each line gets an answer that can be read.
+// A List collects findings. It keeps at most MaxOfRule findings of one code and only counts the
+// others, so that the result stays readable even if every line of a file has an error.
 type List struct {
 	findings []Finding
 	count    map[string]int
 	first    map[string]Finding // of those that were only counted
 }
 
-// MaxOfRule is how many findings of one code a List keeps.
+// MaxOfRule is the maximum number of findings of one code that a List keeps.
 const MaxOfRule = 20
 
 // Add adds a finding.
@@ -162,11 +162,11 @@ func (l *List) Count(rule string) bool {
 	return true
 }
 
-// Full reports whether enough findings of a code are shown, so that another one is only counted.
+// Full reports whether the List keeps MaxOfRule findings of the code and only counts further ones.
 func (l *List) Full(code string) bool { return l.count[code] > MaxOfRule }
 
-// Findings returns what was added, and for each code of which some were only counted
-// one finding more that says how many.
+// Findings returns the findings that were kept, and for each code of which some were only counted
+// an additional finding with their number.
 func (l *List) Findings() []Finding {
 	out := slices.Clone(l.findings)
 	for _, code := range slices.Sorted(maps.Keys(l.first)) {

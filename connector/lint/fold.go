@@ -2,8 +2,8 @@ package lint
 
 import "strings"
 
-// Fold returns a key or a choice without what people write differently: case, blanks,
-// dashes, underscores, and letters and signs of the width that Chinese text has.
+// Fold normalises a key or choice for comparison: it ignores case, spaces, dashes and underscores,
+// and replaces full-width characters by ASCII.
 func Fold(s string) string {
 	return strings.Map(func(r rune) rune {
 		if '！' <= r && r <= '～' {

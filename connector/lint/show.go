@@ -11,9 +11,9 @@ import (
 // maxShown is how many characters of one text a finding shows.
 const maxShown = 200
 
-// Show returns text from a file as a finding shows it: control characters, bytes that are
-// not UTF-8 and characters that are invisible or change the direction of writing are
-// escaped, as \n, \xff or \u202e, and a long text is cut.
+// Show returns text from a file in the form for findings: control characters, invalid UTF-8, and
+// characters that are invisible or change the writing direction are escaped, as in \n, \xff or
+// \u202e, and long text is truncated.
 func Show(s string) string {
 	if plain(s) {
 		return s
@@ -40,8 +40,7 @@ func Show(s string) string {
 	return b.String()
 }
 
-// Visible reports whether a character takes a place of its own on a terminal, or is a
-// blank.
+// Visible reports whether a character is printable on its own, or is a space.
 func Visible(r rune) bool {
 	return r == ' ' || unicode.IsPrint(r) && !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
 }

@@ -1,21 +1,23 @@
-// Package ui serves the page of a connector in a browser: its configuration, its connection test, its messages and its
-// dead letters.
+// Package ui serves a web page for a connector, with its configuration, connection test, messages
+// and dead letters.
 //
 // # How the page is made
 //
-// Everything in web is embedded, served as it is and the same for everybody: it holds no secret. What the page shows
-// it asks for below /api, which only a browser that has shown the token gets an answer from; see guard.go.
+// The files in web are embedded and served unchanged to everyone; they contain no secrets. The page
+// gets its data from /api, which answers only browsers that have presented the token; see guard.go.
 //
-// A page of the navigation is one JavaScript module in web with these exports, and stands in the list of web/pages.js:
+// Each page of the navigation is a JavaScript module in web with these exports, and is listed in
+// web/pages.js:
 //
 //	export const id = 'deadletters'                    // in the fragment of the URL: #/deadletters
 //	export const title = {en: 'Dead letters', zh: '死信'}
-//	export function mount(el, api) { ... }             // fills el; may return a function that is called when it goes
+//	export function mount(el, api) { ... }             // fills el; may return a function that is called when the page is left
 //
-// mount gets api.get(path), api.post(path, body) and api.stream(path, body, each, signal) of web/api.js. Elements are
-// made with el of web/dom.js: a text is never markup, and a text {en, zh} follows the language of the page.
+// The argument api of mount has get(path), post(path, body) and stream(path, body, each, signal),
+// from web/api.js. Elements are made with el of web/dom.js: text is never treated as markup, and a
+// text {en, zh} follows the language of the page.
 //
-// On the side of Go a page is a file with a function that adds its handlers; it stands in the list pages of routes.go,
-// and status.go is the smallest one. A handler returns a value, which becomes JSON, or an error: a [*fault] is told to
-// the user in both languages.
+// In Go, a page is a file with a function that adds its handlers and is listed in pages in
+// routes.go; status.go is the smallest. A handler returns a value, which is sent as JSON, or an
+// error; a [*fault] is shown to the user in both languages.
 package ui

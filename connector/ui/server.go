@@ -18,31 +18,32 @@ import (
 	"github.com/mqtt311/mqtt311/connector/internal/crowd"
 )
 
-// Options are what a page is about and where it is served.
+// Options configure a Server.
 type Options struct {
-	// File is the configuration. It need not be there yet.
+	// File is the path of the configuration file. It need not exist yet.
 	File string
 
-	// Running is the connector that runs with File; nil if none does.
+	// Running is the connector that runs with File, or nil if none does.
 	Running *connector.Connector
 
-	// Apply applies a configuration to Running. If nil, the page cannot.
+	// Apply applies a configuration to Running. If nil, the page does not offer that.
 	Apply func(context.Context, *connector.Config) (connector.Changes, error)
 
-	// Address is where the page is served. If empty, a free port of 127.0.0.1. Anything but loopback needs TLS.
+	// Address is the address to listen on, host:port. If empty, a free port of 127.0.0.1 is used.
+	// Any but a loopback address requires TLS.
 	Address string
 
-	// TLS has the certificate of the page. If nil, the page is served without TLS.
+	// TLS has the certificate of the server. If nil, the page is served without TLS.
 	TLS *tls.Config
 
-	// Hosts are further names by which browsers may ask for the page, without a port.
+	// Hosts are additional host names, without port, under which browsers may request the page.
 	Hosts []string
 
-	// Logger gets every act that the page is used for. If nil, slog.Default().
+	// Logger logs every action of users of the page. If nil, slog.Default() is used.
 	Logger *slog.Logger
 }
 
-// A Server serves the page. Its methods may be called from several goroutines.
+// A Server serves the page. Its methods are safe for concurrent use.
 type Server struct {
 	opts  Options
 	log   *slog.Logger
@@ -66,7 +67,7 @@ const (
 	maxBody         = 4 << 20 // of a request, in bytes
 )
 
-// Start listens and serves the page until Shutdown.
+// Start returns a Server that serves the page until Shutdown is called.
 func Start(o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -117,7 +118,7 @@ func Start(o Options) (*Server, error) {
 	return s, nil
 }
 
-// Failed returns a channel that gets an error if the page is served no longer, though nobody called Shutdown.
+// Failed returns a channel that receives an error if the server stops without a call of Shutdown.
 func (s *Server) Failed() <-chan error { return s.failed }
 
 // hostsOf returns what the Host header of a request may be. A page of another site whose name points here is refused.
@@ -140,11 +141,11 @@ func hostsOf(o Options, at netip.AddrPort) map[string]bool {
 	return hosts
 }
 
-// Addr returns where the page is served.
+// Addr returns the address on which the server listens.
 func (s *Server) Addr() net.Addr { return s.addr }
 
-// URL returns the address of the page with the token, which is a secret: whoever has it may do what the page can do.
-// It is in the fragment, which browsers send to nobody.
+// URL returns the URL of the page including the token. The token is a secret: anyone who has it can
+// do everything that the page can. It is in the fragment, which browsers do not send.
 func (s *Server) URL() string {
 	scheme := "http"
 	if s.opts.TLS != nil {
@@ -158,8 +159,8 @@ func (s *Server) URL() string {
 	return scheme + "://" + host + "/#token=" + s.token
 }
 
-// Shutdown ends the page. Requests that run get until ctx ends; streams end at once. Nothing of the page runs when it
-// returns.
+// Shutdown stops the server. It ends streams at once and waits for other requests until ctx is
+// done. When it returns, nothing of the server is running.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.cancel()
 	err := s.http.Shutdown(ctx)

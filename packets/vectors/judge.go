@@ -5,31 +5,31 @@ import (
 	"unicode/utf8"
 )
 
-// Verdict is what bytes are.
+// A Verdict says whether bytes are a valid packet.
 type Verdict int
 
 // The verdicts.
 const (
-	Whole  Verdict = iota // a legal packet, perhaps with more behind it
-	Short                 // the beginning of a legal packet
-	Broken                // neither: no byte that may follow can help
+	Whole  Verdict = iota // a valid packet, perhaps followed by more bytes
+	Short                 // the beginning of a valid packet
+	Broken                // invalid, whatever bytes follow
 )
 
-// Judgement is a verdict with its reasons.
+// A Judgement is the result of [Judge].
 type Judgement struct {
 	Verdict
-	Length int    // of the whole packet
-	Offset int    // of the first offending byte of a broken one
-	Spec   string // the conformance statement that it breaks; "" if it has no id
+	Length int    // of the packet in bytes, if it is Whole
+	Offset int    // of the first invalid byte, if it is Broken
+	Spec   string // the conformance statement that is violated, or "" if it has no id
 }
 
-// Judge reads one packet from the left to the right and stops at the first fault. It is
-// slow and plain on purpose, and shares nothing with the codec that it judges. It makes
-// no more of the fixed header than it can tell before the rest is there.
+// Judge reads one packet from left to right and stops at the first fault. It is deliberately slow
+// and simple, and shares no code with package packets. It checks the fixed header before the rest
+// of the packet is there, as far as that is possible.
 func Judge(b []byte) (j Judgement) {
 	defer func() {
 		if r := recover(); r != nil {
-			j = r.(Judgement) // anything else is a fault of Judge
+			j = r.(Judgement) // any other value is a bug in Judge
 		}
 	}()
 	r := reading{b: b}
@@ -37,7 +37,8 @@ func Judge(b []byte) (j Judgement) {
 	return Judgement{Verdict: Whole, Length: r.at}
 }
 
-// reading is a place in the bytes of a packet. It leaves by a panic with a Judgement.
+// reading is a position in the bytes of a packet. Its methods panic with a Judgement at the first
+// fault.
 type reading struct {
 	b  []byte
 	at int

@@ -7,7 +7,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// Packets are legal packets, at least one of each type, in the order of the types.
+// Packets are valid packets, at least one of each type, ordered by type.
 var Packets = []Legal{
 	{
 		Name: "CONNECT, clean and anonymous",

@@ -2,13 +2,13 @@ package vectors
 
 import "github.com/mqtt311/mqtt311/packets"
 
-// connect is a CONNECT with the flags and what follows Keep Alive.
+// connect returns a CONNECT with the given flags, and payload after Keep Alive.
 func connect(flags int, payload ...any) []byte {
 	p := wire(payload...)
 	return wire(0x10, 10+len(p), 0, 4, "MQTT", 4, flags, 0, 60, p)
 }
 
-// Refusals are packets with one fault each, in the order of the types.
+// Refusals are invalid packets with one fault each, ordered by type.
 var Refusals = []Refusal{
 	// The fixed header, section 2.2.
 	{"type 0", wire(0x00, 0), 0, 0, ""},

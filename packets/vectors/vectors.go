@@ -1,27 +1,27 @@
-// Package vectors holds MQTT 3.1.1 Control Packets byte by byte, to check a codec with:
-// [Packets] are legal, [Refusals] are not, and [Judge] tells which of the two any other
-// bytes are, by reading them as plainly as the specification is written.
+// Package vectors holds test vectors for codecs of MQTT 3.1.1 Control Packets: [Packets] are valid
+// packets and [Refusals] invalid ones, byte by byte. [Judge] decides whether any other bytes are
+// valid; it follows the specification as closely as possible.
 //
-// The codec of this project is tested by them, and so can any other be.
+// Package packets is tested with them; they can be used for any other codec as well.
 package vectors
 
 import "github.com/mqtt311/mqtt311/packets"
 
-// Legal is a legal Control Packet.
+// Legal is a valid Control Packet.
 type Legal struct {
 	Name  string
 	Bytes []byte
 	Value packets.Packet
-	Text  string // the packet in one line, as its String method gives it
+	Text  string // the packet in one line, as returned by its String method
 }
 
-// Refusal is what no conforming peer sends.
+// Refusal is an invalid packet: no conforming peer sends it.
 type Refusal struct {
 	Name   string
 	Bytes  []byte
 	Type   packets.Type
-	Offset int    // of the offending byte
-	Spec   string // the conformance statement that is broken; "" if it has no id
+	Offset int    // of the first invalid byte
+	Spec   string // the conformance statement that is violated, or "" if it has no id
 }
 
 // wire joins bytes, given as numbers, and strings.

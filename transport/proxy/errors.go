@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// An Error says why there is no connection through a proxy. It holds neither
-// user name nor password.
+// An Error says why connecting through a proxy failed. It contains neither user name nor password.
 type Error struct {
 	Addr string // host:port of the proxy
 	Err  error
@@ -21,14 +20,15 @@ func (e *Error) Error() string { return "proxy " + e.Addr + ": " + e.Err.Error()
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// DialStep names the step of a transport.DialError.
+// DialStep returns the step of the transport.DialError that wraps this error.
 func (e *Error) DialStep() string { return "proxy" }
 
-// HintCode names the failure for transport.HintOf, unless its cause does.
+// HintCode returns the code of the transport.Hint for this error, or "" if that of its cause
+// applies.
 func (e *Error) HintCode() string { return e.code }
 
-// failed makes err an [*Error] with the proxy's address. The end of the
-// context takes the place of its consequences.
+// failed wraps err in an [*Error] with the address of the proxy. If ctx is done, its cause replaces
+// err.
 func (s *server) failed(ctx context.Context, err error) error {
 	e := &Error{Addr: s.addr, Err: err}
 	var known *Error
@@ -41,8 +41,8 @@ func (s *server) failed(ctx context.Context, err error) error {
 	return e
 }
 
-// interrupt makes conn fail when the context ends. The function it returns
-// ends that, and reports whether the context had not ended.
+// interrupt makes conn fail when ctx is done. The returned function stops that, and reports whether
+// ctx was not done.
 func interrupt(ctx context.Context, conn net.Conn) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 }

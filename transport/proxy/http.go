@@ -15,7 +15,7 @@ import (
 // maxAnswer limits the answer of a proxy.
 const maxAnswer = 16 << 10
 
-// connectHTTP asks for a tunnel, RFC 9110, section 9.3.6.
+// connectHTTP requests a tunnel (RFC 9110, section 9.3.6).
 func (s *server) connectHTTP(_ context.Context, conn net.Conn, addr string) error {
 	request := "CONNECT " + addr + " HTTP/1.1\r\nHost: " + addr + "\r\n"
 	if s.login {
@@ -80,7 +80,7 @@ func readStatus(header []byte) (int, string, error) {
 	return status, text, nil
 }
 
-// quote shows what the proxy said, without what it may echo.
+// quote returns text of the proxy for an error, without secrets that the proxy may echo.
 func (s *server) quote(text string) string {
 	for _, secret := range []string{base64.StdEncoding.EncodeToString([]byte(s.userName + ":" + s.password)), s.password, s.userName} {
 		if len(secret) >= 4 {

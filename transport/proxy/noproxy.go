@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// loopback is what never goes through a proxy of the environment.
+// loopback lists the hosts that are never dialed through a proxy from the environment.
 const loopback = "localhost,127.0.0.0/8,::1"
 
 func getenv(name string) string { return strings.TrimSpace(os.Getenv(name)) }
 
-// matches reports whether addr, a host:port, is in a list as NO_PROXY has it.
+// matches reports whether addr, a host:port, is in a list in the format of NO_PROXY.
 func matches(list, addr string) bool {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

@@ -1,11 +1,10 @@
-// Package proxy leads Network Connections through a proxy: HTTP CONNECT or
-// SOCKS5, for every scheme of transport and transport/ws alike.
+// Package proxy connects through a proxy, with HTTP CONNECT or SOCKS5. It works with all schemes of
+// packages transport and transport/ws.
 //
 //	opts.NetDial, err = proxy.Dialer("socks5://user:password@proxy.example.com", nil)
 //
-// The proxy resolves the server's host name. TLS runs through it from end to
-// end, so that it sees host and port and nothing else, and the server's
-// certificate is verified as without it. Unix sockets go past it.
+// The proxy resolves the server's host name. TLS is end to end: the proxy sees only host and port,
+// and the server's certificate is verified as usual. Unix sockets are dialed directly.
 package proxy
 
 import (
@@ -20,25 +19,24 @@ import (
 	"github.com/mqtt311/mqtt311/transport/internal/address"
 )
 
-// NetDial opens a connection. It is the type of NetDial in transport.Options.
+// NetDial opens a connection. It is the type of transport.Options.NetDial.
 type NetDial = func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// Options are what the URL of a proxy cannot say. A nil *Options and the zero
-// value mean the defaults.
+// Options are settings that are not part of the URL of a proxy. A nil *Options and the zero value
+// mean the defaults.
 type Options struct {
-	// NetDial opens the connection to the proxy, and those that need none. If
-	// nil, a net.Dialer does.
+	// NetDial opens the connection to the proxy, or to a server that is not reached through the
+	// proxy. If nil, a net.Dialer is used.
 	NetDial NetDial
 
-	// NoProxy lists servers that are dialled without the proxy, with commas
-	// between: a host name, which includes the names below it; .name for
-	// those below it alone; an IP address; a network like 10.0.0.0/8; each
-	// with :port if for that port alone; or * for all. If empty, all go
-	// through the proxy.
+	// NoProxy is a comma-separated list of servers that are dialed without the proxy: a domain
+	// name, which includes its subdomains; .name for the subdomains only; an IP address; or a
+	// network such as 10.0.0.0/8. Each may be followed by :port to match only that port. "*"
+	// matches all servers. If empty, all servers are dialed through the proxy.
 	NoProxy string
 
-	// TLS is used with an https proxy. If nil, the roots of the system are
-	// trusted, and the host name of the proxy's URL is verified.
+	// TLS configures the connection to an https proxy. If nil, the roots of the system are trusted
+	// and the host name of the proxy's URL is verified.
 	TLS *tls.Config
 }
 
@@ -48,7 +46,7 @@ type server struct {
 	secure   bool   // TLS to the proxy itself
 	userName string
 	password string
-	login    bool // userName and password are to be used
+	login    bool // whether to use userName and password
 	open     func(*server, context.Context, net.Conn, string) error
 	opts     Options
 }
@@ -59,8 +57,8 @@ type server struct {
 //	https://host:443     CONNECT over TLS to the proxy, port 443 if not given
 //	socks5://host:1080   SOCKS5, or socks5h, port 1080 if not given
 //
-// User name and password stand before the host, percent-encoded, and end in no
-// error of this package. Those of that function are an [*Error].
+// User name and password may precede the host, percent-encoded; errors of this package never
+// contain them. The function returns errors of type [*Error].
 func Dialer(rawURL string, opts *Options) (NetDial, error) {
 	s, err := parse(rawURL)
 	if err != nil {
@@ -127,8 +125,7 @@ func (s *server) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	return tunnel, nil
 }
 
-// tunnel leads conn, which is open to the proxy, on to addr. On failure conn
-// stays open, for the caller to close.
+// tunnel makes the proxy connect conn to addr. On failure the caller must close conn.
 func (s *server) tunnel(ctx context.Context, conn net.Conn, addr string) (net.Conn, error) {
 	if s.secure {
 		secure, err := s.handshake(ctx, conn)
@@ -158,12 +155,11 @@ func (s *server) handshake(ctx context.Context, conn net.Conn) (net.Conn, error)
 	return secure, secure.HandshakeContext(ctx)
 }
 
-// FromEnvironment is [Dialer] for the proxy that the environment names, read
-// now: ALL_PROXY, or else HTTPS_PROXY, which is for tunnels as well, or their
-// names in lower case. Without a scheme it is an HTTP proxy. Servers in
-// NO_PROXY go past it, as do localhost and loopback addresses. If the
-// environment names none, the function is opts.NetDial, which may be nil, as
-// transport.Options takes it.
+// FromEnvironment is like [Dialer], with the proxy in the environment variable ALL_PROXY or else
+// HTTPS_PROXY, or their lower-case names. Without a scheme it is an HTTP proxy. Servers in
+// NO_PROXY, localhost and loopback addresses are dialed without the proxy. If no proxy is set,
+// FromEnvironment returns opts.NetDial, which may be nil; transport.Options accepts that. The
+// environment is read when FromEnvironment is called.
 func FromEnvironment(opts *Options) (NetDial, error) {
 	var o Options
 	if opts != nil {

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// connectSOCKS asks for a connection by RFC 1928, with the login of RFC 1929.
+// connectSOCKS requests a connection (RFC 1928), with authentication by RFC 1929.
 func (s *server) connectSOCKS(ctx context.Context, conn net.Conn, addr string) error {
 	var login *proxy.Auth
 	if s.login {
@@ -19,7 +19,7 @@ func (s *server) connectSOCKS(ctx context.Context, conn net.Conn, addr string) e
 	if err != nil {
 		return err
 	}
-	// Not by Dial: what that returns hides the connection's CloseWrite.
+	// Not Dial, which returns a connection without CloseWrite.
 	onConn, ok := dialer.(interface {
 		DialWithConn(context.Context, net.Conn, string, string) (net.Addr, error)
 	})
@@ -30,7 +30,7 @@ func (s *server) connectSOCKS(ctx context.Context, conn net.Conn, addr string) e
 	return socksError(err)
 }
 
-// socksError says whose mistake err is. The library has no types for that.
+// socksError classifies err by its text, because the library has no error types.
 func socksError(err error) error {
 	var op *net.OpError
 	if err == nil || !errors.As(err, &op) || op.Op != "socks connect" {

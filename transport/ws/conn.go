@@ -15,14 +15,14 @@ import (
 // closeTimeout is how long closing may wait to send the close frame.
 const closeTimeout = 250 * time.Millisecond
 
-// Conn is an MQTT Network Connection over WebSocket. One goroutine may Read
-// while another calls Write; all other methods may be called at any time.
+// A Conn is an MQTT Network Connection over WebSocket. One goroutine may call Read while another
+// calls Write; all other methods may be called at any time.
 type Conn struct {
 	ws   *websocket.Conn
 	wire *wire
 
-	reader  io.Reader // inside a message; the reader's alone
-	readErr error     // the first, for good; the reader's alone
+	reader  io.Reader // of the current message; used only by the reader
+	readErr error     // the first error, which is final; used only by the reader
 
 	writing   sync.Mutex   // held by Write
 	closeCode atomic.Int32 // for our close frame
@@ -38,14 +38,14 @@ func newConn(ws *websocket.Conn, w *wire, maxMessage int64) *Conn {
 	}
 	ws.SetReadLimit(max(maxMessage, 0))
 	ws.SetPingHandler(func(data string) error { c.pong.answer(ws, data); return nil })
-	// Close echoes the code. Here the write might hold up the reader.
+	// Close echoes the code. A write here could block the reader.
 	ws.SetCloseHandler(func(code int, _ string) error { c.echo(code); return nil })
 	return c
 }
 
-// Read reads what the server's binary frames carry, as one stream whatever
-// their borders [MQTT-6.0.0-2]. A close frame is a [*CloseError], a breach of
-// the protocol a [*ProtocolError]. Errors are final.
+// Read reads the payloads of binary frames as one stream, regardless of frame boundaries
+// [MQTT-6.0.0-2]. It returns a [*CloseError] for a close frame and a [*ProtocolError] for a
+// protocol violation. After an error all further calls fail.
 func (c *Conn) Read(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
@@ -69,7 +69,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 			err = c.failed(err, true)
 		}
 		if n > 0 {
-			return n, nil // an error stays for the next call
+			return n, nil // an error is returned by the next call
 		}
 		if err != nil {
 			return 0, err
@@ -83,7 +83,7 @@ func isClose(err error) bool {
 	return errors.As(err, &closed)
 }
 
-// failed keeps the reader's first error in words of our own.
+// failed keeps the reader's first error, as one of our types.
 func (c *Conn) failed(err error, inMessage bool) error {
 	var closed *websocket.CloseError
 	switch {
@@ -104,7 +104,7 @@ func (c *Conn) failed(err error, inMessage bool) error {
 	return c.readErr
 }
 
-// breach ends the connection over something gorilla accepts.
+// breach ends the connection because of a violation that gorilla accepts.
 func (c *Conn) breach(code int, reason string) error {
 	c.readErr = &ProtocolError{Code: code, Reason: reason}
 	c.closeCode.Store(int32(code))
@@ -112,15 +112,14 @@ func (c *Conn) breach(code int, reason string) error {
 	return c.readErr
 }
 
-// echo takes over the code of the server's close frame for ours.
+// echo uses the code of the server's close frame for ours.
 func (c *Conn) echo(code int) {
 	c.closeCode.Store(int32(code))
 }
 
-// Write sends b in one binary frame [MQTT-6.0.0-1]; if it is longer than 64 KiB,
-// in several messages of one frame each, since some servers do not know
-// continuation frames. An empty b sends nothing: some servers close on empty
-// frames.
+// Write sends b in one binary frame [MQTT-6.0.0-1], or, if b is longer than 64 KiB, in several
+// messages of one frame each, since some servers do not support continuation frames. If b is empty
+// Write sends nothing, since some servers close the connection when they receive an empty frame.
 func (c *Conn) Write(b []byte) (n int, err error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -135,7 +134,7 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// writeFailed undoes gorilla's hiding of time-outs.
+// writeFailed returns the error of a write; gorilla hides timeouts.
 func (c *Conn) writeFailed(err error) error {
 	var timeout interface{ Timeout() bool }
 	switch {
@@ -147,9 +146,8 @@ func (c *Conn) writeFailed(err error) error {
 	return err
 }
 
-// CloseWrite sends a close frame, after which nothing can be written. What the
-// server still sends can be read, up to its own close frame. It waits at most
-// 250 ms.
+// CloseWrite sends a close frame, after which Write fails. What the server sends before its own
+// close frame can still be read. CloseWrite blocks for at most 250 ms.
 func (c *Conn) CloseWrite() error {
 	deadline := time.Now().Add(closeTimeout)
 	c.wire.limitWrites(deadline)
@@ -161,15 +159,14 @@ func (c *Conn) CloseWrite() error {
 	return nil
 }
 
-// Close sends a close frame, unless a Write is stuck or it was sent already,
-// and closes the connection. It waits at most 250 ms for each layer. Calling it
-// again does nothing.
+// Close sends a close frame, unless a Write is blocked or one was sent before, and closes the
+// connection. It waits at most 250 ms each for WebSocket and TLS. Further calls do nothing.
 func (c *Conn) Close() error {
 	if c.closed.Swap(true) {
 		return nil
 	}
-	// A frame cannot be sent in the middle of another, and a Write under way
-	// when everything is over waits for a peer that does not read.
+	// A frame cannot be sent within another. A Write still in progress now is blocked by a peer
+	// that does not read.
 	if c.writing.TryLock() {
 		c.CloseWrite()
 		c.writing.Unlock()
@@ -177,22 +174,24 @@ func (c *Conn) Close() error {
 	return c.wire.Conn.Close()
 }
 
-// NetConn returns the connection below, for looking at it: [transport.TLSState] does.
+// NetConn returns the underlying connection, for inspection only, as by [transport.TLSState].
 func (c *Conn) NetConn() net.Conn { return c.wire.Conn }
 
-// LocalAddr returns the address of this end.
+// LocalAddr returns the local address.
 func (c *Conn) LocalAddr() net.Addr { return c.wire.LocalAddr() }
 
-// RemoteAddr returns the address of the server, or of the proxy.
+// RemoteAddr returns the address of the server or proxy.
 func (c *Conn) RemoteAddr() net.Addr { return c.wire.RemoteAddr() }
 
-// SetDeadline is SetReadDeadline and SetWriteDeadline.
+// SetDeadline calls SetReadDeadline and SetWriteDeadline.
 func (c *Conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-// SetReadDeadline sets when Read gives up, for good.
+// SetReadDeadline sets the time after which Read fails. Once exceeded, the connection cannot be
+// read any more.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.wire.Conn.SetReadDeadline(t) }
 
-// SetWriteDeadline sets when Write gives up, for good.
+// SetWriteDeadline sets the time after which Write fails. Once exceeded, the connection cannot be
+// written any more.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.wire.limitWrites(t) }

@@ -12,14 +12,13 @@ import (
 	"github.com/mqtt311/mqtt311/transport"
 )
 
-// A HandshakeError says how a server answered the WebSocket handshake, if not
-// as it should. What the request held of headers and query is blackened, in
-// case the server echoes it.
+// A HandshakeError describes an invalid answer to the WebSocket handshake. The headers and query of
+// the request are redacted in it, in case the server echoes them.
 type HandshakeError struct {
-	Status   int    // of HTTP; 0 if the answer is not HTTP
+	Status   int    // the HTTP status; 0 if the answer is not HTTP
 	Reason   string // what is wrong with the answer
-	Location string // for a redirect, scheme and host of its target
-	Body     string // how the body begins, up to 256 bytes
+	Location string // of a redirect: scheme and host of its target
+	Body     string // the first 256 bytes of the body
 }
 
 func (e *HandshakeError) Error() string {
@@ -33,7 +32,7 @@ func (e *HandshakeError) Error() string {
 	return s
 }
 
-// HintCode names the failure for [transport.HintOf].
+// HintCode returns the code of the [transport.Hint] for this error.
 func (e *HandshakeError) HintCode() string {
 	switch {
 	case e.Reason == errSubprotocol.Error():
@@ -59,7 +58,7 @@ var (
 // maxBody is how much of the body of a failed handshake is shown.
 const maxBody = 256
 
-// refusal makes one error of what gorilla says about a failed handshake.
+// refusal returns the error for a failed handshake.
 func refusal(answer *http.Response, err error, secrets []string) error {
 	var network interface{ Timeout() bool }
 	switch {
@@ -95,12 +94,11 @@ func clip(s string) string {
 	return s
 }
 
-// A CloseError says that the server closed the WebSocket, or what was wrong
-// with what it sent. With the codes of an ordinary end it is io.EOF to
-// [errors.Is].
+// A CloseError says that the server closed the WebSocket. If the code is that of a normal closure,
+// errors.Is(err, io.EOF) is true.
 type CloseError struct {
-	Code   int    // RFC 6455, section 7.4; 1005 for none, 1006 for no close frame
-	Reason string // as the server gave it
+	Code   int    // RFC 6455, section 7.4; 1005 if the close frame had none, 1006 without a close frame
+	Reason string // the reason in the close frame
 }
 
 func (e *CloseError) Error() string {
@@ -115,15 +113,16 @@ func (e *CloseError) Error() string {
 	return fmt.Sprintf("ws: the server closed the WebSocket with code %d (%s): %q", e.Code, codeName(e.Code), e.Reason)
 }
 
-// Is makes an ordinary end io.EOF: 1000, 1001, no code, no frame.
+// Is reports whether target is io.EOF and the closure was normal: code 1000 or 1001, no code, or no
+// close frame.
 func (e *CloseError) Is(target error) bool {
 	return target == io.EOF && (e.Code == 1000 || e.Code == 1001 || e.Code == 1005 || e.Code == 1006)
 }
 
-// ByPeer reports that the server ended the connection, for package client.
+// ByPeer returns true: the server ended the connection. Package client uses it.
 func (e *CloseError) ByPeer() bool { return true }
 
-// HintCode names the failure for [transport.HintOf].
+// HintCode returns the code of the [transport.Hint] for this error.
 func (e *CloseError) HintCode() string { return "ws-closed" }
 
 var codeNames = map[int]string{
@@ -139,17 +138,17 @@ func codeName(code int) string {
 	return "private"
 }
 
-// A ProtocolError says how the server broke RFC 6455 or section 6 of MQTT. The
-// connection is closed with the code that fits.
+// A ProtocolError says how the server violated RFC 6455 or section 6 of MQTT. The connection is
+// closed with Code.
 type ProtocolError struct {
-	Code   int // sent to the server, RFC 6455, section 7.4
+	Code   int // the code sent to the server (RFC 6455, section 7.4)
 	Reason string
 }
 
 func (e *ProtocolError) Error() string { return "ws: " + e.Reason }
 
-// ByPeer reports that this end ended the connection, for package client.
+// ByPeer returns false: the client ended the connection. Package client uses it.
 func (e *ProtocolError) ByPeer() bool { return false }
 
-// HintCode names the failure for [transport.HintOf].
+// HintCode returns the code of the [transport.Hint] for this error.
 func (e *ProtocolError) HintCode() string { return "ws-protocol" }

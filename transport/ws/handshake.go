@@ -16,20 +16,18 @@ import (
 )
 
 const (
-	// subprotocol is offered alone, and must be answered [MQTT-6.0.0-3] [MQTT-6.0.0-4].
+	// subprotocol is the only one offered, and must be accepted [MQTT-6.0.0-3] [MQTT-6.0.0-4].
 	subprotocol = "mqtt"
 
-	// maxFrame is the most that one frame carries to the server. A longer
-	// Write becomes several: borders mean nothing to MQTT [MQTT-6.0.0-2].
+	// maxFrame is the maximum payload of a frame to the server. A longer Write is split: frame
+	// boundaries have no meaning for MQTT [MQTT-6.0.0-2].
 	maxFrame = 64 << 10
 )
 
-// buffers holds the frames under construction of all connections, so that an
-// idle connection has none.
+// buffers are the write buffers of all connections, so that an idle connection needs none.
 var buffers sync.Pool
 
-// upgrade makes a WebSocket connection of raw. On failure raw stays open, for
-// the caller to close.
+// upgrade performs the WebSocket handshake on raw. On failure the caller must close raw.
 func (o *Options) upgrade(ctx context.Context, raw net.Conn, t target, header http.Header) (net.Conn, error) {
 	w := &wire{Conn: raw, handshake: true}
 	dialer := websocket.Dialer{
@@ -49,17 +47,17 @@ func (o *Options) upgrade(ctx context.Context, raw net.Conn, t target, header ht
 	}
 	if err != nil {
 		if w.readErr != nil && !errors.Is(w.readErr, io.EOF) {
-			err = w.readErr // gorilla's own would hide what happened
+			err = w.readErr // gorilla's error would hide the cause
 		}
 		return nil, refusal(answer, err, secrets(t.url, header))
 	}
 	w.handshake = false
-	raw.SetDeadline(time.Time{}) // it fails if the server has ended already, and the reader will see that
+	raw.SetDeadline(time.Time{}) // fails if the server has closed already, which the reader will see
 	return newConn(conn, w, o.MaxMessage), nil
 }
 
-// withoutPort takes the port off u if its scheme implies it: it does not belong in the Host
-// header, RFC 6455 section 4.1, which a signature may cover.
+// withoutPort removes the default port of the scheme from u: it must not be in the Host header (RFC
+// 6455, section 4.1), which a signature may cover.
 func withoutPort(u *url.URL) *url.URL {
 	n, err := strconv.Atoi(u.Port())
 	if err != nil || strconv.Itoa(n) != schemes[u.Scheme] {
@@ -70,7 +68,7 @@ func withoutPort(u *url.URL) *url.URL {
 	return &c
 }
 
-// agreed reports whether the server chose what was offered, and nothing else.
+// agreed returns an error unless the server accepted exactly what was offered.
 func agreed(answer *http.Response) error {
 	if answer.Header.Get("Sec-WebSocket-Protocol") != subprotocol {
 		return errSubprotocol // [MQTT-6.0.0-4]
@@ -81,7 +79,7 @@ func agreed(answer *http.Response) error {
 	return nil
 }
 
-// canonical returns header with the spelling that gorilla's checks ask for.
+// canonical returns header with canonical names, as gorilla's checks require.
 func canonical(header http.Header) http.Header {
 	c := make(http.Header, len(header))
 	for name, values := range header {
@@ -92,8 +90,8 @@ func canonical(header http.Header) http.Header {
 	return c
 }
 
-// secrets returns what must not be shown of a request, though the server may
-// echo it: the values of headers and of the query, and the query itself.
+// secrets returns the secrets in a request, which a server may echo: the values of headers and of
+// the query, and the query itself.
 func secrets(u *url.URL, header http.Header) []string {
 	s := []string{u.RawQuery}
 	for _, values := range u.Query() {

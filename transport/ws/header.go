@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// checkHeader refuses what would break the handshake or smuggle in a second
-// request. The errors name headers and never their values.
+// checkHeader refuses headers that would break the handshake or allow request smuggling. Errors
+// contain names of headers, but never their values.
 func checkHeader(header http.Header) error {
 	for name, values := range header {
 		if !isToken(name) {
@@ -28,7 +28,7 @@ func checkHeader(header http.Header) error {
 	return nil
 }
 
-// isToken is RFC 9110, section 5.6.2.
+// isToken reports whether s is a token (RFC 9110, section 5.6.2).
 func isToken(s string) bool {
 	for _, c := range []byte(s) {
 		letter := 'a' <= c|0x20 && c|0x20 <= 'z'

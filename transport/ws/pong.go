@@ -7,10 +7,10 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// pong answers pings without ever holding up the reader: a server that sends
-// much and reads nothing would otherwise stop both ends. There is a goroutine
-// only while a pong is being written, and only the newest ping is answered, as
-// RFC 6455, section 5.5.3 allows, so that a flood of them costs no memory.
+// pong answers pings without blocking the reader: a server that sends a lot and reads nothing would
+// otherwise block both ends. A goroutine exists only while a pong is being written, and only the
+// latest ping is answered, as RFC 6455, section 5.5.3 allows, so that a flood of pings needs no
+// memory.
 type pong struct {
 	mu   sync.Mutex
 	due  bool
@@ -28,7 +28,7 @@ func (p *pong) answer(ws *websocket.Conn, data string) {
 	}
 }
 
-// run ends when nothing is due, or with the connection.
+// run returns when no pong is due, or the connection has ended.
 func (p *pong) run(ws *websocket.Conn) {
 	for {
 		p.mu.Lock()
@@ -40,7 +40,7 @@ func (p *pong) run(ws *websocket.Conn) {
 		data := p.data
 		p.due = false
 		p.mu.Unlock()
-		// Without a deadline of its own: that of the user holds.
+		// No deadline of its own: that of the user applies.
 		ws.WriteControl(websocket.PongMessage, []byte(data), time.Time{})
 	}
 }

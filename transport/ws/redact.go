@@ -8,12 +8,12 @@ import (
 
 const redacted = "[redacted]"
 
-// shortest is the length from which on a value counts as a secret: without it
-// a header "1" would blacken every 1 of a text.
+// shortest is the minimum length of a secret: otherwise a header "1" would redact every 1 in a
+// text.
 const shortest = 4
 
-// parts returns what header values are made of: the token of "Bearer token",
-// the user name and password of Basic, the values of cookies.
+// parts returns the parts of header values that are secrets: the token of "Bearer token", the user
+// name and password of Basic, and the values of cookies.
 func parts(values []string) (out []string) {
 	for _, value := range values {
 		for _, word := range strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(" ,;=\"", r) }) {
@@ -32,8 +32,7 @@ func parts(values []string) (out []string) {
 	return out
 }
 
-// redact blackens the secrets in text, and what may be the beginning of one at
-// its end, where text was cut.
+// redact replaces the secrets in text, including one that may be truncated at the end of text.
 func redact(text string, secrets []string) string {
 	longestFirst := slices.SortedFunc(slices.Values(secrets), func(a, b string) int { return len(b) - len(a) })
 	for _, secret := range longestFirst {

@@ -10,20 +10,20 @@ import (
 )
 
 const (
-	// maxAnswer limits the answer to the handshake, with the start of a body.
+	// maxAnswer limits the answer to the handshake, including the start of a body.
 	maxAnswer = 16<<10 + 1024
 
-	// bodyTime is how long the body of a refusal may take to come.
+	// bodyTime is how long to wait for the body of a refusal.
 	bodyTime = time.Second
 )
 
-// wire stands between gorilla and the connection below. It keeps the limits of
-// the handshake and the deadlines of the user, both of which gorilla would
-// overwrite, and the reader's errors, which gorilla would rewrite.
+// wire wraps the underlying connection for gorilla. It keeps the time limit of the handshake and
+// the deadlines of the user, which gorilla would overwrite, and the reader's errors, which gorilla
+// would replace.
 type wire struct {
 	net.Conn
 
-	// For the handshake, then for the reader alone.
+	// Used by the handshake, and then only by the reader.
 	handshake bool
 	answered  int    // bytes of the answer
 	tail      []byte // its last three bytes, until its header has ended
@@ -57,9 +57,8 @@ func (w *wire) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// limitBody gives the body of a refusal a moment to come: gorilla waits for
-// its end, and a server that keeps the connection open would cost the whole
-// time-out and hide the status.
+// limitBody limits the time for the body of a refusal: gorilla waits for its end, and a server that
+// keeps the connection open would use up the whole timeout and hide the status.
 func (w *wire) limitBody(b []byte) {
 	if w.bodyStart {
 		return
@@ -73,13 +72,12 @@ func (w *wire) limitBody(b []byte) {
 	w.tail = bytes.Clone(seen[max(0, len(seen)-3):])
 }
 
-// SetDeadline ignores gorilla, which sets it during the handshake alone. There
-// the context acts on the connection below.
+// SetDeadline does nothing. Gorilla calls it only during the handshake, in which the context acts
+// on the underlying connection.
 func (w *wire) SetDeadline(time.Time) error { return nil }
 
-// SetWriteDeadline is gorilla's, before each frame: the zero time for data, a
-// second ahead for control frames of its own. The earlier of that and the
-// user's stands.
+// SetWriteDeadline is called by gorilla before each frame, with the zero time for data and a second
+// ahead for its own control frames. The earlier of that and the user's deadline applies.
 func (w *wire) SetWriteDeadline(t time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -89,7 +87,7 @@ func (w *wire) SetWriteDeadline(t time.Time) error {
 	return w.Conn.SetWriteDeadline(t)
 }
 
-// limitWrites is the user's SetWriteDeadline. It acts on a Write under way.
+// limitWrites is the user's SetWriteDeadline. It also applies to a Write in progress.
 func (w *wire) limitWrites(t time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -1,12 +1,12 @@
-// Package ws opens the Network Connections of MQTT over WebSocket, section 6,
-// on gorilla/websocket: ws, and wss over TLS.
+// Package ws opens Network Connections for MQTT over WebSocket (section 6), with or without TLS. It
+// uses gorilla/websocket.
 //
 //	dial, err := ws.Dialer("wss://broker.example.com/mqtt", nil)
 //
-// They come back as a net.Conn that carries the same bytes as TCP would. What
-// package transport says of its connections holds here too: one goroutine may
-// read while another writes, deadlines are for giving up, and CloseWrite tells
-// the server, by a close frame, that nothing more will come.
+// A Network Connection is a net.Conn that carries the same bytes as TCP would. As with package
+// transport, one goroutine may read while another writes, a connection whose deadline was exceeded
+// must be closed, and CloseWrite tells the server, by a close frame, that nothing more will be
+// sent.
 package ws
 
 import (
@@ -21,40 +21,39 @@ import (
 	"github.com/mqtt311/mqtt311/transport/internal/address"
 )
 
-// MaxPacket is the length of the largest MQTT Control Packet: a fixed header of
-// 5 bytes, and the largest Remaining Length, section 2.2.3.
+// MaxPacket is the size of the largest MQTT Control Packet in bytes: a fixed header of 5 bytes and
+// the largest Remaining Length (section 2.2.3).
 const MaxPacket = 5 + 268_435_455
 
-// Options are what a URL cannot say. A nil *Options and the zero value mean the
+// Options are settings that are not part of a URL. A nil *Options and the zero value mean the
 // defaults.
 type Options struct {
-	// Options are those of TCP and TLS. Their Timeout covers all steps, the
-	// WebSocket handshake included.
+	// Options are the options for TCP and TLS. Timeout covers all steps, including the WebSocket
+	// handshake.
 	transport.Options
 
-	// Header returns what to add to the HTTP request, anew for each
-	// connection, so that a token in it can be fresh. If nil, nothing is
-	// added. It must return when the context ends.
+	// Header returns headers to add to the HTTP request. It is called for each connection, so that
+	// they can contain a fresh token, and must return when its context is done. If nil, nothing is
+	// added.
 	Header func(context.Context) (http.Header, error)
 
-	// URL returns the URL to dial, anew for each connection, so that its
-	// signature can be fresh. If nil, it is the one given to Dialer. It must
-	// return when the context ends.
+	// URL returns the URL to dial. It is called for each connection, so that the URL can have a
+	// fresh signature, and must return when its context is done. If nil, the URL passed to Dialer
+	// is used.
 	URL func(context.Context) (string, error)
 
-	// MaxMessage is the largest WebSocket message accepted, in bytes. Memory
-	// does not grow with it. If zero, MaxPacket. If negative, there is no
-	// limit.
+	// MaxMessage is the size of the largest WebSocket message that is accepted, in bytes. It does
+	// not affect memory use. If zero, MaxPacket. If negative, there is no limit.
 	MaxMessage int64
 }
 
 var schemes = address.Schemes{
 	"ws": "80", "wss": "443",
-	"mqtt": "1883", "tcp": "1883", "mqtts": "8883", "tls": "8883", "ssl": "8883", "unix": "", // known, so as to say where they are
+	"mqtt": "1883", "tcp": "1883", "mqtts": "8883", "tls": "8883", "ssl": "8883", "unix": "", // for an error that names the right package
 }
 
-// Dial opens a Network Connection to rawURL, ws://host:port/path?query or wss.
-// Without a port it is 80 or 443. The error is a [*transport.DialError].
+// Dial opens a Network Connection to rawURL, which has the form ws://host:port/path?query, or wss
+// for TLS. The default port is 80, or 443 for wss. The error is a [*transport.DialError].
 func Dial(ctx context.Context, rawURL string, opts *Options) (net.Conn, error) {
 	dial, err := Dialer(rawURL, opts)
 	if err != nil {
@@ -63,9 +62,8 @@ func Dial(ctx context.Context, rawURL string, opts *Options) (net.Conn, error) {
 	return dial(ctx)
 }
 
-// Dialer is [Dial] in two halves: what is wrong with rawURL and opts is found
-// at once, and the function that it returns opens a connection with every
-// call. It may be called by many goroutines at once.
+// Dialer checks rawURL and opts and returns a function that opens a connection with each call, as
+// [Dial] does. The function is safe for concurrent use.
 func Dialer(rawURL string, opts *Options) (func(context.Context) (net.Conn, error), error) {
 	t, err := parse(rawURL)
 	if err != nil {
@@ -74,8 +72,8 @@ func Dialer(rawURL string, opts *Options) (func(context.Context) (net.Conn, erro
 	return dialer(t, opts)
 }
 
-// AddressDialer is [Dialer] for a server that is given in parts. The path and the query of
-// uri are those of the HTTP request; its other fields are not used.
+// AddressDialer is like [Dialer], with an Address instead of a URL. The path and query of the HTTP
+// request are those of uri, whose other fields are ignored.
 func AddressDialer(a transport.Address, uri *url.URL, opts *Options) (func(context.Context) (net.Conn, error), error) {
 	if a.Unix != "" {
 		return nil, &transport.DialError{Step: transport.StepParse, Addr: a.Unix, Err: errors.New("WebSocket is not offered over a unix socket")}
@@ -102,7 +100,7 @@ func dialer(t target, opts *Options) (func(context.Context) (net.Conn, error), e
 	return func(ctx context.Context) (net.Conn, error) { return o.dial(ctx, t) }, nil
 }
 
-// A target is what a URL says.
+// A target is a parsed URL.
 type target struct {
 	url    *url.URL
 	addr   string // host:port
@@ -120,7 +118,7 @@ func parse(rawURL string) (target, error) {
 	return target{url: u, addr: addr, secure: u.Scheme == "wss"}, nil
 }
 
-// dial goes through all steps under one deadline.
+// dial performs all steps under one deadline.
 func (o *Options) dial(ctx context.Context, t target) (net.Conn, error) {
 	ctx, cancel := o.WithDeadline(ctx)
 	defer cancel()
@@ -148,7 +146,7 @@ func (o *Options) dial(ctx context.Context, t target) (net.Conn, error) {
 	return conn, step.Err
 }
 
-// fresh asks for the URL and the headers of one connection.
+// fresh calls Options.URL and Options.Header for a connection.
 func (o *Options) fresh(ctx context.Context, t target) (target, http.Header, error) {
 	if o.URL != nil {
 		rawURL, err := o.URL(ctx)

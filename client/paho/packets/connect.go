@@ -76,7 +76,8 @@ func (c *ConnectPacket) String() string { return c.packet().String() }
 // Details implements ControlPacket.
 func (c *ConnectPacket) Details() Details { return Details{} }
 
-// Validate returns the code that a Server refuses the packet with, or Accepted.
+// Validate returns the return code with which a Server refuses the packet, or Accepted if it is
+// valid.
 func (c *ConnectPacket) Validate() byte {
 	version, known := map[string]byte{"MQTT": 4, "MQIsdp": 3}[c.ProtocolName]
 	tooLong := max(len(c.ClientIdentifier), len(c.Username), len(c.Password)) > 65535

@@ -1,6 +1,6 @@
-// Package packets has the packet types that signatures of package paho name, with the API of
-// github.com/eclipse/paho.mqtt.golang/packets v1.5.1, over the codec of this module. It is for
-// programs that come from there; new ones use github.com/mqtt311/mqtt311/packets.
+// Package packets implements the API of github.com/eclipse/paho.mqtt.golang/packets v1.5.1 with the
+// codec of this module, because functions of package paho use its types. It is for programs that
+// were written for paho.mqtt.golang; new ones should use github.com/mqtt311/mqtt311/packets.
 package packets
 
 import (
@@ -12,7 +12,7 @@ import (
 	mqtt "github.com/mqtt311/mqtt311/packets"
 )
 
-// The Control Packet types, table 2.1.
+// The Control Packet types (table 2.1).
 const (
 	Connect     = 1
 	Connack     = 2
@@ -30,7 +30,7 @@ const (
 	Disconnect  = 14
 )
 
-// The return codes of CONNACK, section 3.2.2.3, and two of our own.
+// The return codes of CONNACK (section 3.2.2.3), and two that this package adds.
 const (
 	Accepted                        = 0x00
 	ErrRefusedBadProtocolVersion    = 0x01
@@ -42,7 +42,7 @@ const (
 	ErrProtocolViolation            = 0xFF
 )
 
-// The errors of those codes.
+// The errors for the return codes.
 var (
 	ErrorRefusedBadProtocolVersion    = errors.New("unacceptable protocol version")
 	ErrorRefusedIDRejected            = errors.New("identifier rejected")
@@ -53,7 +53,7 @@ var (
 	ErrorProtocolViolation            = errors.New("protocol Violation")
 )
 
-// ConnErrors has the error of each code.
+// ConnErrors maps each return code to its error.
 var ConnErrors = map[byte]error{
 	Accepted:                        nil,
 	ErrRefusedBadProtocolVersion:    ErrorRefusedBadProtocolVersion,
@@ -65,7 +65,7 @@ var ConnErrors = map[byte]error{
 	ErrProtocolViolation:            ErrorProtocolViolation,
 }
 
-// ConnackReturnCodes has a sentence for each code.
+// ConnackReturnCodes maps each return code to a description.
 var ConnackReturnCodes = map[uint8]string{
 	Accepted:                        "Connection Accepted",
 	ErrRefusedBadProtocolVersion:    "Connection Refused: Bad Protocol Version",
@@ -77,7 +77,7 @@ var ConnackReturnCodes = map[uint8]string{
 	ErrProtocolViolation:            "Connection Refused: Protocol Violation",
 }
 
-// PacketNames has the name of each type.
+// PacketNames maps each packet type to its name.
 var PacketNames = func() map[uint8]string {
 	names := make(map[uint8]string)
 	for t := mqtt.CONNECT; t <= mqtt.DISCONNECT; t++ {
@@ -86,28 +86,30 @@ var PacketNames = func() map[uint8]string {
 	return names
 }()
 
-// A ControlPacket is one of the fourteen types of this package.
+// A ControlPacket is a packet. The fourteen packet types of this package implement it.
 type ControlPacket interface {
-	// Write writes the whole packet, unless the specification forbids it.
+	// Write writes the packet. It returns an error if the specification does not allow it to be
+	// sent.
 	Write(io.Writer) error
 
-	// Unpack reads what follows the fixed header, which is set already.
+	// Unpack reads the part after the fixed header, which must already be set.
 	Unpack(io.Reader) error
 
-	// String returns a line without payload, user name and password.
+	// String returns the packet in one line, without payload, user name and password.
 	String() string
 
-	// Details returns the QoS and the Packet Identifier, 0 if the packet has none.
+	// Details returns the QoS and the Packet Identifier, each 0 if the packet has none.
 	Details() Details
 }
 
-// Details are what Details of a packet returns.
+// Details are the QoS and Packet Identifier of a ControlPacket.
 type Details struct {
 	Qos       byte
 	MessageID uint16
 }
 
-// A FixedHeader is section 2.2. RemainingLength counts only when a packet is read.
+// A FixedHeader is the fixed header of a packet (section 2.2). RemainingLength is used only for
+// reading.
 type FixedHeader struct {
 	MessageType     byte
 	Dup             bool
@@ -116,12 +118,12 @@ type FixedHeader struct {
 	RemainingLength int
 }
 
-// String returns the fields in a line.
+// String returns the fields in one line.
 func (fh FixedHeader) String() string {
 	return fmt.Sprintf("%s: dup: %t qos: %d retain: %t rLength: %d", PacketNames[fh.MessageType], fh.Dup, fh.Qos, fh.Retain, fh.RemainingLength)
 }
 
-// NewControlPacket returns an empty packet of a type, or nil if there is no such type.
+// NewControlPacket returns an empty packet of the type, or nil if the type is invalid.
 func NewControlPacket(packetType byte) ControlPacket {
 	fh := FixedHeader{MessageType: packetType}
 	if packetType == Pubrel || packetType == Subscribe || packetType == Unsubscribe {
@@ -134,7 +136,7 @@ func NewControlPacket(packetType byte) ControlPacket {
 	return p
 }
 
-// NewControlPacketWithHeader returns an empty packet with a fixed header.
+// NewControlPacketWithHeader returns an empty packet with the fixed header fh.
 func NewControlPacketWithHeader(fh FixedHeader) (ControlPacket, error) {
 	switch fh.MessageType {
 	case Connect:
@@ -169,7 +171,7 @@ func NewControlPacketWithHeader(fh FixedHeader) (ControlPacket, error) {
 	return nil, fmt.Errorf("paho: packets: no packet has the type %d", fh.MessageType)
 }
 
-// ReadPacket reads one packet, and no byte behind it.
+// ReadPacket reads one packet and nothing after it.
 func ReadPacket(r io.Reader) (ControlPacket, error) {
 	var first [1]byte
 	if _, err := io.ReadFull(r, first[:]); err != nil {
