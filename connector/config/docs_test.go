@@ -180,7 +180,7 @@ func TestDocumentHasEveryRuleAndErrorType(t *testing.T) {
 func TestConfigurationsOfTheFirstPages(t *testing.T) {
 	t.Setenv("MQTT_PASSWORD", "secret")
 	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```")
-	for _, name := range []string{"README.md", "README.zh.md", "docs/zh/start.md"} {
+	for _, name := range []string{"README.md", "README.zh.md", "docs/start.md", "docs/zh/start.md"} {
 		text, err := os.ReadFile("../../" + name)
 		require.NoError(t, err)
 		found := blocks.FindAllSubmatch(text, -1)
