@@ -50,3 +50,23 @@ func TestProgramOfStart(t *testing.T) {
 	require.Error(t, err)
 	require.Contains(t, string(out), strings.ReplaceAll(prints[1], "127.0.0.1:1883", b.Addr))
 }
+
+// The programs of the guide are in files that are compiled and run, word for word, and the Chinese page has
+// the same ones.
+func TestGuide(t *testing.T) {
+	tested := text(t, "client/guide_test.go") + text(t, "client/example_test.go")
+	programs := codeOf(t, "docs/client.md", "go")
+	require.Equal(t, programs, codeOf(t, "docs/zh/client.md", "go"))
+	for _, program := range programs {
+		found := false
+		for indent := ""; len(indent) < 4; indent += "\t" {
+			found = found || strings.Contains("\n"+tested, "\n"+indented(program, indent))
+		}
+		require.True(t, found, "no test has\n%s", program)
+	}
+}
+
+// indented puts indent before each line that is not empty.
+func indented(program, indent string) string {
+	return regexp.MustCompile(`(?m)^(.)`).ReplaceAllString(program, indent+"$1")
+}
