@@ -172,7 +172,7 @@ screenshots: axe ## take the pictures of docs/page.md anew
 nats: ## install the third broker for the tests
 	cd tools && $(GO) build -o ../bin/nats-server github.com/nats-io/nats-server/v2
 
-brokers: ## try every server that the tests have and write docs/brokers.md
+brokers: ## try every server that the tests have and write docs/brokers.md and docs/zh/brokers.md
 	CI=true $(GO) test -count=1 ./connector/internal/doctor -run '^TestBrokers$$' -update
 	git diff --stat
 

@@ -53,8 +53,10 @@ func TestHazardsAndOtherDocumentsNameTestsThatExist(t *testing.T) {
 	named := regexp.MustCompile("`((?:Test|Fuzz|Benchmark|Example)[A-Z]\\w*(?:/\\w+)?)`")
 	documents, err := filepath.Glob(top + "/docs/*.md")
 	require.NoError(t, err)
+	chinese, err := filepath.Glob(top + "/docs/zh/*.md")
+	require.NoError(t, err)
 	found := 0
-	for _, d := range append(documents, top+"/README.md", top+"/ARCHITECTURE.md") {
+	for _, d := range append(append(documents, chinese...), top+"/README.md", top+"/README.zh.md", top+"/SECURITY.md", top+"/ARCHITECTURE.md") {
 		text, err := os.ReadFile(d)
 		require.NoError(t, err)
 		for _, m := range named.FindAllSubmatch(text, -1) {

@@ -14,7 +14,13 @@ import (
 
 // The table of metrics is that of the collector, and so are the labels.
 func TestMetricsOfTheDocument(t *testing.T) {
-	text, err := os.ReadFile("../../../docs/command.md")
+	for _, document := range []string{"docs/command.md", "docs/zh/command.md"} {
+		t.Run(document, func(t *testing.T) { metricsOf(t, document) })
+	}
+}
+
+func metricsOf(t *testing.T, document string) {
+	text, err := os.ReadFile("../../../" + document)
 	require.NoError(t, err)
 	documented := make(map[string]string)
 	for _, m := range regexp.MustCompile("(?m)^\\| `(mqtt_\\w+)` \\| ([^|]*) ?\\| (.+) \\|$").FindAllSubmatch(text, -1) {
@@ -48,9 +54,13 @@ func TestMetricsOfTheDocument(t *testing.T) {
 func TestExitCodesOfTheDocument(t *testing.T) {
 	text, err := os.ReadFile("../../../docs/command.md")
 	require.NoError(t, err)
+	chinese, err := os.ReadFile("../../../docs/zh/command.md")
+	require.NoError(t, err)
 	_, table, _ := bytes.Cut(text, []byte("## Exit codes"))
+	_, tableZH, _ := bytes.Cut(chinese, []byte("## 退出码"))
 	for _, code := range []int{ExitOK, ExitRuntime, ExitUsage, ExitConnection, ExitRefused, ExitSubscribe, ExitPublish, ExitTimeout, ExitFindings, ExitInterrupt} {
 		require.Contains(t, string(table), fmt.Sprintf("\n| %d | ", code))
+		require.Contains(t, string(tableZH), fmt.Sprintf("\n| %d | ", code))
 		for _, lang := range []string{"en", "zh"} {
 			require.Regexp(t, fmt.Sprintf(`\b%d `, code), (&Program{Lang: lang}).root().Long)
 		}

@@ -62,9 +62,43 @@ func run(t testing.TB, o doctor.Options) *doctor.Report {
 	return r
 }
 
-const page = "../../../docs/brokers.md"
+// A page has the table, in the language of its text.
+type page struct {
+	path string
+	say  func(doctor.Text) string
+	list func(question, servers, means string) string // a line of what it means
+	sep  string
+	head string
+}
 
-// The table of docs/brokers.md is what doctor finds on real servers, as far as they are installed.
+var pages = []page{
+	{
+		"../../../docs/brokers.md", func(t doctor.Text) string { return t.EN },
+		func(question, servers, means string) string { return "- " + question + ", " + servers + ": " + means + ".\n" }, ", ",
+		"What that means for the settings of a connector:",
+	},
+	{
+		"../../../docs/zh/brokers.md", func(t doctor.Text) string { return t.ZH },
+		func(question, servers, means string) string { return "- " + question + "（" + servers + "）：" + means + "。\n" }, "、",
+		"对连接器的配置意味着：",
+	},
+}
+
+const begins, ends = "\n<!-- made by make brokers -->\n", "<!-- end -->\n"
+
+// read returns what stands before, in and behind the table.
+func (p page) read(t *testing.T) (before, made, after string) {
+	t.Helper()
+	text, err := os.ReadFile(p.path)
+	require.NoError(t, err)
+	before, rest, ok := strings.Cut(string(text), begins)
+	require.True(t, ok)
+	made, after, ok = strings.Cut(rest, ends)
+	require.True(t, ok)
+	return before, made, after
+}
+
+// The tables of docs/brokers.md, in both languages, are what doctor finds on real servers, as far as they are installed.
 func TestBrokers(t *testing.T) {
 	if !*update {
 		thorough.Only(t)
@@ -72,13 +106,11 @@ func TestBrokers(t *testing.T) {
 	if raced {
 		t.Skip("the same conversations run without the race detector, and with it against one server in TestNothingStays")
 	}
-	text, err := os.ReadFile(page)
-	require.NoError(t, err)
-	before, rest, ok := strings.Cut(string(text), "\n<!-- made by make brokers -->\n")
-	require.True(t, ok)
-	_, after, ok := strings.Cut(rest, "\n<!-- end -->\n")
-	require.True(t, ok)
-	was := columns(rest)
+	var was []map[string]map[string]string
+	for _, p := range pages {
+		_, made, _ := p.read(t)
+		was = append(was, columns(made))
+	}
 	var mu sync.Mutex
 	now := make(map[string]*doctor.Report)
 	t.Run("servers", func(t *testing.T) {
@@ -87,7 +119,7 @@ func TestBrokers(t *testing.T) {
 				t.Parallel()
 				o := options(t, s.start(t))
 				r := run(t, o)
-				if !*update && !agrees(r, was[s.name]) { // a slow machine has more of what does not come in time
+				if !*update && !agrees(r, was[0][s.name]) { // a slow machine has more of what does not come in time
 					o.Patience, o.Resend = 5*o.Patience, 5*o.Resend
 					r = run(t, o)
 				}
@@ -98,16 +130,21 @@ func TestBrokers(t *testing.T) {
 					require.False(t, row.Failed, "%s: %s", row.Probe, row.Answer.EN)
 					require.NotEmpty(t, row.Answer.ZH)
 					require.Equal(t, row.Means.EN == "", row.Means.ZH == "")
-					if !*update {
-						require.Equal(t, was[s.name][row.Asked.EN], row.Answer.EN, "%s; make brokers writes docs/brokers.md again", row.Probe)
+					for i, p := range pages {
+						if !*update {
+							require.Equal(t, was[i][s.name][p.say(row.Asked)], p.say(row.Answer), "%s; make brokers writes %s again", row.Probe, p.path)
+						}
 					}
 				}
 			})
 		}
 	})
 	if *update {
-		require.Len(t, now, len(servers), "every server has to be installed to write the table")
-		require.NoError(t, os.WriteFile(page, []byte(before+"\n<!-- made by make brokers -->\n"+table(now)+"\n<!-- end -->\n"+after), 0o644))
+		require.Len(t, now, len(servers), "every server has to be installed to write the tables")
+		for _, p := range pages {
+			before, _, after := p.read(t)
+			require.NoError(t, os.WriteFile(p.path, []byte(before+begins+p.table(now)+"\n"+ends+after), 0o644))
+		}
 	}
 }
 
@@ -122,7 +159,7 @@ func agrees(r *doctor.Report, column map[string]string) bool {
 }
 
 // table is the table in Markdown.
-func table(of map[string]*doctor.Report) string {
+func (p page) table(of map[string]*doctor.Report) string {
 	var b strings.Builder
 	b.WriteString("| |")
 	for _, s := range servers {
@@ -130,18 +167,18 @@ func table(of map[string]*doctor.Report) string {
 	}
 	b.WriteString("\n|" + strings.Repeat("---|", len(servers)+1) + "\n")
 	for i, row := range of[servers[0].name].Rows {
-		b.WriteString("| " + row.Asked.EN + " |")
+		b.WriteString("| " + p.say(row.Asked) + " |")
 		for _, s := range servers {
-			b.WriteString(" " + strings.ReplaceAll(of[s.name].Rows[i].Answer.EN, "|", `\|`) + " |")
+			b.WriteString(" " + strings.ReplaceAll(p.say(of[s.name].Rows[i].Answer), "|", `\|`) + " |")
 		}
 		b.WriteString("\n")
 	}
-	b.WriteString("\nWhat that means for the settings of a connector:\n\n")
+	b.WriteString("\n" + p.head + "\n\n")
 	for i, row := range of[servers[0].name].Rows {
 		at := make(map[string][]string)
 		var order []string
 		for _, s := range servers {
-			if means := of[s.name].Rows[i].Means.EN; means != "" {
+			if means := p.say(of[s.name].Rows[i].Means); means != "" {
 				if !slices.Contains(order, means) {
 					order = append(order, means)
 				}
@@ -149,7 +186,7 @@ func table(of map[string]*doctor.Report) string {
 			}
 		}
 		for _, means := range order {
-			b.WriteString("- " + row.Asked.EN + ", " + strings.Join(at[means], ", ") + ": " + means + ".\n")
+			b.WriteString(p.list(p.say(row.Asked), strings.Join(at[means], p.sep), means))
 		}
 	}
 	return b.String()
