@@ -169,20 +169,22 @@ func (p *Program) version() *cobra.Command {
 		Short:   p.Say("Print the version", "输出版本"),
 		Example: "  mqtt311 version --json",
 		Args:    NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			version := cmp.Or(version, "(devel)")
-			if info, ok := debug.ReadBuildInfo(); ok && version == "(devel)" && info.Main.Version != "" {
-				version = info.Main.Version
-			}
-			if p.JSON {
-				about := map[string]string{"version": version, "protocol": "MQTT 3.1.1", "go": runtime.Version()}
-				if commit != "" {
-					about["commit"] = commit
-				}
-				return p.JSONLine(about)
-			}
-			_, err := fmt.Fprintf(p.Stdout, "mqtt311 %s, MQTT 3.1.1, %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return err
-		},
+		RunE:    func(*cobra.Command, []string) error { return p.printVersion() },
 	}
+}
+
+func (p *Program) printVersion() error {
+	version := cmp.Or(version, "(devel)")
+	if info, ok := debug.ReadBuildInfo(); ok && version == "(devel)" && info.Main.Version != "" {
+		version = info.Main.Version
+	}
+	if p.JSON {
+		about := map[string]string{"version": version, "protocol": "MQTT 3.1.1", "go": runtime.Version()}
+		if commit != "" {
+			about["commit"] = commit
+		}
+		return p.JSONLine(about)
+	}
+	_, err := fmt.Fprintf(p.Stdout, "%s %s, MQTT 3.1.1, %s %s/%s\n", p.name(), version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
 }

@@ -164,7 +164,12 @@ Exit codes: 0 done, 1 it failed while running, 2 wrong usage or configuration,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          commandArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asked, _ := cmd.Flags().GetBool("version"); asked {
+				return p.printVersion()
+			}
+			return cmd.Help()
+		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			if p.own && cmd.Annotations[oneProcessor] != "" && os.Getenv("GOMAXPROCS") == "" {
 				runtime.GOMAXPROCS(1)
@@ -183,6 +188,7 @@ Exit codes: 0 done, 1 it failed while running, 2 wrong usage or configuration,
 	f.StringVar(&p.Lang, "lang", p.Lang, p.Say("`language` of messages: en or zh", "消息语言 `language`：en 或 zh"))
 	f.BoolVar(&p.JSON, "json", p.JSON, p.Say("write JSON lines, errors too", "以 JSON 行输出，错误亦然"))
 	f.Bool("help", false, p.Say("show this help", "显示帮助")) // -h is the host, as in mosquitto_pub
+	root.Flags().Bool("version", false, p.Say("print the version", "输出版本"))
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(p.flagError)
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { p.help(p.Stdout, cmd) })

@@ -279,6 +279,7 @@ func words(line string) (out []string) {
 
 func TestVersion(t *testing.T) {
 	require.Regexp(t, `^mqtt311 \S+, MQTT 3\.1\.1, go\S+ \w+/\w+\n$`, ok(t, "version"))
+	require.Equal(t, ok(t, "version"), ok(t, "--version"))
 	var v map[string]string
 	require.NoError(t, json.Unmarshal([]byte(ok(t, "version", "--json")), &v))
 	require.Equal(t, "MQTT 3.1.1", v["protocol"])
