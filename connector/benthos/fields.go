@@ -71,13 +71,13 @@ func connectionFields() []*service.ConfigField {
 	return []*service.ConfigField{
 		service.NewURLListField(fieldURLs).
 			Description("The servers, as `tcp://host:1883`, `ssl://host:8883`, `ws://host:80/mqtt` or `wss://host:443/mqtt`; the schemes `mqtt`, `mqtts` and `tls` " +
-				"are understood, too. Further ones have to share the sessions of the first, as the nodes of a cluster do, and are tried in turn. An item with commas is several URLs.").
+				"are accepted too. Further servers must share their sessions with the first, as the nodes of a cluster do, and are tried in turn. An item with commas is several URLs.").
 			Example([]string{"tcp://localhost:1883"}),
 		service.NewStringField(fieldClientID).
-			Description("Names the session at the server. Two connections with the same one throw each other out. If empty, a random one, which needs a clean session.").
+			Description("Identifies the session to the server. Two connections with the same client id keep disconnecting each other. If empty, a random one is used, which requires a clean session.").
 			Default(""),
 		service.NewStringAnnotatedEnumField(fieldSuffix, map[string]string{"nanoid": "append 21 random characters"}).
-			Description("Append a suffix to `client_id` that is different in each run. A session that is kept would never be found again: with `clean_session: false` it is an error.").
+			Description("Append a suffix to `client_id` that is different in each run. A persistent session would never be resumed, so it is an error with `clean_session: false`.").
 			Optional().Advanced(),
 		service.NewDurationField(fieldConnectTimeout).
 			Description("How long an attempt to connect may take, from name resolution to the server's answer.").
