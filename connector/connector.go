@@ -26,7 +26,8 @@ type Options struct {
 	// Dial, if not nil, opens the Network Connection instead of the address in General.
 	Dial func(context.Context) (net.Conn, error)
 
-	// Dials do the same for connections of Config.Connections, by name.
+	// Dials open the connections of Config.Connections, by name, instead of the addresses in their
+	// General.
 	Dials map[string]func(context.Context) (net.Conn, error)
 
 	// TLS sets what General and Extension do not, for the main connection: it is Base of
