@@ -171,12 +171,12 @@ func optionalInt(to **int, least, most int) readFunc {
 // A number without a unit that looks like milliseconds leads to a warning.
 func duration(to **time.Duration) readFunc { return span(to, likelyMillis) }
 
-// timeout is a duration of the network: nobody waits there for 1,000 seconds.
+// timeout reads a network timeout: values of 1,000 seconds or more are suspicious.
 func timeout(to **time.Duration) readFunc {
 	return span(to, func(secs uint64) bool { return secs >= 1000 })
 }
 
-// likelyMillis tells 5000 and 60000 from 1800, 3600 and 86400.
+// likelyMillis reports whether a number of seconds is probably one of milliseconds, such as 5000 or 60000, but not 1800, 3600 or 86400.
 func likelyMillis(secs uint64) bool { return secs >= 1000 && (secs%600 != 0 || secs%1000 == 0) }
 
 var units = strings.NewReplacer("毫秒", "ms", "小时", "h", "分钟", "m", "分", "m", "秒钟", "s", "秒", "s",

@@ -45,6 +45,7 @@ type reference struct {
 	path []string
 }
 
+// ParseTemplate parses a template. The error is a [*TemplateError].
 func ParseTemplate(s string) (*Template, error) {
 	t := &Template{plain: s}
 	rest := s
@@ -91,6 +92,7 @@ type Evaluation struct {
 	found []jsonpath.Value // nil before the payload is read
 }
 
+// Evaluate returns an Evaluation of templates for a message.
 func Evaluate(m *Message, templates ...*Template) *Evaluation {
 	e := &Evaluation{m: m}
 	for _, t := range templates {

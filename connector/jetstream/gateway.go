@@ -31,6 +31,7 @@ const (
 	OrderStrict
 )
 
+// String returns the name of the order.
 func (o Order) String() string {
 	switch o {
 	case OrderFast:
