@@ -131,8 +131,8 @@ type Config struct {
 	//
 	// Nothing else is received while it runs; keep alive goes on. TakeOversize must not use the
 	// payload after it has returned, and must return soon after ctx is done, that is, after the
-	// connection has ended: Close and the next connection wait for it. It is not called for a
-	// redelivered QoS 2 message that it has seen before.
+	// connection has ended: Close and the next connection wait for it. It is not called again for a
+	// redelivered message that the session recognises.
 	TakeOversize func(ctx context.Context, m *IncomingError, payload io.Reader) (taken bool, err error)
 
 	// SkipOversize acknowledges and discards a PUBLISH larger than MaxPacketSize. It is counted in

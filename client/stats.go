@@ -18,7 +18,7 @@ type Counters struct {
 	Malformed  uint64        // incoming messages skipped because of their topic: see Config.SkipMalformed
 	Unmatched  uint64        // incoming messages that matched no handler and were acknowledged
 	Reconnects uint64        // connections accepted after the first
-	Writes     uint64        // calls of Write on Network Connections
+	Writes     uint64        // writes to Network Connections; one may carry many packets
 	Pauses     uint64        // pauses of reading because the inbox was full
 	PausedFor  time.Duration // total length of the pauses that have ended
 	Faults     uint64        // connections ended because of a malformed or too large packet

@@ -32,10 +32,10 @@ func (c *Connector) newOthers() error {
 	return nil
 }
 
-// onConnection returns an error that names the connection that it is about.
+// onConnection returns an error with the name of its connection.
 func onConnection(name string, err error) *flow.Error { return because("connection "+name, err) }
 
-// because returns an error of the type of err that says what comes of it, and names the package once.
+// because returns an error of the type of err with a prefix that says what failed.
 func because(what string, err error) *flow.Error {
 	e := flow.AsError(err)
 	cause := e.Err
@@ -45,7 +45,7 @@ func because(what string, err error) *flow.Error {
 	return flow.NewError(e.Type, fmt.Errorf("%s: %w", what, cause))
 }
 
-// connectionOf returns the connection of a name; the producers' own if it is empty.
+// connectionOf returns the connection with a name, or the producers' own if the name is empty.
 func (c *Connector) connectionOf(name string) *connection {
 	if name == "" {
 		return c.out
@@ -53,8 +53,8 @@ func (c *Connector) connectionOf(name string) *connection {
 	return c.others[name]
 }
 
-// connectOthers connects the further connections. It does not wait for those with ConnectRetry, so that a
-// server that is away keeps no consumer from starting.
+// connectOthers connects the additional connections. It does not wait for those with ConnectRetry,
+// so that an unavailable server does not keep consumers from starting.
 func (c *Connector) connectOthers(ctx context.Context) error {
 	for _, name := range sortedKeys(c.others) {
 		n := c.others[name]
@@ -78,8 +78,8 @@ func (c *Connector) connectOthers(ctx context.Context) error {
 	return nil
 }
 
-// observeOther is told what happens to a further connection. What goes wrong is told to the log and to
-// OnError, but is no failure of a consumer.
+// observeOther handles events of an additional connection. Errors are logged and reported to
+// OnError, but are not failures of a consumer.
 func (c *Connector) observeOther(n *connection, e client.Event) {
 	var failed *flow.Error
 	switch {
@@ -111,8 +111,8 @@ func (c *Connector) observeOther(n *connection, e client.Event) {
 	}
 }
 
-// cameRetained reports whether a message came because a server had kept it: its attribute says so
-// or, without one, the run of the flow.
+// cameRetained reports whether a message is retained, according to its attribute or, without one,
+// to the run of the flow.
 func cameRetained(ctx context.Context, m *flow.Message) bool {
 	if retained, ok := m.Attribute[flow.AttributeRetained].(bool); ok {
 		return retained
@@ -120,8 +120,8 @@ func cameRetained(ctx context.Context, m *flow.Message) bool {
 	return flow.Retained(ctx)
 }
 
-// tellUnretained counts a message that left a bridge without the retained flag that it came with,
-// and logs the first of each connection.
+// tellUnretained counts a message that arrived with the retained flag and was published without it,
+// and logs the first for each connection.
 func (p *Producer) tellUnretained(topic string) {
 	if p.over.unretained.Add(1) == 1 {
 		p.conn.log.Warn("a retained message was published without the retained flag; retained: keep keeps it",
@@ -168,7 +168,8 @@ func (n *connection) health() ConnectionHealth {
 	return h
 }
 
-// certificatesExpire returns when the first of the server's certificates ends; zero without TLS.
+// certificatesExpire returns when the first of the server's certificates expires, or zero without
+// TLS.
 func (n *connection) certificatesExpire() time.Time {
 	if at := n.certificatesEnd.Load(); at != 0 {
 		return time.Unix(at, 0)

@@ -26,11 +26,11 @@ type ConfigError = lint.Error
 // Errors returns the errors among findings as a [*ConfigError], or nil if there are none.
 func Errors(findings []Finding) error { return lint.Errors(findings) }
 
-// checker gathers findings.
+// checker collects findings.
 type checker struct {
 	cfg     *Config
-	name    string        // of the connection that is checked; empty: the connector's own
-	at      string        // its path, with a dot behind it
+	name    string        // of the connection being checked; empty for the main connection
+	at      string        // its path, ending in a dot
 	conn    *Connection   // and its settings
 	filters *lint.Filters // of all consumers
 	out     lint.List
@@ -279,11 +279,11 @@ func (c *checker) intervals() {
 	}
 }
 
-// longestKeepAlive is what the strictest of the large clouds takes.
+// longestKeepAlive is the limit of the strictest of the large cloud services.
 const longestKeepAlive = 20 * time.Minute
 
-// tooShort warns of time limits that no network keeps: microseconds for milliseconds, or
-// milliseconds for seconds.
+// tooShort warns of time limits that no network can meet, as when the unit is wrong by a factor of
+// 1,000.
 func (c *checker) tooShort(at string, values map[string]*time.Duration) {
 	for _, key := range sortedKeys(values) {
 		if d := deref(values[key], 0); d > 0 && d < 100*time.Millisecond {
@@ -342,15 +342,15 @@ func (c *checker) extension() {
 	}
 }
 
-// Services of several vendors take no more than mostInflight messages without an answer, and mosquitto
-// 2.0.11 loses messages of QoS 2 beyond mostInflightQoS2; mostWindow is the client's own limit.
+// Several hosted services allow at most mostInflight unacknowledged messages, and mosquitto 2.0.11
+// loses messages of QoS 2 beyond mostInflightQoS2. mostWindow is the limit of the client.
 const (
 	mostInflight     = 100
 	mostInflightQoS2 = 20
 	mostWindow       = 16384
 )
 
-// windows checks how much may be on its way to the server.
+// windows checks how many messages may be in flight to the server.
 func (c *checker) windows() {
 	at := c.at + "extension."
 	x := &c.conn.Extension
@@ -383,7 +383,7 @@ func (c *checker) windows() {
 	}
 }
 
-// faultPolicies checks what becomes of messages that cannot be accepted.
+// faultPolicies checks the policies for messages that cannot be accepted.
 func (c *checker) faultPolicies(at string) {
 	x := &c.conn.Extension
 	if x.Oversize == FaultStop {
@@ -403,7 +403,7 @@ func (c *checker) faultPolicies(at string) {
 	}
 }
 
-// maxOversize checks that some message is above max_packet_size and not above what a dead letter file takes.
+// maxOversize checks that the limit for a dead letter file is above max_packet_size.
 func (c *checker) maxOversize(at string, f *OnFailure) {
 	least := cmp.Or(c.cfg.Extension.MaxPacketSize, defaultMaxPacket)
 	if most := f.DeadLetterMaxOversize; most != nil && 0 < *most && *most <= least {
@@ -411,13 +411,13 @@ func (c *checker) maxOversize(at string, f *OnFailure) {
 	}
 }
 
-// defaultMaxPacket is what the client has for max_packet_size.
+// defaultMaxPacket is the client's default for max_packet_size.
 const defaultMaxPacket = 16 << 20
 
-// defaultWindow is what the client has for max_inflight.
+// defaultWindow is the client's default for max_inflight.
 const defaultWindow = 100
 
-// highest returns the highest QoS that the consumer asks for.
+// highest returns the highest QoS that the consumer requests.
 func (p *ConsumerParams) highest() packets.QoS {
 	highest := p.QoS
 	for _, t := range p.Topics {
@@ -428,7 +428,7 @@ func (p *ConsumerParams) highest() packets.QoS {
 	return highest
 }
 
-// headerName checks what package ws would refuse at every attempt.
+// headerName checks a header name as package ws does for every attempt.
 func (c *checker) headerName(at, name string) {
 	letter := func(r rune) bool {
 		return 'a' <= r|0x20 && r|0x20 <= 'z' || '0' <= r && r <= '9' || r < 0x7f && strings.ContainsRune("!#$%&'*+-.^_`|~", r)
@@ -441,12 +441,12 @@ func (c *checker) headerName(at, name string) {
 	}
 }
 
-// handshake are the headers that a handshake has itself.
+// handshake lists the headers that a handshake sets itself.
 var handshake = []string{
 	"upgrade", "connection", "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-protocol", "content-length", "transfer-encoding",
 }
 
-// ledger checks that the ledger has a place and a use.
+// ledger checks that the ledger has a session store and is useful.
 func (c *checker) ledger(at string, p ConsumerParams, highest packets.QoS) {
 	switch {
 	case !p.Ledger:
@@ -626,7 +626,7 @@ func (c *checker) producerTopic(at string, p ProducerParams, over *Connection) {
 	}
 }
 
-// template checks that a template can be read.
+// template checks that a template is valid.
 func (c *checker) template(at, text string) {
 	_, err := flow.ParseTemplate(text)
 	var bad *flow.TemplateError

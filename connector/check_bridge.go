@@ -10,7 +10,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// over returns the settings of the connection that a producer names; nil if there is none.
+// over returns the settings of the connection that a producer names, or nil if there is none.
 func (c *checker) over(at, name string) *Connection {
 	if name == "" {
 		return c.cfg.own()
@@ -27,8 +27,7 @@ func (c *checker) over(at, name string) *Connection {
 	return nil
 }
 
-// further checks what the connections besides the connector's own have to do with one another and with
-// producers.
+// further checks the additional connections against each other and the producers.
 func (c *checker) further() {
 	used := make(map[string]bool)
 	for _, p := range c.cfg.Producers {
@@ -55,7 +54,7 @@ func (c *checker) further() {
 	}
 }
 
-// ofConsumers warns of settings of a connection without consumers that are for consumers.
+// ofConsumers warns of settings for consumers in a connection without consumers.
 func (c *checker) ofConsumers(at string, conn *Connection) {
 	x := &conn.Extension
 	for _, s := range []struct {
@@ -75,7 +74,8 @@ func (c *checker) ofConsumers(at string, conn *Connection) {
 	}
 }
 
-// sameID finds two connections under one client id at one server, which throw each other out.
+// sameID finds two connections with the same client id at the same server, which would keep
+// disconnecting each other.
 func (c *checker) sameID(at string, conn *Connection, otherAt string, other *Connection) {
 	if !sharesID(conn, other) {
 		return
@@ -88,7 +88,8 @@ func (c *checker) sameID(at string, conn *Connection, otherAt string, other *Con
 	}
 }
 
-// sharesID reports whether a connection has the client id of another one, or of its producers' own.
+// sharesID reports whether a connection has the client id of another one, or of the latter's
+// producer connection.
 func sharesID(conn, other *Connection) bool {
 	id, taken := conn.General.ClientID, other.General.ClientID
 	if id == "" || strings.Contains(id, "${random") {
@@ -105,8 +106,8 @@ const (
 	sameServer
 )
 
-// relationOf says whether two connections lead to one server. One host with two ports, or two paths, may be
-// one server; and so may servers that stand among failover_urls.
+// relationOf reports whether two connections lead to the same server. The same host with different
+// ports or paths may be the same server, as may servers in failover_urls.
 func relationOf(a, b *Connection) relation {
 	if r := sameAddress(a.General.BrokerURL, b.General.BrokerURL); r != otherServer {
 		return r
@@ -133,7 +134,7 @@ func sameAddress(a, b string) relation {
 	return maybeSameServer
 }
 
-// addressOf takes a broker URL apart. All names of this machine are one.
+// addressOf splits a broker URL. All names of this machine are treated as the same.
 func addressOf(url string) (host, port, path string) {
 	address, path, _ := strings.Cut(withoutScheme(url), "/")
 	host, port, err := net.SplitHostPort(address)
@@ -147,8 +148,8 @@ func addressOf(url string) (host, port, path string) {
 	return host, port, path
 }
 
-// loops warns of producers that publish to the consumers' own server what a consumer may receive. Whether
-// the flow of that consumer uses the producer, only the program knows: see CheckThen.
+// loops warns of producers that publish to the consumers' server what a consumer may receive. Only
+// the program knows whether the flow of that consumer uses the producer: see CheckThen.
 func (c *checker) loops() {
 	for _, name := range sortedKeys(c.cfg.Producers) {
 		p := c.cfg.Producers[name]
@@ -173,8 +174,8 @@ func (c *checker) loops() {
 	}
 }
 
-// mayReceive returns a filter of a consumer that a topic of the producer may match; nil if there is
-// none, or if nothing is known of the topics: they begin with what a message says of itself.
+// mayReceive returns a filter of a consumer that a topic of the producer may match. It returns nil
+// if there is none, or if the topics are unknown because they start with a value from the message.
 func (c *checker) mayReceive(p ProducerParams) *lint.Entry {
 	t := topicPattern(p.Topic)
 	if t.exprs == nil {
@@ -218,7 +219,7 @@ func (c *checker) mayReceive(p ProducerParams) *lint.Entry {
 	return nil
 }
 
-// live lists the valid filters of the consumers that run live messages.
+// live returns the valid filters of the consumers that process live messages.
 func (c *checker) live() (entries []lint.Entry) {
 	for _, name := range sortedKeys(c.cfg.Consumers) {
 		if c.retainedOnly(name) {
@@ -234,14 +235,15 @@ func (c *checker) live() (entries []lint.Entry) {
 	return entries
 }
 
-// retainedOnly reports whether a consumer runs no live message, so that nothing goes round.
+// retainedOnly reports whether a consumer processes only retained messages, so that there is no
+// loop.
 func (c *checker) retainedOnly(name string) bool {
 	return c.cfg.Consumers[name].Retained == RetainedOnly
 }
 
 const expressionTopic = "attribute.topic"
 
-// A pattern is a template of a topic: texts, and what stands between them.
+// A pattern is a template of a topic: texts and the expressions between them.
 type pattern struct{ texts, exprs []string }
 
 func topicPattern(template string) (p pattern) {
@@ -267,8 +269,8 @@ const (
 	anyLevel                  // any but '/'
 )
 
-// topics returns what the topics of a pattern look like. The topic of a message is one that a consumer
-// receives; of other expressions nothing is known.
+// topics returns patterns of the topics that p can produce. The topic of a message is one that a
+// consumer receives; other expressions may have any value.
 func (p pattern) topics(entries []lint.Entry) [][]rune {
 	first := slices.Index(p.exprs, expressionTopic)
 	made := func(topic ...rune) (out []rune) {
@@ -298,10 +300,11 @@ func (p pattern) topics(entries []lint.Entry) [][]rune {
 	return all
 }
 
-// withHash adds what "/#" at the end of a filter stands for.
+// withHash appends the pattern for "/#" at the end of a filter.
 func withHash(f []rune) []rune { return append(slices.Clone(f), '/', anyText) }
 
-// filterRunes are those of what a filter matches, without "/#" at its end, and whether that was there.
+// filterRunes returns the pattern of what a filter matches, without "/#" at its end, and whether it
+// ends so.
 func filterRunes(filter string) (out []rune, hash bool) {
 	rest, hash := strings.CutSuffix(filter, "/#")
 	if rest == "#" {
@@ -316,15 +319,15 @@ func filterRunes(filter string) (out []rune, hash bool) {
 	return out, hash
 }
 
-// mostCompared bounds the work of comparing templates with filters.
+// mostCompared limits the work of comparing templates with filters.
 const mostCompared = 1 << 20
 
 // common reports whether two patterns have a text in common.
 func common(a, b []rune) bool {
-	reached := make([]bool, len(b)+1) // the ends of b that go with the end of a so far
+	reached := make([]bool, len(b)+1) // positions in b reached with the runes of a so far
 	reached[0] = true
 	for i := 0; ; i++ {
-		for j, r := range b { // a wildcard may be nothing
+		for j, r := range b { // a wildcard may match nothing
 			reached[j+1] = reached[j+1] || reached[j] && (r < 0 || i > 0 && a[i-1] < 0 && fits(a[i-1], r))
 		}
 		if i == len(a) {
@@ -347,7 +350,7 @@ func common(a, b []rune) bool {
 	}
 }
 
-// fits reports whether a character may be a part of what a wildcard stands for.
+// fits reports whether a wildcard may match the character.
 func fits(wildcard, r rune) bool { return wildcard == anyText || r != '/' }
 
 // CheckThen checks a flow in which producer publishes the messages of consumer, with their
@@ -371,8 +374,8 @@ func (cfg *Config) CheckThen(consumer, producer string) []Finding {
 	return nil
 }
 
-// returns reports whether every topic that is made of a topic that matches a filter matches the
-// filter again.
+// returns reports whether every topic that p makes from a topic that matches the filter also
+// matches the filter.
 func (p pattern) returns(filter string) bool {
 	switch {
 	case len(p.exprs) == 0:

@@ -10,7 +10,7 @@ import (
 	"github.com/mqtt311/mqtt311/connector/internal/others"
 )
 
-// source checks where a secret is, and reports whether it can be read. No command is run.
+// source checks the source of a secret and reports whether it can be read. No command is run.
 func (c *checker) source(at string, s *SecretSource) bool {
 	switch {
 	case s == nil:
@@ -43,7 +43,7 @@ func (c *checker) source(at string, s *SecretSource) bool {
 	return true
 }
 
-// privacy warns of a secret that others can read, or replace.
+// privacy warns of a secret that other users can read or replace.
 func (c *checker) privacy(at, path string) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -58,7 +58,7 @@ func (c *checker) privacy(at, path string) {
 	}
 }
 
-// pem checks a file of TLS. A key that stands where a path is expected is not shown.
+// pem checks a PEM file. A key given where a path is expected is not shown.
 func (c *checker) pem(at, value string) {
 	if strings.ContainsAny(value, "\r\n") || strings.Contains(value, "-----BEGIN") {
 		return
@@ -79,8 +79,8 @@ func (c *checker) pem(at, value string) {
 	}
 }
 
-// deadLetterFile checks that a line can be appended to a file, or the file be made, and warns of
-// others who could take the lines away.
+// deadLetterFile checks that a file can be appended to or created, and warns if other users can
+// remove it.
 func (c *checker) deadLetterFile(at, path string) {
 	info, err := os.Stat(path)
 	switch {
@@ -105,8 +105,8 @@ func (c *checker) deadLetterFile(at, path string) {
 	}
 }
 
-// storeFolder warns of folders on the way to the stores whose owner, or everybody, could put
-// another store there. Package wal refuses the second. The ledger is in the store.
+// storeFolder warns if the owner of a parent folder, or anyone, could replace the stores. Package
+// wal refuses the latter. The ledger is in the store.
 func (c *checker) storeFolder(at string, k *SessionStore) {
 	if k.AllowShared {
 		return

@@ -11,13 +11,13 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// Of a stream; the server and package jetstream have the same.
+// Limits of a stream, as in the server and package jetstream.
 const (
 	mostStreamPartitions    = 1024
 	defaultStreamDuplicates = 2 * time.Minute
 )
 
-// nats checks the section of that name.
+// nats checks the section nats.
 func (c *checker) nats() {
 	n := c.cfg.NATS
 	if n == nil {
@@ -71,7 +71,7 @@ func (c *checker) nats() {
 	}
 }
 
-// stream checks what a stream has to do with the consumers, and what its acknowledgement is worth.
+// stream checks the stream against the consumers, and what its acknowledgement guarantees.
 func (c *checker) stream(at string, n *NATS) {
 	name := c.cfg.NATSConsumer()
 	if _, ok := c.cfg.Consumers[name]; !ok {
@@ -92,7 +92,7 @@ func (c *checker) stream(at string, n *NATS) {
 	}
 }
 
-// natsIdentity checks who the client is for the server.
+// natsIdentity checks the credentials for the server.
 func (c *checker) natsIdentity(at string, n *NATS, plain bool) {
 	ways := 0
 	for _, s := range []struct {
@@ -111,13 +111,14 @@ func (c *checker) natsIdentity(at string, n *NATS, plain bool) {
 		if s.key == "password" && n.UserName == "" {
 			c.add("E107", at+"password")
 		}
-		if s.key != "credentials" && plain && n.TLSServerCert == "" { // a seed signs, and does not leave
+		if s.key != "credentials" && plain && n.TLSServerCert == "" { // a seed only signs and is not sent
 			c.add("W213/nats", at+s.key)
 		}
 	}
 }
 
-// natsURL checks the address of a server, and reports whether the way to it is private: over TLS, or in this machine.
+// natsURL checks the address of a server, and reports whether the connection is private: over TLS,
+// or within this machine.
 func (c *checker) natsURL(at, text string) (private bool) {
 	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok {
@@ -135,14 +136,14 @@ func (c *checker) natsURL(at, text string) (private bool) {
 	return scheme == "tls" || loopback(net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "4222")))
 }
 
-// natsName reports whether streams, consumers and subjects can have a name.
+// natsName reports whether a name is valid for streams, consumers and subjects.
 func natsName(s string) bool {
 	return len(s) <= 200 && !strings.ContainsFunc(s, func(r rune) bool {
 		return !('a' <= r|0x20 && r|0x20 <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_')
 	})
 }
 
-// lease checks a partition that its owner has by lease.
+// lease checks a partition with a lease.
 func (c *checker) lease(at string, p ConsumerParams) {
 	at += ".partition.lease"
 	switch l := p.Partition.Lease; {

@@ -14,8 +14,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// faults names the reason of package packets for refusing a topic, by the statement that it
-// gives.
+// faults maps the conformance statement of an error of package packets to the name of the fault.
 var faults = map[string]string{
 	"MQTT-4.7.3-1": "empty", "MQTT-4.7.3-3": "long", "MQTT-4.7.3-2": "nul", "MQTT-1.5.3-2": "nul",
 	"MQTT-4.7.1-2": "hash", "MQTT-4.7.1-3": "plus", "MQTT-3.3.2-2": "wildcard",
@@ -31,8 +30,8 @@ func faultOf(err error) string {
 	return "utf8"
 }
 
-// textFault says why s is no UTF-8 encoded string of section 1.5.3: long, nul or utf8, or
-// nothing.
+// textFault returns why s is not a valid UTF-8 encoded string (section 1.5.3): "long", "nul" or
+// "utf8", or "".
 func textFault(s string) string {
 	switch {
 	case len(s) > 65535:
@@ -45,7 +44,7 @@ func textFault(s string) string {
 	return ""
 }
 
-// topicFilter checks a filter of a consumer; alone says that it is the only one.
+// topicFilter checks a filter of a consumer. alone is set if it is the only one.
 func (c *checker) topicFilter(at, filter string, alone bool) {
 	if err := packets.ValidTopicFilter(filter); err != nil {
 		c.add("E105/"+faultOf(err), at)
@@ -55,8 +54,7 @@ func (c *checker) topicFilter(at, filter string, alone bool) {
 	c.topicText(at, filter, alone)
 }
 
-// topicName checks a topic to publish to that is the same for every message.
-// It reports whether it may be.
+// topicName checks a constant topic to publish to, and reports whether it is valid.
 func (c *checker) topicName(at, name string) bool {
 	if err := packets.ValidTopicName(name); err != nil {
 		c.add("E106/"+faultOf(err), at)
@@ -67,13 +65,13 @@ func (c *checker) topicName(at, name string) bool {
 	return true
 }
 
-// wide are signs of other widths that stand for one that means something in a topic or a list.
+// wide maps full-width characters to those that have a meaning in a topic or list.
 var wide = map[rune]string{
 	'／': "/", '＋': "+", '＃': "#", '＄': "$",
 	'，': ",", '、': ",", '،': ",", '﹐': ",", '；': ",",
 }
 
-// topicText warns of what is legal in a topic and hardly ever meant.
+// topicText warns of what is valid in a topic but probably a mistake.
 func (c *checker) topicText(at, topic string, alone bool) {
 	if c.whiteSpace(at, topic) {
 		return
@@ -92,7 +90,7 @@ func (c *checker) topicText(at, topic string, alone bool) {
 		return
 	}
 	switch {
-	case topic == "/": // what it means is plain
+	case topic == "/": // its meaning is clear
 	case strings.HasPrefix(topic, "/"):
 		c.add("W223/first", at, topic)
 	case strings.HasSuffix(topic, "/"):
@@ -102,8 +100,8 @@ func (c *checker) topicText(at, topic string, alone bool) {
 	}
 }
 
-// whiteSpace warns of white space at an end of a text, of characters that nobody sees, and of
-// quotation marks that YAML does not know; it reports whether it did.
+// whiteSpace warns of leading or trailing white space, invisible characters, and quotation marks
+// that YAML does not know. It reports whether it did.
 func (c *checker) whiteSpace(at, s string) bool {
 	for _, r := range s {
 		if !lint.Visible(r) && !blank(r) {
@@ -124,7 +122,7 @@ func (c *checker) whiteSpace(at, s string) bool {
 
 func blank(r rune) bool { return unicode.IsSpace(r) || r == '\u00a0' || r == '\u3000' || r == '\u200b' }
 
-// quotes reports whether a text stands in quotation marks that YAML takes for text.
+// quotes reports whether a text is in quotation marks that YAML treats as text.
 func quotes(s string) bool {
 	first, _ := utf8.DecodeRuneInString(s)
 	last, size := utf8.DecodeLastRuneInString(s)
@@ -133,19 +131,18 @@ func quotes(s string) bool {
 
 func quoted(r rune) string { return fmt.Sprintf("“%c” U+%04X", r, r) }
 
-// escapedRune returns the first character of s as U+0007.
+// escapedRune returns the first character of s in the form U+0007.
 func escapedRune(s string) string {
 	r, _ := utf8.DecodeRuneInString(s)
 	return fmt.Sprintf("U+%04X", r)
 }
 
-// variables are texts that other programs replace: shells, Windows, templates of Helm and
-// Ansible.
+// variables matches variables that other programs replace: shells, Windows, Helm and Ansible.
 var variables = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^\$[A-Za-z_][A-Za-z0-9_]*$|^%[A-Za-z_][A-Za-z0-9_]*%$|^\{\{.*\}\}$|^\$\(.*\)$|^<[A-Z_]+>$|^\$\{[^{}]*\}$`)
 })
 
-// isVariable is cheap for what is none.
+// isVariable is fast for most texts that are not variables.
 func isVariable(s string) bool {
 	return s != "" && strings.IndexByte("$%{<", s[0]) >= 0 && variables().MatchString(s)
 }
@@ -157,7 +154,8 @@ func (c *checker) variable(at, s string) {
 	}
 }
 
-// secret warns of a secret that looks like a variable: nothing is replaced in it.
+// secret warns of a secret that looks like a variable, because variables in secrets are not
+// replaced.
 func (c *checker) secret(at string, s Secret) {
 	switch {
 	case isVariable(string(s)) || strings.Contains(string(s), "${env:"):
@@ -169,7 +167,7 @@ func (c *checker) secret(at string, s Secret) {
 	}
 }
 
-// entry is a filter for a set of them.
+// entry returns the lint.Entry for a topic of the consumer.
 func (p *ConsumerParams) entry(owner string, t TopicQoS) lint.Entry {
 	return lint.Entry{Owner: owner, Subscribed: p.subscribed(t), Filter: plain(t.Topic)}
 }
@@ -188,9 +186,8 @@ func (cfg *Config) filters() *lint.Filters {
 	return set
 }
 
-// overlaps warns of filters that one message may match twice: the Server may then
-// deliver it once for each [MQTT-3.3.5-1]. A filter that two consumers have in common is
-// subscribed to once.
+// overlaps warns of overlapping filters: the Server may deliver a message once for each
+// [MQTT-3.3.5-1]. The same filter of two consumers is subscribed to only once.
 func (c *checker) overlaps() {
 	set := lint.NewFilters()
 	names := sortedKeys(c.cfg.Consumers)

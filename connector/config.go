@@ -37,7 +37,7 @@ type Connection struct {
 	Extension Extension
 }
 
-// own returns the settings of the connector's own connection.
+// own returns the settings of the main connection.
 func (cfg *Config) own() *Connection {
 	return &Connection{General: cfg.General, Advanced: cfg.Advanced, Extension: cfg.Extension}
 }

@@ -26,21 +26,21 @@ import (
 type connection struct {
 	cfg     client.Config // without the store
 	keep    *SessionStore // nil: in memory
-	server  string        // names the server in the store
+	server  string        // name of the server for the store
 	current atomic.Pointer[client.Client]
 	store   *wal.Store
-	lost    atomic.Uint64 // connections, and attempts to connect
+	lost    atomic.Uint64 // lost connections and failed attempts to connect
 
-	name            string // in Config.Connections; empty: the connector's own
+	name            string // in Config.Connections; empty for the main connection
 	settings        *Connection
 	certificatesEnd atomic.Int64               // seconds since 1970; 0: no certificate
-	problem         atomic.Pointer[flow.Error] // of a further connection; nil while it is up
-	begun           atomic.Bool                // a further connection has been up
-	unretained      atomic.Uint64              // messages that came with the retained flag and left without it
+	problem         atomic.Pointer[flow.Error] // of an additional connection; nil while it is up
+	begun           atomic.Bool                // an additional connection has been up
+	unretained      atomic.Uint64              // messages that arrived retained and were published without the flag
 }
 
-// newConnection checks cfg. A client with a store on disk is made by open, so that nothing
-// is locked before Start.
+// newConnection checks cfg. A client with a session store is created by open, so that nothing is
+// locked before Start.
 func newConnection(settings *Connection, cfg client.Config) (*connection, error) {
 	n := &connection{settings: settings, keep: settings.Extension.SessionStore, server: withoutScheme(settings.General.BrokerURL)}
 	cfg.Dial = noted(&n.certificatesEnd, cfg.Dial)
@@ -59,7 +59,8 @@ func newConnection(settings *Connection, cfg client.Config) (*connection, error)
 	return n, nil
 }
 
-// connections makes the connection of the consumers, that of the producers, and further ones.
+// connections creates the connection of the consumers, that of the producers, and the additional
+// ones.
 func (c *Connector) connections() error {
 	settings := c.cfg.own()
 	cfg, err := (&way{cfg: settings, opts: c.opts}).clientConfig()
@@ -80,7 +81,7 @@ func (c *Connector) connections() error {
 		return nil
 	}
 	cfg.ClientID += producersSuffix
-	cfg.Will = nil // one is enough, and it is about the consumers
+	cfg.Will = nil // only the connection of the consumers has a Will
 	cfg.OnEvent = func(e client.Event) { c.observe(c.out, e) }
 	c.out, err = newConnection(settings, cfg)
 	return err
@@ -88,7 +89,7 @@ func (c *Connector) connections() error {
 
 const producersSuffix = "-producers"
 
-// open opens the session stores, or none.
+// open opens all session stores; if one fails, it closes those that it has opened.
 func (c *Connector) open() error {
 	var opened []*connection
 	for _, n := range c.all() {
@@ -103,7 +104,7 @@ func (c *Connector) open() error {
 	return nil
 }
 
-// all lists the connections, that of the consumers first.
+// all returns all connections, that of the consumers first.
 func (c *Connector) all() []*connection {
 	all := []*connection{c.conn}
 	if c.out != c.conn {
@@ -115,8 +116,8 @@ func (c *Connector) all() []*connection {
 	return all
 }
 
-// connect connects all, that of the consumers last: a session that goes on brings messages at once, and
-// their flows publish.
+// connect connects all, that of the consumers last: the Server may send messages at once, and their
+// flows publish.
 func (c *Connector) connect(ctx context.Context) error {
 	if err := c.connectOthers(ctx); err != nil {
 		return err
@@ -136,8 +137,8 @@ func (c *Connector) connect(ctx context.Context) error {
 	return c.conn.client().Connect(ctx)
 }
 
-// close closes all, that of the consumers first: its acknowledgements do not wait for producers. The
-// others do not wait for one another.
+// close closes all, that of the consumers first, so that its acknowledgements do not wait for
+// producers. The others are closed concurrently.
 func (c *Connector) close(ctx context.Context) error {
 	all := c.all()
 	errs := make([]error, len(all))
@@ -166,7 +167,7 @@ func (n *connection) open(c *Connector) error {
 	cfg := n.cfg
 	cfg.Store, cfg.QueueMessages = n.store, n.keep.MaxMessages
 	if n.keep.MaxBytes != 0 {
-		cfg.QueueBytes = -1 // the store itself counts them
+		cfg.QueueBytes = -1 // limited by the store itself
 	}
 	made, err := client.New(cfg)
 	if err != nil {
@@ -176,10 +177,10 @@ func (n *connection) open(c *Connector) error {
 	return nil
 }
 
-// client returns the client; nil before open.
+// client returns the client, or nil before open.
 func (n *connection) client() *client.Client { return n.current.Load() }
 
-// close leaves in order, as long as ctx lasts, and closes the store.
+// close closes the client gracefully until ctx is done, and then the store.
 func (n *connection) close(ctx context.Context) error {
 	var err error
 	if c := n.client(); c != nil {
@@ -188,12 +189,12 @@ func (n *connection) close(ctx context.Context) error {
 	return errors.Join(err, n.closeStore())
 }
 
-// abort leaves at once.
+// abort closes the client at once, without DISCONNECT.
 func (n *connection) abort() {
 	if c := n.client(); c != nil {
 		c.Abort()
 	}
-	n.closeStore() // nothing that was promised depends on it
+	n.closeStore() // no guarantee depends on its error
 }
 
 func (n *connection) closeStore() error {
@@ -215,10 +216,10 @@ func (n *connection) publish(ctx context.Context, m client.Message) error {
 	return c.Publish(ctx, m)
 }
 
-// errNotStarted is for a producer that is used before Start with a session store.
+// errNotStarted: a producer with a session store is used before Start.
 var errNotStarted = fmt.Errorf("connector: the session store opens with Start: %w", client.ErrNotConnected)
 
-// A way is how a server is reached.
+// A way is the settings for connecting to a server.
 type way struct {
 	cfg    *Connection
 	opts   Options
@@ -294,10 +295,10 @@ func offAtZero(d *time.Duration) time.Duration {
 	return deref(d, 0)
 }
 
-// transport says how connections are opened, wherever they go.
+// transport returns the options for opening connections, to whatever server.
 func (w *way) transport() (*transport.Options, error) {
 	g, x := &w.cfg.General, &w.cfg.Extension
-	opts := &transport.Options{Logger: w.opts.Logger, OnStep: w.onStep, Timeout: -1} // the client's ConnectTimeout bounds it
+	opts := &transport.Options{Logger: w.opts.Logger, OnStep: w.onStep, Timeout: -1} // limited by the client's ConnectTimeout
 	if g.Protocol.Secure() {
 		opts.TLS = &transport.TLSOptions{
 			ClientCert:         transport.File(g.TLSClientCert),
@@ -328,7 +329,7 @@ func proxyDialer(url string) (func(ctx context.Context, network, addr string) (n
 	return proxy.Dialer(url, nil)
 }
 
-// dialProxy dials through the proxy whose URL the source has now.
+// dialProxy dials through the proxy whose URL is read from the source.
 func (s *SecretSource) dialProxy(ctx context.Context, network, addr string) (net.Conn, error) {
 	url, err := s.Read(ctx)
 	if err != nil {
@@ -338,13 +339,13 @@ func (s *SecretSource) dialProxy(ctx context.Context, network, addr string) (net
 	if err != nil {
 		return nil, &secretError{source: *s, kind: "proxy"}
 	}
-	if dial == nil { // the environment names none
+	if dial == nil { // no proxy in the environment
 		dial = new(net.Dialer).DialContext
 	}
 	return dial(ctx, network, addr)
 }
 
-// dialer opens connections to a server of the general tab's protocol.
+// dialer returns a function that opens connections to a server with the protocol of General.
 func (w *way) dialer(url string, opts *transport.Options) (func(context.Context) (net.Conn, error), error) {
 	from := w.cfg.General.TLSClientKeyFrom
 	if from == nil || opts.TLS == nil {
@@ -374,7 +375,7 @@ func (w *way) dialer(url string, opts *transport.Options) (func(context.Context)
 	}, nil
 }
 
-// keyedDialer is dialer with a key that opts has.
+// keyedDialer is dialer with the key in opts.
 func (w *way) keyedDialer(url string, opts *transport.Options) (func(context.Context) (net.Conn, error), error) {
 	address := withZone(withoutScheme(url))
 	host, _, _ := strings.Cut(address, "/")
@@ -389,7 +390,7 @@ func (w *way) keyedDialer(url string, opts *transport.Options) (func(context.Con
 	return transport.Dialer("mqtt://"+host, opts)
 }
 
-// wsHeader returns what goes with one handshake.
+// wsHeader returns the headers for a handshake.
 func (w *way) wsHeader(ctx context.Context) (http.Header, error) {
 	header := make(http.Header)
 	for k, v := range w.cfg.Extension.WSHeaders {
@@ -405,8 +406,7 @@ func (w *way) wsHeader(ctx context.Context) (http.Header, error) {
 	return header, nil
 }
 
-// withZone writes the zone of an IPv6 address, as in [fe80::1%eth0]:1883, as a URL has it: RFC
-// 6874.
+// withZone escapes the zone of an IPv6 address, as in [fe80::1%eth0]:1883, for a URL (RFC 6874).
 func withZone(address string) string {
 	host, rest, ok := strings.Cut(address, "]")
 	if before, zone, has := strings.Cut(host, "%"); ok && has && !strings.HasPrefix(zone, "25") {

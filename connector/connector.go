@@ -26,7 +26,8 @@ type Options struct {
 	// Dial, if not nil, opens the Network Connection instead of the address in General.
 	Dial func(context.Context) (net.Conn, error)
 
-	// Dials do the same for connections of Config.Connections, by name.
+	// Dials open the connections of Config.Connections, by name, instead of the addresses in their
+	// General.
 	Dials map[string]func(context.Context) (net.Conn, error)
 
 	// TLS sets what General and Extension do not, for the main connection: it is Base of
@@ -60,24 +61,24 @@ type Connector struct {
 	out    *connection            // of the producers; the same one unless they have their own
 	others map[string]*connection // of Config.Connections
 	ledger atomic.Pointer[ledger] // of the consumers that have one
-	live   atomic.Pointer[setup]  // in force now: see now
+	live   atomic.Pointer[setup]  // in effect: see now
 
 	reconfiguring chan struct{}            // holds a token while Reconfigure runs
-	coming        atomic.Pointer[setup]    // its flows are being asked for; nil: there is none
-	waiting       atomic.Pointer[[]string] // settings that wait for a restart
+	coming        atomic.Pointer[setup]    // the setup whose flows are being requested, or nil
+	waiting       atomic.Pointer[[]string] // settings that need a restart
 	watching      sync.Once                // see watch
 
-	flows     sync.Mutex // guards consumers, and who makes a new setup
+	flows     sync.Mutex // guards consumers and changes of the setup
 	consumers map[string]*consumer
-	feeds     []*Feed       // made before Start
+	feeds     []*Feed       // created before Start
 	files     sync.Mutex    // dead letter files
-	spooling  chan struct{} // has the place of a message that is too large and is being put away
+	spooling  chan struct{} // capacity 1, for the one oversize message being put away
 
-	stopping    chan struct{} // closed when nothing new may begin
+	stopping    chan struct{} // closed when nothing new may start
 	stopOnce    sync.Once
-	flowContext context.Context // of the flows; ends when Stop's patience does
+	flowContext context.Context // parent context of flows; canceled when the ctx of Stop is done
 	cancelFlows context.CancelCauseFunc
-	pumped      chan struct{} // closed when no message is taken any more
+	pumped      chan struct{} // closed when no more messages are taken
 	started     atomic.Bool
 	halted      chan struct{}
 	haltOnce    sync.Once
@@ -91,14 +92,14 @@ type Connector struct {
 	malformed sightings
 
 	unacked  unacked
-	arrivals uint64    // taken so far; pump's own
-	takers   []route   // of one message; pump's own
+	arrivals uint64    // messages taken so far; used only by pump
+	takers   []route   // of the current message; used only by pump
 	start    time.Time // when Start was called
-	began    int64     // the same in ns: with the number of an arrival it names it
+	began    int64     // the same in ns; identifies an arrival together with its number
 	gate     gate
 
-	stalled   atomic.Bool   // a message is unacknowledged for too long
-	unstalled chan struct{} // one was settled since
+	stalled   atomic.Bool   // a message has been unacknowledged for too long
+	unstalled chan struct{} // signals that a message was settled since
 }
 
 // New checks cfg and returns a Connector for it. Its only I/O is to examine the files that cfg
@@ -226,7 +227,7 @@ func (c *Connector) Start(ctx context.Context) error {
 		c.trouble.told, c.trouble.started = !c.trouble.asked, true
 		c.trouble.mu.Unlock()
 		c.report(e)
-		err = nil // askAgain sees to it
+		err = nil // askAgain handles it
 	}
 	if err != nil {
 		e := flow.AsError(err)
@@ -243,16 +244,16 @@ func (c *Connector) Start(ctx context.Context) error {
 	return nil
 }
 
-// behindItsQueue reports whether the answer to SUBSCRIBE may only be late: a Server that goes on with a session sends
-// what has gathered first, which may take longer than ack_timeout. A connector that failed then would
-// be sent all of it again by each start, and never come to the end.
+// behindItsQueue reports whether the answer to SUBSCRIBE may just be late: a Server that resumes a
+// session sends the queued messages first, which may take longer than ack_timeout. A connector that
+// failed because of that would receive all of them again at each start and never finish.
 func (c *Connector) behindItsQueue() bool {
 	conn := c.conn.client()
 	s := conn.Stats()
 	return conn.State() == client.Connected && s.Resumed > 0 && s.Received > 0
 }
 
-// complete makes sure that each consumer has a flow, or is pulled.
+// complete checks that each consumer has a flow or is pulled.
 func (c *Connector) complete() error {
 	c.flows.Lock()
 	defer c.flows.Unlock()
@@ -276,9 +277,9 @@ func (c *Connector) complete() error {
 	return nil
 }
 
-// want makes filters wanted, so that they are the first that the Server is asked, and gives
-// up what only an earlier configuration wanted and the session store remembers. The receipt
-// is nil if there is nothing to ask for.
+// want subscribes to filters, so that SUBSCRIBE is sent first, and unsubscribes from those in the
+// session store that only an earlier configuration wanted. The receipt is nil if there is nothing
+// to subscribe to.
 func (c *Connector) want(subs []packets.Subscription) (*client.Receipt, error) {
 	conn := c.conn.client()
 	if gone := unwanted(conn.Wanted(), subs); len(gone) > 0 {
@@ -293,7 +294,7 @@ func (c *Connector) want(subs []packets.Subscription) (*client.Receipt, error) {
 	return conn.SubscribeAsync(subs...)
 }
 
-// subscribed waits for what the Server says to the filters.
+// subscribed waits for the Server's answer to the filters.
 func (c *Connector) subscribed(ctx context.Context, subs []packets.Subscription, r *client.Receipt) error {
 	if r == nil {
 		return nil
@@ -328,7 +329,7 @@ func (c *Connector) subscribed(ctx context.Context, subs []packets.Subscription,
 	return nil
 }
 
-// unwanted lists the filters of before that are not among subs.
+// unwanted returns the filters of before that are not in subs.
 func unwanted(before, subs []packets.Subscription) (gone []string) {
 	wanted := make(map[string]bool)
 	for _, s := range subs {
@@ -342,7 +343,7 @@ func unwanted(before, subs []packets.Subscription) (gone []string) {
 	return gone
 }
 
-// failedToStart tells who wants to know, and ends the connector.
+// failedToStart reports the failure and ends the connector.
 func (c *Connector) failedToStart(ctx context.Context, e *flow.Error) {
 	defer context.AfterFunc(ctx, func() { c.cancelFlows(context.Cause(ctx)) })()
 	c.report(e)
@@ -359,7 +360,7 @@ func (c *Connector) abort() {
 	<-c.pumped
 }
 
-// pump takes messages from the connection and gives them to their consumers.
+// pump takes messages from the connection and passes them to their consumers.
 func (c *Connector) pump() {
 	defer close(c.pumped)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -383,10 +384,10 @@ func (c *Connector) pump() {
 	}
 }
 
-// clock returns how long ago Start was, which costs half of what time.Now does.
+// clock returns the time since Start, which costs half as much as time.Now.
 func (c *Connector) clock() time.Duration { return time.Since(c.start) }
 
-// route gives a message to every consumer whose topics match.
+// route passes a message to every consumer whose topics match.
 func (c *Connector) route(ctx context.Context, d *client.Delivery) {
 	c.arrivals++
 	a := &arrival{d: d, size: len(d.Payload), at: time.Now(), n: c.arrivals, ours: true}
@@ -413,7 +414,7 @@ func (c *Connector) route(ctx context.Context, d *client.Delivery) {
 	}
 }
 
-// settle notes that a consumer is done with a message; the last one acknowledges it.
+// settle records that a consumer is done with a message; the last one acknowledges it.
 func (c *Connector) settle(a *arrival) {
 	if a.open.Add(-1) > 0 {
 		return
@@ -426,7 +427,7 @@ func (c *Connector) settle(a *arrival) {
 	case !held:
 		switch err := a.acknowledge(); {
 		case err != nil:
-			c.stats.stale.Add(1) // the session ended first; the Server may send it again
+			c.stats.stale.Add(1) // the session was lost; the Server may send the message again
 		case a.d.QoS > packets.AtMostOnce:
 			c.stats.acknowledged.Add(1)
 		}
@@ -438,13 +439,13 @@ func (c *Connector) settle(a *arrival) {
 	c.unstall()
 }
 
-// leave gives a message up without acknowledging it: the Server keeps it.
+// leave gives up a message without acknowledging it, so that the Server keeps it.
 func (c *Connector) leave(a *arrival) {
 	a.held.Store(true)
 	c.settle(a)
 }
 
-// over ends the connector because a connection has ended for good.
+// over ends the connector because a connection has failed permanently.
 func (c *Connector) over(err error) {
 	if stop := c.conn.stopsOver(err); stop != nil {
 		c.halt(stop)
@@ -453,7 +454,7 @@ func (c *Connector) over(err error) {
 	c.halt(flow.AsError(err))
 }
 
-// halt ends the connector because of err; Done tells.
+// halt ends the connector because of err and closes Done.
 func (c *Connector) halt(err error) {
 	c.haltOnce.Do(func() {
 		c.haltErr = err
@@ -480,7 +481,7 @@ func (c *Connector) Err() error {
 func (c *Connector) stopNew() {
 	c.stopOnce.Do(func() {
 		c.flows.Lock()
-		close(c.stopping) // no consumer is made any more
+		close(c.stopping) // no more consumers are created
 		c.flows.Unlock()
 		for _, k := range c.everyConsumer() {
 			k.stop()
@@ -519,7 +520,7 @@ func (c *Connector) Stop(ctx context.Context) error {
 	return err
 }
 
-// interrupt cuts the flows short that still run.
+// interrupt cancels the flows that are still running.
 func (c *Connector) interrupt(cause error) {
 	if l := c.ledger.Load(); l != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), storePatience)

@@ -24,8 +24,8 @@ const (
 	defaultMaxDelay      = 30 * time.Second
 )
 
-// A consumer gives the messages of its topics to a flow, or to a program that pulls them. What happens
-// to each of them stands in machine.go.
+// A consumer passes the messages of its topics to a flow, or to a program that pulls them. The
+// states of a message are in machine.go.
 type consumer struct {
 	name  string
 	pulls bool // a program pulls, instead of a flow
@@ -33,45 +33,46 @@ type consumer struct {
 	conn  *Connector
 	live  atomic.Pointer[settings] // in force now: see now
 
-	putsAway bool // it has no topics and runs nothing: what it gets is a dead letter
+	putsAway bool // it has no topics and no flow; its messages are dead letters
 
 	log *slog.Logger
 
-	jobs       sync.WaitGroup // those that are not settled
-	triggering atomic.Bool    // its flow runs on an error of the connector
-	room       chan struct{}  // tells take that something was settled
+	jobs       sync.WaitGroup // jobs that are not settled
+	triggering atomic.Bool    // its flow is running for an error of the connector
+	room       chan struct{}  // signals take that a job was settled
 
 	mu       sync.Mutex
 	limits        // of the settings
-	ready    jobs // they may run now
+	ready    jobs // jobs that may run now
 	lanes    map[string]*lane
 	line     *lane // of all messages, with OrderConnection; else nil
 	paused   map[*job]struct{}
-	pulled   map[*job]struct{} // a program has them
-	behind   jobs              // they wait until draining is 0
-	nBehind  int               // how many there are, with those that are being left
+	pulled   map[*job]struct{} // jobs that a program has pulled
+	behind   jobs              // jobs that wait until draining is 0
+	nBehind  int               // number of those, including those being left
 	draining int               // jobs that were taken before the order changed and are not settled
 	inFlight int               // jobs that are not settled
 	bytes    int               // their payloads
-	full     bool              // take waits
+	full     bool              // take is waiting for room
 	idle     []*waiter
-	waking   bool // one of those was woken, or a worker is starting
+	waking   bool // a waiter was woken, or a worker is starting
 	workers  int
-	trying   bool // the flow of a suspect runs
-	stopping bool // nothing that the Server keeps begins any more
-	over     bool // nothing begins any more
+	trying   bool // the flow of a suspect is running
+	stopping bool // no more messages are started that the Server keeps
+	over     bool // no more messages are started
 }
 
-// settings are the parameters of a consumer, and its flow. They do not change: Reconfigure makes new ones.
+// settings are the parameters of a consumer and its flow. They are immutable; Reconfigure creates
+// new ones.
 type settings struct {
 	params  ConsumerParams
-	flow    flow.Flow      // nil: a program pulls
+	flow    flow.Flow      // nil if a program pulls
 	filters []string       // as matched: see plain
 	key     *flow.Template // of Partition; nil: the topic
 	limits
 }
 
-// limits are what decides when a message begins.
+// limits are the settings that decide when a message starts.
 type limits struct {
 	ordered                      OrderBy
 	concurrency, most, mostBytes int
@@ -92,7 +93,7 @@ func (c *Connector) newConsumer(name string, s *settings) *consumer {
 	return k
 }
 
-// keepLine makes the lane of all messages, or lets go of it. The caller holds mu, or nobody else knows k.
+// keepLine creates or drops the lane of all messages. The caller holds mu, unless k is new.
 func (k *consumer) keepLine() {
 	k.line = nil
 	if k.ordered == OrderConnection {
@@ -100,7 +101,7 @@ func (k *consumer) keepLine() {
 	}
 }
 
-// now returns the settings that are in force.
+// now returns the settings in effect.
 func (k *consumer) now() *settings { return k.live.Load() }
 
 func (c *Connector) newSettings(p ConsumerParams, f flow.Flow) *settings {
@@ -129,7 +130,7 @@ func (c *Connector) newSettings(p ConsumerParams, f flow.Flow) *settings {
 	return s
 }
 
-// plain returns what the messages of a filter match: see packets.Undecorated.
+// plain returns the Topic Filter that messages match: see packets.Undecorated.
 func plain(filter string) string {
 	if plain, ok := packets.Undecorated(filter); ok {
 		return plain
@@ -137,7 +138,7 @@ func plain(filter string) string {
 	return filter
 }
 
-// subscribed returns the filter that the Server is asked for.
+// subscribed returns the filter to subscribe to.
 func (p *ConsumerParams) subscribed(t TopicQoS) string {
 	if p.ShareGroup == "" {
 		return t.Topic
@@ -159,10 +160,10 @@ func (p *ConsumerParams) subscriptions() []packets.Subscription {
 
 func (s *settings) wants(topic string) bool { return s.filter(topic) >= 0 }
 
-// filter returns which topic of the parameters matches; below zero if none does.
+// filter returns the index of the topic that matches, or a negative number if none does.
 func (s *settings) filter(topic string) int {
 	i := slices.IndexFunc(s.filters, func(f string) bool { return f == topic || packets.Match(f, topic) })
-	if i < 0 && strings.HasPrefix(topic, "$") { // of a server that does not know the decoration
+	if i < 0 && strings.HasPrefix(topic, "$") { // of a server that does not know the prefix
 		i = slices.IndexFunc(s.params.Topics, func(t TopicQoS) bool { return packets.Match(t.Topic, topic) })
 	}
 	return i
@@ -170,8 +171,8 @@ func (s *settings) filter(topic string) int {
 
 const keyTopic = "topic"
 
-// elsewhere reports whether another process of the partition has a message. All of them have to
-// agree, so that a message without its key goes by its topic.
+// elsewhere reports whether a message belongs to another process of the partition. All processes
+// must agree, so a message for which the key fails uses its topic.
 func (s *settings) elsewhere(d *client.Delivery) bool {
 	p := s.params.Partition
 	if p == nil {
@@ -188,7 +189,7 @@ func (s *settings) elsewhere(d *client.Delivery) bool {
 	return int64(h.Sum32())%int64(p.Count) != int64(p.Index)
 }
 
-// skips reports whether a message of the consumer's topics is not for its flow.
+// skips reports whether the flow must not run for a message that matches the consumer's topics.
 func (s *settings) skips(d *client.Delivery) bool {
 	if s.elsewhere(d) {
 		return true
@@ -202,8 +203,8 @@ func (s *settings) skips(d *client.Delivery) bool {
 	return false
 }
 
-// jitter is the pause before attempt n+1: exponential between two bounds, with full
-// jitter, so that messages that failed together do not come back together.
+// jitter returns the pause before attempt n+1. It is exponential between two limits, with full
+// jitter, so that messages that failed together are not retried together.
 func jitter(n int, first, most time.Duration) time.Duration {
 	bound := first
 	for range n - 1 {

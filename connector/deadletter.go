@@ -33,8 +33,8 @@ type DeadLetterRecord struct {
 
 const metaLevel = "/meta"
 
-// deadLetter puts a message where the failure policy says; it is acknowledged only when
-// that succeeded.
+// deadLetter puts a message where the failure policy says. It is acknowledged only if that
+// succeeds.
 func (k *consumer) deadLetter(j *job, f *OnFailure, cause error) error {
 	record := DeadLetterRecord{
 		Time: time.Now(), Received: j.at, Consumer: k.name, Topic: j.d.Topic, QoS: j.d.QoS, MessageID: j.d.PacketID, Key: k.keyOf(j),
@@ -61,8 +61,9 @@ func (k *consumer) deadLetter(j *job, f *OnFailure, cause error) error {
 	return nil
 }
 
-// publishDeadLetter publishes what is known of the message before the message, so that whoever
-// takes the second has the first. Several may be on their way at once: the digest says whose it is.
+// publishDeadLetter publishes the record of the message before the message, so that a receiver of
+// the message has its record. Several may be in flight at a time: the digest says which record
+// belongs to which message.
 func (k *consumer) publishDeadLetter(j *job, f *OnFailure, record []byte) error {
 	ctx, cancel := context.WithTimeout(k.conn.flowContext, defaultAckTimeout)
 	defer cancel()

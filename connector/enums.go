@@ -230,7 +230,7 @@ func ParseTopicCharacters(s string) (TopicCharacters, error) {
 	return 0, fmt.Errorf("%q is neither strict nor any", s)
 }
 
-// topicCharacters returns what holds for the producer.
+// topicCharacters returns the setting that applies to the producer.
 func (p *ProducerParams) topicCharacters(x *Extension) TopicCharacters {
 	switch {
 	case p.TopicCharacters != TopicCharactersDefault:
@@ -257,7 +257,7 @@ const (
 
 var unmatchedWords = []string{string(UnmatchedDeadLetter), string(UnmatchedHold), string(UnmatchedDrop)}
 
-// canonical returns the word that u is another spelling of, and otherwise u.
+// canonical returns the constant that u is another spelling of, or u.
 func (u Unmatched) canonical() Unmatched {
 	for _, word := range unmatchedWords {
 		if normal(string(u)) == normal(word) {
@@ -369,7 +369,7 @@ func ParseSync(s string) (wal.Sync, error) {
 
 var qosNames = []string{"At Most Once", "At Least Once", "Exactly Once"}
 
-// qosSpellings are further words for each.
+// qosSpellings are further names of each QoS.
 var qosSpellings = [][]string{
 	{"最多一次", "至多一次", "0"},
 	{"至少一次", "最少一次", "1"},
@@ -409,5 +409,5 @@ func nameOf(names []string, i int) string {
 	return fmt.Sprint(i)
 }
 
-// normal drops what people write differently.
+// normal normalises spelling: see lint.Fold.
 func normal(s string) string { return lint.Fold(s) }

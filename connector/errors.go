@@ -13,13 +13,13 @@ import (
 	"github.com/mqtt311/mqtt311/transport"
 )
 
-// Package flow does not know the errors of the layers below.
+// Package flow does not import the packages of the layers below.
 func init() {
 	classify.Type = func(err error) string { return string(errorType(err)) }
 	classify.Reason = reason
 }
 
-// reason returns the return code of a CONNACK or SUBACK that said no; otherwise 0.
+// reason returns the return code of a refusing CONNACK or SUBACK, or 0.
 func reason(err error) byte {
 	var refused *client.RefusedError
 	var filter *client.FilterError
@@ -40,7 +40,7 @@ var refusals = map[packets.ConnectCode]flow.ErrorType{
 	packets.NotAuthorized:               flow.TypeNotAuthorized,
 }
 
-// errorType finds the narrowest type that an error of the layers below has.
+// errorType returns the most specific type for an error of the layers below.
 func errorType(err error) flow.ErrorType {
 	var (
 		refused  *client.RefusedError
@@ -76,7 +76,7 @@ func errorType(err error) flow.ErrorType {
 	case errors.As(err, &dial):
 		return dialType(dial)
 	case errors.As(err, &handshake) && (errors.As(err, &format) || errors.As(err, &large)):
-		return flow.TypeProtocol // it may be no MQTT at all
+		return flow.TypeProtocol // it may not be MQTT at all
 	case errors.As(err, &large):
 		return flow.TypeOversize
 	case errors.As(err, &incoming):
@@ -90,7 +90,7 @@ func errorType(err error) flow.ErrorType {
 		}
 	}
 	if errors.As(err, &handshake) {
-		return flow.TypeConnectivity // as of a server that closes before CONNACK
+		return flow.TypeConnectivity // for example, the server closed before CONNACK
 	}
 	for _, c := range widest {
 		if errors.Is(err, c.err) {
@@ -105,8 +105,8 @@ type sentinel struct {
 	is  flow.ErrorType
 }
 
-// sentinels say what an error is, whatever else it wraps; wider ones only if nothing else does,
-// and the widest, which an attempt to connect wraps too, last.
+// sentinels maps sentinel errors to types, from specific to general; the most general one, which
+// attempts to connect wrap too, is last.
 var (
 	sentinels = []sentinel{
 		{client.ErrStoreFailed, flow.TypeStore},
@@ -141,7 +141,7 @@ func encodeType(err *packets.EncodeError) flow.ErrorType {
 	return flow.TypeInvalidTopic
 }
 
-// dialType goes by the hint where it tells more than the step.
+// dialType uses the hint where that is more specific than the step.
 func dialType(err *transport.DialError) flow.ErrorType {
 	if h, ok := transport.HintOf(err); ok {
 		if t, ok := byHint[h.Code]; ok {

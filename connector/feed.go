@@ -17,11 +17,11 @@ import (
 // to them as to messages of the connection. The source learns the result of each by Input.Settled.
 type Feed struct {
 	consumer *consumer
-	turn     chan struct{} // holds a token while nobody takes
+	turn     chan struct{} // holds a token while no Take is running
 	n        uint64        // messages so far; guarded by turn
 
 	mu       sync.Mutex
-	contexts map[context.Context]struct{} // of inputs, that have not ended
+	contexts map[context.Context]struct{} // contexts of inputs that are not done
 }
 
 // An Input is a message for a Feed.
@@ -112,7 +112,7 @@ func (f *Feed) Take(ctx context.Context, in Input) error {
 	return nil
 }
 
-// watch makes the end of a context known to messages that wait for another attempt.
+// watch leaves messages that wait for another attempt when their context is done.
 func (f *Feed) watch(ctx context.Context) {
 	if ctx == nil {
 		return
@@ -134,18 +134,18 @@ func (f *Feed) watch(ctx context.Context) {
 	})
 }
 
-// end waits until Take takes nothing any more, after the connector has begun to stop.
+// end waits until Take accepts nothing more, after the connector has started to stop.
 func (f *Feed) end() {
 	<-f.turn
 	f.turn <- struct{}{}
 }
 
-// over reports whether the Context of a message has ended that a Feed has given.
+// over reports whether the message is from a Feed and its Context is done.
 func (a *arrival) over() bool {
 	return a.fed != nil && a.fed.Context != nil && a.fed.Context.Err() != nil
 }
 
-// wantedBack returns a channel that is closed when the Context of a message ends; nil if it has none.
+// wantedBack returns the Done channel of the Context of a message, or nil if it has none.
 func (a *arrival) wantedBack() <-chan struct{} {
 	if a.fed == nil || a.fed.Context == nil {
 		return nil

@@ -2,16 +2,16 @@ package connector
 
 import "sync"
 
-// A gate lets the runs of messages that are in the ledger go on beside each other, or one while no other
-// does. It never waits: whoever finds it closed asks again when leave says so.
+// A gate allows the runs of messages in the ledger either concurrently, or one alone. It never
+// blocks: a caller that is refused tries again when leave reports that.
 type gate struct {
 	mu      sync.Mutex
 	running int
-	alone   int // run alone, or wait for that
+	alone   int // jobs that run alone or wait for that
 }
 
-// enter reports whether a message may run now. One that is to run alone keeps others from beginning from
-// the first time that it asks.
+// enter reports whether a message may run now. From the first call for a message that must run
+// alone, others are refused.
 func (g *gate) enter(j *job) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -27,8 +27,8 @@ func (g *gate) enter(j *job) bool {
 	return true
 }
 
-// leave is called when a message does not run any more, or never will, and reports whether others may
-// find the gate open that did not before.
+// leave must be called when a message has run, or will never run. It reports whether others that
+// were refused may enter now.
 func (g *gate) leave(j *job) (opened bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -85,11 +85,11 @@ type Health struct {
 	// Restart lists the settings that Reconfigure did not apply because they need a restart.
 	Restart []string `json:"restart,omitempty"`
 
-	failed     error       // why the connector is over
+	failed     error       // why the connector has ended
 	unanswered *flow.Error // the server has not answered SUBSCRIBE in time
 }
 
-// storeSilence is for how long a session store may be silent while the connector is ready.
+// storeSilence is how long a session store may take to answer while the connector is ready.
 const storeSilence = 5 * time.Second
 
 // StoreStands reports whether StoreWaits is so long that the connector is not ready.

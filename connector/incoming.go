@@ -9,7 +9,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// mostSkippedTold is how many skipped messages of each kind are reported within a minute.
+// mostSkippedTold is how many skipped messages of each kind are reported per minute.
 const mostSkippedTold = 10
 
 // skippedMessage reports a message that the client of a connection skipped.
@@ -38,9 +38,9 @@ func (c *Connector) skippedMessage(from *connection, err error) {
 	}
 }
 
-// notAccepted returns the error over a message that is too large or has a malformed topic: what
-// became of it, and which setting decides that. n is the number of messages since the last one that
-// was reported, this one included.
+// notAccepted returns the error for a message that is too large or has a malformed topic: what was
+// done with it, and which setting decides that. n is the number of messages since the last report,
+// including this one.
 func (c *Connector) notAccepted(bad *client.IncomingError, n uint64) *flow.Error {
 	became := "it was acknowledged, and no flow ran for it"
 	switch {
@@ -70,7 +70,7 @@ func (c *Connector) notAccepted(bad *client.IncomingError, n uint64) *flow.Error
 	return flow.NewError(flow.TypeMalformed, fmt.Errorf("%s is malformed: %s; %s (malformed: skip)%s", what, reason, became, others))
 }
 
-// shownTopic returns a topic from outside, which may hold anything: escaped, and not too long.
+// shownTopic returns an external topic, which may contain anything, escaped and truncated.
 func shownTopic(topic string) string {
 	const most = 128
 	if len(topic) > most {
@@ -79,8 +79,8 @@ func shownTopic(topic string) string {
 	return fmt.Sprintf("%+q", topic)
 }
 
-// stopsOver returns the error that ends the connector, if the connection ended with err over a
-// message whose policy is FaultStop; otherwise nil.
+// stopsOver returns the error that ends the connector if err is about a message whose policy is
+// FaultStop, and otherwise nil.
 func (n *connection) stopsOver(err error) *flow.Error {
 	x := &n.settings.Extension
 	var large *packets.TooLargeError

@@ -15,54 +15,54 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A ledger keeps, as notes in the session store, how often the flow of each message was begun
-// and whether it ended well, so that the next process knows it after a crash.
+// A ledger keeps, as notes in the session store, how often the flow of each message was started and
+// whether it succeeded, so that the next process knows this after a crash.
 //
-// A message that comes again is known by its consumer, its Packet Identifier and a fingerprint
-// of its content. If no identifier fits, because the Server gave it a new one, the content
-// alone tells how often it was tried.
+// A redelivered message is recognised by its consumer, its Packet Identifier and a fingerprint of
+// its content. If no identifier matches, because the Server has assigned a new one, the content
+// alone determines how often it was tried.
 //
-// That a flow ended well spares the message a second run only if its acknowledgement cannot
-// have left: after PUBACK the same identifier may stand for another message with the same
-// content [MQTT-4.3.2-2]. The session sends acknowledgements in the order of arrival, so the
-// proof is an earlier message whose flow had not ended: see sound.
+// If the flow has succeeded, it is not run again only if the acknowledgement cannot have been sent:
+// after PUBACK the same identifier may be used for another message with the same content
+// [MQTT-4.3.2-2]. The session sends acknowledgements in the order of arrival, so an earlier message
+// whose flow has not ended is the proof: see sound.
 type ledger struct {
 	client *client.Client
-	start  uint64 // names this process
+	start  uint64 // identifies this process
 
 	mu      sync.Mutex
-	session uint16                // the newest that is known of, see client.Delivery
-	found   map[entryKey][]*entry // of the process before, until they come again
-	live    []*entry              // of this one, in the order of arrival
+	session uint16                // the latest session known: see client.Delivery
+	found   map[entryKey][]*entry // entries of the last process, until their messages are redelivered
+	live    []*entry              // entries of this process, in the order of arrival
 }
 
-// An entryKey is what a message is known by when it comes again.
+// An entryKey identifies a redelivered message.
 type entryKey struct {
 	consumer string
 	print    [16]byte
 	id       uint16 // 0: any
 }
 
-// An entry is what the ledger knows of one message and one consumer.
+// An entry is the state of a message for a consumer.
 type entry struct {
 	entryKey
-	name string // of its note, as long as the message lives
+	name string // of its note, until the message is settled
 	qos  packets.QoS
 
-	attempts uint32 // begun, without those that were not charged
-	accused  uint32 // of them: a process died while the flow ran beside others, which proves nothing
-	start    uint64 // the process that it is in
-	order    uint64 // its place among what that process received
-	done     bool   // the flow ended well, or its failure policy did
-	alone    bool   // the newest attempt runs while nothing else does
-	running  bool   // the newest attempt has not ended
+	attempts uint32 // runs started, without those that were not charged
+	accused  uint32 // of those: a process died while other flows ran too, which proves nothing
+	start    uint64 // the process that it belongs to
+	order    uint64 // its rank among the messages that the process received
+	done     bool   // the flow succeeded, or the failure policy has disposed of the message
+	alone    bool   // the last attempt runs alone
+	running  bool   // the last attempt has not ended
 	givenUp  bool   // it goes to the dead letters
 
-	adopt   bool // done, and its acknowledgement cannot have left
+	adopt   bool // done, and its acknowledgement cannot have been sent
 	suspect bool // a process died while its flow ran
 	noted   bool // it has a note
 	acked   bool // Ack was called
-	lost    bool // the session that it came in is over
+	lost    bool // its session was lost
 	d       *client.Delivery
 }
 
@@ -71,7 +71,7 @@ const (
 	mostFound  = 65535 // as many as there are identifiers
 )
 
-// openLedger reads what the process before left behind.
+// openLedger reads the entries of the last process.
 func openLedger(c *client.Client, now time.Time) *ledger {
 	l := &ledger{client: c, start: uint64(now.UnixNano()), found: make(map[entryKey][]*entry)}
 	var all []*entry
@@ -87,11 +87,11 @@ func openLedger(c *client.Client, now time.Time) *ledger {
 		l.start = max(l.start, e.start+1) // whatever the clock says
 		all = append(all, e)
 	}
-	slices.SortFunc(all, func(a, b *entry) int { // newest first
+	slices.SortFunc(all, func(a, b *entry) int { // latest first
 		return cmp.Or(cmp.Compare(b.start, a.start), cmp.Compare(b.order, a.order))
 	})
 	for _, e := range all[min(mostFound, len(all)):] {
-		c.DropNote(e.name) // it did not come again for long
+		c.DropNote(e.name) // it was not redelivered for a long time
 	}
 	all = all[:min(mostFound, len(all))]
 	for _, e := range all {
@@ -107,22 +107,23 @@ func openLedger(c *client.Client, now time.Time) *ledger {
 	return l
 }
 
-// sound reports whether the acknowledgement of e cannot have left: the flow of the same message
-// in another consumer has not ended, or, at QoS 1, that of a message that arrived before it. (At
-// QoS 2 the session itself remembers what was acknowledged.)
+// sound reports whether the acknowledgement of e cannot have been sent: the flow of the same
+// message in another consumer has not ended or, at QoS 1, that of an earlier message. (At QoS 2 the
+// session itself remembers what was acknowledged.)
 func sound(all []*entry, e *entry) bool {
 	return slices.ContainsFunc(all, func(o *entry) bool {
 		return !o.done && o.proves(e)
 	})
 }
 
-// proves reports whether the acknowledgement of o cannot leave while e is not done.
+// proves reports whether the acknowledgement of o cannot be sent while e is not done.
 func (e *entry) proves(o *entry) bool {
 	before := e.qos == packets.AtLeastOnce && o.qos == e.qos && e.order < o.order
 	return e != o && !e.lost && e.start == o.start && (e.order == o.order || before)
 }
 
-// keys lists what a message is looked for by: both, the content alone, the identifier alone.
+// keys returns the keys to look up a message by: identifier and content, content only, identifier
+// only.
 func (k entryKey) keys() [3]entryKey {
 	return [...]entryKey{k, {consumer: k.consumer, print: k.print}, {consumer: k.consumer, id: k.id}}
 }
@@ -137,7 +138,7 @@ func fingerprint(d *client.Delivery) (print [16]byte) {
 	return print
 }
 
-// take enters a message that arrived. Messages are entered in their order.
+// take adds a message that arrived. It must be called in the order of arrival.
 func (l *ledger) take(consumer string, d *client.Delivery, order uint64) *entry {
 	e := &entry{
 		entryKey: entryKey{consumer, fingerprint(d), d.PacketID},
@@ -161,7 +162,7 @@ func (l *ledger) take(consumer string, d *client.Delivery, order uint64) *entry 
 	return e
 }
 
-// find takes out what is known of a message of the process before. The caller holds mu.
+// find removes and returns the entry of the last process for a message. The caller holds mu.
 func (l *ledger) find(k entryKey, dup bool) *entry {
 	if len(l.found) == 0 {
 		return nil
@@ -177,7 +178,7 @@ func (l *ledger) find(k entryKey, dup bool) *entry {
 	if dup {
 		return nil
 	}
-	for len(l.found[keys[2]]) > 0 { // a new message has the identifier: the old ones do not come again
+	for len(l.found[keys[2]]) > 0 { // a new message has the identifier, so the old ones are not redelivered
 		e := l.found[keys[2]][0]
 		l.lose(e)
 		l.client.DropNote(e.name)
@@ -185,7 +186,7 @@ func (l *ledger) find(k entryKey, dup bool) *entry {
 	return nil
 }
 
-// lose takes an entry out of found. The caller holds mu.
+// lose removes an entry from found. The caller holds mu.
 func (l *ledger) lose(e *entry) {
 	for _, k := range e.keys() {
 		l.found[k] = slices.DeleteFunc(l.found[k], func(o *entry) bool { return o == e })
@@ -195,7 +196,7 @@ func (l *ledger) lose(e *entry) {
 	}
 }
 
-// begin notes that the flow is about to run, durably.
+// begin durably records that the flow is about to run.
 func (l *ledger) begin(e *entry, alone bool) error {
 	l.mu.Lock()
 	e.attempts++
@@ -205,12 +206,12 @@ func (l *ledger) begin(e *entry, alone bool) error {
 	note := e.append(nil)
 	l.mu.Unlock()
 	if lost {
-		return nil // it will not come again
+		return nil // it will not be redelivered
 	}
 	return l.client.SaveNote(context.Background(), e.name, note)
 }
 
-// failed notes that a run of the flow has failed; givenUp, that it was the last.
+// failed records that a run of the flow has failed. givenUp is set if it was the last.
 func (l *ledger) failed(e *entry, charged, givenUp bool) error {
 	l.mu.Lock()
 	e.running, e.givenUp = false, givenUp
@@ -226,9 +227,9 @@ func (l *ledger) failed(e *entry, charged, givenUp bool) error {
 	return l.client.SaveNote(context.Background(), e.name, note)
 }
 
-// finish notes that a message is to be acknowledged. While one before it is not done, that is
-// made durable: a crash then spares this one a second run. It is made durable as well if this one
-// is the proof for others, which may be acknowledged from now on: a crash must not bring the proof
+// finish records that a message is to be acknowledged. If an earlier one is not done, that is made
+// durable, so that this one is not run again after a crash. It is also made durable if this one is
+// the proof for others, which may be acknowledged from now on: a crash must not bring the proof
 // back.
 func (l *ledger) finish(e *entry) {
 	l.mu.Lock()
@@ -241,13 +242,13 @@ func (l *ledger) finish(e *entry) {
 	note := e.append(nil)
 	l.mu.Unlock()
 	if durable {
-		l.client.SaveNote(context.Background(), e.name, note) // if not, it runs again
+		l.client.SaveNote(context.Background(), e.name, note) // if that fails, it runs again
 	}
 }
 
-// settled is told that the message of an order was acknowledged, and forgets what a crash
-// cannot bring back: at QoS 2 that one, and at QoS 1 all that are acknowledged and wait for
-// none before them.
+// settled must be called when the message with the given order was acknowledged. It removes the
+// entries that are not needed after a crash: at QoS 2 that one, and at QoS 1 all acknowledged ones
+// without an unacknowledged one before them.
 func (l *ledger) settled(order uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -266,7 +267,7 @@ func (l *ledger) settled(order uint64) {
 	l.live = kept
 }
 
-// interrupted takes back the attempts that Stop cuts short, which is no failure of theirs.
+// interrupted reverts the attempts that Stop interrupts, since they did not fail.
 func (l *ledger) interrupted(ctx context.Context) {
 	l.mu.Lock()
 	notes := make(map[string][]byte)
@@ -280,21 +281,21 @@ func (l *ledger) interrupted(ctx context.Context) {
 	l.mu.Unlock()
 	for name, note := range notes {
 		if l.client.SaveNote(ctx, name, note) != nil {
-			return // they count as attempts that failed
+			return // they count as failed attempts
 		}
 	}
 }
 
-// sessionBegun is told that a session has begun, see client.Delivery. The first message of it may
-// be faster, and must not meet what is known of the session before: so take looks, too.
+// sessionBegun must be called when a session has begun: see client.Delivery. Its first message may
+// arrive before that and must not match entries of the last session, so take checks as well.
 func (l *ledger) sessionBegun(session uint16) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.begun(session)
 }
 
-// begun forgets everything that an earlier session was about: it does not come again. The
-// caller holds mu.
+// begun removes all entries of earlier sessions, whose messages are not redelivered. The caller
+// holds mu.
 func (l *ledger) begun(session uint16) {
 	if int16(session-l.session) <= 0 {
 		return
@@ -314,8 +315,7 @@ func (l *ledger) begun(session uint16) {
 	}
 }
 
-// The lengths of a note, by its version. Before the second nothing was written when a run had
-// failed.
+// The lengths of a note, by version. In the first version nothing was written when a run failed.
 const (
 	entrySize1 = 1 + 1 + 1 + 2 + 4 + 8 + 8 + 16
 	entrySize  = entrySize1 + 4
@@ -349,7 +349,7 @@ func (e *entry) append(b []byte) []byte {
 	return binary.BigEndian.AppendUint32(b, e.accused)
 }
 
-// parseEntry reads the note of an entry; false if it is none.
+// parseEntry decodes the note of an entry, and reports whether it is one.
 func parseEntry(name string, b []byte) (*entry, bool) {
 	end := strings.LastIndexByte(name, '/')
 	first := len(b) == entrySize1 && b[0] == 1

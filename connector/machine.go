@@ -14,20 +14,20 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// An arrival is a message that one or more consumers take; it is acknowledged when the
-// last is done with it.
+// An arrival is a message that one or more consumers process. It is acknowledged when the last is
+// done with it.
 type arrival struct {
 	d    *client.Delivery
-	size int // of its payload, which is gone when it is settled
+	size int // size of its payload, which is dropped when it is settled
 	open atomic.Int32
 	held atomic.Bool // a consumer could not settle it
-	ours bool        // nobody uses its payload when it is settled: see consumer.copies
+	ours bool        // its payload is not used after it is settled: see settings.copies
 	at   time.Time
-	n    uint64 // counts what the connector received
+	n    uint64 // its number among the messages that the connector received
 
 	before, after *arrival // see unacked
 
-	fed *Input // nil: it came from the connection
+	fed *Input // nil if it came from the connection
 
 	first job // of one of its consumers; the others have their own
 }
@@ -39,42 +39,43 @@ func (a *arrival) acknowledge() error {
 	return a.d.Ack()
 }
 
-// A job is a message on its way through one consumer:
+// A job is the processing of a message by a consumer. Its states are:
 //
 //	waiting -> running -> deciding -> settled
 //	   ^                     |
 //	   +------ paused <------+-----> away -> settled
 //
-// The consumer's mu guards state, number, timer, and what links jobs. Whoever has taken a job from one
-// state to another owns the rest of it: the worker or the program that it was given to while it runs, and
-// whoever has ended its run after that. Nobody takes a job away from a worker, so that it decides without
-// going through deciding.
+// The consumer's mu guards state, number, timer and the links of jobs. The other fields belong to
+// the goroutine that last changed the state: while the job runs, the worker or program that it was
+// given to, and after that the goroutine that ended the run. A job is never taken away from a
+// worker, so a worker need not go through deciding.
 //
-// One is made for each message, with the arrival: it is packed to be small.
+// There is one for each message, allocated with the arrival, so the fields are ordered to keep it
+// small.
 type job struct {
 	*arrival
 	consumer *consumer
-	taken    *settings // with which it was taken
-	lane     *lane     // nil: it has no order
+	taken    *settings // the settings with which it was taken
+	lane     *lane     // nil if it has no order
 	next     *job      // in a list
 	timer    *time.Timer
 
-	number    uint32 // of times it was given out: what settles an earlier one is stale
+	number    uint32 // number of times it was given out; settling an earlier one is stale
 	uncharged uint32 // runs in a row that were not charged
 	state     jobState
-	holds     bool // its lane is busy with it
-	behind    bool // it waits until what was taken before the order changed is settled
-	alone     bool // the next run has to be the only one of a message in the ledger
-	claims    bool // and keeps others from beginning: the gate's
-	inside    bool // it runs within the gate: the gate's
+	holds     bool // it occupies its lane
+	behind    bool // it waits until jobs from before a change of the order are settled
+	alone     bool // its next run must be the only one of messages in the ledger
+	claims    bool // it keeps others from starting; used by the gate
+	inside    bool // it has entered the gate; used by the gate
 	suspect   bool // see flow.Suspect
 	trial     bool // it runs as a suspect
-	single    bool // it comes back by itself: a batch with it failed, or it is a suspect
+	single    bool // it is not batched with others: a batch with it failed, or it is a suspect
 
-	attempt int           // of the run that is under way, or was the last; those that were not charged do not count
-	began   time.Duration // when the run did: see Connector.clock
-	entry   *entry        // nil: not in the ledger
-	givenUp error         // why it is not run: the process before had given it up, or no consumer wants it
+	attempt int           // number of the current or last run, without those that were not charged
+	began   time.Duration // when that run began: see Connector.clock
+	entry   *entry        // nil if it is not in the ledger
+	givenUp error         // why it is not run: an earlier process gave it up, or it matches no consumer
 
 	first run // the first of its runs
 }
@@ -84,16 +85,16 @@ type jobState byte
 const (
 	jobWaiting  jobState = iota // in its lane, or in ready
 	jobRunning                  // a flow or a program has it
-	jobDeciding                 // what becomes of it is being worked out
-	jobPaused                   // until its next attempt
-	jobAway                     // on its way to the dead letters
+	jobDeciding                 // the failure policy is being applied
+	jobPaused                   // waiting for its next attempt
+	jobAway                     // being put away as a dead letter
 	jobSettled
 )
 
 // jobs is a list in the order of arrival.
 type jobs struct{ head, tail *job }
 
-// insert puts a job where it belongs, which is nearly always the end.
+// insert adds a job in order, which is nearly always at the end.
 func (l *jobs) insert(j *job) {
 	j.next = nil
 	switch {
@@ -110,7 +111,7 @@ func (l *jobs) insert(j *job) {
 	}
 }
 
-// take takes the first job out that fits.
+// take removes and returns the first job that fits.
 func (l *jobs) take(fits func(*job) bool) *job {
 	var before *job
 	for j := l.head; j != nil; before, j = j, j.next {
@@ -135,14 +136,14 @@ func anyJob(*job) bool { return true }
 
 func notSingle(j *job) bool { return !j.single }
 
-// A lane is a row of messages of which one is under way at a time.
+// A lane is a queue of messages that are processed one at a time.
 type lane struct {
 	name    string
 	busy    bool
 	waiting jobs
 }
 
-// take accepts a message, waiting for room.
+// take accepts a message after waiting for room.
 func (k *consumer) take(ctx context.Context, a *arrival, s *settings) error {
 	k.mu.Lock()
 	for k.inFlight >= k.most || k.bytes > 0 && k.bytes+a.size > k.mostBytes {
@@ -186,8 +187,8 @@ func (k *consumer) take(ctx context.Context, a *arrival, s *settings) error {
 	return nil
 }
 
-// enter puts a job in its lane, and makes it ready if its turn has come. It reports what admit does. The
-// caller holds mu.
+// enter adds a job to its lane, and makes it ready if it is next. It returns the result of admit.
+// The caller holds mu.
 func (k *consumer) enter(j *job) (left bool) {
 	if j.lane = k.laneOf(k.ordered, j.row()); j.lane != nil && j.lane.busy {
 		j.lane.waiting.insert(j)
@@ -208,9 +209,9 @@ func (k *consumer) newJob(a *arrival, s *settings) *job {
 	return j
 }
 
-// copies reports whether nobody uses a message when the consumer is done with it: flows have
-// copies. A program that pulls has the message itself, and may be late; the ledger keeps what it
-// has seen; and a flow that begins after the acknowledgement is still to get its copy.
+// copies reports whether a message is not used after the consumer is done with it, because flows
+// get copies. It is used if a program pulls, which may be late; if the ledger keeps it; and if the
+// flow starts after the acknowledgement.
 func (s *settings) copies() bool {
 	return s.flow != nil && !s.params.Ledger && s.params.AckMode == AfterFlowSuccess
 }
@@ -220,9 +221,9 @@ func (s *settings) keeps(a *arrival) bool {
 	return s.params.Ledger && s.params.AckMode == AfterFlowSuccess && a.d.QoS > packets.AtMostOnce && a.fed == nil
 }
 
-// recall finds out what the ledger knows of a message. Many flows run at once, so the death of a process
-// accuses all of them: a message is given up for it when nothing else ran, and only if it was begun
-// more often than its retries allow.
+// recall gets the state of a message from the ledger. If a process dies, all running flows are
+// suspected: a message is given up for that only if it was running alone, and was started more
+// often than its retries allow.
 func (k *consumer) recall(j *job) {
 	e := k.conn.ledger.Load().take(k.name, j.d, j.n)
 	j.entry, j.attempt = e, int(e.attempts)
@@ -237,7 +238,7 @@ func (k *consumer) recall(j *job) {
 	j.alone = e.suspect && (j.attempt > 1 || begun)
 }
 
-// row names the row that a message waits in with OrderTopic.
+// row returns the name of the lane of a message with OrderTopic.
 func (a *arrival) row() string {
 	if a.fed != nil && a.fed.OrderKey != "" {
 		return a.fed.OrderKey
@@ -245,13 +246,13 @@ func (a *arrival) row() string {
 	return a.d.Topic
 }
 
-// laneOf returns the row of a name that a message waits in; nil if it need not. The caller holds mu.
+// laneOf returns the lane with a name, or nil if there is no order. The caller holds mu.
 func (k *consumer) laneOf(order OrderBy, name string) *lane {
 	switch {
 	case order == OrderNone:
 		return nil
 	case order == OrderConnection:
-		name = "" // which no row of OrderTopic has
+		name = "" // which no lane of OrderTopic has
 	}
 	l := k.lanes[name]
 	if l == nil {
@@ -261,8 +262,8 @@ func (k *consumer) laneOf(order OrderBy, name string) *lane {
 	return l
 }
 
-// admit makes a job whose turn has come ready. It reports whether the caller has to leave it, because
-// the connector stops and the Server keeps it. The caller holds mu.
+// admit makes the next job of a lane ready. It reports whether the caller must leave it instead,
+// because the connector is stopping and the Server keeps it. The caller holds mu.
 func (k *consumer) admit(j *job) (left bool) {
 	if j.lane != nil {
 		j.lane.busy, j.holds = true, true
@@ -282,16 +283,16 @@ func (k *consumer) admit(j *job) (left bool) {
 	return false
 }
 
-// kept reports whether the Server, or the source of a Feed, sends a message again that is not acknowledged.
+// kept reports whether the Server or the source of a Feed sends an unacknowledged message again.
 func (k *consumer) kept(j *job) bool {
 	return j.fed != nil || !k.conn.cfg.Advanced.Clean() && j.d.QoS > packets.AtMostOnce
 }
 
-// A waiter waits for a job that is ready.
+// A waiter waits for a ready job.
 type waiter struct{ woken chan struct{} }
 
-// wake wakes one of those who wait, or starts a worker. One at a time is on its way: it wakes the next
-// one when it finds more. The caller holds mu.
+// wake wakes a waiter or starts a worker. Only one is woken at a time; it wakes the next if there
+// are more jobs. The caller holds mu.
 func (k *consumer) wake() {
 	if k.waking || k.ready.head == nil {
 		return
@@ -313,10 +314,10 @@ func (k *consumer) wake() {
 // mostIdle is how many workers of a consumer wait for a message; further ones end.
 const mostIdle = 8
 
-// errStopping is why no message is given out any more, to this worker or at all.
+// errStopping: no more messages are given out, to this worker or at all.
 var errStopping = flow.NewError(flow.TypeCancelled, errors.New("the connector stops"))
 
-// give gives out the next message that fits, and waits for one until ctx ends. Arrived says that the
+// give returns the next job that fits, waiting for one until ctx is done. arrived is set if the
 // caller was woken.
 func (k *consumer) give(ctx context.Context, w *waiter, arrived bool, fits func(*job) bool) (*job, error) {
 	k.mu.Lock()
@@ -362,8 +363,7 @@ func (k *consumer) give(ctx context.Context, w *waiter, arrived bool, fits func(
 	}
 }
 
-// grab takes the next message that fits out of those that are ready, for a run that is to begin. The
-// caller holds mu.
+// grab removes and returns the next ready job that fits, for a run. The caller holds mu.
 func (k *consumer) grab(fits func(*job) bool) *job {
 	j := k.ready.take(func(j *job) bool { return fits(j) && !k.waitsForTrial(j) && k.mayRun(j) })
 	if j == nil {
@@ -379,8 +379,8 @@ func (k *consumer) grab(fits func(*job) bool) *job {
 	return j
 }
 
-// giveMore gives out further messages that are ready, up to most. Their runs begin all at once, so that
-// what a ledger writes of them is synced once.
+// giveMore returns further ready jobs, up to most. Their runs begin together, so that the ledger
+// syncs only once for all.
 func (k *consumer) giveMore(most int) []*job {
 	type begun struct {
 		job    *job
@@ -417,7 +417,7 @@ func (k *consumer) giveMore(most int) []*job {
 	return given
 }
 
-// resign takes a waiter back; if it was woken, another one is. The caller holds mu.
+// resign removes a waiter. If it was woken, another one is woken instead. The caller holds mu.
 func (k *consumer) resign(w *waiter) {
 	for i, o := range k.idle {
 		if o == w {
@@ -430,19 +430,19 @@ func (k *consumer) resign(w *waiter) {
 	k.wake()
 }
 
-// mayRun asks the gate for a message in the ledger.
+// mayRun reports whether the gate, if the message is in the ledger, lets it run.
 func (k *consumer) mayRun(j *job) bool { return j.entry == nil || k.conn.gate.enter(j) }
 
-// waitsForTrial reports whether a suspect waits for another one: their flows run one at a time, so
-// that those that wait leave the places of the consumer to other messages. The caller holds mu.
+// waitsForTrial reports whether a suspect must wait for another one. Flows of suspects run one at a
+// time; those that wait do not occupy workers of the consumer. The caller holds mu.
 func (k *consumer) waitsForTrial(j *job) bool { return j.suspect && k.trying && !k.pulls }
 
-// begin begins a run of a job that was taken from ready. If it cannot, the job is left.
+// begin starts a run of a job that was taken from ready. If it cannot, it leaves the job.
 func (k *consumer) begin(j *job, number uint32) bool {
 	j.attempt++
 	if j.over() {
 		if j.taken.params.AckMode == Immediately {
-			k.conn.leave(j.arrival) // it was not acknowledged yet, which leave below takes for granted
+			k.conn.leave(j.arrival) // not acknowledged yet, as leave below assumes it is
 		}
 		if k.takeBack(j, number) {
 			k.tried(j)
@@ -450,7 +450,7 @@ func (k *consumer) begin(j *job, number uint32) bool {
 		}
 		return false
 	}
-	if j.entry != nil && k.conn.ledger.Load().begin(j.entry, j.alone) != nil { // which ends the connector
+	if j.entry != nil && k.conn.ledger.Load().begin(j.entry, j.alone) != nil { // the failure ends the connector
 		if k.takeBack(j, number) {
 			k.tried(j)
 			k.leave(j)
@@ -466,7 +466,7 @@ func (k *consumer) begin(j *job, number uint32) bool {
 	return true
 }
 
-// takeBack ends the run of a number; false if it has ended before.
+// takeBack ends the run with a number, and reports whether it had not ended before.
 func (k *consumer) takeBack(j *job, number uint32) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -484,7 +484,7 @@ func (k *consumer) takeBack(j *job, number uint32) bool {
 	return true
 }
 
-// tried lets the next suspect run.
+// tried allows the next suspect to run.
 func (k *consumer) tried(j *job) {
 	if !j.trial {
 		return
@@ -495,7 +495,7 @@ func (k *consumer) tried(j *job) {
 	k.wake()
 }
 
-// settle ends the run of a number with err. It is stale if it has ended before.
+// settle ends the run with a number with err. It returns ErrStale if that has ended before.
 func (k *consumer) settle(j *job, number uint32, err error, timedOut bool) error {
 	if !k.takeBack(j, number) {
 		return client.ErrStale
@@ -504,7 +504,7 @@ func (k *consumer) settle(j *job, number uint32, err error, timedOut bool) error
 	return nil
 }
 
-// ended decides what becomes of a job whose run ended with err.
+// ended decides what to do with a job whose run ended with err.
 func (k *consumer) ended(j *job, err error, timedOut bool) {
 	s := &k.conn.stats
 	s.running.Add(-1)
@@ -523,7 +523,7 @@ func (k *consumer) ended(j *job, err error, timedOut bool) {
 	case err == nil:
 		k.done(j)
 	case k.conn.flowContext.Err() != nil:
-		k.leave(j) // Stop's patience ended, which is no failure of the flow
+		k.leave(j) // interrupted by Stop, which is not a failure of the flow
 	case j.over():
 		k.leave(j)
 	default:
@@ -551,7 +551,7 @@ func (k *consumer) left(j *job) {
 	}
 }
 
-// nudge makes consumers look again for what the gate kept from running.
+// nudge makes consumers try again to run what the gate refused.
 func (c *Connector) nudge() {
 	for _, k := range c.everyConsumer() {
 		k.mu.Lock()
@@ -560,15 +560,15 @@ func (c *Connector) nudge() {
 	}
 }
 
-// A verdict is what a failed run means for its message: see judge.
+// A verdict is the consequence of a failed run for its message: see judge.
 type verdict struct {
 	charged bool // it counts against the retries
-	final   bool // and the message is not run again
+	final   bool // the message is not run again
 	suspect bool // from now on the message is a suspect: see flow.Suspect
 }
 
-// judge says whose failure it is. A message pays for what its own flow does: docs/connector.md has this
-// as a table.
+// judge decides whether a failure counts against the message; docs/connector.md has a table of
+// this.
 func (policy *OnFailure) judge(j *job, err error) verdict {
 	switch {
 	case flow.IsSuspect(err):
@@ -583,8 +583,8 @@ func (policy *OnFailure) judge(j *job, err error) verdict {
 	return verdict{charged: true, final: final || policy.exhausted(j)}
 }
 
-// exhausted reports whether the run that just failed was the last that the retries allow. Runs amid which a
-// process died while others ran, too, do not count.
+// exhausted reports whether the run that just failed was the last one allowed by the retries. Runs
+// during which a process died while others ran too do not count.
 func (policy *OnFailure) exhausted(j *job) bool {
 	retries := deref(policy.Retries, -1)
 	charged := j.attempt
@@ -594,7 +594,7 @@ func (policy *OnFailure) exhausted(j *job) bool {
 	return retries >= 0 && charged > retries
 }
 
-// failed runs a job again after a pause, or gives it up.
+// failed schedules another run of a job after a pause, or gives the job up.
 func (k *consumer) failed(j *job, v verdict, then Disposition, err error) {
 	givenUp := v.final && then != Hold
 	if j.entry != nil && k.conn.ledger.Load().failed(j.entry, v.charged, givenUp && then == DeadLetter) != nil {
@@ -614,7 +614,7 @@ func (k *consumer) failed(j *job, v verdict, then Disposition, err error) {
 	switch {
 	case !givenUp:
 		k.pause(j)
-	case then == DeadLetter: // which may take its time
+	case then == DeadLetter: // which may take long
 		k.mu.Lock()
 		j.state = jobAway
 		k.mu.Unlock()
@@ -624,10 +624,10 @@ func (k *consumer) failed(j *job, v verdict, then Disposition, err error) {
 	}
 }
 
-// mostUnchargedDelay bounds the pause of a message that waits for what is not its own trouble.
+// mostUnchargedDelay limits the pause of a message after a failure that it did not cause.
 const mostUnchargedDelay = 5 * time.Second
 
-// pauses are the bounds of the pauses between attempts.
+// pauses returns the limits of the pauses between attempts.
 func (f *OnFailure) pauses() (first, most time.Duration) {
 	return cmp.Or(deref(f.InitialDelay, 0), defaultInitialDelay), cmp.Or(deref(f.MaxDelay, 0), defaultMaxDelay)
 }
@@ -641,7 +641,7 @@ func (k *consumer) pause(j *job) {
 	}
 	k.conn.stats.retries.Add(1)
 	k.mu.Lock()
-	if k.stopping || j.over() { // leaveOver may have been here
+	if k.stopping || j.over() { // leaveOver may have run before
 		k.mu.Unlock()
 		k.leave(j)
 		return
@@ -666,7 +666,7 @@ func (k *consumer) resume(j *job) {
 	k.wake()
 }
 
-// leaveOver leaves the jobs that wait for another attempt and whose source wants them back.
+// leaveOver leaves the jobs that wait for another attempt and whose Context is done.
 func (k *consumer) leaveOver() {
 	var left []*job
 	k.mu.Lock()
@@ -682,7 +682,7 @@ func (k *consumer) leaveOver() {
 	k.leaveAll(left)
 }
 
-// release takes a job back that a program pulled, as if it had not been given out.
+// release takes back a job that a program has pulled, as if it had not been given out.
 func (k *consumer) release(j *job, number uint32) error {
 	if !k.takeBack(j, number) {
 		return client.ErrStale
@@ -707,7 +707,7 @@ func (k *consumer) release(j *job, number uint32) error {
 	return nil
 }
 
-// dispose does what the failure policy says of a message that is not run again.
+// dispose applies the failure policy to a message that is not run again.
 func (k *consumer) dispose(j *job, then Disposition, err error) {
 	switch then {
 	case Drop:
@@ -722,12 +722,12 @@ func (k *consumer) dispose(j *job, then Disposition, err error) {
 	}
 }
 
-// putAway puts a dead letter away, again and again until that succeeds; the flow does not run again.
+// putAway puts a dead letter away, retrying until that succeeds; the flow does not run again.
 func (k *consumer) putAway(j *job, cause error) {
 	policy := k.now().params.OnFailure
 	for n := 1; ; n++ {
 		if p := &k.now().params.OnFailure; p.Then == DeadLetter {
-			policy = *p // or the place that it had
+			policy = *p // or its former place
 		}
 		err := k.deadLetter(j, &policy, cause)
 		if err == nil {
@@ -753,7 +753,7 @@ func (k *consumer) putAway(j *job, cause error) {
 	}
 }
 
-// done acknowledges a job that the flow, or its failure policy, is done with.
+// done acknowledges the message of a job that is finished.
 func (k *consumer) done(j *job) {
 	if j.entry != nil {
 		k.conn.ledger.Load().finish(j.entry)
@@ -762,16 +762,16 @@ func (k *consumer) done(j *job) {
 	k.finish(j)
 }
 
-// leave gives a job up without acknowledging it: the Server keeps it, or nobody.
+// leave gives up a job without acknowledging its message.
 func (k *consumer) leave(j *job) {
 	k.left(j)
-	if j.taken.params.AckMode == AfterFlowSuccess || j.number == 0 { // the other ones were acknowledged
+	if j.taken.params.AckMode == AfterFlowSuccess || j.number == 0 { // otherwise it was acknowledged before
 		k.conn.leave(j.arrival)
 	}
 	k.finish(j)
 }
 
-// finish makes room for another job, and lets the next one of the lane begin.
+// finish makes room for another job and starts the next one of the lane.
 func (k *consumer) finish(j *job) {
 	k.mu.Lock()
 	j.state = jobSettled
@@ -781,7 +781,7 @@ func (k *consumer) finish(j *job) {
 		k.full = false
 		select {
 		case k.room <- struct{}{}:
-		default: // take will look
+		default: // take is already signaled
 		}
 	}
 	var left *job
@@ -818,10 +818,10 @@ func (k *consumer) leaveAll(left []*job) {
 	}
 }
 
-// apply puts settings in force, for what is decided from now on. Messages that were taken in
-// another order stay in their lanes. If the new order has lanes of its own, what comes after them
-// waits until they are all settled: so no lane ever has two messages under way, or an earlier one
-// after a later one. Apply returns what the caller has to leave.
+// apply puts settings into effect for future decisions. Messages taken with another order stay in
+// their lanes. If the new order has lanes, new messages wait until all earlier ones are settled, so
+// that a lane never has two messages in progress, nor processes them out of order. It returns the
+// jobs that the caller must leave.
 func (k *consumer) apply(s *settings) (left []*job) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -838,7 +838,7 @@ func (k *consumer) apply(s *settings) (left []*job) {
 			left = k.endDraining()
 		}
 	}
-	if k.full { // there may be room by now
+	if k.full { // there may be room now
 		k.full = false
 		select {
 		case k.room <- struct{}{}:
@@ -849,8 +849,8 @@ func (k *consumer) apply(s *settings) (left []*job) {
 	return left
 }
 
-// endDraining lets those enter that waited for a change of the order, and returns what the caller
-// has to leave. The caller holds mu.
+// endDraining enters the jobs that waited for a change of the order, and returns the jobs that the
+// caller must leave. The caller holds mu.
 func (k *consumer) endDraining() (left []*job) {
 	for j := k.behind.take(anyJob); j != nil; j = k.behind.take(anyJob) {
 		j.behind = false
@@ -862,11 +862,12 @@ func (k *consumer) endDraining() (left []*job) {
 	return left
 }
 
-// stop leaves what has not begun and what the Server keeps, and what waits for another attempt. What
-// the Server does not keep still runs, until cut.
+// stop leaves the jobs that have not started or wait for another attempt, if the Server keeps them.
+// The others still run, until cut is called.
 func (k *consumer) stop() { k.stopAll(k.kept) }
 
-// cut leaves all that does not run, and takes back what programs have: Stop's patience is over.
+// cut leaves all jobs that are not running, and takes back those that programs have pulled, because
+// the ctx of Stop is done.
 func (k *consumer) cut() {
 	k.mu.Lock()
 	k.over = true

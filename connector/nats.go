@@ -103,7 +103,7 @@ func (cfg *Config) NATSConsumer() string {
 	return ""
 }
 
-// leased is why a Connector cannot run a configuration by itself.
+// leased returns why a Connector cannot run a configuration by itself.
 func (cfg *Config) leased() error {
 	if cfg.Lease() == nil {
 		return nil

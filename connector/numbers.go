@@ -35,7 +35,7 @@ func (h *Histogram) Count() (n uint64) {
 	return n
 }
 
-// A histogram is a Histogram under construction, safe for concurrent use.
+// A histogram collects a Histogram. It is safe for concurrent use.
 type histogram struct {
 	buckets [len(HistogramBounds) + 1]atomic.Uint64
 	sum     atomic.Int64
@@ -66,7 +66,7 @@ type Publishes struct {
 	Time      Histogram
 }
 
-// numbers are what Health tells beside the counters.
+// numbers are the fields of Health besides the counters.
 type numbers struct {
 	receivedBy         [3][2][2]atomic.Uint64
 	flowTime           histogram
@@ -98,7 +98,7 @@ func (n *numbers) flowEnded(took time.Duration, err error, timedOut bool) {
 	if err == nil {
 		return
 	}
-	var p *flow.PanicError // which the heap has, because errors.As takes its address
+	var p *flow.PanicError // allocated, because errors.As takes its address
 	switch {
 	case errors.As(err, &p):
 		n.panicked.Add(1)
@@ -120,7 +120,8 @@ func (n *numbers) publishEnded(qos packets.QoS, took time.Duration, delivered fl
 	}
 }
 
-// noted returns a dial function that notes when the server's certificates expire, in seconds since 1970.
+// noted returns a dial function that records when the server's certificates expire, in seconds
+// since 1970.
 func noted(end *atomic.Int64, dial func(context.Context) (net.Conn, error)) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		conn, err := dial(ctx)
@@ -135,8 +136,8 @@ func noted(end *atomic.Int64, dial func(context.Context) (net.Conn, error)) func
 	}
 }
 
-// certificatesExpire returns when the first of the certificates that the server showed ends;
-// zero without TLS.
+// certificatesExpire returns when the first of the certificates of the server expires, or zero
+// without TLS.
 func certificatesExpire(conn net.Conn) (first time.Time) {
 	state, ok := transport.TLSState(conn)
 	if !ok {
@@ -150,7 +151,7 @@ func certificatesExpire(conn net.Conn) (first time.Time) {
 	return first
 }
 
-// fill adds the numbers to what Health returns.
+// fill sets the numbers in h.
 func (n *numbers) fill(h *Health) {
 	for qos := range n.receivedBy {
 		for dup := range n.receivedBy[qos] {

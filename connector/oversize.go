@@ -15,12 +15,12 @@ import (
 	"github.com/mqtt311/mqtt311/connector/internal/lines"
 )
 
-// oversizeChunk is how much of a message that is too large is in memory at once.
+// oversizeChunk is how much of an oversize message is in memory at a time.
 const oversizeChunk = 64 << 10
 
-// takeOversize puts a message above max_packet_size into the dead letter file that is for it, if there is one: see
-// client.Config.TakeOversize. The disk is another goroutine's part, so that one that stands keeps nobody from
-// stopping.
+// takeOversize puts a message larger than max_packet_size into its dead letter file, if there is
+// one: see client.Config.TakeOversize. Another goroutine writes to the disk, so that a disk that
+// hangs does not prevent stopping.
 func (c *Connector) takeOversize(ctx context.Context, m *client.IncomingError, payload io.Reader) (bool, error) {
 	consumer, f := c.oversizePlace(m)
 	if f == nil || f.DeadLetterMaxOversize != nil && m.Size > *f.DeadLetterMaxOversize {
@@ -59,8 +59,8 @@ func (c *Connector) takeOversize(ctx context.Context, m *client.IncomingError, p
 		shownTopic(m.Topic), qosNames[m.QoS], m.PacketID, m.Size, f.DeadLetterFile, err))
 }
 
-// hand writes a payload to a pipe, and returns why it has ended: io.EOF, another error of the payload, or
-// io.ErrClosedPipe if nobody takes more.
+// hand copies a payload to a pipe, and returns why that ended: io.EOF, another error of the
+// payload, or io.ErrClosedPipe if the reader has stopped.
 func hand(to *io.PipeWriter, payload io.Reader) error {
 	buf := make([]byte, oversizeChunk)
 	for {
@@ -74,8 +74,8 @@ func hand(to *io.PipeWriter, payload io.Reader) error {
 	}
 }
 
-// oversizePlace returns the policy with the dead letter file that a message goes to which no flow can have,
-// and the consumer that has it; nil if there is none.
+// oversizePlace returns the policy whose dead letter file an oversize message goes to, and its
+// consumer, or nil if there is none.
 func (c *Connector) oversizePlace(m *client.IncomingError) (consumer string, f *OnFailure) {
 	s := c.now()
 	takers, skipped := s.takers(&client.Delivery{Topic: m.Topic, QoS: m.QoS, Retain: m.Retain, Dup: m.Dup, PacketID: m.PacketID}, nil)
@@ -98,9 +98,9 @@ func (c *Connector) oversizeRecord(consumer string, m *client.IncomingError) *De
 	}
 }
 
-// putOversize appends a record with a payload of any size to a file. Until the payload is there it stands in
-// a file without a name beside that one: a connection may be slow, or end, and other dead
-// letters do not wait for it.
+// putOversize appends a record with a payload of any size to a file. The payload is first received
+// into an unlinked temporary file in the same folder, because the connection may be slow or end,
+// and other dead letters must not wait for it.
 func (c *Connector) putOversize(path string, record *DeadLetterRecord, payload io.Reader) error {
 	head, err := json.Marshal(record)
 	if err != nil {
@@ -113,7 +113,7 @@ func (c *Connector) putOversize(path string, record *DeadLetterRecord, payload i
 	removed := os.Remove(spool.Name()) == nil
 	defer func() {
 		spool.Close()
-		if !removed { // some systems do not remove what is open
+		if !removed { // some systems cannot remove open files
 			os.Remove(spool.Name())
 		}
 	}()

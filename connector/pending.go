@@ -158,8 +158,7 @@ func (p *Producer) stored(ctx context.Context, m client.Message) error {
 	return e
 }
 
-// notKept is the error of a message that ended before the session store had it; nil if it has
-// it, or had.
+// notKept returns the error of a message that failed before it was in the session store, or nil.
 func (p *Pending) notKept() error {
 	select {
 	case <-p.Done():
@@ -173,9 +172,9 @@ func (p *Pending) notKept() error {
 	return e
 }
 
-// A waitingList follows the queued messages of a producer, and of one QoS, to their end, in the order in which they were
-// queued, so that each is counted although its publisher may not wait. It has a goroutine while it has
-// messages.
+// A waitingList waits for the queued messages of a producer and a QoS, in the order in which they
+// were queued, so that each is counted even if its publisher does not wait. It has a goroutine
+// while it has messages.
 type waitingList struct {
 	mu      sync.Mutex
 	list    []*Pending

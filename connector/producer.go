@@ -19,19 +19,20 @@ const defaultAckTimeout = 30 * time.Second
 type Producer struct {
 	name  string
 	conn  *Connector
-	over  *connection               // what it publishes over
-	live  atomic.Pointer[producing] // in force now: see now
-	slots slots                     // of messages on their way
+	over  *connection               // the connection over which it publishes
+	live  atomic.Pointer[producing] // in effect: see now
+	slots slots                     // of messages in flight
 
-	// pending has a list for each QoS, within which messages end in the order in which they were queued.
+	// pending has a list for each QoS, in which messages finish in the order in which they were
+	// queued.
 	pending [packets.ExactlyOnce + 1]waitingList
 }
 
-// producing is the parameters of a producer. It does not change: Reconfigure makes another one.
+// producing is the parameters of a producer. It is immutable; Reconfigure creates a new one.
 type producing struct {
 	params  ProducerParams
 	topic   *flow.Template
-	payload *flow.Template // nil: the message's own
+	payload *flow.Template // nil: that of the message
 	qos     *flow.Template // nil: that of the parameters
 	retain  *flow.Template // nil: that of the parameters
 	strict  bool           // about the characters of a topic
@@ -44,11 +45,11 @@ func (c *Connector) newProducer(name string, p ProducerParams, x *Extension) *Pr
 	return prod
 }
 
-// now returns the parameters that are in force.
+// now returns the parameters in effect.
 func (p *Producer) now() *producing { return p.live.Load() }
 
-// apply puts parameters in force, for messages that come from now on. x is of the connector: a
-// further connection has its own.
+// apply puts parameters into effect for future messages. x is that of the connector; an additional
+// connection has its own.
 func (p *Producer) apply(params ProducerParams, x *Extension) {
 	if params.Connection != "" {
 		x = &p.over.settings.Extension
@@ -105,7 +106,7 @@ func (s *producing) doneWhen(qos packets.QoS) DoneWhen {
 	return s.params.DoneWhen
 }
 
-// resolve makes of a message what is published.
+// resolve returns the message to publish for m.
 func (p *Producer) resolve(ctx context.Context, s *producing, m *flow.Message) (client.Message, error) {
 	out := client.Message{QoS: s.params.QoS, Retain: s.params.Retained, Payload: m.Payload.Blob}
 	e := flow.Evaluate(m, s.topic, s.payload, s.qos, s.retain)
@@ -136,7 +137,7 @@ func (p *Producer) resolve(ctx context.Context, s *producing, m *flow.Message) (
 	return out, nil
 }
 
-// evaluated reads what a template's text says.
+// evaluated parses the text of a template for a message.
 func evaluated[T any](e *flow.Evaluation, t *flow.Template, parse func(string) (T, error)) (v T, err error) {
 	text, err := e.Text(t)
 	if err != nil {
@@ -170,7 +171,8 @@ func (p *Producer) Publish(ctx context.Context, m client.Message) error {
 	return err
 }
 
-// delivered says what became of a message whose publishing ended with err; nothing if all is well.
+// delivered returns whether a message has arrived whose publishing ended with err, or "" if err is
+// nil.
 func delivered(err error) flow.Delivered {
 	if err == nil {
 		return ""
@@ -182,13 +184,13 @@ func delivered(err error) flow.Delivered {
 	return ""
 }
 
-// confirmed publishes and waits for the end, as long as the producer has patience.
+// confirmed publishes and waits for the result, for at most AckTimeout.
 func (p *Producer) confirmed(ctx context.Context, m client.Message) error {
 	if err := p.fits(m); err != nil {
 		p.conn.stats.publishFailed.Add(1)
 		return err
 	}
-	over := ctx.Err() != nil // the time was used up before
+	over := ctx.Err() != nil // the time had passed before
 	ctx, cancel := context.WithTimeoutCause(ctx, p.now().timeout, errNoAnswer)
 	defer cancel()
 	lost := p.over.lost.Load()
@@ -204,10 +206,10 @@ func (p *Producer) confirmed(ctx context.Context, m client.Message) error {
 	return e
 }
 
-// waited reports whether a message only waited for what is not its own trouble, and so is not to
-// pay for it: it did not leave, because the connection was away or others were before it; or the
-// connection ended while it was on its way, and the Server did not close it over this message. Lost
-// is what the connection's was before.
+// waited reports whether a message failed only because it had to wait, which must not count against
+// it: it was not sent, because there was no connection or others were before it; or the connection
+// was lost while it was in flight, and the Server did not close it because of this message. lost is
+// the value of connection.lost before.
 func (p *Producer) waited(e *flow.Error, lost uint64) bool {
 	switch e.Type {
 	case flow.TypeInvalidTopic, flow.TypePayloadTooLarge, flow.TypeInvalidFilter, flow.TypeConfig:
@@ -224,7 +226,7 @@ func (p *Producer) waited(e *flow.Error, lost uint64) bool {
 	return true
 }
 
-// fits reports whether a message is within max_packet_size, where that is set.
+// fits returns an error if a message is larger than max_packet_size, if that is set.
 func (p *Producer) fits(m client.Message) error {
 	most := p.over.settings.Extension.MaxPacketSize
 	if size := len(m.Topic) + len(m.Payload) + packetOverhead; most > 0 && size > most {
@@ -235,10 +237,11 @@ func (p *Producer) fits(m client.Message) error {
 	return nil
 }
 
-// packetOverhead is what a PUBLISH has besides topic and payload at the most: 3.3.1 and 3.3.2.
+// packetOverhead is the maximum size of a PUBLISH without topic and payload (sections 3.3.1 and
+// 3.3.2).
 const packetOverhead = 1 + 4 + 2 + 2
 
-// outcome makes an *Error of how a PUBLISH failed; late says that the producer's patience ended.
+// outcome returns the *Error for a failed PUBLISH. late is set if AckTimeout has passed.
 func (p *Producer) outcome(err error, late bool) *flow.Error {
 	e := flow.NewError(errorType(err), err)
 	if late && e.Type != flow.TypeStore && e.Type != flow.TypeOverload {
@@ -263,7 +266,7 @@ func (p *Producer) publish(ctx context.Context, m client.Message) error {
 	return p.over.publish(ctx, m)
 }
 
-// errNoAnswer tells the producer's own patience from the caller's.
+// errNoAnswer distinguishes the producer's AckTimeout from the context of the caller.
 var errNoAnswer = fmt.Errorf("the producer's ack_timeout ended: %w", context.DeadlineExceeded)
 
 // HasPayload reports whether the producer's parameters have a payload, which is published instead

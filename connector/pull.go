@@ -94,7 +94,7 @@ func (b Batch) Release() error {
 	return nil
 }
 
-// apart makes a job come back by itself.
+// apart marks a job to be yielded on its own.
 func (k *consumer) apart(j *job, number uint32) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -155,8 +155,8 @@ func (pulledFlow) Run(context.Context, *flow.Message) (*flow.Message, error) {
 	return nil, flow.NewError(flow.TypeConfig, errors.New("connector.Pulled is no flow: it says that a program pulls"))
 }
 
-// pull returns a loop over the jobs of a consumer, which ends with an error or when each returns
-// false.
+// pull returns a function that calls each for the jobs of a consumer until an error occurs or each
+// returns false.
 func (c *Connector) pull(ctx context.Context, name string) func(each func(*consumer, *job, error) bool) {
 	k, err := c.pulled(name)
 	return func(each func(*consumer, *job, error) bool) {
@@ -174,7 +174,7 @@ func (c *Connector) pull(ctx context.Context, name string) func(each func(*consu
 	}
 }
 
-// pulled returns a consumer that programs pull from.
+// pulled returns a consumer that is pulled.
 func (c *Connector) pulled(name string) (*consumer, error) {
 	c.flows.Lock()
 	defer c.flows.Unlock()
@@ -195,7 +195,7 @@ func (c *Connector) pulled(name string) (*consumer, error) {
 	return k, nil
 }
 
-// deliver gives a job to a program.
+// deliver passes a job to a program.
 func (k *consumer) deliver(j *job) *Delivery {
 	d := &Delivery{
 		Topic: j.d.Topic, Payload: j.d.Payload, QoS: j.d.QoS, Retained: j.d.Retain, Dup: j.d.Dup, PacketID: j.d.PacketID,
@@ -204,7 +204,7 @@ func (k *consumer) deliver(j *job) *Delivery {
 	limit := deref(k.now().params.FlowTimeout, 0)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if limit > 0 && j.state == jobRunning { // cut may be faster
+	if limit > 0 && j.state == jobRunning { // unless cut was faster
 		j.timer = time.AfterFunc(limit, func() {
 			k.settle(d.job, d.number, fmt.Errorf("connector: not settled within %s: %w", limit, context.DeadlineExceeded), true)
 		})

@@ -75,7 +75,7 @@ func (c *Connector) Reconfigure(ctx context.Context, cfg Config, flows func(cons
 	inForce, changes := merge(before.cfg, cfg)
 	next := &setup{cfg: inForce, producers: maps.Clone(before.producers)}
 	for name, p := range inForce.Producers {
-		if was := next.producers[name]; was == nil || was.over.name != p.Connection { // one that is gone has its own
+		if was := next.producers[name]; was == nil || was.over.name != p.Connection { // a removed producer keeps its own
 			next.producers[name] = c.newProducer(name, p, &inForce.Extension)
 		}
 	}
@@ -91,7 +91,7 @@ func (c *Connector) Reconfigure(ctx context.Context, cfg Config, flows func(cons
 	return changes, err
 }
 
-// clone returns a copy that does not change when the caller changes the maps and lists of cfg.
+// clone returns a deep copy of the maps and lists of cfg.
 func (cfg Config) clone() Config {
 	cfg.Consumers, cfg.Producers, cfg.Connections = maps.Clone(cfg.Consumers), maps.Clone(cfg.Producers), maps.Clone(cfg.Connections)
 	for name, p := range cfg.Consumers {
@@ -101,7 +101,7 @@ func (cfg Config) clone() Config {
 	return cfg
 }
 
-// runs reports why the connector cannot be reconfigured, if it cannot.
+// runs returns an error if the connector cannot be reconfigured.
 func (c *Connector) runs() error {
 	c.trouble.mu.Lock()
 	started := c.trouble.started
@@ -117,7 +117,8 @@ func (c *Connector) runs() error {
 	return nil
 }
 
-// givenFlows asks for the flow of each consumer of a setup. Meanwhile the producers of the setup are there.
+// givenFlows calls flows for each consumer of a setup. Meanwhile the producers of the setup are
+// available.
 func (c *Connector) givenFlows(next *setup, flows func(string) flow.Flow) (map[string]flow.Flow, error) {
 	c.coming.Store(next)
 	defer c.coming.Store(nil)
@@ -150,14 +151,14 @@ func (c *Connector) givenFlows(next *setup, flows func(string) flow.Flow) (map[s
 	return given, nil
 }
 
-// consumer returns the one of a name, even if no configuration has it any more.
+// consumer returns the consumer with a name, even if it was removed from the configuration.
 func (c *Connector) consumer(name string) *consumer {
 	c.flows.Lock()
 	defer c.flows.Unlock()
 	return c.consumers[name]
 }
 
-// install puts a setup in force.
+// install puts a setup into effect.
 func (c *Connector) install(next *setup, given map[string]flow.Flow) error {
 	left, err := c.swap(next, given)
 	for _, j := range left {
@@ -166,7 +167,7 @@ func (c *Connector) install(next *setup, given map[string]flow.Flow) error {
 	return err
 }
 
-// swap does so, and returns jobs that are to be left.
+// swap does so and returns the jobs that must be left.
 func (c *Connector) swap(next *setup, given map[string]flow.Flow) (left []*job, err error) {
 	c.flows.Lock()
 	defer c.flows.Unlock()
@@ -207,7 +208,7 @@ func (c *Connector) swap(next *setup, given map[string]flow.Flow) (left []*job, 
 	return left, nil
 }
 
-// withTopicsBeside returns s with those before it, as far as they have topics that neither next nor
+// withTopicsBeside returns s and its predecessors, as far as they have topics that neither next nor
 // a later one has.
 func (s *setup) withTopicsBeside(next *setup) *setup {
 	known := make(map[string]bool)
@@ -231,7 +232,8 @@ func (s *setup) withTopicsBeside(next *setup) *setup {
 	return first
 }
 
-// resubscribe sends the filters that changed and waits for what the Server says.
+// resubscribe sends SUBSCRIBE and UNSUBSCRIBE for the changed filters and waits for the Server's
+// answer.
 func (c *Connector) resubscribe(ctx context.Context, s *setup, changes *Changes) error {
 	conn, subs := c.conn.client(), s.subscriptions()
 	had := conn.Wanted()
@@ -255,7 +257,7 @@ func (c *Connector) resubscribe(ctx context.Context, s *setup, changes *Changes)
 	}
 	var r *client.Receipt
 	var err error
-	if len(changes.Subscribed) > 0 { // first, so that no message falls between
+	if len(changes.Subscribed) > 0 { // subscribe first, so that no message is missed
 		if r, err = conn.SubscribeAsync(changes.Subscribed...); err != nil {
 			return flow.AsError(err)
 		}
@@ -284,7 +286,8 @@ func (c *Connector) resubscribe(ctx context.Context, s *setup, changes *Changes)
 	return err
 }
 
-// merge returns what of a new configuration can be put in force over an old one, and what that changes.
+// merge returns the old configuration with those changes of the new one that can be applied, and
+// the changes.
 func merge(old, next Config) (inForce Config, changes Changes) {
 	inForce = old
 	differ(reflect.ValueOf(&inForce).Elem(), reflect.ValueOf(next), "", func(path string, field reflect.Value, to reflect.Value) {
@@ -305,7 +308,7 @@ func merge(old, next Config) (inForce Config, changes Changes) {
 	return inForce, changes
 }
 
-// withoutConnection takes out producers over connections that are not there yet.
+// withoutConnection removes producers whose connections do not exist yet.
 func withoutConnection(inForce *Config, changes *Changes) {
 	for name, p := range inForce.Producers {
 		if _, ok := inForce.Connections[p.Connection]; p.Connection != "" && !ok {
@@ -315,13 +318,14 @@ func withoutConnection(inForce *Config, changes *Changes) {
 	}
 }
 
-// wait notes that a setting that would be applied waits for a restart.
+// wait records that a setting needs a restart.
 func (c *Changes) wait(path string) {
 	c.Applied = slices.DeleteFunc(c.Applied, func(p string) bool { return p == path })
 	c.Restart = append(c.Restart, path)
 }
 
-// withoutStore takes out what needs a session store that its connection was not started with.
+// withoutStore reverts settings that need a session store if the connection was started without
+// one.
 func withoutStore(inForce *Config, old Config, changes *Changes) {
 	stores := func(connection string) bool {
 		if connection == "" {
@@ -375,7 +379,7 @@ func mergeNamed[P any](kind string, old, next map[string]P, changes *Changes) ma
 }
 
 // differ calls each for the fields in which two structs differ, with the paths of their settings.
-// Consumers and producers are left out.
+// Consumers and producers are skipped.
 func differ(a, b reflect.Value, prefix string, each func(path string, a, b reflect.Value)) {
 	for i := range a.NumField() {
 		f := a.Type().Field(i)
@@ -392,7 +396,7 @@ func differ(a, b reflect.Value, prefix string, each func(path string, a, b refle
 	}
 }
 
-// same reports whether two values say the same: an empty list is one that is not there.
+// same reports whether two values are equal. An empty list equals a missing one.
 func same(a, b reflect.Value) bool {
 	if k := a.Kind(); (k == reflect.Slice || k == reflect.Map) && a.Len() == 0 && b.Len() == 0 {
 		return true

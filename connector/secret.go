@@ -88,10 +88,10 @@ func (s SecretSource) MarshalText() ([]byte, error) { return []byte(s.String()),
 // LogValue returns the same as String.
 func (s SecretSource) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// A secretError says why a secret could not be read. It never holds any of it.
+// A secretError says why a secret could not be read. It never contains any of it.
 type secretError struct {
 	source SecretSource
-	kind   string // as in the rules of lint: missing, denied, irregular, large, empty, utf16, unreadable
+	kind   string // as in the rules of lint: missing, denied, irregular, large, empty, utf16 or unreadable
 	err    error  // more, or nil
 }
 
@@ -143,15 +143,15 @@ func (s SecretSource) readFile() (string, error) {
 	return s.trimmed(text)
 }
 
-// openRegular opens a file that is neither a folder nor a pipe nor a device; otherwise it
-// says in a word why not. It does not wait for anybody.
+// openRegular opens a regular file. If it cannot, kind says why. It never blocks, as opening a pipe
+// could.
 func openRegular(path string) (f *os.File, kind string) {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
 		return nil, "irregular"
 	}
 	if err == nil {
-		// It may have become a pipe since.
+		// It may have been replaced by a pipe since.
 		f, err = os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	}
 	if err == nil {
@@ -174,7 +174,7 @@ func fileFault(err error) string {
 	return "unreadable"
 }
 
-// trimmed takes off what editors and shells add.
+// trimmed removes what editors and shells add.
 func (s SecretSource) trimmed(text []byte) (string, error) {
 	fail := func(kind string) (string, error) { return "", &secretError{source: s, kind: kind} }
 	secret := string(text)
@@ -192,7 +192,7 @@ func (s SecretSource) trimmed(text []byte) (string, error) {
 	return secret, nil
 }
 
-// run runs the command. What it leaves running is ended with it.
+// run runs the command. Processes that it leaves running are killed.
 func (s SecretSource) run(ctx context.Context) (string, error) {
 	limit := s.Timeout
 	if limit <= 0 {
@@ -202,7 +202,7 @@ func (s SecretSource) run(ctx context.Context) (string, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, s.Exec[0], s.Exec[1:]...)
 	ownGroup(cmd)
-	cmd.WaitDelay = time.Second // for what keeps its standard output open
+	cmd.WaitDelay = time.Second // for processes that keep its standard output open
 	out := &bounded{most: maxSecret + 1, full: cancel}
 	cmd.Stdout = out
 	err := cmd.Run()
@@ -220,7 +220,7 @@ func (s SecretSource) run(ctx context.Context) (string, error) {
 	return s.trimmed(out.bytes())
 }
 
-// exitOf keeps of an error of a command what can hold nothing that it wrote.
+// exitOf returns the part of an error of a command that cannot contain its output.
 func exitOf(err error) error {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
@@ -229,7 +229,7 @@ func exitOf(err error) error {
 	return err
 }
 
-// bounded keeps the first bytes that are written to it and says when there are too many.
+// bounded keeps the first bytes that are written to it and reports if there are too many.
 type bounded struct {
 	mu   sync.Mutex // guards buf
 	buf  []byte
@@ -268,8 +268,7 @@ func (s SecretSource) now() (string, bool) {
 // hasPassword reports whether a password is sent.
 func (g *General) hasPassword() bool { return g.Password != "" || g.PasswordFrom != nil }
 
-// credentials returns what client.Config asks for before every attempt; nil if nothing
-// changes.
+// credentials returns the function for client.Config.Credentials, or nil if no secret has a source.
 func (g *General) credentials() func(context.Context) (string, []byte, error) {
 	if g.UserNameFrom == nil && g.PasswordFrom == nil {
 		return nil
@@ -292,7 +291,7 @@ func (g *General) credentials() func(context.Context) (string, []byte, error) {
 	}
 }
 
-// passwordOf returns what client takes: nil is not sent.
+// passwordOf returns the password for package client: nil, which is not sent, if s is empty.
 func passwordOf(s Secret) []byte {
 	if s == "" {
 		return nil

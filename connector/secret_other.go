@@ -10,6 +10,6 @@ import (
 func ownGroup(*exec.Cmd) {}
 func endGroup(*exec.Cmd) {}
 
-// What follows is not known here.
+// Not known on this system.
 func permissions(fs.FileInfo) fs.FileMode { return 0 }
 func writable(string) bool                { return true }

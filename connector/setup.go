@@ -7,34 +7,34 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A setup is a configuration in force with what was made of it. It does not change: Reconfigure
-// puts another one in its place.
+// A setup is a configuration in effect with what was created from it. It is immutable; Reconfigure
+// replaces it.
 type setup struct {
-	cfg       Config  // what needs a restart is as New got it
+	cfg       Config  // settings that need a restart are as passed to New
 	routes    []route // of its consumers, by name
 	producers map[string]*Producer
 	stray     strayRoute
-	before    *setup // whose consumers take what matches none of these; nil: there is none
+	before    *setup // its consumers take what matches none of these; or nil
 }
 
-// A route leads messages to a consumer with the settings that it has in a setup.
+// A route passes messages to a consumer with its settings in a setup.
 type route struct {
 	*consumer
 	settings *settings
 }
 
-// A strayRoute is where messages go that match no consumer.
+// A strayRoute is the destination of messages that match no consumer.
 type strayRoute struct {
 	then  Unmatched // of the configuration: a word, a name, or nothing
-	taker *route    // takes them; nil: nobody does
-	own   bool      // the taker is no consumer of the configuration: it only puts them away
+	taker *route    // takes the messages, or nil
+	own   bool      // the taker is not a consumer of the configuration: it only puts them away
 	place deadLetterPlace
 }
 
-// now returns the setup that is in force.
+// now returns the setup in effect.
 func (c *Connector) now() *setup { return c.live.Load() }
 
-// everyConsumer lists the consumers that there are, also those that no configuration has any more.
+// everyConsumer returns all consumers, including those removed from the configuration.
 func (c *Connector) everyConsumer() []*consumer {
 	c.flows.Lock()
 	defer c.flows.Unlock()
@@ -48,8 +48,8 @@ func (c *Connector) everyConsumer() []*consumer {
 	return all
 }
 
-// subscriptions lists what the consumers want, each filter once and with the highest QoS
-// of those who want it: a second one would replace the first [MQTT-3.8.4-3].
+// subscriptions returns the subscriptions of the consumers, each filter once and with the highest
+// QoS requested, because a second one would replace the first [MQTT-3.8.4-3].
 func (s *setup) subscriptions() []packets.Subscription {
 	var subs []packets.Subscription
 	at := make(map[string]int)
@@ -67,14 +67,14 @@ func (s *setup) subscriptions() []packets.Subscription {
 	return subs
 }
 
-// keepsLedger reports whether a consumer wants the ledger.
+// keepsLedger reports whether a consumer uses the ledger.
 func (s *setup) keepsLedger() bool {
 	return slices.ContainsFunc(s.routes, func(r route) bool { return r.settings.params.Ledger })
 }
 
-// takers appends the routes that a message takes. Skipped reports that it is for another process,
-// or not wanted because it is retained, or is not. What matches no consumer of the configuration
-// goes to those of the last one in which it did.
+// takers appends the routes of a message. skipped is set if it belongs to another process, or is
+// excluded by Retained. A message that matches no consumer of the configuration goes to those of
+// the last one in which it did.
 func (s *setup) takers(d *client.Delivery, to []route) (takers []route, skipped bool) {
 	for ; s != nil && len(to) == 0 && !skipped; s = s.before {
 		for _, r := range s.routes {

@@ -9,16 +9,16 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 )
 
-// Slots bound how many messages of a producer are on their way. The bound may change; those who wait get
-// slots in the order in which they came.
+// slots limit how many messages of a producer are in flight. The limit may change; waiters get
+// slots in order.
 type slots struct {
 	mu    sync.Mutex
-	most  int // 0: unbounded
+	most  int // 0: no limit
 	taken int
-	line  []chan struct{} // closed when its turn has come
+	line  []chan struct{} // each closed when it gets a slot
 }
 
-// limit sets the bound.
+// limit sets the limit.
 func (s *slots) limit(most int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,7 +46,7 @@ func (s *slots) take(ctx context.Context) error {
 	defer s.mu.Unlock()
 	if i := slices.Index(s.line, turn); i >= 0 {
 		s.line = slices.Delete(s.line, i, i+1)
-	} else { // its turn came just now
+	} else { // it just got a slot
 		s.taken--
 		s.advance()
 	}
@@ -61,7 +61,7 @@ func (s *slots) release() {
 	s.advance()
 }
 
-// advance gives free slots to those who wait. The caller holds mu.
+// advance gives free slots to waiters. The caller holds mu.
 func (s *slots) advance() {
 	for s.free() && len(s.line) > 0 {
 		s.taken++

@@ -106,7 +106,7 @@ func (c *Connector) Test(ctx context.Context, o TestOptions) *TestReport {
 	return report
 }
 
-// testOne tests a connection; the connector's own has no name.
+// testOne tests a connection. The name of the main connection is empty.
 func (c *Connector) testOne(ctx context.Context, name string, w *way, o TestOptions) *TestReport {
 	t := &tester{opts: o, name: name, report: new(TestReport)}
 	conn, err := t.connect(ctx, w)
@@ -133,7 +133,7 @@ type tester struct {
 	dialed time.Time
 }
 
-// ended notes a step.
+// ended records a step.
 func (t *tester) ended(step transport.Step, addr string, start time.Time, err error) {
 	t.note(transport.StepTime{Step: step, Addr: addr, Took: time.Since(start), Err: err})
 }
@@ -195,20 +195,20 @@ func (t *tester) connect(ctx context.Context, w *way) (*client.Client, error) {
 	err = conn.Connect(ctx)
 	t.report.SessionPresent = conn.Stats().Resumed > 0
 	if n := len(t.report.Steps); err != nil && n > 0 && t.report.Steps[n-1].Err != nil {
-		return nil, err // a step of dialling failed, and is noted
+		return nil, err // a step of dialing failed and was recorded
 	}
 	if !t.dialed.IsZero() {
 		start = t.dialed
 	}
 	step, known := StepConnect, (*transport.DialError)(nil)
 	if errors.As(err, &known) && (known.Step != transport.StepTCP || len(t.report.Steps) == 0) {
-		step = known.Step // as a client certificate, which TLS 1.3 refuses afterwards
+		step = known.Step // for example, TLS 1.3 refuses a client certificate later
 	}
 	t.ended(step, "", start, withoutClosed(err))
 	return conn, err
 }
 
-// withoutClosed leaves out that the client is over: the cause is what counts.
+// withoutClosed returns the cause of an error without client.ErrClosed.
 func withoutClosed(err error) error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		errs := joined.Unwrap()
@@ -220,7 +220,7 @@ func withoutClosed(err error) error {
 	return err
 }
 
-// noted returns a dial function that notes when it ended and what it met.
+// noted returns a dial function that records when it ended and the certificates.
 func (t *tester) noted(dial func(context.Context) (net.Conn, error)) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		conn, err := dial(ctx)
@@ -232,7 +232,7 @@ func (t *tester) noted(dial func(context.Context) (net.Conn, error)) func(contex
 	}
 }
 
-// subscribe asks for every topic of every consumer.
+// subscribe subscribes to all topics of all consumers.
 func (t *tester) subscribe(ctx context.Context, c *Connector, conn *client.Client) {
 	var subs []packets.Subscription
 	for _, name := range sortedKeys(c.cfg.Consumers) {
@@ -272,7 +272,7 @@ func (t *tester) subscribe(ctx context.Context, c *Connector, conn *client.Clien
 	t.ended(StepSubscribe, "", start, err)
 }
 
-// grant notes what the server said to each filter.
+// grant records the server's answer for each filter.
 func (t *tester) grant(subs []packets.Subscription, granted []packets.QoS, refused *client.SubscribeError) {
 	for i := range t.report.Grants {
 		g := &t.report.Grants[i]

@@ -16,28 +16,28 @@ import (
 
 const defaultStall = 5 * time.Minute
 
-// trouble is what is wrong with the connector itself, as opposed to a message.
+// trouble holds errors of the connector itself, as opposed to those of messages.
 type trouble struct {
 	mu      sync.Mutex
 	problem map[*connection]*flow.Error
 	refused map[string]*flow.Error // by Topic Filter
-	denied  map[string]bool        // filters that were refused to Reconfigure, and are not asked for by themselves
+	denied  map[string]bool        // filters refused to Reconfigure, which are not requested again automatically
 	started bool                   // every filter was granted, at whatever QoS
 
-	asking       *time.Timer   // looks for filters that are not granted; nil: none were asked for yet
-	patience     time.Duration // until it does again
-	ups          uint          // connections that it was set for
-	unacceptable *flow.Error   // over the newest message that was not accepted; nil: there was none
+	asking       *time.Timer   // calls askAgain; nil until filters were requested
+	patience     time.Duration // time until the next call
+	ups          uint          // number of the connection that it was set for
+	unacceptable *flow.Error   // for the last message that was not accepted, or nil
 
-	unanswered *flow.Error // the server did not answer in time; nil: it did, or has time left
+	unanswered *flow.Error // set if the server did not answer in time
 	asked      bool        // askAgain has run
-	told       bool        // Start has reported what askAgain is about to find, because both waited equally long
+	told       bool        // Start has already reported what askAgain will find
 
 	triggers sync.WaitGroup
-	over     bool // nothing is reported any more
+	over     bool // nothing more is reported
 }
 
-// deny notes that a filter was refused to Reconfigure.
+// deny records that a filter was refused to Reconfigure.
 func (t *trouble) deny(e *client.FilterError) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -47,16 +47,16 @@ func (t *trouble) deny(e *client.FilterError) {
 	t.denied[e.Filter] = true
 }
 
-// forgetRefusals lets go of refusals but those of filters that stay as they are: the others are
-// asked for anew, or not wanted any more.
+// forgetRefusals removes all refusals except those of unchanged filters; the others are requested
+// again, or no longer wanted.
 func (t *trouble) forgetRefusals(stays map[string]bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	clear(t.denied) // none of them is among those that stay
+	clear(t.denied) // none of them stays
 	maps.DeleteFunc(t.refused, func(filter string, _ *flow.Error) bool { return !stays[filter] })
 }
 
-// observe is told what happens to the connection.
+// observe handles events of the main connection and the producers' own.
 func (c *Connector) observe(n *connection, e client.Event) {
 	t := &c.trouble
 	t.mu.Lock()
@@ -78,7 +78,7 @@ func (c *Connector) observe(n *connection, e client.Event) {
 		t.mu.Lock()
 		delete(t.problem, n)
 		if n == c.conn {
-			clear(t.refused) // the server is asked again
+			clear(t.refused) // they are requested again
 			c.awaitGrants()
 		}
 		t.mu.Unlock()
@@ -88,7 +88,7 @@ func (c *Connector) observe(n *connection, e client.Event) {
 		stop := n.stopsOver(e.Err)
 		c.connectionFailed(n, stop)
 		c.halt(stop)
-	case !started && !c.cfg.Advanced.ConnectRetry: // Start tells
+	case !started && !c.cfg.Advanced.ConnectRetry: // Start returns it
 	case e.Kind == client.ConnectFailed, e.Kind == client.ConnectionLost:
 		c.connectionFailed(n, connectionError(e))
 	case e.Session != nil && e.Session.Kind == session.EventTakeover:
@@ -120,7 +120,7 @@ func connectionError(e client.Event) *flow.Error {
 	if err == nil {
 		err = client.ErrConnectionLost
 	}
-	if own := new(flow.Error); errors.As(err, &own) { // of a dead letter, which ended it
+	if own := new(flow.Error); errors.As(err, &own) { // for example of a dead letter, which ended the connection
 		return own
 	}
 	if t := errorType(err); t != flow.TypeRuntime {
@@ -132,15 +132,15 @@ func connectionError(e client.Event) *flow.Error {
 	return flow.NewError(flow.TypeConnectivity, err)
 }
 
-// isOver reports whether nothing is told any more.
+// isOver reports whether nothing more is reported.
 func (c *Connector) isOver() bool {
 	c.trouble.mu.Lock()
 	defer c.trouble.mu.Unlock()
 	return c.trouble.over
 }
 
-// report tells everybody who wants to know of a failure that is not one of a message: Health,
-// the log, OnError, and flows with trigger_on_error.
+// report reports an error of the connector to Health, the log, OnError, and flows with
+// trigger_on_error.
 func (c *Connector) report(e *flow.Error) {
 	t := &c.trouble
 	var filter *client.FilterError
@@ -164,7 +164,7 @@ func (c *Connector) report(e *flow.Error) {
 	}
 }
 
-// tell tells the log and OnError.
+// tell reports an error to the log and OnError.
 func (c *Connector) tell(e *flow.Error, attrs ...any) {
 	c.log.Error("the connector has trouble", append([]any{"type", string(e.Type), "error", e.Error(), "hint", e.Explain("en")}, attrs...)...)
 	if c.opts.OnError != nil {
@@ -179,7 +179,7 @@ const (
 	mostAskDelay  = 5 * time.Minute
 )
 
-// awaitGrants looks after ack_timeout whether the filters that a new connection needs are granted. The
+// awaitGrants schedules askAgain after ack_timeout for the filters that a new connection needs. The
 // caller holds mu.
 func (c *Connector) awaitGrants() {
 	t := &c.trouble
@@ -194,9 +194,9 @@ func (c *Connector) awaitGrants() {
 	}
 }
 
-// askAgain reports filters that are not granted and sends their SUBSCRIBE again, after growing
-// pauses, until they are or the connection ends. Before Start has returned, reporting is Start's
-// part. An UNSUBSCRIBE without an answer is sent again, too.
+// askAgain reports filters that are not granted and sends their SUBSCRIBE again, after increasing
+// pauses, until they are granted or the connection ends. Until Start has returned, it leaves
+// reporting to Start. An unanswered UNSUBSCRIBE is sent again too.
 func (c *Connector) askAgain() {
 	t, conn := &c.trouble, c.conn.client()
 	t.mu.Lock()
@@ -219,11 +219,11 @@ func (c *Connector) askAgain() {
 		c.report(e)
 	}
 	if started && conn.AskAgain() == 0 && e == nil {
-		return // all is answered
+		return // all are answered
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.over || t.ups != ups { // another connection has its own time
+	if t.over || t.ups != ups { // it was for an earlier connection
 		return
 	}
 	if started {
@@ -239,7 +239,7 @@ func unanswered(filters []string, waited time.Duration) *flow.Error {
 // mostListed is how many topics an error names.
 const mostListed = 5
 
-// listed names filters, and how many more there are.
+// listed returns the names of some filters and the number of the others.
 func listed(filters []string) string {
 	if n := len(filters); n > mostListed {
 		return fmt.Sprintf("%q and %d more", filters[:mostListed], n-mostListed)
@@ -251,8 +251,8 @@ func (c *Connector) ackTimeout() time.Duration {
 	return deref(c.now().cfg.Extension.AckTimeout, defaultAckTimeout)
 }
 
-// trigger runs the flow with an error and without a payload, one such run at a time: while
-// one lasts, further errors are left to Health and the log.
+// trigger runs the flow with an error and without a payload. There is only one such run at a time;
+// meanwhile, further errors are only in Health and the log.
 func (k *consumer) trigger(e *flow.Error, s *settings) {
 	t := &k.conn.trouble
 	t.mu.Lock()
@@ -270,7 +270,7 @@ func (k *consumer) trigger(e *flow.Error, s *settings) {
 		}
 		defer cancel()
 		err := flow.ErrGoexit
-		defer func() { // also after a Goexit
+		defer func() { // even after a Goexit
 			if err != nil {
 				k.log.Warn("flow failed on an error of the connector", "error", err.Error())
 			}
@@ -279,7 +279,7 @@ func (k *consumer) trigger(e *flow.Error, s *settings) {
 	}()
 }
 
-// waitTriggered waits for the flows that errors have triggered; there are no further ones.
+// waitTriggered waits for flows triggered by errors. No more may be triggered.
 func (c *Connector) waitTriggered() {
 	c.trouble.mu.Lock()
 	c.trouble.over = true
@@ -290,7 +290,7 @@ func (c *Connector) waitTriggered() {
 	c.trouble.triggers.Wait()
 }
 
-// shown returns an error in the form that messages carry.
+// shown returns an error in the format for messages.
 func (c *Connector) shown(e *flow.Error) *flow.Error {
 	if c.now().cfg.Extension.ErrorFormat == ErrorsExtended {
 		return e.Extended()
@@ -298,7 +298,7 @@ func (c *Connector) shown(e *flow.Error) *flow.Error {
 	return e
 }
 
-// watch looks for messages that are unacknowledged for too long. It looks when one may be,
+// watch looks for messages that have been unacknowledged for too long. It checks when one may be,
 // and after that when one was settled.
 func (c *Connector) watch(limit time.Duration) {
 	for {
@@ -309,12 +309,12 @@ func (c *Connector) watch(limit time.Duration) {
 		if was := c.stalled.Swap(wait <= 0); wait <= 0 && !was {
 			c.report(flow.NewError(flow.TypeStalled, fmt.Errorf("a message of topic %q is unacknowledged for %s, and holds back the acknowledgements of those behind it",
 				oldest.d.Topic, limit-wait)))
-			continue // it may have been settled before unstall knew that anybody waits for that
+			continue // it may have been settled just before stalled was set
 		}
 		t := time.NewTimer(wait)
 		due := t.C
 		if wait <= 0 {
-			due = nil // until something is settled
+			due = nil // wait until a message is settled
 		}
 		select {
 		case <-due:
@@ -327,7 +327,7 @@ func (c *Connector) watch(limit time.Duration) {
 	}
 }
 
-// unstall makes watch look again after a message was settled.
+// unstall makes watch check again after a message was settled.
 func (c *Connector) unstall() {
 	if c.stalled.Load() {
 		select {
@@ -341,7 +341,8 @@ func (c *Connector) stallLimit() time.Duration {
 	return deref(c.cfg.Extension.StallTimeout, defaultStall)
 }
 
-// fillTrouble adds to Health what is wrong. Of two connections that are down the consumers' comes first.
+// fillTrouble sets the errors in Health. If two connections are down, the problem is that of the
+// consumers.
 func (c *Connector) fillTrouble(h *Health) {
 	t := &c.trouble
 	t.mu.Lock()

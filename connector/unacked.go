@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// unacked has what was taken from the connection and is not settled, in the order of arrival.
+// unacked lists the messages that were taken and are not settled, in the order of arrival.
 type unacked struct {
 	mu     sync.Mutex
 	oldest *arrival
@@ -42,14 +42,14 @@ func (u *unacked) remove(a *arrival) {
 	u.n--
 }
 
-// first returns the message that is here for the longest time; nil if there is none.
+// first returns the oldest message, or nil.
 func (u *unacked) first() *arrival {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.oldest
 }
 
-// count returns how many there are, and how long the oldest has been here.
+// count returns the number of messages and the age of the oldest.
 func (u *unacked) count(now time.Time) (n int, age time.Duration) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -13,33 +13,33 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// unmatched is what becomes of messages that match the topics of no consumer. Servers send them: those of a
-// subscription that an earlier configuration made, what was sent to this client alone, and topics that
-// the server writes in another way than it is asked for them.
+// unmatched handles messages that match the topics of no consumer. Servers send them for
+// subscriptions of an earlier configuration, messages addressed to this client only, and topics
+// that differ from the subscribed ones.
 type unmatched struct {
-	own    *consumer // puts them away, and does nothing else; nil: that was never needed
+	own    *consumer // only puts them away; nil until needed
 	seen   sightings
 	mu     sync.Mutex
-	gaveUp []string // filters that were subscribed to before, and are not any more
+	gaveUp []string // filters that are no longer subscribed to
 	held   []*arrival
 }
 
-// sightings limit how often something is reported.
+// sightings limits how often an event is reported.
 type sightings struct {
 	mu     sync.Mutex
-	most   int       // reports within a minute; 0: one
-	began  time.Time // of that minute
-	told   int       // reports in it
+	most   int       // reports per minute; 0 means 1
+	began  time.Time // start of the current minute
+	told   int       // reports in the current minute
 	untold uint64    // sightings since the last report
 	last   time.Time
-	what   string // the newest one
+	what   string // the last one
 }
 
-// sightingsEvery is the minute of sightings; the newest one is trouble for as long.
+// sightingsEvery is the period of sightings, and how long the last one counts as a problem.
 const sightingsEvery = time.Minute
 
-// saw notes a sighting. If it is to be reported, it returns the number of sightings since the last report;
-// otherwise 0.
+// saw records a sighting. If it should be reported, saw returns the number of sightings since the
+// last report, and otherwise 0.
 func (s *sightings) saw(what string) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,7 +58,7 @@ func (s *sightings) saw(what string) uint64 {
 	return n
 }
 
-// recent returns the newest sighting if it came within the last minute; otherwise "".
+// recent returns the last sighting if it was within the last minute, and otherwise "".
 func (s *sightings) recent(now time.Time) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,13 +71,13 @@ func (s *sightings) recent(now time.Time) string {
 // A deadLetterPlace is where a consumer puts its dead letters.
 type deadLetterPlace struct{ topic, file string }
 
-// has reports whether messages of a topic are the dead letters of the place.
+// has reports whether messages with a topic are dead letters of this place.
 func (p deadLetterPlace) has(topic string) bool {
 	return p.topic != "" && (topic == p.topic || topic == p.topic+metaLevel)
 }
 
-// deadLetterPlaces lists the places of all consumers, each once and with the policy of the first
-// that has it.
+// deadLetterPlaces returns the places of all consumers, each once and with the policy of the first
+// consumer that has it.
 func (cfg *Config) deadLetterPlaces() (places []deadLetterPlace, policies []OnFailure) {
 	for _, name := range sortedKeys(cfg.Consumers) {
 		f := cfg.Consumers[name].OnFailure
@@ -89,7 +89,8 @@ func (cfg *Config) deadLetterPlaces() (places []deadLetterPlace, policies []OnFa
 	return places, policies
 }
 
-// strayRoute finds who takes what matches no consumer of a setup. The caller holds flows.
+// strayRoute returns the destination of messages that match no consumer of a setup. The caller
+// holds flows.
 func (c *Connector) strayRoute(s *setup) strayRoute {
 	u := strayRoute{then: s.cfg.Extension.Unmatched.canonical()}
 	places, policies := s.cfg.deadLetterPlaces()
@@ -97,7 +98,7 @@ func (c *Connector) strayRoute(s *setup) strayRoute {
 	case UnmatchedHold, UnmatchedDrop:
 	case "", UnmatchedDeadLetter:
 		if len(places) != 1 {
-			return u // it is acknowledged; as a setting Check refuses it
+			return u // acknowledged; if configured, Check refuses it
 		}
 		f := policies[0]
 		f.Then, f.Retries = DeadLetter, new(int)
@@ -108,16 +109,16 @@ func (c *Connector) strayRoute(s *setup) strayRoute {
 			own.putsAway = true
 			c.unmatched.own = own
 		}
-		own.apply(settings) // it has no lanes, so nothing is to be left
+		own.apply(settings) // it has no lanes, so no jobs must be left
 		u.place, u.own, u.taker = places[0], true, &route{own, settings}
 	default:
 		i := slices.IndexFunc(s.routes, func(r route) bool { return r.name == string(u.then) })
-		u.taker = &s.routes[i] // Check has looked
+		u.taker = &s.routes[i] // verified by Check
 	}
 	return u
 }
 
-// routeUnmatched gives a message that matches no consumer to whoever takes it.
+// routeUnmatched handles a message that matches no consumer.
 func (c *Connector) routeUnmatched(ctx context.Context, to *strayRoute, a *arrival) {
 	u := &c.unmatched
 	if u.hasGivenUp(a.d.Topic) {
@@ -128,7 +129,7 @@ func (c *Connector) routeUnmatched(ctx context.Context, to *strayRoute, a *arriv
 	c.stats.unmatched.Add(1)
 	became := "it is acknowledged"
 	switch {
-	case to.place.has(a.d.Topic): // it would come back again and again
+	case to.place.has(a.d.Topic): // it would be received again and again
 		c.settle(a)
 	case to.taker != nil:
 		became = "it is a dead letter"
@@ -141,7 +142,7 @@ func (c *Connector) routeUnmatched(ctx context.Context, to *strayRoute, a *arriv
 		}
 	case to.then == UnmatchedHold && a.d.QoS > packets.AtMostOnce:
 		became = "it is not acknowledged"
-		a.d.Payload = nil // nobody will ask for it
+		a.d.Payload = nil // not needed any more
 		if !u.hold(a) {
 			c.leave(a)
 		}
@@ -166,7 +167,8 @@ func unmatchedError(d *client.Delivery, n uint64, became string) *flow.Error {
 	return flow.NewError(flow.TypeUnmatched, fmt.Errorf("a message on %s (%s, id %d) matches no consumer; %s%s", shownTopic(d.Topic), qosNames[d.QoS], d.PacketID, became, others))
 }
 
-// giveUp notes filters that are not subscribed to any more: their messages may come for a while.
+// giveUp records filters that are no longer subscribed to, whose messages may still arrive for a
+// while.
 func (u *unmatched) giveUp(filters []string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -179,18 +181,18 @@ func (u *unmatched) hasGivenUp(topic string) bool {
 	return slices.ContainsFunc(u.gaveUp, func(f string) bool { return packets.Match(plain(f), topic) || packets.Match(f, topic) })
 }
 
-// hold keeps a message until its session is over; false if it is already.
+// hold keeps a message until its session is lost. It returns false if that is the case already.
 func (u *unmatched) hold(a *arrival) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !a.d.Unacked() { // or forgetHeld comes later
+	if !a.d.Unacked() { // otherwise forgetHeld comes later
 		return false
 	}
 	u.held = append(u.held, a)
 	return true
 }
 
-// forgetHeld lets go of what is held, because the session that it came in is over.
+// forgetHeld drops the held messages, because their session was lost.
 func (c *Connector) forgetHeld() {
 	u := &c.unmatched
 	u.mu.Lock()
@@ -202,14 +204,14 @@ func (c *Connector) forgetHeld() {
 	}
 }
 
-// fillUnmatched adds to Health the topic that no consumer has, if that is trouble.
+// fillUnmatched sets UnmatchedTopic in Health.
 func (c *Connector) fillUnmatched(h *Health, now time.Time) {
 	if c.now().stray.then == "" {
 		h.UnmatchedTopic = c.unmatched.seen.recent(now)
 	}
 }
 
-// checkUnmatched checks that what `unmatched` names is there, and is one.
+// checkUnmatched checks that the destination of `unmatched` exists and is unique.
 func (c *checker) checkUnmatched(at string) {
 	u := c.cfg.Extension.Unmatched
 	word := u.canonical()

@@ -13,18 +13,18 @@ import (
 	"github.com/mqtt311/mqtt311/connector/flow"
 )
 
-// A run is one run of a flow for a job. It is what the context of the flow asks: a flow.Runner.
+// A run is one run of a flow for a job. It is the flow.Runner of the context of the flow.
 type run struct {
 	job     *job
 	attempt int
 	message flow.Message
 	ctx     flow.Context
 
-	deferred atomic.Pointer[chan error] // nil: Run's return ends the run
+	deferred atomic.Pointer[chan error] // nil if the run ends when Run returns
 }
 
-// work runs the flow for one job after the other. A Goexit of the flow ends the goroutine: another one
-// takes its place.
+// work runs the flow for one job after another. If the flow calls Goexit, which ends the goroutine,
+// another one replaces it.
 func (k *consumer) work(w *waiter) {
 	var r *run
 	defer func() {
@@ -52,13 +52,13 @@ func (k *consumer) work(w *waiter) {
 func (j *job) newRun() *run {
 	r := &j.first
 	if j.number > 1 {
-		r = new(run) // what an earlier run left behind may still look at its own
+		r = new(run) // goroutines left by an earlier run may still use theirs
 	}
 	r.job, r.attempt = j, j.attempt
 	return r
 }
 
-// runFlow runs the flow once and returns how that ended.
+// runFlow runs the flow once and returns the result.
 func (k *consumer) runFlow(r *run) (timedOut bool, err error) {
 	r.ctx.Context, r.ctx.Runner = k.conn.flowContext, r
 	if in := r.job.fed; in != nil && in.Context != nil {
@@ -80,7 +80,7 @@ func (k *consumer) runFlow(r *run) (timedOut bool, err error) {
 	return limit > 0 && errors.Is(r.ctx.Err(), context.DeadlineExceeded), err
 }
 
-// fill makes the message that a flow with these parameters gets for a job. The payload is the flow's own.
+// fill sets m to the message for a job with these parameters. The payload is a copy.
 func (k *consumer) fill(m *flow.Message, j *job, p *ConsumerParams) {
 	m.Payload = flow.Entity{Blob: bytes.Clone(j.d.Payload), MimeType: p.MimeType, Encoding: p.Encoding}
 	m.Attribute = flow.Attributes(j.d.Topic, j.d.QoS, j.d.PacketID)
@@ -98,8 +98,7 @@ func (k *consumer) fill(m *flow.Message, j *job, p *ConsumerParams) {
 	}
 }
 
-// filterOf returns the topic of the parameters that matches; nothing if a message came to the consumer
-// that no topic of it matches.
+// filterOf returns the topic of the parameters that matches, or "" if none does.
 func (s *settings) filterOf(topic string) string {
 	if i := s.filter(topic); i >= 0 {
 		return s.params.Topics[i].Topic
@@ -107,7 +106,7 @@ func (s *settings) filterOf(topic string) string {
 	return ""
 }
 
-// keyOf names a message.
+// keyOf returns the key of a message.
 func (k *consumer) keyOf(j *job) string {
 	if j.fed != nil && j.fed.Key != "" {
 		return j.fed.Key
@@ -119,22 +118,22 @@ func (k *consumer) keyOf(j *job) string {
 	return k.conn.conn.cfg.ClientID + "/" + name
 }
 
-// Key names the message.
+// Key implements flow.Runner.
 func (r *run) Key() string { return r.job.consumer.keyOf(r.job) }
 
-// Attempt is the number of the run.
+// Attempt implements flow.Runner.
 func (r *run) Attempt() int { return r.attempt }
 
-// Suspected reports whether an earlier run ended with flow.Suspect.
+// Suspected implements flow.Runner.
 func (r *run) Suspected() bool { return r.job.suspect }
 
-// Retained reports whether the Server had kept the message.
+// Retained reports whether the message is retained.
 func (r *run) Retained() bool { return r.job.d.Retain }
 
-// Shown returns an error in the form that messages carry.
+// Shown implements flow.Runner.
 func (r *run) Shown(e *flow.Error) *flow.Error { return r.job.consumer.conn.shown(e) }
 
-// Defer makes the run last until settle is called.
+// Defer implements flow.Runner.
 func (r *run) Defer() (settle func(error)) {
 	ch := make(chan error, 1)
 	if !r.deferred.CompareAndSwap(nil, &ch) {
@@ -145,13 +144,13 @@ func (r *run) Defer() (settle func(error)) {
 		once.Do(func() {
 			select {
 			case ch <- err:
-			default: // another handle was faster
+			default: // already settled
 			}
 		})
 	}
 }
 
-// settled returns how the run ended that Run ended with err.
+// settled returns the result of a run whose Run returned err.
 func (r *run) settled(err error) error {
 	ch := r.deferred.Load()
 	if err != nil || ch == nil {

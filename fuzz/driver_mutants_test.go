@@ -252,7 +252,7 @@ var driverMutants = []driverMutant{
 // mutantAims says what the seeds are about for a bug that others find only in thousands.
 var mutantAims = map[string]string{"an older copy of the store is believed": "older-copy"}
 
-// mutantHangs is how long a run may take here: some of these bugs are a lock that nobody lets go of.
+// mutantHangs is how long a run may take here: some of these bugs are a lock that is never released.
 const mutantHangs = 5 * time.Second
 
 // TestDriverMutants puts one bug after the other into the shipped code, and the simulation has to find

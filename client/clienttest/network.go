@@ -25,17 +25,17 @@ type Network struct {
 	mu      sync.Mutex
 	wires   map[*wire]struct{}
 	delay   time.Duration
-	stalled chan struct{} // closed when bytes pass again; nil: they do
+	stalled chan struct{} // closed when bytes pass again; nil while they do
 	limits  [2]limit
 }
 
-// A limit is how many bytes pass in a direction before a cut.
+// A limit is the number of bytes that pass in a direction before a cut.
 type limit struct {
 	on    bool
 	bytes int
 }
 
-// chunk is how many bytes travel together at the most.
+// chunk is the maximum number of bytes carried together.
 const chunk = 4096
 
 // NewNetwork returns a Network to the server that dial connects to: by [Server.Dial], or a real
@@ -109,7 +109,7 @@ func (n *Network) CutAfter(d Direction, bytes int) {
 	n.limits[d] = limit{true, bytes}
 }
 
-// allow returns how many of size bytes may pass now, and whether the cut comes then.
+// allow returns how many of size bytes may pass now, and whether to cut after them.
 func (n *Network) allow(d Direction, size int) (pass int, cut bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -152,7 +152,7 @@ type parcel struct {
 	bytes []byte
 }
 
-// carry takes bytes from one end and hands them to deliver, until that end closes.
+// carry reads bytes from one end and passes them to deliver, until that end is closed.
 func (w *wire) carry(d Direction, from, to net.Conn) {
 	way := make(chan parcel, 16)
 	go w.deliver(d, to, way)
@@ -174,7 +174,7 @@ func (w *wire) carry(d Direction, from, to net.Conn) {
 	}
 }
 
-// deliver brings bytes to the other end, and ends the wire when no more come.
+// deliver writes bytes to the other end, and cuts the wire when there are no more.
 func (w *wire) deliver(d Direction, to net.Conn, way <-chan parcel) {
 	defer w.cut()
 	for p := range way {
@@ -188,7 +188,7 @@ func (w *wire) deliver(d Direction, to net.Conn, way <-chan parcel) {
 	}
 }
 
-// wait waits until bytes are due and the Network passes them; false means that the wire was cut.
+// wait waits until bytes are due and may pass. It returns false if the wire was cut.
 func (w *wire) wait(due time.Time) bool {
 	t := time.NewTimer(time.Until(due))
 	defer t.Stop()

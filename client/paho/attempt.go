@@ -8,10 +8,11 @@ import (
 	"net/url"
 )
 
-// attempts are the attempts to connect of a life. The goroutine of its client that connects owns them;
-// server and last are read when the client tells that an attempt failed, which begin waits for.
+// attempts is the state of connecting of a life. It belongs to the goroutine of its client that
+// connects; server and last are also read when the client reports that an attempt failed, which
+// begin waits for.
 type attempts struct {
-	next     int    // index of the next server, 0 where a round begins
+	next     int    // index of the next server; 0 at the start of a round
 	round    int    // counts the rounds since the last connection
 	begun    bool   // there was an attempt
 	connects uint64 // when the last one began
@@ -23,15 +24,15 @@ type attempts struct {
 	password []byte
 	last     bool // it is the last of its round
 
-	// What the program was asked and has not answered yet: the next attempt goes on waiting for it.
+	// Calls of the program that have not returned yet: the next attempt continues to wait for them.
 	changes call[ClientOptions]
 	logins  call[[2]string]
 
-	told     chan struct{} // has one place: what the client told before this attempt was heard
-	releases []leftover    // identifiers to be released first: see releaseAll
+	told     chan struct{} // capacity 1: events before this attempt were handled
+	releases []leftover    // PUBRELs to be completed first: see releaseAll
 }
 
-// caughtUp is told that an attempt begins.
+// caughtUp handles the event that an attempt starts.
 func (a *attempts) caughtUp() {
 	select {
 	case a.told <- struct{}{}:
@@ -39,7 +40,7 @@ func (a *attempts) caughtUp() {
 	}
 }
 
-// failed is told that the attempt failed.
+// failed handles the event that the attempt failed.
 func (a *attempts) failed(l *life, err error) {
 	if a.server == nil {
 		return
@@ -50,8 +51,8 @@ func (a *attempts) failed(l *life, err error) {
 	}
 }
 
-// begin begins an attempt: it chooses the server and returns user name and password for it. Code of
-// the program that does not return is left behind when ctx ends.
+// begin starts an attempt: it chooses the server and returns user name and password. When ctx is
+// done, it no longer waits for code of the program.
 func (l *life) begin(ctx context.Context) (userName string, password []byte, err error) {
 	a := &l.attempts
 	select {
@@ -77,13 +78,13 @@ func (l *life) begin(ctx context.Context) (userName string, password []byte, err
 		return "", nil, errors.New("paho: no server is left")
 	}
 	a.server = a.options.Servers[a.next]
-	a.next = (a.next + 1) % len(a.options.Servers) // which change where a round begins, if at all
+	a.next = (a.next + 1) % len(a.options.Servers) // which change only at the start of a round
 	a.last = a.next == 0
 	a.userName, a.password, err = a.login(ctx)
 	return a.userName, a.password, err
 }
 
-// beginRound tells the program that a round of attempts begins.
+// beginRound notifies the program that a round of attempts starts.
 func (l *life) beginRound(ctx context.Context, again bool) error {
 	c, o := l.c, l.c.current()
 	if again && o.OnReconnecting != nil {
@@ -103,7 +104,7 @@ func (l *life) beginRound(ctx context.Context, again bool) error {
 	return nil
 }
 
-// login returns what is sent with CONNECT. A password is not sent without a user name.
+// login returns user name and password for CONNECT. A password is not sent without a user name.
 func (a *attempts) login(ctx context.Context) (userName string, password []byte, err error) {
 	o := &a.options
 	user, secret := o.Username, o.Password
@@ -159,7 +160,7 @@ func (l *life) dial(ctx context.Context) (net.Conn, error) {
 	return a.open(ctx, tlsConfig)
 }
 
-// open opens a connection to the server, by the program's own function if there is one.
+// open opens a connection to the server, with the program's function if there is one.
 func (a *attempts) open(ctx context.Context, tlsConfig *tls.Config) (net.Conn, error) {
 	open := a.options.CustomOpenConnectionFn
 	if open == nil {
@@ -185,12 +186,13 @@ func (a *attempts) open(ctx context.Context, tlsConfig *tls.Config) (net.Conn, e
 	return got.conn, got.err
 }
 
-// A call is one of code of the program, of which one at a time runs.
+// A call is a call of a function of the program. Only one runs at a time.
 type call[T any] struct {
-	result chan T // nil: none runs
+	result chan T // nil if none is running
 }
 
-// await returns what f returns, or an error when ctx ends first. Then the next await waits for the same call.
+// await returns the result of f, or an error if ctx is done first. The next await then waits for
+// the same call.
 func (c *call[T]) await(ctx context.Context, f func() T) (T, error) {
 	if c.result == nil {
 		result := make(chan T, 1)
@@ -207,8 +209,8 @@ func (c *call[T]) await(ctx context.Context, f func() T) (T, error) {
 	}
 }
 
-// await calls f, code of the program, and returns what it returns, or an error when ctx ends first.
-// What f returns after that goes to late, unless that is nil.
+// await calls f, a function of the program, and returns its result, or an error if ctx is done
+// first. A later result is passed to late, unless that is nil.
 func await[T any](ctx context.Context, f func() T, late func(T)) (T, error) {
 	result := make(chan T, 1)
 	go func() { result <- f() }()

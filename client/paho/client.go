@@ -55,24 +55,24 @@ type Client interface {
 	OptionsReader() ClientOptionsReader
 }
 
-// A pahoClient goes through lives: each Connect after a Disconnect begins another.
+// A pahoClient has a sequence of lives: each Connect after a Disconnect starts another one.
 type pahoClient struct {
 	router        router
 	notifications queue
 	usable        atomic.Pointer[client.Client] // nil unless IsConnected
 	ids           atomic.Uint32
 
-	// Fixed by NewClient, for calls that should take no lock.
+	// Set by NewClient and constant, so that calls need no lock.
 	writeTimeout   time.Duration
 	resumeSubs     bool
 	order          bool
 	ackDisabled    bool
 	defaultHandler MessageHandler
-	slots          chan struct{} // a place for each handler that may run at a time; nil with order
+	slots          chan struct{} // a slot for each handler that may run at a time; nil with order
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the following fields
 	options ClientOptions
-	life    *life // the newest; nil: Connect was not called
+	life    *life // the last one; nil until Connect is called
 }
 
 // mostHandlers is how many handlers run at a time without SetOrderMatters.
@@ -150,7 +150,7 @@ func (c *pahoClient) Connect() Token {
 		}
 		return t
 	}
-	waits := before != nil && !before.over // Disconnect does, for what is under way
+	waits := before != nil && !before.over // Disconnect waits for requests in progress
 	l := newLife(c)
 	c.life = l
 	c.mu.Unlock()
@@ -175,7 +175,7 @@ func (c *pahoClient) Disconnect(quiesce uint) {
 	c.usable.CompareAndSwap(cl, nil)
 	c.mu.Unlock()
 	if cl == nil {
-		return // Connect is about to see it
+		return // Connect will see it
 	}
 	const longest = uint64(math.MaxInt64 / time.Millisecond)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(min(uint64(quiesce), longest))*time.Millisecond)

@@ -17,15 +17,15 @@ import (
 	"github.com/mqtt311/mqtt311/transport/ws"
 )
 
-// ports are those of a URL without one.
+// ports are the default ports of schemes.
 var ports = map[string]int{
 	"tcp": 1883, "mqtt": 1883,
 	"ssl": 8883, "tls": 8883, "mqtts": 8883, "mqtt+ssl": 8883, "tcps": 8883,
 	"ws": 80, "wss": 443,
 }
 
-// openConnection opens a connection as the URL says. Options whose meaning the URL decides are those
-// of o; tlsConfig is used as it is and may be nil.
+// openConnection opens a connection to a server URL, with the options in o. tlsConfig is used as it
+// is and may be nil.
 func openConnection(ctx context.Context, server *url.URL, tlsConfig *tls.Config, o *ClientOptions) (net.Conn, error) {
 	dialer := o.Dialer
 	if dialer == nil {
@@ -60,7 +60,7 @@ func openConnection(ctx context.Context, server *url.URL, tlsConfig *tls.Config,
 	}))
 }
 
-// open calls a function that dials, if there is one.
+// open returns a function that calls a dial function, if there is one.
 func open(ctx context.Context) func(func(context.Context) (net.Conn, error), error) (net.Conn, error) {
 	return func(dial func(context.Context) (net.Conn, error), err error) (net.Conn, error) {
 		if err != nil {
@@ -70,10 +70,10 @@ func open(ctx context.Context) func(func(context.Context) (net.Conn, error), err
 	}
 }
 
-// addressOf returns the address that a URL names. A path means something to WebSocket and unix alone.
+// addressOf returns the address in a URL. A path is used only for WebSocket and unix.
 func addressOf(server *url.URL) (transport.Address, error) {
 	if server.Scheme == "unix" {
-		path := server.Host + server.Path // unix://socket.sock has its path where a host stands
+		path := server.Host + server.Path // unix://socket.sock has its path in place of the host
 		if path == "" {
 			path = server.Opaque
 		}
@@ -108,8 +108,8 @@ func secure(scheme string) bool {
 	return false
 }
 
-// throughSOCKS leads connections through the SOCKS5 proxy that ALL_PROXY names, if it does, as the
-// original does for all schemes but ws and wss.
+// throughSOCKS dials through the SOCKS5 proxy in ALL_PROXY, if set, as paho.mqtt.golang does for
+// all schemes except ws and wss.
 func throughSOCKS(dial proxy.NetDial) (proxy.NetDial, error) {
 	via := env("ALL_PROXY")
 	switch scheme, _, _ := strings.Cut(via, "://"); strings.ToLower(scheme) {
@@ -120,7 +120,7 @@ func throughSOCKS(dial proxy.NetDial) (proxy.NetDial, error) {
 	return proxy.Dialer(via, &proxy.Options{NetDial: dial, NoProxy: env("NO_PROXY")})
 }
 
-// env returns a variable, whose name may also be in lower case.
+// env returns an environment variable, whose name may also be in lower case.
 func env(name string) string {
 	if v := os.Getenv(name); v != "" {
 		return v
@@ -128,7 +128,8 @@ func env(name string) string {
 	return os.Getenv(strings.ToLower(name))
 }
 
-// throughProxy leads a WebSocket through the proxy that the options or the environment name, if they do.
+// throughProxy dials a WebSocket through the proxy in the options or the environment, if there is
+// one.
 func (o *ClientOptions) throughProxy(server *url.URL, dial proxy.NetDial) (proxy.NetDial, error) {
 	choose := http.ProxyFromEnvironment
 	if o.WebsocketOptions != nil && o.WebsocketOptions.Proxy != nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// leftovers are the messages that the original has left in a directory: a file for each packet, named
-// o.17.msg for an outgoing one with Packet Identifier 17, i.17.msg for an incoming one.
+// leftovers are the messages that paho.mqtt.golang left in a directory: one file per packet, named
+// o.17.msg for an outgoing one with Packet Identifier 17, and i.17.msg for an incoming one.
 type leftovers struct{ dir string }
 
 // A leftover is one of those files.
@@ -69,7 +69,7 @@ func leftoverName(name string) (kind string, id uint16, ok bool) {
 	return kind, uint16(n), ok && err == nil && (kind == "o" || kind == "i")
 }
 
-// drop removes them.
+// drop removes the files.
 func (l leftovers) drop() error {
 	all, err := l.list()
 	if err != nil {
@@ -88,9 +88,9 @@ func remove(files []leftover) error {
 	return errors.Join(errs...)
 }
 
-// takeOver hands what the original has left to the client, which is not connected yet, and removes the
-// files once it is in the store. It returns the files with a PUBREL, which are removed when the Server
-// has answered it.
+// takeOver publishes the leftovers with the client, which is not connected yet, and removes their
+// files once they are in the store. It returns the files with a PUBREL, which are removed when the
+// Server has answered it.
 func (s *opened) takeOver(cl *client.Client, requests bool) (releases []leftover, err error) {
 	if s == nil {
 		return nil, nil
@@ -120,13 +120,13 @@ func (s *opened) takeOver(cl *client.Client, requests bool) (releases []leftover
 			continue
 		case *packets.Publish:
 			if p.QoS == packets.AtMostOnce {
-				break // which is never kept: it is nothing that paho wrote
+				break // which paho.mqtt.golang never stores
 			}
 			var r *client.Receipt
 			r, err = cl.PublishAsync(ctx, client.Message{Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain})
 			receipts = append(receipts, r)
 
-		// These are made only by a program that asks for it, as paho does.
+		// These are sent only if the program requests it, as with paho.mqtt.golang.
 		case *packets.Subscribe:
 			if requests {
 				_, err = cl.SubscribeAsync(p.Subscriptions...)
@@ -155,7 +155,7 @@ func (s *opened) takeOver(cl *client.Client, requests bool) (releases []leftover
 	return releases, remove(taken)
 }
 
-// read returns the packet in the file. One that cannot be read is put aside, and nil.
+// read returns the packet in the file. If it is unreadable, it renames the file and returns nil.
 func (f leftover) read() (packets.Packet, error) {
 	b, err := os.ReadFile(f.path)
 	if err != nil {
@@ -176,12 +176,12 @@ func (f leftover) read() (packets.Packet, error) {
 	return nil, os.Rename(f.path, aside)
 }
 
-// mostReleases is how many PUBRELs are unanswered at a time.
+// mostReleases is how many PUBRELs may be unanswered at a time.
 const mostReleases = 100
 
-// releaseAll completes the PUBRELs that the original has left, on a connection of its own that it
-// closes: their Packet Identifiers are not ours to use. Messages of QoS 1 and 2 that the Server sends
-// meanwhile it sends again on the next connection; those of QoS 0 are dropped.
+// releaseAll completes the PUBRELs that paho.mqtt.golang left, on a separate connection, which it
+// closes, because package client cannot use their Packet Identifiers. Messages of QoS 1 and 2 that
+// the Server sends meanwhile are sent again on the next connection; those of QoS 0 are dropped.
 func (a *attempts) releaseAll(ctx context.Context, conn net.Conn) error {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
@@ -197,13 +197,13 @@ func (a *attempts) releaseAll(ctx context.Context, conn net.Conn) error {
 	}
 	for batch := range slices.Chunk(files, mostReleases) {
 		if !present {
-			break // there is no session that could hold them
+			break // there is no session that could have them
 		}
 		if err := r.release(batch); err != nil {
 			return err
 		}
 	}
-	conn.Write([]byte{byte(packets.DISCONNECT) << 4, 0}) // the session goes on either way
+	conn.Write([]byte{byte(packets.DISCONNECT) << 4, 0}) // the session is kept either way
 	a.releases = nil
 	return remove(files)
 }

@@ -11,23 +11,23 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A life is a client of package client and what belongs to it: from a Connect to a Disconnect, or to
-// an end of the connection that is final.
+// A life is a client of package client with its state, from Connect to Disconnect or the final end
+// of the connection.
 type life struct {
 	c        *pahoClient
-	client   *client.Client // set by prepare, with pahoClient.mu held; nil: that failed
+	client   *client.Client // set by prepare, with pahoClient.mu held; nil if that failed
 	store    *opened        // nil: none
 	attempts attempts
 	up       chan struct{} // closed when the Server has accepted a connection
-	ended    chan struct{} // closed when nothing of it is left and the store is free
+	ended    chan struct{} // closed when everything has ended and the store is closed
 
-	// pahoClient.mu guards these.
+	// Guarded by pahoClient.mu.
 	leaving bool // Disconnect was called
-	over    bool // it ends, or has ended
+	over    bool // it is ending or has ended
 	wasUp   bool
 	present bool // the first CONNACK said Session Present
 
-	told error // why the connection was lost; only the goroutine of events uses it
+	told error // why the connection was lost; used only by the goroutine of events
 }
 
 func newLife(c *pahoClient) *life {
@@ -40,8 +40,8 @@ func (l *life) sessionPresent() bool {
 	return l.present
 }
 
-// start connects once the life before, if there was one, has let go of the store, and ends the token when the Server has
-// answered.
+// start connects when the previous life, if any, has closed the store, and completes the token when
+// the Server has answered.
 func (l *life) start(before *life, t *ConnectToken) {
 	if before != nil {
 		<-before.ended
@@ -65,7 +65,7 @@ func (l *life) start(before *life, t *ConnectToken) {
 	}()
 }
 
-// prepare opens the store and makes the client.
+// prepare opens the store and creates the client.
 func (l *life) prepare() (err error) {
 	o := l.c.current()
 	if len(o.Servers) == 0 {
@@ -92,7 +92,7 @@ func (l *life) prepare() (err error) {
 	if l.attempts.releases, err = l.store.takeOver(cl, o.ResumeSubs); err != nil {
 		return err
 	}
-	cl.HandleUnmatched(l.c.handle) // a new client takes it
+	cl.HandleUnmatched(l.c.handle) // a new client accepts it
 	l.c.mu.Lock()
 	defer l.c.mu.Unlock()
 	if l.leaving {
@@ -118,7 +118,7 @@ func (l *life) abandon() {
 	close(l.ended)
 }
 
-// config returns the options in the words of package client.
+// config returns the options as a configuration of package client.
 func (l *life) config(o *ClientOptions) client.Config {
 	cfg := client.Config{
 		Dial:                 l.dial,
@@ -172,7 +172,7 @@ func (l *life) config(o *ClientOptions) client.Config {
 // mostUnfinished is how many messages of QoS 1 and 2 may be unfinished.
 const mostUnfinished = 65535
 
-// event is told what happens to the client, in order. It never waits.
+// event handles events of the client, in order. It never blocks.
 func (l *life) event(e client.Event) {
 	c := l.c
 	switch e.Kind {
@@ -218,7 +218,7 @@ func (l *life) tellLost(err error) {
 	}
 }
 
-// closed ends the life: nothing more will come of its client.
+// closed ends the life after its client has ended.
 func (l *life) closed(err error) {
 	c := l.c
 	c.mu.Lock()
@@ -245,14 +245,14 @@ func (l *life) closed(err error) {
 	}()
 }
 
-// notify tells the program's handler, in order.
+// notify calls the program's notification handler, in order.
 func (c *pahoClient) notify(n ConnectionNotification) {
 	if h := c.current().OnConnectionNotification; h != nil {
 		c.notifications.put(func() { h(c, n) })
 	}
 }
 
-// handle hands a message to its handlers: it is the handler of package client for all of them.
+// handle passes a message to its handlers. It is the only handler registered with package client.
 func (c *pahoClient) handle(_ context.Context, d *client.Delivery) {
 	var space [4]MessageHandler
 	m := message{d}
@@ -263,7 +263,7 @@ func (c *pahoClient) handle(_ context.Context, d *client.Delivery) {
 	switch {
 	case len(handlers) == 0:
 		logf(WARN, ROU, "no handler for a message on %q; acknowledged", d.Topic)
-		m.Ack() // [MQTT-4.5.0-2]; no handler could
+		m.Ack() // [MQTT-4.5.0-2]; there is no handler to do it
 	case c.order:
 		for _, h := range handlers {
 			h(c, m)
@@ -273,7 +273,7 @@ func (c *pahoClient) handle(_ context.Context, d *client.Delivery) {
 	}
 }
 
-// handleBeside calls each handler on a goroutine of its own; the last that returns acknowledges.
+// handleBeside calls each handler on its own goroutine; the last one to return acknowledges.
 func (c *pahoClient) handleBeside(m message, handlers []MessageHandler) {
 	left := new(atomic.Int32)
 	left.Store(int32(len(handlers)))

@@ -59,7 +59,7 @@ func logf(l Logger, about component, format string, args ...any) {
 	}
 }
 
-// A bridge hands the records of package client to the loggers.
+// A bridge passes log records of package client to the loggers.
 type bridge struct {
 	about component
 	attrs []slog.Attr

@@ -90,7 +90,7 @@ func (n ConnectionNotificationBrokerFailed) Type() ConnectionNotificationType {
 	return ConnectionNotificationTypeBrokerFailed
 }
 
-// A queue runs functions one after the other on a goroutine that lives while there are any.
+// A queue runs functions one after another on a goroutine that runs while there are any.
 type queue struct {
 	mu      sync.Mutex
 	waiting []func()

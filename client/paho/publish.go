@@ -68,8 +68,8 @@ func (c *pahoClient) publish(t *PublishToken, topic string, qos byte, retained b
 // nextID returns the next number of 1 to 65,535.
 func (c *pahoClient) nextID() uint16 { return uint16(1 + (c.ids.Add(1)-1)%65535) }
 
-// A patience is the context of a Publish: it begins when the message has to wait for room, so that
-// one that does not costs nothing. Only the goroutine that publishes uses it.
+// A patience is the context of a Publish. Its timeout starts when the message has to wait for room,
+// so that it costs nothing otherwise. It is used only by the goroutine that publishes.
 type patience struct {
 	limit time.Duration
 	ended chan struct{} // nil: it has not begun

@@ -9,9 +9,9 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A router finds the handlers for a message: those of all routes that match, in the order in which
-// the routes were first added. It is safe for concurrent use; a list of routes never changes, another
-// takes its place.
+// A router finds the handlers for a message: those of all matching routes, in the order in which
+// the routes were first added. It is safe for concurrent use; the list of routes is immutable and
+// replaced on changes.
 type router struct {
 	mu     sync.Mutex
 	routes atomic.Pointer[[]route]
@@ -29,7 +29,7 @@ func (r *router) all() []route {
 	return nil
 }
 
-// add adds a route, or gives the one of the same filter another handler.
+// add adds a route, or replaces the handler of the route with the same filter.
 func (r *router) add(filter string, h MessageHandler) {
 	filter = undecorated(filter)
 	r.mu.Lock()
@@ -68,8 +68,8 @@ func (r *router) match(topic string, to []MessageHandler) []MessageHandler {
 	return to
 }
 
-// matches reports whether a filter matches a Topic Name, section 4.7. Unlike the Server, which decides
-// what comes, a wildcard in the first level of a route also matches a name that starts with "$".
+// matches reports whether a filter matches a Topic Name (section 4.7). Unlike at the Server, a
+// wildcard in the first level of a route also matches a name that starts with "$".
 func matches(filter, topic string) bool {
 	for {
 		f, filterRest, moreFilter := strings.Cut(filter, "/")
@@ -90,7 +90,7 @@ func matches(filter, topic string) bool {
 	}
 }
 
-// undecorated returns what a filter such as $share/group/a or $queue/a stands for.
+// undecorated returns a filter such as $share/group/a or $queue/a without its prefix.
 func undecorated(filter string) string {
 	if plain, ok := packets.Undecorated(filter); ok {
 		return plain

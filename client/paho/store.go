@@ -65,11 +65,12 @@ func NewOrderedMemoryStore() *OrderedMemoryStore { return new(OrderedMemoryStore
 // An opened is the Store of a life.
 type opened struct {
 	Store
-	closer io.Closer // nil: the program's own
+	closer io.Closer // nil for the program's own store
 	left   leftovers
 }
 
-// openStore opens the Store of the options. A clean session has none, and drops what is in it.
+// openStore opens the Store of the options. With a clean session it empties the Store and returns
+// none.
 func openStore(o *ClientOptions) (*opened, error) {
 	s := &opened{Store: o.Store}
 	if file, ok := o.Store.(*FileStore); ok {
@@ -87,7 +88,7 @@ func openStore(o *ClientOptions) (*opened, error) {
 	return nil, errors.Join(s.drop(), s.close())
 }
 
-// drop forgets everything [MQTT-3.1.2-6].
+// drop removes everything [MQTT-3.1.2-6].
 func (s *opened) drop() error {
 	var changes []client.Change
 	err := s.Load(func(key, _ []byte) error {

@@ -72,7 +72,7 @@ func (c *pahoClient) Unsubscribe(topics ...string) Token {
 	return t
 }
 
-// requester returns the client that a SUBSCRIBE or UNSUBSCRIBE may go to.
+// requester returns the client for a SUBSCRIBE or UNSUBSCRIBE.
 func (c *pahoClient) requester() (*client.Client, error) {
 	cl := c.usable.Load()
 	switch {
@@ -84,7 +84,8 @@ func (c *pahoClient) requester() (*client.Client, error) {
 	return cl, nil
 }
 
-// checkFilter finds the mistakes that have an error of their own; package client finds the others.
+// checkFilter returns the errors that have a variable in this package; package client finds the
+// others.
 func checkFilter(filter string, qos byte) error {
 	switch {
 	case filter == "":

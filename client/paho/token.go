@@ -43,7 +43,7 @@ func WaitTokenTimeout(t Token, d time.Duration) error {
 	return t.Error()
 }
 
-// over is closed.
+// over is a closed channel.
 var over = func() chan struct{} { ch := make(chan struct{}); close(ch); return ch }()
 
 func waitTimeout(done <-chan struct{}, d time.Duration) bool {
@@ -62,8 +62,8 @@ func waitTimeout(done <-chan struct{}, d time.Duration) bool {
 	}
 }
 
-// A baseToken is the outcome of a request: the receipt of the client, or an error that was there at
-// once. Its zero value has ended well.
+// A baseToken is the token of a request: a receipt of the client, or an immediate error. Its zero
+// value has completed without an error.
 type baseToken struct {
 	receipt *client.Receipt // nil: it has ended
 	err     error
@@ -108,7 +108,7 @@ type ConnectToken struct {
 
 func newConnectToken() *ConnectToken { return &ConnectToken{done: make(chan struct{})} }
 
-// end ends the token, once.
+// end completes the token, once.
 func (c *ConnectToken) end(sessionPresent bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,7 +119,7 @@ func (c *ConnectToken) end(sessionPresent bool, err error) {
 	case errors.As(err, &refused):
 		c.returnCode = byte(refused.Code)
 		if known := packets.ConnErrors[c.returnCode]; known != nil && c.returnCode < packets.ErrNetworkError {
-			c.err = known // programs compare
+			c.err = known // programs compare it
 		}
 	default:
 		c.returnCode = packets.ErrNetworkError

@@ -191,10 +191,10 @@ func model(t *testing.T, reopen func() client.Store) {
 	expect(t, reopen(), want)
 }
 
-// block is how much the subtests about Room ask for at a time.
+// block is how much room the subtests of Room request at a time.
 const block = 1 << 16
 
-// takeAll asks for room until the Store is full, and returns how many blocks it granted.
+// takeAll requests room until the Store is full, and returns the number of blocks granted.
 func takeAll(t *testing.T, s client.Store) int {
 	t.Helper()
 	const enough = 64 << 20 / block
@@ -220,7 +220,7 @@ func mustBeFull(t *testing.T, s client.Store, when string) {
 	}
 }
 
-// grantStands checks that only Change.Granted and Load end a grant.
+// grantStands checks that a reservation is ended only by Change.Granted and Load.
 func grantStands(t *testing.T, reopen func() client.Store) {
 	s := reopen()
 	load(t, s)
@@ -253,8 +253,8 @@ func grantStands(t *testing.T, reopen func() client.Store) {
 	}
 }
 
-// grantIsKept uses everything that a full Store has granted, for the smallest messages and a large
-// one, and finishes them as QoS 2 is finished, each step in a commit of its own.
+// grantIsKept uses all room that a full Store has granted, for the smallest messages and a large
+// one, and finishes them as at QoS 2, each step in its own commit.
 func grantIsKept(t *testing.T, reopen func() client.Store) {
 	s := reopen()
 	load(t, s)
@@ -285,12 +285,12 @@ func grantIsKept(t *testing.T, reopen func() client.Store) {
 	expect(t, s, nil)
 }
 
-// messageKey is a key like that of a record of a Session.
+// messageKey returns a key like that of a record of a Session.
 func messageKey(kind byte, n int) []byte {
 	return binary.BigEndian.AppendUint64([]byte{kind}, uint64(n))
 }
 
-// roomDuringCommit asks for room while commits are under way.
+// roomDuringCommit requests room while commits are in progress.
 func roomDuringCommit(t *testing.T, reopen func() client.Store) {
 	s := reopen()
 	load(t, s)

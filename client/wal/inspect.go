@@ -40,6 +40,7 @@ var faults = [...]string{
 	FaultFormat:     "another version of the program wrote the segment",
 }
 
+// String returns the kind of damage in words.
 func (f Fault) String() string {
 	if int(f) >= len(faults) || f == 0 {
 		return fmt.Sprintf("fault %d", byte(f))
@@ -54,6 +55,7 @@ type Damage struct {
 	Fault  Fault
 }
 
+// String returns the damage with its file and offset in one line.
 func (d Damage) String() string { return fmt.Sprintf("%s, byte %d: %v", d.File, d.Offset, d.Fault) }
 
 // An Inspection is the result of [Inspect].

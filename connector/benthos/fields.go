@@ -48,7 +48,7 @@ const (
 
 const qosRule = `root = if ![0, 1, 2].contains(this) { ["it is 0, 1 or 2"] }`
 
-// atLeast is a lint rule of a whole number.
+// atLeast returns a lint rule for an integer.
 func atLeast(n int) string {
 	return fmt.Sprintf(`root = if this.number(%[1]d) < %[1]d { ["it is %[1]d or above"] }`, n)
 }
@@ -56,8 +56,8 @@ func atLeast(n int) string {
 // keepAliveRule is a lint rule: two bytes have the seconds [MQTT-3.1.2.10].
 const keepAliveRule = `root = if this.number(0) < 0 || this.number(0) > 65535 { ["it is 0 to 65535 seconds"] }`
 
-// lintRule makes a lint rule of a component out of mistakes of its own and those of the connection. What a URL
-// holds is not repeated: it may be a password.
+// lintRule returns the lint rule of a component, from its own rules and those of the connection. It
+// does not repeat contents of a URL, which may be a password.
 func lintRule(own ...string) string {
 	return "root = [\n" + strings.Join(append(own,
 		`if (this.urls | null).type() == "array" && this.urls.length() == 0 { "there is no server in urls" } else { deleted() }`,
@@ -67,18 +67,18 @@ func lintRule(own ...string) string {
 	), ",\n") + "\n]"
 }
 
-// connectionFields are those that the input and the output have in common.
+// connectionFields returns the fields that the input and the output have in common.
 func connectionFields() []*service.ConfigField {
 	return []*service.ConfigField{
 		service.NewURLListField(fieldURLs).
 			Description("The servers, as `tcp://host:1883`, `ssl://host:8883`, `ws://host:80/mqtt` or `wss://host:443/mqtt`; the schemes `mqtt`, `mqtts` and `tls` " +
-				"are understood, too. Further ones have to share the sessions of the first, as the nodes of a cluster do, and are tried in turn. An item with commas is several URLs.").
+				"are accepted too. Further servers must share their sessions with the first, as the nodes of a cluster do, and are tried in turn. An item with commas is several URLs.").
 			Example([]string{"tcp://localhost:1883"}),
 		service.NewStringField(fieldClientID).
-			Description("Names the session at the server. Two connections with the same one throw each other out. If empty, a random one, which needs a clean session.").
+			Description("Identifies the session to the server. Two connections with the same client id keep disconnecting each other. If empty, a random one is used, which requires a clean session.").
 			Default(""),
 		service.NewStringAnnotatedEnumField(fieldSuffix, map[string]string{"nanoid": "append 21 random characters"}).
-			Description("Append a suffix to `client_id` that is different in each run. A session that is kept would never be found again: with `clean_session: false` it is an error.").
+			Description("Append a suffix to `client_id` that is different in each run. A persistent session would never be resumed, so it is an error with `clean_session: false`.").
 			Optional().Advanced(),
 		service.NewDurationField(fieldConnectTimeout).
 			Description("How long an attempt to connect may take, from name resolution to the server's answer.").
@@ -103,13 +103,13 @@ func connectionFields() []*service.ConfigField {
 	}
 }
 
-// settings are what the fields of a component say.
+// settings are the parsed fields of a component.
 type settings struct {
 	cfg  connector.Config
 	opts connector.Options
 }
 
-// A reader reads fields and remembers the first mistake.
+// A reader reads fields and keeps the first error.
 type reader struct {
 	p   *service.ParsedConfig
 	err error
@@ -128,7 +128,7 @@ func (r *reader) yes(path ...string) bool               { return read(r, r.p.Fie
 func (r *reader) number(path ...string) int             { return read(r, r.p.FieldInt, path...) }
 func (r *reader) duration(path ...string) time.Duration { return read(r, r.p.FieldDuration, path...) }
 
-// fail notes a mistake of a field.
+// fail records an error of a field.
 func (r *reader) fail(field, format string, args ...any) {
 	if r.err == nil {
 		r.err = fmt.Errorf("field '%s': "+format, append([]any{field}, args...)...)
@@ -145,8 +145,8 @@ func (r *reader) qos(path ...string) packets.QoS {
 	return packets.QoS(n)
 }
 
-// connection reads what the input and the output have in common. Clean is whether the session ends with
-// the connection.
+// connection reads the fields that the input and the output have in common. clean says whether the
+// session is clean.
 func (r *reader) connection(s *settings, clean bool) {
 	g, a := &s.cfg.General, &s.cfg.Advanced
 	r.servers(s)
@@ -179,7 +179,7 @@ func (r *reader) connection(s *settings, clean bool) {
 	}
 }
 
-// protocols are what the schemes of URLs mean, and their usual ports.
+// protocols maps the schemes of URLs to protocols and default ports.
 var protocols = map[string]struct {
 	protocol connector.Protocol
 	port     string
@@ -189,7 +189,7 @@ var protocols = map[string]struct {
 	"ws": {connector.WebSocket, "80"}, "wss": {connector.WebSocketSecure, "443"},
 }
 
-// servers reads the servers, and how they are spoken to.
+// servers reads the servers and their protocol.
 func (r *reader) servers(s *settings) {
 	urls := read(r, r.p.FieldURLList, fieldURLs)
 	conf, enabled := r.tls()
@@ -237,8 +237,8 @@ func (r *reader) tls() (*tls.Config, bool) {
 	return conf, enabled
 }
 
-// alwaysShown makes a client certificate go to every server that asks for one, so that the server says what
-// is wrong with it; crypto/tls shows none to one whose list of authorities does not fit.
+// alwaysShown sends the client certificate to every server that requests one, so that the server
+// reports what is wrong with it; crypto/tls sends none if the list of authorities does not match.
 func alwaysShown(conf *tls.Config) {
 	if len(conf.Certificates) == 1 {
 		cert := &conf.Certificates[0]
@@ -258,7 +258,7 @@ func address(u *url.URL, port string) string {
 	return a
 }
 
-// checked returns the mistakes of a configuration, and its warnings, both in the words of the fields.
+// checked returns the errors and warnings of a configuration, both with the names of the fields.
 func (s *settings) checked() (warnings []connector.Finding, err error) {
 	var mistakes []error
 	for _, f := range s.cfg.Check() {
@@ -280,17 +280,17 @@ func (s *settings) warn(log *service.Logger, warnings []connector.Finding) {
 	}
 }
 
-// expected are warnings about what the engine decides: W203, retries have no limit, as those of the engine
-// have none; W208, a flow may take as long as it likes.
+// expected are warnings about what Benthos decides: W203, unlimited retries, as in Benthos; W208,
+// flows without a time limit.
 var expected = []string{"W203", "W208"}
 
-// fieldNames are paths of a connector's configuration whose fields have other names, or none.
+// fieldNames maps paths of a connector's configuration to fields with other names, or to none.
 var fieldNames = map[string]string{
 	"broker_url": fieldURLs, "failover_urls": fieldURLs, "username": fieldUser, "keep_alive": fieldKeepAlive, "max_in_flight": fieldMaxInflight,
 	"protocol": fieldURLs, "order_by": fieldOrder, "will_topic": "will.topic", "will_payload": "will.payload", "will_qos": "will.qos",
 }
 
-// fieldOf returns the field that a path of a connector's configuration stands for.
+// fieldOf returns the field for a path of a connector's configuration.
 func fieldOf(path string) string {
 	for _, prefix := range []string{"connector.general.", "connector.advanced.", "connector.extension.", "consumers." + consumerName + ".", "producers." + producerName + "."} {
 		path = strings.TrimPrefix(path, prefix)

@@ -10,7 +10,8 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
-// consumerName is what the input's consumer is called; it is a part of idempotency keys and of the ledger.
+// consumerName is the name of the input's consumer. It is part of idempotency keys and of the
+// ledger.
 const consumerName = "input"
 
 func inputSpec() *service.ConfigSpec {
@@ -152,7 +153,7 @@ func (r *reader) store() *connector.SessionStore {
 	return store
 }
 
-// An input hands the messages of a consumer to the engine.
+// An input passes the messages of a consumer to Benthos.
 type input struct {
 	link      link
 	batchSize int
@@ -176,15 +177,16 @@ func newInput(p *service.ParsedConfig, res *service.Resources) (service.BatchInp
 	s.warn(res.Logger(), warnings)
 	in.stops = s.cfg.Consumers[consumerName].OnFailure.Then == connector.Halt
 	in.link = link{settings: *s, log: res.Logger(), prepare: func(c *connector.Connector) {
-		c.PullBatch(context.Background(), consumerName, in.batchSize) // says before Start that somebody will
+		c.PullBatch(context.Background(), consumerName, in.batchSize) // marks the consumer as pulled before Start
 	}}
 	return in, nil
 }
 
-// Connect makes the connection, or waits until it is up again.
+// Connect connects, or waits until the connection is up again.
 func (in *input) Connect(ctx context.Context) error { return in.link.connect(ctx) }
 
-// ReadBatch waits for messages. What is here is handed over also when the connection is lost.
+// ReadBatch waits for messages. Messages already received are returned even if the connection is
+// lost.
 func (in *input) ReadBatch(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
 	n, lost := in.link.now()
 	if n == nil {
@@ -209,7 +211,7 @@ func (in *input) ReadBatch(ctx context.Context) (service.MessageBatch, service.A
 	return nil, nil, service.ErrNotConnected
 }
 
-// over says what the end of a connector means.
+// over returns the error for the end of a connector.
 func (in *input) over(n *line, cause error) error {
 	in.link.log.Errorf("The connector has ended: %v", cause)
 	if err := in.link.end(n); err != nil {
@@ -221,10 +223,10 @@ func (in *input) over(n *line, cause error) error {
 	return service.ErrNotConnected
 }
 
-// Close leaves what is not settled to the server.
+// Close closes the connection. Messages that are not settled stay at the server.
 func (in *input) Close(context.Context) error { return in.link.close() }
 
-// handOver makes messages of the engine, and the function that settles them.
+// handOver returns a batch of Benthos and the function that settles it.
 func handOver(batch connector.Batch) (service.MessageBatch, service.AckFunc) {
 	messages := make(service.MessageBatch, len(batch))
 	for i, d := range batch {
@@ -243,13 +245,13 @@ func handOver(batch connector.Batch) (service.MessageBatch, service.AckFunc) {
 	}
 	return messages, func(ctx context.Context, err error) error {
 		if err != nil && ctx.Err() != nil {
-			return told(batch.Release()) // the engine ends, which is no failure of the messages
+			return told(batch.Release()) // Benthos is stopping, which is not a failure of the messages
 		}
 		return told(settle(batch, index, err))
 	}
 }
 
-// settle settles a batch with what the engine says of it.
+// settle settles a batch with the result from Benthos.
 func settle(batch connector.Batch, index *service.Indexer, err error) error {
 	var each *service.BatchError
 	if err == nil || len(batch) == 1 || !errors.As(err, &each) || each.IndexedErrors() == 0 {
@@ -267,7 +269,7 @@ func settle(batch connector.Batch, index *service.Indexer, err error) error {
 		return true
 	})
 	if found < each.IndexedErrors() {
-		return batch.Settle(err) // it cannot be told which of them failed
+		return batch.Settle(err) // it is unknown which of them failed
 	}
 	stale := false
 	for i, d := range batch {
@@ -283,11 +285,11 @@ func settle(batch connector.Batch, index *service.Indexer, err error) error {
 	return nil
 }
 
-// errUnknown is for a message of a failed batch that the engine's error does not mention: it may have been
-// left out on purpose, or have failed with others.
+// errUnknown is the error of a message in a failed batch that the error of Benthos does not
+// mention: it may have been filtered out, or have failed with others.
 var errUnknown = errors.New("the engine does not say whether the message was delivered")
 
-// told explains an acknowledgement that came too late.
+// told explains an acknowledgement that is too late.
 func told(err error) error {
 	if errors.Is(err, connector.ErrStale) {
 		return fmt.Errorf("settled before, or the server sends it again because its session has ended: %w", err)

@@ -15,18 +15,17 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
-// A link is a connector as the engine sees a connection. The connector reconnects by itself and keeps what
-// is in hand through that; the engine hears of it as of a connection that was lost and that Connect makes
-// again, so that its metrics and its readiness are right. Only a connector that is over for good is
-// replaced by another one.
+// A link presents a connector to Benthos as a connection. The connector reconnects by itself and
+// keeps its messages; Benthos sees a lost connection that Connect restores, so that its metrics and
+// readiness are correct. A connector is replaced only if it has failed permanently.
 type link struct {
 	settings
 	log     *service.Logger
 	prepare func(*connector.Connector) // before Start
 
-	mu     sync.Mutex // guards what follows, and the fields of line
-	line   *line      // nil: there is none
-	failed int        // attempts to start one, in a row
+	mu     sync.Mutex // guards the following fields and those of line
+	line   *line      // or nil
+	failed int        // failed attempts to start one, in a row
 }
 
 // A line is a connector that was started.
@@ -34,11 +33,11 @@ type line struct {
 	*connector.Connector
 	up      bool
 	changed chan struct{}      // closed when up changes, and replaced
-	lost    context.Context    // ends when the connection does
+	lost    context.Context    // canceled when the connection is lost
 	lose    context.CancelFunc // of lost
 }
 
-// connect returns when the connection is up. The connector's log says what keeps it away.
+// connect returns when the connection is up. The connector logs what prevents it.
 func (l *link) connect(ctx context.Context) error {
 	n := l.current()
 	if n == nil {
@@ -67,12 +66,12 @@ func (l *link) connect(ctx context.Context) error {
 	}
 }
 
-// start makes a connector and starts it.
+// start creates a connector and starts it.
 func (l *link) start(ctx context.Context) error {
 	n := &line{changed: make(chan struct{})}
 	n.lost, n.lose = context.WithCancel(context.Background())
 	opts, log := l.opts, &logHandler{to: l.log, muted: new(atomic.Bool)}
-	log.muted.Store(true) // the engine writes why an attempt failed
+	log.muted.Store(true) // Benthos logs why an attempt failed
 	opts.Logger = slog.New(log)
 	opts.OnEvent = func(e client.Event) { l.observe(n, e) }
 	var err error
@@ -93,20 +92,20 @@ func (l *link) start(ctx context.Context) error {
 	return nil
 }
 
-// pause is how long to wait after an attempt, which failed n times in a row: up to a quarter of a second,
-// half a second, ... 30 seconds.
+// pause returns how long to wait after n failed attempts in a row: up to a quarter of a second,
+// half a second, and so on to 30 seconds.
 func pause(n int) time.Duration {
 	return rand.N(min(250*time.Millisecond<<min(n-1, 10), 30*time.Second))
 }
 
-// current returns the line; nil if there is none.
+// current returns the line, or nil.
 func (l *link) current() *line {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.line
 }
 
-// now returns the line and what ends with its connection.
+// now returns the line and the context that is canceled when its connection is lost.
 func (l *link) now() (*line, context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -116,12 +115,12 @@ func (l *link) now() (*line, context.Context) {
 	return l.line, l.line.lost
 }
 
-// observe is told what happens to the connection of a line.
+// observe handles events of the connection of a line.
 func (l *link) observe(n *line, e client.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch e.Kind {
-	case client.ConnectionUp, client.ClientParked: // a client that is parked connects when there is room
+	case client.ConnectionUp, client.ClientParked: // a parked client reconnects when there is room
 		n.up = true
 	case client.ConnectionLost:
 		n.up = false
@@ -133,10 +132,10 @@ func (l *link) observe(n *line, e client.Event) {
 	n.changed = make(chan struct{})
 }
 
-// patience is how long a connector may take to stop: messages settle, DISCONNECT is sent.
+// patience is how long a connector may take to stop: to settle messages and send DISCONNECT.
 const patience = 5 * time.Second
 
-// end stops a line that the engine is done with.
+// end stops a line that is no longer used.
 func (l *link) end(n *line) error {
 	l.mu.Lock()
 	if l.line != n {
@@ -149,12 +148,12 @@ func (l *link) end(n *line) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if n.Health().Unacked > 0 || n.Err() != nil {
-		cancel() // nobody settles what is in hand any more
+		cancel() // messages in hand are no longer settled
 	}
 	if err := n.Stop(ctx); ctx.Err() == nil {
 		return err
 	}
-	return nil // what was not finished, the engine has been told of
+	return nil // Benthos knows which messages are unfinished
 }
 
 // close ends the link.

@@ -8,17 +8,17 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
-// A logHandler writes to the engine's log.
+// A logHandler writes to the log of Benthos.
 type logHandler struct {
 	to    *service.Logger
 	muted *atomic.Bool
-	group string // with a dot behind it
+	group string // ending in a dot
 }
 
 // Enabled leaves the level to the engine.
 func (h *logHandler) Enabled(context.Context, slog.Level) bool { return !h.muted.Load() }
 
-// Handle writes a record at the level of the engine that is nearest.
+// Handle writes a record at the nearest level of Benthos.
 func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 	var attrs []any
 	r.Attrs(func(a slog.Attr) bool {

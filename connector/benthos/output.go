@@ -13,7 +13,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
-// producerName is what the output's producer is called.
+// producerName is the name of the output's producer.
 const producerName = "output"
 
 func outputSpec() *service.ConfigSpec {
@@ -46,11 +46,11 @@ func outputSpec() *service.ConfigSpec {
 		LintRule(lintRule())
 }
 
-// An output publishes the messages that the engine has for it.
+// An output publishes messages of Benthos.
 type output struct {
 	link       link
 	topic      *service.InterpolatedString
-	retainedBy *service.InterpolatedString // nil: retained
+	retainedBy *service.InterpolatedString // nil: the field retained applies
 	retained   bool
 	qos        packets.QoS
 	ackTimeout time.Duration
@@ -86,13 +86,13 @@ func newOutput(p *service.ParsedConfig, res *service.Resources) (service.BatchOu
 	return out, policy, inFlight, nil
 }
 
-// Connect makes the connection, or waits until it is up again.
+// Connect connects, or waits until the connection is up again.
 func (out *output) Connect(ctx context.Context) error { return out.link.connect(ctx) }
 
 // Close ends the connection.
 func (out *output) Close(context.Context) error { return out.link.close() }
 
-// WriteBatch publishes messages and waits until the promise of the QoS is kept for each of them.
+// WriteBatch publishes messages and waits until the guarantee of the QoS is met for all of them.
 func (out *output) WriteBatch(ctx context.Context, batch service.MessageBatch) error {
 	n, _ := out.link.now()
 	if n == nil {
@@ -130,7 +130,7 @@ func (out *output) WriteBatch(ctx context.Context, batch service.MessageBatch) e
 	return outcome(batch, errs)
 }
 
-// message makes what is published of a message.
+// message returns the message to publish.
 func (out *output) message(batch service.MessageBatch, i int) (client.Message, error) {
 	m := client.Message{QoS: out.qos, Retain: out.retained}
 	var err error
@@ -150,8 +150,8 @@ func (out *output) message(batch service.MessageBatch, i int) (client.Message, e
 	return m, err
 }
 
-// wait waits for the end of a message. While the connection is away the server cannot answer, and what was
-// on its way is sent again when it is back.
+// wait waits until a message is finished. While there is no connection the server cannot answer;
+// messages in flight are sent again when it is back.
 func (out *output) wait(ctx context.Context, p *connector.Producer, q *connector.Pending, timer *time.Timer) error {
 	for {
 		select {
@@ -162,21 +162,21 @@ func (out *output) wait(ctx context.Context, p *connector.Producer, q *connector
 		case <-timer.C:
 		}
 		if p.Connected() {
-			timer.Reset(0) // for those behind it
+			timer.Reset(0) // for later ones
 			return unknown(fmt.Errorf("the server did not answer within %s", out.ackTimeout))
 		}
 		timer.Reset(out.ackTimeout)
 	}
 }
 
-// unknown is the error of a message that is still on its way.
+// unknown returns the error for a message that is still in flight.
 func unknown(cause error) error {
 	e := flow.NewError(flow.TypePublishTimeout, cause)
 	e.Delivered = flow.DeliveredUnknown
 	return e
 }
 
-// outcome makes of the errors of a batch what the engine understands.
+// outcome returns the errors of a batch in the form for Benthos.
 func outcome(batch service.MessageBatch, errs []error) error {
 	failed, away := 0, 0
 	var failure *service.BatchError
@@ -198,21 +198,21 @@ func outcome(batch service.MessageBatch, errs []error) error {
 	case failed == 0:
 		return nil
 	case away == len(batch):
-		return service.ErrNotConnected // the engine sends the batch again when the connection is back
+		return service.ErrNotConnected // Benthos sends the batch again when the connection is back
 	case len(batch) == 1:
 		return explained(errs[0])
 	}
 	return failure
 }
 
-// notSent reports whether a message did not leave because the connection was away.
+// notSent reports whether a message was not sent because there was no connection.
 func notSent(err error) bool {
 	var e *flow.Error
 	return errors.As(err, &e) && e.Delivered == flow.DeliveredNo && e.Is(flow.TypeConnectivity)
 }
 
-// explained adds to an error whether the message may have arrived, and whose fault it is: a consumer of this
-// package that gets it back acts on both.
+// explained adds to an error whether the message may have arrived and whether it caused the error,
+// for an input of this package that gets the error back.
 func explained(err error) error {
 	var e *flow.Error
 	if !errors.As(err, &e) {

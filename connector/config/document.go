@@ -47,7 +47,7 @@ type Value struct {
 // ErrReadOnly: a value cannot be changed without changing others.
 var ErrReadOnly = errors.New("config: the value cannot be changed alone: edit the text")
 
-// An entry is what is in an object or a list.
+// An entry is a member of an object or a list.
 type entry struct {
 	key  string // of the schema
 	path string
@@ -81,18 +81,18 @@ func Read(text []byte, folder string, may func(Reference) bool) *Document {
 	return d
 }
 
-// withoutComments leaves out lines that hold a comment alone.
+// withoutComments removes lines that contain only a comment.
 func withoutComments(text []byte) string {
 	lines := strings.Split(string(text), "\n")
 	return strings.Join(slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(strings.TrimSpace(l), "#") }), "\n")
 }
 
-// shares reports whether values of a document stand in several places of it.
+// shares reports whether a value occurs in several places of a document, by an alias or merge.
 func shares(n *yaml.Node) bool {
 	return n.Kind == yaml.AliasNode || n.Anchor != "" || n.Tag == "!!merge" || slices.ContainsFunc(n.Content, shares)
 }
 
-// value returns what is written at a path.
+// value returns the value at a path.
 func (r *reader) value(path, key string, p pair) *Value {
 	n := resolve(p.value)
 	v := &Value{Key: key, Kind: "text", Text: n.Value, Line: p.value.Line}
@@ -160,7 +160,8 @@ func (d *Document) change(path []string, edit func(raw, before []string) ([]byte
 	return out, nil
 }
 
-// raw returns a path in the words of the text, and the words that stand before what is not there yet.
+// raw returns a path with the keys as written in the text, and the keys that must precede a value
+// that does not exist yet.
 func (d *Document) raw(path []string) (raw, before []string) {
 	at := ""
 	for i, key := range path {
@@ -194,7 +195,7 @@ func (d *Document) raw(path []string) (raw, before []string) {
 	return raw, before
 }
 
-// orderOf returns the keys that an object of the schema may have, in their order; nil for one whose keys are names.
+// orderOf returns the keys of an object of the schema, in order, or nil if its keys are names.
 func orderOf(path []string) []string {
 	var fields []field
 	section := func(rest []string) []field {

@@ -19,8 +19,8 @@ import (
 // labels. It does not check relations between fields.
 func EditorSchema() []byte { return slices.Clone(editorSchema()) }
 
-// editorSchema is made of the canonical one and of the fields that Parse knows, so that neither
-// knows more than the other.
+// editorSchema is generated from the canonical schema and the fields of Parse, so that they cannot
+// differ.
 var editorSchema = sync.OnceValue(func() []byte {
 	var canonical map[string]any
 	if err := json.Unmarshal(schema, &canonical); err != nil {
@@ -64,7 +64,7 @@ var editorSchema = sync.OnceValue(func() []byte {
 
 type editor struct{ defs map[string]any }
 
-// object makes an object accept all names of its fields, and headings where the section has some.
+// object makes an object accept all names of its fields, and headings if the section has some.
 func (e *editor) object(name string, in map[string]any, fields []field, section string) map[string]any {
 	properties, patterns := make(map[string]any), make(map[string]any)
 	var needed []any
@@ -128,7 +128,7 @@ func orNull(s any) any {
 	return map[string]any{"anyOf": []any{s, map[string]any{"type": "null"}}}
 }
 
-// lenient makes a schema accept how people write its values.
+// lenient makes a schema accept all spellings of its values.
 func (e *editor) lenient(name string, s any) any {
 	in, ok := s.(map[string]any)
 	if !ok {
@@ -202,7 +202,7 @@ func (e *editor) lenient(name string, s any) any {
 
 var boolWords = []string{"true", "false", "yes", "no", "on", "off", "是", "否", "启用", "禁用", "开启", "关闭", "真", "假"}
 
-// moreWords are further words for a choice.
+// moreWords are further spellings of a choice.
 var moreWords = map[string][]string{
 	"At Most Once":       {"最多一次", "至多一次", "0", "QoS 0", "QoS 最多一次", "QoS 至多一次", "QoS At Most Once"},
 	"At Least Once":      {"至少一次", "最少一次", "1", "QoS 1", "QoS 至少一次", "QoS 最少一次", "QoS At Least Once"},
@@ -218,7 +218,7 @@ var moreWords = map[string][]string{
 	"immediately":        {"流开始前立即确认", "立即确认", "消费后立即确认", "消费后立即确认 offset", "消费后立即确认offset，不等待流的触发及运行结果"},
 }
 
-// choiceForms makes a choice accept all spellings, and numbers where a word is one.
+// choiceForms returns patterns for all spellings of a choice, including numbers.
 func choiceForms(words []any) (forms []any) {
 	var names []string
 	values := slices.Clone(words)
@@ -236,10 +236,10 @@ func choiceForms(words []any) (forms []any) {
 	return []any{map[string]any{"enum": values}, map[string]any{"type": "string", "pattern": spelled(names...)}}
 }
 
-// ignored is what lint.Fold drops.
+// ignored matches what lint.Fold removes.
 const ignored = "[ \t\u00a0\u3000_-]*"
 
-// spelled returns a pattern of what lint.Fold makes one of the names of.
+// spelled returns a pattern for all texts that lint.Fold maps to one of the names.
 func spelled(names ...string) string {
 	var all []string
 	for _, name := range names {

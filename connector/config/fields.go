@@ -9,7 +9,7 @@ func sub(fields []field) readFunc {
 	return func(r *reader, path string, n *yaml.Node) { r.object(path, n, fields) }
 }
 
-// root lists the fields of a file, in the order of the schema.
+// root returns the fields of a file, in the order of the schema.
 func root(c *connector.Config) []field {
 	version := 1
 	return []field{
@@ -106,7 +106,7 @@ func extension(x *connector.Extension) []field {
 	}
 }
 
-// sessionStore reads "memory" or where the store is.
+// sessionStore reads "memory" or the settings of a store.
 func sessionStore(to **connector.SessionStore) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		if v := resolve(n); v.Kind == yaml.ScalarNode && v.Value == "memory" {
@@ -149,7 +149,7 @@ func consumer(p *connector.ConsumerParams) []field {
 	}
 }
 
-// topic reads a filter, or a filter with a QoS of its own.
+// topic reads a filter, or a filter with its own QoS.
 func topic(t *connector.TopicQoS) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		if resolve(n).Kind == yaml.ScalarNode {

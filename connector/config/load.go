@@ -58,7 +58,7 @@ func (r *reader) parse(text []byte) (*connector.Config, []connector.Finding, err
 		for _, f := range cfg.Check() {
 			switch {
 			case r.follows(f):
-			case f.Code == "W220" && r.asked[f.Where()]: // its unit is in doubt
+			case f.Code == "W220" && r.asked[f.Where()]: // its unit is unclear
 			default:
 				r.found.Add(r.located(f))
 			}
@@ -77,7 +77,7 @@ func (r *reader) parse(text []byte) (*connector.Config, []connector.Finding, err
 	return cfg, findings, nil
 }
 
-// document parses the text into its one document; nil after a mistake.
+// document parses the text, which must be one document. It returns nil after an error.
 func (r *reader) document(text []byte) *yaml.Node {
 	start := place{1, 1}.node()
 	if len(text) > maxFile {
@@ -91,7 +91,7 @@ func (r *reader) document(text []byte) *yaml.Node {
 	}
 	r.text = text
 	if json.Valid(text) && utf8.Valid(text) {
-		return yamltext.JSON(text) // not all JSON is YAML: tabs, surrogates
+		return yamltext.JSON(text) // not all JSON is valid YAML: tabs, surrogates
 	}
 	if r.notUTF8(text) {
 		return nil

@@ -70,8 +70,8 @@ func strict(s string) (bool, error) {
 // hostname is a variable for tests.
 var hostname = os.Hostname
 
-// ordinal reads an index, or the word ordinal: the number at the end of the host's name, which a StatefulSet gives its
-// pods, as in gateway-3.
+// ordinal reads an index, or the word ordinal, which stands for the number at the end of the host
+// name of a pod of a StatefulSet, as in gateway-3.
 func ordinal(to *int) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		if v := resolve(n); v.Kind != yaml.ScalarNode || lint.Fold(v.Value) != "ordinal" {

@@ -14,7 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A reader walks a document and notes where everything stands, and under which name.
+// A reader walks a document and records the place and the name of every value.
 type reader struct {
 	folder string
 	mode   fs.FileMode // of the file; 0 if there is none
@@ -23,23 +23,23 @@ type reader struct {
 	lines  []string   // of the text, once they are asked for
 	found  lint.List
 
-	may        func(Reference) bool // what may be looked at outside of the text; nil: everything
+	may        func(Reference) bool // which references may be examined; nil: all
 	references []Reference
-	withheld   []Reference // of those, what may not
+	withheld   []Reference // references that may not be examined
 
 	places map[string]*yaml.Node // the value, by path
-	below  map[string][]entry    // what is in an object or a list, by its path
-	labels map[string]string     // the path in the words of the file, by path
-	words  map[string]string     // the word of the file for a key
+	below  map[string][]entry    // members of an object or list, by path
+	labels map[string]string     // the path with the names in the file, by path
+	words  map[string]string     // the name in the file for a key
 	label  bool                  // some key is a label
-	ours   map[string]string     // the labels of all keys, once they are asked for
+	ours   map[string]string     // the labels of all keys, once needed
 
-	tagged  map[*yaml.Node]string // the rule that a tag breaks
+	tagged  map[*yaml.Node]string // the rule that a tag violates
 	unread  map[string]bool       // paths whose value could not be read
-	around  map[string]bool       // those and what is around them
+	around  map[string]bool       // those and their parents
 	fields  map[string]bool       // their last keys
-	asked   map[string]bool       // paths whose unit was asked for
-	entered int                   // pairs looked at, merged ones each time
+	asked   map[string]bool       // paths with a finding about their unit
+	entered int                   // pairs visited; merged ones count each time
 }
 
 func newReader(folder string) *reader {
@@ -49,10 +49,10 @@ func newReader(folder string) *reader {
 	}
 }
 
-// A field is a key of an object, the labels that stand for it, and what to do with its value.
+// A field is a key of an object, with its labels and the function that reads its value.
 type field struct {
 	key      string
-	zh       string   // the label that the platform has, or ours; empty: none
+	zh       string   // the platform's label, or ours; may be empty
 	also     []string // further ones
 	required bool
 	read     readFunc
@@ -60,7 +60,7 @@ type field struct {
 
 type readFunc = func(r *reader, path string, n *yaml.Node)
 
-// is reports whether a key is the field's, or a label of it.
+// is reports whether key is the key or a label of the field.
 func (f field) is(key string) bool {
 	if f.key == key || f.zh == key {
 		return true
@@ -70,8 +70,8 @@ func (f field) is(key string) bool {
 		slices.ContainsFunc(f.also, func(label string) bool { return folded == lint.Fold(label) })
 }
 
-// headings are keys that the document of the platform has around others, and that mean nothing
-// themselves: at the top, and in a consumer or producer.
+// headings are keys in documents of the platform that only group other keys: at the top, and in a
+// consumer or producer.
 var headings = map[string][]string{
 	"":          {"操作配置", "操作"},
 	"consumers": {"输入参数"},
@@ -92,11 +92,11 @@ type pair struct {
 	within     []string // headings that it stands below
 }
 
-// maxPairs bounds what merges of merges may come to.
+// maxPairs limits the number of pairs, which nested merges could multiply.
 const maxPairs = 4 << 20
 
-// pairs lists the keys of an object, then those that it merges with << and does not have itself,
-// and in place of headings what stands below them.
+// pairs returns the keys of an object, then those merged with << that it does not have itself.
+// Headings are replaced by the keys below them.
 func (r *reader) pairs(path string, n *yaml.Node) []pair {
 	var out []pair
 	have := make(map[string]bool)
@@ -105,7 +105,7 @@ func (r *reader) pairs(path string, n *yaml.Node) []pair {
 		var merges []*yaml.Node
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			key, value := n.Content[i], n.Content[i+1]
-			if key.Kind == yaml.AliasNode { // its words, where it stands
+			if key.Kind == yaml.AliasNode { // its text at this place
 				named := *resolve(key)
 				named.Line, named.Column = key.Line, key.Column
 				key = &named
@@ -191,7 +191,7 @@ func (r *reader) object(path string, n *yaml.Node, fields []field) {
 	}
 }
 
-// note remembers where the value of a path stands, and what the file calls it.
+// note records the place of the value at a path, and its name in the file.
 func (r *reader) note(above, path, key string, p pair) {
 	r.places[path] = p.value
 	r.labels[path] = join(r.labels[above], p.key.Value)
@@ -199,8 +199,8 @@ func (r *reader) note(above, path, key string, p pair) {
 	r.tag(path, p.value)
 }
 
-// noObject says that a value should be an object; often a colon is of another width, or has no
-// blank behind it.
+// noObject reports that a value should be an object. Often a colon is full-width or not followed by
+// a space.
 func (r *reader) noObject(rule, path string, n *yaml.Node) {
 	if n.Kind == yaml.ScalarNode && n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0 {
 		if r.lines == nil {
@@ -247,8 +247,8 @@ func (r *reader) unknown(path string, key *yaml.Node, fields []field) {
 	r.fail("E130/known", at, key, names)
 }
 
-// sectionOf returns the section that has a key, or "": of the connection that path is about or, elsewhere, of the
-// connector.
+// sectionOf returns the section that has a key, or "": in the connection that path belongs to or,
+// elsewhere, in the connector.
 func sectionOf(path, key string) string {
 	of := "connector"
 	if strings.HasPrefix(path, "connections.") {
@@ -288,7 +288,8 @@ func (r *reader) fail(rule, path string, n *yaml.Node, args ...any) {
 	}
 }
 
-// notRead remembers that the value of a path could not be read, so that what only follows from that is not told.
+// notRead records that the value at a path could not be read, so that findings that only follow
+// from that are not reported.
 func (r *reader) notRead(path string) {
 	r.fields[path[strings.LastIndexByte(path, '.')+1:]], r.unread[path] = true, true
 	for ; path != ""; path = above(path) {
@@ -303,10 +304,10 @@ func orFile(path string) string {
 	return path
 }
 
-// above returns the path of what is around a path; names may hold dots, so it may be none.
+// above returns the parent of a path. It may not exist, since names may contain dots.
 func above(path string) string { return path[:max(0, strings.LastIndexAny(path, ".["))] }
 
-// dependsOn lists the fields that a finding is about besides the one it names.
+// dependsOn maps rules to the fields that a finding is about besides the one it names.
 var dependsOn = map[string][]string{
 	"E101": {"protocol"}, "E102": {"will_enabled"}, "E103": {"auto_reconnect", "connect_retry"},
 	"E104": {"clean_session"}, "E107": {"username"}, "E108": {"tls_client_cert", "tls_client_key"},
@@ -331,8 +332,8 @@ func (r *reader) follows(f connector.Finding) bool {
 	return slices.ContainsFunc(dependsOn[f.Code], func(key string) bool { return r.fields[key] })
 }
 
-// located adds line and column to a finding about a value: of the value itself, or of the
-// nearest thing around it that is there.
+// located adds line and column to a finding: those of the value, or of its nearest parent that
+// exists.
 func (r *reader) located(f connector.Finding) connector.Finding {
 	for path := f.Where(); path != ""; path = above(path) {
 		if n := r.places[path]; n != nil {
@@ -343,7 +344,7 @@ func (r *reader) located(f connector.Finding) connector.Finding {
 	return f
 }
 
-// named gives a finding the names that the file has for its fields.
+// named returns the finding with the names of fields in the file.
 func (r *reader) named(f connector.Finding) connector.Finding {
 	if f.Path == lint.WholeFile {
 		return f.Named(f.Path, r.word)
@@ -351,8 +352,8 @@ func (r *reader) named(f connector.Finding) connector.Finding {
 	return f.Named(r.labelOf(f.Where()), r.word)
 }
 
-// labelOf returns a path in the words of the file. What the file does not have is called by its
-// label where the file uses labels.
+// labelOf returns a path with the names in the file. Keys that are not in the file are replaced by
+// their labels if the file uses labels.
 func (r *reader) labelOf(path string) string {
 	if label, ok := r.labels[path]; ok {
 		return label
@@ -368,7 +369,7 @@ func (r *reader) labelOf(path string) string {
 	}
 }
 
-// word returns what the file calls a key, or would call it.
+// word returns the name in the file for a key, or the one that it would have.
 func (r *reader) word(key string) string {
 	if word, ok := r.words[key]; ok {
 		return word
@@ -382,7 +383,7 @@ func (r *reader) word(key string) string {
 	return cmp.Or(r.ours[key], key)
 }
 
-// secretHere warns of a secret in a file that every user can read, or others can change.
+// secretHere warns of a secret in a file that all users can read or others can change.
 func (r *reader) secretHere(path string, n *yaml.Node) {
 	mode := fmt.Sprintf("%04o", r.mode)
 	switch {
@@ -393,8 +394,8 @@ func (r *reader) secretHere(path string, n *yaml.Node) {
 	}
 }
 
-// tags looks at what stands behind ! in the document. A tag that nobody knows would be dropped, and
-// the words behind it taken for the value.
+// tags checks the tags (!) in the document. An unknown tag would be dropped and the text after it
+// taken for the value.
 func (r *reader) tags(n *yaml.Node) {
 	if n.Style&yaml.TaggedStyle != 0 {
 		switch n.ShortTag() {
@@ -406,7 +407,7 @@ func (r *reader) tags(n *yaml.Node) {
 			}
 			n.Value, n.Tag = string(b), "!!str"
 		default:
-			r.tagged[n] = "E148" // not the tag itself: it may be the beginning of a password
+			r.tagged[n] = "E148" // not the tag itself, which may be the start of a password
 		}
 	}
 	for _, below := range n.Content {
@@ -414,7 +415,7 @@ func (r *reader) tags(n *yaml.Node) {
 	}
 }
 
-// tag tells of a tag of the value at path.
+// tag reports a tag of the value at path.
 func (r *reader) tag(path string, n *yaml.Node) {
 	if rule := r.tagged[n]; rule != "" {
 		delete(r.tagged, n)
@@ -422,7 +423,7 @@ func (r *reader) tag(path string, n *yaml.Node) {
 	}
 }
 
-// otherTags tells of tags where no value is expected.
+// otherTags reports tags where no value is expected.
 func (r *reader) otherTags(n *yaml.Node) {
 	r.tag("", n)
 	for _, below := range n.Content {
@@ -446,7 +447,7 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-// nearest returns the name that a mistyped key probably means, or nothing.
+// nearest returns the name that a mistyped key probably means, or "".
 func nearest(key string, names []string) string {
 	if len(key) > 100 {
 		return ""
@@ -461,7 +462,7 @@ func nearest(key string, names []string) string {
 	return best
 }
 
-// distance is the number of letters to add, drop or change.
+// distance returns the number of letters to add, remove or change.
 func distance(a, b string) int {
 	x, y := []rune(a), []rune(b)
 	row := make([]int, len(y)+1)

@@ -26,10 +26,11 @@ func (r Reference) Field() string {
 	return path[strings.LastIndexByte(path, '.')+1:]
 }
 
-// withheld stands for a variable that may not be looked at. No variable has this name.
+// withheld replaces a variable that may not be examined. No variable has this name.
 const withheld = "="
 
-// refer notes a reference, and reports whether it may be looked at. If not, nothing is told that only follows from that.
+// refer records a reference, and reports whether it may be examined. If not, findings that only
+// follow from that are not reported.
 func (r *reader) refer(path string, n *yaml.Node, kind, name string) bool {
 	if n = resolve(n); name == "" {
 		return true
@@ -44,8 +45,8 @@ func (r *reader) refer(path string, n *yaml.Node, kind, name string) bool {
 	return false
 }
 
-// file makes a path in the configuration absolute; PEM text stays what it is. For a file that may not be looked at it
-// returns one that is not there.
+// file makes a path in the configuration absolute; PEM data is returned unchanged. For a file that
+// may not be examined it returns a path that does not exist.
 func (r *reader) file(path string, n *yaml.Node, name string) string {
 	name = r.path(name)
 	if strings.Contains(name, "-----BEGIN") || r.refer(path, n, "file", name) {

@@ -22,12 +22,12 @@ type place struct{ line, column int }
 
 func (p place) node() *yaml.Node { return &yaml.Node{Line: p.line, Column: p.column} }
 
-// breaks are the line breaks of YAML, section 5.4 of its version 1.1.
+// breaks normalises the line breaks of YAML 1.1 (section 5.4).
 var breaks = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n")
 
 func linesOf(text []byte) []string { return strings.Split(breaks.Replace(string(text)), "\n") }
 
-// placeOf returns the place of a byte. Bytes that are not UTF-8 count as GBK does, two for a
+// placeOf returns the place of a byte. Bytes that are not UTF-8 are counted as GBK, two per
 // character.
 func placeOf(text []byte, at int) place {
 	at = min(at, len(text))
@@ -44,8 +44,7 @@ func placeOf(text []byte, at int) place {
 	return p
 }
 
-// unicodeText returns text as UTF-8 without a byte order mark. ok is false where it is
-// UTF-16 and no text.
+// unicodeText returns text as UTF-8 without a byte order mark. ok is false for invalid UTF-16.
 func unicodeText(text []byte) (_ []byte, ok bool) {
 	var order binary.ByteOrder = binary.LittleEndian
 	switch {
@@ -64,7 +63,7 @@ func unicodeText(text []byte) (_ []byte, ok bool) {
 	return out, len(text)%2 == 0 && !bytes.Contains(out, []byte("\ufffd"))
 }
 
-// notUTF8 finds what in a text is not UTF-8 or no text at all, and says what it looks like.
+// notUTF8 reports the first place that is not UTF-8 or not text, and what it looks like.
 func (r *reader) notUTF8(text []byte) bool {
 	for i := 0; i < len(text); {
 		c, size := utf8.DecodeRune(text[i:])
@@ -87,8 +86,8 @@ func (r *reader) notUTF8(text []byte) bool {
 	return false
 }
 
-// gbk reports whether all that is not ASCII in a text are characters of GB18030, most of them
-// common ones: nearly any two bytes are a character of GB18030.
+// gbk reports whether all bytes that are not ASCII form characters of GB18030, most of them common
+// ones: nearly any two bytes are a character of GB18030.
 func gbk(text []byte) bool {
 	common, rare := 0, 0
 	for i := 0; i < len(text); {
@@ -115,8 +114,9 @@ func gbk(text []byte) bool {
 
 var lineOf = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^line (\d+): `) })
 
-// notYAML says why text is no YAML. The parser's own words are kept for the English text only; the
-// usual mistakes are found in the text itself, because it often names another line.
+// notYAML reports why text is not valid YAML. The message of the parser is used only in the English
+// text. Common errors are searched for in the text itself, because the parser often names another
+// line.
 func (r *reader) notYAML(text []byte, err error) {
 	at := place{1, 1}
 	reason := strings.TrimPrefix(err.Error(), "yaml: ")
@@ -129,25 +129,26 @@ func (r *reader) notYAML(text []byte, err error) {
 		return
 	}
 	if strings.Contains(reason, "anchor") || strings.Contains(reason, "alias") {
-		r.fail("E128/reference", "", at.node()) // the parser quotes the name, and a password that begins with '*' looks like one
+		r.fail("E128/reference", "", at.node()) // the parser quotes the name, which may be a password that starts with '*'
 		return
 	}
 	r.fail("E128/yaml", "", at.node(), reason)
 }
 
-// A suspect is a sign in a text that YAML does not take for what it was meant to be.
+// A suspect is a character that YAML probably does not interpret as intended.
 type suspect struct {
 	rule string
 	at   place
 	args []any
 }
 
-// signs are those of another width that stand for one of YAML's.
+// signs maps full-width characters to those of YAML.
 var signs = map[rune]string{
 	'，': ",", '［': "[", '］': "]", '【': "[", '】': "]", '｛': "{", '｝': "}", '“': `"`, '”': `"`, '‘': "'", '’': "'", '＂': `"`, '－': "-", '—': "-", '＃': "#", '、': ",", '；': ",",
 }
 
-// nearestSuspect returns the suspect nearest to a line that the parser names, not far behind it.
+// nearestSuspect returns the suspect nearest to the line that the parser names, and not far after
+// it.
 func nearestSuspect(text []byte, line int) *suspect {
 	var best *suspect
 	for i, l := range linesOf(text) {
@@ -184,9 +185,9 @@ func suspectOf(line string, n int) *suspect {
 		return &suspect{"E128/blank", place{n, indent + 1}, []any{codePoint(first)}}
 	}
 	var quote rune
-	key := true // no colon came yet
+	key := true // no colon yet
 	comma := -1 // where a sign that stands for a comma came behind it
-	flow := 0   // brackets that are open
+	flow := 0   // open brackets
 	for i, c := range runes {
 		switch {
 		case quote != 0:
@@ -231,7 +232,7 @@ func codePoint(r rune) string {
 	return fmt.Sprintf("U+%04X", r)
 }
 
-// looksLikeJSON reports whether a text was meant to be JSON, not YAML.
+// looksLikeJSON reports whether a text is probably meant to be JSON, not YAML.
 func looksLikeJSON(text []byte) bool {
 	rest := bytes.TrimLeft(text, " \t\r\n")
 	if len(rest) == 0 || rest[0] != '{' {
@@ -241,7 +242,7 @@ func looksLikeJSON(text []byte) bool {
 	return len(rest) > 0 && (rest[0] == '"' || rest[0] == '/' || rest[0] == '\'')
 }
 
-// jsonFault says where and why text is no JSON, as a rule of lint.
+// jsonFault returns where and why text is not valid JSON, as a rule of lint.
 func jsonFault(text []byte) (at int, rule string, args []any) {
 	var v any
 	err := json.Unmarshal(text, &v)

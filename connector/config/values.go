@@ -28,7 +28,7 @@ func text(to *string) readFunc {
 	return func(r *reader, path string, n *yaml.Node) { *to, _ = r.scalar(path, n) }
 }
 
-// optionalText is text that may be empty and still be set.
+// optionalText reads text that may be empty and still be set.
 func optionalText(to **string) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		if s, ok := r.scalar(path, n); ok {
@@ -37,16 +37,16 @@ func optionalText(to **string) readFunc {
 	}
 }
 
-// expanded is text in which ${env:NAME} and ${hostname} are replaced, and nothing else
-// may stand in ${}.
+// expanded reads text in which ${env:NAME} and ${hostname} are replaced. Nothing else is allowed in
+// ${}.
 func expanded(to *string) readFunc { return expandedBut(to, never) }
 
-// clientID may hold ${random} too, which the connector replaces.
+// clientID reads a client id, which may also contain ${random}, replaced by the connector.
 func clientID(to *string) readFunc {
 	return expandedBut(to, func(expr string) bool { return expr == "random" || strings.HasPrefix(expr, "random:") })
 }
 
-// templated may hold expressions on messages too.
+// templated reads text that may also contain references to messages.
 func templated(to *string) readFunc { return expandedBut(to, func(string) bool { return true }) }
 
 func expandedBut(to *string, keep func(expr string) bool) readFunc {
@@ -110,7 +110,7 @@ func boolean(to *bool) readFunc {
 	}
 }
 
-// orTemplate is a value, or a template that gives it for each message.
+// orTemplate reads a value, or a template for the value of each message.
 func orTemplate(value readFunc, template *string) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		if v := resolve(n); v.Kind == yaml.ScalarNode && strings.Contains(v.Value, "${") {
@@ -121,7 +121,7 @@ func orTemplate(value readFunc, template *string) readFunc {
 	}
 }
 
-// orKeep is a value, or "keep".
+// orKeep reads a value, or "keep".
 func orKeep(value readFunc, keep *bool) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		if v := resolve(n); v.Kind == yaml.ScalarNode && (lint.Fold(v.Value) == "keep" || v.Value == "保持") {
@@ -168,15 +168,15 @@ func optionalInt(to **int, least, most int) readFunc {
 }
 
 // duration reads a Go duration, also with Chinese units, or whole seconds, as a string or a number.
-// A number without a unit that looks like milliseconds is asked about.
+// A number without a unit that looks like milliseconds leads to a warning.
 func duration(to **time.Duration) readFunc { return span(to, likelyMillis) }
 
-// timeout is a duration of the network: nobody waits there for 1,000 seconds.
+// timeout reads a network timeout: values of 1,000 seconds or more are suspicious.
 func timeout(to **time.Duration) readFunc {
 	return span(to, func(secs uint64) bool { return secs >= 1000 })
 }
 
-// likelyMillis tells 5000 and 60000 from 1800, 3600 and 86400.
+// likelyMillis reports whether a number of seconds is probably one of milliseconds, such as 5000 or 60000, but not 1800, 3600 or 86400.
 func likelyMillis(secs uint64) bool { return secs >= 1000 && (secs%600 != 0 || secs%1000 == 0) }
 
 var units = strings.NewReplacer("毫秒", "ms", "小时", "h", "分钟", "m", "分", "m", "秒钟", "s", "秒", "s",

@@ -172,7 +172,8 @@ func (e *Error) Matches(types ...ErrorType) bool {
 	})
 }
 
-// inNamespace reports whether pattern is like "MQTT:*" and t, or a type above it, is of MQTT.
+// inNamespace reports whether pattern has the form "MQTT:*" and t or an ancestor is in that
+// namespace.
 func inNamespace(t, pattern ErrorType) bool {
 	prefix, ok := strings.CutSuffix(string(pattern), "*")
 	for ; ok && t != "" && t != TypeRuntime; t = t.Parent() {

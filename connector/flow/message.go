@@ -65,8 +65,8 @@ func (m *Message) Clone() *Message {
 	return &c
 }
 
-// fresh returns a copy of which nothing is shared but what the maps refer to: a run that
-// fails leaves no trace for the next.
+// fresh returns a copy that shares only the values in the maps, so that a failed run leaves no
+// trace for the next.
 func (m *Message) fresh() *Message {
 	c := m.Clone()
 	c.Payload.Blob = bytes.Clone(m.Payload.Blob)

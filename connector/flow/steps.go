@@ -130,8 +130,8 @@ func with(values map[string]any, name, value string) map[string]any {
 	return values
 }
 
-// An invalidFlow is what a constructor returns that was given what no flow can do. Consume
-// refuses it; running it fails without effect.
+// An invalidFlow is returned by a constructor with invalid arguments. Consume refuses it; running
+// it only fails.
 type invalidFlow struct{ err *Error }
 
 func (f *invalidFlow) Run(_ context.Context, m *Message) (*Message, error) {
@@ -147,7 +147,7 @@ func Check(f Flow) error {
 	return nil
 }
 
-// checked returns f, unless a flow that it is made of is invalid: then that.
+// checked returns f, or the first of its parts that is invalid.
 func checked(f Flow, parts ...Flow) Flow {
 	for _, part := range parts {
 		if invalid, ok := part.(*invalidFlow); ok {

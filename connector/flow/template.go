@@ -45,6 +45,7 @@ type reference struct {
 	path []string
 }
 
+// ParseTemplate parses a template. The error is a [*TemplateError].
 func ParseTemplate(s string) (*Template, error) {
 	t := &Template{plain: s}
 	rest := s
@@ -91,6 +92,7 @@ type Evaluation struct {
 	found []jsonpath.Value // nil before the payload is read
 }
 
+// Evaluate returns an Evaluation of templates for a message.
 func Evaluate(m *Message, templates ...*Template) *Evaluation {
 	e := &Evaluation{m: m}
 	for _, t := range templates {
@@ -110,7 +112,7 @@ func Evaluate(m *Message, templates ...*Template) *Evaluation {
 	return e
 }
 
-// maxText is what no packet of MQTT can hold.
+// maxText is more than an MQTT packet can contain.
 const maxText = 256 << 20
 
 // Text returns the text of the template for the message.
@@ -168,7 +170,7 @@ func (e *Evaluation) join(t *Template, check func(r *reference, v string) error)
 	return b.String(), nil
 }
 
-// String returns the reference as a template has it.
+// String returns the reference as written in a template.
 func (r *reference) String() string { return "${" + r.name(len(r.path)) + "}" }
 
 // name returns the reference up to a name of its path.
@@ -180,7 +182,7 @@ func (r *reference) missing(depth int) error {
 	return fmt.Errorf("there is no %s", r.name(depth+1))
 }
 
-// value returns what a reference refers to as text: numbers as they are written.
+// value returns the value of a reference as text. Numbers are returned as written.
 func (e *Evaluation) value(r *reference) (string, error) {
 	switch r.root {
 	case "payload":
@@ -217,7 +219,7 @@ func (r *reference) raw(v jsonpath.Value, before int) (string, error) {
 	return s, nil
 }
 
-// of returns the text of what a path leads to in the values of a program.
+// of returns the value at the path in Go values, as text.
 func (r *reference) of(fields map[string]any) (string, error) {
 	v := any(fields)
 	for i, name := range r.path {
@@ -241,7 +243,7 @@ func (r *reference) of(fields map[string]any) (string, error) {
 	return s, nil
 }
 
-// fieldOf returns what a map with names has under one.
+// fieldOf returns the value of a key in a map with string keys.
 func fieldOf(v any, name string) (any, bool) {
 	if m, ok := v.(map[string]any); ok {
 		field, ok := m[name]
@@ -258,8 +260,8 @@ func fieldOf(v any, name string) (any, bool) {
 	return field.Interface(), true
 }
 
-// plain returns a value of a program as text: numbers without an exponent where JSON has none,
-// lists and objects as JSON.
+// plain returns a Go value as text: numbers without an exponent where JSON has none, lists and
+// objects as JSON.
 func plain(v any) (string, error) {
 	switch v := v.(type) {
 	case nil:

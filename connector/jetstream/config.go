@@ -58,7 +58,7 @@ func Dial(n *connector.NATS, name string, log *slog.Logger) (*nats.Conn, error) 
 	return nc, nil
 }
 
-// servers lists URLs without credentials, which Check refuses.
+// servers joins URLs. They contain no credentials, which Check refuses.
 func servers(urls []string) string {
 	shown := make([]string, len(urls))
 	for i, u := range urls {
@@ -67,7 +67,7 @@ func servers(urls []string) string {
 	return strings.Join(shown, ", ")
 }
 
-// tlsOf reads the certificates. The name that a server's certificate must bear is that of its URL.
+// tlsOf reads the certificates. A server's certificate must be valid for the host of its URL.
 func tlsOf(n *connector.NATS) (*tls.Config, error) {
 	key := n.TLSClientKey
 	if n.TLSClientKeyFrom != nil {
@@ -86,7 +86,7 @@ func tlsOf(n *connector.NATS) (*tls.Config, error) {
 	return t, nil
 }
 
-// identity makes the options that say who the client is.
+// identity returns the options that authenticate the client.
 func identity(n *connector.NATS, log *slog.Logger) []nats.Option {
 	now := func(text connector.Secret, from *connector.SecretSource) string {
 		if from == nil {
@@ -139,12 +139,12 @@ func GatewayOf(n *connector.NATS, log *slog.Logger) GatewayOptions {
 		o.Order = OrderStrict
 	}
 	if n.Key != "" && n.Key != keyTopic {
-		o.Key, _ = flow.ParseTemplate(n.Key) // Check has read it
+		o.Key, _ = flow.ParseTemplate(n.Key) // validated by Check
 	}
 	return o
 }
 
-// keyTopic is the key that is the topic.
+// keyTopic is the value of Key for the topic.
 const keyTopic = "topic"
 
 // WorkersOf returns the configuration of the leases by which workers share the partitions of s.
@@ -167,7 +167,7 @@ func DivisionOf(cfg *connector.Config, log *slog.Logger) (*connector.NATS, Lease
 	return n, l
 }
 
-// divisionGroup names a client id at a Server among the groups of leases.
+// divisionGroup returns the lease group for a client id at a Server.
 func divisionGroup(g *connector.General) string {
 	sum := sha256.Sum256([]byte(g.BrokerURL + "\x00" + g.ClientID))
 	id := strings.Map(func(r rune) rune {
@@ -195,7 +195,7 @@ func given(d *time.Duration) time.Duration {
 func Temporary(err error) bool {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
-		const noPeers = 10005 // as many servers as replicas are not there yet
+		const noPeers = 10005 // fewer servers than replicas are available
 		return api.Code == 503 || api.ErrorCode == noPeers
 	}
 	for _, target := range []error{

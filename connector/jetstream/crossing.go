@@ -18,44 +18,45 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// errNoAnswer is why messages are sent again: nothing came for the oldest of them for Config.AckTimeout.
+// errNoAnswer is why messages are sent again: the oldest was not answered within Config.AckTimeout.
 var errNoAnswer = errors.New("jetstream: the stream does not answer")
 
-// A passage is a message on its way into the stream.
+// A passage is a message being sent to the stream.
 type passage struct {
 	delivery *connector.Delivery
 	message  *nats.Msg
-	key      string // what messages have in common that keep their order
+	key      string // messages with the same key keep their order
 
 	failures int // in a row
 }
 
-// A crossing is what one Run of a gateway has on its way. Answers come to an inbox of its own, in a goroutine of the
-// subscription, which settles the messages: as many at once as have come with one read, so that their PUBACKs leave
-// with one write. The library's PublishMsgAsync would cost two channels, a timer and two more goroutines to wake for each.
+// A crossing is the state of one Run of a gateway: the messages in flight. Answers arrive in its
+// own inbox, on a goroutine of the subscription, which settles the messages: all that arrived with
+// one read together, so that their PUBACKs are sent with one write. PublishMsgAsync of the library
+// would cost two channels, a timer and two more goroutine switches for each message.
 type crossing struct {
 	gateway *Gateway
 	nc      *nats.Conn
-	inbox   string // begins the reply subjects; the number of the question follows
+	inbox   string // prefix of the reply subjects, followed by the number of the question
 	answers *nats.Subscription
 	changes chan nats.Status
 	ended   context.CancelFunc
 	helpers sync.WaitGroup
 
-	settling sync.Mutex // held while an answer is worked on
+	settling sync.Mutex // held while an answer is processed
 
 	mu     sync.Mutex
 	over   bool
-	number uint64                // of the newest question
-	asked  map[uint64]*passage   // what is sent and not answered, by number
+	number uint64                // number of the last question
+	asked  map[uint64]*passage   // messages sent and not answered, by number
 	oldest uint64                // number of the oldest question in asked
 	since  time.Time             // when it became the oldest, or was asked
-	open   map[*passage]struct{} // what is not settled
-	lanes  map[string][]*passage // with OrderStrict, by key: the first is on its way, the others wait for it
-	empty  chan struct{}         // closed when nothing is open any more; nil if nobody waits for that
+	open   map[*passage]struct{} // messages not settled
+	lanes  map[string][]*passage // with OrderStrict, by key: the first is in flight, the others wait
+	empty  chan struct{}         // closed when open is empty; nil unless a goroutine waits for that
 }
 
-// cross begins a crossing.
+// cross starts a crossing.
 func (g *Gateway) cross() (*crossing, error) {
 	c := &crossing{
 		gateway: g, nc: g.stream.js.Conn(), inbox: nats.NewInbox() + ".",
@@ -72,7 +73,7 @@ func (g *Gateway) cross() (*crossing, error) {
 	return c, nil
 }
 
-// end gives back what is not settled. Afterwards nothing of the crossing is settled any more.
+// end gives back the messages that are not settled. After that no more are settled.
 func (c *crossing) end() {
 	c.mu.Lock()
 	c.over = true
@@ -90,7 +91,7 @@ func (c *crossing) end() {
 	}
 }
 
-// rest waits until everything is settled, for Config.AckTimeout at most.
+// rest waits until everything is settled, for at most Config.AckTimeout.
 func (c *crossing) rest(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, c.gateway.stream.cfg.AckTimeout)
 	defer cancel()
@@ -108,7 +109,7 @@ func (c *crossing) rest(ctx context.Context) {
 	}
 }
 
-// take begins the passage of a message, in the order of the calls.
+// take starts the passage of a message, in the order of the calls.
 func (c *crossing) take(p *passage) {
 	c.mu.Lock()
 	c.open[p] = struct{}{}
@@ -123,8 +124,8 @@ func (c *crossing) take(p *passage) {
 	c.send(p)
 }
 
-// send sends a message without waiting for the answer. Without a connection it is sent later, instead of into the
-// library's buffer, where it would be again each time that it is tried.
+// send sends a message without waiting for the answer. Without a connection it is sent later: the
+// library would buffer it, once for each attempt.
 func (c *crossing) send(p *passage) {
 	c.mu.Lock()
 	if c.over {
@@ -148,7 +149,7 @@ func (c *crossing) send(p *passage) {
 	}
 }
 
-// question takes back what was asked with a number; nil if it has its answer, or is over.
+// question removes and returns the question with a number, or nil if it was answered or given up.
 func (c *crossing) question(n uint64) *passage {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -180,7 +181,7 @@ func (c *crossing) answered(m *nats.Msg) {
 	}
 }
 
-// read returns what the stream says about a message.
+// read decodes an answer of the stream.
 func (c *crossing) read(m *nats.Msg) (*jetstream.PubAck, error) {
 	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
 		return nil, jetstream.ErrNoStreamResponse
@@ -203,7 +204,7 @@ func (c *crossing) read(m *nats.Msg) (*jetstream.PubAck, error) {
 	return answer.PubAck, nil
 }
 
-// stored reads the most common answer without the expense of reading any: {"stream":"NAME", "seq":1}.
+// stored quickly decodes the most common answer: {"stream":"NAME", "seq":1}.
 func stored(answer []byte, stream string) (number uint64, ok bool) {
 	rest, ok := bytes.CutPrefix(answer, []byte(`{"stream":"`))
 	if !ok || len(rest) < len(stream) || string(rest[:len(stream)]) != stream {
@@ -266,8 +267,8 @@ func (c *crossing) settle(p *passage, err error) {
 	}
 }
 
-// watch sends again what has had no answer when the oldest of it has waited for too long, or when the connection is lost. A
-// stream that answers slowly, but in turn, is waited for: to send it more would not help.
+// watch sends unanswered messages again when the oldest has waited too long or the connection was
+// lost. It waits for a stream that answers slowly but in order, since sending more would not help.
 func (c *crossing) watch(ctx context.Context) {
 	timeout := c.gateway.stream.cfg.AckTimeout
 	tick := time.NewTicker(timeout / 8)
@@ -287,7 +288,8 @@ func (c *crossing) watch(ctx context.Context) {
 	}
 }
 
-// forget takes what was sent for lost, if the oldest of it has been the oldest since before a time.
+// forget treats all sent messages as lost if the oldest has been the oldest since before the given
+// time.
 func (c *crossing) forget(before time.Time, err error) {
 	c.mu.Lock()
 	var lost []*passage

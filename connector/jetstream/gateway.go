@@ -31,6 +31,7 @@ const (
 	OrderStrict
 )
 
+// String returns the name of the order.
 func (o Order) String() string {
 	switch o {
 	case OrderFast:
@@ -54,7 +55,7 @@ type GatewayOptions struct {
 }
 
 const (
-	mostAtOnce = 256 // messages that are taken from the consumer at once
+	mostAtOnce = 256 // messages taken from the consumer at a time
 
 	firstPause   = 50 * time.Millisecond
 	longestPause = 5 * time.Second
@@ -85,7 +86,7 @@ type GatewayStats struct {
 // called before conn.Start, and [Gateway.Run] after it.
 func NewGateway(s *Stream, conn *connector.Connector, consumer string, opts GatewayOptions) *Gateway {
 	g := &Gateway{stream: s, conn: conn, consumer: consumer, opts: opts, log: logger(opts.Logger).With("consumer", consumer, "stream", s.cfg.Name)}
-	conn.Pull(context.Background(), consumer) // so that it is pulled, and Start accepts it
+	conn.Pull(context.Background(), consumer) // marks the consumer as pulled, so that Start accepts it
 	return g
 }
 
@@ -109,7 +110,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	defer c.end()
 	defer func() {
-		if ctx.Err() == nil { // the connector stops: what is on its way may still arrive
+		if ctx.Err() == nil { // the connector stops: messages in flight may still be stored
 			c.rest(ctx)
 		}
 	}()
@@ -124,7 +125,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// passage makes of a delivery what goes into the stream.
+// passage returns the passage for a delivery.
 func (g *Gateway) passage(d *connector.Delivery) *passage {
 	key := d.Topic
 	if g.opts.Key != nil {
@@ -141,7 +142,8 @@ func (g *Gateway) passage(d *connector.Delivery) *passage {
 	return &passage{delivery: d, message: m, key: key}
 }
 
-// neverTaken reports whether the server refuses a message for what it is, so that it is of no use to send it again.
+// neverTaken reports whether the server refuses the message itself, so that sending it again is
+// useless.
 func neverTaken(err error) bool {
 	const headerTooLarge = 10097
 	var api *jetstream.APIError
@@ -149,13 +151,13 @@ func neverTaken(err error) bool {
 		errors.As(err, &api) && api.ErrorCode == headerTooLarge
 }
 
-// pauseAfter is the pause after n+1 failures in a row: it doubles, and half of it is chance.
+// pauseAfter returns the pause after n+1 failures in a row. It doubles, and half of it is random.
 func pauseAfter(n int) time.Duration {
 	d := min(longestPause, firstPause<<min(n, 10))
 	return d/2 + rand.N(d/2)
 }
 
-// trouble is what is wrong with the stream now. It is logged when it begins and when it is over.
+// trouble is the current problem with the stream. Its start and end are logged.
 type trouble struct {
 	mu    sync.Mutex
 	since time.Time

@@ -27,14 +27,15 @@ type Lease struct {
 	mu       sync.Mutex
 	until    time.Time
 	lost     *time.Timer
-	revision uint64 // of the entry at the server; the beat's own
+	revision uint64 // of the entry at the server; used only by beat
 	leave    context.CancelFunc
 	done     chan struct{} // closed when hold has returned
 
-	unanswered time.Time // when the first request since the last renewal went out that was not answered; the beat's own
+	unanswered time.Time // when the first unanswered request since the last renewal was sent; used only by beat
 }
 
-// newLease is valid until a time, at which its context ends unless it is renewed.
+// newLease returns a lease that is valid until the given time, when its context is canceled unless
+// it is renewed.
 func newLease(ctx context.Context, index int, epoch, revision uint64, until time.Time) *Lease {
 	l := &Lease{Index: index, Epoch: epoch, revision: revision, until: until, done: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
@@ -53,7 +54,7 @@ func (l *Lease) Valid() bool {
 	return time.Now().Before(l.until)
 }
 
-// renew makes the lease valid for longer. One that has ended stays over.
+// renew extends the lease, unless it has ended.
 func (l *Lease) renew(revision uint64, until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -64,7 +65,7 @@ func (l *Lease) renew(revision uint64, until time.Time) {
 	}
 }
 
-// end makes it invalid.
+// end ends the lease.
 func (l *Lease) end(cause error) {
 	l.mu.Lock()
 	l.until = time.Time{}
@@ -77,7 +78,7 @@ func (l *Lease) end(cause error) {
 // so it is correct even right after the process was stopped for a while.
 func (l *Lease) Context() context.Context { return leaseContext{l.ctx, l} }
 
-// withCancel returns a context like Context that cancel ends as well.
+// withCancel returns a context like Context that cancel cancels as well.
 func (l *Lease) withCancel() (ctx context.Context, cancel context.CancelFunc) {
 	ctx, cancel = context.WithCancel(l.ctx)
 	return leaseContext{ctx, l}, cancel

@@ -52,12 +52,13 @@ const (
 	defaultBucket = "mqtt311-leases"
 	defaultTTL    = 10 * time.Second
 
-	// Of the TTL: how often leases are renewed, and by how much they end before the server's time does.
+	// Fractions of the TTL: how often leases are renewed, and how much earlier than at the server
+	// they end.
 	beatsPerTTL  = 4
 	marginPerTTL = 8
 
-	// For how long a process takes nothing after it has failed, in beats: another one has a beat within that. It doubles
-	// with each failure in a row, so that shares that others work on do not come back at once.
+	// How long a process takes no shares after a failure, in beats, so that another process can
+	// take them first. It doubles with each failure in a row.
 	minRestBeats = 2
 	maxRestBeats = 64
 )
@@ -70,15 +71,15 @@ type Leases struct {
 	js  jetstream.JetStream
 	kv  jetstream.KeyValue
 	log *slog.Logger
-	me  string // names the process at the server
+	me  string // identifies the process at the server
 
 	ended chan struct{} // signalled when a hold has returned
 
-	silent time.Time // since when the server does not answer; the beat's own
+	silent time.Time // since when the server has not answered; used only by beat
 
 	mu   sync.Mutex
 	held map[int]*Lease
-	rest time.Time // until when this process takes no more, because a hold has failed
+	rest time.Time // until when this process takes no shares, because a hold has failed
 	tire int       // how many beats its next rest has
 }
 
@@ -183,14 +184,14 @@ func (ls *Leases) leases() map[int]*Lease {
 	return maps.Clone(ls.held)
 }
 
-// resting reports whether this process leaves what is free to others for now.
+// resting reports whether this process leaves free shares to others.
 func (ls *Leases) resting() bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	return time.Now().Before(ls.rest)
 }
 
-// tired notes how a hold has ended.
+// tired records whether a hold has failed.
 func (ls *Leases) tired(failed bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -205,12 +206,12 @@ func (ls *Leases) tired(failed bool) {
 
 func (ls *Leases) workerKey() string { return ls.cfg.Group + ".worker." + ls.me }
 
-// value is what an entry of this process has.
+// value returns the value of an entry of this process.
 func (ls *Leases) value() []byte { return []byte(ls.me + " " + ls.cfg.Name) }
 
 func (ls *Leases) shareKey(i int) string { return ls.cfg.Group + ".share." + strconv.Itoa(i) }
 
-// beat renews what is held, gives up what is too much, and takes what is free.
+// beat renews held leases, gives up surplus shares, and takes free ones.
 func (ls *Leases) beat(ctx context.Context, hold func(context.Context, *Lease) error) {
 	request, cancel := context.WithTimeout(context.WithoutCancel(ctx), ls.cfg.TTL/beatsPerTTL)
 	defer cancel()
@@ -225,7 +226,7 @@ func (ls *Leases) beat(ctx context.Context, hold func(context.Context, *Lease) e
 	}
 	resting := ls.resting()
 	var err error
-	if resting { // the others do not count it, and may take what it gave back
+	if resting { // the others do not count this process and may take what it gave back
 		err = ls.kv.Delete(request, ls.workerKey())
 	} else {
 		_, err = ls.kv.Put(request, ls.workerKey(), []byte(ls.cfg.Name))
@@ -259,11 +260,11 @@ func (ls *Leases) beat(ctx context.Context, hold func(context.Context, *Lease) e
 	if err != nil {
 		return
 	}
-	if age < ls.cfg.TTL { // somebody may have a lease of a bucket that was there before
+	if age < ls.cfg.TTL { // a process may hold a lease of an earlier bucket
 		ls.log.Info("the bucket of the leases is new: shares are taken when it is as old as the TTL", "age", age)
 		return
 	}
-	// Each process begins elsewhere, so that they do not all ask for the same.
+	// Each process starts elsewhere, so that they do not all try the same share.
 	begin := int(ls.me[0])
 	for n := range ls.cfg.Count {
 		i := (begin + n) % ls.cfg.Count
@@ -279,7 +280,7 @@ func (ls *Leases) beat(ctx context.Context, hold func(context.Context, *Lease) e
 	}
 }
 
-// look counts the processes of the group, and tells which shares somebody has.
+// look returns the number of processes of the group, and which shares are held.
 func (ls *Leases) look(ctx context.Context) (workers int, taken map[int]bool, err error) {
 	taken = make(map[int]bool)
 	keys, err := ls.kv.ListKeysFiltered(ctx, ls.cfg.Group+".>")
@@ -297,7 +298,7 @@ func (ls *Leases) look(ctx context.Context) (workers int, taken map[int]bool, er
 	return max(1, workers), taken, ctx.Err()
 }
 
-// made returns when the bucket was made, by the server's clock, and how old it is.
+// made returns when the bucket was created, by the server's clock, and its age.
 func (ls *Leases) made(ctx context.Context) (at time.Time, age time.Duration, err error) {
 	status, err := ls.kv.Status(ctx)
 	if err != nil {
@@ -307,13 +308,15 @@ func (ls *Leases) made(ctx context.Context) (at time.Time, age time.Duration, er
 	return info.Created, info.TimeStamp.Sub(info.Created), nil
 }
 
-// epoch returns that of a share that was taken with a revision. A bucket that is made anew begins at revision 1 again, so the
-// time when it was made, in microseconds, counts as well: no bucket gets as many revisions as microseconds pass.
+// epoch returns the epoch of a share that was taken with the given revision. A recreated bucket
+// starts at revision 1 again, so the creation time in microseconds is added: no bucket gets more
+// revisions than microseconds pass.
 func epoch(made time.Time, revision uint64) uint64 {
 	return uint64(max(0, made.UnixMicro())) + revision
 }
 
-// acquire takes a share of the bucket that was made at a time; nil if another was faster.
+// acquire takes a share of the bucket created at the given time. It returns nil if another process
+// was faster.
 func (ls *Leases) acquire(ctx, request context.Context, i int, made time.Time, hold func(context.Context, *Lease) error) *Lease {
 	asked := time.Now()
 	revision, err := ls.kv.Create(request, ls.shareKey(i), ls.value())
@@ -321,7 +324,7 @@ func (ls *Leases) acquire(ctx, request context.Context, i int, made time.Time, h
 		return nil
 	}
 	if now, _, err := ls.made(request); err != nil || !now.Equal(made) {
-		ls.kv.Delete(request, ls.shareKey(i), jetstream.LastRevision(revision)) // or it ends with its time
+		ls.kv.Delete(request, ls.shareKey(i), jetstream.LastRevision(revision)) // otherwise it expires
 		return nil
 	}
 	l := newLease(context.WithoutCancel(ctx), i, epoch(made, revision), revision, ls.until(asked))
@@ -354,7 +357,7 @@ func (ls *Leases) until(asked time.Time) time.Time {
 	return asked.Add(ls.cfg.TTL - ls.cfg.TTL/marginPerTTL)
 }
 
-// renew makes a lease valid for longer, or gives it back if nobody works on it.
+// renew extends a lease, or gives it back if its hold has returned.
 func (ls *Leases) renew(ctx context.Context, l *Lease) {
 	select {
 	case <-l.done:
@@ -369,7 +372,7 @@ func (ls *Leases) renew(ctx context.Context, l *Lease) {
 		return
 	default:
 	}
-	if !l.Valid() { // its hold is to return
+	if !l.Valid() { // its hold must return
 		l.end(ErrLeaseLost)
 		l.leave()
 		return
@@ -377,9 +380,9 @@ func (ls *Leases) renew(ctx context.Context, l *Lease) {
 	asked := time.Now()
 	revision, err := ls.kv.Update(ctx, ls.shareKey(l.Index), ls.value(), l.revision)
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) && !l.unanswered.IsZero() {
-		// The request before was not answered. Perhaps the server got it.
+		// The last request was not answered, but the server may have processed it.
 		var e jetstream.KeyValueEntry
-		// A replica that is behind would have the old revision.
+		// A replica that lags behind could return the old revision.
 		if e, err = ls.kv.Get(ctx, ls.shareKey(l.Index)); err == nil && bytes.Equal(e.Value(), ls.value()) && e.Revision() > l.revision {
 			revision, asked = e.Revision(), l.unanswered
 		} else if err == nil || errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -394,7 +397,7 @@ func (ls *Leases) renew(ctx context.Context, l *Lease) {
 		ls.log.Error("another process has the share", "share", l.Index, "epoch", l.Epoch)
 		l.end(ErrLeaseLost)
 		l.leave()
-	default: // it ends with its time, unless the next try succeeds
+	default: // it expires unless the next attempt succeeds
 		if l.unanswered.IsZero() {
 			l.unanswered = asked
 		}
@@ -402,7 +405,7 @@ func (ls *Leases) renew(ctx context.Context, l *Lease) {
 	}
 }
 
-// unanswered notes that the server does not answer, and tells it once.
+// unanswered records that the server does not answer, and logs it once.
 func (ls *Leases) unanswered(err error) {
 	if ls.silent.IsZero() {
 		ls.silent = time.Now()

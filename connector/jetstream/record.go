@@ -33,7 +33,8 @@ type Record struct {
 	Received time.Time // when the gateway received it
 }
 
-// inHeader reports whether a byte may stand in a header as it is. Blanks at the ends would be taken off.
+// inHeader reports whether a byte may be in a header unescaped. Spaces at the ends would be
+// trimmed.
 func inHeader(c byte) bool { return c > ' ' && c < 0x7F }
 
 func escaped(s string) string {
@@ -45,7 +46,7 @@ func escaped(s string) string {
 	return s
 }
 
-// message returns what is published under a subject. The payload is shared.
+// message returns the message to publish under a subject. It shares the payload.
 func (r *Record) message(subject string) *nats.Msg {
 	h := make(nats.Header, 8)
 	values := make([]string, 0, 8) // one allocation for all

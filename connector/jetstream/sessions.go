@@ -21,28 +21,29 @@ import (
 )
 
 const (
-	sessionsSuffix = "-sessions" // behind the bucket of the leases
+	sessionsSuffix = "-sessions" // appended to the name of the bucket of the leases
 
-	// sessionPatience is how long one attempt to make a session may take, before another process may try.
+	// sessionPatience limits one attempt to create a session, before another process may try.
 	sessionPatience = 30 * time.Second
 )
 
-// sessions makes the sessions of a division at the Server before any share is worked on, because what is published
-// before a session is there is not for it. Who has the lease of a share makes its session, and then puts a mark into a
-// bucket. All processes wait until each share has its mark. The marks last, so that later starts wait for nothing.
+// sessions creates the sessions of a division at the Server before any share is processed, because
+// a session does not get messages published before it exists. The holder of the lease of a share
+// creates its session and then puts a mark into a bucket. All processes wait until each share has
+// its mark. The marks are permanent, so later starts do not wait.
 type sessions struct {
 	leases   *Leases
 	config   func(i int) *connector.Config
 	filters  []packets.Subscription
-	identity string // of the configuration for which sessions are made, in each mark
+	identity string // identifies the configuration; part of each mark
 	log      *slog.Logger
 
 	made  chan struct{} // signalled when this process has made a mark
 	ready chan struct{} // closed when all marks have been seen
 
 	mu      sync.Mutex
-	kv      jetstream.KeyValue // nil until the bucket was found or made
-	missing []int              // as it was seen last
+	kv      jetstream.KeyValue // nil until the bucket was found or created
+	missing []int              // at the last check
 }
 
 func newSessions(cfg *connector.Config, leases *Leases, config func(i int) *connector.Config, log *slog.Logger) *sessions {
@@ -62,7 +63,7 @@ func newSessions(cfg *connector.Config, leases *Leases, config func(i int) *conn
 	return s
 }
 
-// filtersOf lists what the consumers subscribe to, each Topic Filter once, in the order of their bytes.
+// filtersOf returns the subscriptions of the consumers, each Topic Filter once, sorted.
 func filtersOf(cfg *connector.Config) []packets.Subscription {
 	granted := make(map[string]packets.QoS)
 	for _, p := range cfg.Consumers {
@@ -83,7 +84,8 @@ func filtersOf(cfg *connector.Config) []packets.Subscription {
 
 func (s *sessions) key(i int) string { return s.leases.cfg.Group + "." + strconv.Itoa(i) }
 
-// bucket finds or makes the bucket of the marks. It is not that of the leases, whose entries end.
+// bucket opens or creates the bucket of the marks. It is not that of the leases, whose entries
+// expire.
 func (s *sessions) bucket(ctx context.Context) (jetstream.KeyValue, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,7 +107,8 @@ func (s *sessions) bucket(ctx context.Context) (jetstream.KeyValue, error) {
 	return kv, nil
 }
 
-// await makes the session of a share that this process has by lease, unless it is made, and waits until all are.
+// await creates the session of a share that this process holds, unless it exists, and waits until
+// all exist.
 func (s *sessions) await(ctx context.Context, i int) error {
 	select {
 	case <-s.ready:
@@ -123,7 +126,7 @@ func (s *sessions) await(ctx context.Context, i int) error {
 	}
 }
 
-// ensure makes the session of a share, and its mark, unless it has one.
+// ensure creates the session of a share and its mark, unless it has one.
 func (s *sessions) ensure(ctx context.Context, i int) error {
 	ctx, cancel := context.WithTimeout(ctx, sessionPatience)
 	defer cancel()
@@ -159,21 +162,22 @@ func (s *sessions) marks(e jetstream.KeyValueEntry) bool {
 	return e.Operation() == jetstream.KeyValuePut && identity == s.identity
 }
 
-// maker returns the name of the process that has made a session for another configuration.
+// maker returns the name of the process that created a session for another configuration.
 func maker(e jetstream.KeyValueEntry) string {
 	_, name, _ := strings.Cut(string(e.Value()), " ")
 	return name
 }
 
-// visit connects, subscribes, and disconnects. It acknowledges nothing, so that what comes meanwhile waits in the
-// session [MQTT-4.4.0-1]. It reads on all the same, because the answer to SUBSCRIBE may stand behind it.
+// visit connects, subscribes and disconnects. It acknowledges nothing, so that messages that arrive
+// meanwhile stay in the session [MQTT-4.4.0-1]. It must read them nevertheless, because the answer
+// to SUBSCRIBE may come after them.
 func (s *sessions) visit(ctx context.Context, cfg *connector.Config) error {
 	own, err := cfg.ClientConfig()
 	if err != nil {
 		return err
 	}
 	own.ManualAck, own.NoReconnect, own.Will = true, true, nil
-	// Whatever the session has is for the connector, which may have a place for what is too large.
+	// All messages of the session are for the connector, which may accept oversize ones.
 	own.SkipOversize, own.TakeOversize, own.MaxPacketSize = false, nil, 1+4+packets.MaxRemainingLength
 	own.OnEvent, own.Trace, own.Logger = nil, nil, nil
 	c, err := client.New(own)
@@ -233,7 +237,8 @@ func (s *sessions) watch(ctx context.Context) {
 	}
 }
 
-// look asks the server which shares have no mark, and who has put marks for another configuration there.
+// look asks the server which shares have no mark, and which processes have put marks for another
+// configuration.
 func (s *sessions) look(ctx context.Context) (missing []int, others []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.leases.cfg.TTL)
 	defer cancel()

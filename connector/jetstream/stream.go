@@ -79,7 +79,7 @@ type Stream struct {
 	cfg    Config
 }
 
-// check fills in the defaults and returns every mistake.
+// check fills in the defaults and returns all problems, joined.
 func (cfg *Config) check() error {
 	cfg.Prefix = cmp.Or(cfg.Prefix, defaultPrefix)
 	cfg.Partitions = cmp.Or(cfg.Partitions, defaultPartitions)
@@ -111,7 +111,7 @@ func (cfg *Config) check() error {
 	return errors.Join(errs...)
 }
 
-// plainName reports whether s is a name that streams, consumers and subjects can all have.
+// plainName reports whether s is a valid name for streams, consumers and subjects.
 func plainName(s string) bool {
 	return s != "" && len(s) <= 200 && !strings.ContainsFunc(s, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_')
@@ -168,7 +168,7 @@ func (cfg *Config) wanted() jetstream.StreamConfig {
 	return c
 }
 
-// fits reports why a stream that is there cannot be used.
+// fits returns an error if an existing stream cannot be used.
 func (cfg *Config) fits(has jetstream.StreamConfig) error {
 	var errs []error
 	bad := func(format string, args ...any) {
@@ -195,14 +195,14 @@ func (cfg *Config) fits(has jetstream.StreamConfig) error {
 // Partitions returns the number of partitions.
 func (s *Stream) Partitions() int { return s.cfg.Partitions }
 
-// partition returns the one that a key belongs to.
+// partition returns the partition of a key.
 func (s *Stream) partition(key string) int {
 	h := fnv.New32a()
 	h.Write([]byte(key))
 	return int(h.Sum32() % uint32(s.cfg.Partitions))
 }
 
-// subject returns where a message of a topic goes that belongs to a partition.
+// subject returns the subject for a topic in a partition.
 func (s *Stream) subject(partition int, topic string) string {
 	return s.cfg.Prefix + "." + strconv.Itoa(partition) + "." + TopicSubject(topic)
 }

@@ -6,20 +6,21 @@ import (
 	"strings"
 )
 
-// The limits of a subject: a longer one, or one of more levels, is replaced by a hash. A nats-server takes lines of
-// 4,096 bytes at the most, in which the subject is not alone.
+// The limits of a subject: one that is longer or has more levels is replaced by a hash. A
+// nats-server accepts lines of at most 4,096 bytes, including the subject.
 const (
 	maxSubject = 1024
 	maxLevels  = 64
 )
 
-// hashed stands before a hash instead of a topic. It cannot be the level of a topic, because what follows % there are
-// two hexadecimal digits, or nothing.
+// hashed is the prefix of a hash. It cannot be an escaped level of a topic, in which % is followed
+// by two hexadecimal digits or nothing.
 const hashed = "%h"
 
 const hexDigits = "0123456789ABCDEF"
 
-// appendEscaped appends s, each byte that does not pass as % and two hexadecimal digits.
+// appendEscaped appends s, with each byte for which passes is false written as % and two
+// hexadecimal digits.
 func appendEscaped(b []byte, s string, passes func(c byte) bool) []byte {
 	for i := range len(s) {
 		if c := s[i]; c != '%' && passes(c) {
@@ -31,7 +32,7 @@ func appendEscaped(b []byte, s string, passes func(c byte) bool) []byte {
 	return b
 }
 
-// unescape undoes appendEscaped; false if it cannot have made s.
+// unescape is the inverse of appendEscaped. It returns false if s is not the result of that.
 func unescape(s string) (string, bool) {
 	if !strings.Contains(s, "%") {
 		return s, true
@@ -55,8 +56,8 @@ func unescape(s string) (string, bool) {
 	return b.String(), true
 }
 
-// inSubject reports whether a byte of a level may stand in a token of a subject: printable ASCII without what NATS
-// gives a meaning.
+// inSubject reports whether a byte may be in a token of a subject unescaped: printable ASCII
+// without characters special to NATS.
 func inSubject(c byte) bool { return c > ' ' && c < 0x7F && c != '.' && c != '*' && c != '>' }
 
 // TopicSubject returns the part of a subject that stands for a Topic Name, with one token for each

@@ -42,8 +42,8 @@ const (
 	defaultMaxInFlight = 256
 	defaultPatience    = 10 * time.Second
 
-	// ackWait is how long the server waits for a word about a message before it gives it again; progress is how often it
-	// gets one.
+	// ackWait is how long the server waits for an acknowledgement or progress report before it
+	// redelivers a message; progress is how often it gets a report.
 	ackWait  = 30 * time.Second
 	progress = ackWait / 3
 )
@@ -117,10 +117,12 @@ func (w *Worker) Run(ctx context.Context) {
 	})
 }
 
-// errGap is why a partition is read anew: what was lost would come only after ackWait, behind newer messages.
+// errGap is why a partition is read again: lost messages would be redelivered only after ackWait,
+// after newer ones.
 var errGap = errors.New("jetstream: messages were lost on their way from the server")
 
-// work takes the messages of a partition while the lease lasts, or until some are lost with the connection.
+// work processes the messages of a partition until the lease ends or messages are lost with the
+// connection.
 func (w *Worker) work(ctx context.Context, l *Lease, settled *past) error {
 	c, err := w.own(l)
 	if err != nil {
@@ -154,9 +156,10 @@ func (w *Worker) work(ctx context.Context, l *Lease, settled *past) error {
 	}
 }
 
-// own makes a consumer of a partition for its owner, with the epoch of the lease in its name and a number that counts the
-// owner's own, and removes those before it. So what was taken and not settled before is given anew, in the order of the
-// stream, and acknowledgements of former owners go nowhere.
+// own creates a consumer of the partition for its owner, whose name contains the epoch of the lease
+// and a counter, and removes earlier ones. So messages that were taken and not settled are
+// delivered again, in the order of the stream, and acknowledgements of former owners have no
+// effect.
 func (w *Worker) own(l *Lease) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(l.Context(), w.stream.cfg.AckTimeout)
 	defer cancel()
@@ -195,8 +198,8 @@ func (w *Worker) own(l *Lease) (jetstream.Consumer, error) {
 		}
 		return w.stream.stream.CreateConsumer(ctx, cfg)
 	}
-	// What is done stays in the stream, so the place goes from one consumer to the next, and the old ones may only
-	// go when the new one is there.
+	// Messages that are done stay in the stream, so the position passes from one consumer to the
+	// next, and the old ones may be removed only when the new one exists.
 	if first > 0 {
 		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, first
 	}
@@ -225,8 +228,9 @@ func (w *Worker) remove(ctx context.Context, consumers []string) error {
 	return nil
 }
 
-// past has the numbers in the stream of the newest messages that are done: the server may give them again, because it
-// did not get the acknowledgement. It has at most MaxInFlight messages without one.
+// past has the stream sequence numbers of the latest messages that are done: the server may
+// redeliver them if it did not get the acknowledgement. At most MaxInFlight messages can be
+// unacknowledged.
 type past [2]map[uint64]struct{}
 
 func (p *past) add(number uint64, most int) {
@@ -245,7 +249,7 @@ func (p *past) has(number uint64) bool {
 	return newer || older
 }
 
-// A hand has what an owner has taken out of a partition and not settled.
+// A hand has the messages that an owner has taken from a partition and not settled.
 type hand struct {
 	worker *Worker
 	flows  context.Context
@@ -257,7 +261,7 @@ type hand struct {
 	past *past                    // of the lease
 }
 
-// take gives the message with a number in the stream to the consumer.
+// take passes the message with a sequence number to the consumer.
 func (h *hand) take(ctx context.Context, m jetstream.Msg, number uint64) error {
 	w := h.worker
 	r, err := ParseRecord(m.Headers(), m.Data())
@@ -281,7 +285,7 @@ func (h *hand) take(ctx context.Context, m jetstream.Msg, number uint64) error {
 	return err
 }
 
-// begin notes a message as taken; false if it is in hand already, or done.
+// begin records a message as taken. It returns false if the message is in hand already, or done.
 func (h *hand) begin(number uint64, m jetstream.Msg) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -298,7 +302,7 @@ func (h *hand) begin(number uint64, m jetstream.Msg) bool {
 	return true
 }
 
-// end notes what became of a message.
+// end records the result of a message.
 func (h *hand) end(number uint64, m jetstream.Msg, done bool) {
 	defer h.settled.Done()
 	h.mu.Lock()
@@ -309,11 +313,11 @@ func (h *hand) end(number uint64, m jetstream.Msg, done bool) {
 	h.mu.Unlock()
 	if done {
 		h.worker.done.Add(1)
-		m.Ack() // if it is lost the message comes again after ackWait
+		m.Ack() // if it is lost, the message is redelivered after ackWait
 	}
 }
 
-// keep tells the server that what is in hand is worked on.
+// keep reports to the server that the messages in hand are in progress.
 func (h *hand) keep() {
 	t := time.NewTicker(progress)
 	defer t.Stop()
@@ -331,7 +335,7 @@ func (h *hand) keep() {
 	}
 }
 
-// empty waits until everything is settled, and ends the flows when patience does.
+// empty waits until everything is settled, and cancels the flows when patience has passed.
 func (h *hand) empty(cut context.CancelFunc, patience time.Duration) {
 	t := time.AfterFunc(patience, cut)
 	defer t.Stop()

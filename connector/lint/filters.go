@@ -20,13 +20,13 @@ type Entry struct {
 type node struct {
 	below map[string]*node
 
-	// ends are entries that end here: the last one, and up to two with different
-	// subscriptions, of which at least one differs from any other entry's.
+	// Entries whose filters end here: the last one, and up to two with different subscriptions, so
+	// that at least one differs from that of any other entry.
 	last, first, second *Entry
 }
 
-// maxSteps bounds the work of a set: wildcards in many filters may make each question
-// walk the whole tree.
+// maxSteps limits the work of a set: wildcards in many filters may make each search walk the whole
+// tree.
 const maxSteps = 4 << 20
 
 // NewFilters returns an empty set.
@@ -88,8 +88,7 @@ func (s *Filters) Matching(topic string) *Entry {
 	return s.overlapping(&s.root, strings.Split(topic, "/"), true, func(n *node) *Entry { return n.first })
 }
 
-// overlapping looks below n for an end that some Topic Name reaches which the levels match
-// as well, section 4.7.
+// overlapping searches below n for an entry whose filter overlaps the levels (section 4.7).
 func (s *Filters) overlapping(n *node, levels []string, first bool, end func(*node) *Entry) *Entry {
 	if s.steps--; s.steps <= 0 {
 		return nil
@@ -126,7 +125,7 @@ func (s *Filters) overlapping(n *node, levels []string, first bool, end func(*no
 	return nil
 }
 
-// anything looks for any end at n or below: what "#" matches.
+// anything searches for any entry at n or below: those that "#" overlaps.
 func (s *Filters) anything(n *node, first bool, end func(*node) *Entry) *Entry {
 	if s.steps--; s.steps <= 0 {
 		return nil

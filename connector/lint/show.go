@@ -71,8 +71,8 @@ func shown(arg any, comma string) string {
 	return fmt.Sprint(arg)
 }
 
-// fill puts arguments where a text has {1}, {2}, ... and names where it has {key}. {{ is a
-// brace; what an argument holds is not looked at again.
+// fill replaces {1}, {2} and so on in a text by arguments, and {key} by names. {{ is a brace.
+// Arguments are not expanded again.
 func fill(text string, args []any, comma string, name func(key string) string) string {
 	var b strings.Builder
 	for {

@@ -15,7 +15,7 @@ import (
 	"github.com/mqtt311/mqtt311/connector/flow"
 )
 
-// A configuration is the file of the page.
+// A configuration is the configuration file that the page shows.
 type configuration struct {
 	s      *Server
 	folder string
@@ -24,18 +24,18 @@ type configuration struct {
 	mu      sync.Mutex // guards the rest, and writing
 	state   *state
 	veil    *veil
-	homes   map[string]destination // of the connections of the file
+	homes   map[string]destination // destinations of the connections of the file
 	testing bool
 }
 
-// A view is what the page shows of a text.
+// A view is the state of the page for a text.
 type view struct {
 	Text     string         `json:"text"`
 	Revision string         `json:"revision,omitempty"` // of the file; only where it was read or written
 	Values   *config.Value  `json:"values"`
-	ReadOnly string         `json:"read_only,omitempty"` // why the forms are, as config.Document has it
+	ReadOnly string         `json:"read_only,omitempty"` // why the forms are read-only: see config.Document
 	Findings []finding      `json:"findings"`
-	Withheld []withheldLine `json:"withheld,omitempty"` // references that are shown and not looked at
+	Withheld []withheldLine `json:"withheld,omitempty"` // references that are shown but not examined
 	Problem  *fault         `json:"problem,omitempty"`  // why the text cannot be used at all
 }
 
@@ -100,7 +100,7 @@ func (c *configuration) load() (*view, error) {
 
 func never(config.Reference) bool { return false }
 
-// unreadable says why a file is not shown: nobody can tell what in it is a secret.
+// unreadable returns why a file is not shown: its secrets cannot be located.
 func (c *configuration) unreadable(now *state) error {
 	f := config.Read([]byte(now.text), c.folder, never).Findings
 	if len(f) == 0 {
@@ -110,7 +110,7 @@ func (c *configuration) unreadable(now *state) error {
 		fmt.Sprintf("文件无法解析，因此不在页面上显示。第 %d 行：%s → %s", f[0].Line, f[0].MessageZH, f[0].FixZH)}
 }
 
-// look makes the view of a text of the page. The lock is held.
+// look returns the view for a text of the page. The lock is held.
 func (c *configuration) look(text string) *view {
 	shown := config.Read([]byte(text), c.folder, never)
 	out := &view{Text: text, Values: shown.Values, ReadOnly: shown.ReadOnly, Findings: []finding{}}
@@ -131,8 +131,8 @@ func (c *configuration) look(text string) *view {
 	return out
 }
 
-// use puts the secrets back and reads the text. References that were not in the file at the start are not looked at, nor
-// are those of a connection that goes somewhere else.
+// use puts the secrets back and parses the text. It does not examine references that were not in
+// the file at the start, or whose connection now has another destination.
 func (c *configuration) use(text string) (*unveiled, *config.Document, error) {
 	u, err := c.veil.lift(text)
 	if err != nil {
@@ -145,7 +145,7 @@ func (c *configuration) use(text string) (*unveiled, *config.Document, error) {
 	return u, d, nil
 }
 
-// home refuses a text that would bring a secret of the file to another server.
+// home refuses a text that would send a secret of the file to another server.
 func (c *configuration) home(text string) error {
 	values := config.Read([]byte(text), c.folder, never).Values
 	now := destinations(values)
@@ -161,7 +161,7 @@ type textRequest struct {
 	Text string `json:"text"`
 }
 
-// textOf reads a request with a text. The lock is held from then on, unless there is an error.
+// lockFor locks the configuration for a request with a text, unless it returns an error.
 func (c *configuration) lockFor(text string) error {
 	if len(text) > maxText {
 		return errTooLarge
@@ -176,7 +176,7 @@ func (c *configuration) lockFor(text string) error {
 
 var errReload = &fault{http.StatusConflict, "Load the page again: it is older than the program.", "请重新载入页面：页面早于程序启动。"}
 
-// check tells what is wrong with a text.
+// check returns the findings for a text.
 func (c *configuration) check(r *http.Request) (any, error) {
 	in, err := decode[textRequest](r)
 	if err == nil {
@@ -240,7 +240,7 @@ func (c *configuration) save(r *http.Request) (any, error) {
 	return c.load()
 }
 
-// write puts a text of the page into the file. The lock is held.
+// write writes a text of the page to the file. The lock is held.
 func (c *configuration) write(text, revision string) (string, error) {
 	now, err := readState(c.s.opts.File)
 	switch {
@@ -256,7 +256,7 @@ func (c *configuration) write(text, revision string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if placeholder.MatchString(u.text) { // the text cannot be read, and so neither can the places of its secrets
+	if placeholder.MatchString(u.text) { // the text cannot be parsed, so its secrets cannot be put back
 		return "", errUnread
 	}
 	return c.s.opts.File, writeFile(c.s.opts.File, now.bytes(u.text))
@@ -271,7 +271,7 @@ var (
 	errApply = &fault{http.StatusConflict, "No connector runs here.", "此处没有运行中的连接器。"}
 )
 
-// usable returns the configuration that a text of the page is.
+// usable returns the configuration of a text of the page.
 func (c *configuration) usable(text string) (*connector.Config, error) {
 	if err := c.home(text); err != nil {
 		return nil, err
@@ -288,7 +288,7 @@ func (c *configuration) usable(text string) (*connector.Config, error) {
 	return d.Config, nil
 }
 
-// apply makes the running connector take a text of the page.
+// apply applies a text of the page to the running connector.
 func (c *configuration) apply(r *http.Request) (any, error) {
 	in, err := decode[textRequest](r)
 	if err == nil && c.s.opts.Apply == nil {
@@ -322,7 +322,7 @@ func (c *configuration) apply(r *http.Request) (any, error) {
 	return out, nil
 }
 
-// A testLine is a step of the connection test, what the server said to a topic, or the end.
+// A testLine is a step of the connection test, the server's answer for a topic, or the end.
 type testLine struct {
 	Step       string         `json:"step,omitempty"`
 	Connection string         `json:"connection,omitempty"`
@@ -344,13 +344,13 @@ type testLine struct {
 	Expires        *time.Time `json:"certificates_expire,omitempty"`
 }
 
-// A text is what the page says in both languages.
+// A text is a text of the page in both languages.
 type text struct {
 	EN string `json:"en"`
 	ZH string `json:"zh"`
 }
 
-// test is 测试连接 of a text of the page.
+// test runs the connection test (测试连接) for a text of the page.
 func (c *configuration) test(ctx context.Context, r *http.Request, send func(any) error) error {
 	in, err := decode[textRequest](r)
 	if err == nil {
@@ -400,7 +400,7 @@ func (c *configuration) test(ctx context.Context, r *http.Request, send func(any
 		} else if g.Err != nil {
 			l.Error = scrub(g.Err.Description)
 		} else {
-			continue // the test did not come so far
+			continue // the test did not get that far
 		}
 		if err := send(l); err != nil {
 			return err

@@ -20,8 +20,8 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// The page works on the dead letter files that the configuration named when the page was started, and on no other: whoever
-// holds the page cannot have it read a file.
+// The page works only on the dead letter files that the configuration named when the server
+// started, so that a user of the page cannot read other files.
 type letterFiles struct {
 	s     *Server
 	paths []string
@@ -31,12 +31,12 @@ type letterFiles struct {
 }
 
 const (
-	mostListed      = 100              // dead letters of an answer
-	mostLookedAt    = 64 << 20         // bytes of payloads that one answer searches
-	mostLookedThese = 10_000           // dead letters that one answer searches
+	mostListed      = 100              // dead letters per response
+	mostLookedAt    = 64 << 20         // bytes of payloads searched per response
+	mostLookedThese = 10_000           // dead letters searched per response
 	mostShown       = 64 << 10         // bytes of a payload that are shown
-	mostActed       = 1000             // dead letters of one act
-	publishTimeout  = 20 * time.Second // of one that is replayed
+	mostActed       = 1000             // dead letters per action
+	publishTimeout  = 20 * time.Second // per replayed dead letter
 )
 
 func (s *Server) deadLettersPage() {
@@ -71,7 +71,7 @@ type letterFile struct {
 	Consumers []string `json:"consumers"`
 }
 
-// files answers with the files; the other requests name one by its place in this list.
+// files returns the list of files; other requests refer to a file by its index in this list.
 func (l *letterFiles) files(*http.Request) (any, error) {
 	out := []letterFile{}
 	for _, path := range l.paths {
@@ -92,7 +92,7 @@ var (
 	errMany      = &fault{http.StatusBadRequest, "Too many dead letters at once.", "一次选择的死信过多。"}
 )
 
-// file returns a file as it is now; nil if it is not there yet, which is no error.
+// file returns a file as it is now, or nil if it does not exist yet, which is not an error.
 func (l *letterFiles) file(ctx context.Context, n int) (*deadletters.File, error) {
 	if n < 0 || n >= len(l.paths) {
 		return nil, errNoLetters
@@ -102,7 +102,7 @@ func (l *letterFiles) file(ctx context.Context, n int) (*deadletters.File, error
 	defer l.mu.Unlock()
 	f := l.open[path]
 	if f != nil && f.IsMoved() {
-		delete(l.open, path) // a request may still read it: closed when nobody does
+		delete(l.open, path) // a request may still read it; it is closed when none does
 		f = nil
 	}
 	if f != nil {
@@ -149,10 +149,10 @@ func shownOf(e deadletters.Entry, r *deadletters.Record) shownLetter {
 
 type letterList struct {
 	Letters []shownLetter `json:"letters"` // the newest first
-	Next    int           `json:"next"`    // where to go on; 0: there are no more
+	Next    int           `json:"next"`    // where to continue; 0 if there are no more
 	Waiting int           `json:"waiting"`
 	All     int           `json:"all"`
-	Faults  int           `json:"faults"` // lines that cannot be read
+	Faults  int           `json:"faults"` // unreadable lines
 }
 
 // list answers with dead letters before a place in the file, newest first.
@@ -209,7 +209,7 @@ func (l *letterFiles) list(r *http.Request) (any, error) {
 type letterView struct {
 	shownLetter
 	Payload []byte `json:"payload"` // the beginning
-	Whole   bool   `json:"whole"`   // that is all of it
+	Whole   bool   `json:"whole"`   // whether that is all of it
 }
 
 // show answers with one dead letter and the beginning of its payload.
@@ -236,7 +236,7 @@ func (l *letterFiles) show(r *http.Request) (any, error) {
 	return letterView{shownOf(e, record), payload, int64(len(payload)) == e.Size}, nil
 }
 
-// An act of the page names its dead letters: those that the user saw.
+// An action names its dead letters, which are those that the user saw.
 type letterAct struct {
 	File  int      `json:"file"`
 	IDs   []string `json:"ids"`
@@ -298,14 +298,14 @@ func badTopic(topic string, err error) *fault {
 	return &fault{http.StatusBadRequest, fmt.Sprintf("%q cannot be published to: %v", topic, err), fmt.Sprintf("不能向主题 %q 发布：%v", topic, err)}
 }
 
-// A replayedLine tells of one dead letter; an error says that it stays.
+// A replayedLine is the result for a dead letter, which stays if there is an error.
 type replayedLine struct {
 	ID    string `json:"id"`
 	Error string `json:"error,omitempty"`
 }
 
-// replay publishes dead letters to a topic of the configuration's server, and tells of each as it is done. Each is published
-// at least once: that it was is written afterwards.
+// replay publishes dead letters to a topic of the configuration's server, and reports each when it
+// is done. Each is published at least once, because it is recorded as replayed afterwards.
 func (l *letterFiles) replay(ctx context.Context, r *http.Request, send func(any) error) error {
 	in, err := decode[letterAct](r)
 	switch {

@@ -8,8 +8,8 @@ import (
 	"github.com/mqtt311/mqtt311/connector/config"
 )
 
-// A destination is where a connection goes and how, as it is written: whatever of it changes may bring what is sent to
-// somebody else.
+// A destination is the settings that decide where a connection leads, as written. If any of them
+// changes, secrets could be sent to another server.
 type destination string
 
 var destinationFields = map[string][]string{
@@ -17,7 +17,7 @@ var destinationFields = map[string][]string{
 	"extension": {"failover_urls", "proxy", "tls_server_name", "tls_insecure_skip_verify"},
 }
 
-// destinations returns those of all connections of a configuration, by the path of the connection.
+// destinations returns the destinations of all connections of a configuration, by path.
 func destinations(v *config.Value) map[string]destination {
 	out := make(map[string]destination)
 	for path, connection := range connectionsOf(v) {
@@ -59,7 +59,7 @@ func child(v *config.Value, key string) *config.Value {
 	return nil
 }
 
-// written returns what is written for a value, without where it stands.
+// written returns a value as written, without its place.
 func written(v *config.Value) any {
 	if v == nil || v.Kind == "null" {
 		return nil
@@ -74,12 +74,12 @@ func written(v *config.Value) any {
 	return below
 }
 
-// holdsSecret reports whether a placeholder stands somewhere in a value.
+// holdsSecret reports whether a value contains a placeholder.
 func holdsSecret(v *config.Value) bool {
 	return placeholder.MatchString(v.Text) || slices.ContainsFunc(v.Values, func(c config.Value) bool { return holdsSecret(&c) })
 }
 
-// connectionOf returns the path of the connection that a reference is about, or "".
+// connectionOf returns the path of the connection that a reference belongs to, or "".
 func connectionOf(r config.Reference, all map[string]destination) string {
 	for path := range all {
 		if strings.HasPrefix(r.Path, path+".general.") || strings.HasPrefix(r.Path, path+".extension.") {
@@ -89,10 +89,11 @@ func connectionOf(r config.Reference, all map[string]destination) string {
 	return ""
 }
 
-// A known is a reference that was in the file at the start: what it may be used for.
+// A known is a reference that was in the file at the start, with the purpose for which it may be
+// used.
 type known struct {
 	field, kind, name string
-	to                destination // of its connection; empty if it is of none
+	to                destination // of its connection, or empty
 }
 
 // knownReferences returns the references of a configuration.

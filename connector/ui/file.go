@@ -14,12 +14,12 @@ import (
 	"unicode/utf8"
 )
 
-// maxText is the largest configuration that the page takes, in bytes.
+// maxText is the maximum size of a configuration for the page, in bytes.
 const maxText = 1 << 20
 
-// A state is a configuration as it is on the disk.
+// A state is the configuration file on the disk.
 type state struct {
-	revision string // of the bytes; empty if there is no file
+	revision string // hash of the bytes; empty if there is no file
 	text     string // with secrets, lines end with \n
 	crlf     bool   // they end with \r\n in the file
 	mark     bool   // it begins with a byte order mark
@@ -66,7 +66,7 @@ func readState(path string) (*state, error) {
 	return s, nil
 }
 
-// bytes returns a text as the file has it.
+// bytes returns a text in the encoding of the file.
 func (s *state) bytes(text string) []byte {
 	if s.crlf {
 		text = strings.ReplaceAll(text, "\n", "\r\n")
@@ -77,11 +77,10 @@ func (s *state) bytes(text string) []byte {
 	return []byte(text)
 }
 
-// writeFile puts bytes in the place of a file, which is the old one or the new one at every moment, and keeps the old one
-// beside it, with ~ behind its name.
+// writeFile atomically replaces a file, and keeps the old one with ~ appended to its name.
 func writeFile(path string, b []byte) error {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real // the link stays
+		path = real // keep the symbolic link
 	}
 	mode := fs.FileMode(0o600)
 	if info, err := os.Stat(path); err == nil {
@@ -129,7 +128,7 @@ func replaceFile(path string, b []byte, mode fs.FileMode) (err error) {
 	return err
 }
 
-// syncFolder makes a renaming last, where the file system can.
+// syncFolder makes a rename durable, if the file system supports that.
 func syncFolder(path string) {
 	if d, err := os.Open(path); err == nil {
 		d.Sync()

@@ -9,7 +9,8 @@ import (
 	"sync"
 )
 
-// headers are on every answer. Scripts and styles are those of this page alone, and none stands in the markup.
+// headers are sent with every response. They allow only scripts and styles from files of this page,
+// none inline.
 var headers = map[string]string{
 	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
@@ -21,7 +22,8 @@ var headers = map[string]string{
 	"Cache-Control":                "no-store",
 }
 
-// guard answers only what can be of the page itself: named as this server is, and not sent by a page of another site.
+// guard accepts only requests from the page itself: the host must be that of this server, and the
+// origin not another site.
 func (s *Server) guard(next http.Handler) http.Handler {
 	crossOrigin := http.NewCrossOriginProtection()
 	crossOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { refuse(w, errCrossOrigin) }))
@@ -47,8 +49,8 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// ownOrigin reports whether a request for data is of this page, as far as the browser says, also where
-// [http.CrossOriginProtection] lets everything pass because it changes nothing.
+// ownOrigin reports whether a request for data is from this page, according to the browser. It also
+// covers safe methods, which [http.CrossOriginProtection] always allows.
 func (s *Server) ownOrigin(r *http.Request) bool {
 	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" {
 		return false
@@ -70,7 +72,7 @@ var (
 	errToken       = &fault{http.StatusUnauthorized, "Open the page with the address that mqtt311 printed: it has the token.", "请使用 mqtt311 输出的完整地址打开页面，其中含有令牌。"}
 )
 
-// sessions are the browsers that have shown the token. Each has a cookie with a value of its own.
+// sessions are the browsers that have presented the token. Each has a cookie with its own value.
 type sessions struct {
 	name   string // of the cookie
 	secure bool

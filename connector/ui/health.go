@@ -15,10 +15,10 @@ const (
 	mostSamples = int(time.Hour / sampleEvery)
 )
 
-// A sample is how the connector was at a moment. Counts are since the connector began; what is a share of an hour the page
-// makes of two of them.
+// A sample is the state of the connector at a time. Counts are since the connector started; the
+// page computes differences.
 type sample struct {
-	N     int       `json:"n"` // counts samples, from 1
+	N     int       `json:"n"` // number of the sample, from 1
 	Time  time.Time `json:"time"`
 	Ready bool      `json:"ready"`
 
@@ -35,7 +35,8 @@ type sample struct {
 	Running int64   `json:"running"`
 	Oldest  float64 `json:"oldest"` // unacknowledged, in milliseconds
 
-	// Flow times of the runs that ended since the sample before, in milliseconds; null if none did.
+	// Flow times of the runs that ended since the last sample, in milliseconds; null if there were
+	// none.
 	P50 *float64 `json:"p50"`
 	P95 *float64 `json:"p95"`
 	P99 *float64 `json:"p99"`
@@ -47,7 +48,7 @@ type monitor struct {
 
 	mu      sync.Mutex
 	n       int
-	samples []sample // the sample n is in place n modulo mostSamples
+	samples []sample // sample n is at index n modulo mostSamples
 	flows   connector.Histogram
 }
 
@@ -88,7 +89,7 @@ func (m *monitor) run(ctx context.Context) {
 	}
 }
 
-// after returns the samples behind one, the oldest first.
+// after returns the samples after the given one, oldest first.
 func (m *monitor) after(n int) []sample {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -104,7 +105,7 @@ func (m *monitor) after(n int) []sample {
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// since returns what a histogram has counted since it was as before.
+// since returns the difference of two histograms.
 func since(before, now *connector.Histogram) connector.Histogram {
 	out := connector.Histogram{Sum: now.Sum - before.Sum}
 	for i := range now.Buckets {
@@ -113,8 +114,9 @@ func since(before, now *connector.Histogram) connector.Histogram {
 	return out
 }
 
-// percentile returns the duration, in milliseconds, that a part of those of a histogram do not exceed. Within a bucket they count
-// as evenly spread; of what is above the last bound nothing but that is known.
+// percentile returns the duration, in milliseconds, that the given part of the durations in a
+// histogram do not exceed. Within a bucket they are assumed to be evenly distributed; above the
+// last bound only that is known.
 func percentile(h *connector.Histogram, part float64) *float64 {
 	rank, below := part*float64(h.Count()), 0.0
 	var low time.Duration
@@ -130,17 +132,17 @@ func percentile(h *connector.Histogram, part float64) *float64 {
 	return &ms
 }
 
-// A healthView is what the page shows.
+// A healthView is the data for the page.
 type healthView struct {
 	Running bool     `json:"running"`
 	Ready   bool     `json:"ready"`
-	Why     *text    `json:"why,omitempty"` // it is not ready
+	Why     *text    `json:"why,omitempty"` // why it is not ready, or nil
 	Every   float64  `json:"every"`         // seconds between samples
 	Most    int      `json:"most"`          // samples that are kept
-	Samples []sample `json:"samples"`       // those that the page does not have yet
+	Samples []sample `json:"samples"`       // those that the page does not have
 }
 
-// healthPage samples the connector that runs, and tells what it saw.
+// healthPage samples the running connector and returns the samples.
 func (s *Server) healthPage() {
 	c := s.opts.Running
 	if c == nil {
@@ -165,7 +167,7 @@ func (s *Server) healthPage() {
 	})
 }
 
-// whyNotReady says in both languages why a connector is not ready; nil if it is.
+// whyNotReady returns in both languages why a connector is not ready, or nil if it is.
 func (s *Server) whyNotReady(h *connector.Health) *text {
 	err := h.Ready()
 	if err == nil {

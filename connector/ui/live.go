@@ -13,16 +13,17 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// Live shows messages as they come. Each browser that looks has a client of its own, which subscribes at QoS 0 in a clean
-// session, so that nothing is acknowledged and nothing waits for it in the server. A browser that is slow is told less.
+// Live shows messages as they arrive. Each browser has a client of its own, which subscribes at QoS
+// 0 in a clean session, so that nothing is acknowledged and nothing is queued for it at the server.
+// A slow browser gets fewer messages.
 
 const (
-	mostReaders   = 4                      // browsers that look at the same time
+	mostReaders   = 4                      // browsers at a time
 	windowEvery   = 250 * time.Millisecond // between lines
-	windowBeat    = 5 * time.Second        // between lines when nothing happens
-	largestPacket = 64 << 10               // bytes; of a larger one only the beginning of the payload is kept
+	windowBeat    = 5 * time.Second        // between lines when there is nothing new
+	largestPacket = 64 << 10               // bytes; of a larger one only the start of the payload is kept
 	answerTimeout = 10 * time.Second       // of SUBSCRIBE
-	mostSearched  = 256                    // bytes of what is searched for
+	mostSearched  = 256                    // bytes of the text to search for
 )
 
 type live struct {
@@ -51,9 +52,9 @@ func badFilter(filter string, err error) *fault {
 	return &fault{http.StatusBadRequest, fmt.Sprintf("%q cannot be subscribed to: %v", filter, err), fmt.Sprintf("不能订阅 %q：%v", filter, err)}
 }
 
-// A liveLine is what the page is told each time.
+// A liveLine is a line of the stream to the page.
 type liveLine struct {
-	ClientID string   `json:"client_id,omitempty"` // in the first line, as the next two
+	ClientID string   `json:"client_id,omitempty"` // in the first line, like the next two
 	Filters  []string `json:"filters,omitempty"`
 	Refused  []string `json:"refused,omitempty"`
 	State    string   `json:"state"` // of the client
@@ -61,11 +62,11 @@ type liveLine struct {
 	Messages []liveMessage `json:"messages,omitempty"`
 	Topics   []topicCount  `json:"topics,omitempty"` // whose counts have changed
 	Received uint64        `json:"received"`         // all since the first line
-	LeftOut  uint64        `json:"left_out"`         // of those, not looked at: more came than are shown
-	Others   uint64        `json:"others"`           // of those, on topics that are not counted for themselves
+	LeftOut  uint64        `json:"left_out"`         // of those, not searched, because too many arrived
+	Others   uint64        `json:"others"`           // of those, on topics that are not counted individually
 }
 
-// subscriptions returns those of the consumers, or the one that is asked for.
+// subscriptions returns those of the consumers, or the requested one.
 func (l *live) subscriptions(filter string) (subs []packets.Subscription, filters []string, err error) {
 	filters = l.s.reach.filters()
 	if filter != "" {
@@ -83,7 +84,7 @@ func (l *live) subscriptions(filter string) (subs []packets.Subscription, filter
 	return subs, filters, nil
 }
 
-// listen sends messages until the browser goes.
+// listen sends messages until the browser disconnects.
 func (l *live) listen(ctx context.Context, r *http.Request, send func(any) error) error {
 	in, err := decode[struct {
 		Filter string `json:"filter"` // empty: the topics of the consumers
@@ -172,7 +173,7 @@ func (l *live) subscribe(ctx context.Context, c *client.Client, subs []packets.S
 	return refused, nil
 }
 
-// tell sends what there is to show, until ctx ends or the client does.
+// tell sends lines until ctx is done or the client is closed.
 func (l *live) tell(ctx context.Context, c *client.Client, w *window, send func(any) error) error {
 	tick := time.NewTicker(windowEvery)
 	defer tick.Stop()
@@ -201,8 +202,8 @@ func (l *live) tell(ctx context.Context, c *client.Client, w *window, send func(
 	}
 }
 
-// publish sends one message, and answers when the server has it: at QoS 1 and 2 by its acknowledgement, at QoS 0 once it is
-// handed to the network.
+// publish publishes a message and responds when it is acknowledged or, at QoS 0, written to the
+// network.
 func (l *live) publish(r *http.Request) (any, error) {
 	in, err := decode[struct {
 		Topic    string `json:"topic"`
@@ -242,7 +243,7 @@ func (l *live) publish(r *http.Request) (any, error) {
 	return map[string]float64{"ms": float64(time.Since(begun)) / float64(time.Millisecond)}, nil
 }
 
-// takeOversize takes the beginning of a message that is too large to be kept.
+// takeOversize keeps the start of a message that is too large.
 func (w *window) takeOversize(_ context.Context, m *client.IncomingError, payload io.Reader) (bool, error) {
 	begin, err := io.ReadAll(io.LimitReader(payload, mostPayload))
 	if err == nil {

@@ -14,21 +14,21 @@ const (
 	pacedBuffer = 64 << 10
 )
 
-// A paced connection is read in turns with a pause between them, in which messages gather: at many messages a second, waking up
-// for each is most of what it costs to count them. A turn ends when it got as much as gathers in a pause, which the turns before
-// tell, or when it had to wait for it.
+// A paced connection is read in turns with pauses in which messages gather: at many messages per
+// second, waking up for each is most of the cost of counting them. A turn ends when it has read as
+// much as gathers in a pause, estimated from earlier turns, or when it had to wait.
 type paced struct {
 	net.Conn
 	buffer []byte
 	rest   []byte // of buffer
 
-	began  time.Time // of the turn
-	got    int       // bytes, in the turn
-	enough int       // bytes of a turn
-	more   int       // a turn gets more than the last by this part of 32
+	began  time.Time // start of the turn
+	got    int       // bytes read in the turn
+	enough int       // bytes to read in a turn
+	more   int       // the next turn reads more by this part of 32
 }
 
-// pacedDial makes the connections of dial paced.
+// pacedDial returns a dial function whose connections are paced.
 func pacedDial(dial func(context.Context) (net.Conn, error)) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		c, err := dial(ctx)
@@ -54,13 +54,13 @@ func (p *paced) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// turn pauses if the turn is over, and begins another one.
+// turn pauses if the turn is over, and starts another one.
 func (p *paced) turn() {
 	late := time.Since(p.began) > longestTurn
 	switch {
-	case late: // the last of it came while the turn waited: that much does not gather
+	case late: // the last bytes arrived while the turn waited: less gathers in a pause
 		p.enough, p.more = max(p.got*7/8, leastTurn), 1
-	case p.got >= p.enough: // there may be more, and then soon very much more
+	case p.got >= p.enough: // there may be more, possibly much more
 		p.enough, p.more = min(p.enough+p.enough*p.more/32, mostTurn), min(p.more*2, 32)
 	default:
 		return

@@ -18,15 +18,15 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A reach is how the page gets to the server of the connector: with the connection that FILE had at the start, whatever
-// was saved or applied since. Whoever holds the page cannot send its credentials to another server, nor have it read a file or
-// run a command.
+// A reach is the connection of the page to the server of the connector. It uses the settings that
+// the file had at the start, whatever was saved or applied since, so that a user of the page cannot
+// send its credentials to another server, or make it read a file or run a command.
 type reach struct {
-	cfg  *connector.Config // nil: it could not be read, or what is secret in it cannot be told
+	cfg  *connector.Config // nil if it could not be read or its secrets could not be located
 	veil *veil
 
 	mu        sync.Mutex
-	consumers map[string]connector.ConsumerParams // as they were at the start, or were applied by the page
+	consumers map[string]connector.ConsumerParams // as at the start, or as applied by the page
 }
 
 func newReach(file string) *reach {
@@ -45,14 +45,15 @@ func newReach(file string) *reach {
 	return r
 }
 
-// applied takes over the consumers of a configuration that the running connector has taken.
+// applied records the consumers of a configuration that was applied to the running connector.
 func (r *reach) applied(cfg *connector.Config) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.consumers = cfg.Consumers
 }
 
-// filters returns the topics of all consumers. Share groups are left out: a member more would take messages away.
+// filters returns the topics of all consumers, without share groups: another member would take
+// messages away.
 func (r *reach) filters() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -71,7 +72,7 @@ func (r *reach) filters() []string {
 	return out
 }
 
-// scrub takes the secrets of FILE out of a text; without FILE it leaves nothing of it.
+// scrub removes the secrets of the file from a text; without a file it removes everything.
 func (r *reach) scrub(text string) string {
 	if r.veil == nil {
 		return ""
@@ -79,7 +80,7 @@ func (r *reach) scrub(text string) string {
 	return r.veil.scrub(text)
 }
 
-// told is an error without secrets.
+// told returns an error without secrets for the user.
 func (r *reach) told(err error) *fault {
 	var f *fault
 	if errors.As(err, &f) {
@@ -92,7 +93,8 @@ func (r *reach) told(err error) *fault {
 var errNoConfig = &fault{http.StatusConflict, "The configuration was not there, or had mistakes, when the program started: mend and save it, and start the program again.",
 	"程序启动时没有配置，或配置有错误：请修正并保存后重新启动程序。"}
 
-// connect opens a connection under a client id of its own, with a clean session and without a will. It is closed with leave.
+// connect opens a connection with its own client id, a clean session and no Will. It must be closed
+// with leave.
 func (r *reach) connect(ctx context.Context, change func(*client.Config)) (c *client.Client, id string, err error) {
 	if r.cfg == nil {
 		return nil, "", errNoConfig
@@ -117,7 +119,7 @@ func (r *reach) connect(ctx context.Context, change func(*client.Config)) (c *cl
 	return c, id, nil
 }
 
-// leave closes a connection of the page, in order if there is time.
+// leave closes a connection of the page, gracefully if there is time.
 func leave(ctx context.Context, c *client.Client) {
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()

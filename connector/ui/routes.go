@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// pages are the functions that add the handlers of a page.
+// pages are the functions that add the handlers of the pages.
 var pages = []func(*Server){
 	(*Server).statusPage,
 	(*Server).configurationPage,
@@ -25,7 +25,8 @@ func (s *Server) routes() {
 	}
 }
 
-// serve answers what the guard lets pass: files of the page, and the handlers below /api. Paths are taken as they are.
+// serve handles the requests that guard accepts: files of the page, and handlers below /api. Paths
+// are not normalised.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	if h := s.handlers[r.Method+" "+path]; h != nil {
@@ -44,7 +45,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// A fault is what the page tells the user, in both languages.
+// A fault is an error for the user, in both languages.
 type fault struct {
 	status int
 	EN     string `json:"en"`
@@ -60,7 +61,7 @@ var (
 	errLarge    = &fault{http.StatusRequestEntityTooLarge, "The request is too large.", "请求内容过大。"}
 )
 
-// refuse answers with an error. The text of one that is no fault stands for both languages.
+// refuse responds with an error. If it is not a fault, its text is used for both languages.
 func refuse(w http.ResponseWriter, err error) {
 	var f *fault
 	if !errors.As(err, &f) {
@@ -92,10 +93,10 @@ func decode[T any](r *http.Request) (*T, error) {
 	return v, nil
 }
 
-// get adds a handler of GET /api/PATH, whose answer becomes JSON.
+// get adds a handler for GET /api/PATH, whose result is sent as JSON.
 func (s *Server) get(path string, h func(r *http.Request) (any, error)) { s.handle("GET", path, h) }
 
-// post adds a handler of POST /api/PATH, which reads its input with decode.
+// post adds a handler for POST /api/PATH, which reads its input with decode.
 func (s *Server) post(path string, h func(r *http.Request) (any, error)) { s.handle("POST", path, h) }
 
 func (s *Server) handle(method, path string, h func(r *http.Request) (any, error)) {
@@ -112,9 +113,9 @@ func (s *Server) handle(method, path string, h func(r *http.Request) (any, error
 // lineTimeout is how long a browser may take for a line of a stream.
 const lineTimeout = 10 * time.Second
 
-// stream adds a handler of POST /api/PATH that sends values, each a line of JSON, until it returns. Its context ends
-// when the browser goes or the server does. An error before the first value is told as by post; later it is
-// the last line, as {"fault": {"en", "zh"}}.
+// stream adds a handler for POST /api/PATH that sends values, each as a line of JSON, until it
+// returns. Its context is canceled when the browser disconnects or the server shuts down. An error
+// before the first value is sent as by post; later it is the last line, {"fault": {"en", "zh"}}.
 func (s *Server) stream(path string, h func(ctx context.Context, r *http.Request, send func(any) error) error) {
 	s.handlers["POST /api/"+path] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := http.NewResponseController(w)
@@ -144,7 +145,7 @@ func (s *Server) stream(path string, h func(ctx context.Context, r *http.Request
 	})
 }
 
-// contentTypes of the files of the page.
+// contentType returns the type of a file of the page.
 func contentType(name string) string {
 	switch name[strings.LastIndexByte(name, '.')+1:] {
 	case "html":

@@ -9,22 +9,22 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A hidden is a piece of a text that the page must not see: bytes of the value of a node.
+// A hidden is a part of a text that the page must not see: bytes of the value of a node.
 type hidden struct {
 	node  *yaml.Node
-	path  string // of keys as they are written
+	path  string // of keys as written
 	parts []part // of the value; never empty
 }
 
 type part struct{ start, end int }
 
-// What is below a key decides what of it is a secret.
+// A secrecy says which parts of the values below a key are secret.
 type secrecy int
 
 const (
 	open       secrecy = iota // what looks like a secret
-	address                   // user and password before a host, and what is behind a question mark
-	everything                // all text, but for what says where the secret is
+	address                   // user and password before a host, and the query
+	everything                // all text, except sources of secrets
 	privateKey                // PEM text
 )
 
@@ -35,10 +35,10 @@ var secretKeys = map[string]secrecy{
 	"tlsclientkey": privateKey, "tls客户端key": privateKey,
 }
 
-// suspicious finds keys that a secret may stand behind by mistake, or in a place for anchors.
+// suspicious matches keys whose values may be secrets, by mistake or in a place for anchors.
 var suspicious = regexp.MustCompile(`passw|pasw|pwd|passphrase|secret|token|apikey|authorization|credential|密码|口令|密钥|令牌`)
 
-// secrecyOf returns what is secret below a key, within something of which around is.
+// secrecyOf returns the secrecy below a key, given that around it.
 func secrecyOf(key string, value *yaml.Node, around secrecy) secrecy {
 	folded := lint.Fold(key)
 	if around == everything || around == privateKey {
@@ -53,16 +53,16 @@ func secrecyOf(key string, value *yaml.Node, around secrecy) secrecy {
 	return around
 }
 
-// maxNodes bounds what aliases of aliases may come to.
+// maxNodes limits the number of nodes, which nested aliases could multiply.
 const maxNodes = 1 << 20
 
-// A walker visits every value of a document in every place where it stands.
+// A walker visits every value of a document, in every place where it occurs.
 type walker struct {
 	left  int
 	visit func(n *yaml.Node, path string, s secrecy)
 }
 
-// walk visits what is below a node. It is false if there is too much of it.
+// walk visits the values below a node. It returns false if there are too many.
 func (w *walker) walk(n *yaml.Node, path string, s secrecy, depth int) bool {
 	if w.left--; w.left < 0 || depth > 200 {
 		return false
@@ -112,7 +112,7 @@ func (w *walker) walk(n *yaml.Node, path string, s secrecy, depth int) bool {
 	return true
 }
 
-// secretParts returns what of a text is a secret.
+// secretParts returns the parts of a text that are secret.
 func secretParts(text string, s secrecy) []part {
 	switch {
 	case strings.Contains(text, "PRIVATE KEY") && strings.Contains(text, "-----BEGIN"),
@@ -125,8 +125,8 @@ func secretParts(text string, s secrecy) []part {
 
 var userInfo = regexp.MustCompile(`(?i)^([a-z0-9+.-]+://)?[^/?#\s]*@`)
 
-// addressParts returns the secrets in a URL: what is between the colon and the last @ before the host and, of an address,
-// what is behind a question mark.
+// addressParts returns the secrets in a URL: the password before the host and, in an address, the
+// query.
 func addressParts(text string, isAddress bool) (out []part) {
 	at := 0
 	for _, m := range schemes.FindAllStringIndex(text, -1) {
@@ -147,7 +147,8 @@ func addressParts(text string, isAddress bool) (out []part) {
 
 var schemes = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://`)
 
-// passwordIn returns the password in an authority that begins at a byte. Without a colon all before the @ may be a token.
+// passwordIn returns the password in an authority that starts at a byte. Without a colon everything
+// before the @ may be a token.
 func passwordIn(text string, start int) (part, bool) {
 	end := len(text)
 	if i := strings.IndexAny(text[start:], "/?# \t\r\n"); i >= 0 {
@@ -156,7 +157,7 @@ func passwordIn(text string, start int) (part, bool) {
 	at := strings.LastIndexByte(text[start:end], '@')
 	if at <= 0 {
 		if i := strings.LastIndexByte(text[start:], '@'); i > 0 && strings.Contains(text[start:start+i], ":") && !strings.ContainsAny(text[start:start+i], " \t\r\n") {
-			at = i // a password with a slash that is not escaped
+			at = i // a password with an unescaped slash
 		} else {
 			return part{}, false
 		}
@@ -168,5 +169,5 @@ func passwordIn(text string, start int) (part, bool) {
 	return part{from, start + at}, from < start+at
 }
 
-// A comment that holds such a pair is not shown.
+// Comments that contain such a pair are not shown.
 var secretComment = regexp.MustCompile(`(?i)(` + suspicious.String() + `|proxy|代理|tls_client_key)[^:：=]*[:：=]\s*\S|://[^/\s]*@|PRIVATE KEY|[a-z0-9+/=]{40}`)

@@ -49,10 +49,10 @@ type Server struct {
 	log   *slog.Logger
 	token string
 	addr  net.Addr
-	hosts map[string]bool // that requests may name
+	hosts map[string]bool // hosts that requests may name
 	http  *http.Server
 
-	ctx     context.Context // of all requests, until Shutdown
+	ctx     context.Context // parent of all requests, until Shutdown
 	cancel  context.CancelFunc
 	serving sync.WaitGroup
 	failed  chan error // why Serve ended, if not because of Shutdown
@@ -63,7 +63,7 @@ type Server struct {
 }
 
 const (
-	mostConnections = 64      // for another one the oldest is closed
+	mostConnections = 64      // if there are more, the oldest is closed
 	maxBody         = 4 << 20 // of a request, in bytes
 )
 
@@ -104,7 +104,7 @@ func Start(o Options) (*Server, error) {
 		Handler:           s.guard(http.HandlerFunc(s.serve)),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      30 * time.Second, // streams have one for each line
+		WriteTimeout:      30 * time.Second, // streams set one for each line
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		BaseContext:       func(net.Listener) context.Context { return s.ctx },
@@ -121,7 +121,8 @@ func Start(o Options) (*Server, error) {
 // Failed returns a channel that receives an error if the server stops without a call of Shutdown.
 func (s *Server) Failed() <-chan error { return s.failed }
 
-// hostsOf returns what the Host header of a request may be. A page of another site whose name points here is refused.
+// hostsOf returns the allowed values of the Host header. This refuses pages of other sites whose
+// name resolves to this server (DNS rebinding).
 func hostsOf(o Options, at netip.AddrPort) map[string]bool {
 	names := append([]string{at.Addr().String()}, o.Hosts...)
 	if at.Addr().IsLoopback() {

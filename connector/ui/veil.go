@@ -12,29 +12,29 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A veil is a configuration as the page sees it: placeholders stand for its literal secrets, which are put back where
-// they stood, and nowhere else.
+// A veil is a configuration with its literal secrets replaced by placeholders, for the page.
+// Secrets are put back only where they were.
 type veil struct {
 	text     string             // for the page
 	secrets  map[string]*secret // by placeholder
-	comments map[string]string  // lines that are not shown, by what stands for them
+	comments map[string]string  // hidden lines, by placeholder
 }
 
-// A secret is what a placeholder stands for.
+// A secret is the secret behind a placeholder.
 type secret struct {
 	value string
-	paths map[string]bool // where it stands; each begins with a zero byte
+	paths map[string]bool // where it occurs; each starts with a zero byte
 	shown string          // the whole value on the page
-	token string          // the whole value in the file, as it is written
+	token string          // the whole value as written in the file
 }
 
 var placeholder = regexp.MustCompile(`<secret-[a-z0-9]+-\d+>`)
 
-// errHidden says that a file has secrets that cannot be told apart from the rest of it.
+// errHidden: a file has secrets that cannot be separated from the rest.
 var errHidden = &fault{409, "The file has a secret that cannot be hidden from the page where it stands: move it to a value of its own, without an anchor or a tag.",
 	"文件中有无法对页面隐藏的密钥：请将其写成独立的值，不带锚点或标签。"}
 
-// nodes returns the top node of a configuration; nil if it holds nothing.
+// nodes returns the top node of a configuration, or nil if it is empty.
 func nodes(text []byte) (*yaml.Node, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(text, &doc); err != nil {
@@ -49,14 +49,14 @@ func nodes(text []byte) (*yaml.Node, error) {
 	return doc.Content[0], nil
 }
 
-// newVeil hides the secrets of a text, which has to be readable.
+// newVeil hides the secrets of a text, which must be valid.
 func newVeil(text string) (*veil, error) {
 	v := &veil{secrets: make(map[string]*secret), comments: make(map[string]string)}
 	top, err := nodes([]byte(text))
 	if err != nil {
 		return nil, err
 	}
-	load := strings.ToLower(rand.Text()[:6]) // so that no placeholder of another state of the file stands for one of this
+	load := strings.ToLower(rand.Text()[:6]) // so that placeholders of other states of the file are not valid for this one
 	places := yamltext.New([]byte(text))
 	found := make(map[*yaml.Node]*hidden)
 	paths := make(map[*yaml.Node]map[string]bool)
@@ -126,7 +126,7 @@ func length(parts []part) (n int) {
 	return n
 }
 
-// hideComments puts something else in the place of lines that are a comment with what looks like a secret.
+// hideComments replaces comment lines that seem to contain a secret.
 func (v *veil) hideComments(text, load string) string {
 	lines := strings.SplitAfter(text, "\n")
 	for i, line := range lines {
@@ -140,7 +140,7 @@ func (v *veil) hideComments(text, load string) string {
 	return strings.Join(lines, "")
 }
 
-// same reports whether two documents differ only in the texts of some nodes of the first.
+// same reports whether two documents differ only in the texts of the nodes in shown.
 func same(a, b *yaml.Node, shown map[*yaml.Node]string) bool {
 	if a == nil || b == nil {
 		return a == b
@@ -178,7 +178,7 @@ func apply(text string, edits []edit) string {
 	return b.String() + text[at:]
 }
 
-// quote writes a text as a string of YAML and JSON.
+// quote returns a text as a string that is valid in YAML and JSON.
 func quote(s string) string {
 	var b strings.Builder
 	j := json.NewEncoder(&b)
@@ -187,11 +187,11 @@ func quote(s string) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// An unveiled is a text of the page with the secrets in their places.
+// An unveiled is a text of the page with the secrets put back.
 type unveiled struct {
 	text  string
-	edits []edit // of the page's text
-	from  string // that
+	edits []edit // edits of the page's text
+	from  string // the page's text
 	used  map[string]bool
 }
 
@@ -205,7 +205,7 @@ func (f *fault) at(line int) *fault {
 	return &fault{f.status, fmt.Sprintf(f.EN, line), fmt.Sprintf(f.ZH, line)}
 }
 
-// lift puts the secrets back into a text of the page. A text that cannot be read is left as it is.
+// lift puts the secrets back into a text of the page. An invalid text is returned unchanged.
 func (v *veil) lift(text string) (*unveiled, error) {
 	u := &unveiled{text: text, from: text, used: make(map[string]bool)}
 	if !placeholder.MatchString(text) {
@@ -260,7 +260,7 @@ func (v *veil) restore(places *yamltext.Text, n *yaml.Node, at map[string]bool, 
 			return edit{}, errMoved.at(n.Line)
 		case n.Value == s.shown:
 			token = s.token
-		case s.shown == name: // a part of something else now
+		case s.shown == name: // now part of another value
 			return edit{}, errMoved.at(n.Line)
 		}
 		used[name] = true
@@ -280,7 +280,8 @@ func keysOf(m map[string]bool) []string {
 	return keys
 }
 
-// liftComments puts comments back that stand as they were shown. Everywhere else a placeholder has no place.
+// liftComments puts back hidden comments whose lines are unchanged. Placeholders anywhere else are
+// refused.
 func (v *veil) liftComments(u *unveiled) error {
 	at := 0
 	for i, line := range strings.SplitAfter(u.from, "\n") {
@@ -298,7 +299,7 @@ func (v *veil) liftComments(u *unveiled) error {
 	return nil
 }
 
-// placed returns how many placeholders the edits of a piece of the text put secrets in the place of.
+// placed returns how many placeholders the edits in a part of the text replace.
 func placed(u *unveiled, start, end int) (n int) {
 	for _, e := range u.edits {
 		if e.start >= start && e.end <= end {
@@ -308,7 +309,7 @@ func placed(u *unveiled, start, end int) (n int) {
 	return n
 }
 
-// place returns where on the page a line and column of the text with secrets is.
+// place converts a line and column of the text with secrets to those of the page.
 func (u *unveiled) place(line, column int) (int, int) {
 	if len(u.edits) == 0 {
 		return line, column
@@ -319,7 +320,7 @@ func (u *unveiled) place(line, column int) (int, int) {
 	}
 	edits := slices.Clone(u.edits)
 	slices.SortFunc(edits, func(a, b edit) int { return a.start - b.start })
-	shift := 0 // of the text with secrets against the page's
+	shift := 0 // difference in length to the page's text
 	for _, e := range edits {
 		start := e.start + shift
 		if at < start {
@@ -333,7 +334,7 @@ func (u *unveiled) place(line, column int) (int, int) {
 	return yamltext.New([]byte(u.from)).Place(at - shift)
 }
 
-// scrub takes every secret out of a text that the page is told.
+// scrub removes all secrets from a text for the page.
 func (v *veil) scrub(text string) string {
 	for _, s := range v.secrets {
 		if len(s.value) >= 3 {

@@ -9,14 +9,14 @@ import (
 
 const (
 	mostMessages    = 25        // in a window
-	mostWindowBytes = 64 << 10  // of topics and payloads in it; one message may be more
+	mostWindowBytes = 64 << 10  // bytes of topics and payloads in it; a single message may be larger
 	mostPayload     = 4 << 10   // bytes of a payload that are shown
-	mostTopics      = 1000      // that are counted for themselves
+	mostTopics      = 1000      // topics that are counted individually
 	mostTopicBytes  = 256 << 10 // of their names
 )
 
-// A window holds what the page is shown next. Who adds to it never waits for the browser: what does not fit is
-// counted, and neither copied nor searched.
+// A window collects the messages to show next. Adding never waits for the browser: messages that do
+// not fit are counted, but neither copied nor searched.
 type window struct {
 	search string
 
@@ -24,22 +24,22 @@ type window struct {
 	messages                  []liveMessage
 	bytes                     int
 	received, leftOut, others uint64
-	told                      uint64 // received, when the window was last taken
+	told                      uint64 // value of received when the window was last taken
 	topics                    map[string]*topicCount
 	topicBytes                int
 	changed                   []*topicCount
 }
 
-// A liveMessage is a message as the page shows it.
+// A liveMessage is a message for the page.
 type liveMessage struct {
 	Time     time.Time `json:"time"`
 	Topic    string    `json:"topic"`
 	Payload  []byte    `json:"payload"` // the beginning
-	Size     int       `json:"size"`    // of all of it
+	Size     int       `json:"size"`    // size of the whole payload
 	Retained bool      `json:"retained,omitempty"`
 }
 
-// A topicCount is how many messages came on a topic.
+// A topicCount is the number of messages on a topic.
 type topicCount struct {
 	Topic   string `json:"topic"`
 	Count   uint64 `json:"count"`
@@ -50,7 +50,7 @@ func newWindow(search string) *window {
 	return &window{search: search, topics: make(map[string]*topicCount)}
 }
 
-// add notes a message. Its payload may be the beginning of one of size bytes, and is not used afterwards.
+// add adds a message. payload may be only the start of one of size bytes, and is not retained.
 func (w *window) add(topic string, payload []byte, size int, retained bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -87,7 +87,7 @@ func (w *window) count(topic string) {
 	}
 }
 
-// take empties the window. Without news nothing has come since the last time.
+// take empties the window. news is false if nothing was added since the last call.
 func (w *window) take() (line liveLine, news bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

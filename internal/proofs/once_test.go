@@ -181,7 +181,7 @@ func TestProofFlowOutlastsAckWait(t *testing.T) {
 	require.Equal(t, 1, w.newest(), "one connection")
 }
 
-// Two processes have one ClientID and throw each other out. The first that suspects it says so
+// Two processes have the same ClientID and keep disconnecting each other. The first that suspects it says so
 // and stays away for long, so that the other can work.
 func TestProofTakeover(t *testing.T) {
 	thorough.Only(t)

@@ -194,7 +194,7 @@ func ReadPacket(r io.Reader) (ControlPacket, error) {
 	return p, p.Unpack(r)
 }
 
-// readLength reads a Remaining Length, section 2.2.3.
+// readLength reads a Remaining Length (section 2.2.3).
 func readLength(r io.Reader) (n int, err error) {
 	var b [1]byte
 	for shift := 0; shift < 28; shift += 7 {
@@ -209,8 +209,8 @@ func readLength(r io.Reader) (n int, err error) {
 	return 0, errors.New("paho: packets: the Remaining Length has more than four bytes")
 }
 
-// parse reads what follows the fixed header of a packet of type P. Memory grows with what comes, not with
-// what is claimed.
+// parse reads the part of a packet of type P after the fixed header. It allocates memory for bytes
+// that arrive, not for the claimed length.
 func parse[P mqtt.Packet](r io.Reader, fh FixedHeader) (p P, err error) {
 	if fh.RemainingLength < 0 || fh.RemainingLength > mqtt.MaxRemainingLength {
 		return p, fmt.Errorf("paho: packets: a Remaining Length of %d", fh.RemainingLength)
@@ -241,7 +241,7 @@ func parse[P mqtt.Packet](r io.Reader, fh FixedHeader) (p P, err error) {
 	return p, nil
 }
 
-// write writes a packet, and notes its length.
+// write writes a packet and sets its length in fh.
 func write(w io.Writer, fh *FixedHeader, p mqtt.Packet) error {
 	b, err := p.AppendBinary(nil)
 	if err != nil {

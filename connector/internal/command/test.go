@@ -27,8 +27,8 @@ WebSocket, CONNACK, the topics of its consumers; then each of connections. The f
 what to try. No message is processed or acknowledged, and there is no will.
 
 The test has a client id of its own, the configured one with -test- and four random
-letters, and a clean session, so that it disturbs no connector that runs. --own-id tests
-the configured id and session instead: a connector that runs under it is thrown out. Share
+letters, and a clean session, so that it does not disturb a running connector. --own-id uses
+the configured id and session instead; a connector that uses the id is disconnected. Share
 groups are not joined, because a member gets messages: their topics are tested without.
 
 Exit codes: 3 no connection, 4 refused by the server, 5 not subscribed, 7 out of time.`,

@@ -176,7 +176,7 @@ $`, r.out)
 	require.True(t, sum.OK)
 	require.True(t, sum.CleanSession)
 
-	// A connector that runs is not thrown out.
+	// A running connector is not disconnected.
 	running := startRun(t, "run", "-c", file)
 	running.err.until(t, `"msg":"started"`)
 	require.Zero(t, mqtt311(t, "test", "-c", file).code)

@@ -49,7 +49,7 @@ const (
 	mutants
 
 	// These are for the tests of the simulation itself.
-	Hangs  // a Commit waits for a lock that nobody lets go of
+	Hangs  // a Commit waits for a lock that is never released
 	Panics // and another one panics
 	allMutants
 )

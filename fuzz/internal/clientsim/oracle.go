@@ -107,7 +107,7 @@ func (p *process) enqueued(m *outMessage, err error) {
 	m.promised = p.w.calm && m.qos > packets.AtMostOnce && !p.w.profile.clean
 }
 
-// outcome judges what the program is told about a message.
+// outcome checks the result of a message that the program gets.
 func (p *process) outcome(m *outMessage, err error, async bool) {
 	w := p.w
 	if p.dead {
@@ -190,7 +190,7 @@ func (w *world) judgeEvent(e *client.Event) {
 	}
 }
 
-// answered judges what the program is told about a filter.
+// answered checks the result of a filter that the program gets.
 func (p *process) answered(f string, i intent, err error) {
 	w := p.w
 	if p.dead {

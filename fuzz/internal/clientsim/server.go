@@ -193,7 +193,7 @@ func (w *world) serverConnect(p *peer, c *packets.Connect) bool {
 	}
 	p.greeted = true
 	p.alive = time.Duration(c.KeepAlive) * time.Second * 3 / 2
-	for len(s.peers) > 1 { // whoever had the identifier is thrown out [MQTT-3.1.4-2]
+	for len(s.peers) > 1 { // an earlier client with the identifier is disconnected [MQTT-3.1.4-2]
 		old := s.peers[0]
 		w.serverLost(old)
 		old.conn.Close()

@@ -188,7 +188,7 @@ func (w *world) brokerConnect(p *peer, c *packets.Connect) bool {
 		w.fail("[MQTT-3.1.0-2] a second CONNECT")
 	}
 	p.greeted = true
-	for len(b.peers) > 1 { // whoever had the identifier is thrown out [MQTT-3.1.4-2]
+	for len(b.peers) > 1 { // an earlier client with the identifier is disconnected [MQTT-3.1.4-2]
 		b.peers[0].link.dead = true
 		w.brokerLost(0)
 	}

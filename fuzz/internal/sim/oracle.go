@@ -234,7 +234,7 @@ func (w *world) done(o *session.Output) {
 	c.reports = append(c.reports, report{m, o.Err, o.After})
 }
 
-// ended judges what the application is told about a message.
+// ended checks the result of a message that the application gets.
 func (w *world) ended(m *outMessage, err error) {
 	w.logf("app     hears that %d ended: %v", m.number, err)
 	if m.ended {
