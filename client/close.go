@@ -84,7 +84,7 @@ func (c *Client) awaitEnd(ctx context.Context) error {
 	case <-c.done:
 		return nil
 	case <-ctx.Done():
-		if c.saysGoodbye() {
+		if c.disconnects() {
 			patience.Reset(lingerTime)
 			select {
 			case <-c.done:
@@ -134,8 +134,8 @@ func (c *Client) Abort() {
 	<-c.done
 }
 
-// saysGoodbye reports whether DISCONNECT is being sent.
-func (c *Client) saysGoodbye() bool {
+// disconnects reports whether DISCONNECT is being sent.
+func (c *Client) disconnects() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.link != nil && c.link.bye
