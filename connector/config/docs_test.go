@@ -257,3 +257,33 @@ func TestChinesePageIsComplete(t *testing.T) {
 		require.Equal(t, e.Explain("zh"), types[r[0]][3])
 	}
 }
+
+// What docs/start.md fills in on the page has there the names that it says, in both languages.
+func TestFieldsOfTheFirstPages(t *testing.T) {
+	var schema struct {
+		Defs map[string]struct {
+			Properties map[string]map[string]any `json:"properties"`
+		} `json:"$defs"`
+	}
+	require.NoError(t, json.Unmarshal(config.Schema(), &schema))
+	for page, label := range map[string]string{"docs/start.md": "title", "docs/zh/start.md": "x-label-zh"} {
+		_, section, ok := strings.Cut(source(t, "../../"+page), "\n### 1.")
+		require.True(t, ok)
+		section, _, _ = strings.Cut(section, "\n### 2.")
+		fields := regexp.MustCompile(`(?m)^\|([^|-]*)\| ([^|]+) \| [^|]+ \|$`).FindAllStringSubmatch(section, -1)
+		require.Len(t, fields, 10, page) // with the head of the table
+		for _, f := range fields[1:] {
+			if strings.HasPrefix(f[2], "a name") || strings.HasPrefix(f[2], "输入名称") {
+				continue
+			}
+			known := false
+			for _, def := range schema.Defs {
+				for _, p := range def.Properties {
+					name, _ := p[label].(string)
+					known = known || name != "" && strings.HasPrefix(f[2], name)
+				}
+			}
+			require.True(t, known, "%s: the page has no field %q", page, f[2])
+		}
+	}
+}

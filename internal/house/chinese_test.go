@@ -46,4 +46,15 @@ func TestChinesePagesAreInStep(t *testing.T) {
 	}
 }
 
+// The index has every document.
+func TestIndexHasEveryDocument(t *testing.T) {
+	pages, err := filepath.Glob(filepath.Join(top, "docs/*.md"))
+	require.NoError(t, err)
+	index := text(t, "docs/README.md")
+	for _, page := range pages {
+		name := filepath.Base(page)
+		require.True(t, name == "README.md" || strings.Contains(index, "("+name+")") || strings.Contains(index, "("+name+"#"), "docs/README.md has no %s", name)
+	}
+}
+
 var links = regexp.MustCompile(`\]\(([^)\s]+\.md[^)\s]*)\)`)
