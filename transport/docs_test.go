@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,7 +16,7 @@ import (
 	"github.com/mqtt311/mqtt311/transport/internal/failure"
 )
 
-// The table of docs/transport.md holds each hint once, word for word.
+// The table of docs/transport.md holds each hint once, word for word, and so does that of the Chinese page.
 func TestTableOfFailures(t *testing.T) {
 	var got []transport.Hint
 	for _, row := range failure.Table(t) {
@@ -22,6 +24,13 @@ func TestTableOfFailures(t *testing.T) {
 		require.NotEmpty(t, row.Messages)
 	}
 	require.Equal(t, transport.Hints(), got)
+	chinese, err := os.ReadFile("../docs/zh/transport.md")
+	require.NoError(t, err)
+	rows := regexp.MustCompile("(?m)^\\| `([a-z0-9-]+)` \\| `.*` \\| (.+) \\|$").FindAllStringSubmatch(string(chinese), -1)
+	require.Len(t, rows, len(got))
+	for i, h := range got {
+		require.Equal(t, []string{h.Code, h.ZH}, rows[i][1:])
+	}
 	_, ok := transport.HintOf(nil)
 	require.False(t, ok)
 }

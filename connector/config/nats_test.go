@@ -142,21 +142,23 @@ func TestDocumentHasEveryKeyOfNATS(t *testing.T) {
 		} `json:"$defs"`
 	}
 	require.NoError(t, json.Unmarshal(config.Schema(), &schema))
-	text, err := os.ReadFile("../../docs/jetstream.md")
-	require.NoError(t, err)
-	documented := make(map[string][]string)
-	for line := range strings.SplitSeq(string(text), "\n") {
-		if cells := strings.Split(line, " | "); len(cells) == 4 {
-			documented[strings.Trim(cells[0], "|` ")] = cells
+	for _, page := range []string{"../../docs/jetstream.md", "../../docs/zh/jetstream.md"} {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		documented := make(map[string][]string)
+		for line := range strings.SplitSeq(string(text), "\n") {
+			if cells := strings.Split(line, " | "); len(cells) == 4 {
+				documented[strings.Trim(cells[0], "|` ")] = cells
+			}
 		}
-	}
-	for key, p := range schema.Defs["nats"].Properties {
-		row := documented[key]
-		require.Len(t, row, 4, "%s is not documented", key)
-		label, _ := p["x-label-zh"].(string)
-		require.Equal(t, label, strings.Trim(row[1], " -"), key)
-		if value, ok := p["default"]; ok {
-			require.Contains(t, row[2], "`"+strings.Trim(string(mustJSON(t, value)), `"`)+"`", key)
+		for key, p := range schema.Defs["nats"].Properties {
+			row := documented[key]
+			require.Len(t, row, 4, "%s is not documented", key)
+			label, _ := p["x-label-zh"].(string)
+			require.Equal(t, label, strings.Trim(row[1], " -"), key)
+			if value, ok := p["default"]; ok {
+				require.Contains(t, row[2], "`"+strings.Trim(string(mustJSON(t, value)), `"`)+"`", key)
+			}
 		}
 	}
 }

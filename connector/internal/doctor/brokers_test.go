@@ -74,12 +74,16 @@ type page struct {
 var pages = []page{
 	{
 		"../../../docs/brokers.md", func(t doctor.Text) string { return t.EN },
-		func(question, servers, means string) string { return "- " + question + ", " + servers + ": " + means + ".\n" }, ", ",
+		func(question, servers, means string) string {
+			return "- " + question + ", " + servers + ": " + means + ".\n"
+		}, ", ",
 		"What that means for the settings of a connector:",
 	},
 	{
 		"../../../docs/zh/brokers.md", func(t doctor.Text) string { return t.ZH },
-		func(question, servers, means string) string { return "- " + question + "（" + servers + "）：" + means + "。\n" }, "、",
+		func(question, servers, means string) string {
+			return "- " + question + "（" + servers + "）：" + means + "。\n"
+		}, "、",
 		"对连接器的配置意味着：",
 	},
 }
