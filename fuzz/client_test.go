@@ -71,7 +71,7 @@ func simpler() []string {
 func clientRun(t *testing.T, seed uint64, simpler []string) {
 	dog := time.AfterFunc(*simHangs, func() { panic(fmt.Sprintf("seed %d hangs", seed)) })
 	defer dog.Stop()
-	_, transcript, err := clientsim.Run(t, clientsim.Options{Seed: seed, Simpler: simpler, Aim: *simAim})
+	_, transcript, err := clientsim.Run(t, clientsim.Options{Seed: seed, Simpler: simpler, Aim: *simAim, Tell: testing.Verbose()})
 	if testing.Verbose() || err != nil {
 		os.Stdout.Write(transcript)
 	}
