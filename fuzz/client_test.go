@@ -32,7 +32,8 @@ func TestClientSim(t *testing.T) {
 	first, began := firstSeed(t), time.Now()
 	r, err := clientBatch(clientsim.Batch{First: first, Seeds: *simSeeds}).Run(t.Context())
 	require.NoError(t, err)
-	t.Logf("seeds from %d on: %d, %.0f a second; %+v", first, r.Runs, float64(r.Runs)/time.Since(began).Seconds(), r.Stats)
+	t.Logf("seeds from %d on: %d, %.0f a second, each %v of processor time; %+v", first, r.Runs,
+		float64(r.Runs)/time.Since(began).Seconds(), (r.Cost / time.Duration(max(1, r.Runs))).Round(10*time.Microsecond), r.Stats)
 	for _, f := range r.Failures {
 		explainClient(t, f)
 	}
@@ -107,6 +108,7 @@ func TestClientSimSeesHangs(t *testing.T) {
 	require.NotEmpty(t, r.Failures)
 	require.Contains(t, r.Failures[0].Error(), "it hangs")
 	require.Contains(t, string(r.Failures[0].Transcript), "(*badStore).Commit", "what stands where")
+	require.NotContains(t, string(r.Failures[0].Transcript), "deepStacks")
 
 	b.Mutant = clientsim.Panics
 	r, err = b.Run(t.Context())

@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -52,6 +54,7 @@ func (f *Failure) Error() string { return fmt.Sprintf("seed %d: %s", f.Seed, f.B
 // Run runs a seed. The error is a Failure. Without Tell there is no other transcript than that of a failure.
 func Run(t *testing.T, o Options) (Stats, []byte, error) {
 	w := &world{o: o, epoch: 1, wanted: make(map[string]intent), unsure: make(map[string]bool), byID: make(map[uint16]bool)}
+	w.lines, _ = unread.Get().([]line)
 	w.r = w.random(0)
 	w.server.r = w.random(1)
 	w.profile = draw(w.r)
@@ -69,6 +72,8 @@ func Run(t *testing.T, o Options) (Stats, []byte, error) {
 	case o.Tell:
 		return w.stats, w.transcript(), nil
 	}
+	clear(w.lines)
+	unread.Put(w.lines[:0])
 	return w.stats, nil, nil
 }
 
@@ -145,9 +150,12 @@ func (w *world) bubble(t *testing.T) {
 	synctest.Test(t, func(*testing.T) { w.run() })
 }
 
+// stacks returns those of all goroutines but of those that only stand there.
 func stacks() []byte {
 	b := make([]byte, 1<<20)
-	return b[:runtime.Stack(b, true)]
+	all := strings.Split(string(b[:runtime.Stack(b, true)]), "\n\n")
+	all = slices.DeleteFunc(all, func(s string) bool { return strings.Contains(s, "clientsim.deepStacks") })
+	return []byte(strings.Join(all, "\n\n"))
 }
 
 func (w *world) run() {

@@ -3,6 +3,7 @@ package clientsim
 import (
 	"bytes"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/mqtt311/mqtt311/packets"
@@ -15,6 +16,9 @@ type line struct {
 	format string
 	args   []any
 }
+
+// unread has the memory of transcripts that nobody read, as []line.
+var unread sync.Pool
 
 // logf adds a line to the transcript. The caller holds mu.
 func (w *world) logf(format string, args ...any) {
@@ -39,7 +43,8 @@ const (
 	serverReads view = "server %d < %v"
 )
 
-// logPacket adds a packet, which is no sign of progress if it only keeps a connection alive.
+// logPacket adds a packet, which is no sign of progress if it only keeps a connection alive. It is one of its own
+// unless its reader uses it again, as that of the server does.
 func (w *world) logPacket(v view, number int, p packets.Packet) {
 	id := uint16(0)
 	switch p := p.(type) {
@@ -49,7 +54,7 @@ func (w *world) logPacket(v view, number int, p packets.Packet) {
 	case *packets.Pubcomp:
 		id = p.PacketID
 	default:
-		w.logf(string(v), number, kept(p))
+		w.logf(string(v), number, v.kept(p))
 		return
 	}
 	if id > 0 {
@@ -58,9 +63,9 @@ func (w *world) logPacket(v view, number int, p packets.Packet) {
 	toServer := v == clientSends || v == serverReads
 	ours := p.Type() == packets.PUBREL == toServer // it is about a message of the client
 	if id > 0 && (w.byID[id] || !ours) {
-		w.logf(string(v), number, kept(p))
+		w.logf(string(v), number, v.kept(p))
 	} else if w.dull++; w.dull <= mostDull {
-		w.write(string(v), number, kept(p))
+		w.write(string(v), number, v.kept(p))
 	}
 }
 
@@ -72,8 +77,11 @@ type ack struct {
 
 func (a ack) String() string { return fmt.Sprintf("%v id=%d", a.t, a.id) }
 
-// kept returns what prints as a packet does, also when whoever read it uses its memory again.
-func kept(p packets.Packet) any {
+// kept returns what prints as a packet does, also when its reader uses it again.
+func (v view) kept(p packets.Packet) any {
+	if v != serverReads {
+		return p
+	}
 	switch p := p.(type) {
 	case *packets.Publish:
 		return *p // its payload prints as its length
