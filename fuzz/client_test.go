@@ -30,7 +30,7 @@ func TestClientSim(t *testing.T) {
 		return
 	}
 	first, began := firstSeed(t), time.Now()
-	r, err := clientBatch(clientsim.Batch{First: first, Seeds: *simSeeds}).Run(t.Context())
+	r, err := clientBatch(clientsim.Batch{First: first, Seeds: *simSeeds, Progress: minutely(t)}).Run(t.Context())
 	require.NoError(t, err)
 	t.Logf("seeds from %d on: %d, %.0f a second, each %v of processor time; %+v", first, r.Runs,
 		float64(r.Runs)/time.Since(began).Seconds(), (r.Cost / time.Duration(max(1, r.Runs))).Round(10*time.Microsecond), r.Stats)

@@ -32,6 +32,8 @@ type Batch struct {
 	// outside of it, so one that does not end hangs on a lock, or never rests.
 	Hangs time.Duration
 
+	Progress func(runs int) `json:"-"` // is told whenever a run has ended; nil: nobody is
+
 	Binary string            // the test binary with the child; "": the one that runs
 	Test   string            // the test in it that calls ServeChild
 	Env    map[string]string // of the child, beside that of the parent
@@ -90,7 +92,7 @@ func (b Batch) Run(ctx context.Context) (Result, error) {
 	if err := cmd.Start(); err != nil {
 		return Result{}, err
 	}
-	r, running := follow(io.TeeReader(out, &stderr))
+	r, running := b.follow(io.TeeReader(out, &stderr))
 	err = cmd.Wait()
 	r.Cost = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	if err != nil && len(r.Failures) == 0 {
@@ -108,7 +110,7 @@ func (b Batch) Run(ctx context.Context) (Result, error) {
 }
 
 // follow reads what the child writes, and returns which seeds have begun and not ended, too.
-func follow(out io.Reader) (r Result, running map[uint64]int) {
+func (b *Batch) follow(out io.Reader) (r Result, running map[uint64]int) {
 	running = make(map[uint64]int)
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 64<<20)
@@ -125,6 +127,9 @@ func follow(out io.Reader) (r Result, running map[uint64]int) {
 			r.Runs++
 			if running[*m.Ends]--; running[*m.Ends] == 0 {
 				delete(running, *m.Ends)
+			}
+			if b.Progress != nil {
+				b.Progress(r.Runs)
 			}
 		case m.Failure != nil:
 			r.Failures = append(r.Failures, m.Failure)
