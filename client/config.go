@@ -111,6 +111,8 @@ type Config struct {
 	// application. If zero or negative, 256 messages and 16 MiB. An empty inbox
 	// takes any legal packet. When reading cannot pause any longer the inbox may double; small
 	// messages may exceed the count while their size plus 512 bytes each fits InboxBytes.
+	// With CleanSession nothing can be left to the Server: then reading goes on with one packet after
+	// each pause of up to eight seconds.
 	InboxMessages int
 	InboxBytes    int
 

@@ -49,6 +49,9 @@ func TestClientSim(t *testing.T) {
 	require.Greater(t, total.Delivered, n)
 }
 
+// A seed that the oracle once judged wrongly: see clientsim's TestBehindPauses.
+func TestClientSimSeedOnceMisjudged(t *testing.T) { clientRun(t, 342829424973, nil) }
+
 // TestClientSimChild is the process that runs the seeds for the other tests.
 func TestClientSimChild(t *testing.T) { clientsim.ServeChild(t) }
 
