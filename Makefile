@@ -20,7 +20,7 @@ test: ## what the README says
 
 # What has its tests of real brokers, processes, disks and many histories in two forms.
 THOROUGH = $(addprefix ./,$(sort $(dir $(shell git grep -l '"github.com/mqtt311/mqtt311/internal/thorough"' -- '*_test.go'))))
-thorough proofs proofs-long hostile brokers interop nightly: export MQTT311_THOROUGH = 1
+thorough proofs proofs-long hostile brokers interop: export MQTT311_THOROUGH = 1
 
 thorough: ## the same without a brief form of anything
 	CI=true $(GO) test -shuffle=on -vet=off -p 4 -parallel 8 -timeout 30m $(THOROUGH)
@@ -106,21 +106,11 @@ bench-jetstream: ## messages of mosquitto into a stream and out of it, beside wh
 	cd connector/jetstream && CI=true $(GO) test -run '^$$' -bench 'Gateway/sync=always' -benchtime 3000x . | tee -a ../../bin/stream.txt
 	cd bench && $(GO) run . -stream ../bin/stream.txt
 
-nightly: ## the long forms: ten minutes a fuzz target, millions of seeds, ten thousand kills, a million messages
-	$(MAKE) fuzz T=10m
-	$(MAKE) proofs-long
-	$(MAKE) torture BROKER=mosquitto N=1000
-	$(MAKE) torture BROKER=nats N=1000 CONTROL=0
-	$(MAKE) torture BROKER=rabbitmq N=200 CONTROL=0
-	$(MAKE) torture ACTS=kill N=10000 CONTROL=0
-	$(GO) test ./fuzz -run 'TestSim|TestMutants' -sim.seeds=5000000 -timeout 4h
-	$(GO) test ./fuzz -run 'TestClientSim|TestClientMutants|TestDriverMutants' -sim.seeds=1000000 -timeout 4h
-	$(GO) test ./session -run RolledBackSomehow -rollback.seeds=1000 -timeout 2h
-	$(GO) test ./client/wal -count=1 -wal.long -timeout 1h
-	$(MAKE) jetstream-long
-	$(MAKE) hostile
-	$(MAKE) benthos-long
-	$(GO) test ./connector -run TestLedgerThroughCrashes -ledger.seeds=2000 -timeout 1h
+FROM ?=
+PARTS ?=
+
+nightly: ## the long forms of all of it, some hours; after a failure make nightly FROM=part, or PARTS="part part" alone
+	@.ci/nightly $(if $(FROM),from $(FROM),$(PARTS))
 
 release: ## static binaries, packages, an image, bills of materials and checksums in dist/
 	cd release && $(GO) run . -out ../dist

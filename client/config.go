@@ -112,6 +112,8 @@ type Config struct {
 	// takes any packet that may be received. While the inbox is full, reading pauses; when it
 	// cannot pause any longer, the inbox may grow to twice its limits. Small messages may exceed
 	// the count as long as their sizes plus 512 bytes each fit InboxBytes.
+	// With CleanSession nothing can be left to the Server: then reading goes on with one packet
+	// after each pause of up to eight seconds.
 	InboxMessages int
 	InboxBytes    int
 

@@ -30,9 +30,10 @@ func TestClientSim(t *testing.T) {
 		return
 	}
 	first, began := firstSeed(t), time.Now()
-	r, err := clientBatch(clientsim.Batch{First: first, Seeds: *simSeeds}).Run(t.Context())
+	r, err := clientBatch(clientsim.Batch{First: first, Seeds: *simSeeds, Progress: minutely(t)}).Run(t.Context())
 	require.NoError(t, err)
-	t.Logf("seeds from %d on: %d, %.0f a second; %+v", first, r.Runs, float64(r.Runs)/time.Since(began).Seconds(), r.Stats)
+	t.Logf("seeds from %d on: %d, %.0f a second, each %v of processor time; %+v", first, r.Runs,
+		float64(r.Runs)/time.Since(began).Seconds(), (r.Cost / time.Duration(max(1, r.Runs))).Round(10*time.Microsecond), r.Stats)
 	for _, f := range r.Failures {
 		explainClient(t, f)
 	}
@@ -47,6 +48,9 @@ func TestClientSim(t *testing.T) {
 	require.Greater(t, total.Published, n)
 	require.Greater(t, total.Delivered, n)
 }
+
+// A seed that the oracle once judged wrongly: see clientsim's TestBehindPauses.
+func TestClientSimSeedOnceMisjudged(t *testing.T) { clientRun(t, 342829424973, nil) }
 
 // TestClientSimChild is the process that runs the seeds for the other tests.
 func TestClientSimChild(t *testing.T) { clientsim.ServeChild(t) }
@@ -71,7 +75,7 @@ func simpler() []string {
 func clientRun(t *testing.T, seed uint64, simpler []string) {
 	dog := time.AfterFunc(*simHangs, func() { panic(fmt.Sprintf("seed %d hangs", seed)) })
 	defer dog.Stop()
-	_, transcript, err := clientsim.Run(t, clientsim.Options{Seed: seed, Simpler: simpler, Aim: *simAim})
+	_, transcript, err := clientsim.Run(t, clientsim.Options{Seed: seed, Simpler: simpler, Aim: *simAim, Tell: testing.Verbose()})
 	if testing.Verbose() || err != nil {
 		os.Stdout.Write(transcript)
 	}
@@ -107,6 +111,7 @@ func TestClientSimSeesHangs(t *testing.T) {
 	require.NotEmpty(t, r.Failures)
 	require.Contains(t, r.Failures[0].Error(), "it hangs")
 	require.Contains(t, string(r.Failures[0].Transcript), "(*badStore).Commit", "what stands where")
+	require.NotContains(t, string(r.Failures[0].Transcript), "deepStacks")
 
 	b.Mutant = clientsim.Panics
 	r, err = b.Run(t.Context())

@@ -35,6 +35,18 @@ func firstSeed(t *testing.T) uint64 {
 	return first
 }
 
+// minutely returns a function that is told how many seeds have run, and tells it once a minute.
+func minutely(t *testing.T) func(runs int) {
+	began := time.Now()
+	last := began
+	return func(runs int) {
+		if now := time.Now(); now.Sub(last) >= time.Minute {
+			last = now
+			t.Logf("%d of %d seeds, %.0f a second", runs, *simSeeds, float64(runs)/now.Sub(began).Seconds())
+		}
+	}
+}
+
 // TestSim runs the session against everything that can go wrong: see package sim.
 //
 //	go test ./fuzz -run TestSim -sim.seeds=100000
@@ -53,6 +65,8 @@ func TestSim(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
 	var total struct{ steps, crashes, connections, delivered atomic.Int64 }
 	first, began := firstSeed(t), time.Now()
+	var progress sync.Mutex
+	done, tell := 0, minutely(t)
 	seeds(first, *simSeeds, func(seed uint64) bool {
 		st, err := sim.Run(sim.Options{Seed: seed})
 		if err != nil {
@@ -64,6 +78,10 @@ func TestSim(t *testing.T) {
 		total.crashes.Add(int64(st.Crashes))
 		total.connections.Add(int64(st.Connections))
 		total.delivered.Add(int64(st.Delivered))
+		progress.Lock()
+		defer progress.Unlock()
+		done++
+		tell(done)
 		return true
 	})
 	t.Logf("seeds from %d on: %d, %.0f a second; %d steps, %d connections, %d crashes, %d deliveries",

@@ -16,7 +16,8 @@ import (
 // used is how many bytes the files of a disk have.
 func used(d *disk.RAM) (n int64) {
 	for _, f := range d.Files {
-		n += int64(len(f.Data))
+		size, _ := f.Size()
+		n += size
 	}
 	return n
 }

@@ -86,15 +86,16 @@ func TestWALInspectAgreesWithOpen(t *testing.T) {
 			names, _ := d.List()
 			require.Greater(t, len(names), 2)
 			for _, name := range names {
-				for at := turn; at < len(d.Files[name].Data); at += either(max(13, len(d.Files[name].Data)/400), 13) {
+				size := len(d.Files[name].Bytes())
+				for at := turn; at < size; at += either(max(13, size/400), 13) {
 					if name == headName && at%headSlot > 60 {
 						continue
 					}
 					other := d.After(false, d.R)
-					other.Files[name].Data[at] ^= 0x55
+					other.Files[name].Flip(int64(at), 0x55)
 					agree(other, had, fmt.Sprintf("closed %v, policy %d, %s, byte %d", close, policy, name, at))
 					cut := d.After(false, d.R)
-					cut.Files[name].Data = cut.Files[name].Data[:at]
+					cut.Files[name].Cut(int64(at))
 					agree(cut, had, fmt.Sprintf("closed %v, policy %d, %s cut at %d", close, policy, name, at))
 				}
 				gone := d.After(false, d.R)
@@ -111,8 +112,8 @@ func TestWALInspectAgreesWithOpen(t *testing.T) {
 // The place of each damage is named, and what is behind it is read.
 func TestWALInspectGoesOnBehindDamage(t *testing.T) {
 	d, ends, _ := oneSegment(t)
-	d.Files[segmentName(1)].Data[ends[0]+3] ^= 1 // in the first commit
-	d.Files[segmentName(1)].Data[ends[2]-2] ^= 1 // in the second
+	d.Files[segmentName(1)].Flip(ends[0]+3, 1) // in the first commit
+	d.Files[segmentName(1)].Flip(ends[2]-2, 1) // in the second
 	found, got := look(t, d)
 	require.Equal(t, []Damage{
 		{segmentName(1), ends[0], FaultUnreadable}, {segmentName(1), ends[1], FaultUnreadable},

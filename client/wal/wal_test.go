@@ -187,9 +187,7 @@ func TestWALTornTail(t *testing.T) {
 		for _, rest := range []byte{0, 0xa5} { // zeros, or what was there before
 			torn := d.After(false, d.R)
 			f := torn.Files[segmentName(1)]
-			for i := cut; i < ends[4]; i++ {
-				f.Data[i] = rest
-			}
+			f.Put(bytes.Repeat([]byte{rest}, int(ends[4]-cut)), cut)
 			s, err := open(torn, Options{Server: "mq", ClientID: "c", SegmentBytes: 4096})
 			require.NoError(t, err)
 			commits := 0
@@ -208,7 +206,7 @@ func TestWALBitFlips(t *testing.T) {
 	refused := 0
 	for bit := range ends[4] * 8 {
 		flipped := d.After(false, d.R)
-		flipped.Files[segmentName(1)].Data[bit/8] ^= 1 << (bit % 8)
+		flipped.Files[segmentName(1)].Flip(bit/8, 1<<(bit%8))
 		s, err := open(flipped, Options{Server: "mq", ClientID: "c", SegmentBytes: 4096})
 		if err != nil {
 			require.ErrorIs(t, err, ErrCorrupt, "byte %d", bit/8)
@@ -256,7 +254,7 @@ func TestWALDamageInTheLastCommit(t *testing.T) {
 		require.NoError(t, s.Close())
 		for at := ends[0]; at < ends[4]; at++ {
 			broken := d.After(false, d.R)
-			broken.Files[segmentName(1)].Data[at] ^= 1
+			broken.Files[segmentName(1)].Flip(at, 1)
 			_, err := open(broken, opt)
 			require.ErrorIs(t, err, ErrCorrupt, "byte %d", at)
 		}
@@ -279,14 +277,14 @@ func TestWALHead(t *testing.T) {
 	}
 	for slot := range 2 {
 		torn := d.After(false, d.R)
-		torn.Files[headName].Data[slot*headSlot] ^= 1
+		torn.Files[headName].Flip(int64(slot*headSlot), 1)
 		s, err := open(torn, opt)
 		require.NoError(t, err)
 		require.Equal(t, states[4], contents(t, s))
 	}
 	broken := d.After(false, d.R)
 	for slot := range 2 {
-		broken.Files[headName].Data[slot*headSlot] ^= 1
+		broken.Files[headName].Flip(int64(slot*headSlot), 1)
 	}
 	_, err := open(broken, opt)
 	require.ErrorIs(t, err, ErrCorrupt)
@@ -300,7 +298,7 @@ func TestWALFormat(t *testing.T) {
 	b := other.append(nil, 1)
 	b[headSize] = 7
 	binary.BigEndian.PutUint32(b, checksum(b, 0))
-	copy(d.Files[segmentName(1)].Data, b)
+	d.Files[segmentName(1)].Put(b, 0)
 	for range 2 {
 		_, err := open(d.After(false, d.R), Options{Server: "mq", ClientID: "c"})
 		require.ErrorContains(t, err, "format 7")
@@ -497,7 +495,7 @@ func TestWALOptions(t *testing.T) {
 // A repair is told, without a key or a value.
 func TestWALRepairIsLogged(t *testing.T) {
 	d, ends, _ := oneSegment(t)
-	d.Files[segmentName(1)].Data[ends[4]-1] ^= 1
+	d.Files[segmentName(1)].Flip(ends[4]-1, 1)
 	var log bytes.Buffer
 	_, err := open(d, Options{Server: "mq", ClientID: "c", Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	require.NoError(t, err)
@@ -542,7 +540,7 @@ func TestWALFramesInAPayload(t *testing.T) {
 	require.Equal(t, string(forged), contents(t, s)["k"])
 
 	torn := d.After(false, d.R)
-	torn.Files[segmentName(1)].Data[ends[4]] ^= 1
+	torn.Files[segmentName(1)].Flip(ends[4], 1)
 	found, got := look(t, torn)
 	require.Empty(t, found.Damage)
 	require.Equal(t, states[4], got)
@@ -563,7 +561,7 @@ func TestWALBehindTheEnd(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, s.use(seg))
 		stale := make([]byte, seg.room-seg.size)
-		copy(stale, old.Files[segmentName(1)].Data[oldEnds[0]:][at:])
+		copy(stale, old.Files[segmentName(1)].Bytes()[oldEnds[0]:][at:])
 		_, err = seg.f.WriteAt(stale, seg.size)
 		require.NoError(t, err)
 		before := contents(t, s)
@@ -577,7 +575,7 @@ func TestWALBehindTheEnd(t *testing.T) {
 		require.Equal(t, want, got)
 		end := s.active().size
 		torn := d.After(false, d.R)
-		torn.Files[seg.name].Data[end-1] ^= 1
+		torn.Files[seg.name].Flip(end-1, 1)
 		for _, d := range []*disk.RAM{d, torn} {
 			if d == torn {
 				want = before

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -37,10 +38,8 @@ type RAMFile struct {
 	d      *RAM
 	id     int // for Identity; a copy has another one
 	writes int
-	Data   []byte
-	synced []byte
-	from   int // with to: what was written since the last sync, so that a sync does not copy the rest
-	to     int
+	data   content
+	synced content
 }
 
 // NewRAM returns an empty disk.
@@ -75,8 +74,6 @@ func (d *RAM) Fail(err error) {
 	d.SyncErr = err
 }
 
-const sector = 512
-
 // After is the disk as the next process finds it: all of what was written after a kill; after
 // a loss of power what was synced, and of the rest any sectors and any names.
 func (d *RAM) After(power bool, r *rand.Rand) *RAM {
@@ -87,35 +84,35 @@ func (d *RAM) After(power bool, r *rand.Rand) *RAM {
 	names := d.Files
 	if power {
 		names = map[string]*RAMFile{}
-		for name, f := range d.onDisk {
+		for _, name := range slices.Sorted(maps.Keys(d.onDisk)) {
+			f := d.onDisk[name]
 			if _, still := d.Files[name]; still || r.IntN(2) == 0 {
 				names[name] = f
 			}
 		}
-		for name, f := range d.Files {
+		for _, name := range slices.Sorted(maps.Keys(d.Files)) {
+			f := d.Files[name]
 			if _, ok := d.onDisk[name]; !ok && r.IntN(2) == 0 {
 				names[name] = f
 			}
 		}
 	}
-	for name, f := range names {
-		data := slices.Clone(f.Data)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		f := names[name]
+		data, synced := f.data.clone(), f.synced.clone() // a kill syncs nothing
 		if power {
-			data = slices.Clone(f.synced)
-			if len(f.Data) > len(data) && r.IntN(2) == 0 { // the size was written
-				data = append(data, make([]byte, len(f.Data)-len(data))...)
+			data = f.synced.clone()
+			if f.data.size > data.size && r.IntN(2) == 0 { // the size was written
+				data.resize(f.data.size)
 			}
-			for at := 0; at < min(len(data), len(f.Data)); at += sector {
-				end := min(at+sector, len(data), len(f.Data))
+			for i := range data.sectors[:min(len(data.sectors), len(f.data.sectors))] {
 				if r.IntN(2) == 0 {
-					copy(data[at:end], f.Data[at:end])
+					data.take(&f.data, i)
 				}
 			}
+			synced = data.clone()
 		}
-		n.Files[name] = &RAMFile{d: n, Data: data, synced: slices.Clone(data), id: f.id, writes: f.writes}
-		if !power {
-			n.Files[name].synced, n.Files[name].from, n.Files[name].to = slices.Clone(f.synced), f.from, f.to // a kill syncs nothing
-		}
+		n.Files[name] = &RAMFile{d: n, data: data, synced: synced, id: f.id, writes: f.writes}
 	}
 	for name, f := range n.Files {
 		if _, ok := d.onDisk[name]; ok || power {
@@ -124,7 +121,7 @@ func (d *RAM) After(power bool, r *rand.Rand) *RAM {
 	}
 	for name, f := range d.onDisk {
 		if !power && n.Files[name] == nil { // removed, and the removal not synced
-			n.onDisk[name] = &RAMFile{d: n, Data: slices.Clone(f.Data), synced: slices.Clone(f.synced), from: f.from, to: f.to}
+			n.onDisk[name] = &RAMFile{d: n, data: f.data.clone(), synced: f.synced.clone()}
 		}
 	}
 	return n
@@ -189,7 +186,7 @@ func (d *RAM) Remove(name string) error {
 	if err := d.op(); err != nil {
 		return err
 	}
-	d.giveBack(int64(len(d.Files[name].Data)))
+	d.giveBack(int64(d.Files[name].data.size))
 	delete(d.Files, name)
 	return nil
 }
@@ -262,10 +259,7 @@ func (d *RAM) Identity(name string, content bool) (uint64, bool) {
 func (f *RAMFile) ReadAt(b []byte, off int64) (int, error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
-	if off >= int64(len(f.Data)) {
-		return 0, io.EOF
-	}
-	n := copy(b, f.Data[off:])
+	n := f.data.read(b, int(off))
 	if n < len(b) {
 		return n, io.EOF
 	}
@@ -284,24 +278,21 @@ func (f *RAMFile) WriteAt(b []byte, off int64) (int, error) {
 		b = b[:f.d.R.IntN(len(b)+1)]
 	}
 	f.writes++
-	f.written(min(int(off), len(f.Data)), int(off)+len(b))
-	if more := off + int64(len(b)) - int64(len(f.Data)); more > 0 {
-		if f.d.Space >= 0 && more > f.d.Space {
+	if more := off + int64(len(b)) - int64(f.data.size); more > 0 && f.d.Space >= 0 {
+		if more > f.d.Space {
 			return 0, syscall.ENOSPC
 		}
-		if f.d.Space >= 0 {
-			f.d.Space -= more
-		}
-		f.Data = append(f.Data, make([]byte, more)...)
+		f.d.Space -= more
 	}
-	return copy(f.Data[off:], b), err
+	f.data.write(b, int(off))
+	return len(b), err
 }
 
 // Size implements File.
 func (f *RAMFile) Size() (int64, error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
-	return int64(len(f.Data)), nil
+	return int64(f.data.size), nil
 }
 
 // Truncate implements File.
@@ -312,9 +303,9 @@ func (f *RAMFile) Truncate(size int64) error {
 		return err
 	}
 	f.writes++
-	if size < int64(len(f.Data)) {
-		f.d.giveBack(int64(len(f.Data)) - size)
-		f.Data = f.Data[:size]
+	if size < int64(f.data.size) {
+		f.d.giveBack(int64(f.data.size) - size)
+		f.data.resize(int(size))
 	}
 	return nil
 }
@@ -332,21 +323,31 @@ func (f *RAMFile) Sync() error {
 	if f.d.SyncErr != nil {
 		return f.d.SyncErr
 	}
-	f.synced = append(f.synced[:min(len(f.synced), len(f.Data))], make([]byte, max(0, len(f.Data)-len(f.synced)))...)
-	if from, to := min(f.from, len(f.Data)), min(f.to, len(f.Data)); from < to {
-		copy(f.synced[from:to], f.Data[from:to])
-	}
-	f.from, f.to = 0, 0
+	f.synced.set(&f.data)
 	return nil
-}
-
-// written notes a range for the next sync.
-func (f *RAMFile) written(from, to int) {
-	if f.from == f.to {
-		f.from, f.to = from, to
-	}
-	f.from, f.to = min(f.from, from), max(f.to, to)
 }
 
 // Close implements File.
 func (f *RAMFile) Close() error { return nil }
+
+// Bytes returns a copy of what is in the file. A test may look at it while nobody uses the disk.
+func (f *RAMFile) Bytes() []byte {
+	b := make([]byte, f.data.size)
+	f.data.read(b, 0)
+	return b
+}
+
+// Put writes bytes to the file that no sync and no count of operations knows of, as a bad disk does.
+// A test may do that while nobody uses the disk.
+func (f *RAMFile) Put(b []byte, off int64) { f.data.write(b, int(off)) }
+
+// Flip changes bits of a byte in the same way.
+func (f *RAMFile) Flip(off int64, bits byte) {
+	var b [1]byte
+	f.data.read(b[:], int(off))
+	b[0] ^= bits
+	f.Put(b[:], off)
+}
+
+// Cut shortens the file in the same way.
+func (f *RAMFile) Cut(size int64) { f.data.resize(int(size)) }

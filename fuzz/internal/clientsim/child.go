@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,8 @@ type Batch struct {
 	// outside of it, so one that does not end hangs on a lock, or never rests.
 	Hangs time.Duration
 
+	Progress func(runs int) `json:"-"` // is told whenever a run has ended; nil: nobody is
+
 	Binary string            // the test binary with the child; "": the one that runs
 	Test   string            // the test in it that calls ServeChild
 	Env    map[string]string // of the child, beside that of the parent
@@ -41,6 +44,7 @@ type Result struct {
 	Stats    Stats
 	Runs     int
 	Failures []*Failure
+	Cost     time.Duration // processor time of the child
 }
 
 // A message is a line that the child writes.
@@ -88,8 +92,10 @@ func (b Batch) Run(ctx context.Context) (Result, error) {
 	if err := cmd.Start(); err != nil {
 		return Result{}, err
 	}
-	r, running := follow(io.TeeReader(out, &stderr))
-	if err := cmd.Wait(); err != nil && len(r.Failures) == 0 {
+	r, running := b.follow(io.TeeReader(out, &stderr))
+	err = cmd.Wait()
+	r.Cost = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	if err != nil && len(r.Failures) == 0 {
 		if err := ctx.Err(); err != nil {
 			return r, err
 		}
@@ -104,7 +110,7 @@ func (b Batch) Run(ctx context.Context) (Result, error) {
 }
 
 // follow reads what the child writes, and returns which seeds have begun and not ended, too.
-func follow(out io.Reader) (r Result, running map[uint64]int) {
+func (b *Batch) follow(out io.Reader) (r Result, running map[uint64]int) {
 	running = make(map[uint64]int)
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 64<<20)
@@ -121,6 +127,9 @@ func follow(out io.Reader) (r Result, running map[uint64]int) {
 			r.Runs++
 			if running[*m.Ends]--; running[*m.Ends] == 0 {
 				delete(running, *m.Ends)
+			}
+			if b.Progress != nil {
+				b.Progress(r.Runs)
 			}
 		case m.Failure != nil:
 			r.Failures = append(r.Failures, m.Failure)
@@ -161,8 +170,29 @@ func ServeChild(t *testing.T) {
 	if err := json.Unmarshal([]byte(spec), &c.batch); err != nil {
 		t.Fatal(err)
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
+	defer deepStacks()()
 	c.run(t)
 	c.tell(message{Stats: &c.total})
+}
+
+// gcPercent lets the heap of a child, of a few megabytes, grow to some tens before it is collected.
+const gcPercent = 800
+
+// deepStacks makes the runtime give each new goroutine a stack of 8 KiB: it takes the average of those that
+// it sees when it collects garbage. The client begins a goroutine for each burst of work, and here each one's
+// stack had to grow, which took a sixth of the time.
+func deepStacks() (end func()) {
+	stop := make(chan struct{})
+	for range 100 {
+		go func() {
+			var deep [6 << 10]byte
+			<-stop
+			runtime.KeepAlive(&deep)
+		}()
+	}
+	runtime.GC()
+	return func() { close(stop) }
 }
 
 // A child is the process of a Batch.

@@ -171,7 +171,7 @@ func (c *conn) leaving(b []byte) bool {
 			break
 		}
 		w.stats.Packets++
-		w.logPacket("client", c.number, ">", pkt)
+		w.logPacket(clientSends, c.number, pkt)
 		w.left(c, pkt)
 		c.written = c.written[n:]
 	}
@@ -206,7 +206,7 @@ func (c *conn) Read(b []byte) (int, error) {
 		if err != nil {
 			break
 		}
-		w.logPacket("client", c.number, "<", pkt)
+		w.logPacket(clientReads, c.number, pkt)
 		w.received(c, pkt)
 		c.read = c.read[n:]
 	}

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// A stream carries bytes in one direction: late, in pieces, up to some byte, or not at all.
+// A stream carries bytes in one direction: late, in pieces, up to some byte, or not at all. One goroutine
+// at a time may read from it.
 type stream struct {
 	mu       sync.Mutex
-	changed  chan struct{} // closed at every change
 	parcels  []parcel
 	size     int // bytes in them
 	delay    func() time.Duration
@@ -23,6 +23,12 @@ type stream struct {
 	writeErr error
 	readBy   time.Time
 	writeBy  time.Time
+
+	reading bool          // the reader waits
+	wake    chan struct{} // has one place: it looks again
+	alarm   *time.Timer   // when it looks again by itself
+	writing bool          // a writer waits, or did
+	changed chan struct{} // they look again when it is closed
 }
 
 // A parcel is some bytes on their way.
@@ -34,7 +40,9 @@ type parcel struct {
 const streamSpace = 4096 // bytes that are on their way before a write waits
 
 func newStream(delay func() time.Duration) *stream {
-	return &stream{changed: make(chan struct{}), delay: delay, left: -1}
+	s := &stream{delay: delay, left: -1, wake: make(chan struct{}, 1), alarm: time.NewTimer(time.Hour), changed: make(chan struct{})}
+	s.alarm.Stop()
+	return s
 }
 
 // change does something to the stream and wakes whoever waits for it.
@@ -42,12 +50,21 @@ func (s *stream) change(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f()
-	s.tell()
+	s.wakeReader()
+	s.wakeWriters()
 }
 
-func (s *stream) tell() {
-	close(s.changed)
-	s.changed = make(chan struct{})
+func (s *stream) wakeReader() {
+	if s.reading {
+		poke(s.wake)
+	}
+}
+
+func (s *stream) wakeWriters() {
+	if s.writing {
+		close(s.changed)
+		s.changed, s.writing = make(chan struct{}), false
+	}
 }
 
 // end ends the stream with what the two sides are told. The first word stands.
@@ -74,22 +91,39 @@ func (s *stream) lose(keep func(n int) int) {
 	})
 }
 
-// wait waits until the stream changes, or for at. The caller holds mu.
-func (s *stream) wait(at ...time.Time) {
+// awaitBytes waits until the stream changes for a reader, or for one of two times. The caller holds mu.
+func (s *stream) awaitBytes(due, by time.Time) {
+	if s.reading {
+		panic("two goroutines read from a stream")
+	}
+	if due.IsZero() || !by.IsZero() && by.Before(due) {
+		due = by
+	}
+	if !due.IsZero() {
+		s.alarm.Reset(time.Until(due))
+	}
+	s.reading = true
+	s.mu.Unlock()
+	select {
+	case <-s.wake:
+	case <-s.alarm.C:
+	}
+	s.mu.Lock()
+	s.alarm.Stop()
+	s.reading = false
+}
+
+// awaitRoom is the same for a writer.
+func (s *stream) awaitRoom(by time.Time) {
 	changed := s.changed
+	s.writing = true
 	s.mu.Unlock()
 	defer s.mu.Lock()
-	var first time.Time
-	for _, t := range at {
-		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
-			first = t
-		}
-	}
-	if first.IsZero() {
+	if by.IsZero() {
 		<-changed
 		return
 	}
-	t := time.NewTimer(time.Until(first))
+	t := time.NewTimer(time.Until(by))
 	defer t.Stop()
 	select {
 	case <-changed:
@@ -119,7 +153,7 @@ func (s *stream) push(b []byte) (n int, err error) {
 		case n == len(b):
 			return n, nil
 		case s.size >= streamSpace:
-			s.wait(s.writeBy)
+			s.awaitRoom(s.writeBy)
 			continue
 		}
 		part := b[n:min(len(b), n+streamSpace-s.size)]
@@ -144,7 +178,13 @@ func (s *stream) put(b []byte) {
 	if s.left >= 0 {
 		s.left -= len(b)
 	}
-	s.tell()
+	switch {
+	case !s.reading, len(s.parcels) > 1: // the reader waits for the first one
+	case !due.After(time.Now()):
+		s.wakeReader()
+	case s.readBy.IsZero() || due.Before(s.readBy):
+		s.alarm.Reset(time.Until(due))
+	}
 }
 
 func (s *stream) read(b []byte) (int, error) {
@@ -171,12 +211,12 @@ func (s *stream) read(b []byte) (int, error) {
 			if n == 0 {
 				continue
 			}
-			s.tell()
+			s.wakeWriters()
 			return n, nil
 		default:
 			due = s.parcels[0].due
 		}
-		s.wait(due, s.readBy)
+		s.awaitBytes(due, s.readBy)
 	}
 }
 
@@ -209,12 +249,18 @@ func (e *end) SetDeadline(t time.Time) error {
 }
 
 func (e *end) SetReadDeadline(t time.Time) error {
-	e.in.change(func() { e.in.readBy = t })
+	e.in.mu.Lock()
+	defer e.in.mu.Unlock()
+	e.in.readBy = t
+	e.in.wakeReader()
 	return nil
 }
 
 func (e *end) SetWriteDeadline(t time.Time) error {
-	e.out.change(func() { e.out.writeBy = t })
+	e.out.mu.Lock()
+	defer e.out.mu.Unlock()
+	e.out.writeBy = t
+	e.out.wakeWriters()
 	return nil
 }
 

@@ -34,12 +34,13 @@ type process struct {
 	stale []byte // of a mutant
 
 	// world.mu guards these.
-	ops   int
-	last  int // the operation on the network at which it dies; 0: none
-	dead  bool
-	conns []*conn
-	left  bool // the server has read DISCONNECT
-	ended bool // Close or Abort was called
+	ops    int
+	last   int // the operation on the network at which it dies; 0: none
+	dead   bool
+	conns  []*conn
+	left   bool          // the server has read DISCONNECT
+	paused time.Duration // Stats.PausedFor when the inbox was within its bound
+	ended  bool          // Close or Abort was called
 }
 
 // random returns a source for a part of the process.

@@ -81,7 +81,7 @@ func (w *world) handle(p *peer, pkt packets.Packet, err error) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err == nil && !p.over {
-		w.logPacket("server", p.number, "<", pkt)
+		w.logPacket(serverReads, p.number, pkt)
 		if w.serverReceived(p, pkt) {
 			return true
 		}
@@ -388,7 +388,7 @@ func (w *world) send(p *peer, pkt packets.Packet) {
 		w.failf("the server cannot send: %v", err)
 		return
 	}
-	w.logPacket("server", p.number, ">", pkt)
+	w.logPacket(serverSends, p.number, pkt)
 	p.out = append(p.out, b)
 	poke(p.ready)
 }
@@ -397,7 +397,7 @@ func (w *world) send(p *peer, pkt packets.Packet) {
 func (w *world) sendAck(p *peer, t packets.Type, id uint16) {
 	b := packets.AppendAck(nil, t, id)
 	if pkt, _, err := packets.Parse(b); err == nil {
-		w.logPacket("server", p.number, ">", pkt)
+		w.logPacket(serverSends, p.number, pkt)
 	}
 	at := len(p.out)
 	for w.profile.reorder && at > 0 && isAck(p.out[at-1]) && chance(w.server.r, 40) {

@@ -5,16 +5,17 @@
 // A seed fixes what the programs do, the faults of the disk and of the network, and the server. It does not
 // fix in which order goroutines run, so one that fails may not fail each time.
 //
-// profile.go draws what a seed is about, aim.go narrows that, network.go, store.go and server.go are the world, process.go
+// profile.go draws what a seed is about, aim.go narrows that, transcript.go says what happened, network.go, store.go and server.go are the world, process.go
 // is a program with its client, conn.go what passes between them, oracle.go says what must hold,
 // mutant.go breaks it on purpose.
 package clientsim
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -30,6 +31,7 @@ type Options struct {
 	Mutant  Mutant   // what is broken on purpose
 	Simpler []string // what is left out of the seed, see shrink.go
 	Aim     string   // what the seed is about, see aim.go; "": whatever it draws
+	Tell    bool     // the transcript is wanted also if everything holds
 }
 
 // Stats say what a run was made of.
@@ -49,9 +51,10 @@ type Failure struct {
 // Error names the seed and the promise.
 func (f *Failure) Error() string { return fmt.Sprintf("seed %d: %s", f.Seed, f.Broken) }
 
-// Run runs a seed. The error is a Failure.
+// Run runs a seed. The error is a Failure. Without Tell there is no other transcript than that of a failure.
 func Run(t *testing.T, o Options) (Stats, []byte, error) {
 	w := &world{o: o, epoch: 1, wanted: make(map[string]intent), unsure: make(map[string]bool), byID: make(map[uint16]bool)}
+	w.lines, _ = unread.Get().([]line)
 	w.r = w.random(0)
 	w.server.r = w.random(1)
 	w.profile = draw(w.r)
@@ -62,11 +65,16 @@ func Run(t *testing.T, o Options) (Stats, []byte, error) {
 		return Stats{}, nil, &Failure{o.Seed, fmt.Sprintf("no simplification is one of %q", o.Simpler), nil}
 	}
 	w.bubble(t)
-	var err error
-	if w.broken != "" {
-		err = &Failure{o.Seed, w.broken, w.transcript.Bytes()}
+	switch {
+	case w.broken != "":
+		text := w.transcript()
+		return w.stats, text, &Failure{o.Seed, w.broken, text}
+	case o.Tell:
+		return w.stats, w.transcript(), nil
 	}
-	return w.stats, w.transcript.Bytes(), err
+	clear(w.lines)
+	unread.Put(w.lines[:0])
+	return w.stats, nil, nil
 }
 
 // A world is everything in a run. mu guards what is not a component's own; no code of the client
@@ -76,21 +84,21 @@ type world struct {
 	profile profile
 	running sync.WaitGroup // goroutines of the server
 
-	mu         sync.Mutex
-	r          *rand.Rand
-	began      time.Time
-	active     time.Time // when something happened last
-	dull       int       // packets in a row that are not about a message
-	transcript bytes.Buffer
-	broken     string
-	decided    bool // broken is in the transcript
-	stats      Stats
-	calm       bool // the faults are over
-	injected   bool // the server has had all its messages
-	over       bool // the run is, so what is seen counts no more
-	server     server
-	process    *process
-	epoch      int // counts the server's sessions
+	mu       sync.Mutex
+	r        *rand.Rand
+	began    time.Time
+	active   time.Time // when something happened last
+	dull     int       // packets in a row that are not about a message
+	lines    []line
+	broken   string
+	decided  bool // broken is in the lines
+	stats    Stats
+	calm     bool // the faults are over
+	injected bool // the server has had all its messages
+	over     bool // the run is, so what is seen counts no more
+	server   server
+	process  *process
+	epoch    int // counts the server's sessions
 
 	asking   int // requests that run
 	resting  int // goroutines of the program that stand still
@@ -113,52 +121,6 @@ const (
 	partConn    = 1_000_000
 	partProcess = 100
 )
-
-// logf adds a line to the transcript. The caller holds mu.
-func (w *world) logf(format string, args ...any) {
-	w.active = time.Now()
-	if w.dull > mostDull {
-		w.write("        (and %d more packets of keep alive, or about identifiers of no message)", w.dull-mostDull)
-	}
-	w.dull = 0
-	w.write(format, args...)
-}
-
-// mostDull is how many packets in a row are shown that are not about a message.
-const mostDull = 8
-
-// logPacket adds a packet, which is no sign of progress if it only keeps a connection alive.
-func (w *world) logPacket(who string, number int, way string, p packets.Packet) {
-	id := uint16(0)
-	switch v := p.(type) {
-	case *packets.Pingreq, *packets.Pingresp:
-	case *packets.Pubrel:
-		id = v.PacketID
-	case *packets.Pubcomp:
-		id = v.PacketID
-	default:
-		w.logf("%s %d %s %v", who, number, way, p)
-		return
-	}
-	if id > 0 {
-		w.active = time.Now()
-	}
-	ours := p.Type() == packets.PUBREL == (who == "client" == (way == ">")) // it is about a message of the client
-	if id > 0 && (w.byID[id] || !ours) {
-		w.logf("%s %d %s %v", who, number, way, p)
-	} else if w.dull++; w.dull <= mostDull {
-		w.write("%s %d %s %v", who, number, way, p)
-	}
-}
-
-func (w *world) write(format string, args ...any) {
-	if w.decided {
-		return // what comes now only ends the run
-	}
-	fmt.Fprintf(&w.transcript, "%12s  ", time.Since(w.began))
-	fmt.Fprintf(&w.transcript, format, args...)
-	w.transcript.WriteByte('\n')
-}
 
 // failf notes the first promise that is broken. The caller holds mu.
 func (w *world) failf(format string, args ...any) {
@@ -188,9 +150,12 @@ func (w *world) bubble(t *testing.T) {
 	synctest.Test(t, func(*testing.T) { w.run() })
 }
 
+// stacks returns those of all goroutines but of those that only stand there.
 func stacks() []byte {
 	b := make([]byte, 1<<20)
-	return b[:runtime.Stack(b, true)]
+	all := strings.Split(string(b[:runtime.Stack(b, true)]), "\n\n")
+	all = slices.DeleteFunc(all, func(s string) bool { return strings.Contains(s, "clientsim.deepStacks") })
+	return []byte(strings.Join(all, "\n\n"))
 }
 
 func (w *world) run() {

@@ -17,7 +17,8 @@ type slowStore struct {
 
 	mu    sync.Mutex
 	r     *rand.Rand
-	calls int // that run
+	calls int           // that run
+	idle  chan struct{} // closed when none runs any more; nil: nobody waits for that
 }
 
 // begin notes a call, and end its end.
@@ -28,6 +29,10 @@ func (s *slowStore) count(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls += n
+	if s.calls == 0 && s.idle != nil {
+		close(s.idle)
+		s.idle = nil
+	}
 }
 
 // busy reports whether a call runs.
@@ -37,9 +42,21 @@ func (s *slowStore) busy() bool {
 	return s.calls > 0
 }
 
-// settle waits until no call runs, nor another follows at once.
+// settle waits until no call runs, nor another follows at once: at the end of some millisecond none does.
 func (s *slowStore) settle() {
-	for time.Sleep(time.Millisecond); s.busy(); time.Sleep(time.Millisecond) {
+	for began := time.Now(); ; {
+		time.Sleep(time.Millisecond - time.Since(began)%time.Millisecond)
+		s.mu.Lock()
+		if s.calls == 0 {
+			s.mu.Unlock()
+			return
+		}
+		if s.idle == nil {
+			s.idle = make(chan struct{})
+		}
+		idle := s.idle
+		s.mu.Unlock()
+		<-idle
 	}
 }
 
