@@ -67,6 +67,7 @@ type Connector struct {
 	spooling  chan struct{} // has the place of a message that is too large and is being put away
 
 	stopping    chan struct{} // closed when nothing new may begin
+	replaying   sync.WaitGroup
 	stopOnce    sync.Once
 	flowContext context.Context // of the flows; ends when Stop's patience does
 	cancelFlows context.CancelCauseFunc
@@ -432,6 +433,10 @@ func (c *Connector) settle(a *arrival) {
 
 // leave gives a message up without acknowledging it: the Server keeps it.
 func (c *Connector) leave(a *arrival) {
+	if a.isReplayed() {
+		a.fed.replayed <- errStopping
+		return
+	}
 	a.held.Store(true)
 	c.settle(a)
 }
@@ -491,6 +496,7 @@ func (c *Connector) Stop(ctx context.Context) error {
 	for _, f := range c.feeds {
 		f.end()
 	}
+	c.replaying.Wait()
 	settled := make(chan struct{})
 	go func() {
 		defer close(settled)

@@ -52,6 +52,8 @@ type Input struct {
 	// ends before that, so that the source has to give it again. With AckMode Immediately it is called
 	// with true when the flow begins. It must not block.
 	Settled func(done bool)
+
+	replayed chan<- error // of Replay, instead of Settled: gets how the only run ended
 }
 
 // Feed makes a consumer of the configuration take its messages from a Feed, and gives it its flow,

@@ -66,7 +66,7 @@ func (c *Connector) Reconfigure(ctx context.Context, cfg Config, flows func(cons
 	case <-ctx.Done():
 		return Changes{}, flow.AsError(context.Cause(ctx))
 	}
-	if err := c.runs(); err != nil {
+	if err := c.runs("Reconfigure"); err != nil {
 		return Changes{}, err
 	}
 	cfg = cfg.clone()
@@ -100,8 +100,8 @@ func (cfg Config) clone() Config {
 	return cfg
 }
 
-// runs reports why the connector cannot be reconfigured, if it cannot.
-func (c *Connector) runs() error {
+// runs reports why a call needs a connector that runs, unless this one does.
+func (c *Connector) runs(call string) error {
 	c.trouble.mu.Lock()
 	started := c.trouble.started
 	c.trouble.mu.Unlock()
@@ -111,7 +111,7 @@ func (c *Connector) runs() error {
 	default:
 	}
 	if !started {
-		return flow.NewError(flow.TypeRuntime, errors.New("Reconfigure comes before Start has returned"))
+		return flow.NewError(flow.TypeRuntime, fmt.Errorf("%s comes before Start has returned", call))
 	}
 	return nil
 }

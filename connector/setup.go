@@ -34,6 +34,9 @@ type strayRoute struct {
 // now returns the setup that is in force.
 func (c *Connector) now() *setup { return c.live.Load() }
 
+// Consumers returns the parameters of the consumers that are in force, by name, after Reconfigure as well.
+func (c *Connector) Consumers() map[string]ConsumerParams { return c.now().cfg.clone().Consumers }
+
 // everyConsumer lists the consumers that there are, also those that no configuration has any more.
 func (c *Connector) everyConsumer() []*consumer {
 	c.flows.Lock()

@@ -48,7 +48,8 @@ func IsSuspect(err error) bool {
 	return errors.As(err, &u) && u.suspect
 }
 
-// Suspected reports whether an earlier run of the message ended with Suspect.
+// Suspected reports whether an earlier run of the message ended with Suspect, or the message is a dead letter that is
+// replayed.
 func Suspected(ctx context.Context) bool {
 	r, ok := runnerOf(ctx)
 	return ok && r.Suspected()
