@@ -310,7 +310,6 @@ func (c *configuration) apply(r *http.Request) (any, error) {
 		e := flow.AsError(err)
 		return nil, &fault{http.StatusConflict, e.Description, e.Description + " " + e.Explain("zh")}
 	}
-	c.s.reach.applied(cfg)
 	out := struct {
 		connector.Changes
 		Problem string `json:"problem,omitempty"`
