@@ -347,6 +347,46 @@ func TestPacedConnection(t *testing.T) {
 	})
 }
 
+// bursts is a connection on which messages come each millisecond. A read takes what is there, up to a record of TLS, or waits.
+type bursts struct {
+	net.Conn
+	begun         time.Time
+	size          int // of a burst
+	taken         int
+	waited, reads int
+}
+
+func (c *bursts) Read(b []byte) (int, error) {
+	c.reads++
+	here := func() int { return int(time.Since(c.begun)/time.Millisecond)*c.size - c.taken }
+	if here() == 0 {
+		c.waited++
+		time.Sleep(time.Until(c.begun.Add((time.Since(c.begun) + time.Millisecond).Truncate(time.Millisecond))))
+	}
+	n := min(here(), len(b), 16<<10)
+	c.taken += n
+	return n, nil
+}
+
+// At a steady rate a paced connection rarely waits for a message: that is what wakes a program up for each. Nothing is left to gather.
+func TestPacedConnectionRarelyWaits(t *testing.T) {
+	for _, size := range []int{300, 3000, 100_000} {
+		synctest.Test(t, func(t *testing.T) {
+			from := &bursts{begun: time.Now(), size: size}
+			c, err := pacedDial(func(context.Context) (net.Conn, error) { return from, nil })(t.Context())
+			require.NoError(t, err)
+			b := make([]byte, 1<<20)
+			for time.Since(from.begun) < 10*time.Second {
+				_, err := c.Read(b)
+				require.NoError(t, err)
+			}
+			t.Logf("bursts of %d bytes: %d reads, %d of them waited", size, from.reads, from.waited)
+			require.LessOrEqual(t, from.waited, 10_000/50)
+			require.LessOrEqual(t, 10_000*size-from.taken, 40*size)
+		})
+	}
+}
+
 func TestPayloadSize(t *testing.T) {
 	for _, size := range []int{0, 100, 124, 125, 126, 127, 128, 16380, 16381, 16382, 16384, 2_097_149, 2_097_150} {
 		for qos := range 2 {
