@@ -53,7 +53,7 @@ func profiles(m method, dir, only string, w io.Writer) error {
 		return err
 	}
 	kinds := func(m method) map[string][]table {
-		running := slices.Concat(m.trafficTables(), m.coreTables(), m.serverTables(), m.connectorTables(), m.afarTables(), m.durableTables())
+		running := slices.Concat(m.trafficTables(), m.coreTables(), m.serverTables(), m.connectorTables(), m.afarTables(), m.durableTables(), m.liveTables())
 		return map[string][]table{cpuProfile: running, allocProfile: running, heapProfile: m.idleTables()}
 	}
 	for _, kind := range []string{cpuProfile, allocProfile, heapProfile} {
@@ -62,7 +62,7 @@ func profiles(m method, dir, only string, w io.Writer) error {
 				continue
 			}
 			for k, r := range t.Rows {
-				if r.Who != ours && r.Who != usual && r.Who != wide && !strings.HasPrefix(r.Who, unordered) {
+				if r.Who != ours && r.Who != usual && r.Who != wide && r.Who != unwatched && r.Who != watched && !strings.HasPrefix(r.Who, unordered) {
 					continue
 				}
 				path := filepath.Join(dir, fileName(t.Name+" "+r.Who)+"."+kind)

@@ -75,6 +75,7 @@ type Connector struct {
 	spooling  chan struct{} // capacity 1, for the one oversize message being put away
 
 	stopping    chan struct{} // closed when nothing new may start
+	replaying   sync.WaitGroup
 	stopOnce    sync.Once
 	flowContext context.Context // parent context of flows; canceled when the ctx of Stop is done
 	cancelFlows context.CancelCauseFunc
@@ -441,6 +442,10 @@ func (c *Connector) settle(a *arrival) {
 
 // leave gives up a message without acknowledging it, so that the Server keeps it.
 func (c *Connector) leave(a *arrival) {
+	if a.isReplayed() {
+		a.fed.replayed <- errStopping
+		return
+	}
 	a.held.Store(true)
 	c.settle(a)
 }
@@ -502,6 +507,7 @@ func (c *Connector) Stop(ctx context.Context) error {
 	for _, f := range c.feeds {
 		f.end()
 	}
+	c.replaying.Wait()
 	settled := make(chan struct{})
 	go func() {
 		defer close(settled)

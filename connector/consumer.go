@@ -53,7 +53,8 @@ type consumer struct {
 	draining int               // jobs that were taken before the order changed and are not settled
 	inFlight int               // jobs that are not settled
 	bytes    int               // their payloads
-	full     bool              // take is waiting for room
+	taking   int               // calls of take that wait for room
+	newest   uint64            // the number of the message that came last
 	idle     []*waiter
 	waking   bool // a waiter was woken, or a worker is starting
 	workers  int

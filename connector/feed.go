@@ -51,6 +51,8 @@ type Input struct {
 	// is done before that; the source must then pass the message again. With AckMode Immediately it
 	// is called with true when the flow starts. It must not block.
 	Settled func(done bool)
+
+	replayed chan<- error // of Replay, instead of Settled: gets how the only run ended
 }
 
 // Feed makes a consumer of the configuration take its messages from the returned Feed, and sets its

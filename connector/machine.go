@@ -94,17 +94,17 @@ const (
 // jobs is a list in the order of arrival.
 type jobs struct{ head, tail *job }
 
-// insert adds a job in order, which is nearly always at the end.
+// insert adds a job in order, which is nearly always at the end: behind those that arrived before it or with it.
 func (l *jobs) insert(j *job) {
 	j.next = nil
 	switch {
 	case l.head == nil:
 		l.head, l.tail = j, j
-	case l.tail.n < j.n:
+	case l.tail.n <= j.n:
 		l.tail.next, l.tail = j, j
 	default:
 		at := &l.head
-		for (*at).n < j.n {
+		for (*at).n <= j.n {
 			at = &(*at).next
 		}
 		j.next, *at = *at, j
@@ -147,18 +147,29 @@ type lane struct {
 func (k *consumer) take(ctx context.Context, a *arrival, s *settings) error {
 	k.mu.Lock()
 	for k.inFlight >= k.most || k.bytes > 0 && k.bytes+a.size > k.mostBytes {
-		k.full = true
+		k.taking++
 		k.mu.Unlock()
+		var err error
 		select {
 		case <-k.room:
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			err = context.Cause(ctx)
 		case <-k.conn.stopping:
-			return errStopping
+			err = errStopping
 		}
 		k.mu.Lock()
+		if k.taking--; err != nil {
+			k.mu.Unlock()
+			return err
+		}
+	}
+	if a.isReplayed() {
+		a.n = k.newest // behind all that is here
+	} else {
+		k.newest = a.n
 	}
 	j := k.newJob(a, s)
+	j.suspect = a.isReplayed()
 	if s.keeps(a) {
 		k.mu.Unlock()
 		k.recall(j)
@@ -171,6 +182,7 @@ func (k *consumer) take(ctx context.Context, a *arrival, s *settings) error {
 	}
 	k.inFlight++
 	k.bytes += a.size
+	k.makeRoom() // for others that wait: Replay may beside whatever brings messages
 	k.jobs.Add(1)
 	if k.draining > 0 {
 		j.behind = true
@@ -518,6 +530,9 @@ func (k *consumer) ended(j *job, err error, timedOut bool) {
 		k.logFailure(j, err)
 	}
 	switch {
+	case j.isReplayed(): // whoever asked for it decides, and no policy
+		j.fed.replayed <- err
+		k.finish(j)
 	case j.taken.params.AckMode == Immediately:
 		k.finish(j)
 	case err == nil:
@@ -534,6 +549,9 @@ func (k *consumer) ended(j *job, err error, timedOut bool) {
 
 func (k *consumer) logFailure(j *job, err error) {
 	attrs := []any{"topic", j.d.Topic, "id", j.d.PacketID, "attempt", j.attempt, "error", err.Error()}
+	if j.isReplayed() {
+		attrs = append(attrs, "replayed", true)
+	}
 	if flow.IsUncharged(err) {
 		attrs = append(attrs, "charged", false)
 	}
@@ -777,13 +795,7 @@ func (k *consumer) finish(j *job) {
 	j.state = jobSettled
 	k.inFlight--
 	k.bytes -= j.size
-	if k.full {
-		k.full = false
-		select {
-		case k.room <- struct{}{}:
-		default: // take is already signaled
-		}
-	}
+	k.makeRoom()
 	var left *job
 	if l := j.lane; j.holds {
 		l.busy, j.holds = false, false
@@ -812,6 +824,17 @@ func (k *consumer) finish(j *job) {
 	k.leaveAll(others)
 }
 
+// makeRoom makes one of those that wait in take look whether there is room, and it the next one. The caller holds mu.
+func (k *consumer) makeRoom() {
+	if k.taking == 0 {
+		return
+	}
+	select {
+	case k.room <- struct{}{}:
+	default: // one of them will look
+	}
+}
+
 func (k *consumer) leaveAll(left []*job) {
 	for _, j := range left {
 		k.leave(j)
@@ -838,13 +861,7 @@ func (k *consumer) apply(s *settings) (left []*job) {
 			left = k.endDraining()
 		}
 	}
-	if k.full { // there may be room now
-		k.full = false
-		select {
-		case k.room <- struct{}{}:
-		default:
-		}
-	}
+	k.makeRoom()
 	k.wake()
 	return left
 }

@@ -67,7 +67,7 @@ func (c *Connector) Reconfigure(ctx context.Context, cfg Config, flows func(cons
 	case <-ctx.Done():
 		return Changes{}, flow.AsError(context.Cause(ctx))
 	}
-	if err := c.runs(); err != nil {
+	if err := c.runs("Reconfigure"); err != nil {
 		return Changes{}, err
 	}
 	cfg = cfg.clone()
@@ -101,8 +101,8 @@ func (cfg Config) clone() Config {
 	return cfg
 }
 
-// runs returns an error if the connector cannot be reconfigured.
-func (c *Connector) runs() error {
+// runs returns an error that names call if the connector is not running.
+func (c *Connector) runs(call string) error {
 	c.trouble.mu.Lock()
 	started := c.trouble.started
 	c.trouble.mu.Unlock()
@@ -112,7 +112,7 @@ func (c *Connector) runs() error {
 	default:
 	}
 	if !started {
-		return flow.NewError(flow.TypeRuntime, errors.New("Reconfigure comes before Start has returned"))
+		return flow.NewError(flow.TypeRuntime, fmt.Errorf("%s comes before Start has returned", call))
 	}
 	return nil
 }

@@ -34,6 +34,9 @@ type strayRoute struct {
 // now returns the setup in effect.
 func (c *Connector) now() *setup { return c.live.Load() }
 
+// Consumers returns the parameters of the consumers in force, by name. It follows Reconfigure.
+func (c *Connector) Consumers() map[string]ConsumerParams { return c.now().cfg.clone().Consumers }
+
 // everyConsumer returns all consumers, including those removed from the configuration.
 func (c *Connector) everyConsumer() []*consumer {
 	c.flows.Lock()

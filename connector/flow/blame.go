@@ -48,7 +48,8 @@ func IsSuspect(err error) bool {
 	return errors.As(err, &u) && u.suspect
 }
 
-// Suspected reports whether an earlier run of the message failed with [Suspect].
+// Suspected reports whether an earlier run of the message failed with [Suspect], or the message is a dead letter that
+// is being replayed.
 func Suspected(ctx context.Context) bool {
 	r, ok := runnerOf(ctx)
 	return ok && r.Suspected()

@@ -301,6 +301,7 @@ func (c *configuration) apply(r *http.Request) (any, error) {
 		return nil, err
 	}
 	cfg, err := c.usable(in.Text)
+	scrub := c.veil.scrub
 	c.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -308,15 +309,15 @@ func (c *configuration) apply(r *http.Request) (any, error) {
 	changes, err := c.s.opts.Apply(r.Context(), cfg)
 	if err != nil && !errors.Is(err, flow.TypeSubscribe) {
 		e := flow.AsError(err)
-		return nil, &fault{http.StatusConflict, e.Description, e.Description + " " + e.Explain("zh")}
+		why := scrub(e.Description)
+		return nil, &fault{http.StatusConflict, why, why + " " + e.Explain("zh")}
 	}
-	c.s.reach.applied(cfg)
 	out := struct {
 		connector.Changes
 		Problem string `json:"problem,omitempty"`
 	}{Changes: changes}
 	if err != nil {
-		out.Problem = err.Error()
+		out.Problem = scrub(err.Error())
 	}
 	c.s.log.Info("ui: applied a configuration", "applied", changes.Applied, "restart", changes.Restart, "from", r.RemoteAddr)
 	return out, nil

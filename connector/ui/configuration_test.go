@@ -181,6 +181,33 @@ func counting(t *testing.T) (addr string, count func() int) {
 	}
 }
 
+// Whoever saves another server of NATS would be sent its secret by the next run.
+func TestSecretsOfNATSGoToTheirServerAlone(t *testing.T) {
+	for name, c := range map[string]struct{ section, old, new string }{
+		"a password":            {"{urls: ['nats://a:1'], username: u, password: hunter2", "a:1", "evil:1"},
+		"a token, more servers": {"{urls: ['nats://a:1'], token: hunter2", "['nats://a:1'", "['nats://a:1', 'nats://evil:1'"},
+		"in the address":        {"{urls: ['nats://u:hunter2@a:1']", "@a:1", "@evil:1"},
+		"another authority":     {"{urls: ['tls://a:1'], token: hunter2", "{urls", "{tls_server_cert: {pem: x}, urls"},
+	} {
+		path := file(t, "connector: {general: {broker_url: '127.0.0.1:1', client_id: c}}\nnats: "+c.section+", stream: S}\nconsumers: {in: {topics: [a], qos: 1}}\n")
+		b := openPage(t, Options{File: path})
+		v := load(b)
+		require.NotContains(t, v.Text, "hunter2", name)
+		f := refused(b, "config/save", map[string]any{"text": strings.Replace(v.Text, c.old, c.new, 1), "revision": v.Revision})
+		require.Contains(t, f.EN, "enter the secret again", name)
+		post[view](b, "config/save", map[string]any{"text": strings.Replace(v.Text, "stream: S", "stream: T", 1), "revision": v.Revision})
+	}
+}
+
+// One secret may begin as another one does.
+func TestScrubTakesTheLongestSecretFirst(t *testing.T) {
+	v, err := newVeil("connector: {general: {password: abc}}\nconnections: {a: {general: {password: abcdef}}, b: {general: {password: abcdefghi}}}\n")
+	require.NoError(t, err)
+	for range 20 {
+		require.Equal(t, "x [redacted] y", v.scrub("x abcdefghi y"))
+	}
+}
+
 // A secret of the file goes to no server that was changed on the page, neither now nor by way of the file.
 func TestSecretsGoToTheirServerAlone(t *testing.T) {
 	t.Setenv("MQTT311_TEST_PASSWORD", "hunter2")

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/connector/internal/deadletters"
 	"github.com/mqtt311/mqtt311/packets"
 )
@@ -28,6 +29,8 @@ type letterFiles struct {
 
 	mu   sync.Mutex
 	open map[string]*deadletters.File
+
+	replaying chan struct{} // has one while dead letters are replayed
 }
 
 const (
@@ -40,7 +43,7 @@ const (
 )
 
 func (s *Server) deadLettersPage() {
-	l := &letterFiles{s: s, open: make(map[string]*deadletters.File)}
+	l := &letterFiles{s: s, open: make(map[string]*deadletters.File), replaying: make(chan struct{}, 1)}
 	if cfg := s.reach.cfg; cfg != nil {
 		for _, name := range slices.Sorted(maps.Keys(cfg.Consumers)) {
 			if c := cfg.Consumers[name]; c.OnFailure.DeadLetterFile != "" && !slices.Contains(l.paths, c.OnFailure.DeadLetterFile) {
@@ -90,6 +93,9 @@ var (
 	errNoLetters = &fault{http.StatusNotFound, "The configuration names no such dead letter file.", "配置中没有该死信文件。"}
 	errGone      = &fault{http.StatusNotFound, "The dead letter is not there any more.", "该死信已不存在。"}
 	errMany      = &fault{http.StatusBadRequest, "Too many dead letters at once.", "一次选择的死信过多。"}
+	errDone      = &fault{http.StatusConflict, "It was replayed meanwhile.", "该死信已被重放。"}
+	errReplaying = &fault{http.StatusConflict, "Dead letters are being replayed already: wait until that has ended.", "正在重放死信，请等待完成。"}
+	errNoFlow    = &fault{http.StatusConflict, "No flow of its consumer runs here: replay it to a topic.", "此处没有运行该 Consumer 的流程：请重放到主题。"}
 )
 
 // file returns a file as it is now, or nil if it does not exist yet, which is not an error.
@@ -140,11 +146,19 @@ type shownLetter struct {
 	State string         `json:"state"`
 	Size  int64          `json:"size"`
 	Why   string         `json:"why"`
+	Flow  bool           `json:"flow"` // a connector runs that has a flow for it
 	*deadletters.Record
 }
 
-func shownOf(e deadletters.Entry, r *deadletters.Record) shownLetter {
-	return shownLetter{e.ID, e.State.String(), e.Size, r.Why(), r}
+func (l *letterFiles) shown(e deadletters.Entry, r *deadletters.Record) shownLetter {
+	out := shownLetter{e.ID, e.State.String(), e.Size, l.s.reach.scrub(r.Why()), l.hasFlow(r), r}
+	r.Error = nil // Why has what is shown of it
+	return out
+}
+
+func (l *letterFiles) hasFlow(r *deadletters.Record) bool {
+	c := l.s.opts.Running
+	return c != nil && c.Replays(r.Consumer)
 }
 
 type letterList struct {
@@ -200,7 +214,7 @@ func (l *letterFiles) list(r *http.Request) (any, error) {
 			bytes += e.Size
 		}
 		if f.Has(e, record, in.Search) {
-			out.Letters = append(out.Letters, shownOf(e, record))
+			out.Letters = append(out.Letters, l.shown(e, record))
 		}
 	}
 	return out, nil
@@ -233,14 +247,16 @@ func (l *letterFiles) show(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the payload cannot be read: %w", err)
 	}
-	return letterView{shownOf(e, record), payload, int64(len(payload)) == e.Size}, nil
+	return letterView{l.shown(e, record), payload, int64(len(payload)) == e.Size}, nil
 }
 
 // An action names its dead letters, which are those that the user saw.
 type letterAct struct {
 	File  int      `json:"file"`
 	IDs   []string `json:"ids"`
-	Topic string   `json:"topic,omitempty"`
+	Topic string   `json:"topic,omitempty"` // of replay: where to
+	Flow  bool     `json:"flow,omitempty"`  // of replay: through the flow of its consumer instead
+	Again bool     `json:"again,omitempty"` // of replay: also what was replayed before
 }
 
 func (l *letterFiles) remove(r *http.Request) (any, error) {
@@ -301,11 +317,14 @@ func badTopic(topic string, err error) *fault {
 // A replayedLine is the result for a dead letter, which stays if there is an error.
 type replayedLine struct {
 	ID    string `json:"id"`
-	Error string `json:"error,omitempty"`
+	Error *text  `json:"error,omitempty"`
 }
 
-// replay publishes dead letters to a topic of the configuration's server, and reports each when it
-// is done. Each is published at least once, because it is recorded as replayed afterwards.
+// A replayer passes a dead letter on: to a flow, or to a topic.
+type replayer func(context.Context, *deadletters.Record, []byte) error
+
+// replay replays dead letters one after the other, and reports each when it is done. Each is replayed at least once,
+// because it is recorded as replayed afterwards.
 func (l *letterFiles) replay(ctx context.Context, r *http.Request, send func(any) error) error {
 	in, err := decode[letterAct](r)
 	switch {
@@ -316,50 +335,92 @@ func (l *letterFiles) replay(ctx context.Context, r *http.Request, send func(any
 	case in.File < 0 || in.File >= len(l.paths):
 		return errNoLetters
 	}
-	if err := packets.ValidTopicName(strings.ReplaceAll(in.Topic, "{topic}", "t")); err != nil {
-		return badTopic(in.Topic, err)
+	select {
+	case l.replaying <- struct{}{}:
+		defer func() { <-l.replaying }()
+	default:
+		return errReplaying
 	}
-	c, _, err := l.s.reach.connect(ctx, func(*client.Config) {})
-	if err != nil {
-		return err
+	to, over, how := l.throughFlow, func() bool { return false }, "flow"
+	switch {
+	case in.Flow && l.s.opts.Running == nil:
+		return errNoFlow
+	case !in.Flow:
+		if err := packets.ValidTopicName(strings.ReplaceAll(in.Topic, "{topic}", "t")); err != nil {
+			return badTopic(in.Topic, err)
+		}
+		c, _, err := l.s.reach.connect(ctx, func(*client.Config) {})
+		if err != nil {
+			return err
+		}
+		defer leave(ctx, c)
+		to, over, how = toTopic(c, in.Topic), func() bool { return c.Err() != nil }, "topic "+in.Topic
 	}
-	defer leave(ctx, c)
 	for _, id := range in.IDs {
 		line := replayedLine{ID: id}
-		if err := l.publish(ctx, c, in, id); err != nil {
-			line.Error = err.Error()
-			l.s.log.Warn("ui: a dead letter was not replayed, and stays", "file", l.paths[in.File], "letter", id, "error", err, "from", r.RemoteAddr)
+		if err := l.replayOne(in, id, how, to); err != nil {
+			line.Error = l.s.reach.both(err)
+			l.s.log.Warn("ui: a dead letter was not replayed, and stays", "file", l.paths[in.File], "letter", id, "to", how, "error", err, "from", r.RemoteAddr)
 		} else {
-			l.s.log.Info("ui: replayed a dead letter", "file", l.paths[in.File], "letter", id, "to", in.Topic, "from", r.RemoteAddr)
+			l.s.log.Info("ui: replayed a dead letter", "file", l.paths[in.File], "letter", id, "to", how, "from", r.RemoteAddr)
 		}
-		if err := send(line); err != nil || ctx.Err() != nil || c.Err() != nil {
+		if err := send(line); err != nil || ctx.Err() != nil || over() {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *letterFiles) publish(ctx context.Context, c *client.Client, in *letterAct, id string) error {
+// replayOne replays a dead letter and, if that went well, marks it. A browser that goes away meanwhile does not cut it short: the
+// work would be done and nobody would know.
+func (l *letterFiles) replayOne(in *letterAct, id, how string, to replayer) error {
+	ctx := l.s.ctx
 	f, e, err := l.letter(ctx, in.File, id)
 	if err != nil {
 		return err
 	}
 	record, err := f.Record(e)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if e.State == deadletters.WasRemoved || e.Size > packets.MaxRemainingLength {
+	case e.State == deadletters.WasRemoved || e.Size > packets.MaxRemainingLength:
 		return errGone
+	case e.State == deadletters.WasReplayed && !in.Again:
+		return errDone
+	case f.IsReadOnly():
+		return deadletters.ErrReadOnly // before it is done again and again
 	}
 	payload, err := io.ReadAll(f.Payload(e))
 	if err != nil {
 		return fmt.Errorf("the payload cannot be read: %w", err)
 	}
-	within, cancel := context.WithTimeout(ctx, publishTimeout)
-	defer cancel()
-	topic := strings.ReplaceAll(in.Topic, "{topic}", record.Topic)
-	if err := c.Publish(within, client.Message{Topic: topic, QoS: packets.AtLeastOnce, Payload: payload}); err != nil {
+	if record.CopyOf != nil && record.Key != "" { // another message than the one whose key it has
+		record.Key += "/" + e.ID.String()
+	}
+	if err := to(ctx, record, payload); err != nil {
 		return err
 	}
-	return f.Mark(context.WithoutCancel(ctx), e.ID, deadletters.Replayed, "topic "+in.Topic)
+	if err := f.Mark(context.WithoutCancel(ctx), e.ID, deadletters.Replayed, how); err != nil {
+		return &fault{http.StatusInternalServerError, fmt.Sprintf("It was replayed, but that could not be written to the file: %v", err), fmt.Sprintf("已重放，但未能写入文件：%v", err)}
+	}
+	return nil
+}
+
+// toTopic publishes dead letters.
+func toTopic(c *client.Client, to string) replayer {
+	return func(ctx context.Context, r *deadletters.Record, payload []byte) error {
+		ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+		defer cancel()
+		return c.Publish(ctx, client.Message{Topic: strings.ReplaceAll(to, "{topic}", r.Topic), QoS: packets.AtLeastOnce, Payload: payload})
+	}
+}
+
+// throughFlow gives a dead letter to the flow of its consumer.
+func (l *letterFiles) throughFlow(ctx context.Context, r *deadletters.Record, payload []byte) error {
+	if !l.hasFlow(r) {
+		return errNoFlow
+	}
+	return l.s.opts.Running.Replay(ctx, &connector.DeadLetterRecord{
+		Received: r.Received, Consumer: r.Consumer, Topic: r.Topic, QoS: r.QoS, MessageID: r.MessageID, Key: r.Key, Payload: payload,
+	})
 }

@@ -2,14 +2,20 @@ package ui
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/internal/broker"
 	"github.com/stretchr/testify/require"
 )
@@ -81,6 +87,7 @@ func TestDeadLettersOfThePageRefused(t *testing.T) {
 		{"copy", map[string]any{"id": id, "topic": "a/#"}, 400},
 		{"replay", map[string]any{"ids": []string{id}, "topic": "a/#"}, 400},
 		{"replay", map[string]any{"ids": []string{id}, "topic": "a", "file": 7}, 404},
+		{"replay", map[string]any{"ids": []string{id}, "flow": true}, 409}, // no connector runs
 		{"replay", map[string]any{"ids": []string{id}, "topic": "a"}, 502}, // nobody is at 127.0.0.1:1
 	} {
 		require.Equal(t, c.status, refused(b, "deadletters/"+c.path, c.body).status, "%s %v", c.path, c.body)
@@ -118,16 +125,140 @@ func TestDeadLettersOfThePageReplayed(t *testing.T) {
 	b, _ := deadLettersOf(t, server.Addr, twoLetters)
 	l := b.list(map[string]any{})
 	ids := []string{l.Letters[0].ID.String(), l.Letters[1].ID.String()}
-	r := b.do("POST", "/api/deadletters/replay", map[string]any{"ids": ids, "topic": "again/{topic}"}, nil)
-	require.Equal(t, http.StatusOK, r.StatusCode)
-	var done []replayedLine
+	require.Equal(t, []replayedLine{{ID: ids[0]}, {ID: ids[1]}}, b.replays(map[string]any{"ids": ids, "topic": "again/{topic}"}))
+	require.Empty(t, b.list(map[string]any{}).Letters)
+}
+
+// replays replays and returns what is told of each.
+func (b *browser) replays(in map[string]any) (done []replayedLine) {
+	b.t.Helper()
+	r := b.do("POST", "/api/deadletters/replay", in, nil)
+	require.Equal(b.t, http.StatusOK, r.StatusCode)
 	for lines := bufio.NewScanner(r.Body); lines.Scan(); {
 		var line replayedLine
-		require.NoError(t, json.Unmarshal(lines.Bytes(), &line))
+		require.NoError(b.t, json.Unmarshal(lines.Bytes(), &line))
 		done = append(done, line)
 	}
-	require.Equal(t, []replayedLine{{ID: ids[0]}, {ID: ids[1]}}, done)
-	require.Empty(t, b.list(map[string]any{}).Letters)
+	return done
+}
+
+// lettersOf are two dead letters of a running consumer, one of a consumer that is not there, and one of none.
+const lettersOf = `{"topic":"x","payload":"YQ==","consumer":"in","key":"k1","qos":1,"messageID":9,"error":{}}` + "\n" +
+	`{"topic":"x","payload":"Yg==","consumer":"in"}` + "\n" + `{"topic":"x","payload":"Yw==","consumer":"gone"}` + "\n" + `{"topic":"x"}` + "\n"
+
+// runningLetters is a page of a connector that runs and has a dead letter file with these lines.
+func runningLetters(t *testing.T, f flow.Flow, lines string) (b *browser, path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "dead.jsonl")
+	require.NoError(t, os.WriteFile(path, []byte(lines), 0o600))
+	b, _ = runningOf(t, f, func(addr string) string {
+		return fmt.Sprintf("connector:\n  general: {broker_url: '%s', client_id: c, username: u, password: hunter2}\nconsumers:\n  in: {topics: [x], qos: 1, on_failure: {then: dead_letter, retries: 0, dead_letter: {file: '%s'}}}\n", addr, path)
+	})
+	return b, path
+}
+
+// A dead letter goes through the flow of its consumer, and is marked only if that succeeds; what fails stays, and nothing is put
+// away again. A secret of the configuration in an error does not reach the page.
+func TestDeadLettersThroughTheFlow(t *testing.T) {
+	var mended atomic.Bool
+	seen := make(chan string, 10)
+	b, path := runningLetters(t, flow.Func(func(ctx context.Context, m *flow.Message) (*flow.Message, error) {
+		seen <- fmt.Sprint(m.Topic(), " ", string(m.Payload.Blob), " ", flow.IdempotencyKey(ctx) == "k1", " ", m.Attribute[flow.AttributeMessageID])
+		if !mended.Load() && string(m.Payload.Blob) == "b" {
+			return nil, errors.New("hunter2 is refused")
+		}
+		return nil, nil
+	}), lettersOf)
+	l := b.list(map[string]any{})
+	require.Len(t, l.Letters, 4)
+	require.Equal(t, []bool{false, false, true, true}, []bool{l.Letters[0].Flow, l.Letters[1].Flow, l.Letters[2].Flow, l.Letters[3].Flow})
+	ids := func(l letterList) (ids []string) {
+		for _, letter := range l.Letters {
+			ids = append([]string{letter.ID.String()}, ids...)
+		}
+		return ids
+	}
+	all := ids(l)
+	done := b.replays(map[string]any{"ids": append(all, all[0]), "flow": true})
+	require.Len(t, done, 5)
+	require.Nil(t, done[0].Error)
+	require.Contains(t, done[1].Error.EN, "is refused")
+	require.NotContains(t, done[1].Error.EN+done[1].Error.ZH, "hunter2")
+	for _, i := range []int{2, 3} {
+		require.Equal(t, errNoFlow.ZH, done[i].Error.ZH)
+	}
+	require.Equal(t, errDone.ZH, done[4].Error.ZH, "once is enough")
+	require.Equal(t, []string{"x a true 9", "x b false 0"}, []string{<-seen, <-seen})
+	require.Empty(t, seen)
+	l = b.list(map[string]any{})
+	require.Equal(t, all[1:], ids(l))
+	require.Equal(t, 4, l.All, "no second dead letter")
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(string(text), `"how":"flow"`))
+
+	mended.Store(true)
+	require.Nil(t, b.replays(map[string]any{"ids": all[1:2], "flow": true})[0].Error)
+	require.Equal(t, all[2:], ids(b.list(map[string]any{})))
+	<-seen
+	require.Nil(t, b.replays(map[string]any{"ids": all[:1], "flow": true, "again": true})[0].Error, "when it is asked for")
+	require.Equal(t, "x a true 9", <-seen)
+
+	// A copy is a message of its own.
+	made := post[map[string]string](b, "deadletters/copy", map[string]any{"id": all[0], "topic": "y"})
+	require.Nil(t, b.replays(map[string]any{"ids": []string{made["id"]}, "flow": true})[0].Error)
+	require.Equal(t, "y a false 9", <-seen)
+}
+
+// A browser that goes away does not cut a run short: it ends, and is marked. Meanwhile no other replay begins, and what has not begun stays.
+func TestDeadLettersThroughTheFlowOutliveTheBrowser(t *testing.T) {
+	begun, end := make(chan bool, 2), make(chan bool)
+	b, _ := runningLetters(t, flow.Func(func(ctx context.Context, m *flow.Message) (*flow.Message, error) {
+		begun <- true
+		select {
+		case <-end:
+			return nil, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}), lettersOf)
+	l := b.list(map[string]any{})
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := make(chan bool)
+	go func() {
+		defer close(gone)
+		text, _ := json.Marshal(map[string]any{"ids": []string{l.Letters[3].ID.String(), l.Letters[2].ID.String()}, "flow": true})
+		r, err := http.NewRequestWithContext(ctx, "POST", "http://"+b.s.Addr().String()+"/api/deadletters/replay", bytes.NewReader(text))
+		if err == nil {
+			r.Header.Set("Content-Type", "application/json")
+			r.AddCookie(b.cookie)
+			http.DefaultTransport.RoundTrip(r)
+		}
+	}()
+	<-begun
+	require.Equal(t, errReplaying.ZH, refused(b, "deadletters/replay", map[string]any{"ids": []string{}, "topic": "a"}).ZH)
+	cancel()
+	<-gone
+	end <- true
+	require.Eventually(t, func() bool { return len(b.list(map[string]any{}).Letters) == 3 }, patience, 10*time.Millisecond)
+	require.Empty(t, begun)
+}
+
+// What cannot be marked is not replayed: it would be, again and again.
+func TestDeadLettersOfAFileThatMayOnlyBeRead(t *testing.T) {
+	runs := new(atomic.Int32)
+	b, path := runningLetters(t, flow.Func(func(context.Context, *flow.Message) (*flow.Message, error) {
+		runs.Add(1)
+		return nil, nil
+	}), lettersOf)
+	require.NoError(t, os.Chmod(path, 0o400))
+	if f, err := os.OpenFile(path, os.O_RDWR, 0); err == nil {
+		f.Close()
+		t.Skip("this user may write to every file")
+	}
+	done := b.replays(map[string]any{"ids": []string{b.list(map[string]any{}).Letters[3].ID.String()}, "flow": true})
+	require.NotNil(t, done[0].Error)
+	require.Zero(t, runs.Load())
 }
 
 func TestNoDeadLetterFile(t *testing.T) {

@@ -17,11 +17,21 @@ var destinationFields = map[string][]string{
 	"extension": {"failover_urls", "proxy", "tls_server_name", "tls_insecure_skip_verify"},
 }
 
-// destinations returns the destinations of all connections of a configuration, by path.
+// natsPath is the connection to NATS, whose settings have no sections. The page does not connect with it, but saves it.
+const natsPath = "nats"
+
+var natsFields = []string{"urls", "tls_server_cert"}
+
+// destinations returns the destinations of all connections of a configuration, by the path of the connection.
 func destinations(v *config.Value) map[string]destination {
 	out := make(map[string]destination)
 	for path, connection := range connectionsOf(v) {
 		var parts []any
+		if path == natsPath {
+			for _, key := range natsFields {
+				parts = append(parts, written(child(connection, key)))
+			}
+		}
 		for _, section := range []string{"general", "extension"} {
 			for _, key := range destinationFields[section] {
 				parts = append(parts, written(child(child(connection, section), key)))
@@ -40,6 +50,9 @@ func connectionsOf(v *config.Value) map[string]*config.Value {
 	out := make(map[string]*config.Value)
 	if c := child(v, "connector"); c != nil {
 		out["connector"] = c
+	}
+	if c := child(v, natsPath); c != nil {
+		out[natsPath] = c
 	}
 	if named := child(v, "connections"); named != nil {
 		for i := range named.Values {
@@ -82,7 +95,7 @@ func holdsSecret(v *config.Value) bool {
 // connectionOf returns the path of the connection that a reference belongs to, or "".
 func connectionOf(r config.Reference, all map[string]destination) string {
 	for path := range all {
-		if strings.HasPrefix(r.Path, path+".general.") || strings.HasPrefix(r.Path, path+".extension.") {
+		if strings.HasPrefix(r.Path, path+".general.") || strings.HasPrefix(r.Path, path+".extension.") || path == natsPath && strings.HasPrefix(r.Path, path+".") {
 			return path
 		}
 	}

@@ -82,24 +82,26 @@ func writeFile(path string, b []byte) error {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real // keep the symbolic link
 	}
-	mode := fs.FileMode(0o600)
-	if info, err := os.Stat(path); err == nil {
-		mode = info.Mode().Perm()
+	info, err := os.Stat(path)
+	if err != nil {
+		info = nil
+	} else {
 		old, err := os.ReadFile(path)
 		if err == nil {
-			err = replaceFile(path+"~", old, mode)
+			err = replaceFile(path+"~", old, info)
 		}
 		if err != nil {
 			return fmt.Errorf("ui: keeping the old file: %w", err)
 		}
 	}
-	if err := replaceFile(path, b, mode); err != nil {
+	if err := replaceFile(path, b, info); err != nil {
 		return fmt.Errorf("ui: %w", err)
 	}
 	return nil
 }
 
-func replaceFile(path string, b []byte, mode fs.FileMode) (err error) {
+// replaceFile puts bytes in the place of a file, with the mode and, where this process may say so, the owner of an old one.
+func replaceFile(path string, b []byte, old fs.FileInfo) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return err
@@ -110,8 +112,9 @@ func replaceFile(path string, b []byte, mode fs.FileMode) (err error) {
 		}
 	}()
 	_, err = f.Write(b)
-	if err == nil {
-		err = f.Chmod(mode)
+	if err == nil && old != nil {
+		keepOwner(f, old)
+		err = f.Chmod(old.Mode().Perm())
 	}
 	if err == nil {
 		err = f.Sync()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,10 +55,10 @@ func badFilter(filter string, err error) *fault {
 
 // A liveLine is a line of the stream to the page.
 type liveLine struct {
-	ClientID string   `json:"client_id,omitempty"` // in the first line, like the next two
-	Filters  []string `json:"filters,omitempty"`
-	Refused  []string `json:"refused,omitempty"`
-	State    string   `json:"state"` // of the client
+	ClientID string   `json:"client_id,omitempty"` // in the first line
+	Filters  []string `json:"filters,omitempty"`   // in the first line, and when the topics of the consumers have changed
+	Refused  []string `json:"refused,omitempty"`   // of those
+	State    string   `json:"state"`               // of the client
 
 	Messages []liveMessage `json:"messages,omitempty"`
 	Topics   []topicCount  `json:"topics,omitempty"` // whose counts have changed
@@ -144,10 +145,14 @@ func (l *live) listen(ctx context.Context, r *http.Request, send func(any) error
 	if err != nil {
 		return err
 	}
+	var follow *follower
+	if in.Filter == "" {
+		follow = &follower{c: c, filters: filters}
+	}
 	if err := send(liveLine{ClientID: id, Filters: filters, Refused: refused, State: c.State().String()}); err != nil {
 		return err
 	}
-	return l.tell(ctx, c, w, send)
+	return l.tell(ctx, c, w, follow, send)
 }
 
 // subscribe returns the filters that the server refuses, and an error if it refuses all.
@@ -155,26 +160,73 @@ func (l *live) subscribe(ctx context.Context, c *client.Client, subs []packets.S
 	within, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	_, err = c.Subscribe(within, subs...)
+	refused = refusedOf(subs, err)
+	if err != nil && (refused == nil || len(refused) == len(subs)) {
+		return nil, l.s.reach.told(err)
+	}
+	return refused, nil
+}
+
+// refusedOf returns the filters that the server refuses.
+func refusedOf(subs []packets.Subscription, err error) (refused []string) {
 	var some *client.SubscribeError
 	if !errors.As(err, &some) {
-		if err != nil {
-			err = l.s.reach.told(err)
-		}
-		return nil, err
+		return nil
 	}
 	for i, result := range some.Results {
 		if result.Err != nil {
 			refused = append(refused, subs[i].Filter)
 		}
 	}
-	if len(refused) == len(subs) {
-		return nil, l.s.reach.told(err)
-	}
-	return refused, nil
+	return refused
 }
 
-// tell sends lines until ctx is done or the client is closed.
-func (l *live) tell(ctx context.Context, c *client.Client, w *window, send func(any) error) error {
+// A follower keeps a client subscribed to the topics that the consumers have.
+type follower struct {
+	c       *client.Client
+	filters []string
+	asked   []packets.Subscription
+	answer  *client.Receipt // to them; nil: there is none to come
+}
+
+// change makes filters those that the client is subscribed to. What the server does not answer, the client asks for again.
+func (f *follower) change(filters []string) (err error) {
+	var subs []packets.Subscription
+	for _, filter := range filters {
+		if !slices.Contains(f.filters, filter) {
+			subs = append(subs, packets.Subscription{Filter: filter})
+		}
+	}
+	gone := slices.DeleteFunc(slices.Clone(f.filters), func(filter string) bool { return slices.Contains(filters, filter) })
+	if f.filters = filters; len(subs) > 0 {
+		f.asked = subs
+		if f.answer, err = f.c.SubscribeAsync(subs...); err != nil {
+			return err
+		}
+	}
+	if len(gone) > 0 {
+		_, err = f.c.UnsubscribeAsync(gone...)
+	}
+	return err
+}
+
+// refused returns what the server has refused since the last time.
+func (f *follower) refused() []string {
+	if f.answer == nil {
+		return nil
+	}
+	select {
+	case <-f.answer.Done():
+		err := f.answer.Err()
+		f.answer = nil
+		return refusedOf(f.asked, err)
+	default:
+		return nil
+	}
+}
+
+// tell sends lines until ctx is done or the client is closed. Unless follow is nil, it follows the topics of the consumers.
+func (l *live) tell(ctx context.Context, c *client.Client, w *window, follow *follower, send func(any) error) error {
 	tick := time.NewTicker(windowEvery)
 	defer tick.Stop()
 	var (
@@ -189,6 +241,16 @@ func (l *live) tell(ctx context.Context, c *client.Client, w *window, send func(
 			return l.s.reach.told(c.Err())
 		case now := <-tick.C:
 			line, news := w.take()
+			if follow != nil {
+				if now := l.s.reach.filters(); !slices.Equal(now, follow.filters) {
+					if err := follow.change(now); err != nil {
+						return l.s.reach.told(err)
+					}
+					line.Filters, news = now, true
+				}
+				line.Refused = follow.refused()
+				news = news || line.Refused != nil
+			}
 			line.State = c.State().String()
 			line.LeftOut += c.Stats().Dropped
 			if !news && line.State == state && now.Sub(told) < windowBeat {

@@ -16,6 +16,8 @@ import (
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/config"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/internal/broker"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
@@ -197,15 +199,81 @@ func TestLiveEndsWithThePage(t *testing.T) {
 	gone(t, server)
 }
 
-// The page goes on listening to the server of FILE, whatever is applied; the topics follow.
+// runningOf starts a server, a connector of the text that make makes for its address, and the page of both.
+func runningOf(t *testing.T, f flow.Flow, make func(addr string) string) (*browser, *connector.Connector) {
+	t.Helper()
+	server, err := broker.Start()
+	require.NoError(t, err)
+	t.Cleanup(func() { server.Close() })
+	o := Options{File: file(t, make(server.Addr))}
+	cfg, _, err := config.Load(o.File)
+	require.NoError(t, err)
+	o.Running, err = connector.New(*cfg, connector.Options{})
+	require.NoError(t, err)
+	for name := range cfg.Consumers {
+		require.NoError(t, o.Running.Consume(name, f))
+	}
+	require.NoError(t, o.Running.Start(t.Context()))
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		require.NoError(t, o.Running.Stop(ctx))
+	})
+	o.Apply = func(ctx context.Context, cfg *connector.Config) (connector.Changes, error) {
+		return o.Running.Reconfigure(ctx, *cfg, nil)
+	}
+	return openPage(t, o), o.Running
+}
+
+var pass = flow.Func(func(context.Context, *flow.Message) (*flow.Message, error) { return nil, nil })
+
+// The page goes on listening to the server of FILE, whatever is applied, and to the topics that the consumers have now.
 func TestLiveStaysAtItsServer(t *testing.T) {
-	b, _ := liveOf(t, "a", Options{Apply: func(context.Context, *connector.Config) (connector.Changes, error) { return connector.Changes{}, nil }})
+	text := func(addr, topics string) string {
+		return fmt.Sprintf("connector: {general: {broker_url: '%s', client_id: c}}\nconsumers: {in: {topics: [%s], qos: 1}}\n", addr, topics)
+	}
+	b, _ := runningOf(t, pass, func(addr string) string { return text(addr, "a") })
 	load(b)
-	post[any](b, "config/apply", map[string]any{"text": "connector: {general: {broker_url: '127.0.0.1:1', client_id: c}}\nconsumers: {in: {topics: [other], qos: 1}}\n"})
 	s, first := b.listen(nil)
+	require.Equal(t, []string{"a"}, first.Filters)
+	post[any](b, "config/apply", map[string]any{"text": text("127.0.0.1:1", "other")})
+	for first.Filters = nil; first.Filters == nil; {
+		first = s.next()
+	}
 	require.Equal(t, []string{"other"}, first.Filters)
 	b.publish("other", nil, 1, false)
 	s.until(1)
+}
+
+// An open stream follows the topics of a connector that takes another configuration by itself, as with SIGHUP, unless the browser has
+// asked for others.
+func TestLiveFollowsTheConnector(t *testing.T) {
+	b, c := runningOf(t, pass, func(addr string) string {
+		return fmt.Sprintf("connector: {general: {broker_url: '%s', client_id: c}}\nconsumers: {in: {topics: [a, b], qos: 1}}\n", addr)
+	})
+	s, _ := b.listen(nil)
+	own, _ := b.listen(map[string]string{"filter": "#"})
+	cfg, _, err := config.Load(b.s.opts.File)
+	require.NoError(t, err)
+	p := cfg.Consumers["in"]
+	p.Topics = []connector.TopicQoS{{Topic: "b"}, {Topic: "$share/g/c/#"}}
+	cfg.Consumers["in"] = p
+	_, err = c.Reconfigure(t.Context(), *cfg, nil)
+	require.NoError(t, err)
+	var l liveLine
+	for l.Filters == nil {
+		l = s.next()
+	}
+	require.Equal(t, []string{"b", "c/#"}, l.Filters)
+	for _, topic := range []string{"a", "b", "c/d"} {
+		b.publish(topic, []byte("x"), 1, false)
+	}
+	var topics []string
+	for _, m := range s.until(2).Messages {
+		topics = append(topics, m.Topic)
+	}
+	require.Equal(t, []string{"b", "c/d"}, topics)
+	require.Empty(t, own.until(3).Filters)
 }
 
 // A browser that does not read is told nothing more, and holds up neither the client nor what it takes.
@@ -277,6 +345,46 @@ func TestPacedConnection(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, bytes.Equal(sent, got))
 	})
+}
+
+// bursts is a connection on which messages come each millisecond. A read takes what is there, up to a record of TLS, or waits.
+type bursts struct {
+	net.Conn
+	begun         time.Time
+	size          int // of a burst
+	taken         int
+	waited, reads int
+}
+
+func (c *bursts) Read(b []byte) (int, error) {
+	c.reads++
+	here := func() int { return int(time.Since(c.begun)/time.Millisecond)*c.size - c.taken }
+	if here() == 0 {
+		c.waited++
+		time.Sleep(time.Until(c.begun.Add((time.Since(c.begun) + time.Millisecond).Truncate(time.Millisecond))))
+	}
+	n := min(here(), len(b), 16<<10)
+	c.taken += n
+	return n, nil
+}
+
+// At a steady rate a paced connection rarely waits for a message: that is what wakes a program up for each. Nothing is left to gather.
+func TestPacedConnectionRarelyWaits(t *testing.T) {
+	for _, size := range []int{300, 3000, 100_000} {
+		synctest.Test(t, func(t *testing.T) {
+			from := &bursts{begun: time.Now(), size: size}
+			c, err := pacedDial(func(context.Context) (net.Conn, error) { return from, nil })(t.Context())
+			require.NoError(t, err)
+			b := make([]byte, 1<<20)
+			for time.Since(from.begun) < 10*time.Second {
+				_, err := c.Read(b)
+				require.NoError(t, err)
+			}
+			t.Logf("bursts of %d bytes: %d reads, %d of them waited", size, from.reads, from.waited)
+			require.LessOrEqual(t, from.waited, 10_000/50)
+			require.LessOrEqual(t, 10_000*size-from.taken, 40*size)
+		})
+	}
 }
 
 func TestPayloadSize(t *testing.T) {

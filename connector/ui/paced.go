@@ -7,25 +7,26 @@ import (
 )
 
 const (
-	pause       = 30 * time.Millisecond // between turns
-	longestTurn = 2 * time.Millisecond
-	leastTurn   = 1 << 10 // bytes
-	mostTurn    = 1 << 20
-	pacedBuffer = 64 << 10
+	pause       = 30 * time.Millisecond  // between turns
+	waited      = 200 * time.Microsecond // a read that takes longer had to wait
+	leastTurn   = 1 << 10                // bytes
+	mostTurn    = 16 << 20               // more than systems keep of a connection
+	pacedBuffer = 128 << 10
 )
 
 // A paced connection is read in turns with pauses in which messages gather: at many messages per
 // second, waking up for each is most of the cost of counting them. A turn ends when it has read as
-// much as gathers in a pause, estimated from earlier turns, or when it had to wait.
+// much as gathers in a pause, estimated from earlier turns, or when a read had to wait, because
+// nothing more was there. (The size of a read does not say so: over TLS a read brings one record.)
 type paced struct {
 	net.Conn
 	buffer []byte
 	rest   []byte // of buffer
 
-	began  time.Time // start of the turn
-	got    int       // bytes read in the turn
-	enough int       // bytes to read in a turn
-	more   int       // the next turn reads more by this part of 32
+	late   bool // the last read had to wait
+	got    int  // bytes read in the turn
+	enough int  // bytes to read in a turn
+	more   int  // the next turn reads more by this part of 32
 }
 
 // pacedDial returns a dial function whose connections are paced.
@@ -35,7 +36,7 @@ func pacedDial(dial func(context.Context) (net.Conn, error)) func(context.Contex
 		if err != nil {
 			return nil, err
 		}
-		return &paced{Conn: c, buffer: make([]byte, pacedBuffer), began: time.Now(), enough: leastTurn, more: 1}, nil
+		return &paced{Conn: c, buffer: make([]byte, pacedBuffer), enough: leastTurn, more: 1}, nil
 	}
 }
 
@@ -43,8 +44,9 @@ func pacedDial(dial func(context.Context) (net.Conn, error)) func(context.Contex
 func (p *paced) Read(b []byte) (int, error) {
 	if len(p.rest) == 0 {
 		p.turn()
+		begun := time.Now()
 		n, err := p.Conn.Read(p.buffer)
-		p.rest, p.got = p.buffer[:n], p.got+n
+		p.rest, p.got, p.late = p.buffer[:n], p.got+n, time.Since(begun) > waited
 		if n == 0 {
 			return 0, err
 		}
@@ -56,9 +58,8 @@ func (p *paced) Read(b []byte) (int, error) {
 
 // turn pauses if the turn is over, and starts another one.
 func (p *paced) turn() {
-	late := time.Since(p.began) > longestTurn
 	switch {
-	case late: // the last bytes arrived while the turn waited: less gathers in a pause
+	case p.late: // the last bytes arrived while the turn waited: less gathers in a pause
 		p.enough, p.more = max(p.got*7/8, leastTurn), 1
 	case p.got >= p.enough: // there may be more, possibly much more
 		p.enough, p.more = min(p.enough+p.enough*p.more/32, mostTurn), min(p.more*2, 32)
@@ -66,5 +67,5 @@ func (p *paced) turn() {
 		return
 	}
 	time.Sleep(pause)
-	p.began, p.got = time.Now(), 0
+	p.got = 0
 }

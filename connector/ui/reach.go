@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/mqtt311/mqtt311/client"
@@ -25,12 +24,12 @@ type reach struct {
 	cfg  *connector.Config // nil if it could not be read or its secrets could not be located
 	veil *veil
 
-	mu        sync.Mutex
-	consumers map[string]connector.ConsumerParams // as at the start, or as applied by the page
+	running   *connector.Connector                // nil: none
+	consumers map[string]connector.ConsumerParams // as they were at the start
 }
 
-func newReach(file string) *reach {
-	r := new(reach)
+func newReach(file string, running *connector.Connector) *reach {
+	r := &reach{running: running}
 	now, err := readState(file)
 	if err != nil {
 		return r
@@ -45,21 +44,16 @@ func newReach(file string) *reach {
 	return r
 }
 
-// applied records the consumers of a configuration that was applied to the running connector.
-func (r *reach) applied(cfg *connector.Config) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.consumers = cfg.Consumers
-}
-
-// filters returns the topics of all consumers, without share groups: another member would take
-// messages away.
+// filters returns the topics of all consumers, of a running connector those in force now. Share groups are left out:
+// another member would take messages away.
 func (r *reach) filters() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	consumers := r.consumers
+	if r.running != nil {
+		consumers = r.running.Consumers()
+	}
 	var out []string
-	for _, name := range slices.Sorted(maps.Keys(r.consumers)) {
-		for _, t := range r.consumers[name].Topics {
+	for _, name := range slices.Sorted(maps.Keys(consumers)) {
+		for _, t := range consumers[name].Topics {
 			filter := t.Topic
 			if plain, ok := packets.Undecorated(filter); ok {
 				filter = plain
@@ -88,6 +82,16 @@ func (r *reach) told(err error) *fault {
 	}
 	text := r.scrub(err.Error())
 	return &fault{http.StatusBadGateway, text, text}
+}
+
+// both is an error without secrets, in both languages as far as it has them.
+func (r *reach) both(err error) *text {
+	var f *fault
+	if errors.As(err, &f) {
+		return &text{f.EN, f.ZH}
+	}
+	t := r.scrub(strings.TrimPrefix(err.Error(), "connector: "))
+	return &text{t, t}
 }
 
 var errNoConfig = &fault{http.StatusConflict, "The configuration was not there, or had mistakes, when the program started: mend and save it, and start the program again.",

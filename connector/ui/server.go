@@ -92,7 +92,7 @@ func Start(o Options) (*Server, error) {
 	s.hosts = hostsOf(o, at)
 	s.sessions.name = "mqtt311-" + strconv.Itoa(int(at.Port())) // cookies are the same for all ports of a host
 	s.sessions.secure = o.TLS != nil
-	s.reach = newReach(o.File)
+	s.reach = newReach(o.File, o.Running)
 	s.routes()
 	l = crowd.Limit(l, mostConnections)
 	if o.TLS != nil {

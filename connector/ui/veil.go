@@ -336,10 +336,15 @@ func (u *unveiled) place(line, column int) (int, int) {
 
 // scrub removes all secrets from a text for the page.
 func (v *veil) scrub(text string) string {
+	var values []string
 	for _, s := range v.secrets {
 		if len(s.value) >= 3 {
-			text = strings.ReplaceAll(text, s.value, "[redacted]")
+			values = append(values, s.value)
 		}
+	}
+	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) }) // one may begin as another one does
+	for _, value := range values {
+		text = strings.ReplaceAll(text, value, "[redacted]")
 	}
 	return text
 }

@@ -32,6 +32,9 @@ func (s *Step) Check() error { return s.options.check() }
 // Open starts what the step needs. Close ends it.
 func (s *Step) Open(p *Program) (err error) {
 	s.step, err = s.options.step(p, p.Stderr, p.Log())
+	if e, ok := s.step.(*execStep); ok && p.JSON { // standard output has lines of JSON
+		e.out = p.sink(false)
+	}
 	return err
 }
 

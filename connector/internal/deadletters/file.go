@@ -114,6 +114,9 @@ func (f *File) reset() {
 // Path is the path that the file was opened by.
 func (f *File) Path() string { return f.path }
 
+// IsReadOnly reports whether this process may only read the file.
+func (f *File) IsReadOnly() bool { return f.readOnly }
+
 // Close closes the file.
 func (f *File) Close() error { return f.f.Close() }
 

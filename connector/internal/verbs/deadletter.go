@@ -53,6 +53,25 @@ type letterLine struct {
 
 var stateNames = map[deadletters.State]string{deadletters.Waiting: "待处理", deadletters.WasReplayed: "已重放", deadletters.WasRemoved: "已删除"}
 
+// A letterAct is what was done with a dead letter, for programs.
+type letterAct struct {
+	Letter deadletters.ID  `json:"letter"`
+	Act    string          `json:"act"` // removed, copied, replayed, failed, collected
+	Copy   *deadletters.ID `json:"copy,omitempty"`
+	To     string          `json:"to,omitempty"` // of replay: a step, or topic and a name
+	Error  string          `json:"error,omitempty"`
+	Topic  string          `json:"topic,omitempty"` // of collect
+	Size   *int64          `json:"size,omitempty"`  // of collect, of the payload
+}
+
+// actJSON prints an act with --json, and nothing otherwise.
+func actJSON(p *command.Program, a letterAct) error {
+	if !p.JSON {
+		return nil
+	}
+	return p.JSONLine(a)
+}
+
 // openLetters opens a file, and warns of what cannot be read in it.
 func openLetters(ctx context.Context, p *command.Program, path string) (*deadletters.File, error) {
 	f, err := deadletters.Open(ctx, path)
@@ -388,7 +407,7 @@ is: replay or remove it as well.`, `追加一条死信的副本，可更换内�
 			}
 			p.Log().Info("dead letter copied", "letter", e.ID.String(), "copy", made.ID.String())
 			if p.JSON {
-				return p.JSONLine(map[string]deadletters.ID{"copy": made.ID})
+				return actJSON(p, letterAct{Letter: e.ID, Act: "copied", Copy: &made.ID})
 			}
 			_, err = fmt.Fprintln(p.Stdout, made.ID)
 			return err
@@ -438,6 +457,9 @@ them off the disk. It asks before it does; where there is no terminal, --yes is 
 					return command.Coded(command.ExitRuntime, err)
 				}
 				log.Info("dead letter removed", "letter", e.ID.String())
+				if err := actJSON(p, letterAct{Letter: e.ID, Act: "removed"}); err != nil {
+					return err
+				}
 			}
 			return nil
 		},

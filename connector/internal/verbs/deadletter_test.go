@@ -171,6 +171,46 @@ func TestDeadLetterReplayToAStep(t *testing.T) {
 	require.Empty(t, waiting(t, file))
 }
 
+// acts runs a verb with --json and returns the lines that it prints.
+func acts(t *testing.T, code int, args ...string) (all []map[string]any) {
+	t.Helper()
+	r := mqtt311(t, append(append([]string{"deadletter"}, args...), "--json")...)
+	require.Equal(t, code, r.code, r.err)
+	for line := range strings.Lines(r.out) {
+		var a map[string]any
+		require.NoError(t, json.Unmarshal([]byte(line), &a), "%s", r.out)
+		all = append(all, a)
+	}
+	return all
+}
+
+// With --json each act is a line, and nothing else is on standard output.
+func TestDeadLetterActsAsJSON(t *testing.T) {
+	file := letters(t, "a", "bad", "c", "d")
+	ids := waiting(t, file)
+	require.Equal(t, []map[string]any{{"letter": ids[2], "act": "removed"}, {"letter": ids[3], "act": "removed"}},
+		acts(t, 0, "rm", file, ids[2], ids[3], "--yes"))
+	copied := acts(t, 0, "edit", file, ids[0], "-m", "new")
+	require.Len(t, copied, 1)
+	made := copied[0]["copy"]
+	require.Equal(t, []map[string]any{{"letter": ids[0], "act": "copied", "copy": made}}, copied)
+	require.Equal(t, []map[string]any{
+		{"letter": ids[0], "act": "replayed", "to": "exec"},
+		{"letter": ids[1], "act": "failed", "to": "exec", "error": "command: exit status 1"},
+		{"letter": made, "act": "replayed", "to": "exec"},
+	}, acts(t, command.ExitRuntime, "replay", file, "--all", "--exec", `p=$(cat); echo "$p"; test "$p" != bad`, "--yes"))
+	require.Equal(t, ids[1:2], waiting(t, file))
+
+	addr := startBroker(t)
+	require.Equal(t, []map[string]any{{"letter": ids[1], "act": "replayed", "to": "topic x"}}, acts(t, 0, "replay", file, "--all", "-t", "x", "-b", addr, "--yes"))
+	gathered := filepath.Join(t.TempDir(), "gathered.jsonl")
+	collect := []string{"collect", gathered, "-t", "dlq", "-b", addr, "--yes"}
+	require.Empty(t, acts(t, 0, append(collect, "--idle", "10ms")...))
+	ok(t, "pub", "-b", addr, "-t", "dlq", "-m", "12345", "-q", "1")
+	got := acts(t, 0, append(collect, "-C", "1")...)
+	require.Equal(t, []map[string]any{{"letter": waiting(t, gathered)[0], "act": "collected", "topic": "dlq", "size": 5.0}}, got)
+}
+
 // received subscribes, and returns a function that waits for the next message as topic and payload.
 func received(t *testing.T, addr, filter string) func() string {
 	t.Helper()

@@ -177,10 +177,24 @@ func (x *collecting) collect(ctx context.Context, c *client.Client, f *deadlette
 		for _, d := range batch {
 			d.Ack() // an error says that the server sends it again
 		}
+		for i := before; x.p.JSON && i < f.Len(); i++ {
+			if err := gatheredJSON(x.p, f, f.At(i)); err != nil {
+				return n, err
+			}
+		}
 		if n += f.Len() - before; x.count > 0 && n >= x.count {
 			return n, nil
 		}
 	}
+}
+
+// gatheredJSON prints a dead letter that the file has now.
+func gatheredJSON(p *command.Program, f *deadletters.File, e deadletters.Entry) error {
+	r, err := f.Record(e)
+	if err != nil {
+		return err
+	}
+	return actJSON(p, letterAct{Letter: e.ID, Act: "collected", Topic: r.Topic, Size: &e.Size})
 }
 
 // batch waits for a message and takes those that are there with it. It returns none at the end, with the reason if that

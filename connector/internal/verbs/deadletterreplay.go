@@ -39,11 +39,17 @@ of the file. In -t {topic} stands for the topic that the message came on.
 
 That it was replayed is appended to the file when the step has succeeded, or when the promise of the QoS is kept. What fails stays, and the others
 go on; exit code 1 says that some failed. Without a connection nothing goes on. Each is replayed at least once: twice if the process ends between
-the success and that line. It asks before it starts; where there is no terminal, --yes is needed.`,
+the success and that line. It asks before it starts; where there is no terminal, --yes is needed.
+
+A step runs in this process. To give dead letters to the flow of a connector that runs, within its order and its limits, start it with mqtt311 run --ui
+and replay them on its page: Dead letters, Through the flow.`,
 			`将死信交给步骤处理（与 run 处理所收消息相同），或重新发布；按文件中的顺序逐条进行。-t 中的 {topic} 代表消息原来的主题。
 
 步骤成功或 QoS 承诺兑现之后，才在文件中追加已重放的记录。失败的死信保留，其余继续；有失败时退出码为 1。没有连接时停止。
-每条至少重放一次：若进程恰在成功之后、写入记录之前结束，则会重放两次。开始前会询问；没有终端时需要 --yes。`),
+每条至少重放一次：若进程恰在成功之后、写入记录之前结束，则会重放两次。开始前会询问；没有终端时需要 --yes。
+
+步骤在本进程中运行。若要交给运行中的连接器的流程（遵守其顺序与限额），请用 mqtt311 run --ui 启动连接器，
+并在其页面的“死信”中选择“交给流程重放”。`),
 		Example: `  mqtt311 deadletter replay dead.jsonl 3f2a --exec ./store
   mqtt311 deadletter replay dead.jsonl --all --http http://127.0.0.1/in --yes
   mqtt311 deadletter replay dead.jsonl --all -t '{topic}' -c connector.yaml`,
@@ -71,7 +77,8 @@ func (x *replaying) run(ctx context.Context, path string, ids []string) error {
 	step := x.step.Name()
 	switch {
 	case step == "" && x.topic == "":
-		return command.Usage("say where to: --exec, --pipe, --http, --append or --topic", "请指定目标：--exec、--pipe、--http、--append 或 --topic")
+		return command.Usage("say where to: --exec, --pipe, --http, --append or --topic; the flow of a connector that runs is reached by the page of mqtt311 run --ui",
+			"请指定目标：--exec、--pipe、--http、--append 或 --topic；运行中的连接器的流程通过 mqtt311 run --ui 的页面重放")
 	case step != "" && x.topic != "":
 		return command.Usage("give one of --%s and --topic", "--%s 与 --topic 只能给出一项", step)
 	case step != "" && x.config != "":
@@ -197,6 +204,9 @@ func (x *replaying) each(ctx context.Context, f *deadletters.File, chosen []dead
 		if err != nil {
 			failed++
 			x.log.Error("dead letter not replayed; it stays", "letter", e.ID.String(), "error", err)
+			if jerr := actJSON(x.p, letterAct{Letter: e.ID, Act: "failed", To: to, Error: err.Error()}); jerr != nil {
+				return jerr
+			}
 			if over, ok := err.(*overError); ok {
 				return command.Fail(command.ExitPublish, "the connection has ended: %w", "连接已断开：%w", over.error)
 			}
@@ -206,6 +216,9 @@ func (x *replaying) each(ctx context.Context, f *deadletters.File, chosen []dead
 			return command.Fail(command.ExitRuntime, "%[1]s was replayed to %[2]s, and that could not be written: %[3]w", "%[1]s 已重放到 %[2]s，但未能写入记录：%[3]w", e.ID, to, err)
 		}
 		x.log.Info("dead letter replayed", "letter", e.ID.String(), "topic", r.Topic, "to", to)
+		if err := actJSON(x.p, letterAct{Letter: e.ID, Act: "replayed", To: to}); err != nil {
+			return err
+		}
 	}
 	if failed > 0 {
 		return command.Fail(command.ExitRuntime, "dead letters that were not replayed: %d of %d; they stay", "未能重放的死信：%d 条，共 %d 条；均予以保留", failed, len(chosen))

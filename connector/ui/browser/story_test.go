@@ -104,11 +104,15 @@ func TestConnectorFromNothingInChinese(t *testing.T) {
 
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "mended"), nil, 0o600))
 	b.click(`td input`)
-	b.click(button("重放"))
+	b.click(button("重放到"))
 	b.visible(`[role=alertdialog]`)
 	require.Equal(t, "将 1 条死信发布到 {topic}？", value[string](b, `document.querySelector('[role=alertdialog] span').textContent`))
+	b.click(button("否"))
+	b.click(button("交给流程重放"))
+	b.visible(`[role=alertdialog]`)
+	require.Equal(t, "将 1 条死信重新交给流程处理？", value[string](b, `document.querySelector('[role=alertdialog] span').textContent`))
 	b.click(button("是"))
-	p.until("flow: -999") // it arrived again, and went well
+	p.until("flow: -999") // and that went well
 	b.until(`document.querySelector('.notes .note')?.textContent.includes('已重放 1 条。')`)
 	b.until(letters + `.length == 0`)
 	b.click(`.toolbar input[type=checkbox]`)

@@ -12,23 +12,41 @@ const states = {waiting: text('waiting', '待处理'), replayed: text('replayed'
 
 export function mount(root, api) {
   let file = 0, next = 0, search = '', all = false, turn = 0
-  const chosen = new Set(), going = new AbortController()
+  const chosen = new Map(), going = new AbortController() // of ids: there is a flow for it
   const rows = el('tbody'), count = el('p', {class: 'pale', role: 'status'}), detail = el('section', {'aria-live': 'polite'})
   const more = el('button', {type: 'button', onclick: () => load(next)}, text('More', '更多'))
-  const topic = el('input', {value: '{topic}', id: newID()})
+  const topic = el('input', {value: '{topic}', 'aria-label': text('Topic to replay to', '重放的目标主题')})
   const act = (en, zh, f) => el('button', {type: 'button', disabled: true, onclick: f}, text(en, zh))
+  // What is done is what was asked about, whatever is chosen meanwhile.
+  const asked = more => ({file, ids: [...chosen.keys()], ...more})
+  const through = act('Through the flow', '交给流程重放', () => {
+    const what = asked({flow: true, again: all})
+    sure(text(`Run the flow again? Dead letters: ${what.ids.length}.`, `将 ${what.ids.length} 条死信重新交给流程处理？`), () => replay(what))
+  })
+  through.hidden = true
   const acts = [
-    act('Replay', '重放', () => sure(text(`Publish to ${topic.value}? Dead letters: ${chosen.size}.`, `将 ${chosen.size} 条死信发布到 ${topic.value}？`), () => replay([...chosen]))),
-    act('Delete', '删除', () => sure(text(`Delete from the list? Dead letters: ${chosen.size}.`, `从列表中删除 ${chosen.size} 条死信？`), () => remove([...chosen]))),
+    act('Replay to', '重放到', () => {
+      const what = asked({topic: topic.value, again: all})
+      sure(text(`Publish to ${what.topic}? Dead letters: ${what.ids.length}.`, `将 ${what.ids.length} 条死信发布到 ${what.topic}？`), () => replay(what))
+    }),
+    act('Delete', '删除', () => {
+      const what = asked()
+      sure(text(`Delete from the list? Dead letters: ${what.ids.length}.`, `从列表中删除 ${what.ids.length} 条死信？`), () => remove(what))
+    }),
   ]
   const every = el('input', {type: 'checkbox', 'aria-label': text('Choose all that are shown', '选择全部所列死信'), onchange: () => {
-    for (const box of rows.querySelectorAll('input')) { box.checked = every.checked; pick(box) }
+    for (const box of rows.querySelectorAll('input:enabled')) { box.checked = every.checked; pick(box) }
   }})
   const question = el('div', {role: 'alertdialog', 'aria-label': text('Confirm', '确认'), class: 'note warn', hidden: true})
 
   function pick(box) {
-    box.checked ? chosen.add(box.value) : chosen.delete(box.value)
+    box.checked ? chosen.set(box.value, box.dataset.flow == 'true') : chosen.delete(box.value)
+    enable()
+  }
+
+  function enable() {
     for (const b of acts) b.disabled = chosen.size == 0
+    through.disabled = chosen.size == 0 || [...chosen.values()].includes(false)
   }
 
   function sure(what, yes) {
@@ -50,8 +68,9 @@ export function mount(root, api) {
         fill(rows)
         chosen.clear()
         every.checked = false
-        for (const b of acts) b.disabled = true
+        enable()
       }
+      if (l.letters.some(letter => letter.flow)) through.hidden = false
       rows.append(...l.letters.map(row))
       next = l.next
       more.hidden = !next
@@ -61,7 +80,7 @@ export function mount(root, api) {
   }
 
   const row = l => el('tr', {},
-    el('td', {}, el('input', {type: 'checkbox', value: l.id, disabled: l.state == 'removed', 'aria-label': text(`Choose ${l.topic}`, `选择 ${l.topic}`), onchange: e => pick(e.target)})),
+    el('td', {}, el('input', {type: 'checkbox', value: l.id, 'data-flow': String(l.flow), disabled: l.state == 'removed', 'aria-label': text(`Choose ${l.topic}`, `选择 ${l.topic}`), onchange: e => pick(e.target)})),
     el('td', {}, new Date(l.time).toLocaleString(lang == 'zh' ? 'zh-CN' : 'en')),
     el('td', {}, el('button', {type: 'button', class: 'plain', onclick: () => show(l.id)}, l.topic)),
     el('td', {}, l.consumer), el('td', {}, states[l.state] ?? l.state), el('td', {}, String(l.size)), el('td', {class: 'bad'}, l.why))
@@ -94,17 +113,17 @@ export function mount(root, api) {
     } catch (e) { if (!going.signal.aborted) note(e) }
   }
 
-  async function remove(ids) {
-    await api.post('deadletters/remove', {file, ids})
-    await load(0)
+  async function remove(what) {
+    try { await api.post('deadletters/remove', what) } finally { await load(0) }
   }
 
-  async function replay(ids) {
-    let done = 0, why = ''
+  async function replay(what) {
+    const {ids} = what
+    let done = 0, why = text('')
     try {
-      await api.stream('deadletters/replay', {file, ids, topic: topic.value}, l => { l.error ? why = l.error : done++ }, going.signal)
+      await api.stream('deadletters/replay', what, l => { l.error ? why = l.error : done++ }, going.signal)
     } finally { if (!going.signal.aborted) await load(0) }
-    if (done < ids.length) note(text(`Replayed: ${done} of ${ids.length}; the others stay. ${why}`, `已重放 ${done} 条，共 ${ids.length} 条；其余予以保留。${why}`), 'bad')
+    if (done < ids.length) note(text(`Replayed: ${done} of ${ids.length}; the others stay. ${why.en}`, `已重放 ${done} 条，共 ${ids.length} 条；其余予以保留。${why.zh}`), 'bad')
     else note(text(`Replayed: ${done}.`, `已重放 ${done} 条。`), 'good')
   }
 
@@ -118,8 +137,8 @@ export function mount(root, api) {
     const words = el('input', {type: 'search', placeholder: text('Search', '搜索'), 'aria-label': text('Search topic, error and payload', '搜索主题、错误与内容'), onchange: () => { search = words.value; load(0) }})
     fill(root, el('div', {class: 'row toolbar'}, which, words, box, el('label', {for: box.id}, text('done ones, too', '含已处理')),
       el('button', {type: 'button', onclick: () => load(0)}, text('Refresh', '刷新'))),
-    el('div', {class: 'row toolbar'}, el('label', {for: topic.id}, text('Replay to', '重放到')), topic, acts,
-      el('span', {class: 'help'}, text('{topic} is the topic of each: its consumers get it again. At least once.', '{topic} 为各自的主题，其 Consumer 会再次收到；至少一次。'))),
+    el('div', {class: 'row toolbar'}, through, acts[0], topic, acts[1],
+      el('span', {class: 'help'}, text('{topic} is the topic of each: whoever has subscribed to it gets it again. At least once.', '{topic} 为各自的主题，该主题的所有订阅者会再次收到；至少一次。'))),
     question, count, el('div', {class: 'wide', tabIndex: 0, role: 'region', 'aria-label': title},
       el('table', {}, el('thead', {}, el('tr', {}, heads.map((h, i) => el('th', {}, i ? h : every)))), rows)), more, detail)
     load(0)

@@ -52,8 +52,9 @@ export function mount(root, api) {
   function take(l) {
     if (l.client_id) {
       fill(told, text(`Listening as ${l.client_id}.`, `正在监听，客户端 ID 为 ${l.client_id}。`))
-      if (l.refused) note(text(`The server refuses ${l.refused.join(', ')}.`, `服务端拒绝订阅 ${l.refused.join('、')}。`), 'warn')
-    }
+    } else if (l.filters) fill(told, text(`The topics of the consumers are now ${l.filters.join(', ')}.`, `Consumer 的主题现为 ${l.filters.join('、')}。`))
+    if (l.refused) note(text(`The server refuses ${l.refused.join(', ')}.`, `服务端拒绝订阅 ${l.refused.join('、')}。`), 'warn')
+    if (l.filters && !filter.value.trim()) filter.placeholder = l.filters.join(', ').slice(0, 200)
     last = {...last, ...l}
     tree.update(l.topics ?? [])
     status()
