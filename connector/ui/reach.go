@@ -15,6 +15,7 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/connector/config"
+	"github.com/mqtt311/mqtt311/connector/internal/chinese"
 	"github.com/mqtt311/mqtt311/packets"
 )
 
@@ -85,8 +86,7 @@ func (r *reach) told(err error) *fault {
 	if errors.As(err, &f) {
 		return f
 	}
-	text := r.scrub(err.Error())
-	return &fault{http.StatusBadGateway, text, text}
+	return &fault{http.StatusBadGateway, r.scrub(err.Error()), r.scrub(chinese.Of(err.Error()))}
 }
 
 var errNoConfig = &fault{http.StatusConflict, "The configuration was not there, or had mistakes, when the program started: mend and save it, and start the program again.",

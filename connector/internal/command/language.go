@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/mqtt311/mqtt311/connector/internal/chinese"
 	"github.com/mqtt311/mqtt311/connector/internal/terminal"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -198,7 +199,7 @@ func (p *Program) flagError(_ *cobra.Command, err error) error {
 	var missing *pflag.ValueRequiredError
 	var invalid *pflag.InvalidValueError
 	var syntax *pflag.InvalidSyntaxError
-	zh := err.Error()
+	zh := chinese.Of(err.Error())
 	switch {
 	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":
 		zh = fmt.Sprintf("没有选项 -%s", unknown.GetSpecifiedName())
@@ -207,7 +208,7 @@ func (p *Program) flagError(_ *cobra.Command, err error) error {
 	case errors.As(err, &missing):
 		zh = fmt.Sprintf("选项 --%s 缺少取值", missing.GetFlag().Name)
 	case errors.As(err, &invalid):
-		zh = fmt.Sprintf("选项 --%s 的取值 %q 无效：%v", invalid.GetFlag().Name, invalid.GetValue(), invalid.Unwrap())
+		zh = fmt.Sprintf("选项 --%s 的取值 %q 无效：%v", invalid.GetFlag().Name, invalid.GetValue(), chineseOf(invalid.Unwrap()))
 	case errors.As(err, &syntax):
 		zh = fmt.Sprintf("选项写法有误：%s", syntax.GetSpecifiedFlag())
 	}
