@@ -41,7 +41,8 @@ var (
 	// ErrStarted: Connect was called twice.
 	ErrStarted = errors.New("client: Connect was called before")
 
-	// ErrConnectionLost: the Network Connection ended and NoReconnect is set.
+	// ErrConnectionLost: the Network Connection ended, and NoReconnect is set or the operation
+	// was not to be repeated on another one.
 	ErrConnectionLost = errors.New("client: connection lost")
 
 	// ErrLooping: a loop over Messages runs, so a handler would get nothing.

@@ -376,7 +376,8 @@ var made = map[string][]string{
 	"lint.Error":            {}, // findings have both languages
 	"ui.fault":              {}, // in both languages
 	"command.codedError":    {},
-	"command.patienceError": {"timed out after 1 s"},
+	"command.toldError":     {"publish \"a\": sent, outcome unknown: the server closed the connection", "the server closed it", "the server closed the connection before CONNACK"},
+	"command.patienceError": {"no more than 1 seconds were given"},
 	"deadletters.FindError": {(&deadletters.FindError{ID: "a"}).Error(), (&deadletters.FindError{ID: "a", Many: true}).Error()},
 	"explain.HexError":      {`explain: line 3: "x" is no byte in hexadecimal`},
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/mqtt311/mqtt311/client/wal"
 	"github.com/mqtt311/mqtt311/connector/flow"
@@ -96,6 +97,38 @@ func translated(err error) *codedError {
 		c = nil
 	}
 	return c
+}
+
+// A toldError is an error in other words.
+type toldError struct {
+	text string
+	err  error
+}
+
+func (e *toldError) Error() string { return e.text }
+func (e *toldError) Unwrap() error { return e.err }
+
+// plainly returns the text of an error of the client for a person at the command: without the names of packages, and
+// with who ended a connection.
+func plainly(err error) string {
+	text := strings.TrimPrefix(err.Error(), "client: ")
+	text = strings.Replace(text, ": closed: connection lost: ", ": connection lost: ", 1)
+	reset := errors.Is(err, syscall.ECONNRESET)
+	switch before, _, lost := strings.Cut(text, "connection lost: "); {
+	case text == "EOF":
+		return "the server closed it"
+	case lost && reset:
+		return before + "the server reset the connection"
+	case reset && strings.HasPrefix(text, "read "):
+		return "the server reset it"
+	}
+	if before, ok := strings.CutSuffix(text, "connection lost: EOF"); ok {
+		return before + "the server closed the connection"
+	}
+	if strings.HasSuffix(text, " before CONNACK: EOF") {
+		return strings.TrimSuffix(text, ": EOF")
+	}
+	return text
 }
 
 // Usage makes an error about wrong options.
