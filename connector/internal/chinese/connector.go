@@ -10,6 +10,7 @@ var connectorTexts = []pair{
 	{"connection %q", "连接 %s"},
 	{"the session store opens with Start", "会话存储在 Start 时打开"},
 	{"there is no consumer %q in the configuration", "配置中没有 Consumer %s"},
+	{"there is no connection %q in the configuration", "配置中没有连接 %s"},
 	{"Consume comes after Start", "Consume 须在 Start 之前调用"},
 	{"the flow of consumer %q is nil", "Consumer %s 的流为 nil"},
 	{"consumer %q has a flow already, or is pulled", "Consumer %s 已有流，或由程序拉取"},

@@ -271,6 +271,9 @@ func (p *Program) note(en, zh string) {
 	}
 }
 
+// Text returns the error in the user's language.
+func (p *Program) Text(err error) string { return p.text(err) }
+
 // text returns the error in the user's language.
 func (p *Program) text(err error) string {
 	if p.Lang == "zh" {
