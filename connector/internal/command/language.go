@@ -99,7 +99,7 @@ func (h *helpText) paragraphs(text string) {
 		switch {
 		case line == "" || line[0] == ' ':
 			end()
-			h.Add(terminal.Plain, line+"\n")
+			h.laidOut(line)
 		case paragraph == "":
 			paragraph = line
 		default:
@@ -107,6 +107,20 @@ func (h *helpText) paragraphs(text string) {
 		}
 	}
 	end()
+}
+
+// laidOut adds a line with columns of its own; what does not fit goes below its last column.
+func (h *helpText) laidOut(line string) {
+	if terminal.Columns(line) <= h.width {
+		h.Add(terminal.Plain, line+"\n")
+		return
+	}
+	text := strings.TrimLeft(line, " ")
+	if _, last, ok := strings.Cut(text, "  "); ok {
+		text = strings.TrimLeft(last, " ")
+	}
+	front := strings.TrimSuffix(line, text)
+	h.folded(front, strings.Repeat(" ", terminal.Columns(front)), text)
 }
 
 // folded adds text behind an indent; the lines after its first have another.
@@ -121,6 +135,11 @@ func (h *helpText) folded(first, rest, text string) {
 
 // item adds a name and what it stands for, in columns.
 func (h *helpText) item(name, text string, column int) {
+	for _, line := range terminal.Fold(text, h.width-column) {
+		if terminal.Columns(line) > h.width-column { // a word that cannot be divided, on a narrow terminal
+			column = 8
+		}
+	}
 	room := strings.Repeat(" ", column)
 	if n := 2 + terminal.Columns(name); n+2 <= column {
 		h.Add(terminal.Plain, "  ").Add(terminal.Bold, name).Add(terminal.Plain, room[n:])
