@@ -41,7 +41,8 @@ var (
 	// ErrStarted: Connect was called more than once.
 	ErrStarted = errors.New("client: Connect was called before")
 
-	// ErrConnectionLost: the Network Connection ended and Config.NoReconnect is set.
+	// ErrConnectionLost: the Network Connection ended, and Config.NoReconnect is set or the
+	// operation was not to be repeated on another connection.
 	ErrConnectionLost = errors.New("client: connection lost")
 
 	// ErrLooping: a handler cannot be registered while a loop over Messages runs and takes all

@@ -148,6 +148,31 @@ func TestHazard26WriteBreaksOff(t *testing.T) {
 	})
 }
 
+// What ends unknown with a connection says why that ended, also where the client connects again.
+func TestUnknownNamesTheCause(t *testing.T) {
+	for qos, packet := range []string{`PUBLISH "t" qos=0 dup=0 size=1`, `PUBLISH "t" qos=1 id=1 dup=0 size=1`, `PUBLISH "t" qos=2 id=1 dup=0 size=1`} {
+		for _, once := range []bool{false, true} {
+			if qos < 2 && !once {
+				continue // over when it is written, or published again
+			}
+			connected(t, client.Config{CleanSession: true, NoReconnect: once}, func(d *dialogue) {
+				done := d.start(func() error { return d.client.Publish(d.ctx, message("t", packets.QoS(qos), "x")) })
+				if qos == 0 { // cut off within the packet
+					_, err := d.conn.Read(make([]byte, 3))
+					require.NoError(t, err)
+				} else {
+					d.expect(packet)
+				}
+				d.cut()
+				err := done()
+				require.ErrorIs(t, err, client.ErrUnknown)
+				require.ErrorIs(t, err, client.ErrConnectionLost)
+				require.Contains(t, err.Error(), "connection lost: ")
+			})
+		}
+	}
+}
+
 func TestPublishDowngraded(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		done := d.start(func() error { return d.client.Publish(d.ctx, message("t", 2, "x")) })

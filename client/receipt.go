@@ -231,6 +231,9 @@ func (c *Client) endLocked(r *Receipt, err error, results []session.FilterResult
 func (c *Client) outcomeLocked(r *Receipt, from *request, err error) error {
 	e := &callError{call: from.call, about: from.about, kind: err}
 	if c.err == nil {
+		if errors.Is(err, ErrUnknown) && err != ErrPoison && c.link == nil && c.attempts.lastErr != nil {
+			e.cause = because(ErrConnectionLost, c.attempts.lastErr)
+		}
 		return e
 	}
 	e.cause = c.err

@@ -263,6 +263,7 @@ func (c *Client) lost(l *link, err error) error {
 	c.stats.BytesReceived += l.received.Load()
 	c.link = nil
 	c.state = Waiting
+	c.attempts.lastErr = err // for those that end with the connection
 	c.driveLocked()
 	c.admitLocked()
 	var held time.Duration

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/internal/chinese"
 	"github.com/mqtt311/mqtt311/connector/internal/deadletters"
 	"github.com/mqtt311/mqtt311/packets"
 )
@@ -311,7 +312,7 @@ func (l *letterFiles) copy(r *http.Request) (any, error) {
 }
 
 func badTopic(topic string, err error) *fault {
-	return &fault{http.StatusBadRequest, fmt.Sprintf("%q cannot be published to: %v", topic, err), fmt.Sprintf("不能向主题 %q 发布：%v", topic, err)}
+	return &fault{http.StatusBadRequest, fmt.Sprintf("%q cannot be published to: %v", topic, err), fmt.Sprintf("不能向主题 %q 发布：%s", topic, chinese.Of(err.Error()))}
 }
 
 // A replayedLine is the result for a dead letter, which stays if there is an error.

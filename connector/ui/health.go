@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/internal/chinese"
 )
 
 const (
@@ -193,7 +194,7 @@ func (s *Server) whyNotReady(h *connector.Health) *text {
 	}
 	en := strings.TrimPrefix(err.Error(), "connector: ")
 	if h.Problem != nil && !h.Connected {
-		zh += "：" + h.Problem.Description
+		zh += "：" + chinese.Of(h.Problem.Description)
 	}
 	return &text{s.reach.scrub(en), s.reach.scrub(zh)}
 }

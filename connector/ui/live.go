@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector/internal/chinese"
 	"github.com/mqtt311/mqtt311/packets"
 )
 
@@ -50,7 +51,7 @@ var (
 )
 
 func badFilter(filter string, err error) *fault {
-	return &fault{http.StatusBadRequest, fmt.Sprintf("%q cannot be subscribed to: %v", filter, err), fmt.Sprintf("不能订阅 %q：%v", filter, err)}
+	return &fault{http.StatusBadRequest, fmt.Sprintf("%q cannot be subscribed to: %v", filter, err), fmt.Sprintf("不能订阅 %q：%s", filter, chinese.Of(err.Error()))}
 }
 
 // A liveLine is a line of the stream to the page.

@@ -14,6 +14,7 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/connector/config"
+	"github.com/mqtt311/mqtt311/connector/internal/chinese"
 	"github.com/mqtt311/mqtt311/packets"
 )
 
@@ -80,8 +81,7 @@ func (r *reach) told(err error) *fault {
 	if errors.As(err, &f) {
 		return f
 	}
-	text := r.scrub(err.Error())
-	return &fault{http.StatusBadGateway, text, text}
+	return &fault{http.StatusBadGateway, r.scrub(err.Error()), r.scrub(chinese.Of(err.Error()))}
 }
 
 // both is an error without secrets, in both languages as far as it has them.

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/mqtt311/mqtt311/connector/internal/chinese"
 )
 
 // pages are the functions that add the handlers of the pages.
@@ -65,7 +67,7 @@ var (
 func refuse(w http.ResponseWriter, err error) {
 	var f *fault
 	if !errors.As(err, &f) {
-		f = &fault{http.StatusInternalServerError, err.Error(), err.Error()}
+		f = &fault{http.StatusInternalServerError, err.Error(), chinese.Of(err.Error())}
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(f.status)
@@ -140,7 +142,7 @@ func (s *Server) stream(path string, h func(ctx context.Context, r *http.Request
 		case errors.As(err, &f):
 			send(map[string]*fault{"fault": f})
 		default:
-			send(map[string]*fault{"fault": {EN: err.Error(), ZH: err.Error()}})
+			send(map[string]*fault{"fault": {EN: err.Error(), ZH: chinese.Of(err.Error())}})
 		}
 	})
 }

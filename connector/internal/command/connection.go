@@ -13,6 +13,7 @@ import (
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/internal/chinese"
 	"github.com/mqtt311/mqtt311/connector/internal/terminal"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
@@ -339,7 +340,7 @@ func (p *Program) outages() func(client.Event) {
 		switch {
 		case e.Kind == client.ConnectionLost && !lost:
 			lost = true
-			p.note(fmt.Sprintf("the connection was lost (%v): connecting again", e.Err), fmt.Sprintf("连接断开（%s）：正在重连", p.text(e.Err)))
+			p.note(fmt.Sprintf("the connection was lost (%s): connecting again", plainly(e.Err)), fmt.Sprintf("连接断开（%s）：正在重连", chinese.Of(plainly(e.Err))))
 		case e.Kind == client.ConnectionUp && lost:
 			lost = false
 			p.note("connected again", "已重新连接")
@@ -358,7 +359,8 @@ func Connect(ctx context.Context, cfg client.Config) (*client.Client, error) {
 	}
 	if err := c.Connect(ctx); err != nil {
 		err = unwrapClosed(err)
-		return nil, Fail(ExitConnection, "connect: %w", "连接失败：%w", err)
+		text := plainly(err)
+		return nil, &codedError{code: ExitConnection, err: &toldError{"connect: " + strings.TrimPrefix(text, "connect: "), err}, zh: "连接失败：" + chinese.Of(text)}
 	}
 	return c, nil
 }

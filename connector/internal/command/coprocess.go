@@ -44,6 +44,7 @@ type pipeProcess struct {
 	read int64 // how many bytes it has read
 	left int   // messages that it had not answered
 	idle bool  // it ended because there was nothing to do
+	deaf bool  // it had closed its standard input and run on
 }
 
 // held is a message that a process has.
@@ -118,6 +119,12 @@ func (p *pipeProcess) watch(silent <-chan struct{}) {
 		}
 	}
 	p.close()
+	select {
+	case <-c.exited: // which is why nobody reads
+		return
+	case <-time.After(min(linger, grace)):
+		p.deaf = deaf(c.in)
+	}
 	for {
 		answered := p.answered.Load()
 		select {
@@ -171,13 +178,28 @@ func (p *pipeProcess) leave(err error) error {
 		}
 	}
 	p.left = had
+	first := p.oldest()
 	for _, h := range p.hands {
-		if h.job != nil {
+		switch {
+		case h.job == nil:
+		case h == first && p.deaf && p.useless() && !p.step.stopped():
+			h.job.answers <- pipeAnswer{err: p.over}
+		default:
 			h.job.answers <- pipeAnswer{err: p.blame(h, had)}
 		}
 	}
 	p.hands = nil
 	return p.over
+}
+
+// oldest returns the message that the process got first, of those that it has. The caller holds mu.
+func (p *pipeProcess) oldest() (first *held) {
+	for _, h := range p.hands {
+		if first == nil || h.from < first.from {
+			first = h
+		}
+	}
+	return first
 }
 
 // has reports whether the process has read any of a message. The caller holds mu.
@@ -260,7 +282,7 @@ func (p *pipeProcess) give(j *pipeJob) bool {
 	n, err := p.child.in.Write(j.line)
 	p.mu.Lock()
 	p.written += int64(n)
-	if err != nil && n == 0 {
+	if err != nil && n == 0 && (p.written > 0 || p.answered.Load() > 0) { // otherwise leave says what that means
 		p.drop(j.id, errNotRead)
 	}
 	p.mu.Unlock()

@@ -5,14 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/mqtt311/mqtt311/client/wal"
 	"github.com/mqtt311/mqtt311/connector/flow"
+	"github.com/mqtt311/mqtt311/connector/internal/chinese"
 	"github.com/mqtt311/mqtt311/connector/internal/terminal"
+	"github.com/mqtt311/mqtt311/connector/lint"
 )
 
 // The exit codes.
@@ -66,24 +67,68 @@ func inChinese(args []any) []any {
 	return args
 }
 
-// chineseOf returns the text of an error in Chinese, as far as it has one.
+// chineseOf returns the text of an error in Chinese.
 func chineseOf(err error) string {
-	var c *codedError
-	if errors.As(err, &c) && c.zh != "" {
+	c := translated(err)
+	var mistakes *lint.Error
+	if c == nil && errors.As(err, &mistakes) {
+		text := fmt.Sprintf("配置中有 %d 处错误：", len(mistakes.Findings))
+		for _, f := range mistakes.Findings {
+			text += "\n  " + f.Text("zh")
+		}
+		return text
+	}
+	if c == nil {
+		return chinese.Of(err.Error())
+	}
+	before, after, ok := strings.Cut(err.Error(), c.Error())
+	if !ok || before+after == "" {
 		return c.zh
 	}
-	var file *fs.PathError
-	if errors.As(err, &file) {
-		switch {
-		case errors.Is(file.Err, fs.ErrNotExist):
-			return file.Path + " 不存在"
-		case errors.Is(file.Err, fs.ErrPermission):
-			return "无权访问 " + file.Path
-		case errors.Is(file.Err, syscall.EISDIR):
-			return file.Path + " 是目录"
-		}
+	const place = "\uFFFC" // what stands there is Chinese already
+	return strings.Replace(chinese.Of(before+place+after), place, c.zh, 1)
+}
+
+// translated returns the outermost error in a chain that has its own Chinese; nil if none has.
+func translated(err error) *codedError {
+	var c *codedError
+	for errors.As(err, &c) && c.zh == "" {
+		err = c.err
+		c = nil
 	}
-	return err.Error()
+	return c
+}
+
+// A toldError is an error in other words.
+type toldError struct {
+	text string
+	err  error
+}
+
+func (e *toldError) Error() string { return e.text }
+func (e *toldError) Unwrap() error { return e.err }
+
+// plainly returns the text of an error of the client for a person at the command: without the names of packages, and
+// with who ended a connection.
+func plainly(err error) string {
+	text := strings.TrimPrefix(err.Error(), "client: ")
+	text = strings.Replace(text, ": closed: connection lost: ", ": connection lost: ", 1)
+	reset := errors.Is(err, syscall.ECONNRESET)
+	switch before, _, lost := strings.Cut(text, "connection lost: "); {
+	case text == "EOF":
+		return "the server closed it"
+	case lost && reset:
+		return before + "the server reset the connection"
+	case reset && strings.HasPrefix(text, "read "):
+		return "the server reset it"
+	}
+	if before, ok := strings.CutSuffix(text, "connection lost: EOF"); ok {
+		return before + "the server closed the connection"
+	}
+	if strings.HasSuffix(text, " before CONNACK: EOF") {
+		return strings.TrimSuffix(text, ": EOF")
+	}
+	return text
 }
 
 // Usage makes an error about wrong options.
@@ -226,10 +271,13 @@ func (p *Program) note(en, zh string) {
 	}
 }
 
-// text returns the error in the user's language, as far as it knows it.
+// Text returns the error in the user's language.
+func (p *Program) Text(err error) string { return p.text(err) }
+
+// text returns the error in the user's language.
 func (p *Program) text(err error) string {
-	if zh := chineseOf(err); p.Lang == "zh" && zh != err.Error() {
-		return zh
+	if p.Lang == "zh" {
+		return chineseOf(err)
 	}
 	// What could not be connected is told by its cause.
 	return strings.Replace(strings.TrimPrefix(err.Error(), "connector: "), "client: connect: ", "", 1)

@@ -2,9 +2,12 @@ package command
 
 import (
 	"errors"
+	"io"
+	"syscall"
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector/flow"
+	"github.com/mqtt311/mqtt311/session"
 )
 
 // pubSubHints say what to try about errors of pub and sub, where the words of a connector, with
@@ -32,9 +35,34 @@ func (p *Program) pubSubHint(err error) (hint string, known bool) {
 		return "", false
 	}
 	if errors.Is(err, client.ErrUnknown) {
-		return p.Say("The message may have arrived: publishing it again may deliver it twice. A server that forbids a topic or a size often just closes the connection.",
-			"消息可能已送达，重发可能重复。服务端禁止该主题或大小时，往往直接关闭连接。"), true
+		return p.unknownHint(err), true
 	}
 	text, known := pubSubHints[errorType(err)]
+	if errors.Is(err, client.ErrNotSent) && errorType(err) == flow.TypeConnectionLost {
+		return p.Say(text[0]+" Nothing was sent: it can be published again.", text[1]+"消息未发出，可以重发。"), known
+	}
 	return p.Say(text[0], text[1]), known
+}
+
+// unknownHint says about a message without an answer who ended what, whether it may have arrived, and what to do.
+func (p *Program) unknownHint(err error) string {
+	again := p.Say("The message may have arrived: publishing it again may deliver it twice.", "消息可能已送达，重发可能重复。")
+	switch {
+	case closedByServer(err):
+		return again + p.Say(" The server closed the connection without an answer, as servers do over a topic or a size that they forbid, and over another client with the same client id; its log says why.",
+			"服务端没有应答而是关闭了连接：通常是禁止该主题或大小，或另一客户端使用了同一客户端 ID；原因见服务端日志。")
+	case errors.Is(err, client.ErrConnectionLost):
+		return again + p.Say(" The connection broke before the answer came: check the network.", "应答到达之前连接中断，请检查网络。")
+	}
+	return again + p.Say(" The server did not answer in time.", "服务端未及时应答。")
+}
+
+// closedByServer reports whether a connection ended because the other side closed it.
+func closedByServer(err error) bool {
+	for _, end := range []error{client.ErrPoison, io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, session.ErrServerDisconnect} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
 }

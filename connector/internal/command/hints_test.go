@@ -48,8 +48,11 @@ func scripted(t *testing.T, answer func(packets.Packet) []packets.Packet) string
 // Hints of pub and sub are about pub and sub, and never against the error beside them.
 func TestHintsOfTheCommand(t *testing.T) {
 	addr := scripted(t, func(p packets.Packet) []packets.Packet {
-		if _, ok := p.(*packets.Connect); ok {
+		switch p.(type) {
+		case *packets.Connect:
 			return []packets.Packet{&packets.Connack{}}
+		case *packets.Pingreq:
+			return []packets.Packet{&packets.Pingresp{}}
 		}
 		return nil
 	})
@@ -60,6 +63,15 @@ func TestHintsOfTheCommand(t *testing.T) {
 		require.NotContains(t, r.err, "not published")
 		require.NotContains(t, r.err, "自动重试")
 		require.NotContains(t, r.err, "发布失败。")
+		require.Regexp(t, "may have arrived|可能已送达", r.err)
+		// What happened, to what, and by whom.
+		require.Regexp(t, `^mqtt311: (publish "forbidden/x": sent, outcome unknown: the server (closed|reset) the connection|发布 "forbidden/x"：已发送，结果未知：服务端(关闭|重置)了连接)\n`, r.err)
+		require.Regexp(t, "The server closed the connection without an answer|服务端没有应答而是关闭了连接", r.err)
+	}
+	for _, args := range [][]string{{"-q", "1"}, {"-q", "2"}, {"-q", "2", "--lang", "zh"}} { // of lines, which are published again on the next connection if they may be
+		r := runWith(t, t.Context(), "x\n", append([]string{"pub", "-l", "-b", addr, "-t", "forbidden/x"}, args...)...)
+		require.Equal(t, ExitPublish, r.code)
+		require.Regexp(t, `(?m)^mqtt311: (publish|发布) "forbidden/x"(: |：).*(closes the connection over this message|因该消息断开连接|the server (closed|reset) the connection|服务端(关闭|重置)了连接)$`, r.err)
 		require.Regexp(t, "may have arrived|可能已送达", r.err)
 	}
 	p := &Program{byOptions: true, Stderr: io.Discard}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/mqtt311/mqtt311/connector/internal/chinese"
 	"github.com/mqtt311/mqtt311/connector/internal/terminal"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -98,7 +99,7 @@ func (h *helpText) paragraphs(text string) {
 		switch {
 		case line == "" || line[0] == ' ':
 			end()
-			h.Add(terminal.Plain, line+"\n")
+			h.laidOut(line)
 		case paragraph == "":
 			paragraph = line
 		default:
@@ -106,6 +107,20 @@ func (h *helpText) paragraphs(text string) {
 		}
 	}
 	end()
+}
+
+// laidOut adds a line with columns of its own; what does not fit goes below its last column.
+func (h *helpText) laidOut(line string) {
+	if terminal.Columns(line) <= h.width {
+		h.Add(terminal.Plain, line+"\n")
+		return
+	}
+	text := strings.TrimLeft(line, " ")
+	if _, last, ok := strings.Cut(text, "  "); ok {
+		text = strings.TrimLeft(last, " ")
+	}
+	front := strings.TrimSuffix(line, text)
+	h.folded(front, strings.Repeat(" ", terminal.Columns(front)), text)
 }
 
 // folded adds text behind an indent; the lines after its first have another.
@@ -120,6 +135,11 @@ func (h *helpText) folded(first, rest, text string) {
 
 // item adds a name and what it stands for, in columns.
 func (h *helpText) item(name, text string, column int) {
+	for _, line := range terminal.Fold(text, h.width-column) {
+		if terminal.Columns(line) > h.width-column { // a word that cannot be divided, on a narrow terminal
+			column = 8
+		}
+	}
 	room := strings.Repeat(" ", column)
 	if n := 2 + terminal.Columns(name); n+2 <= column {
 		h.Add(terminal.Plain, "  ").Add(terminal.Bold, name).Add(terminal.Plain, room[n:])
@@ -198,7 +218,7 @@ func (p *Program) flagError(_ *cobra.Command, err error) error {
 	var missing *pflag.ValueRequiredError
 	var invalid *pflag.InvalidValueError
 	var syntax *pflag.InvalidSyntaxError
-	zh := err.Error()
+	zh := chinese.Of(err.Error())
 	switch {
 	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":
 		zh = fmt.Sprintf("没有选项 -%s", unknown.GetSpecifiedName())
@@ -207,7 +227,7 @@ func (p *Program) flagError(_ *cobra.Command, err error) error {
 	case errors.As(err, &missing):
 		zh = fmt.Sprintf("选项 --%s 缺少取值", missing.GetFlag().Name)
 	case errors.As(err, &invalid):
-		zh = fmt.Sprintf("选项 --%s 的取值 %q 无效：%v", invalid.GetFlag().Name, invalid.GetValue(), invalid.Unwrap())
+		zh = fmt.Sprintf("选项 --%s 的取值 %q 无效：%v", invalid.GetFlag().Name, invalid.GetValue(), chineseOf(invalid.Unwrap()))
 	case errors.As(err, &syntax):
 		zh = fmt.Sprintf("选项写法有误：%s", syntax.GetSpecifiedFlag())
 	}

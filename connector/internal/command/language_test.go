@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func chinese(s string) bool {
+func hasHan(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return unicode.Is(unicode.Han, r) })
 }
 
@@ -48,8 +48,8 @@ func TestHelpSpeaksBothLanguages(t *testing.T) {
 			continue
 		}
 		require.NotEmpty(t, text, name)
-		require.False(t, chinese(strings.ReplaceAll(text, "测试连接", "")), "%s in English: %s", name, text)
-		require.True(t, chinese(zh[name]), "%s in Chinese: %s", name, zh[name])
+		require.False(t, hasHan(strings.ReplaceAll(text, "测试连接", "")), "%s in English: %s", name, text)
+		require.True(t, hasHan(zh[name]), "%s in Chinese: %s", name, zh[name])
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/connector/flow"
+	"github.com/mqtt311/mqtt311/connector/internal/chinese"
 	"github.com/mqtt311/mqtt311/connector/internal/crowd"
 )
 
@@ -104,7 +105,7 @@ func (w *watch) livez(rw http.ResponseWriter, _ *http.Request) {
 	for _, m := range w.members() {
 		h := m.c.Health()
 		if err := h.Live(); err != nil && !w.divided { // another one takes its place
-			v.Reasons = append(v.Reasons, reason{"ended", w.say("the connector has ended: ", "连接器已结束：") + err.Error()})
+			v.Reasons = append(v.Reasons, reason{"ended", w.say("the connector has ended: ", "连接器已结束：") + w.say(err.Error(), chineseOf(err))})
 		}
 	}
 	v.answer(rw)
@@ -153,7 +154,7 @@ func (w *watch) notConnected(out []reason, connected bool, problem *flow.Error) 
 	case connected:
 		return out
 	case problem != nil:
-		return append(out, reason{"not_connected", fmt.Sprintf(w.say("not connected to the server: %s", "未连接服务端：%s"), problem.Description)})
+		return append(out, reason{"not_connected", fmt.Sprintf(w.say("not connected to the server: %s", "未连接服务端：%s"), w.say(problem.Description, chinese.Of(problem.Description)))})
 	}
 	return append(out, reason{"not_connected", w.say("not connected to the server", "未连接服务端")})
 }
@@ -165,7 +166,7 @@ func (w *watch) reasons(h connector.Health) []reason {
 		out = append(out, reason{code, fmt.Sprintf(w.say(en, zh), args...)})
 	}
 	if err := h.Live(); err != nil {
-		add("ended", "the connector has ended: %v", "连接器已结束：%v", err)
+		add("ended", "the connector has ended: %v", "连接器已结束：%v", w.say(err.Error(), chineseOf(err)))
 	}
 	out = w.notConnected(out, h.Connected, h.Problem)
 	for _, filter := range h.RefusedFilters {

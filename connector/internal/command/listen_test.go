@@ -136,7 +136,7 @@ func TestReadyzBeforeTheFirstConnection(t *testing.T) {
 	require.Equal(t, 503, code)
 	require.Len(t, v.Reasons, 2)
 	require.Equal(t, "not_connected", v.Reasons[0].Code)
-	require.True(t, chinese(v.Reasons[0].Message))
+	require.True(t, hasHan(v.Reasons[0].Message))
 	require.Equal(t, "not_subscribed", v.Reasons[1].Code)
 	code, v = verdictAt(t, url+"/livez")
 	require.Equal(t, 200, code)

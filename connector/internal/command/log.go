@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/connector/flow"
+	"github.com/mqtt311/mqtt311/connector/internal/chinese"
 	"github.com/mqtt311/mqtt311/connector/internal/terminal"
 )
 
@@ -89,6 +90,8 @@ func (h translator) Handle(ctx context.Context, r slog.Record) error {
 		case a.Key == "reason" || a.Key == "error":
 			if err, ok := a.Value.Any().(error); ok {
 				a.Value = slog.StringValue(h.p.text(err))
+			} else if a.Value.Kind() == slog.KindString {
+				a.Value = slog.StringValue(chinese.Of(a.Value.String()))
 			}
 		case a.Key == "state" || a.Key == "by" || a.Key == "unmatched":
 			a.Value = slog.StringValue(h.p.word(a.Value.String()))

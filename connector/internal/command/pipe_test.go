@@ -2,15 +2,18 @@ package command
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -192,4 +195,64 @@ func TestPipeThatEndsSlowly(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// A process that takes nothing and runs on, each time it is started, is tried no longer for a message than its retries
+// allow: the message that it got first pays, those behind it do not.
+func TestPipeThatTakesNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		command string
+		grace   time.Duration
+	}{
+		"closes at once":             {"exec 0</dev/null; exec sleep 1000", 400 * time.Millisecond},
+		"closes a little later":      {"sleep 0.3; exec 0</dev/null; exec sleep 1000", 400 * time.Millisecond},
+		"closes, and ends by itself": {"exec 0</dev/null; sleep 2; exit 0", time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			graceOf(t, c.grace)
+			s := pipeOf(t, 1, c.command)
+			var all sync.WaitGroup
+			var charged, uncharged atomic.Int64
+			for range 3 {
+				all.Go(func() {
+					_, err := runStep(t, s, "x")
+					if flow.IsUncharged(err) {
+						uncharged.Add(1)
+					} else if err != nil {
+						charged.Add(1)
+					}
+				})
+			}
+			all.Wait()
+			require.EqualValues(t, 3, charged.Load()+uncharged.Load())
+			for range 20 { // a message that has only waited may come again
+				if _, err := runStep(t, s, "x"); !flow.IsUncharged(err) {
+					require.Regexp(t, "pipe: the process (closed its standard input and ran on|ended)", err.Error())
+					return
+				}
+			}
+			t.Error("no message ever pays")
+		})
+	}
+}
+
+// Messages before such a process reach what on_failure says.
+func TestRunPipeThatTakesNothing(t *testing.T) {
+	graceOf(t, 400*time.Millisecond)
+	addr := startBroker(t)
+	queue(t, addr, "in/#")
+	r := runWith(t, t.Context(), "a\nb\n", "pub", "-b", addr, "-t", "in/a", "-l", "-q", "1")
+	require.Zero(t, r.code, r.err)
+	file := filepath.Join(t.TempDir(), "dead.jsonl")
+	config := configFile(t, addr, "consumers:\n  in: {topics: ['in/#'], qos: 1, on_failure: {retries: 1, initial_delay: 10ms, then: dead_letter, dead_letter: {file: '"+file+"'}}}\n")
+	run := startRun(t, "run", "-c", config, "--pipe", "exec 0</dev/null; exec sleep 1000")
+	require.Eventually(t, func() bool {
+		b, _ := os.ReadFile(file)
+		return bytes.Count(b, []byte("\n")) == 2
+	}, 5*time.Minute, 50*time.Millisecond)
+	run.stop()
+	require.Equal(t, ExitOK, <-run.code)
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Contains(t, string(b), "the process closed its standard input and ran on")
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"os"
 	"regexp"
 	"strings"
@@ -60,7 +61,11 @@ func TestProgressOfRun(t *testing.T) {
 		want    string
 	}{
 		{"en", 120, "WARN  message dropped", "connected  2 received (N/s)  1 running  1 unacknowledged"},
+		{"en", 80, "WARN  message dropped", "connected  2 received (N/s)  1 running  1 unacknowledged"},
 		{"en", 60, "WARN  message dropped", "connected  2 received (N/s)  1 running  1 unacknowledged"},
+		{"zh", 120, "警告  已丢弃消息", "已连接  已接收 2（N/秒）  运行中 1  未确认 1"},
+		{"zh", 80, "警告  已丢弃消息", "已连接  已接收 2（N/秒）  运行中 1  未确认 1"},
+		{"zh", 60, "警告  已丢弃消息", "已连接  已接收 2（N/秒）  运行中 1  未确认 1"},
 		{"zh", 40, "警告  已丢弃消息", "已连接  已接收 2（N/秒）  运行中 1  未…"},
 	} {
 		queue(t, addr, "in/#")
@@ -79,7 +84,7 @@ func TestProgressOfRun(t *testing.T) {
 		ok(t, "pub", "-b", addr, "-t", "in/a", "-m", "x", "-q", "1")
 		require.Eventually(t, func() bool {
 			got := moving.ReplaceAllString(shown(told.String()), "${1}N${2}")
-			return strings.HasPrefix(got, c.want) && !strings.Contains(got, "\n")
+			return strings.HasPrefix(got, c.want) && !strings.Contains(got, "\n") && terminal.Columns(shown(told.String())) < int(c.columns)
 		}, time.Minute, 10*time.Millisecond, "%q", c.want)
 		resize(t, tty, 20) // the process has no terminal of its own that could tell it
 		require.Eventually(t, func() bool { return terminal.Columns(shown(told.String())) <= 19 }, time.Minute, 10*time.Millisecond)
@@ -92,27 +97,79 @@ func TestProgressOfRun(t *testing.T) {
 	}
 }
 
+// widths are those of terminals that people have.
+var widths = []uint16{60, 80, 120}
+
 // So has pub while it reads many messages; where there is no terminal there is nothing.
 func TestProgressOfPub(t *testing.T) {
 	addr := startBroker(t)
-	for _, columns := range []uint16{60, 80, 120} {
-		tty, told := screen(t)
-		resize(t, tty, columns)
-		in, stdin := io.Pipe()
-		code := make(chan int, 1)
-		go func() {
-			p := &Program{Stdin: in, Stdout: io.Discard, Stderr: tty}
-			code <- p.run(t.Context(), []string{"pub", "-b", addr, "-t", "a", "-q", "1", "-l"})
-		}()
-		_, err := stdin.Write(bytes.Repeat([]byte("x\n"), 1500))
-		require.NoError(t, err)
-		told.until(t, "1500 published (")
-		require.NoError(t, stdin.Close())
-		require.Zero(t, <-code)
-		told.until(t, "\r\x1b[Kmqtt311: 1,500 published\r\n")
+	for lang, want := range map[string][2]string{"en": {"1500 published (", "mqtt311: 1,500 published\r\n"}, "zh": {"已发布 1500（", "mqtt311：已发布 1,500\r\n"}} {
+		for _, columns := range widths {
+			tty, told := screen(t)
+			resize(t, tty, columns)
+			in, stdin := io.Pipe()
+			code := make(chan int, 1)
+			go func() {
+				p := &Program{Stdin: in, Stdout: io.Discard, Stderr: tty}
+				code <- p.run(t.Context(), []string{"pub", "-b", addr, "-t", "a", "-q", "1", "-l", "--lang", lang})
+			}()
+			_, err := stdin.Write(bytes.Repeat([]byte("x\n"), 1500))
+			require.NoError(t, err)
+			told.until(t, want[0])
+			require.NoError(t, stdin.Close())
+			require.Zero(t, <-code)
+			told.until(t, "\r\x1b[K"+want[1])
+			for _, line := range regexp.MustCompile("\r\x1b\\[K|\r\n").Split(told.String(), -1) {
+				require.Less(t, terminal.Columns(line), int(columns), "%q", line)
+			}
+		}
 	}
 	r := runWith(t, t.Context(), "x\n", "pub", "-b", addr, "-t", "a", "-l")
 	require.Equal(t, result{}, r)
+}
+
+// Help and hints are folded to the width of the terminal, in both languages; examples stay as they are, to be copied.
+func TestTextsFitTheTerminal(t *testing.T) {
+	t.Setenv("NO_COLOR", "1")
+	silent := serveTCP(t, func(net.Conn) {})
+	root := (&Program{Lang: "en", Streams: fakeStreams{}}).root()
+	var helps [][]string
+	for _, c := range root.Commands() {
+		helps = append(helps, []string{c.Name(), "--help"})
+	}
+	require.Greater(t, len(helps), 8)
+	for _, lang := range []string{"en", "zh"} {
+		for _, columns := range widths {
+			see := func(args ...string) string {
+				tty, told := screen(t)
+				resize(t, tty, columns)
+				p := &Program{Stdin: strings.NewReader(""), Stdout: tty, Stderr: tty, Streams: fakeStreams{}}
+				p.run(t.Context(), append(args, "--lang", lang))
+				told.until(t, "\n")
+				tty.Write([]byte("the end"))
+				told.until(t, "the end")
+				return strings.TrimSuffix(strings.ReplaceAll(told.String(), "\r\n", "\n"), "the end")
+			}
+			for _, args := range helps {
+				text := see(args...)
+				before, rest, _ := strings.Cut(text, map[string]string{"en": "Examples:\n", "zh": "示例：\n"}[lang])
+				_, after, _ := strings.Cut(rest, "\n\n")
+				for line := range strings.Lines(before + after) {
+					require.Less(t, terminal.Columns(strings.TrimRight(line, "\n")), int(columns), "%v at %d: %s", args, columns, line)
+				}
+			}
+			// The error is one line, to be found and copied; what to do about it is folded.
+			for _, args := range [][]string{
+				{"pub", "-b", silent, "-t", "a", "-m", "x"}, {"pub", "-b", silent, "--tls", "-t", "a", "-m", "x"}, {"sub", "-L", "ws://" + silent + "/", "-t", "a"},
+			} {
+				told := strings.Split(strings.TrimSuffix(see(args...), "\n"), "\n")
+				require.Greater(t, len(told), 1, "%v", args)
+				for _, line := range told[1:] {
+					require.LessOrEqual(t, terminal.Columns(line), int(columns), "%v at %d: %s", args, columns, line)
+				}
+			}
+		}
+	}
 }
 
 // A file has a percentage.

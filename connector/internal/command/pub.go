@@ -7,9 +7,11 @@ import (
 	"io"
 	"math"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector/internal/chinese"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/transport"
 	"github.com/spf13/cobra"
@@ -270,7 +272,7 @@ func (o *pubOptions) publishRepeatedly(ctx context.Context, p *Program, c *clien
 			o.warnDeletes(p, m, 0)
 		}
 		if err := c.Publish(ctx, m); err != nil {
-			return notPublished(err)
+			return NotPublished(m.Topic, err)
 		}
 	}
 	return nil
@@ -290,7 +292,17 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func notPublished(err error) error { return Fail(ExitPublish, "publish: %w", "发布失败：%w", err) }
+// NotPublished makes the error of the command over a message that was not published, or may not have been.
+func NotPublished(topic string, err error) error {
+	text := plainly(err)
+	if rest, ok := strings.CutPrefix(text, "publish: "); ok { // of a receipt, which does not know it
+		text = fmt.Sprintf("publish %q: %s", topic, rest)
+	}
+	if !strings.HasPrefix(text, "publish ") {
+		text = "publish: " + text
+	}
+	return &codedError{code: ExitPublish, err: &toldError{text, err}, zh: chinese.Of(text)}
+}
 
 // many reports whether messages come from standard input until it ends.
 func (o *pubOptions) many() bool { return o.lines || o.nul || o.jsonLines }
@@ -313,7 +325,7 @@ func (o *pubOptions) publishMany(ctx context.Context, p *Program, c *client.Clie
 			show.lock(func() { n.add(s, err) })
 			lost := s.qos == packets.AtMostOnce && errors.Is(err, client.ErrUnknown) && ctx.Err() == nil // is no reason to stop
 			if err != nil && first == nil && !lost {
-				first = notPublished(err)
+				first = NotPublished(s.topic, err)
 				cancel(first)
 			}
 		}
@@ -335,8 +347,9 @@ func (o *pubOptions) publishMany(ctx context.Context, p *Program, c *client.Clie
 
 // sent is a message on its way.
 type sent struct {
-	r   *client.Receipt
-	qos packets.QoS
+	r     *client.Receipt
+	qos   packets.QoS
+	topic string
 }
 
 // publishPieces publishes until standard input ends; each receipt goes to note.
@@ -365,9 +378,9 @@ func (o *pubOptions) publishPieces(ctx context.Context, p *Program, c *client.Cl
 		o.warnDeletes(p, m, n)
 		r, err := c.PublishAsync(ctx, m)
 		if err != nil {
-			return notPublished(err)
+			return NotPublished(m.Topic, err)
 		}
-		note(sent{r, m.QoS})
+		note(sent{r, m.QoS, m.Topic})
 	}
 	if err := in.err(); err != nil {
 		return badInput(err)

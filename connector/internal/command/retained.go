@@ -104,7 +104,7 @@ func (r *remover) remove(ctx context.Context, topic string) error {
 	}
 	receipt, err := r.c.PublishAsync(ctx, client.Message{Topic: topic, QoS: 1, Retain: true})
 	if err != nil {
-		return notPublished(err)
+		return NotPublished(topic, err)
 	}
 	go func() {
 		<-receipt.Done()
@@ -112,7 +112,7 @@ func (r *remover) remove(ctx context.Context, topic string) error {
 		defer r.mu.Unlock()
 		r.open--
 		if err := receipt.Err(); err != nil && r.failed == nil {
-			r.failed = notPublished(err)
+			r.failed = NotPublished(topic, err)
 		}
 		close(r.changed)
 		r.changed = make(chan struct{})

@@ -388,7 +388,7 @@ func (o *runOptions) stop(ctx context.Context, p *Program, c *connector.Connecto
 		return left, Fail(ExitTimeout, "messages that were not done after %s: %d; the server keeps what it may", "%s 后仍未完成的消息：%d 条；服务端会保留其可保留的部分", o.drain, left)
 	case errors.Is(why, context.DeadlineExceeded) && f != nil: // what is on its way is of the feed, which tells
 		if err != nil {
-			log.Warn(err.Error())
+			log.Warn(p.text(err))
 		}
 		return 0, nil
 	case errors.Is(why, context.Canceled) && left == 0:

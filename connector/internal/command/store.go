@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/mqtt311/mqtt311/client/wal"
+	"github.com/mqtt311/mqtt311/connector/internal/chinese"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
 	"github.com/spf13/cobra"
@@ -252,7 +253,9 @@ func (p *Program) storeLine(found *wal.Inspection, records *storeRecords) *store
 	}
 	line.Released, line.Received = records.count(session.RecordReleased), records.count(session.RecordReceived)
 	line.Filters, line.Notes = records.count(session.RecordFilter), records.count(session.RecordApplication)
-	line.Strange = records.strange
+	for _, s := range records.strange {
+		line.Strange = append(line.Strange, p.Say(s, chinese.Of(s)))
+	}
 	return line
 }
 

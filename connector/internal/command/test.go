@@ -11,6 +11,7 @@ import (
 
 	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/connector/flow"
+	"github.com/mqtt311/mqtt311/connector/internal/chinese"
 	"github.com/mqtt311/mqtt311/connector/internal/terminal"
 	"github.com/mqtt311/mqtt311/connector/lint"
 	"github.com/spf13/cobra"
@@ -152,7 +153,7 @@ func (p *Program) printStep(s connector.TestStep) {
 	if p.JSON {
 		l := stepLine{Connection: s.Connection, Step: string(s.Step), OK: s.Err == nil, Millis: float64(s.Took.Microseconds()) / 1000, Address: s.Addr}
 		if s.Err != nil {
-			l.Type, l.Error, l.Hint = s.Err.Type, s.Err.Description, p.Say(s.Hint, s.HintZH)
+			l.Type, l.Error, l.Hint = s.Err.Type, p.Say(s.Err.Description, chinese.Of(s.Err.Description)), p.Say(s.Hint, s.HintZH)
 		}
 		p.JSONLine(l)
 		return
@@ -185,7 +186,7 @@ func (p *Program) printGrant(g connector.Grant, r *connector.TestReport) {
 			l.Granted = &granted
 		}
 		if g.Err != nil {
-			l.Error = g.Err.Description
+			l.Error = p.Say(g.Err.Description, chinese.Of(g.Err.Description))
 		}
 		p.JSONLine(l)
 		return

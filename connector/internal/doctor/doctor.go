@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/connector/internal/chinese"
 	"github.com/mqtt311/mqtt311/packets"
 )
 
@@ -229,10 +230,17 @@ func ways(err error) Text {
 	case errors.Is(err, errClosed):
 		return Text{"closes the connection", "断开连接"}
 	}
-	return Text{err.Error(), err.Error()}
+	return Text{err.Error(), chinese.Of(err.Error())}
 }
 
 // bothf formats a text that has the same arguments in both languages.
 func bothf(en, zh string, args ...any) Text {
-	return Text{fmt.Sprintf(en, args...), fmt.Sprintf(zh, args...)}
+	text := Text{EN: fmt.Sprintf(en, args...)}
+	for i, a := range args {
+		if err, ok := a.(error); ok {
+			args[i] = chinese.Of(err.Error())
+		}
+	}
+	text.ZH = fmt.Sprintf(zh, args...)
+	return text
 }

@@ -147,7 +147,7 @@ func TestJudge(t *testing.T) {
 		},
 	}
 	paths := func(r *doctor.Report) (paths []string) {
-		for _, m := range r.Judge(cfg) {
+		for _, m := range r.Judge(cfg, "") {
 			require.NotEmpty(t, m.EN)
 			require.NotEqual(t, m.EN, m.ZH)
 			paths = append(paths, m.Path)
@@ -170,6 +170,18 @@ func TestJudge(t *testing.T) {
 		"consumers.shared.topics[0]", "consumers.shared.ack_mode",
 		"producers.out.qos", "producers.out.retained", "producers.out.topic", "producers.out.payload",
 	}, paths(poor))
+	cfg.Connections = map[string]connector.Connection{"cloud": {
+		Advanced:  connector.Advanced{WillEnabled: true, WillTopic: "/gone", WillQoS: 2, CleanSession: &kept, Order: true},
+		Extension: connector.Extension{MaxInflightQoS2: 50},
+	}}
+	var far []string
+	for _, m := range poor.Judge(cfg, "cloud") { // sessions and order are of consumers
+		far = append(far, m.Path)
+	}
+	require.Equal(t, []string{
+		"connections.cloud.advanced.will_enabled", "connections.cloud.advanced.will_topic", "connections.cloud.advanced.will.qos",
+		"connections.cloud.extension.max_inflight_qos2", "producers.far.qos", "producers.far.topic",
+	}, far)
 	for k := range topics {
 		topics[k] = "delivered"
 	}

@@ -16,25 +16,37 @@ type Misfit struct {
 	Text
 }
 
-// Judge returns the settings of a configuration that do not fit the server. It judges by what could be tried; the
-// connections of `connections` go to other servers.
-func (r *Report) Judge(cfg *connector.Config) []Misfit {
+// Judge returns the settings of a configuration that do not fit the server of a connection: of the connector's own if
+// name is empty, otherwise of one of Connections. It judges by what could be tried.
+func (r *Report) Judge(cfg *connector.Config, name string) []Misfit {
 	j := judge{f: &r.Facts, tried: make(map[string]bool)}
 	for _, row := range r.Rows {
 		j.tried[row.Probe] = !row.Failed
 	}
-	j.connection(cfg)
+	if name != "" {
+		settings := cfg.Connections[name]
+		j.sending("connections."+name, &settings.Advanced, settings.Extension.MaxInflightQoS2)
+		j.producers(cfg, name)
+		return j.found
+	}
+	j.receiving(&cfg.Advanced)
+	j.sending("connector", &cfg.Advanced, cfg.Extension.MaxInflightQoS2)
 	for _, name := range slices.Sorted(maps.Keys(cfg.Consumers)) {
 		c := cfg.Consumers[name]
 		j.consumer("consumers."+name, &c, cfg)
 	}
+	j.producers(cfg, "")
+	return j.found
+}
+
+// producers judges those that publish over a connection.
+func (j *judge) producers(cfg *connector.Config, connection string) {
 	for _, name := range slices.Sorted(maps.Keys(cfg.Producers)) {
 		p := cfg.Producers[name]
-		if p.Connection == "" {
+		if p.Connection == connection {
 			j.producer("producers."+name, &p)
 		}
 	}
-	return j.found
 }
 
 type judge struct {
@@ -47,8 +59,9 @@ func (j *judge) add(path, en, zh string, args ...any) {
 	j.found = append(j.found, Misfit{path, bothf(en, zh, args...)})
 }
 
-func (j *judge) connection(cfg *connector.Config) {
-	f, a := j.f, &cfg.Advanced
+// receiving judges the settings of a connection that has consumers.
+func (j *judge) receiving(a *connector.Advanced) {
+	f := j.f
 	if j.tried["session"] && !a.Clean() && !f.Sessions {
 		j.add("connector.advanced.clean_session", "is false, and the server does not keep what comes while the connector is away", "为 false，但服务端不会保留连接器离线期间的消息")
 	}
@@ -58,15 +71,20 @@ func (j *judge) connection(cfg *connector.Config) {
 	if j.tried["order"] && a.Order && !f.Ordered {
 		j.add("connector.advanced.order", "is true, and the server does not keep the order", "为 true，但服务端不保持消息顺序")
 	}
+}
+
+// sending judges the settings of a connection, whose path is at, that matter to producers.
+func (j *judge) sending(at string, a *connector.Advanced, inflight int) {
+	f := j.f
 	if a.WillEnabled {
 		if j.tried["will"] && !f.Will {
-			j.add("connector.advanced.will_enabled", "is true, and the server publishes no will", "为 true，但服务端不发布遗嘱")
+			j.add(at+".advanced.will_enabled", "is true, and the server publishes no will", "为 true，但服务端不发布遗嘱")
 		}
-		j.topic("connector.advanced.will_topic", a.WillTopic)
-		j.publishes("connector.advanced.will", a.WillQoS, a.WillRetained)
+		j.topic(at+".advanced.will_topic", a.WillTopic)
+		j.publishes(at+".advanced.will", a.WillQoS, a.WillRetained)
 	}
-	if n := cfg.Extension.MaxInflightQoS2; j.tried["window-qos2"] && f.LostQoS2 > 0 && n > safeQoS2 {
-		j.add("connector.extension.max_inflight_qos2", "is %d: above %d the server loses messages when the connection ends", "为 %d：大于 %d 时，连接断开会使服务端丢失消息", n, safeQoS2)
+	if n := inflight; j.tried["window-qos2"] && f.LostQoS2 > 0 && n > safeQoS2 {
+		j.add(at+".extension.max_inflight_qos2", "is %d: above %d the server loses messages when the connection ends", "为 %d：大于 %d 时，连接断开会使服务端丢失消息", n, safeQoS2)
 	}
 }
 

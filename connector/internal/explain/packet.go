@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/mqtt311/mqtt311/connector/internal/chinese"
 	"github.com/mqtt311/mqtt311/packets"
 )
 
@@ -119,7 +120,7 @@ func (p *Packet) judge(b []byte, h header) {
 	var broken *packets.FormatError
 	switch {
 	case errors.As(err, &broken):
-		p.fault(broken.Offset, broken.Spec, broken.Reason, reasonZH(broken.Reason))
+		p.fault(broken.Offset, broken.Spec, broken.Reason, chinese.Of(broken.Reason))
 		return
 	case err != nil: // and nothing that is there is wrong
 		return

@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/mqtt311/mqtt311/connector/internal/chinese"
 	"github.com/mqtt311/mqtt311/connector/internal/command"
 	"github.com/mqtt311/mqtt311/connector/internal/deadletters"
 	"github.com/mqtt311/mqtt311/connector/internal/terminal"
@@ -81,7 +82,7 @@ func openLetters(ctx context.Context, p *command.Program, path string) (*deadlet
 	first, all, torn := f.Faults()
 	if all > 0 {
 		p.Warn(fmt.Sprintf("%s: lines that cannot be read: %d; the first begins at byte %d: %v", path, all, first[0].At, first[0].Reason),
-			fmt.Sprintf("%s：无法读取的行：%d；第一行始于字节 %d：%v", path, all, first[0].At, first[0].Reason))
+			fmt.Sprintf("%s：无法读取的行：%d；第一行始于字节 %d：%s", path, all, first[0].At, chinese.Of(first[0].Reason.Error())))
 	}
 	if torn {
 		p.Warn(path+": the last line has no end: it is being written, or a crash has cut it off", path+"：最后一行没有结尾：正在写入，或因崩溃而中断")

@@ -33,14 +33,14 @@ func Doctor(p *command.Program) *cobra.Command {
 		Short: p.Say("Find out what a server really does, and whether a configuration fits it", "检测服务端的实际行为，并判断配置是否适合"),
 		Long: p.Say(`Find out what a server really does, by trying: QoS 1 and 2, kept sessions, redelivery, windows, order, retained
 messages, wills, shared subscriptions, the largest packet, unusual topics, and how it refuses; each with the consequence
-for the settings of a connector. With -c FILE the server is that of the configuration, and the settings that do not fit it are
-listed; they end with exit code 8.
+for the settings of a connector. With -c FILE the servers are those of the configuration, connections included, and the settings
+that do not fit them are listed; they end with exit code 8.
 
 Everything happens under client ids and below a topic of its own, doctor- and random letters; one message goes to $SYS. Sessions
 and retained messages are removed at the end, and after an interrupt. It sends some thousand small messages, and packets up to
 --max-packet. It asks before it starts; where there is no terminal, --yes is needed.`,
 			`通过实际测试了解服务端的行为：QoS 1 与 2、保留的会话、重新送达、在途窗口、顺序、保留消息、遗嘱、共享订阅、最大报文、
-特殊主题以及拒绝的方式，并给出对连接器设置的影响。用 -c FILE 时测试配置中的服务端，并列出不适合该服务端的设置，此时退出码为 8。
+特殊主题以及拒绝的方式，并给出对连接器设置的影响。用 -c FILE 时测试配置中的各个服务端（包括 connections），并列出不适合该服务端的设置，此时退出码为 8。
 
 所有操作都使用独立的客户端 ID 和主题（doctor- 加随机字符），另有一条消息发往 $SYS。结束或被中断时会清除会话与保留消息。
 共发送约数千条小消息，以及不超过 --max-packet 的报文。开始前会询问；没有终端时需要 --yes。`),
@@ -85,43 +85,87 @@ func (x *examining) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	x.o.Client = cfg
+	names := []string{""}
+	if judged != nil {
+		names = append(names, slices.Sorted(maps.Keys(judged.Connections))...)
+	}
 	err = ask(ctx, x.p, x.yes, "doctor connects some dozens of clients and publishes some thousand small messages below a topic of its own",
 		"doctor 会建立数十个连接，并在独立的主题下发布数千条小消息")
 	if err != nil {
 		return err
 	}
 	x.o.Closing = x.p.Closing
+	var failed error
+	misfits := 0
+	for _, name := range names {
+		if x.o.Client = cfg; name != "" {
+			if x.o.Client, err = judged.ConnectionConfig(name); err != nil {
+				return command.Coded(command.ExitUsage, err)
+			}
+		}
+		r, err := x.examine(ctx, name)
+		if ctx.Err() != nil || err != nil && judged == nil {
+			return err
+		}
+		if err != nil { // those that follow are tried all the same
+			failed = err
+			if len(names) > 1 {
+				text := x.p.Text(err)
+				x.p.Warn(x.where(name)+": "+text, x.where(name)+"："+text)
+			}
+			continue
+		}
+		if judged != nil {
+			misfits += x.judge(r, judged, name)
+		}
+	}
+	switch {
+	case misfits > 0:
+		return command.Fail(command.ExitFindings, "settings in %s that do not fit the server: %d", "%s 中不适合服务端的设置：%d 处", x.file, misfits)
+	case failed == nil && judged != nil && !x.p.JSON:
+		fmt.Fprintln(x.p.Stdout, x.file+x.p.Say(": fits the server", "：适合服务端"))
+	}
+	return failed
+}
+
+// examine tries the server of a connection and prints what it does.
+func (x *examining) examine(ctx context.Context, connection string) (*doctor.Report, error) {
 	r, err := doctor.Run(ctx, x.o)
 	if r == nil {
-		return command.Fail(command.ExitConnection, "connect: %w", "连接失败：%w", err)
+		return nil, command.Fail(command.ExitConnection, "connect: %w", "连接失败：%w", err)
 	}
 	if len(r.Left) > 0 {
 		list := lint.Show(strings.Join(r.Left, ", "))
 		x.p.Warn("could not be removed from the server: "+list, "未能从服务端清除："+list)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		x.print(r, connection)
 	}
-	x.print(r)
-	if judged == nil {
-		return nil
+	return r, err
+}
+
+// where names a connection of the configuration as its path.
+func (x *examining) where(connection string) string {
+	if connection == "" {
+		return "connector"
 	}
-	return x.judge(r, judged, x.file)
+	return lint.Show("connections." + connection)
 }
 
 // What doctor prints for programs.
 type (
 	rowLine struct {
-		Probe  string `json:"probe"`
-		Asked  string `json:"asked"`
-		Answer string `json:"answer"`
-		Means  string `json:"means,omitempty"`
-		Failed bool   `json:"failed,omitempty"`
+		Connection string `json:"connection,omitempty"`
+		Probe      string `json:"probe"`
+		Asked      string `json:"asked"`
+		Answer     string `json:"answer"`
+		Means      string `json:"means,omitempty"`
+		Failed     bool   `json:"failed,omitempty"`
 	}
 	factsLine struct {
-		Facts doctor.Facts `json:"facts"`
-		Left  []string     `json:"left,omitempty"`
+		Connection string       `json:"connection,omitempty"`
+		Facts      doctor.Facts `json:"facts"`
+		Left       []string     `json:"left,omitempty"`
 	}
 	misfitLine struct {
 		Path   string `json:"path"`
@@ -129,14 +173,17 @@ type (
 	}
 )
 
-func (x *examining) print(r *doctor.Report) {
+func (x *examining) print(r *doctor.Report, connection string) {
 	lang := x.p.Lang
 	if x.p.JSON {
 		for _, row := range r.Rows {
-			x.p.JSONLine(rowLine{row.Probe, row.Asked.In(lang), row.Answer.In(lang), row.Means.In(lang), row.Failed})
+			x.p.JSONLine(rowLine{connection, row.Probe, row.Asked.In(lang), row.Answer.In(lang), row.Means.In(lang), row.Failed})
 		}
-		x.p.JSONLine(factsLine{r.Facts, r.Left})
+		x.p.JSONLine(factsLine{connection, r.Facts, r.Left})
 		return
+	}
+	if connection != "" {
+		fmt.Fprintf(x.p.Stdout, "\n%s:\n", x.where(connection))
 	}
 	var rows [][]string
 	for _, row := range r.Rows {
@@ -148,25 +195,15 @@ func (x *examining) print(r *doctor.Report) {
 	fmt.Fprint(x.p.Stdout, columns(rows))
 }
 
-// judge prints which settings do not fit the server.
-func (x *examining) judge(r *doctor.Report, cfg *connector.Config, file string) error {
-	for _, name := range slices.Sorted(maps.Keys(cfg.Connections)) {
-		path := lint.Show("connections." + name)
-		x.p.Warn(path+" is another server, which was not tried: run doctor with its address", path+" 是另一个服务端，未作检测：请对其地址另行运行 doctor")
-	}
-	misfits := r.Judge(cfg)
+// judge prints which settings do not fit the server of a connection, and returns how many.
+func (x *examining) judge(r *doctor.Report, cfg *connector.Config, connection string) int {
+	misfits := r.Judge(cfg, connection)
 	for _, m := range misfits {
 		if x.p.JSON {
 			x.p.JSONLine(misfitLine{m.Path, m.In(x.p.Lang)})
 			continue
 		}
-		fmt.Fprintf(x.p.Stdout, "%s: %s: %s\n", file, lint.Show(m.Path), m.In(x.p.Lang))
+		fmt.Fprintf(x.p.Stdout, "%s: %s: %s\n", x.file, lint.Show(m.Path), m.In(x.p.Lang))
 	}
-	switch {
-	case len(misfits) > 0:
-		return command.Fail(command.ExitFindings, "settings in %s that do not fit the server: %d", "%s 中不适合该服务端的设置：%d 处", file, len(misfits))
-	case !x.p.JSON:
-		fmt.Fprintln(x.p.Stdout, file+x.p.Say(": fits the server", "：适合该服务端"))
-	}
-	return nil
+	return len(misfits)
 }

@@ -74,3 +74,49 @@ func TestDoctorInterrupted(t *testing.T) {
 	require.Equal(t, command.ExitInterrupt, r.code, r.err)
 	require.Empty(t, r.out)
 }
+
+// The server of each connection is tried, and judged by what is published over it; one that is away keeps none of the others
+// from it.
+func TestDoctorConnections(t *testing.T) {
+	addr, nobody := startBroker(t), "127.0.0.1:1"
+	quick := []string{"doctor", "--yes", "--patience", "300ms", "--resend", "300ms", "--max-packet", "4096"}
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	write := func(own, cloud string) {
+		payload := strings.Repeat("x", 5000)
+		text := "connector:\n  general: {broker_url: '" + own + "', client_id: c}\n  advanced: {auto_reconnect: true}\n" +
+			"connections:\n  cloud:\n    general: {broker_url: '" + cloud + "', client_id: d}\n    advanced: {will_enabled: true, will_topic: \"w/\\u4e00\", will_payload: x}\n" +
+			"producers:\n  up: {topic: a/b, qos: 1, connection: cloud, payload: '" + payload + "'}\n"
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	}
+	write(addr, addr)
+	r := mqtt311(t, append(quick, "-c", file)...)
+	require.Contains(t, []int{0, command.ExitFindings}, r.code, r.err)
+	require.Equal(t, 2, strings.Count(r.out, "QoS 1 and 2"), r.out)
+	require.Contains(t, r.out, "\nconnections.cloud:\n")
+	require.NotContains(t, r.err, "was not tried")
+	var connections []string
+	r = mqtt311(t, append(quick, "-c", file, "--json")...)
+	for line := range strings.Lines(r.out) {
+		var facts struct {
+			Connection string
+			Facts      *struct{}
+		}
+		require.NoError(t, json.Unmarshal([]byte(line), &facts))
+		if facts.Facts != nil {
+			connections = append(connections, facts.Connection)
+		}
+	}
+	require.Equal(t, []string{"", "cloud"}, connections)
+
+	write(addr, nobody)
+	r = mqtt311(t, append(quick, "-c", file)...)
+	require.Equal(t, command.ExitConnection, r.code, r.err)
+	require.Equal(t, 1, strings.Count(r.out, "QoS 1 and 2"), r.out)
+	require.Contains(t, r.err, "connections.cloud: connect: ")
+	require.NotContains(t, r.out, "fits the server")
+	write(nobody, addr)
+	r = mqtt311(t, append(quick, "-c", file, "--lang", "zh")...)
+	require.Equal(t, command.ExitConnection, r.code, r.err)
+	require.Contains(t, r.out, "\nconnections.cloud:\n")
+	require.Contains(t, r.err, "connector：连接失败：")
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/mqtt311/mqtt311/connector/internal/capture"
+	"github.com/mqtt311/mqtt311/connector/internal/chinese"
 	"github.com/mqtt311/mqtt311/connector/internal/command"
 	"github.com/mqtt311/mqtt311/connector/internal/explain"
 	"github.com/spf13/cobra"
@@ -255,7 +256,7 @@ func (x *explaining) skipped(s capture.Skipped) {
 		}
 	}
 	if s.Unreadable != nil {
-		x.p.Warn(fmt.Sprintf("the capture cannot be read further: %v", s.Unreadable), fmt.Sprintf("抓包文件其后无法读取：%v", s.Unreadable))
+		x.p.Warn(fmt.Sprintf("the capture cannot be read further: %v", s.Unreadable), fmt.Sprintf("抓包文件其后无法读取：%s", chinese.Of(s.Unreadable.Error())))
 	}
 }
 

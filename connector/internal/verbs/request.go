@@ -108,6 +108,7 @@ func (x *requesting) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	cfg.OnEvent = x.p.Outages()
 	within, cancel := context.WithTimeout(ctx, time.Duration(x.wait)*time.Second)
 	defer cancel()
 	c, err := command.Connect(within, cfg)
@@ -169,7 +170,7 @@ func (x *requesting) converse(ctx context.Context, c *client.Client, response st
 	defer stop(nil)
 	go func() {
 		if err := c.Publish(ctx, request); err != nil {
-			stop(command.Fail(command.ExitPublish, "publish: %w", "发布失败：%w", err))
+			stop(command.NotPublished(request.Topic, err))
 		}
 	}()
 	left := x.count

@@ -173,3 +173,34 @@ func TestRequestRefuses(t *testing.T) {
 	r := mqtt311(t, "request", "-t", "a", "-e", "b", "-n", "-b", "127.0.0.1:1")
 	require.Equal(t, command.ExitConnection, r.code)
 }
+
+// A server that closes the connection is named, not only the time that is over.
+func TestRequestTellsOfOutages(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { // closes at SUBSCRIBE
+				defer c.Close()
+				in := packets.NewReader(c, packets.ReaderOptions{})
+				for {
+					p, err := in.ReadPacket()
+					if _, ok := p.(*packets.Connect); err != nil || !ok {
+						return
+					}
+					c.Write([]byte{0x20, 2, 0, 0})
+				}
+			}()
+		}
+	}()
+	for lang, says := range map[string]string{"en": `the connection was lost \(the server (closed|reset) it\): connecting again`, "zh": "连接断开（服务端(关闭|重置)了连接）：正在重连"} {
+		r := mqtt311(t, "request", "-b", l.Addr().String(), "-t", "q", "-e", "a", "-m", "x", "-W", "2", "--lang", lang)
+		require.NotZero(t, r.code)
+		require.Regexp(t, says, r.err)
+	}
+}
