@@ -110,7 +110,7 @@ func TestDocumentHasEveryRowOfThePlatform(t *testing.T) {
 		}
 	}
 	tests := source(t, "*_test.go") + source(t, "../*_test.go") + source(t, "../flow/*_test.go") + source(t, "../lint/*_test.go") + source(t, "../../internal/proofs/*_test.go") +
-		source(t, "../../client/*_test.go") + source(t, "../internal/verbs/*_test.go")
+		source(t, "../../client/*_test.go") + source(t, "../internal/verbs/*_test.go") + source(t, "../internal/command/*_test.go")
 	text := source(t, "../../docs/connector.md")
 	for _, name := range regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllStringSubmatch(text, -1) {
 		require.True(t, strings.Contains(tests, "func "+name[1]+"(t *testing.T)"), "%s is gone", name[1])

@@ -10,12 +10,14 @@ import (
 	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/connector/config"
 	"github.com/mqtt311/mqtt311/connector/lint"
+	"github.com/mqtt311/mqtt311/internal/thorough"
 	"github.com/stretchr/testify/require"
 )
 
 // Large generated files are read and checked within a time and a memory that grow with the
 // file, and with findings that can be read.
 func TestScale(t *testing.T) {
+	thorough.Only(t)
 	var topics, consumers, wrong, wild strings.Builder
 	for i := range 30_000 {
 		fmt.Fprintf(&topics, "      - plant/%d/reading\n", i)

@@ -200,6 +200,7 @@ func TestPipeThatEndsSlowly(t *testing.T) {
 // A process that takes nothing and runs on, each time it is started, is tried no longer for a message than its retries
 // allow: the message that it got first pays, those behind it do not.
 func TestPipeThatTakesNothing(t *testing.T) {
+	thorough.Only(t)
 	for name, c := range map[string]struct {
 		command string
 		grace   time.Duration
@@ -238,6 +239,7 @@ func TestPipeThatTakesNothing(t *testing.T) {
 
 // Messages before such a process reach what on_failure says.
 func TestRunPipeThatTakesNothing(t *testing.T) {
+	thorough.Only(t)
 	graceOf(t, 400*time.Millisecond)
 	addr := startBroker(t)
 	queue(t, addr, "in/#")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/creack/pty"
 	"github.com/mqtt311/mqtt311/connector/internal/terminal"
+	"github.com/mqtt311/mqtt311/internal/thorough"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 )
@@ -51,6 +52,7 @@ func resize(t *testing.T, tty *os.File, columns uint16) {
 // On a terminal run has a line of progress, which is cut to its width, which logs do not mix with, and which is gone
 // in the end. Logs are text for people, in their language.
 func TestProgressOfRun(t *testing.T) {
+	thorough.Only(t)
 	addr := startBroker(t)
 	t.Setenv("NO_COLOR", "1")
 	file := configFile(t, addr, strings.Replace(consumes, "retries: 5", "retries: 0", 1))

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mqtt311/mqtt311/internal/thorough"
 )
 
 // shellOf returns a folder with the command in it, and a configuration; the shell has to be there.
@@ -91,6 +93,7 @@ func TestCompletionInFish(t *testing.T) {
 
 // Zsh completes on a terminal alone: zpty is one.
 func TestCompletionInZsh(t *testing.T) {
+	thorough.Only(t)
 	t.Parallel()
 	dir, env := shellOf(t, "zsh")
 	for line, want := range completions {

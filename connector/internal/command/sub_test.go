@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mqtt311/mqtt311/internal/thorough"
 )
 
 // A reader that stalls loses nothing of QoS 0 that memory can hold.
@@ -50,6 +52,7 @@ func (w *slowWriter) Write(b []byte) (int, error) {
 
 // What memory cannot hold is counted, in both languages and for programs.
 func TestSubTellsOfLosses(t *testing.T) {
+	thorough.Only(t)
 	messages := mostWaiting
 	mostWaiting = 4
 	bytes := mostWaitingBytes
