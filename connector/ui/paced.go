@@ -7,25 +7,29 @@ import (
 )
 
 const (
-	pause       = 30 * time.Millisecond  // between turns
-	waited      = 200 * time.Microsecond // a read that takes longer had to wait
-	leastTurn   = 1 << 10                // bytes
-	mostTurn    = 16 << 20               // more than systems keep of a connection
-	pacedBuffer = 128 << 10
+	pause         = 30 * time.Millisecond  // between turns
+	waited        = 200 * time.Microsecond // a read that takes longer had to wait
+	leastTurn     = 1 << 10                // bytes
+	mostTurn      = 16 << 20               // more than systems keep of a connection
+	waitedBriefly = 20 * time.Microsecond  // one that takes longer and brings less than leastTurn may have had to
+	mostWaiting   = time.Millisecond       // of such, in a turn
+	pacedBuffer   = 128 << 10
 )
 
 // A paced connection is read in turns with a pause between them, in which messages gather: at many messages a second, waking up
 // for each is most of what it costs to count them. A turn ends when it got as much as gathers in a pause, which the turns before
-// tell, or when a read had to wait: nothing more was there. (What a read brings does not tell that: over TLS it is a record.)
+// tell, or when nothing more was there: a read had to wait, or several that brought little did for a moment each. (That it brought little does
+// not tell: over TLS a read brings a record.)
 type paced struct {
 	net.Conn
 	buffer []byte
 	rest   []byte // of buffer
 
-	late   bool // the last read had to wait
-	got    int  // bytes, in the turn
-	enough int  // bytes of a turn
-	more   int  // a turn gets more than the last by this part of 32
+	late    bool          // a read had to wait
+	waiting time.Duration // of reads that brought little, in the turn
+	got     int           // bytes, in the turn
+	enough  int           // bytes of a turn
+	more    int           // a turn gets more than the last by this part of 32
 }
 
 // pacedDial makes the connections of dial paced.
@@ -45,7 +49,12 @@ func (p *paced) Read(b []byte) (int, error) {
 		p.turn()
 		begun := time.Now()
 		n, err := p.Conn.Read(p.buffer)
-		p.rest, p.got, p.late = p.buffer[:n], p.got+n, time.Since(begun) > waited
+		took := time.Since(begun)
+		p.rest, p.got, p.late = p.buffer[:n], p.got+n, took > waited
+		if took > waitedBriefly && n < leastTurn {
+			p.waiting += took
+			p.late = p.late || p.waiting > mostWaiting
+		}
 		if n == 0 {
 			return 0, err
 		}
@@ -66,5 +75,5 @@ func (p *paced) turn() {
 		return
 	}
 	time.Sleep(pause)
-	p.got = 0
+	p.got, p.waiting = 0, 0
 }
