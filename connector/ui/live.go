@@ -24,6 +24,7 @@ const (
 	windowEvery   = 250 * time.Millisecond // between lines
 	windowBeat    = 5 * time.Second        // between lines when there is nothing new
 	largestPacket = 64 << 10               // bytes; of a larger one only the start of the payload is kept
+	inboxMessages = 4096                   // more than come in a turn of a paced connection: the client would pause amid it
 	answerTimeout = 10 * time.Second       // of SUBSCRIBE
 	mostSearched  = 256                    // bytes of the text to search for
 )
@@ -119,7 +120,8 @@ func (l *live) listen(ctx context.Context, r *http.Request, send func(any) error
 			cfg.Fallbacks[i] = pacedDial(cfg.Fallbacks[i])
 		}
 		cfg.NoReconnect, cfg.LendPayloads, cfg.SkipMalformed = false, true, true
-		cfg.InboxBytes, cfg.MaxPacketSize, cfg.SkipOversize, cfg.TakeOversize = 1<<20, largestPacket, true, w.takeOversize
+		cfg.InboxMessages, cfg.InboxBytes = inboxMessages, 1<<20
+		cfg.MaxPacketSize, cfg.SkipOversize, cfg.TakeOversize = largestPacket, true, w.takeOversize
 	})
 	if err != nil {
 		return err

@@ -347,21 +347,22 @@ func TestPacedConnection(t *testing.T) {
 	})
 }
 
-// bursts is a connection on which messages come each millisecond. A read takes what is there, up to a record of TLS, or waits.
+// bursts is a connection on which messages come at a steady pace. A read takes what is there, up to a record of TLS, or waits.
 type bursts struct {
 	net.Conn
 	begun         time.Time
-	size          int // of a burst
+	every         time.Duration
+	size          int // of what comes each time
 	taken         int
 	waited, reads int
 }
 
 func (c *bursts) Read(b []byte) (int, error) {
 	c.reads++
-	here := func() int { return int(time.Since(c.begun)/time.Millisecond)*c.size - c.taken }
+	here := func() int { return int(time.Since(c.begun)/c.every)*c.size - c.taken }
 	if here() == 0 {
 		c.waited++
-		time.Sleep(time.Until(c.begun.Add((time.Since(c.begun) + time.Millisecond).Truncate(time.Millisecond))))
+		time.Sleep(time.Until(c.begun.Add((time.Since(c.begun) + c.every).Truncate(c.every))))
 	}
 	n := min(here(), len(b), 16<<10)
 	c.taken += n
@@ -370,19 +371,26 @@ func (c *bursts) Read(b []byte) (int, error) {
 
 // At a steady rate a paced connection rarely waits for a message: that is what wakes a program up for each. Nothing is left to gather.
 func TestPacedConnectionRarelyWaits(t *testing.T) {
-	for _, size := range []int{300, 3000, 100_000} {
+	for _, c := range []struct {
+		every time.Duration
+		size  int
+		most  int // reads that wait, in a turn
+	}{
+		{time.Millisecond, 300, 1}, {time.Millisecond, 3000, 1}, {time.Millisecond, 100_000, 1}, {100 * time.Microsecond, 300, 11}, {30 * time.Microsecond, 300, 34},
+	} {
 		synctest.Test(t, func(t *testing.T) {
-			from := &bursts{begun: time.Now(), size: size}
-			c, err := pacedDial(func(context.Context) (net.Conn, error) { return from, nil })(t.Context())
+			from := &bursts{begun: time.Now(), every: c.every, size: c.size}
+			conn, err := pacedDial(func(context.Context) (net.Conn, error) { return from, nil })(t.Context())
 			require.NoError(t, err)
 			b := make([]byte, 1<<20)
 			for time.Since(from.begun) < 10*time.Second {
-				_, err := c.Read(b)
+				_, err := conn.Read(b)
 				require.NoError(t, err)
 			}
-			t.Logf("bursts of %d bytes: %d reads, %d of them waited", size, from.reads, from.waited)
-			require.LessOrEqual(t, from.waited, 10_000/50)
-			require.LessOrEqual(t, 10_000*size-from.taken, 40*size)
+			t.Logf("%d bytes each %s: %d reads, %d of them waited", c.size, c.every, from.reads, from.waited)
+			require.LessOrEqual(t, from.waited, c.most*200)
+			came := int(time.Since(from.begun)/c.every) * c.size
+			require.LessOrEqual(t, came-from.taken, 40*c.size*int(time.Millisecond/c.every))
 		})
 	}
 }

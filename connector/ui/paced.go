@@ -7,26 +7,30 @@ import (
 )
 
 const (
-	pause       = 30 * time.Millisecond  // between turns
-	waited      = 200 * time.Microsecond // a read that takes longer had to wait
-	leastTurn   = 1 << 10                // bytes
-	mostTurn    = 16 << 20               // more than systems keep of a connection
-	pacedBuffer = 128 << 10
+	pause         = 30 * time.Millisecond  // between turns
+	waited        = 200 * time.Microsecond // a read that takes longer had to wait
+	leastTurn     = 1 << 10                // bytes
+	mostTurn      = 16 << 20               // more than systems keep of a connection
+	waitedBriefly = 20 * time.Microsecond  // one that takes longer and brings less than leastTurn may have had to
+	mostWaiting   = time.Millisecond       // of such, in a turn
+	pacedBuffer   = 128 << 10
 )
 
 // A paced connection is read in turns with pauses in which messages gather: at many messages per
 // second, waking up for each is most of the cost of counting them. A turn ends when it has read as
-// much as gathers in a pause, estimated from earlier turns, or when a read had to wait, because
-// nothing more was there. (The size of a read does not say so: over TLS a read brings one record.)
+// much as gathers in a pause, estimated from earlier turns, or when nothing more was there: a read
+// had to wait, or several reads that brought little waited for a moment each. (A read that brings
+// little says nothing by itself: over TLS a read brings one record.)
 type paced struct {
 	net.Conn
 	buffer []byte
 	rest   []byte // of buffer
 
-	late   bool // the last read had to wait
-	got    int  // bytes read in the turn
-	enough int  // bytes to read in a turn
-	more   int  // the next turn reads more by this part of 32
+	late    bool          // a read had to wait
+	waiting time.Duration // of reads that brought little, in the turn
+	got     int           // bytes read in the turn
+	enough  int           // bytes to read in a turn
+	more    int           // the next turn reads more by this part of 32
 }
 
 // pacedDial returns a dial function whose connections are paced.
@@ -46,7 +50,12 @@ func (p *paced) Read(b []byte) (int, error) {
 		p.turn()
 		begun := time.Now()
 		n, err := p.Conn.Read(p.buffer)
-		p.rest, p.got, p.late = p.buffer[:n], p.got+n, time.Since(begun) > waited
+		took := time.Since(begun)
+		p.rest, p.got, p.late = p.buffer[:n], p.got+n, took > waited
+		if took > waitedBriefly && n < leastTurn {
+			p.waiting += took
+			p.late = p.late || p.waiting > mostWaiting
+		}
 		if n == 0 {
 			return 0, err
 		}
@@ -67,5 +76,5 @@ func (p *paced) turn() {
 		return
 	}
 	time.Sleep(pause)
-	p.got = 0
+	p.got, p.waiting = 0, 0
 }
