@@ -59,13 +59,16 @@ func (c *Client) tooManyLocked() bool {
 // fetchShedLocked disconnects when messages were left to the Server, so that the Server sends them
 // again: on this connection nothing behind them can be acknowledged. Without an own request that is
 // parking. With one the client stays until it is answered and there is room: sooner it would be sent
-// what it has. A clean session does not wait for room, because what was left is lost.
+// what it has, and new requests go on until there is room. A clean session does not wait for room, because
+// what was left is lost.
 func (c *Client) fetchShedLocked(l *link) {
 	if l == nil || l.bye || l.err != nil || c.leaving || !c.sess.HasShed() {
 		return
 	}
-	if l.shedding && c.delivery.inbox.low() {
-		c.sess.Hold(time.Now(), true) // requests may never cease
+	if low := c.delivery.inbox.low(); l.shedding && (low || !c.cfg.CleanSession) {
+		c.sess.Hold(time.Now(), low) // requests may never cease; without room whoever makes it may wait for one
+		c.driveLocked()
+		c.kickLocked()
 	}
 	if c.sess.Outstanding() {
 		if !l.shedding {
