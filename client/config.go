@@ -112,7 +112,7 @@ type Config struct {
 	// takes any legal packet. When reading cannot pause any longer the inbox may double; small
 	// messages may exceed the count while their size plus 512 bytes each fits InboxBytes.
 	// With CleanSession nothing can be left to the Server: then reading goes on with one packet after
-	// each pause of up to eight seconds.
+	// each pause of up to eight seconds, and when the connection ends with what has come by then.
 	InboxMessages int
 	InboxBytes    int
 
