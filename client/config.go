@@ -113,7 +113,7 @@ type Config struct {
 	// cannot pause any longer, the inbox may grow to twice its limits. Small messages may exceed
 	// the count as long as their sizes plus 512 bytes each fit InboxBytes.
 	// With CleanSession nothing can be left to the Server: then reading goes on with one packet
-	// after each pause of up to eight seconds.
+	// after each pause of up to eight seconds, and when the connection ends with what has arrived by then.
 	InboxMessages int
 	InboxBytes    int
 

@@ -440,6 +440,77 @@ func TestSheddingEndsThoughRequestsDoNot(t *testing.T) {
 	})
 }
 
+// A client that left messages to the Server stays without room, and whoever takes messages may wait for an own
+// request: that goes on. It waited for the next connection, because there had been room for a moment, and the
+// next connection waited for room.
+func TestSheddingGoesOnWithoutRoom(t *testing.T) {
+	type request struct {
+		ask    func(d *dialogue) error
+		text   string
+		answer packets.Packet
+	}
+	requests := map[string]request{
+		"publish": {
+			func(d *dialogue) error { return d.client.Publish(d.ctx, message("out", 1, "x")) },
+			`PUBLISH "out" qos=1 id=2 dup=0 size=1`, &packets.Puback{PacketID: 2},
+		},
+		"publish at QoS 2": {
+			func(d *dialogue) error { return d.client.Publish(d.ctx, message("out", 2, "x")) },
+			`PUBLISH "out" qos=2 id=2 dup=0 size=1`, &packets.Pubrec{PacketID: 2},
+		},
+		"subscribe": {
+			func(d *dialogue) error {
+				_, err := d.client.Subscribe(d.ctx, packets.Subscription{Filter: "t", QoS: 1})
+				return err
+			},
+			`SUBSCRIBE id=32768 "t":1`, &packets.Suback{PacketID: 32768, Codes: []packets.SubscribeCode{1}},
+		},
+	}
+	for name, r := range requests {
+		for _, late := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", after the answer ", late), func(t *testing.T) {
+				connected(t, client.Config{InboxMessages: 2, InboxBytes: 1024, NoScrub: true}, func(d *dialogue) {
+					d.consume()
+					first := d.start(func() error { return d.client.Publish(d.ctx, message("out", 1, "x")) })
+					d.expect(`PUBLISH "out" qos=1 id=1 dup=0 size=1`)
+					for id := range uint16(5) {
+						d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: id + 1, Payload: []byte{byte(id)}})
+					}
+					d.take(4) // there is room
+					d.expect("PUBACK id=1", "PUBACK id=2", "PUBACK id=3", "PUBACK id=4")
+					for range 2 {
+						d.send(&packets.Publish{Topic: "t"}) // there is none any more
+					}
+					var second func() error
+					if !late {
+						second = d.start(func() error { return r.ask(d) })
+						synctest.Wait()
+					}
+					d.send(&packets.Puback{PacketID: 1})
+					require.NoError(t, first())
+					if late {
+						second = d.start(func() error { return r.ask(d) })
+					}
+					d.expect(r.text)
+					d.send(r.answer)
+					if _, ok := r.answer.(*packets.Pubrec); ok {
+						d.expect("PUBREL id=2")
+						d.send(&packets.Pubcomp{PacketID: 2})
+					}
+					require.NoError(t, second())
+					d.take(2)
+					d.expect("DISCONNECT")
+					d.expectEnd()
+					d.accept(true)
+					d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: 5, Payload: []byte{4}, Dup: true})
+					d.take(1)
+					d.expect("PUBACK id=5")
+				})
+			})
+		}
+	}
+}
+
 // Close finishes what was accepted, also what waits for the next connection because messages were
 // left to the Server.
 func TestCloseWhileShedding(t *testing.T) {

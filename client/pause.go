@@ -58,14 +58,16 @@ func (c *Client) tooManyLocked() bool {
 // fetchShedLocked disconnects after messages were shed, so that the Server sends them again: on
 // this connection nothing after them can be acknowledged. If none of our requests is outstanding,
 // the client parks. Otherwise it stays connected until they are answered and there is room, since
-// an earlier reconnect would only bring messages that it cannot take. A clean session does not wait
+// an earlier reconnect would only bring messages that it cannot take; new requests are sent until there is room. A clean session does not wait
 // for room, because the shed messages are lost.
 func (c *Client) fetchShedLocked(l *link) {
 	if l == nil || l.bye || l.err != nil || c.leaving || !c.sess.HasShed() {
 		return
 	}
-	if l.shedding && c.delivery.inbox.low() {
-		c.sess.Hold(time.Now(), true) // there may always be another request
+	if low := c.delivery.inbox.low(); l.shedding && (low || !c.cfg.CleanSession) {
+		c.sess.Hold(time.Now(), low) // requests may never cease; and without room, whoever makes room may be waiting for one
+		c.driveLocked()
+		c.kickLocked()
 	}
 	if c.sess.Outstanding() {
 		if !l.shedding {

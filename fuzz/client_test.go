@@ -49,8 +49,12 @@ func TestClientSim(t *testing.T) {
 	require.Greater(t, total.Delivered, n)
 }
 
-// A seed that the oracle once judged wrongly: see clientsim's TestBehindPauses.
-func TestClientSimSeedOnceMisjudged(t *testing.T) { clientRun(t, 342829424973, nil) }
+// Seeds that the oracle once judged wrongly, see clientsim's TestBehindPauses, or that the client failed.
+func TestClientSimSeedsOnceFailed(t *testing.T) {
+	for _, seed := range []uint64{342829424973, 342829516372, 342829463130} {
+		clientRun(t, seed, nil)
+	}
+}
 
 // TestClientSimChild is the process that runs the seeds for the other tests.
 func TestClientSimChild(t *testing.T) { clientsim.ServeChild(t) }

@@ -28,7 +28,7 @@ func (p *process) checkBounds() {
 	if messages <= mostMessages && bytes <= mostBytes {
 		p.paused = stats.PausedFor
 	}
-	more := behindPauses(cfg, stats.PausedFor-p.paused)
+	more := behindPauses(cfg, stats.PausedFor-p.paused, w.profile.window)
 	if mostMessages += more; messages > mostMessages {
 		w.failf("%d messages wait in the inbox, %d may", messages, mostMessages)
 	}
@@ -44,12 +44,12 @@ func (p *process) checkBounds() {
 // behindPauses returns how many messages may wait above the bounds of the inbox when reading has paused for so
 // long since it was within them. A session that ends with its connection can leave nothing to the server, and
 // PINGRESP has to be read: so it takes in a packet behind each pause. That of the pause before may still be on
-// its way into the inbox.
-func behindPauses(cfg *client.Config, paused time.Duration) int {
+// its way into the inbox. When the connection ends, what has come by then is taken in, too: at most a window.
+func behindPauses(cfg *client.Config, paused time.Duration, window int) int {
 	if !cfg.CleanSession {
 		return 0
 	}
-	return 1 + int(max(0, paused)/min(mostPause, cfg.KeepAlive))
+	return window + 1 + int(max(0, paused)/min(mostPause, cfg.KeepAlive))
 }
 
 // mostPause is how long the client does not read at the most, if keep alive is longer.

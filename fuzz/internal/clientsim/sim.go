@@ -54,7 +54,9 @@ func (f *Failure) Error() string { return fmt.Sprintf("seed %d: %s", f.Seed, f.B
 // Run runs a seed. The error is a Failure. Without Tell there is no other transcript than that of a failure.
 func Run(t *testing.T, o Options) (Stats, []byte, error) {
 	w := &world{o: o, epoch: 1, wanted: make(map[string]intent), unsure: make(map[string]bool), byID: make(map[uint16]bool)}
-	w.lines, _ = unread.Get().([]line)
+	if l, ok := unread.Get().(*[]line); ok {
+		w.lines = *l
+	}
 	w.r = w.random(0)
 	w.server.r = w.random(1)
 	w.profile = draw(w.r)
@@ -73,7 +75,8 @@ func Run(t *testing.T, o Options) (Stats, []byte, error) {
 		return w.stats, w.transcript(), nil
 	}
 	clear(w.lines)
-	unread.Put(w.lines[:0])
+	lines := w.lines[:0]
+	unread.Put(&lines)
 	return w.stats, nil, nil
 }
 

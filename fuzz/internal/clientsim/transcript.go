@@ -17,7 +17,7 @@ type line struct {
 	args   []any
 }
 
-// unread has the memory of transcripts that nobody read, as []line.
+// unread has the memory of transcripts that nobody read, as *[]line.
 var unread sync.Pool
 
 // logf adds a line to the transcript. The caller holds mu.
