@@ -152,7 +152,7 @@ func (p *process) start() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.olderDisk {
-		w.olderDisk = false
+		w.olderDisk, w.wasOlder = false, true
 		w.forgets(p.durable)
 	}
 	return true

@@ -117,6 +117,14 @@ func (w *world) rollBack(c *snapshot, looksLikeServer bool) {
 	}
 	again := c.server.state() // it may come back from it again
 	s.granted, s.holds, s.flight, s.waiting, s.nextID = again.granted, again.holds, again.flight, again.waiting, again.nextID
+	if w.wasOlder {
+		// A process that began from an older copy uses identifiers again from there on, after it had the server
+		// release them. That is undone: what goes out under one of them is lost, and neither side can know.
+		s.stale = make(map[uint16]bool)
+		for id := range s.holds {
+			s.stale[id] = true
+		}
+	}
 }
 
 func (w *world) arrivedSince(c *snapshot) (n int) {

@@ -18,6 +18,7 @@ type server struct {
 	session bool
 	granted map[string]packets.QoS
 	holds   map[uint16]*outMessage // QoS 2 identifiers between PUBLISH and PUBREL
+	stale   map[uint16]bool        // those of holds that nobody can know of: see rollBack
 	flight  []*held                // in the order of their PUBLISHes
 	waiting []*inMessage
 	nextID  uint16
@@ -245,7 +246,14 @@ func (w *world) serverPublish(p *peer, v *packets.Publish) bool {
 		w.arrived(m)
 		w.sendAck(p, packets.PUBACK, v.PacketID)
 	case packets.ExactlyOnce:
-		if old := s.holds[v.PacketID]; old != nil && old != m {
+		old := s.holds[v.PacketID]
+		if old != nil && old != m && s.stale[v.PacketID] { // to the server it is a copy of that one
+			w.logf("server  takes %d for a copy of %d", m.number, old.number)
+			m.mayLose = true
+			w.sendAck(p, packets.PUBREC, v.PacketID)
+			return true
+		}
+		if old != nil && old != m {
 			w.failf("[MQTT-2.3.1-2] message %d under identifier %d, which message %d holds", m.number, v.PacketID, old.number)
 		}
 		if m.releasedIn == w.epoch && !m.mayReturn {
@@ -279,6 +287,7 @@ func (w *world) serverRelease(p *peer, id uint16) {
 			w.arrived(m)
 		}
 		delete(s.holds, id)
+		delete(s.stale, id)
 	}
 	w.sendAck(p, packets.PUBCOMP, id)
 	if len(p.above) > 0 && len(s.holds) < w.profile.quota {

@@ -112,6 +112,7 @@ type world struct {
 
 	rollbacks int             // of either side
 	olderDisk bool            // the disk is an older copy, and no process has started from it
+	wasOlder  bool            // some process has started from an older copy
 	unsure    map[string]bool // filters that a server has forgotten of which the client has heard
 }
 
