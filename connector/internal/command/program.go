@@ -112,8 +112,11 @@ func interrupts(signals <-chan os.Signal, interrupt func(), hurry chan<- struct{
 func (p *Program) run(ctx context.Context, args []string) int {
 	p.Lang, p.command = language(args, os.Getenv), p.name()
 	p.JSON = slices.Contains(args, "--json")
+	out := &outputWriter{w: p.Stdout}
 	if s := terminal.Open(p.Stdout, os.Getenv); s != nil {
 		p.Stdout = s
+	} else {
+		p.Stdout = out
 	}
 	if s := terminal.Open(p.Stderr, os.Getenv); s != nil {
 		p.Stderr = s
@@ -127,6 +130,11 @@ func (p *Program) run(ctx context.Context, args []string) int {
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
 	cmd, err := root.ExecuteContextC(ctx)
+	if failed := out.err(); failed != nil && cmd.Name() != "run" && cmd.Name() != "work" { // there it is an error of a step
+		if err == nil || exitCode(ctx, err) == ExitFindings || errors.Is(err, failed) {
+			err = Fail(ExitRuntime, "standard output: %w", "标准输出：%w", failed)
+		}
+	}
 	if err == nil {
 		return ExitOK
 	}
@@ -165,7 +173,10 @@ Exit codes: 0 done, 1 it failed while running, 2 wrong usage or configuration,
 		SilenceErrors: true,
 		Args:          commandArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
+			if slices.Contains(args, "") && cmd.Name() != cobra.ShellCompRequestCmd && cmd.Name() != cobra.ShellCompNoDescRequestCmd {
+				return Usage("an argument is empty: give a value or leave it out", "有参数为空：请给出取值或省略") // as of an unset variable
+			}
 			if p.own && cmd.Annotations[oneProcessor] != "" && os.Getenv("GOMAXPROCS") == "" {
 				runtime.GOMAXPROCS(1)
 			}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"io"
 	"math"
-	"os"
 	"strings"
 	"time"
 
@@ -152,11 +150,11 @@ func (x *requesting) check() error {
 func (x *requesting) payload() (string, error) {
 	switch {
 	case x.file != "":
-		b, err := os.ReadFile(x.file)
-		return string(b), command.Coded(command.ExitUsage, err)
+		b, err := command.ReadPayloadFile(x.file)
+		return string(b), err
 	case x.stdin:
-		b, err := io.ReadAll(x.p.Stdin)
-		return string(b), command.Coded(command.ExitUsage, err)
+		b, err := command.ReadPayload(x.p.Stdin)
+		return string(b), err
 	}
 	return x.message, nil
 }
