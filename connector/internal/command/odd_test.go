@@ -53,3 +53,25 @@ func TestServerMistakes(t *testing.T) {
 		require.Contains(t, r.err, "the local address", bind)
 	}
 }
+
+// An option with an empty value, as of a variable that is not set, is refused: run --exec "$STEP" would acknowledge all and do nothing.
+func TestEmptyValues(t *testing.T) {
+	file := configFile(t, "127.0.0.1:1", consumes)
+	for _, args := range [][]string{
+		{"run", "-c", file, "--exec", ""}, {"run", "-c", file, "--pipe", ""}, {"run", "-c", file, "--append", ""}, {"run", "-c", file, "--http", ""},
+		{"run", "-c", file, "--exec", "true", "--then", ""}, {"run", "-c", file, "--exec", "true", "--listen", ""}, {"check", "-c", ""}, {"pub", "-t", "", "-m", "x"},
+		{"pub", "-t", "a", "-f", ""}, {"pub", "-t", "a", "-m", "x", "--pw-file", "", "-u", "u"},
+	} {
+		r := mqtt311(t, args...)
+		require.Equal(t, ExitUsage, r.code, args)
+		require.Regexp(t, "--[a-z-]+ is empty: give a value or leave it out", r.err, args)
+		require.Regexp(t, "--[a-z-]+ 为空", mqtt311(t, append(args, "--lang", "zh")...).err, args)
+	}
+	addr := startBroker(t)
+	require.Zero(t, mqtt311(t, "pub", "-b", addr, "-t", "a", "-m", "", "-i", "").code)
+	for args, says := range map[string]string{"--drain-timeout -1s": "not negative", "--pipe cat --processes 100000": "128 at the most"} {
+		r := mqtt311(t, append([]string{"run", "-c", file}, strings.Fields(args)...)...)
+		require.Equal(t, ExitUsage, r.code, args)
+		require.Contains(t, r.err, says)
+	}
+}

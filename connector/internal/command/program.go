@@ -20,6 +20,7 @@ import (
 
 	"github.com/mqtt311/mqtt311/connector/internal/terminal"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // A Program is what the command needs of the world, so that a test can be the world.
@@ -177,6 +178,9 @@ Exit codes: 0 done, 1 it failed while running, 2 wrong usage or configuration,
 			if slices.Contains(args, "") && cmd.Name() != cobra.ShellCompRequestCmd && cmd.Name() != cobra.ShellCompNoDescRequestCmd {
 				return Usage("an argument is empty: give a value or leave it out", "有参数为空：请给出取值或省略") // as of an unset variable
 			}
+			if err := p.emptyValues(cmd); err != nil {
+				return err
+			}
 			if p.own && cmd.Annotations[oneProcessor] != "" && os.Getenv("GOMAXPROCS") == "" {
 				runtime.GOMAXPROCS(1)
 			}
@@ -208,6 +212,19 @@ Exit codes: 0 done, 1 it failed while running, 2 wrong usage or configuration,
 	root.SetHelpCommand(p.helpCommand(root))
 	Complete(root, "lang", Values("en", "zh"))
 	return root
+}
+
+// mayBeEmpty are the options whose empty value means something.
+var mayBeEmpty = []string{"message", "will-payload", "username", "pw", "id", "format", "search", "lang"}
+
+// emptyValues refuses options with an empty value, as of a variable that is not set: --exec "$STEP" would acknowledge all and do nothing.
+func (p *Program) emptyValues(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if err == nil && f.Value.Type() == "string" && f.Value.String() == "" && !slices.Contains(mayBeEmpty, f.Name) {
+			err = Usage("--%s is empty: give a value or leave it out", "--%s 为空：请给出取值或省略该选项", f.Name)
+		}
+	})
+	return err
 }
 
 // callByName makes the examples of a command call it as the user does.

@@ -154,6 +154,9 @@ func (x *requesting) payload() (string, error) {
 		return string(b), err
 	case x.stdin:
 		b, err := command.ReadPayload(x.p.Stdin)
+		if err == nil && len(b) == 0 { // often the command before the pipe failed
+			return "", command.Usage("standard input is empty: --null-message sends an empty payload", "标准输入为空：发送空消息请用 --null-message")
+		}
 		return string(b), err
 	}
 	return x.message, nil
