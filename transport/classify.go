@@ -119,6 +119,8 @@ func socketCode(err error) string {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "refused"
+	case errors.Is(err, syscall.EADDRNOTAVAIL), strings.HasSuffix(err.Error(), "no suitable address found"), strings.HasSuffix(err.Error(), "mismatched local address type"):
+		return "local-address"
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
 		return "unreachable"
 	case errors.Is(err, fs.ErrNotExist):

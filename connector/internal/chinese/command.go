@@ -31,6 +31,7 @@ var commandTexts = []pair{
 	{"the answer has more than %d bytes", "应答超过 %s 字节"},
 	{"the server asked to wait %s longer: %s", "服务器要求再等待 %s：%s"},
 	{"no more than %d seconds were given", "超过限定的 %s 秒"},
+	{"a key is there twice", "有重复的键"},
 	{"nothing was typed", "没有输入"},
 	{"not done within %s: %s", "在 %s 内未完成：%s"},
 	{"enough messages", "消息已够"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -319,6 +320,9 @@ func first(err error) error {
 	return err
 }
 
+// mostSocketPath is what systems allow at the most, some less.
+const mostSocketPath = 107
+
 // server puts the options together.
 func (c *Connection) server() (*server, error) {
 	if err := c.useDefaults(); err != nil {
@@ -333,6 +337,9 @@ func (c *Connection) server() (*server, error) {
 	switch {
 	case c.given("unix"):
 		s.option, s.Unix = "--unix", c.unix
+		if len(c.unix) > mostSocketPath {
+			return nil, Usage("--unix: the path has %d bytes, and that of a socket has %d at the most", "--unix：路径有 %d 字节，套接字路径最长 %d 字节", len(c.unix), mostSocketPath)
+		}
 	case c.given("url"):
 		if s.option = c.urlFrom; s.option == "" {
 			s.option = "--url"
@@ -351,6 +358,12 @@ func (c *Connection) server() (*server, error) {
 	default:
 		if inner, ok := strings.CutPrefix(c.host, "["); ok {
 			u.host = strings.TrimSuffix(inner, "]")
+		}
+		if strings.Contains(c.host, "://") {
+			return nil, Usage("--host: a name or an address is expected; a URL belongs in --url", "--host：应为主机名或地址；URL 请用 --url")
+		}
+		if before, after, ok := strings.Cut(u.host, ":"); ok && before != "" && !strings.Contains(after, ":") {
+			return nil, Usage("--host: a name or an address is expected; the port belongs in --port, or both in --broker", "--host：应为主机名或地址；端口请用 --port，或用 --broker 同时给出")
 		}
 	}
 	s.Host, s.topic = u.host, u.topic
@@ -541,7 +554,16 @@ func (c *Connection) filesAreThere() error {
 		if f.path == "" {
 			continue
 		}
-		if _, err := os.ReadFile(f.path); err != nil {
+		info, err := os.Stat(f.path)
+		if err == nil && !info.Mode().IsRegular() && !info.IsDir() { // opening a pipe waits, and a device may have no end
+			return Usage("%s: %q is not a regular file", "%s：%q 不是普通文件", f.option, f.path)
+		}
+		file, err := os.Open(f.path)
+		if err == nil {
+			_, err = file.Read(make([]byte, 1))
+			file.Close()
+		}
+		if err != nil && err != io.EOF {
 			return Usage("%s: %w", "%s：%w", f.option, err)
 		}
 	}

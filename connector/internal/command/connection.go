@@ -279,6 +279,9 @@ func (c *Connection) config(ctx context.Context, p *Program, s *server) (client.
 		cfg.KeepAlive = -1
 	}
 	if c.willTopic != "" {
+		if err := packets.ValidTopicName(c.willTopic); err != nil {
+			return client.Config{}, Usage("--will-topic %q cannot be published to: %w", "不能向 --will-topic %q 发布：%w", c.willTopic, err)
+		}
 		cfg.Will = &packets.Will{Topic: c.willTopic, Payload: []byte(c.willPayload), QoS: packets.QoS(c.willQoS), Retain: c.willRetain}
 	} else if c.willPayload != "" || c.willRetain || c.willQoS != 0 {
 		return client.Config{}, Usage("--will-payload, --will-qos and --will-retain need --will-topic", "--will-payload、--will-qos 和 --will-retain 需要 --will-topic")

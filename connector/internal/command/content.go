@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"unicode/utf8"
 
 	"github.com/mqtt311/mqtt311/connector/internal/jsonpath"
@@ -12,8 +13,22 @@ import (
 // content is the payload in a line of JSON, of an answer of a co-process or of standard input. One
 // rule holds for both keys: null is the same as leaving the key out; "" is an empty payload.
 type content struct {
-	Payload json.RawMessage `json:"payload"`
-	Base64  json.RawMessage `json:"payload_base64"`
+	Payload given `json:"payload"`
+	Base64  given `json:"payload_base64"`
+}
+
+// given is a value as it is written. A key that is there twice is refused, since nobody knows which value is meant.
+type given []byte
+
+var errTwice = errors.New("a key is there twice")
+
+// UnmarshalJSON takes the value.
+func (g *given) UnmarshalJSON(b []byte) error {
+	if *g != nil {
+		return errTwice
+	}
+	*g = bytes.Clone(b)
+	return nil
 }
 
 const mimeJSON = "application/json"
@@ -46,7 +61,7 @@ func (c *content) bytes() (payload []byte, mimeType string, given bool, err erro
 	return []byte(s), "", true, nil
 }
 
-func present(v json.RawMessage) bool { return len(v) > 0 && !bytes.Equal(v, []byte("null")) }
+func present[T ~[]byte](v T) bool { return len(v) > 0 && !bytes.Equal(v, []byte("null")) }
 
 // lineFault says in both languages what is wrong with a line of standard input.
 func lineFault(en, zh string, args ...any) error { return Fail(ExitPublish, en, zh, args...) }

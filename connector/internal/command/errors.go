@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/mqtt311/mqtt311/client/wal"
@@ -53,8 +55,30 @@ func Coded(code int, err error) error {
 // Fail makes an error in both languages; both formats have the same arguments, errors among them in the language of
 // the format as far as they have it.
 func Fail(code int, en, zh string, args ...any) error {
+	args = shortened(args)
 	return &codedError{code: code, err: fmt.Errorf(en, args...), zh: fmt.Errorf(zh, inChinese(args)...).Error()}
 }
+
+// mostQuoted is how much of a text from outside an error shows.
+const mostQuoted = 512
+
+// shortened returns arguments of a format with texts cut that nobody would read, such as a file in the place of its name.
+func shortened(args []any) []any {
+	args = slices.Clone(args)
+	for i, a := range args {
+		if s, ok := a.(string); ok && len(s) > mostQuoted {
+			args[i] = cut(s)
+		}
+	}
+	return args
+}
+
+func cut(s string) string {
+	return fmt.Sprintf("%s... (%d bytes)", strings.ToValidUTF8(s[:mostQuoted/4], ""), len(s))
+}
+
+// longWord is what errors of the system and of flags quote of a text that is in the wrong place.
+var longWord = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(fmt.Sprintf("[!-~]{%d}[!-~]+", mostQuoted)) })
 
 // inChinese returns arguments of a format with the errors among them in Chinese.
 func inChinese(args []any) []any {
@@ -206,7 +230,7 @@ type errorLine struct {
 
 // report writes an error and what to try to standard error.
 func (p *Program) report(code int, err error) {
-	text, hint := p.text(err), p.hint(code, err)
+	text, hint := longWord().ReplaceAllStringFunc(p.text(err), cut), p.hint(code, err)
 	if p.JSON {
 		json.NewEncoder(p.Stderr).Encode(errorLine{text, code, errorType(err), hint})
 		return

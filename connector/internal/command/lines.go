@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 
@@ -142,9 +141,9 @@ func (s *pieces) err() error {
 
 // A pubLine is a message in a line of --stdin-json: what sub --json prints, or mosquitto_sub -F %j.
 type pubLine struct {
-	Topic  json.RawMessage `json:"topic"`
-	QoS    json.RawMessage `json:"qos"`
-	Retain json.RawMessage `json:"retain"`
+	Topic  given `json:"topic"`
+	QoS    given `json:"qos"`
+	Retain given `json:"retain"`
 	content
 
 	// What is known of the message and not published.

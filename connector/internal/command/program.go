@@ -20,6 +20,7 @@ import (
 
 	"github.com/mqtt311/mqtt311/connector/internal/terminal"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // A Program is what the command needs of the world, so that a test can be the world.
@@ -112,8 +113,11 @@ func interrupts(signals <-chan os.Signal, interrupt func(), hurry chan<- struct{
 func (p *Program) run(ctx context.Context, args []string) int {
 	p.Lang, p.command = language(args, os.Getenv), p.name()
 	p.JSON = slices.Contains(args, "--json")
+	out := &outputWriter{w: p.Stdout}
 	if s := terminal.Open(p.Stdout, os.Getenv); s != nil {
 		p.Stdout = s
+	} else {
+		p.Stdout = out
 	}
 	if s := terminal.Open(p.Stderr, os.Getenv); s != nil {
 		p.Stderr = s
@@ -127,6 +131,11 @@ func (p *Program) run(ctx context.Context, args []string) int {
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
 	cmd, err := root.ExecuteContextC(ctx)
+	if failed := out.err(); failed != nil && cmd.Name() != "run" && cmd.Name() != "work" { // there it is an error of a step
+		if err == nil || exitCode(ctx, err) == ExitFindings || errors.Is(err, failed) {
+			err = Fail(ExitRuntime, "standard output: %w", "标准输出：%w", failed)
+		}
+	}
 	if err == nil {
 		return ExitOK
 	}
@@ -170,7 +179,13 @@ Exit codes: 0 done, 1 it failed while running, 2 wrong usage or configuration,
 			}
 			return cmd.Help()
 		},
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
+			if slices.Contains(args, "") && cmd.Name() != cobra.ShellCompRequestCmd && cmd.Name() != cobra.ShellCompNoDescRequestCmd {
+				return Usage("an argument is empty: give a value or leave it out", "有参数为空：请给出取值或省略") // as of an unset variable
+			}
+			if err := p.emptyValues(cmd); err != nil {
+				return err
+			}
 			if p.own && cmd.Annotations[oneProcessor] != "" && os.Getenv("GOMAXPROCS") == "" {
 				runtime.GOMAXPROCS(1)
 			}
@@ -203,6 +218,19 @@ Exit codes: 0 done, 1 it failed while running, 2 wrong usage or configuration,
 	root.SetHelpCommand(p.helpCommand(root))
 	Complete(root, "lang", Values("en", "zh"))
 	return root
+}
+
+// mayBeEmpty are the options whose empty value means something.
+var mayBeEmpty = []string{"message", "will-payload", "username", "pw", "id", "format", "search", "lang"}
+
+// emptyValues refuses options with an empty value, as of a variable that is not set: --exec "$STEP" would acknowledge all and do nothing.
+func (p *Program) emptyValues(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if err == nil && f.Value.Type() == "string" && f.Value.String() == "" && !slices.Contains(mayBeEmpty, f.Name) {
+			err = Usage("--%s is empty: give a value or leave it out", "--%s 为空：请给出取值或省略该选项", f.Name)
+		}
+	})
+	return err
 }
 
 // callByName makes the examples of a command call it as the user does.

@@ -228,9 +228,9 @@ func outOfTime(ctx context.Context, err error) error {
 func (o *pubOptions) payload(p *Program) (b []byte, err error) {
 	switch {
 	case o.file != "":
-		b, err = os.ReadFile(o.file)
+		return ReadPayloadFile(o.file)
 	case o.stdin:
-		b, err = io.ReadAll(p.Stdin)
+		b, err = ReadPayload(p.Stdin)
 		if err == nil && len(b) == 0 {
 			// Often the command before the pipe failed; with --retain it would delete.
 			return nil, Usage("standard input is empty: --null-message publishes an empty payload", "标准输入为空：发布空消息请用 --null-message")
@@ -239,6 +239,32 @@ func (o *pubOptions) payload(p *Program) (b []byte, err error) {
 		b = []byte(o.message)
 	}
 	return b, Coded(ExitUsage, err)
+}
+
+// ReadPayload reads what is to be one payload, and no more than any packet can have.
+func ReadPayload(r io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, packets.MaxRemainingLength+1))
+	if err == nil && len(b) > packets.MaxRemainingLength {
+		return nil, tooLong()
+	}
+	return b, Coded(ExitUsage, err)
+}
+
+// ReadPayloadFile is ReadPayload for a file.
+func ReadPayloadFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, Coded(ExitUsage, err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > packets.MaxRemainingLength {
+		return nil, tooLong()
+	}
+	return ReadPayload(f)
+}
+
+func tooLong() error {
+	return Usage("the payload is larger than any packet of MQTT, which has %d bytes at the most", "内容超过 MQTT 报文的上限 %d 字节", packets.MaxRemainingLength)
 }
 
 func (o *pubOptions) of(payload []byte) client.Message {

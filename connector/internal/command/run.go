@@ -117,6 +117,9 @@ Producer 的输入来自标准输入，每行一个 JSON：{"producer": "command
   generate | mqtt311 run -c connector.yaml --producer commands`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.stallIsGiven = cmd.Flags().Changed("stall-after")
+			if o.drain < 0 {
+				return Usage("--drain-timeout is not negative", "--drain-timeout 不能为负")
+			}
 			return o.run(cmd.Context(), p)
 		},
 	}

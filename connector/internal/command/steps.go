@@ -24,6 +24,9 @@ const mostOutput = 16 << 20
 // patience.
 var grace = 5 * time.Second
 
+// mostProcesses bounds --processes: each takes half a dozen files, of which many systems allow a thousand.
+const mostProcesses = 128
+
 // stepOptions say what happens to a message: one step, and a producer after it.
 type stepOptions struct {
 	exec, pipe, http, append string
@@ -70,6 +73,8 @@ func (o *stepOptions) check() error {
 		return Usage("give one of --exec, --pipe, --http, --append", "--exec、--pipe、--http、--append 只能给出一项")
 	case o.processes < 1:
 		return Usage("--processes is 1 at the least", "--processes 至少为 1")
+	case o.processes > mostProcesses:
+		return Usage("--processes is %d at the most", "--processes 至多为 %d", mostProcesses)
 	case o.timeout < 0:
 		return Usage("--step-timeout is not negative", "--step-timeout 不能为负")
 	case len(o.headers) > 0 && o.http == "":

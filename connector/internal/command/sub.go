@@ -250,8 +250,12 @@ func (o *subOptions) subscribe(ctx context.Context, p *Program, c *client.Client
 		}
 	}
 	var subs []packets.Subscription
+	asked := make(map[string]bool)
 	for _, t := range o.topics {
-		subs = append(subs, packets.Subscription{Filter: t, QoS: packets.QoS(o.qos)})
+		if !asked[t] { // a second request for it would supersede the first
+			subs = append(subs, packets.Subscription{Filter: t, QoS: packets.QoS(o.qos)})
+		}
+		asked[t] = true
 	}
 	_, err := c.Subscribe(ctx, subs...)
 	return o.mostlyGranted(p, err)

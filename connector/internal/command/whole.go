@@ -31,7 +31,11 @@ func (w *wholeWriter) Write(b []byte) (int, error) {
 
 // takeBack reports whether the last n bytes are gone again.
 func (w *wholeWriter) takeBack(n int) bool {
-	f, ok := w.w.(*os.File)
+	out := w.w
+	if o, ok := out.(*outputWriter); ok {
+		out = o.w
+	}
+	f, ok := out.(*os.File)
 	if !ok {
 		return false
 	}

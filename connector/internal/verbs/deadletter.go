@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -382,7 +381,7 @@ is: replay or remove it as well.`, `追加一条死信的副本，可更换内�
 			case given("message"):
 				payload = strings.NewReader(message)
 			case given("file"):
-				b, err := os.ReadFile(file)
+				b, err := command.ReadPayloadFile(file)
 				if err != nil {
 					return command.Coded(command.ExitUsage, err)
 				}

@@ -12,6 +12,7 @@ import (
 	"github.com/mqtt311/mqtt311/connector/internal/command"
 	"github.com/mqtt311/mqtt311/connector/internal/doctor"
 	"github.com/mqtt311/mqtt311/connector/lint"
+	"github.com/mqtt311/mqtt311/packets"
 	"github.com/spf13/cobra"
 )
 
@@ -80,6 +81,14 @@ func (x *examining) run(ctx context.Context) error {
 		return command.Usage("--max-packet is %d: it must be from %d to %d", "--max-packet 为 %d：须为 %d 到 %d", x.o.MaxPacket, leastPacket, mostPacket)
 	case x.o.Patience < 100*time.Millisecond || x.o.Resend < 100*time.Millisecond:
 		return command.Usage("--patience and --resend are 100 ms at the least", "--patience 和 --resend 至少为 100 ms")
+	}
+	if x.o.Patience > time.Hour || x.o.Resend > 24*time.Hour {
+		return command.Usage("--patience is an hour and --resend a day at the most", "--patience 至多 1 小时，--resend 至多 24 小时")
+	}
+	if x.o.Forbidden != "" {
+		if err := packets.ValidTopicName(x.o.Forbidden); err != nil {
+			return command.Usage("--forbidden %q: %w", "--forbidden %q：%w", x.o.Forbidden, err)
+		}
 	}
 	cfg, judged, err := serverOf(ctx, x.p, x.cmd, &x.Connection, x.file, "yes", "max-packet", "patience", "resend", "forbidden")
 	if err != nil {

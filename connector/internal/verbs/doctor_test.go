@@ -52,6 +52,8 @@ func TestDoctorRefuses(t *testing.T) {
 		"doctor -b 127.0.0.1:1":                       "say --yes",
 		"doctor --yes --max-packet 1":                 "--max-packet is 1",
 		"doctor --yes --patience 1ms":                 "100 ms at the least",
+		"doctor --yes --patience 1000000h":            "an hour",
+		"doctor --yes --forbidden a/#":                "--forbidden",
 		"doctor --yes -c x -b 127.0.0.1:1":            "--broker stands beside --config",
 		"doctor --yes -c /no/such/file":               "no such file",
 		"doctor --yes -c " + broken:                   "mistakes in " + broken,

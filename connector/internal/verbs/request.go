@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"io"
 	"math"
-	"os"
 	"strings"
 	"time"
 
@@ -152,11 +150,14 @@ func (x *requesting) check() error {
 func (x *requesting) payload() (string, error) {
 	switch {
 	case x.file != "":
-		b, err := os.ReadFile(x.file)
-		return string(b), command.Coded(command.ExitUsage, err)
+		b, err := command.ReadPayloadFile(x.file)
+		return string(b), err
 	case x.stdin:
-		b, err := io.ReadAll(x.p.Stdin)
-		return string(b), command.Coded(command.ExitUsage, err)
+		b, err := command.ReadPayload(x.p.Stdin)
+		if err == nil && len(b) == 0 { // often the command before the pipe failed
+			return "", command.Usage("standard input is empty: --null-message sends an empty payload", "标准输入为空：发送空消息请用 --null-message")
+		}
+		return string(b), err
 	}
 	return x.message, nil
 }
