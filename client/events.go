@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -65,6 +66,7 @@ type notifier[T any] struct {
 	mu      sync.Mutex
 	waiting []T
 	running bool
+	rests   chan struct{} // closed when running ends; nil unless somebody waits for it
 	dropped uint64
 }
 
@@ -111,8 +113,44 @@ func (n *notifier[T]) take() []T {
 	defer n.mu.Unlock()
 	events := n.waiting
 	n.waiting = nil
-	n.running = events != nil
+	if n.running = events != nil; !n.running && n.rests != nil {
+		close(n.rests)
+		n.rests = nil
+	}
 	return events
+}
+
+// rest waits until call has returned from everything that was put.
+func (n *notifier[T]) rest(ctx context.Context) error {
+	if n == nil {
+		return nil
+	}
+	n.mu.Lock()
+	if !n.running {
+		n.mu.Unlock()
+		return nil
+	}
+	if n.rests == nil {
+		n.rests = make(chan struct{})
+	}
+	rests := n.rests
+	n.mu.Unlock()
+	select {
+	case <-rests:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// WaitCallbacks waits until OnEvent and Trace have returned from their calls for everything that happened before. A
+// program that prints what they tell calls it after Close, which does not wait for them. It returns the cause of ctx's end, and must not be
+// called from OnEvent or Trace.
+func (c *Client) WaitCallbacks(ctx context.Context) error {
+	if err := c.events.rest(ctx); err != nil {
+		return err
+	}
+	return c.traces.rest(ctx)
 }
 
 func (n *notifier[T]) lost() uint64 {

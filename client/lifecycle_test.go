@@ -238,6 +238,37 @@ func TestEventsAreDroppedAndCounted(t *testing.T) {
 	})
 }
 
+// WaitCallbacks returns when everything was told, or its context ends.
+func TestWaitCallbacks(t *testing.T) {
+	var told []string
+	slow := func(text string) { time.Sleep(time.Minute); told = append(told, text) }
+	var release chan struct{}
+	connected(t, client.Config{
+		OnEvent: func(client.Event) { time.Sleep(time.Second) },
+		Trace: func(p client.Packet) {
+			if release == nil {
+				release = make(chan struct{}) // of the bubble
+			}
+			<-release
+			slow(p.Text)
+		},
+	}, func(d *dialogue) {
+		done := d.start(func() error { return d.client.Close(d.ctx) })
+		d.expect("DISCONNECT")
+		d.expectEnd()
+		require.NoError(t, done())
+		short, cancel := context.WithTimeout(d.ctx, time.Hour)
+		defer cancel()
+		require.ErrorIs(t, d.client.WaitCallbacks(short), context.DeadlineExceeded)
+		require.Empty(t, told)
+		close(release)
+		require.NoError(t, d.client.WaitCallbacks(d.ctx))
+		require.Len(t, told, 3, told)
+		require.Equal(t, "DISCONNECT", told[2])
+		require.NoError(t, d.client.WaitCallbacks(d.ctx), "nothing is left")
+	})
+}
+
 // Remaining Lengths with more bytes than they need are tolerated, and counted.
 func TestOverlongLengthsAreCounted(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {

@@ -368,6 +368,13 @@ func Connect(ctx context.Context, cfg client.Config) (*client.Client, error) {
 	return c, nil
 }
 
+// Leave closes a client, and waits until what it has told is printed.
+func Leave(ctx context.Context, c *client.Client) error {
+	err := c.Close(ctx)
+	c.WaitCallbacks(ctx)
+	return err
+}
+
 // Closing is the time for leaving in order: little of it when the user's patience has ended,
 // and none after a second interrupt.
 func (p *Program) Closing(ctx context.Context) (context.Context, context.CancelFunc) {

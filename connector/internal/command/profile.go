@@ -329,7 +329,7 @@ func (p *Program) testProfile(ctx context.Context, name string) error {
 	start = time.Now()
 	within, cancel := p.Closing(ctx)
 	defer cancel()
-	err = conn.Close(within)
+	err = Leave(within, conn)
 	step(connector.StepDisconnect, "", time.Since(start), err)
 	return Coded(ExitConnection, err)
 }

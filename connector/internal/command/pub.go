@@ -114,7 +114,7 @@ func (o *pubOptions) run(ctx context.Context, p *Program) error {
 	}
 	closeCtx, cancel := p.Closing(ctx)
 	defer cancel()
-	if cerr := c.Close(closeCtx); err == nil {
+	if cerr := Leave(closeCtx, c); err == nil {
 		err = Coded(ExitPublish, cerr)
 	}
 	if o.many() {

@@ -164,7 +164,7 @@ func (o *subOptions) run(ctx context.Context, p *Program) error {
 			p.Warn(fmt.Sprintf("the server has not confirmed that it deleted %d retained messages", n), fmt.Sprintf("有 %d 条保存的消息的删除未得到服务端确认", n))
 		}
 	}
-	if cerr := c.Close(closeCtx); err == nil {
+	if cerr := Leave(closeCtx, c); err == nil {
 		err = Coded(ExitRuntime, cerr)
 	}
 	if errors.Is(err, errEnough) {

@@ -111,7 +111,7 @@ func (x *collecting) run(ctx context.Context, path string) error {
 		}
 		out, cancel := x.p.Closing(ctx)
 		defer cancel()
-		err = c.Close(out)
+		err = command.Leave(out, c)
 		x.p.Log().Info("the session at the server was removed", "client_id", x.id)
 		return command.Coded(command.ExitConnection, err)
 	}
@@ -127,7 +127,7 @@ func (x *collecting) run(ctx context.Context, path string) error {
 	n, err := x.collect(ctx, c, f)
 	out, cancel := x.p.Closing(ctx)
 	defer cancel()
-	c.Close(out)
+	command.Leave(out, c)
 	x.p.Log().Info("dead letters collected", "messages", n, "file", path)
 	return err
 }

@@ -168,7 +168,7 @@ func (x *replaying) publisher(ctx context.Context, n int, to string) (func(conte
 	return publish, func() error {
 		out, cancel := x.p.Closing(ctx)
 		defer cancel()
-		c.Close(out)
+		command.Leave(out, c)
 		return nil
 	}, nil
 }

@@ -116,7 +116,7 @@ func (x *requesting) run(ctx context.Context) error {
 	err = x.converse(within, c, response, client.Message{Topic: topic, Payload: []byte(payload), QoS: packets.QoS(x.qos)}, print)
 	out, done := x.p.Closing(ctx)
 	defer done()
-	c.Close(out)
+	command.Leave(out, c)
 	return x.outOfTime(ctx, within, err)
 }
 
