@@ -74,7 +74,7 @@ var connecting = []Server{
 				return false
 			})
 		},
-		Told: "connection lost",
+		Told: "connection lost", Ends: 5,
 	},
 	{
 		Name: "closes after PUBLISH", Does: "closes whenever a PUBLISH comes",

@@ -38,6 +38,10 @@ type Server struct {
 
 	Told string // a regular expression that fits what the victim logs
 
+	// Ends is the exit code with which the command may end, because it could not begin and a human has to
+	// look; 0: it goes on.
+	Ends int
+
 	Budget Budget // zero fields: the usual; see [Kind.Budget]
 	Lines  int    // MiB more for the command, which writes messages as lines
 	Why    string // the budget is another one

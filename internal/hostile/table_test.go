@@ -37,6 +37,9 @@ func TestTable(t *testing.T) {
 		if s.Told != "" {
 			told = "`" + strings.ReplaceAll(s.Told, "|", "` or `") + "`"
 		}
+		if s.Ends != 0 {
+			own = fmt.Sprintf("`mqtt311 run` may end with exit code %d", s.Ends)
+		}
 		if s.Why != "" {
 			own = fmt.Sprintf("%s: %s", s.Budget, s.Why)
 			if s.Lines != 0 {
