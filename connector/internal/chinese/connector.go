@@ -75,7 +75,7 @@ var connectorTexts = []pair{
 	{"the first Pull comes after Start: give the consumer connector.Pulled before", "首次 Pull 晚于 Start：请事先为该 Consumer 指定 connector.Pulled"},
 	{"not settled within %s: %s", "在 %s 内未处理完：%s"},
 	{"%s comes before Start has returned", "%s 须在 Start 返回之后调用"},
-	{"the outcome of the run is not known: %w", "运行的结果不明：%w"},
+	{"the outcome of the run is not known: %w", "运行的结果不明：%s"},
 	{"consumer %q has no flow: a program pulls its messages", "Consumer %s 没有流程：它的消息由程序取走"},
 	{"the new consumer %q has no flow", "新的 Consumer %s 没有流"},
 	{"consumer %q has a flow and cannot be pulled", "Consumer %s 已有流，不能由程序拉取"},
