@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 )
 
@@ -65,6 +66,12 @@ func (c *checker) nats() {
 	}
 	if n.Key != "" && n.Key != keyTopic {
 		c.template(at+"key", n.Key)
+	}
+	if n.MessageID != "" {
+		c.template(at+"message_id", n.MessageID)
+		if t, err := flow.ParseTemplate(n.MessageID); err == nil && t.Constant() {
+			c.add("E164/same", at+"message_id", n.MessageID)
+		}
 	}
 	if n.Stream != "" {
 		c.stream(at, n)

@@ -52,6 +52,11 @@ type NATS struct {
 	// topic, which is also the key of messages that the template does not fit.
 	Key string
 
+	// MessageID is a template, as ${payload.id}, of what the sender of a message makes different for each. It is then the
+	// idempotency key, so that the stream knows a message again whose sender or MQTT Server has sent it twice. If empty,
+	// and for messages that the template does not fit, the key is what the consumer makes.
+	MessageID string
+
 	// Strict has one message of each partition on its way to the stream, so that none passes one that failed.
 	Strict bool
 

@@ -82,6 +82,16 @@ func (t *Template) Literal() string { return strings.Join(t.text, "") }
 // Text returns the text for a message.
 func (t *Template) Text(m *Message) (string, error) { return Evaluate(m, t).Text(t) }
 
+// Full is Text for what tells messages apart: the error also says which reference has an empty text.
+func (t *Template) Full(m *Message) (string, error) {
+	return Evaluate(m, t).join(t, func(r *reference, v string) error {
+		if v == "" {
+			return fmt.Errorf("%s is empty", r)
+		}
+		return nil
+	})
+}
+
 // An Evaluation is of templates for one message, whose payload is read once for all of them.
 type Evaluation struct {
 	m     *Message

@@ -3,14 +3,18 @@ package jetstream_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/connector/jetstream"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/nats-io/nats.go"
@@ -196,15 +200,21 @@ func (p *plant) keys(nc *nats.Conn, n int) map[string]map[string]bool {
 	}
 }
 
-// gateway runs a gateway in this process, with a stream that keeps what it gets.
-func (p *plant) gateway(nc *nats.Conn, server string) {
+// gateway runs a gateway in this process, with a stream that keeps what it gets. Id is the template of a message id; none
+// if it is empty.
+func (p *plant) gateway(nc *nats.Conn, server, id string) *jetstream.Gateway {
 	p.Helper()
 	stream, err := jetstream.Open(p.Context(), nc, jetstream.Config{Name: "TEST", Partitions: streamPartitions, Keep: time.Hour})
 	require.NoError(p, err)
 	job := task{Role: "gateway", Name: "gateway", MQTT: server, QoS: packets.ExactlyOnce, Ledger: true, Store: p.TempDir()}
 	conn, err := connector.New(job.config(), connector.Options{})
 	require.NoError(p, err)
-	g := jetstream.NewGateway(stream, conn, "in", jetstream.GatewayOptions{Order: jetstream.OrderStrict})
+	opts := jetstream.GatewayOptions{Order: jetstream.OrderStrict}
+	if id != "" {
+		opts.MessageID, err = flow.ParseTemplate(id)
+		require.NoError(p, err)
+	}
+	g := jetstream.NewGateway(stream, conn, "in", opts)
 	require.NoError(p, conn.Start(p.Context()))
 	ended := make(chan struct{})
 	go func() {
@@ -216,6 +226,7 @@ func (p *plant) gateway(nc *nats.Conn, server string) {
 		conn.Stop(context.Background())
 	})
 	p.subscribed()
+	return g
 }
 
 // twice returns what the stream has under more than one key. It fails if the Server has not published that again after
@@ -237,43 +248,64 @@ func (p *plant) twice(w *wire, nc *nats.Conn, n int) (twice []string) {
 
 // mosquitto 2.0 forgets that it has sent PUBREL when a connection ends between CONNECT and the PUBREL that it would send
 // again, and publishes on the next one, which [MQTT-4.3.3-1] forbids. The gateway has released the Packet Identifier by
-// then, so the message is a new one to it. That is what the stream has twice, and nothing else.
+// then, so the message is a new one to it. That is what the stream has twice, and nothing else; where messages have an
+// id of their sender, it has nothing twice.
 func TestAgainAfterPubrel(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
-	nc, err := nats.Connect(p.stream, nats.MaxReconnects(-1))
-	require.NoError(t, err)
-	t.Cleanup(nc.Close)
-	released := 0
-	stage := make(chan int, 2)
-	w := newWire(t, p.mqtt.Addr(), func(conn int, up bool, p packets.Packet) fate {
-		switch {
-		case conn == 1 && up && p.Type() == packets.PUBCOMP: // the Server goes on to wait for it
-			if released++; released == serverWindow {
-				stage <- 1
+	for name, id := range map[string]string{"key of the gateway": "", "id of the sender": "${payload.id}"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlant(t)
+			nc, err := nats.Connect(p.stream, nats.MaxReconnects(-1))
+			require.NoError(t, err)
+			t.Cleanup(nc.Close)
+			released := 0
+			stage := make(chan int, 2)
+			w := newWire(t, p.mqtt.Addr(), func(conn int, up bool, p packets.Packet) fate {
+				switch {
+				case conn == 1 && up && p.Type() == packets.PUBCOMP: // the Server goes on to wait for it
+					if released++; released == serverWindow {
+						stage <- 1
+					}
+					return isLost
+				case conn == 2 && up && p.Type() == packets.CONNECT:
+					stage <- 2
+					return isLast
+				}
+				return passes
+			})
+			g := p.gateway(nc, w.addr(), id)
+			publish := func(from, n int) {
+				for i := from; i < from+n; i++ {
+					_, err := p.pub.PublishAsync(t.Context(), client.Message{Topic: "in/a", Payload: fmt.Appendf(nil, `{"id": %d}`, i), QoS: packets.ExactlyOnce})
+					require.NoError(t, err)
+				}
 			}
-			return isLost
-		case conn == 2 && up && p.Type() == packets.CONNECT:
-			stage <- 2
-			return isLast
-		}
-		return passes
-	})
-	p.gateway(nc, w.addr())
-	p.publish(0, serverWindow, 5, 0)
-	require.Equal(t, 1, <-stage)
-	p.mqtt.Pause() // so that it finds CONNECT and the end of the connection together
-	w.cut()
-	require.Equal(t, 2, <-stage)
-	p.mqtt.Resume()
-	p.publish(serverWindow, 100, 5, 0)
-	p.waits("the stream has twice what came again", func() bool {
-		twice := len(p.twice(w, nc, serverWindow+100))
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return twice == len(w.again) && len(w.of) == 0
-	})
-	t.Logf("of %d messages between PUBREL and PUBCOMP the Server published %d again", serverWindow, len(w.again))
+			publish(0, serverWindow)
+			require.Equal(t, 1, <-stage)
+			p.mqtt.Pause() // so that it finds CONNECT and the end of the connection together
+			w.cut()
+			require.Equal(t, 2, <-stage)
+			p.mqtt.Resume()
+			const n = serverWindow + 100
+			publish(serverWindow, n-serverWindow)
+			again := func() int {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				return len(w.again)
+			}
+			p.waits("all is in the stream", func() bool { return len(p.keys(nc, n)) == n && g.Stats().Stored == n+uint64(again()) })
+			twice := len(p.twice(w, nc, n))
+			t.Logf("of %d messages between PUBREL and PUBCOMP the Server published %d again, and the stream has %d twice", serverWindow, again(), twice)
+			if id != "" {
+				require.Zero(t, twice)
+				require.EqualValues(t, again(), g.Stats().Duplicates)
+				return
+			}
+			require.Equal(t, again(), twice)
+			require.Zero(t, g.Stats().Duplicates)
+		})
+	}
 }
 
 // Connections that end at any moment, also two in a row: nothing is lost, and the stream has twice what the Server has
@@ -291,7 +323,7 @@ func TestCuts(t *testing.T) {
 		}
 		return passes
 	})
-	p.gateway(nc, w.addr())
+	p.gateway(nc, w.addr(), "")
 	n := scale(1000, 20_000)
 	published := make(chan struct{})
 	go func() {
@@ -326,11 +358,43 @@ func TestIdentifiersInUse(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(nc.Close)
 	w := newWire(t, p.mqtt.Addr(), func(int, bool, packets.Packet) fate { return passes })
-	p.gateway(nc, w.addr())
+	p.gateway(nc, w.addr(), "")
 	const n = 72_000
 	p.nats.Pause()
 	p.publish(0, n, 50, 0)
 	p.nats.Resume()
 	twice := p.twice(w, nc, n)
 	t.Logf("%d messages had an identifier that another one got before its PUBREL; the stream has %d messages twice", len(w.taken), len(twice))
+}
+
+// The id of a message's sender is the idempotency key: the stream takes the first message of each id. What has none, or
+// none that tells messages apart, gets a key of its own.
+func TestMessageID(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t)
+	nc, err := nats.Connect(p.stream)
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	g := p.gateway(nc, p.mqtt.Addr(), "${payload.device}/${payload.id}")
+	long := strings.Repeat("x", 200)
+	payloads := []string{
+		`{"device": "a", "id": 7}`, `{"device": "b", "id": 7}`, `{"device": "a", "id": 7, "again": true}`,
+		`{"device": "a", "id": "` + long + `"}`, `{"device": "a", "id": "` + long + `", "again": true}`,
+		`no id`, `{"device": "a"}`, `{"device": "a", "again": false}`,
+		`{"device": "a", "id": null}`, `{"device": "a", "id": null, "again": false}`,
+		`{"device": "a", "id": ""}`, `{"device": "a", "id": "", "again": false}`,
+	}
+	for _, payload := range payloads {
+		require.NoError(t, p.pub.Publish(t.Context(), client.Message{Topic: "in/a", Payload: []byte(payload), QoS: packets.AtLeastOnce}))
+	}
+	p.waits("all settled", func() bool { return g.Stats().Stored == uint64(len(payloads)) })
+	require.EqualValues(t, 2, g.Stats().Duplicates)
+	keys := p.keys(nc, len(payloads)-2)
+	for _, payload := range payloads {
+		require.Equal(t, strings.Contains(payload, `"again": true`), keys[payload] == nil, payload)
+	}
+	require.Contains(t, keys[payloads[0]], "a/7")
+	for key := range keys[payloads[3]] {
+		require.Len(t, key, 64)
+	}
 }

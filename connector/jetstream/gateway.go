@@ -2,6 +2,8 @@ package jetstream
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -47,6 +49,12 @@ type GatewayOptions struct {
 	// messages that it does not fit, the topic.
 	Key *flow.Template
 
+	// MessageID is a template, as ${payload.id}, of what the sender of a message makes different for each. It is then the
+	// idempotency key, so that the stream knows a message again whose sender or MQTT Server has sent it twice: of two
+	// messages with one id within Config.Duplicates it takes the first. If nil, and for messages where something of it is
+	// missing or empty, the key is that of the delivery. An id of more than 128 bytes is replaced by its SHA-256.
+	MessageID *flow.Template
+
 	// Logger gets what happens; payloads never. If nil, nothing.
 	Logger *slog.Logger
 }
@@ -56,6 +64,8 @@ const (
 
 	firstPause   = 50 * time.Millisecond
 	longestPause = 5 * time.Second
+
+	longestID = 128 // bytes of a message id that are the idempotency key as they are
 )
 
 // A Gateway moves the messages of a connector's consumer into a stream.
@@ -123,15 +133,30 @@ func (g *Gateway) Run(ctx context.Context) error {
 
 // passage makes of a delivery what goes into the stream.
 func (g *Gateway) passage(d *connector.Delivery) *passage {
-	key := d.Topic
-	if g.opts.Key != nil {
-		if text, err := g.opts.Key.Text(d.Message()); err == nil {
-			key = text
+	key, id := d.Topic, ""
+	if g.opts.Key != nil || g.opts.MessageID != nil {
+		m := d.Message()
+		if t := g.opts.Key; t != nil {
+			if text, err := t.Text(m); err == nil {
+				key = text
+			}
 		}
+		if t := g.opts.MessageID; t != nil {
+			if text, err := t.Full(m); err == nil {
+				id = text
+			}
+		}
+	}
+	switch {
+	case id == "":
+		id = d.Key()
+	case len(id) > longestID:
+		sum := sha256.Sum256([]byte(id))
+		id = hex.EncodeToString(sum[:])
 	}
 	r := Record{
 		Topic: d.Topic, Payload: d.Payload, QoS: d.QoS, Retained: d.Retained, Dup: d.Dup,
-		Key: d.Key(), OrderKey: key, Received: d.Received,
+		Key: id, OrderKey: key, Received: d.Received,
 	}
 	m := r.message(g.stream.subject(g.stream.partition(key), d.Topic))
 	m.Header[jetstream.ExpectedStreamHeader] = []string{g.stream.cfg.Name}

@@ -128,6 +128,7 @@ var chinese = map[string]words{
 	"E164/consumer":    {"“{1}”不是已配置的 Consumer", "请填写 consumers 中的一个"},
 	"E164/which":       {"缺失，而 Consumer 不止一个：{1}", "请填写消息要进入流的 Consumer"},
 	"E164/without":     {"已填写，但没有 Consumer", "请添加消息要进入流的 Consumer"},
+	"E164/same":        {"“{1}”对每条消息都相同：流会把后面的消息当作重复而丢弃", "请填写每条消息各不相同的内容，例如 ${payload.id}"},
 	"E164/ways":        {"是第二种身份验证方式", "{password}、{token}、{credentials} 只保留一种"},
 	"E165/section":     {"为 nats，但没有 nats 配置", "请添加 nats 配置，或填写服务器的 URL"},
 	"E165/session":     {"需要保留会话：分区换手期间，消息在会话中等待", "将 {clean_session} 设为 false"},

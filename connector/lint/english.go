@@ -137,6 +137,7 @@ var english = map[string]words{
 	"E164/consumer":    {`"{1}" is no consumer`, "name one of consumers"},
 	"E164/which":       {"is missing, and there are several consumers: {1}", "name the one whose messages go into the stream"},
 	"E164/without":     {"is set, and there is no consumer", "add the one whose messages go into the stream"},
+	"E164/same":        {`"{1}" is the same for every message: the stream would take each for the first one and drop it`, "use what differs, as ${payload.id}"},
 	"E164/ways":        {"is a second way to say who the client is", "keep one of {password}, {token} and {credentials}"},
 	"E165/section":     {"is nats, and there is no section nats", "add it, or write the URL of a server"},
 	"E165/session":     {"needs a kept session, in which messages wait while a partition passes from one process to another", "set {clean_session} to false"},
