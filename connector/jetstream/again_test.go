@@ -36,6 +36,7 @@ type wire struct {
 	released map[string]bool   // its PUBREL has passed to the gateway, and it did not come again since then
 	again    map[string]bool   // published after PUBREL [MQTT-4.3.3-1]
 	taken    map[string]bool   // another message had its identifier before its PUBREL
+	most     int               // messages at once between PUBLISH and PUBREL
 	wait     sync.WaitGroup
 }
 
@@ -165,6 +166,7 @@ func (w *wire) note(p packets.Packet) {
 			w.taken[before] = true
 		}
 		w.of[p.PacketID] = name
+		w.most = max(w.most, len(w.of))
 	case *packets.Pubrel:
 		if name, ok := w.of[p.PacketID]; ok {
 			w.released[name] = true
@@ -206,6 +208,12 @@ func (p *plant) gateway(nc *nats.Conn, server, id string) *jetstream.Gateway {
 	p.Helper()
 	stream, err := jetstream.Open(p.Context(), nc, jetstream.Config{Name: "TEST", Partitions: streamPartitions, Keep: time.Hour})
 	require.NoError(p, err)
+	return p.gatewayInto(stream, server, id)
+}
+
+// gatewayInto is gateway with another stream.
+func (p *plant) gatewayInto(stream *jetstream.Stream, server, id string) *jetstream.Gateway {
+	p.Helper()
 	job := task{Role: "gateway", Name: "gateway", MQTT: server, QoS: packets.ExactlyOnce, Ledger: true, Store: p.TempDir()}
 	conn, err := connector.New(job.config(), connector.Options{})
 	require.NoError(p, err)
@@ -343,7 +351,7 @@ func TestCuts(t *testing.T) {
 	}
 	double.Store(false)
 	twice := p.twice(w, nc, n)
-	t.Logf("%d messages, %d cuts: the Server published %d again after PUBREL, and the stream has %d twice", n, cuts, len(w.again), len(twice))
+	t.Logf("%d messages, %d cuts: the Server had up to %d on the way before PUBREL, published %d again after PUBREL, and the stream has %d twice", n, cuts, w.most, len(w.again), len(twice))
 }
 
 // mosquitto 2.0.11 sends more than max_inflight_messages when it has a queue, in the end all of it. When that is more
@@ -364,7 +372,7 @@ func TestIdentifiersInUse(t *testing.T) {
 	p.publish(0, n, 50, 0)
 	p.nats.Resume()
 	twice := p.twice(w, nc, n)
-	t.Logf("%d messages had an identifier that another one got before its PUBREL; the stream has %d messages twice", len(w.taken), len(twice))
+	t.Logf("the Server had up to %d messages on the way before PUBREL; %d had an identifier that another one got before that; the stream has %d twice", w.most, len(w.taken), len(twice))
 }
 
 // The id of a message's sender is the idempotency key: the stream takes the first message of each id. What has none, or

@@ -35,6 +35,7 @@ type passage struct {
 // with one write. The library's PublishMsgAsync would cost two channels, a timer and two more goroutines to wake for each.
 type crossing struct {
 	gateway *Gateway
+	life    context.Context // of Run; its Err may know before its Done that a lease is over
 	nc      *nats.Conn
 	inbox   string // begins the reply subjects; the number of the question follows
 	answers *nats.Subscription
@@ -56,9 +57,9 @@ type crossing struct {
 }
 
 // cross begins a crossing.
-func (g *Gateway) cross() (*crossing, error) {
+func (g *Gateway) cross(life context.Context) (*crossing, error) {
 	c := &crossing{
-		gateway: g, nc: g.stream.js.Conn(), inbox: nats.NewInbox() + ".",
+		gateway: g, life: life, nc: g.stream.js.Conn(), inbox: nats.NewInbox() + ".",
 		asked: make(map[uint64]*passage), open: make(map[*passage]struct{}), lanes: make(map[string][]*passage),
 	}
 	var err error
@@ -123,11 +124,12 @@ func (c *crossing) take(p *passage) {
 	c.send(p)
 }
 
-// send sends a message without waiting for the answer. Without a connection it is sent later, instead of into the
+// send sends a message without waiting for the answer. After the end of Run's context nothing is sent: a process that was
+// stopped and goes on would put into the stream what another one has put there by now. Without a connection it is sent later, instead of into the
 // library's buffer, where it would be again each time that it is tried.
 func (c *crossing) send(p *passage) {
 	c.mu.Lock()
-	if c.over {
+	if c.over || c.life.Err() != nil {
 		c.mu.Unlock()
 		return
 	}

@@ -105,12 +105,12 @@ func (g *Gateway) Stats() GatewayStats {
 	}
 }
 
-// Run moves messages until ctx ends, or the connector stops or cannot go on: the error says which. When the connector
+// Run moves messages until ctx ends, which may be that of a [Lease], or the connector stops or cannot go on: the error says which. When the connector
 // stops, what is on its way to the stream may still arrive there for Config.AckTimeout. What the stream has
 // not acknowledged is not acknowledged to the MQTT Server either. While the stream cannot be reached nothing is lost
 // or acknowledged; as many messages wait as the consumer's MaxInFlight and MaxInFlightBytes allow.
 func (g *Gateway) Run(ctx context.Context) error {
-	c, err := g.cross()
+	c, err := g.cross(ctx)
 	if err != nil {
 		return err
 	}
