@@ -72,6 +72,8 @@ type Leases struct {
 	ended chan struct{} // signalled when a hold has returned
 
 	silent time.Time // since when the server does not answer; the beat's own
+	bucket time.Time // when the bucket was made that this process knows, by the server's clock; the beat's own
+	known  time.Time // when this process first saw that bucket; the beat's own
 
 	mu   sync.Mutex
 	held map[int]*Lease
@@ -104,12 +106,7 @@ func NewLeases(ctx context.Context, nc *nats.Conn, cfg LeaseConfig) (*Leases, er
 	if err != nil {
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
-	kv, err := js.KeyValue(ctx, cfg.Bucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: cfg.Bucket, Description: "leases of mqtt311", TTL: cfg.TTL, History: 1, Storage: jetstream.FileStorage, Replicas: cfg.Replicas,
-		})
-	}
+	kv, _, err := cfg.open(ctx, js)
 	if err != nil {
 		return nil, fmt.Errorf("jetstream: bucket %s: %w", cfg.Bucket, err)
 	}
@@ -124,6 +121,17 @@ func NewLeases(ctx context.Context, nc *nats.Conn, cfg LeaseConfig) (*Leases, er
 		cfg: cfg, js: js, kv: kv, held: make(map[int]*Lease), me: rand.Text(), ended: make(chan struct{}, 1),
 		log: logger(cfg.Logger).With("group", cfg.Group),
 	}, nil
+}
+
+// open returns the bucket, and makes it if it is not there.
+func (cfg *LeaseConfig) open(ctx context.Context, js jetstream.JetStream) (kv jetstream.KeyValue, made bool, err error) {
+	kv, err = js.KeyValue(ctx, cfg.Bucket)
+	if made = errors.Is(err, jetstream.ErrBucketNotFound); made {
+		kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: cfg.Bucket, Description: "leases of mqtt311", TTL: cfg.TTL, History: 1, Storage: jetstream.FileStorage, Replicas: cfg.Replicas,
+		})
+	}
+	return kv, made, err
 }
 
 // Held returns the shares that this process has now.
@@ -227,6 +235,7 @@ func (ls *Leases) beat(ctx context.Context, hold func(context.Context, *Lease) e
 	}
 	if err != nil {
 		ls.unanswered(err)
+		ls.restore(ctx)
 		return
 	}
 	if !ls.silent.IsZero() {
@@ -254,7 +263,7 @@ func (ls *Leases) beat(ctx context.Context, hold func(context.Context, *Lease) e
 	if err != nil {
 		return
 	}
-	if age < ls.cfg.TTL { // somebody may have a lease of a bucket that was there before
+	if age = ls.age(made, age); age < ls.cfg.TTL { // somebody may have a lease of a bucket that was there before
 		ls.log.Info("the bucket of the leases is new: shares are taken when it is as old as the TTL", "age", age)
 		return
 	}
@@ -300,6 +309,25 @@ func (ls *Leases) made(ctx context.Context) (at time.Time, age time.Duration, er
 	}
 	info := status.(*jetstream.KeyValueBucketStatus).StreamInfo()
 	return info.Created, info.TimeStamp.Sub(info.Created), nil
+}
+
+// age returns how old the bucket is that was made at a time: at least as old as this process has known it. What the server
+// says is negative if its clock was set back since then.
+func (ls *Leases) age(made time.Time, byServer time.Duration) time.Duration {
+	if !made.Equal(ls.bucket) {
+		ls.bucket, ls.known = made, time.Now()
+	}
+	return max(byServer, time.Since(ls.known))
+}
+
+// restore makes the bucket anew if somebody has deleted it. Whoever has a lease of the old one keeps it for its time, and
+// nobody takes a share before that.
+func (ls *Leases) restore(ctx context.Context) {
+	request, cancel := context.WithTimeout(context.WithoutCancel(ctx), ls.cfg.TTL/beatsPerTTL)
+	defer cancel()
+	if _, made, err := ls.cfg.open(request, ls.js); made && err == nil {
+		ls.log.Error("the bucket of the leases was deleted, and is made anew", "bucket", ls.cfg.Bucket)
+	}
 }
 
 // epoch returns that of a share that was taken with a revision. A bucket that is made anew begins at revision 1 again, so the
