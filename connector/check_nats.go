@@ -94,6 +94,9 @@ func (c *checker) stream(at string, n *NATS) {
 	if n.Replicas == 0 {
 		c.add("W245", at+"stream")
 	}
+	if n.MaxBytes == 0 {
+		c.add("W249", at+"stream")
+	}
 	if n.Strict && n.Partitions == 0 {
 		c.add("W246", at+"order")
 	}

@@ -71,6 +71,38 @@ func TestStreamIsDeleted(t *testing.T) {
 	p.waits("all is stored", func() bool { return g.Stats().Stored == 200 && g.Stats().Problem == "" })
 }
 
+// The bucket of the leases is deleted under load, twice: the workers make it anew and go on, nothing is lost, and each
+// device keeps its order.
+func TestBucketIsDeleted(t *testing.T) {
+	t.Parallel()
+	const n = 3000
+	p := newPlant(t)
+	job := p.task("gateway", "gateway")
+	job.Order = jetstream.OrderStrict
+	start(t, job)
+	start(t, p.task("worker", "one"))
+	start(t, p.task("worker", "two"))
+	p.subscribed()
+	nc, err := nats.Connect(p.stream, nats.MaxReconnects(-1))
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	js, err := natsjs.New(nc)
+	require.NoError(t, err)
+	published := make(chan struct{})
+	go func() {
+		defer close(published)
+		p.publish(0, n, 20, 400)
+	}()
+	for i := range 2 {
+		p.arrives((i+1)*n/4, time.Minute)
+		require.NoError(t, js.DeleteKeyValue(t.Context(), "mqtt311-leases"))
+	}
+	<-published
+	c := p.arrives(n, 2*time.Minute)
+	t.Logf("%d ran again", c.copies)
+	require.Empty(t, c.disorder)
+}
+
 // A stream that somebody has made or changed so that it would lose messages, or keep less than it is asked to, is refused
 // with what is wrong.
 func TestOpenRefusesStreams(t *testing.T) {

@@ -107,4 +107,5 @@ var about = []struct{ codes, en, zh string }{
 	{"W246", "`order: strict` without `partitions`, which bound its rate", "`order: strict` 而没有 `partitions`，后者决定其速率"},
 	{"W247", "a `lease` beside a session store, which does not pass on with a partition", "`lease` 与会话存储同用，而会话存储不会随分区转移"},
 	{"W248", "`index: ordinal` with one client id for all processes", "`index: ordinal` 而所有进程的客户端 ID 相同"},
+	{"W249", "a stream of NATS without `max_bytes`, which can fill the server, so that no lease is renewed", "未填写 `max_bytes`，NATS 流可能写满服务器，使租约无法续期"},
 }

@@ -201,4 +201,5 @@ var chinese = map[string]words{
 	"W246":           {"为 strict 而未填写 {partitions}：每次往返，16 个分区各只有一条消息进入流，且分区数之后无法更改", "按所需速率填写 {partitions}"},
 	"W247":           {"与 {session_store} 同时填写：分区转到另一台机器时，会话存储及其中待发布的消息仍留在原机器", "使用 done_when: confirmed，并去掉会话存储"},
 	"W248":           {"为 ordinal，而每个进程的 {client_id} 相同，会互相挤下线", "在 {client_id} 中加入 ${{hostname}"},
+	"W249":           {"未填写 {max_bytes}：流写满服务器的磁盘后，租约无法续期，工作进程也就无法再从流中取出消息", "填写 {max_bytes}，并比服务器允许的存储空间至少少 16 MB"},
 }

@@ -210,4 +210,5 @@ var english = map[string]words{
 	"W246":           {"is strict, without {partitions}: the stream takes one message of each of 16 partitions in a round trip, and the number cannot be changed later", "set {partitions} to what the rate needs"},
 	"W247":           {"stands beside {session_store}, which stays on the machine when a partition passes to another one, with what waits to be published", "use done_when: confirmed, and leave the store out"},
 	"W248":           {"is ordinal, and {client_id} is the same in every process: each throws the others out", "add ${{hostname} to {client_id}"},
+	"W249":           {"has no {max_bytes} beside it: when it has filled the server, leases cannot be renewed, and so no worker takes anything out of it", "set {max_bytes}, and leave the server 16 MB more than that"},
 }
