@@ -351,6 +351,8 @@ func TestCuts(t *testing.T) {
 	}
 	double.Store(false)
 	twice := p.twice(w, nc, n)
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	t.Logf("%d messages, %d cuts: the Server had up to %d on the way before PUBREL, published %d again after PUBREL, and the stream has %d twice", n, cuts, w.most, len(w.again), len(twice))
 }
 
@@ -372,6 +374,8 @@ func TestIdentifiersInUse(t *testing.T) {
 	p.publish(0, n, 50, 0)
 	p.nats.Resume()
 	twice := p.twice(w, nc, n)
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	t.Logf("the Server had up to %d messages on the way before PUBREL; %d had an identifier that another one got before that; the stream has %d twice", w.most, len(w.taken), len(twice))
 }
 
