@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/packets"
 )
 
@@ -66,6 +67,12 @@ func (c *checker) nats() {
 	if n.Key != "" && n.Key != keyTopic {
 		c.template(at+"key", n.Key)
 	}
+	if n.MessageID != "" {
+		c.template(at+"message_id", n.MessageID)
+		if t, err := flow.ParseTemplate(n.MessageID); err == nil && t.Constant() {
+			c.add("E164/same", at+"message_id", n.MessageID)
+		}
+	}
 	if n.Stream != "" {
 		c.stream(at, n)
 	}
@@ -86,6 +93,9 @@ func (c *checker) stream(at string, n *NATS) {
 	}
 	if n.Replicas == 0 {
 		c.add("W245", at+"stream")
+	}
+	if n.MaxBytes == 0 {
+		c.add("W249", at+"stream")
 	}
 	if n.Strict && n.Partitions == 0 {
 		c.add("W246", at+"order")

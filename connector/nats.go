@@ -54,6 +54,11 @@ type NATS struct {
 	// it is empty, the key is the topic, as it is for messages for which the template fails.
 	Key string
 
+	// MessageID is a template, such as ${payload.id}, of a text that the sender makes different for each message. It is
+	// then the idempotency key, so that the stream recognises a message that its sender or the MQTT Server sent twice. If
+	// empty, and for messages that the template does not fit, the key is the one that the consumer makes.
+	MessageID string
+
 	// Strict sends the messages of a partition to the stream one at a time, so that none can
 	// overtake one that failed.
 	Strict bool

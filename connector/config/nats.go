@@ -37,6 +37,7 @@ func nats(n *connector.NATS) []field {
 		{key: "partitions", zh: "分区数", read: integer(&n.Partitions, 1, 1024)},
 		{key: "replicas", zh: "副本数", read: choice(&n.Replicas, replicas, "1", "3", "5")},
 		{key: "key", zh: "分区键", read: templated(&n.Key)},
+		{key: "message_id", zh: "消息标识", read: templated(&n.MessageID)},
 		{key: "order", zh: "入流顺序", read: choice(&n.Strict, strict, "fast", "strict")},
 		{key: "max_bytes", zh: "最大字节数", read: integer(&n.MaxBytes, 1<<20, math.MaxInt)},
 		{key: "keep", zh: "保留时间", read: duration(&n.Keep)},

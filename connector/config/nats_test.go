@@ -35,6 +35,7 @@ nats:
   partitions: 32
   replicas: 3
   key: ${payload.device}
+  message_id: ${payload.id}
   order: strict
   max_bytes: 1073741824
   keep: 24h
@@ -67,6 +68,7 @@ NATS 流:
   分区数: 32
   副本数: 3
   分区键: ${payload.device}
+  消息标识: ${payload.id}
   入流顺序: 严格
   最大字节数: 1073741824
   保留时间: 24h
@@ -84,7 +86,7 @@ func TestNATSIsRead(t *testing.T) {
 	want := &connector.NATS{
 		URLs: []string{"tls://a:4222", "tls://b"}, UserName: "line", PasswordFrom: &connector.SecretSource{Env: "MQTT311_PW"},
 		TLSServerCert: "-----BEGIN CA", TLSClientCert: "-----BEGIN CERT", TLSClientKeyFrom: &connector.SecretSource{Exec: []string{"cat", "key.pem"}},
-		Stream: "PLANT", Consumer: "in", Prefix: "plant", Partitions: 32, Replicas: 3, Key: "${payload.device}", Strict: true, MaxBytes: 1 << 30,
+		Stream: "PLANT", Consumer: "in", Prefix: "plant", Partitions: 32, Replicas: 3, Key: "${payload.device}", MessageID: "${payload.id}", Strict: true, MaxBytes: 1 << 30,
 		Keep: of(24 * time.Hour), Duplicates: of(5 * time.Minute), AckTimeout: of(3 * time.Second), Group: "archive", Bucket: "owners", LeaseTTL: of(6 * time.Second),
 	}
 	for _, text := range []string{streamed, streamedInChinese} {

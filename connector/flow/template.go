@@ -84,6 +84,16 @@ func (t *Template) Literal() string { return strings.Join(t.text, "") }
 // Text returns the text for a message.
 func (t *Template) Text(m *Message) (string, error) { return Evaluate(m, t).Text(t) }
 
+// Full is like Text, for a text that has to identify a message: it is also an error if the text of a reference is empty.
+func (t *Template) Full(m *Message) (string, error) {
+	return Evaluate(m, t).join(t, func(r *reference, v string) error {
+		if v == "" {
+			return fmt.Errorf("%s is empty", r)
+		}
+		return nil
+	})
+}
+
 // An Evaluation evaluates templates for one message. The payload is parsed only once.
 type Evaluation struct {
 	m     *Message

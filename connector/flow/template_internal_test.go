@@ -51,6 +51,20 @@ func TestTemplate(t *testing.T) {
 	}
 }
 
+// Full is for what tells messages apart: an empty text does not.
+func TestTemplateFull(t *testing.T) {
+	id, err := ParseTemplate("${payload.device}/${payload.id}")
+	require.NoError(t, err)
+	for payload, want := range map[string]string{
+		`{"device": "a", "id": 7}`: "a/7", `{"device": "a", "id": 0}`: "a/0",
+		`{"device": "a", "id": ""}`: "", `{"device": "", "id": 7}`: "", `{"device": "a", "id": null}`: "", `{"device": "a"}`: "", `no JSON`: "",
+	} {
+		text, err := id.Full(&Message{Payload: Entity{Blob: []byte(payload)}})
+		require.Equal(t, want, text, payload)
+		require.Equal(t, want == "", err != nil, payload)
+	}
+}
+
 func TestTemplateOfWholePayload(t *testing.T) {
 	parsed, err := ParseTemplate("<${payload}>")
 	require.NoError(t, err)

@@ -141,6 +141,9 @@ func GatewayOf(n *connector.NATS, log *slog.Logger) GatewayOptions {
 	if n.Key != "" && n.Key != keyTopic {
 		o.Key, _ = flow.ParseTemplate(n.Key) // validated by Check
 	}
+	if n.MessageID != "" {
+		o.MessageID, _ = flow.ParseTemplate(n.MessageID)
+	}
 	return o
 }
 

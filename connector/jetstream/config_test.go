@@ -88,7 +88,7 @@ func TestTemporary(t *testing.T) {
 func TestConfigurationOfAStream(t *testing.T) {
 	n := &connector.NATS{
 		Stream: "PLANT", Prefix: "p", Partitions: 4, Replicas: 3, MaxBytes: 1 << 20, Keep: new(time.Hour), Duplicates: new(time.Minute), AckTimeout: new(time.Second),
-		Strict: true, Key: "${payload.device}", Bucket: "b", LeaseTTL: new(7 * time.Second),
+		Strict: true, Key: "${payload.device}", MessageID: "${payload.id}", Bucket: "b", LeaseTTL: new(7 * time.Second),
 	}
 	require.Equal(t, jetstream.Config{
 		Name: "PLANT", Prefix: "p", Partitions: 4, Replicas: 3, MaxBytes: 1 << 20, Keep: time.Hour, Duplicates: time.Minute, AckTimeout: time.Second,
@@ -98,7 +98,11 @@ func TestConfigurationOfAStream(t *testing.T) {
 	key, err := o.Key.Text(&flow.Message{Payload: flow.Entity{Blob: []byte(`{"device": "d7"}`)}})
 	require.NoError(t, err)
 	require.Equal(t, "d7", key)
+	id, err := o.MessageID.Text(&flow.Message{Payload: flow.Entity{Blob: []byte(`{"id": "r1"}`)}})
+	require.NoError(t, err)
+	require.Equal(t, "r1", id)
 	require.Nil(t, jetstream.GatewayOf(&connector.NATS{Key: "topic"}, nil).Key)
+	require.Nil(t, jetstream.GatewayOf(&connector.NATS{}, nil).MessageID)
 
 	cfg := &connector.Config{
 		General:   connector.General{BrokerURL: "h:1883", ClientID: "line 7/α"},

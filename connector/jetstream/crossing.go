@@ -36,6 +36,7 @@ type passage struct {
 // would cost two channels, a timer and two more goroutine switches for each message.
 type crossing struct {
 	gateway *Gateway
+	life    context.Context // of Run; its Err may know before its Done that a lease is over
 	nc      *nats.Conn
 	inbox   string // prefix of the reply subjects, followed by the number of the question
 	answers *nats.Subscription
@@ -57,9 +58,9 @@ type crossing struct {
 }
 
 // cross starts a crossing.
-func (g *Gateway) cross() (*crossing, error) {
+func (g *Gateway) cross(life context.Context) (*crossing, error) {
 	c := &crossing{
-		gateway: g, nc: g.stream.js.Conn(), inbox: nats.NewInbox() + ".",
+		gateway: g, life: life, nc: g.stream.js.Conn(), inbox: nats.NewInbox() + ".",
 		asked: make(map[uint64]*passage), open: make(map[*passage]struct{}), lanes: make(map[string][]*passage),
 	}
 	var err error
@@ -124,11 +125,12 @@ func (c *crossing) take(p *passage) {
 	c.send(p)
 }
 
-// send sends a message without waiting for the answer. Without a connection it is sent later: the
-// library would buffer it, once for each attempt.
+// send sends a message without waiting for the answer. After the end of Run's context it sends nothing: a process that
+// was stopped and goes on would put into the stream what another one has put there meanwhile. Without a connection the
+// message is sent later: the library would buffer it, once for each attempt.
 func (c *crossing) send(p *passage) {
 	c.mu.Lock()
-	if c.over {
+	if c.over || c.life.Err() != nil {
 		c.mu.Unlock()
 		return
 	}

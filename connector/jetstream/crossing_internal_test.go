@@ -155,6 +155,35 @@ func TestRefusedAnswers(t *testing.T) {
 	require.EqualValues(t, 1, s.gateway.Stats().Refused)
 }
 
+// A gateway whose lease is over sends nothing, also before the end of the lease has been told: its process was stopped, and
+// goes on with whatever it had begun.
+func TestGatewayOfLeaseThatIsOver(t *testing.T) {
+	t.Parallel()
+	s := play(t, time.Minute, OrderFast, func(int, string) string { return taken })
+	l := newLease(t.Context(), 0, 1, 1, time.Now().Add(time.Hour))
+	c, err := s.gateway.cross(l.Context())
+	require.NoError(t, err)
+	defer c.end()
+	send := func(payload string) {
+		p := &passage{delivery: new(connector.Delivery), message: &nats.Msg{Subject: "played.x", Data: []byte(payload)}}
+		c.send(p)
+		require.NoError(t, c.nc.Flush())
+	}
+	send("valid")
+	s.publish("in/a", "other") // on the same way, behind it
+	require.Eventually(t, func() bool { return s.gateway.Stats().Stored > 0 }, time.Minute, 5*time.Millisecond)
+	l.mu.Lock()
+	l.until = time.Now().Add(-time.Nanosecond) // its timer has not fired
+	l.mu.Unlock()
+	send("stale")
+	s.publish("in/a", "last")
+	require.Contains(t, s.stores(3), "last")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	require.Contains(t, s.got, "valid")
+	require.NotContains(t, s.got, "stale")
+}
+
 func TestStored(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]uint64{

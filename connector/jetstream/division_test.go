@@ -50,7 +50,7 @@ func (p *plant) owners(leases *jetstream.Leases, names ...string) {
 // Processes come and go under load, one of them is killed and one is stopped for longer than its leases: together they
 // have run the flow for each message, and each device keeps its order. When the stopped one goes on, it acknowledges
 // nothing: the Server has given its sessions to others. What has run again is at most what the Server had no
-// acknowledgement for when a session passed on, which its window bounds.
+// acknowledgement for when a session passed on. Its window does not bound that: see docs/brokers.md.
 func TestDivision(t *testing.T) {
 	t.Parallel()
 	const n = 2500
@@ -95,10 +95,8 @@ func TestDivision(t *testing.T) {
 	log := p.log()
 	require.Regexp(t, takeover, log)
 	again := len(regexp.MustCompile(`Sending PUBLISH to division-\d \(d1,`).FindAllString(log, -1))
-	connections := strings.Count(log, " as division-") - streamPartitions // without those that have made the sessions
-	t.Logf("%d ran again, of %d that were sent again on %d connections", c.copies, again, connections)
+	t.Logf("%d ran again, of %d that were sent again", c.copies, again)
 	require.LessOrEqual(t, c.copies, again)
-	require.LessOrEqual(t, again, connections*serverWindow)
 }
 
 // A division that would lose messages is refused, with everything that is wrong.

@@ -2,6 +2,8 @@ package jetstream
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -50,6 +52,12 @@ type GatewayOptions struct {
 	// key is the topic if Key is nil, and for messages for which the template fails.
 	Key *flow.Template
 
+	// MessageID is a template, such as ${payload.id}, of a text that the sender makes different for each message. It is
+	// then the idempotency key, so that the stream recognises a message that its sender or the MQTT Server sent twice: of
+	// two messages with the same id within Config.Duplicates it takes the first. If nil, and for messages in which a part
+	// of it is missing or empty, the key is that of the delivery. An id of more than 128 bytes is replaced by its SHA-256.
+	MessageID *flow.Template
+
 	// Logger logs what the Gateway does, but never payloads. If nil, nothing is logged.
 	Logger *slog.Logger
 }
@@ -59,6 +67,8 @@ const (
 
 	firstPause   = 50 * time.Millisecond
 	longestPause = 5 * time.Second
+
+	longestID = 128 // bytes of a message id that are the idempotency key as they are
 )
 
 // A Gateway moves the messages of a consumer of a connector into a stream.
@@ -98,13 +108,13 @@ func (g *Gateway) Stats() GatewayStats {
 	}
 }
 
-// Run moves messages until ctx is done or the connector stops or fails; the error says which. When
+// Run moves messages until ctx is done, which may be that of a [Lease], or the connector stops or fails; the error says which. When
 // the connector stops, Run waits up to Config.AckTimeout for the stream to acknowledge messages
 // that were sent. A message that the stream has not acknowledged is not acknowledged to the MQTT
 // Server. While the stream is unreachable, messages wait, as many as the consumer's MaxInFlight and
 // MaxInFlightBytes allow, and none are lost.
 func (g *Gateway) Run(ctx context.Context) error {
-	c, err := g.cross()
+	c, err := g.cross(ctx)
 	if err != nil {
 		return err
 	}
@@ -127,15 +137,30 @@ func (g *Gateway) Run(ctx context.Context) error {
 
 // passage returns the passage for a delivery.
 func (g *Gateway) passage(d *connector.Delivery) *passage {
-	key := d.Topic
-	if g.opts.Key != nil {
-		if text, err := g.opts.Key.Text(d.Message()); err == nil {
-			key = text
+	key, id := d.Topic, ""
+	if g.opts.Key != nil || g.opts.MessageID != nil {
+		m := d.Message()
+		if t := g.opts.Key; t != nil {
+			if text, err := t.Text(m); err == nil {
+				key = text
+			}
 		}
+		if t := g.opts.MessageID; t != nil {
+			if text, err := t.Full(m); err == nil {
+				id = text
+			}
+		}
+	}
+	switch {
+	case id == "":
+		id = d.Key()
+	case len(id) > longestID:
+		sum := sha256.Sum256([]byte(id))
+		id = hex.EncodeToString(sum[:])
 	}
 	r := Record{
 		Topic: d.Topic, Payload: d.Payload, QoS: d.QoS, Retained: d.Retained, Dup: d.Dup,
-		Key: d.Key(), OrderKey: key, Received: d.Received,
+		Key: id, OrderKey: key, Received: d.Received,
 	}
 	m := r.message(g.stream.subject(g.stream.partition(key), d.Topic))
 	m.Header[jetstream.ExpectedStreamHeader] = []string{g.stream.cfg.Name}

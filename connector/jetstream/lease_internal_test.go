@@ -49,6 +49,20 @@ func TestLeaseContextIsExact(t *testing.T) {
 	require.ErrorIs(t, flow.Err(), context.Canceled)
 }
 
+// A server whose clock was set back says that its bucket is younger than it is, or will be made yet. What this process has
+// known for the TTL is as old as that.
+func TestAgeOfBucket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ls := new(Leases)
+		made := time.Now().Add(24 * time.Hour)
+		require.Zero(t, ls.age(made, -24*time.Hour))
+		time.Sleep(7 * time.Second)
+		require.Equal(t, 7*time.Second, ls.age(made, -24*time.Hour))
+		require.Equal(t, time.Hour, ls.age(made, time.Hour))
+		require.Zero(t, ls.age(made.Add(time.Microsecond), -time.Hour), "another bucket")
+	})
+}
+
 // Flows of other sources have no fence.
 func TestFenceOfOthers(t *testing.T) {
 	epoch, err := Fence(t.Context())

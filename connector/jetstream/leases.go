@@ -76,6 +76,8 @@ type Leases struct {
 	ended chan struct{} // signalled when a hold has returned
 
 	silent time.Time // since when the server has not answered; used only by beat
+	bucket time.Time // when the bucket that this process knows was created, by the server's clock; used only by beat
+	known  time.Time // when this process first saw that bucket; used only by beat
 
 	mu   sync.Mutex
 	held map[int]*Lease
@@ -109,12 +111,7 @@ func NewLeases(ctx context.Context, nc *nats.Conn, cfg LeaseConfig) (*Leases, er
 	if err != nil {
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
-	kv, err := js.KeyValue(ctx, cfg.Bucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: cfg.Bucket, Description: "leases of mqtt311", TTL: cfg.TTL, History: 1, Storage: jetstream.FileStorage, Replicas: cfg.Replicas,
-		})
-	}
+	kv, _, err := cfg.open(ctx, js)
 	if err != nil {
 		return nil, fmt.Errorf("jetstream: bucket %s: %w", cfg.Bucket, err)
 	}
@@ -129,6 +126,17 @@ func NewLeases(ctx context.Context, nc *nats.Conn, cfg LeaseConfig) (*Leases, er
 		cfg: cfg, js: js, kv: kv, held: make(map[int]*Lease), me: rand.Text(), ended: make(chan struct{}, 1),
 		log: logger(cfg.Logger).With("group", cfg.Group),
 	}, nil
+}
+
+// open returns the bucket, and creates it if it does not exist.
+func (cfg *LeaseConfig) open(ctx context.Context, js jetstream.JetStream) (kv jetstream.KeyValue, made bool, err error) {
+	kv, err = js.KeyValue(ctx, cfg.Bucket)
+	if made = errors.Is(err, jetstream.ErrBucketNotFound); made {
+		kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: cfg.Bucket, Description: "leases of mqtt311", TTL: cfg.TTL, History: 1, Storage: jetstream.FileStorage, Replicas: cfg.Replicas,
+		})
+	}
+	return kv, made, err
 }
 
 // Held returns the shares that this process owns now.
@@ -233,6 +241,7 @@ func (ls *Leases) beat(ctx context.Context, hold func(context.Context, *Lease) e
 	}
 	if err != nil {
 		ls.unanswered(err)
+		ls.restore(ctx)
 		return
 	}
 	if !ls.silent.IsZero() {
@@ -260,7 +269,7 @@ func (ls *Leases) beat(ctx context.Context, hold func(context.Context, *Lease) e
 	if err != nil {
 		return
 	}
-	if age < ls.cfg.TTL { // a process may hold a lease of an earlier bucket
+	if age = ls.age(made, age); age < ls.cfg.TTL { // a process may hold a lease of an earlier bucket
 		ls.log.Info("the bucket of the leases is new: shares are taken when it is as old as the TTL", "age", age)
 		return
 	}
@@ -306,6 +315,25 @@ func (ls *Leases) made(ctx context.Context) (at time.Time, age time.Duration, er
 	}
 	info := status.(*jetstream.KeyValueBucketStatus).StreamInfo()
 	return info.Created, info.TimeStamp.Sub(info.Created), nil
+}
+
+// age returns how old the bucket is that was created at a time: at least as old as this process has known it. The age
+// by the server is negative if the server's clock was set back since then.
+func (ls *Leases) age(made time.Time, byServer time.Duration) time.Duration {
+	if !made.Equal(ls.bucket) {
+		ls.bucket, ls.known = made, time.Now()
+	}
+	return max(byServer, time.Since(ls.known))
+}
+
+// restore creates the bucket again if it was deleted. A process that holds a lease of the old one keeps it for its time,
+// and nobody takes a share before that.
+func (ls *Leases) restore(ctx context.Context) {
+	request, cancel := context.WithTimeout(context.WithoutCancel(ctx), ls.cfg.TTL/beatsPerTTL)
+	defer cancel()
+	if _, made, err := ls.cfg.open(request, ls.js); made && err == nil {
+		ls.log.Error("the bucket of the leases was deleted, and is made anew", "bucket", ls.cfg.Bucket)
+	}
 }
 
 // epoch returns the epoch of a share that was taken with the given revision. A recreated bucket

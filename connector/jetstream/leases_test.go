@@ -176,6 +176,35 @@ func TestLeasesOfNewBucket(t *testing.T) {
 	}, time.Minute, 10*time.Millisecond)
 }
 
+// A bucket that is deleted while shares are worked on is made anew by the processes themselves. Each share has one owner at
+// a time all the same.
+func TestLeasesOfDeletedBucket(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	const ttl = 2 * time.Second
+	one, two := h.member("one", ttl), h.member("two", ttl)
+	h.settles(map[*member]int{one: 4, two: 4})
+	js, err := natsjs.New(one.nc)
+	require.NoError(t, err)
+	for range 2 {
+		h.mu.Lock()
+		before := maps.Clone(h.epochs)
+		h.mu.Unlock()
+		require.NoError(t, js.DeleteKeyValue(t.Context(), "mqtt311-leases"))
+		require.Eventually(t, func() bool {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			for i, e := range h.epochs {
+				if e <= before[i] {
+					return false
+				}
+			}
+			return true
+		}, time.Minute, 10*time.Millisecond)
+		h.settles(map[*member]int{one: 4, two: 4})
+	}
+}
+
 func TestNewLeasesRefuses(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

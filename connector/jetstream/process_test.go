@@ -164,7 +164,7 @@ func (job *task) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		leases, err := jetstream.NewLeases(ctx, nc, jetstream.LeaseConfig{Group: "flows", Count: streamPartitions, TTL: job.TTL, Replicas: job.Replicas, Name: job.Name, Logger: log})
+		leases, err := job.leases(ctx, nc, "flows", log)
 		if err != nil {
 			return err
 		}
@@ -183,6 +183,18 @@ func (job *task) run(ctx context.Context) error {
 	return conn.Stop(within)
 }
 
+// leases opens those of a group, as soon as the servers have a leader for the bucket.
+func (job *task) leases(ctx context.Context, nc *nats.Conn, group string, log *slog.Logger) (*jetstream.Leases, error) {
+	for {
+		l, err := jetstream.NewLeases(ctx, nc, jetstream.LeaseConfig{Group: group, Count: streamPartitions, TTL: job.TTL, Replicas: job.Replicas, Name: job.Name, Logger: log})
+		if err == nil || ctx.Err() != nil || !jetstream.Temporary(err) {
+			return l, err
+		}
+		log.Warn("leases", "error", err)
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
 // divide runs the connectors of the shares that the process has.
 func (job *task) divide(ctx context.Context, nc *nats.Conn, log *slog.Logger) error {
 	journal, err := os.OpenFile(job.Journal, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -190,7 +202,7 @@ func (job *task) divide(ctx context.Context, nc *nats.Conn, log *slog.Logger) er
 		return err
 	}
 	defer journal.Close()
-	leases, err := jetstream.NewLeases(ctx, nc, jetstream.LeaseConfig{Group: "division", Count: streamPartitions, TTL: job.TTL, Name: job.Name, Logger: log})
+	leases, err := job.leases(ctx, nc, "division", log)
 	if err != nil {
 		return err
 	}

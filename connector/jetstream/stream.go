@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -119,8 +120,9 @@ func plainName(s string) bool {
 }
 
 // Open returns the stream with the given configuration, creating it if it does not exist. An
-// existing stream is not changed: if it has another prefix or number of partitions, or could lose
-// messages that are not done, Open returns an error that says so.
+// existing stream is not changed: if it has another prefix or number of partitions, could lose
+// messages that are not done, or has fewer replicas or a shorter window for duplicates than asked
+// for, Open returns an error that says so.
 //
 // The caller must close nc after use. It should have been made with nats.MaxReconnects(-1).
 func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Stream, error) {
@@ -185,6 +187,34 @@ func (cfg *Config) fits(has jetstream.StreamConfig) error {
 	}
 	if has.Storage != jetstream.FileStorage {
 		bad("is kept in memory: its messages would be lost with the server's process")
+	}
+	if has.MaxAge > 0 && (cfg.Keep == 0 || has.MaxAge < cfg.Keep) {
+		keep := "until they are done"
+		if cfg.Keep > 0 {
+			keep = "for " + cfg.Keep.String()
+		}
+		bad("removes messages that are %s old, which are to be kept %s", has.MaxAge, keep)
+	}
+	if has.MaxMsgsPerSubject > 0 && !has.DiscardNewPerSubject {
+		bad("keeps %d messages of each subject and discards older ones, whether they are done or not", has.MaxMsgsPerSubject)
+	}
+	if has.NoAck {
+		bad("acknowledges nothing")
+	}
+	if has.Sealed {
+		bad("is sealed: it takes nothing any more")
+	}
+	if has.Mirror != nil {
+		bad("is a mirror: it takes nothing but what its source has")
+	}
+	if !slices.Contains(has.Subjects, wanted.Subjects[0]) {
+		bad("has the subjects %q, and not %q", has.Subjects, wanted.Subjects[0])
+	}
+	if has.Replicas < wanted.Replicas {
+		bad("is kept by %d servers instead of %d: nats stream edit %s --replicas %d changes that", has.Replicas, wanted.Replicas, cfg.Name, wanted.Replicas)
+	}
+	if has.Duplicates < wanted.Duplicates {
+		bad("knows messages again for %s instead of %s: nats stream edit %s --dupe-window %s changes that", has.Duplicates, wanted.Duplicates, cfg.Name, wanted.Duplicates)
 	}
 	if has.Discard != jetstream.DiscardNew && (has.MaxBytes > 0 || has.MaxMsgs > 0 || has.MaxMsgsPerSubject > 0) {
 		bad("discards old messages when it is full, whether they are done or not")

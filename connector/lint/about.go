@@ -62,7 +62,7 @@ var about = []struct{ codes, en, zh string }{
 	{"E161", "`--then`: a consumer that publishes to its own topics, an endless loop", "`--then`：Consumer 发布到自己订阅的主题，形成死循环"},
 	{"E162", "a producer that names no connection of `connections`; one without a name", "Producer 填写的连接不在 `connections` 中，或连接没有名称"},
 	{"E163", "no NATS server, or one whose URL cannot be read or holds credentials", "没有 NATS 服务器，或其 URL 无法解析、包含用户名或密码"},
-	{"E164", "a stream of NATS with a name that it cannot have, without its consumer, with a window of duplicates above `keep`, or two ways to authenticate", "NATS 流的名称不合法、没有对应的 Consumer、去重时间大于 `keep`，或有两种身份验证方式"},
+	{"E164", "a stream of NATS with a name that it cannot have, without its consumer, with a window of duplicates above `keep`, with a `message_id` that all messages share, or two ways to authenticate", "NATS 流的名称不合法、没有对应的 Consumer、去重时间大于 `keep`，或有两种身份验证方式"},
 	{"E165", "a `lease` with a clean session, at QoS 0, beside `index`, without its section, or not the same for all consumers", "`lease` 与清除会话、QoS 0 或 `index` 同用，缺少 nats 配置，或各 Consumer 不一致"},
 	{"W201", "`after_flow_success` at QoS 0: nothing is ever acknowledged", "QoS 0 与 `after_flow_success`：消息没有确认"},
 	{"W202", "`after_flow_success` with a clean session: what is not acknowledged dies with the connection", "清除会话与 `after_flow_success`：未确认的消息会随连接丢失"},
@@ -107,4 +107,5 @@ var about = []struct{ codes, en, zh string }{
 	{"W246", "`order: strict` without `partitions`, which bound its rate", "`order: strict` 而没有 `partitions`，后者决定其速率"},
 	{"W247", "a `lease` beside a session store, which does not pass on with a partition", "`lease` 与会话存储同用，而会话存储不会随分区转移"},
 	{"W248", "`index: ordinal` with one client id for all processes", "`index: ordinal` 而所有进程的客户端 ID 相同"},
+	{"W249", "a stream of NATS without `max_bytes`, which can fill the server, so that no lease is renewed", "未填写 `max_bytes`，NATS 流可能写满服务器，使租约无法续期"},
 }

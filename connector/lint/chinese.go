@@ -128,6 +128,7 @@ var chinese = map[string]words{
 	"E164/consumer":    {"“{1}”不是已配置的 Consumer", "请填写 consumers 中的一个"},
 	"E164/which":       {"缺失，而 Consumer 不止一个：{1}", "请填写消息要进入流的 Consumer"},
 	"E164/without":     {"已填写，但没有 Consumer", "请添加消息要进入流的 Consumer"},
+	"E164/same":        {"“{1}”对每条消息都相同：流会把后面的消息当作重复而丢弃", "请填写每条消息各不相同的内容，例如 ${payload.id}"},
 	"E164/ways":        {"是第二种身份验证方式", "{password}、{token}、{credentials} 只保留一种"},
 	"E165/section":     {"为 nats，但没有 nats 配置", "请添加 nats 配置，或填写服务器的 URL"},
 	"E165/session":     {"需要保留会话：分区换手期间，消息在会话中等待", "将 {clean_session} 设为 false"},
@@ -200,4 +201,5 @@ var chinese = map[string]words{
 	"W246":           {"为 strict 而未填写 {partitions}：每次往返，16 个分区各只有一条消息进入流，且分区数之后无法更改", "按所需速率填写 {partitions}"},
 	"W247":           {"与 {session_store} 同时填写：分区转到另一台机器时，会话存储及其中待发布的消息仍留在原机器", "使用 done_when: confirmed，并去掉会话存储"},
 	"W248":           {"为 ordinal，而每个进程的 {client_id} 相同，会互相挤下线", "在 {client_id} 中加入 ${{hostname}"},
+	"W249":           {"未填写 {max_bytes}：流写满服务器的磁盘后，租约无法续期，工作进程也就无法再从流中取出消息", "填写 {max_bytes}，并比服务器允许的存储空间至少少 16 MB"},
 }

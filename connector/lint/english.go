@@ -137,6 +137,7 @@ var english = map[string]words{
 	"E164/consumer":    {`"{1}" is no consumer`, "name one of consumers"},
 	"E164/which":       {"is missing, and there are several consumers: {1}", "name the one whose messages go into the stream"},
 	"E164/without":     {"is set, and there is no consumer", "add the one whose messages go into the stream"},
+	"E164/same":        {`"{1}" is the same for every message: the stream would take each for the first one and drop it`, "use what differs, as ${payload.id}"},
 	"E164/ways":        {"is a second way to say who the client is", "keep one of {password}, {token} and {credentials}"},
 	"E165/section":     {"is nats, and there is no section nats", "add it, or write the URL of a server"},
 	"E165/session":     {"needs a kept session, in which messages wait while a partition passes from one process to another", "set {clean_session} to false"},
@@ -209,4 +210,5 @@ var english = map[string]words{
 	"W246":           {"is strict, without {partitions}: the stream takes one message of each of 16 partitions in a round trip, and the number cannot be changed later", "set {partitions} to what the rate needs"},
 	"W247":           {"stands beside {session_store}, which stays on the machine when a partition passes to another one, with what waits to be published", "use done_when: confirmed, and leave the store out"},
 	"W248":           {"is ordinal, and {client_id} is the same in every process: each throws the others out", "add ${{hostname} to {client_id}"},
+	"W249":           {"has no {max_bytes} beside it: when it has filled the server, leases cannot be renewed, and so no worker takes anything out of it", "set {max_bytes}, and leave the server 16 MB more than that"},
 }

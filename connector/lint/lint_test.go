@@ -73,7 +73,7 @@ var terms = strings.Fields(`ack_mode after_flow_success allow_shared any attribu
 	queue retries root secret session_store share share_group skip stop stored strict then topic_characters true unmatched url variable
 	Authorization Broker Consumer ENV GBK IPv JSON Key Kubernetes Least MQTT Most NAME Once PUBLISH Producer QoS Secure TCP TLS URL UTF WebSocket YAML base
 	lease nats partitions index ordinal replicas keep duplicates token username password StatefulSet JetStream NATS sync_interval always confirmed tls clean_session
-	chmod com example http iconv keep alive mosquitto plant reading socks`)
+	chmod com example http iconv keep alive max_bytes mosquitto plant reading socks`)
 
 var (
 	statement = regexp.MustCompile(`\[MQTT-[^]]*\]|\{[a-z_0-9]+\}`)

@@ -4,6 +4,7 @@
 package nats
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,6 +28,9 @@ type Options struct {
 	// Sync makes the broker sync what it stores before it acknowledges it. Its own value is every two
 	// minutes.
 	Sync bool
+
+	// MaxFile is how much it may store on disk, as 64MB. If empty, 1GB.
+	MaxFile string
 
 	// Config is added to the configuration file, a line each.
 	Config string
@@ -98,7 +102,7 @@ func text(dir, addr, client string, opts Options) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, `server_name: mqtt311
 listen: %q
-jetstream { store_dir: %q, max_memory_store: 64MB, max_file_store: 1GB, sync_interval: %s }
+jetstream { store_dir: %q, max_memory_store: 64MB, max_file_store: %s, sync_interval: %s }
 log_file: %q
 logtime: true
 mqtt {
@@ -107,6 +111,6 @@ mqtt {
   max_ack_pending: %d
 }
 %s
-`, client, filepath.Join(dir, "jetstream"), interval, filepath.Join(dir, "log"), addr, opts.AckWait, opts.MaxAckPending, opts.Config)
+`, client, filepath.Join(dir, "jetstream"), cmp.Or(opts.MaxFile, "1GB"), interval, filepath.Join(dir, "log"), addr, opts.AckWait, opts.MaxAckPending, opts.Config)
 	return s.String()
 }

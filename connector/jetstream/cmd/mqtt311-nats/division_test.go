@@ -99,7 +99,7 @@ func TestMistakes(t *testing.T) {
 		{[]string{"work"}, []string{"stream: PLANT", "bucket: x"}, 2, "names no stream", "没有流"},
 		{[]string{"work"}, []string{server.Client, "nats://127.0.0.1:1", "connect_retry: true", "connect_retry: false"}, 3, "no connection to NATS", "无法连接 NATS"},
 		{[]string{"run", "--into"}, []string{server.Client, "nats://127.0.0.1:1", "connect_retry: true", "connect_retry: false"}, 3, "no connection to NATS", "无法连接 NATS"},
-		{[]string{"run", "--into"}, []string{"order: strict", "order: strict\n  max_bytes: 10737418240"}, 2, "insufficient storage", "insufficient storage"},
+		{[]string{"run", "--into"}, []string{"max_bytes: 104857600", "max_bytes: 10737418240"}, 2, "insufficient storage", "insufficient storage"},
 		{[]string{"work", "--then", "out"}, []string{"nats:\n", "producers: {out: {topic: out, qos: 1, done_when: stored}}\nnats:\n"}, 2, "a worker keeps no session store", "没有会话存储"},
 	} {
 		dir := configuration(t, "plant.yaml", append([]string{"127.0.0.1:1883", broker.Addr(), "nats://127.0.0.1:4222", server.Client}, c.replace...)...)

@@ -136,7 +136,7 @@ func TestStoreAndForward(t *testing.T) {
 	far.Stop()
 
 	dir := configuration(t, "site.yaml", "127.0.0.1:1883", near.Addr(), "center:1883", far.Addr(), "nats://127.0.0.1:4222", server.Client,
-		"max_reconnect_interval: 5s", "max_reconnect_interval: 500ms, connect_retry_interval: 500ms", "max_bytes: 10737418240", "max_bytes: 104857600\n  lease_ttl: 3s")
+		"max_reconnect_interval: 5s", "max_reconnect_interval: 500ms, connect_retry_interval: 500ms", "max_bytes: 104857600", "max_bytes: 104857600\n  lease_ttl: 3s")
 	gateway := start(t, dir, "run", "-c", "site.yaml", "--into", "--listen", "127.0.0.1:0")
 	worker := start(t, dir, "work", "-c", "site.yaml", "--then", "up", "--listen", "127.0.0.1:0")
 	gateway.ready()
