@@ -357,7 +357,7 @@ func (t *tally) settle(number int, k *keeper) {
 	t.settled.Add(1)
 }
 
-// survivalTables are what becomes of messages when connections end.
+// survivalTables measure what happens to messages when connections end.
 func (m method) survivalTables() []table { return m.survivals("cuts: ", ours, paho, atwat) }
 
 func (m method) survivals(prefix string, who ...string) []table {

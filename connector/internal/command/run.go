@@ -219,7 +219,7 @@ func (o *runOptions) toldElsewhere(ctx context.Context, cfg *connector.Config, m
 	return false
 }
 
-// adopt checks a configuration against the flags, tells what it finds, and gives it what they say.
+// adopt checks a configuration against the flags, reports its findings, and applies the flags to it.
 func (o *runOptions) adopt(cfg *connector.Config, tell func([]connector.Finding)) error {
 	for flag, name := range map[string]string{"--producer": o.producer, "--then": o.then} {
 		if _, ok := cfg.Producers[name]; name != "" && !ok {
@@ -332,7 +332,7 @@ func (o *runOptions) runConnector(ctx context.Context, p *Program, cfg *connecto
 	return err
 }
 
-// tellEnd tells at the end what is left, and what becomes of it.
+// tellEnd reports at the end what is left, and what happens to it.
 func (p *Program) tellEnd(c *connector.Connector, left int, log *slog.Logger) {
 	if stored := c.Health().Stored; stored > 0 {
 		log.Warn("stopped", "left", left, "left_in_store", stored, "then", p.Say("the next run of this configuration publishes them", "下次以此配置运行时发布"))
@@ -346,7 +346,7 @@ func (o *runOptions) flowOf(consumer string, s step, c *connector.Connector, log
 	return logged(log.With("consumer", consumer), o.stepOptions.flow(s, c, consumer))
 }
 
-// logged tells at debug level what became of each run of a flow.
+// logged logs the outcome of each run of a flow at debug level.
 func logged(log *slog.Logger, f flow.Flow) flow.Flow {
 	return flow.Func(func(ctx context.Context, m *flow.Message) (*flow.Message, error) {
 		start := time.Now()

@@ -11,10 +11,10 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// metaLevel is what a connector puts behind a dead letter topic for what it knows of a dead letter.
+// metaLevel is appended to a dead letter topic for the record about a dead letter.
 const metaLevel = "/meta"
 
-// A Collected is a message of a dead letter topic, or what was published beside one.
+// A Collected is a message of a dead letter topic, or a record about one.
 type Collected struct {
 	Topic   string
 	QoS     packets.QoS
@@ -98,7 +98,7 @@ func (f *File) takeBare(digest string) (Entry, bool) {
 	return Entry{}, false
 }
 
-// A pending is what is known of a dead letter that has not come yet.
+// A pending is the record about a dead letter that has not arrived yet.
 type pending struct {
 	id     ID
 	record *Record

@@ -32,5 +32,5 @@ func (p *process) checkBounds() {
 	}
 }
 
-// largest is how many bytes of topic and payload a message has at the most.
+// largest is the most bytes of topic and payload of a message.
 const largest = len(topic) + 45

@@ -25,7 +25,7 @@ type stream struct {
 	writeBy  time.Time
 }
 
-// A parcel is some bytes on their way.
+// A parcel is some bytes in flight.
 type parcel struct {
 	due   time.Time
 	bytes []byte
@@ -50,7 +50,7 @@ func (s *stream) tell() {
 	s.changed = make(chan struct{})
 }
 
-// end ends the stream with what the two sides are told. The first word stands.
+// end ends the stream with the errors of the two sides. Only the first call counts.
 func (s *stream) end(readErr, writeErr error) {
 	s.change(func() {
 		if s.readErr == nil {
@@ -62,7 +62,7 @@ func (s *stream) end(readErr, writeErr error) {
 	})
 }
 
-// lose takes what is on its way from some byte on.
+// lose drops the bytes in flight from some byte on.
 func (s *stream) lose(keep func(n int) int) {
 	s.change(func() {
 		n := keep(s.size)
