@@ -32,5 +32,5 @@ func (p *process) checkBounds() {
 	}
 }
 
-// largest is the most bytes of topic and payload of a message.
+// largest is how many bytes of topic and payload a message has at the most.
 const largest = len(topic) + 45
