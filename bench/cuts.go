@@ -310,7 +310,7 @@ func survive(j job) (values, error) {
 	k.wait()
 	select {
 	case <-ended:
-	case <-time.After(silence): // whoever waits for ever stays behind until the process ends
+	case <-time.After(silence): // a goroutine that waits forever is leaked until the process ends
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -133,7 +133,7 @@ type assembler struct {
 	h       Handler
 	flows   map[key]*Flow
 	over    map[key]bool // connections that ended: a segment that is sent again begins no other
-	ended   []key        // the same in their order, mostEnded at the most
+	ended   []key        // the same in their order, at most mostEnded
 	recent  list.List    // of *Flow, the least recent one at the back
 	count   int
 	held    int

@@ -386,7 +386,7 @@ func (o *runOptions) stop(ctx context.Context, p *Program, c *connector.Connecto
 	switch why := context.Cause(stopCtx); {
 	case errors.Is(why, context.DeadlineExceeded) && left > 0:
 		return left, Fail(ExitTimeout, "messages that were not done after %s: %d; the server keeps what it may", "%s 后仍未完成的消息：%d 条；服务端会保留其可保留的部分", o.drain, left)
-	case errors.Is(why, context.DeadlineExceeded) && f != nil: // what is on its way is of the feed, which tells
+	case errors.Is(why, context.DeadlineExceeded) && f != nil: // lines in flight belong to the feed, which reports them
 		if err != nil {
 			log.Warn(err.Error())
 		}

@@ -23,11 +23,11 @@ type Collected struct {
 	Payload []byte
 }
 
-// recentEntries is how far back a message that comes again is looked for. A Server has far fewer messages on their way.
+// recentEntries is how far back a redelivered message is looked for. A Server has far fewer messages in flight.
 const recentEntries = 1000
 
 // Collect appends messages of dead letter topics, all or none of them; they are durable when it returns nil. What is
-// known of a dead letter comes before it, on a topic of its own, and several may be on their way at once: a digest of the payload
+// known of a dead letter comes before it, on a topic of its own, and several may be in flight at once: a digest of the payload
 // tells which is whose. Servers may mix up their order; what is known may then come late, and the dead letter is written again with it. A
 // message of which nothing is known stands with the topic that it came over.
 func (f *File) Collect(ctx context.Context, messages []Collected) error {

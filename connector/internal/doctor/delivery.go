@@ -235,7 +235,7 @@ func (d *doctor) window(ctx context.Context) (answer, means Text, err error) {
 		m, err := s.message(ctx, false, 2*d.o.Patience-time.Since(last))
 		switch {
 		case errors.Is(err, errSilent) && len(seen) == 0 && len(published) == 0:
-			last = time.Now() // the first one is on its way
+			last = time.Now() // the first one has been sent
 			continue
 		case err != nil:
 		case !seen[m.PacketID]:

@@ -31,7 +31,7 @@ type parcel struct {
 	bytes []byte
 }
 
-const streamSpace = 4096 // bytes that are on their way before a write waits
+const streamSpace = 4096 // bytes in flight before a write waits
 
 func newStream(delay func() time.Duration) *stream {
 	return &stream{changed: make(chan struct{}), delay: delay, left: -1}

@@ -324,7 +324,7 @@ func (p *process) hurry(r *rand.Rand) (context.Context, context.CancelFunc, time
 	return ctx, cancel, d
 }
 
-// ends judges how long a call took whose context lasted for d; 0: for ever.
+// ends judges how long a call took whose context lasted for d; 0: forever.
 func (p *process) ends(what string, began time.Time, d time.Duration) {
 	if took := time.Since(began); d > 0 && took > d+bound {
 		p.w.failf("%s took %v, and its context ended after %v", what, took, d)
