@@ -220,7 +220,7 @@ func startNodeRED(program, addr string) (*exec.Cmd, func(), error) {
 	return exec.Command(program, "--userDir", dir, "flows.json"), clean, err
 }
 
-// pass publishes to the step and receives from it, at most ahead messages apart, and counts what comes within
+// pass publishes to the step and receives from it, at most ahead messages apart, and counts what arrives within
 // a round, after a fourth of one. Processor time and memory are the step's.
 func pass(j job) (values, error) {
 	c, err := client.New(client.Config{

@@ -310,7 +310,7 @@ func survive(j job) (values, error) {
 	k.wait()
 	select {
 	case <-ended:
-	case <-time.After(silence): // whoever waits for ever stays behind until the process ends
+	case <-time.After(silence): // a goroutine that waits forever is leaked until the process ends
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -357,7 +357,7 @@ func (t *tally) settle(number int, k *keeper) {
 	t.settled.Add(1)
 }
 
-// survivalTables are what becomes of messages when connections end.
+// survivalTables measure what happens to messages when connections end.
 func (m method) survivalTables() []table { return m.survivals("cuts: ", ours, paho, atwat) }
 
 func (m method) survivals(prefix string, who ...string) []table {

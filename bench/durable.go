@@ -214,7 +214,7 @@ type storedConn struct {
 
 func (c storedConn) close() { c.conn.close(); c.end() }
 
-// durableTables are what it costs that a message outlives a loss of power.
+// durableTables measure the cost of surviving a loss of power.
 func (m method) durableTables() []table {
 	var all []table
 	for _, n := range []int{1, 10, 100} {

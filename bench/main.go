@@ -103,7 +103,7 @@ func (f flags) run() error {
 	return err
 }
 
-// results measures, or reads what was measured.
+// results measures, or reads earlier measurements.
 func (f flags) results(m method) (*results, error) {
 	if f.from != "" {
 		r, err := read(f.from)

@@ -147,7 +147,7 @@ func spreadOf(samples []float64) spread {
 	return spread{(s[(n-1)/2] + s[n/2]) / 2, s[0], s[n-1]}
 }
 
-// rounds tells how many there were.
+// rounds returns the number of rounds.
 func (m *measured) rounds() int {
 	n := 0
 	for _, f := range m.Rows {

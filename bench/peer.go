@@ -30,7 +30,7 @@ func (o options) dial() (net.Conn, error) {
 	return counted{conn.(*net.TCPConn), o.calls}, nil
 }
 
-// A load is what is to be published.
+// A load is a message to publish.
 type load struct {
 	n      int
 	qos    byte

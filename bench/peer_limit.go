@@ -119,7 +119,7 @@ func (l *limitConn) publish(load load) error {
 
 func (l *limitConn) block(qos byte) error { return l.publish(load{n: 1, qos: qos}) }
 
-// receive cuts what comes by its lengths. With a batch of one it reads a packet at a time.
+// receive splits the stream by its lengths. With a batch of one it reads a packet at a time.
 func (l *limitConn) receive(qos byte, each func()) error {
 	s := packets.Subscribe{PacketID: 1, Subscriptions: []packets.Subscription{{Filter: topic, QoS: packets.QoS(qos)}}}
 	b, err := s.AppendBinary(nil)

@@ -87,7 +87,7 @@ func fileName(s string) string {
 	return strings.NewReplacer(": ", "-", ", ", "-", " ", "-", "%", "percent").Replace(s)
 }
 
-// top writes what costs most, with what it calls and without.
+// top writes the most expensive functions, by cumulative and by own cost.
 func top(w io.Writer, kind, path string) error {
 	self, err := os.Executable()
 	if err != nil {

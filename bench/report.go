@@ -23,7 +23,7 @@ type results struct {
 	Targets []target
 }
 
-// machine says what was measured, and on what.
+// machine describes what was measured, and the machine.
 func machine() map[string]string {
 	m := map[string]string{"go": runtime.Version(), "os": runtime.GOOS + "/" + runtime.GOARCH, "cores": fmt.Sprint(runtime.NumCPU())}
 	if f, err := os.Open("/proc/cpuinfo"); err == nil {

@@ -61,7 +61,7 @@ func fraction(x float64) string {
 	return ""
 }
 
-// Where the summary stands in a document.
+// The markers around the summary in a document.
 const (
 	begin = "<!-- bench: go run . -from results -summary -->\n"
 	end   = "<!-- bench ends -->"

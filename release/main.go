@@ -1,4 +1,4 @@
-// Release makes what is published of a version: static binaries for each system in archives, deb and
+// Release builds the published files of a version: static binaries for each system in archives, deb and
 // rpm packages, a container image, a bill of materials and checksums. Two runs on the same commit with
 // the same toolchain make the same bytes, in whatever folder they run.
 //

@@ -44,7 +44,7 @@ func (d *Ill) Stall() {
 	d.stalled = true
 }
 
-// Fill leaves room bytes, and gives what is removed from then on to another program if greedy.
+// Fill leaves room bytes; if greedy, another program takes the space that is freed from then on.
 func (d *Ill) Fill(room int64, greedy bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -127,7 +127,7 @@ func (d *RAM) After(power bool, r *rand.Rand) *RAM {
 	return n
 }
 
-// Copy is the disk after a kill, on which each file is a copy of what it was.
+// Copy is the disk after a kill, with a copy of each file.
 func (d *RAM) Copy(r *rand.Rand) *RAM {
 	n := d.After(false, r)
 	for _, f := range n.Files {

@@ -40,7 +40,7 @@ type Victim struct {
 	looks  sync.WaitGroup
 }
 
-// A Log keeps the beginning of what is written to it, and counts the rest. It is safe for concurrent use.
+// A Log keeps the first bytes written to it, and counts the rest. It is safe for concurrent use.
 type Log struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -65,7 +65,7 @@ func (l *Log) Len() int {
 	return l.n
 }
 
-// String returns what is kept.
+// String returns the kept bytes.
 func (l *Log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

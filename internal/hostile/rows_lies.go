@@ -79,7 +79,7 @@ var lying = []Server{
 var wrongTopics = append(append(append(publish(0x30, 0, "in/+", nil), publish(0x32, 7, "#", nil)...),
 	publish(0x34, 8, "in/\xff\xfe", nil)...), publish(0x32, 9, "", nil)...)
 
-// says is a server that accepts CONNECT and says something wrong.
+// says is a server that accepts CONNECT and sends something wrong.
 func says(name, does, told string, b []byte) Server {
 	return Server{
 		Name: name, Does: does, Told: told,

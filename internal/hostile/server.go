@@ -104,7 +104,7 @@ func (l *Listener) close() {
 	l.conns.Wait()
 }
 
-// Behave ends what is hostile: connections that are open end, and further ones are served well.
+// Behave ends the hostility: open connections are closed, and further ones are served properly.
 func (l *Listener) Behave() {
 	l.mu.Lock()
 	select {

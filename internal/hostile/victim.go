@@ -41,7 +41,7 @@ type Order struct {
 	Hunger time.Duration
 }
 
-// Times are what the victim is told to wait for.
+// Times are the timeouts of the victim.
 type Times struct {
 	KeepAlive, Ping, Connect, Write, Reconnect time.Duration
 }

@@ -1,4 +1,4 @@
-// Package loglimit bounds what is logged, whatever a peer does: the number of lines of each kind, and
+// Package loglimit limits what is logged, whatever a peer does: the number of lines of each kind, and
 // the length of each value.
 package loglimit
 

@@ -123,7 +123,7 @@ func (p *Program) Log() string {
 // happens.
 func (p *Program) Kill() { p.end(os.Kill) }
 
-// Stop ends the process as an operator does, so that it stores what it holds.
+// Stop ends the process as an operator does, so that it saves its state.
 func (p *Program) Stop() { p.end(os.Interrupt) }
 
 func (p *Program) end(signal os.Signal) {

@@ -1,6 +1,6 @@
 // Package rabbitmq runs RabbitMQ with its MQTT plugin for tests: a broker that has no QoS 2,
 // grants shared subscriptions and delivers nothing through them, has ten messages unacknowledged
-// at the most, and sends again under new Packet Identifiers.
+// at most, and sends again under new Packet Identifiers.
 package rabbitmq
 
 import (
@@ -54,7 +54,7 @@ func Start(t testing.TB) *Broker {
 func (b *Broker) Addr() string { return b.addr }
 
 // prepare writes what a node reads. Everything is its own: name, cookie, folders, and the port
-// mapper, which Erlang would otherwise start by itself, on all interfaces, and leave behind.
+// mapper, which Erlang would otherwise start on all interfaces and leave behind.
 func (b *Broker) prepare(t testing.TB, node, mapper string) {
 	t.Helper()
 	dir := t.TempDir()

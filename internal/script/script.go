@@ -24,7 +24,7 @@ type Block struct {
 	Steps []Step
 }
 
-// A Step is a command and what came of it, a line each.
+// A Step is a command and its outcome, a line each.
 type Step struct {
 	Command string
 	Outcome []string
@@ -77,7 +77,7 @@ func Run(t *testing.T, file string, do func(t *testing.T, command string) []stri
 // Updating reports whether files are rewritten.
 func Updating() bool { return *update }
 
-// difference tells at which line of a file the outcome of a block differs. first is the line of the block.
+// difference describes at which line of a file the outcome of a block differs. first is the line of the block.
 func difference(file string, first int, want, got []string) string {
 	same := 0
 	for same < min(len(want), len(got)) && want[same] == got[same] {

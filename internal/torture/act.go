@@ -63,8 +63,8 @@ func (a Act) String() string { return fmt.Sprintf("%s %s", a.Kind, a.lane()) }
 // A pace is how fast a history goes.
 type pace struct {
 	wait time.Duration // from one act to the next, of all lanes, on the average; half of it where kills and cuts are
-	hold time.Duration // of what lasts, at the most
-	down time.Duration // of what a broker's act lasts, at the most
+	hold time.Duration // the longest duration of an act
+	down time.Duration // the longest duration of an act on a broker
 	live time.Duration // how long a broker lives between two acts, on the average
 }
 

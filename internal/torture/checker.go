@@ -136,7 +136,7 @@ func (c *checker) find(fault Fault, who string, at int64, l *life, text string, 
 	c.v.Findings = append(c.v.Findings, f)
 }
 
-// take sorts an event in, and judges what is about no message.
+// take files an event, and checks those that concern no message.
 func (c *checker) take(e *Event) {
 	switch e.What {
 	case began:

@@ -17,7 +17,7 @@ import (
 
 const childEnv = "MQTT311_TORTURE_CHILD"
 
-// A Task is what a process that is to be tortured is told.
+// A Task is the configuration of a tortured process.
 type Task struct {
 	Role     string // Publisher or Consumer
 	Kind     string // which client is tortured; the test decides
@@ -134,7 +134,7 @@ func (c *Child) watch(ctx context.Context) {
 	}
 }
 
-// Calm is closed when nothing new is to be published: what was accepted is to be finished.
+// Calm is closed when nothing new should be published, and accepted messages should be completed.
 func (c *Child) Calm() <-chan struct{} { return c.calm }
 
 // Intend returns the next number to publish.
@@ -169,7 +169,7 @@ func (c *Child) Noted(topic string, payload []byte) (qos byte, n int, ok bool) {
 	return qos, n, true
 }
 
-// Finished notes that the acknowledgement of the number is on record: it must not come again.
+// Finished notes that the acknowledgement of the number is on record: it must not be delivered again.
 func (c *Child) Finished(qos byte, n int) { c.log.write(Event{What: finished, QoS: qos, N: n}) }
 
 // Subscribed notes that the Server has granted Filter.

@@ -97,7 +97,7 @@ func (j *journal) write(e Event) {
 	}
 }
 
-// all returns what is in memory.
+// all returns the events in memory.
 func (j *journal) all() []Event {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -111,7 +111,7 @@ type reading struct {
 	torn   int // lines that a kill has cut short
 }
 
-// more returns what was added. A last line that is not whole is left for later.
+// more returns the events that were added. An incomplete last line is left for later.
 func (r *reading) more() ([]Event, error) {
 	f, err := os.Open(r.path)
 	if os.IsNotExist(err) {

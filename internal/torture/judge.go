@@ -196,7 +196,7 @@ func (c *checker) excuse(fault Fault, at int64, l *life, text string) {
 	c.v.Excused = append(c.v.Excused, Finding{Fault: fault, Who: Broker, At: at, QoS: l.qos, N: l.n, Text: text})
 }
 
-// repeated judges what came again at QoS 2.
+// repeated checks messages that were delivered again at QoS 2.
 func (c *checker) repeated(l *life) {
 	if l.qos != 2 || !c.promise.QoS2 {
 		return

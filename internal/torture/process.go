@@ -111,7 +111,7 @@ func (v *victim) kill() bool {
 	return true
 }
 
-// tell says words to the process, if one runs.
+// tell sends words to the process, if one runs.
 func (v *victim) tell(words string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -187,7 +187,7 @@ func (v *victim) has(other *victim) bool {
 	return true
 }
 
-// alive returns nil while the process runs, and what it said when it has ended.
+// alive returns nil while the process runs, and its last output once it has ended.
 func (v *victim) alive() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()

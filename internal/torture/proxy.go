@@ -207,7 +207,7 @@ func (l *pair) pump(from, to *net.TCPConn, way int) {
 	l.p.change(func() {}) // the other direction may wait
 }
 
-// handOn writes what was read. Pieces of a connection that has ended are dropped.
+// handOn writes the pieces that were read. Those of a connection that has ended are dropped.
 func (l *pair) handOn(to *net.TCPConn, pieces <-chan []byte, way int) {
 	for b := range pieces {
 		c, delay := l.pass(way, len(b))

@@ -140,7 +140,7 @@ func (r *run) watch(ctx context.Context) {
 	}
 }
 
-// begin lets the consumer subscribe, and waits until the broker has that in its folder: what is
+// begin lets the consumer subscribe, and waits until the broker has saved that in its folder: what is
 // published before is not meant for it.
 func (r *run) begin() error {
 	consumer := r.victims[Consumer]

@@ -8,7 +8,7 @@ import (
 )
 
 // A witness reads what passes on the link of a client, in both directions, and tells which message each
-// packet is about. It knows more than both ends: what was sent, whatever became of it.
+// packet is about. It knows more than both ends: everything that was sent.
 type witness struct {
 	log *journal
 	who string // whose link it is

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A Frame is what was captured of one frame. Its bytes are valid until the next is read.
+// A Frame is one captured frame, possibly truncated. Its bytes are valid until the next is read.
 type Frame struct {
 	Number int // from 1, as Wireshark counts
 	At     time.Time
@@ -18,7 +18,7 @@ type Frame struct {
 	Bytes  []byte
 }
 
-// mostFrame is the largest frame that is read: tcpdump and Wireshark capture 256 KiB at the most. A larger one
+// mostFrame is the largest frame that is read: tcpdump and Wireshark capture at most 256 KiB. A larger one
 // is passed over. mostInterfaces is the same for the interfaces of a section.
 const (
 	mostFrame      = 1 << 20

@@ -68,7 +68,7 @@ type Skipped struct {
 	Unreadable error
 }
 
-// The bounds of what is held: connections, and segments that came before an earlier one, of one direction and of all.
+// Limits: connections, and out-of-order segments, of one direction and of all.
 const (
 	mostFlows   = 4096
 	mostEnded   = 4096
@@ -133,7 +133,7 @@ type assembler struct {
 	h       Handler
 	flows   map[key]*Flow
 	over    map[key]bool // connections that ended: a segment that is sent again begins no other
-	ended   []key        // the same in their order, mostEnded at the most
+	ended   []key        // the same in their order, at most mostEnded
 	recent  list.List    // of *Flow, the least recent one at the back
 	count   int
 	held    int
@@ -244,7 +244,7 @@ func (a *assembler) open(k key, s segment, at time.Time) *Flow {
 	return f
 }
 
-// put takes a segment: what is next goes on, what is old is dropped, and what comes too soon waits.
+// put takes a segment: the next bytes are passed on, old ones are dropped, and early ones wait.
 func (a *assembler) put(f *Flow, d Direction, p piece) {
 	h := &f.halves[d]
 	if before(h.next, p.seq) {
@@ -269,7 +269,7 @@ func (a *assembler) put(f *Flow, d Direction, p piece) {
 	a.drain(f, d)
 }
 
-// give hands on what is new of a segment that does not come too soon.
+// give passes on the new bytes of a segment that is not early.
 func (a *assembler) give(f *Flow, d Direction, p piece) {
 	h := &f.halves[d]
 	old := int(h.next - p.seq)
@@ -311,7 +311,7 @@ func (a *assembler) first(h *half) piece {
 	return p
 }
 
-// jump goes on behind the bytes that are missing before the first waiting segment.
+// jump skips the bytes that are missing before the first waiting segment.
 func (a *assembler) jump(f *Flow, d Direction) {
 	h := &f.halves[d]
 	p := h.waiting[0]

@@ -14,7 +14,7 @@ import (
 	"github.com/mqtt311/mqtt311/connector/internal/others"
 )
 
-// appendStep appends messages to a file. One goroutine writes: what came while it synced
+// appendStep appends messages to a file. One goroutine writes: what arrived while it synced
 // goes into the next sync. A file that was moved away, as by logrotate, is made anew. Several
 // processes may append to one file.
 type appendStep struct {
@@ -47,7 +47,7 @@ func openAppend(path string) (*appendStep, error) {
 	return s, nil
 }
 
-// warnOfOthers tells who else could take away what is appended to a file.
+// warnOfOthers logs who else could remove or replace the file that is appended to.
 func warnOfOthers(path string, log *slog.Logger) {
 	if w, found := others.Find(path); w.Everyone {
 		log.Warn("append: everybody can write to a folder above the file, and take lines away", "folder", w.Path)

@@ -95,7 +95,7 @@ func (p *Program) load(file string) (*connector.Config, []connector.Finding, err
 	return cfg, findings, nil
 }
 
-// printFindings writes findings and tells how many are mistakes.
+// printFindings writes findings and returns the number of mistakes.
 func (p *Program) printFindings(w io.Writer, file string, findings []connector.Finding) (mistakes int) {
 	for _, f := range findings {
 		if f.IsError() {
@@ -119,7 +119,7 @@ func (p *Program) printFindings(w io.Writer, file string, findings []connector.F
 	return mistakes
 }
 
-// tell tells findings to people on a terminal, and to programs by the log.
+// tell shows findings on a terminal, and otherwise logs them.
 func (p *Program) tell(show *status, log *slog.Logger, file string, findings []connector.Finding) {
 	if show.on {
 		p.printFindings(show, file, findings)

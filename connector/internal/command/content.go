@@ -63,7 +63,7 @@ func (c *content) bytes() (payload []byte, mimeType string, given bool, err erro
 
 func present[T ~[]byte](v T) bool { return len(v) > 0 && !bytes.Equal(v, []byte("null")) }
 
-// lineFault says in both languages what is wrong with a line of standard input.
+// lineFault returns an error, in both languages, about a line of standard input.
 func lineFault(en, zh string, args ...any) error { return Fail(ExitPublish, en, zh, args...) }
 
 // decodeLine reads the one object of a line into v, numbers as they are written.

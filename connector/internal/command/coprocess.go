@@ -161,7 +161,7 @@ func (p *pipeProcess) end(err error) {
 	}
 }
 
-// useless reports whether the process never came up, as far as can be told.
+// useless reports whether the process never came up, as far as can be known.
 func (p *pipeProcess) useless() bool { return p.answered.Load() == 0 && p.read == 0 }
 
 // leave settles what the process has not answered, and returns why it ended.

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// deaf reports whether nobody can read what is written to a pipe.
+// deaf reports whether a pipe has no reader.
 func deaf(pipe *os.File) (deaf bool) {
 	control(pipe, func(fd int) {
 		p := []unix.PollFd{{Fd: int32(fd)}}

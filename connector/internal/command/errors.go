@@ -32,7 +32,7 @@ const (
 	ExitInterrupt  = 130
 )
 
-// A codedError is an error with the exit code it stands for and, if there is one, its text
+// A codedError is an error with its exit code and, if there is one, its text
 // in Chinese.
 type codedError struct {
 	code   int
@@ -44,7 +44,7 @@ type codedError struct {
 func (e *codedError) Error() string { return e.err.Error() }
 func (e *codedError) Unwrap() error { return e.err }
 
-// Coded gives an error the exit code it stands for; nil stays nil.
+// Coded gives an error its exit code; nil stays nil.
 func Coded(code int, err error) error {
 	if err == nil {
 		return nil
@@ -279,12 +279,12 @@ func (p *Program) Warn(en, zh string) {
 	}
 }
 
-// A noteLine is a word about what goes on, for programs.
+// A noteLine is a progress message in JSON.
 type noteLine struct {
 	Note string `json:"note"`
 }
 
-// note tells on standard error what goes on.
+// note prints a progress message on standard error.
 func (p *Program) note(en, zh string) {
 	switch {
 	case p.Quiet:

@@ -14,7 +14,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// feedPatience is how long a line waits before a feed tells so; tests have less.
+// feedPatience is how long a line waits before the feed logs it; tests have less.
 var feedPatience = 5 * time.Second
 
 // feedRetry is how often a feed looks whether a line that waits can go on.
@@ -242,7 +242,7 @@ func ofTheLine(err error) bool {
 	return false
 }
 
-// confirm waits for what becomes of the lines, in their order.
+// confirm waits for the outcomes of the lines, in their order.
 func (f *feeder) confirm() {
 	for l := range f.lines {
 		f.waiting.set(l.n)
@@ -404,7 +404,7 @@ func (f *feeder) outcome(interrupted bool) error {
 	return nil
 }
 
-// A feedWindow bounds the lines that are on their way.
+// A feedWindow limits the lines in flight.
 type feedWindow struct {
 	mu           sync.Mutex
 	lines, bytes int

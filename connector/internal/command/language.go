@@ -42,7 +42,7 @@ func language(args []string, env func(string) string) string {
 	return "en"
 }
 
-// helpWidth is how many columns a line of help has at the most, on a narrower terminal less.
+// helpWidth is the most columns of a line of help; on a narrower terminal there are fewer.
 const helpWidth = 80
 
 // help prints what a command is for and how to use it.
@@ -133,7 +133,7 @@ func (h *helpText) folded(first, rest, text string) {
 	}
 }
 
-// item adds a name and what it stands for, in columns.
+// item adds a name and its description, in columns.
 func (h *helpText) item(name, text string, column int) {
 	for _, line := range terminal.Fold(text, h.width-column) {
 		if terminal.Columns(line) > h.width-column { // a word that cannot be divided, on a narrow terminal
@@ -191,7 +191,7 @@ func plainTexts(cmd *cobra.Command) {
 	}
 }
 
-// flagTexts returns a flag as it is written, and what it does.
+// flagTexts returns a flag as it is typed, and its description.
 func (p *Program) flagTexts(f *pflag.Flag) (name, text string) {
 	value, text := pflag.UnquoteUsage(f)
 	if f.Value.Type() == "bool" {
@@ -212,7 +212,7 @@ func (p *Program) flagTexts(f *pflag.Flag) (name, text string) {
 	return name, text
 }
 
-// flagError says in both languages what is wrong with the flags.
+// flagError returns an error, in both languages, about the flags.
 func (p *Program) flagError(_ *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	var missing *pflag.ValueRequiredError
@@ -234,7 +234,7 @@ func (p *Program) flagError(_ *cobra.Command, err error) error {
 	return &codedError{code: ExitUsage, err: err, zh: zh}
 }
 
-// NoArgs refuses what stands beside the flags.
+// NoArgs refuses arguments other than flags.
 func NoArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return Usage("%q is not expected here: everything is given by flags", "此处不应有 %q：所有内容均通过选项给出", args[0])

@@ -26,7 +26,7 @@ type pieces struct {
 	ctx    context.Context
 }
 
-// A piece is a line of standard input, or what is wrong with it.
+// A piece is a line of standard input, or the error about it.
 type piece struct {
 	text []byte
 	err  error
@@ -71,7 +71,7 @@ func (p *Program) pieces(ctx context.Context, nul bool) *pieces {
 	return s
 }
 
-// readPiece reads up to end and returns what stands before it, unaltered. The last piece needs no
+// readPiece reads up to end and returns what precedes it, unaltered. The last piece needs no
 // end; one that a failure of reading cut off is not returned. Of a piece that is too long nothing is
 // kept, and the next call returns the one behind it.
 func readPiece(in *bufio.Reader, end byte) ([]byte, error) {

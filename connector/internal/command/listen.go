@@ -18,7 +18,7 @@ import (
 	"github.com/mqtt311/mqtt311/connector/internal/crowd"
 )
 
-// A watch tells how a connector does, to Prometheus and to a supervisor.
+// A watch serves the state of a connector to Prometheus and to a supervisor.
 type watch struct {
 	members  func() []member
 	part     Part          // nil: there is none

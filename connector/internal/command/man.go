@@ -95,7 +95,7 @@ func (p *Program) manFlags(w io.Writer, title string, flags *pflag.FlagSet) {
 	})
 }
 
-// manText writes paragraphs; what begins with a blank stays as it is.
+// manText writes paragraphs; lines that begin with a blank stay unchanged.
 func manText(w io.Writer, text string) {
 	asItIs := false
 	for line := range strings.Lines(text) {

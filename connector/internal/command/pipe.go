@@ -42,7 +42,7 @@ type pipeStep struct {
 	why      error
 }
 
-// A pipeJob is a message on its way through a process.
+// A pipeJob is a message that a process is working on.
 type pipeJob struct {
 	id      string
 	line    []byte
@@ -220,21 +220,21 @@ func (s *pipeStep) close() error {
 
 const strayLine = `the process wrote a line that is no answer, which was passed over: write {"id": ..., "ok": true} to standard output, and everything else to standard error`
 
-// stray tells now and then that a process writes what is no answer.
+// stray logs, at a limited rate, that a process writes lines that are not answers.
 func (s *pipeStep) stray(line int) {
 	if n, ok := s.strays.tell(10 * time.Second); ok {
 		s.log.Warn(strayLine, "line", line, "lines", n)
 	}
 }
 
-// seldom tells of what happens often only now and then.
+// seldom limits how often something is reported.
 type seldom struct {
 	mu   sync.Mutex
 	next time.Time
 	n    int
 }
 
-// tell counts what happened, and reports how often it did since it was told, if it is time to tell it.
+// tell counts an event, and returns the number since the last report if another report is due.
 func (s *seldom) tell(every time.Duration) (n int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unread returns how many bytes nobody has read of what was written to a pipe.
+// unread returns how many bytes written to a pipe have not been read.
 func unread(pipe *os.File) (n int) {
 	control(pipe, func(fd int) {
 		if left, err := unix.IoctlGetInt(fd, unix.TIOCINQ); err == nil {

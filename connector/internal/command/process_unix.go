@@ -8,7 +8,7 @@ import (
 )
 
 // shell returns a command in a process group of its own: an interrupt of the terminal does
-// not reach it, and what it started can be ended with it.
+// not reach it, and the processes it started can be ended with it.
 func shell(command string) *exec.Cmd {
 	cmd := exec.Command("sh", "-c", command)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

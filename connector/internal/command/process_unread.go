@@ -4,5 +4,5 @@ package command
 
 import "os"
 
-// unread returns 0: here nobody tells what was read of a pipe, so that all of it counts as read.
+// unread returns 0: this system cannot report it, so everything counts as read.
 func unread(*os.File) int { return 0 }

@@ -33,7 +33,7 @@ type profiles struct {
 	doc  yaml.Node
 }
 
-// profileOptions may stand in a profile.
+// profileOptions are the options that a profile may have.
 var profileOptions = []string{
 	"broker", "host", "port", "url", "unix", "proxy", "ws", "ws-path", "ws-header", "bind", "id", "id-prefix", "username",
 	"keepalive", "disable-clean-session", "qos", "max-inflight",

@@ -73,7 +73,7 @@ func annotate(cmd *cobra.Command, what string) {
 	cmd.Annotations[what] = "true"
 }
 
-// lastWord is how long the command has to end by itself after the second interrupt.
+// lastWord is how long the command has to end after the second interrupt, before it is made to.
 const lastWord = 500 * time.Millisecond
 
 // Main runs the command, with further verbs, and exits.

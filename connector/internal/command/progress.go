@@ -14,7 +14,7 @@ import (
 	"github.com/mqtt311/mqtt311/connector/lint"
 )
 
-// A status is a line on a terminal that tells how it goes: as much of it as fits, drawn again when
+// A status is a line of progress on a terminal: as much of it as fits, drawn again when
 // the width changes. What else is written to standard error meanwhile goes through it, so that the
 // two do not mix.
 type status struct {
@@ -103,7 +103,7 @@ func (s *status) rate(n uint64) uint64 {
 	return grown * uint64(time.Second) / uint64(s.period)
 }
 
-// Write clears the line and writes b in its place; the line comes back by itself.
+// Write clears the line and writes b in its place; the line is drawn again later.
 func (s *status) Write(b []byte) (n int, err error) {
 	s.lock(func() {
 		s.clear()

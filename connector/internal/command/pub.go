@@ -271,10 +271,10 @@ func (o *pubOptions) of(payload []byte) client.Message {
 	return client.Message{Topic: o.topic, Payload: payload, QoS: packets.QoS(o.qos), Retain: o.retain}
 }
 
-// worthShowing is how large a payload is on its way for long.
+// worthShowing is the size from which a payload takes long enough to show progress.
 const worthShowing = 1 << 20
 
-// publishOne publishes one payload, as often as it is asked to.
+// publishOne publishes one payload, as often as configured.
 func (o *pubOptions) publishOne(ctx context.Context, p *Program, c *client.Client, payload []byte) error {
 	show := p.progress(!p.Quiet && !o.debug && (len(payload) > worthShowing || o.repeat > 1))
 	defer show.end()
@@ -333,7 +333,7 @@ func NotPublished(topic string, err error) error {
 // many reports whether messages come from standard input until it ends.
 func (o *pubOptions) many() bool { return o.lines || o.nul || o.jsonLines }
 
-// publishMany publishes what comes on standard input, as many messages at a time as the
+// publishMany publishes messages from standard input, as many at a time as the
 // window allows. The first that fails ends it, whether more comes or not.
 func (o *pubOptions) publishMany(ctx context.Context, p *Program, c *client.Client, n *tally) error {
 	n.total = regularSize(p.Stdin)
@@ -371,7 +371,7 @@ func (o *pubOptions) publishMany(ctx context.Context, p *Program, c *client.Clie
 	return err
 }
 
-// sent is a message on its way.
+// sent is a message in flight.
 type sent struct {
 	r     *client.Receipt
 	qos   packets.QoS

@@ -66,7 +66,7 @@ func (r *reloader) start(ctx context.Context) (stop func()) {
 	}
 }
 
-// reload applies the file. The old configuration goes on if it has mistakes.
+// reload applies the file. If it has mistakes, the old configuration stays in force.
 func (r *reloader) reload(ctx context.Context) {
 	cfg, findings, err := config.Load(r.o.file)
 	tell := func(found []connector.Finding) { r.p.tell(r.show, r.log, r.o.file, found) }
@@ -130,7 +130,7 @@ func (r *reloader) applyPage(ctx context.Context, cfg *connector.Config) (connec
 	return r.apply(ctx, cfg)
 }
 
-// refused tells why nothing was applied.
+// refused reports why nothing was applied.
 func (r *reloader) refused(err error) {
 	why := r.p.text(err)
 	var mistakes *connector.ConfigError
@@ -140,7 +140,7 @@ func (r *reloader) refused(err error) {
 	r.say(r.p.Say("the configuration is not applied, the old one goes on", "新配置未生效，继续使用原配置"), why)
 }
 
-// say tells people on a terminal, and programs by the log as an error.
+// say shows a message on a terminal, and otherwise logs it as an error.
 func (r *reloader) say(message, what string) {
 	switch {
 	case !r.show.on:
@@ -160,7 +160,7 @@ func (r *reloader) flow(consumer string) flow.Flow {
 	return r.o.flowOf(consumer, r.step, r.c, r.log)
 }
 
-// A stamp tells one state of a file from another. The zero stamp is of no file.
+// A stamp identifies a state of a file. The zero stamp is that of no file.
 type stamp struct {
 	info os.FileInfo
 }

@@ -36,7 +36,7 @@ type removed struct {
 	sum     uint64 // of the payload
 }
 
-// mostDeletions is how often a topic is deleted that comes again: somebody may publish it anew.
+// mostDeletions is how often a retained message that reappears is deleted: somebody may publish it anew.
 const mostDeletions = 3
 
 var payloadSeed = maphash.MakeSeed()

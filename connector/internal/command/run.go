@@ -222,7 +222,7 @@ func (o *runOptions) toldElsewhere(ctx context.Context, cfg *connector.Config, m
 	return false
 }
 
-// adopt checks a configuration against the flags, tells what it finds, and gives it what they say.
+// adopt checks a configuration against the flags, reports its findings, and applies the flags to it.
 func (o *runOptions) adopt(cfg *connector.Config, tell func([]connector.Finding)) error {
 	for flag, name := range map[string]string{"--producer": o.producer, "--then": o.then} {
 		if _, ok := cfg.Producers[name]; name != "" && !ok {
@@ -335,7 +335,7 @@ func (o *runOptions) runConnector(ctx context.Context, p *Program, cfg *connecto
 	return err
 }
 
-// tellEnd tells at the end what is left, and what becomes of it.
+// tellEnd reports at the end what is left, and what happens to it.
 func (p *Program) tellEnd(c *connector.Connector, left int, log *slog.Logger) {
 	if stored := c.Health().Stored; stored > 0 {
 		log.Warn("stopped", "left", left, "left_in_store", stored, "then", p.Say("the next run of this configuration publishes them", "下次以此配置运行时发布"))
@@ -349,7 +349,7 @@ func (o *runOptions) flowOf(consumer string, s step, c *connector.Connector, log
 	return logged(log.With("consumer", consumer), o.stepOptions.flow(s, c, consumer))
 }
 
-// logged tells at debug level what became of each run of a flow.
+// logged logs the outcome of each run of a flow at debug level.
 func logged(log *slog.Logger, f flow.Flow) flow.Flow {
 	return flow.Func(func(ctx context.Context, m *flow.Message) (*flow.Message, error) {
 		start := time.Now()
@@ -389,7 +389,7 @@ func (o *runOptions) stop(ctx context.Context, p *Program, c *connector.Connecto
 	switch why := context.Cause(stopCtx); {
 	case errors.Is(why, context.DeadlineExceeded) && left > 0:
 		return left, Fail(ExitTimeout, "messages that were not done after %s: %d; the server keeps what it may", "%s 后仍未完成的消息：%d 条；服务端会保留其可保留的部分", o.drain, left)
-	case errors.Is(why, context.DeadlineExceeded) && f != nil: // what is on its way is of the feed, which tells
+	case errors.Is(why, context.DeadlineExceeded) && f != nil: // lines in flight belong to the feed, which reports them
 		if err != nil {
 			log.Warn(p.text(err))
 		}

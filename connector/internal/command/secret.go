@@ -39,7 +39,7 @@ func shellLine(line string) []string {
 	return []string{"sh", "-c", line}
 }
 
-// readSecret reads a password before anything is dialled, so that a mistake is told as one. Sources
+// readSecret reads a password before anything is dialled, so that a mistake is reported as such. Sources
 // are read again at every attempt to connect.
 func (p *Program) readSecret(ctx context.Context, from *connector.SecretSource) (string, error) {
 	text, err := from.Read(ctx)
@@ -52,7 +52,7 @@ func (p *Program) readSecret(ctx context.Context, from *connector.SecretSource) 
 	return text, nil
 }
 
-// warnOfReaders tells of a file with a secret that every user of the machine may read or replace.
+// warnOfReaders warns of a file with a secret that every user of the machine may read or replace.
 func (p *Program) warnOfReaders(path string) {
 	info, err := os.Stat(path)
 	if err != nil || runtime.GOOS == "windows" || info.Mode().Perm()&0o026 == 0 {

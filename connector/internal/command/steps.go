@@ -54,7 +54,7 @@ func (o *stepOptions) stepFlags(p *Program, cmd *cobra.Command) {
 	noFiles(cmd, "http", "processes", "header", "step-timeout")
 }
 
-// A step makes the flow of a consumer. Close ends what it runs, after the flows have ended.
+// A step creates the flow of a consumer. Close stops its processes, after the flows have ended.
 type step interface {
 	flow(consumer string) flow.Flow
 	close() error

@@ -176,7 +176,7 @@ func (o *subOptions) run(ctx context.Context, p *Program) error {
 	return outOfTime(ctx, err)
 }
 
-// tellSkipped tells of a message that is larger than wanted.
+// tellSkipped reports a message above --max-packet-size.
 func (o *subOptions) tellSkipped(p *Program, e client.Event) {
 	var bad *client.IncomingError
 	if e.Kind != client.MessageSkipped || !errors.As(e.Err, &bad) {

@@ -49,7 +49,7 @@ func (g *page) start(o ui.Options, prefix string) (*ui.Server, error) {
 	return s, nil
 }
 
-// tellPage tells the address of the page on standard error, whatever the level of the log: nobody can guess it.
+// tellPage prints the address of the page on standard error, whatever the level of the log: nobody can guess it.
 func (p *Program) tellPage(show *status, url string) {
 	if show.on {
 		fmt.Fprintln(show, p.Say("Open ", "请在浏览器中打开 ")+url)

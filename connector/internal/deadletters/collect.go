@@ -11,10 +11,10 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// metaLevel is what a connector puts behind a dead letter topic for what it knows of a dead letter.
+// metaLevel is appended to a dead letter topic for the record about a dead letter.
 const metaLevel = "/meta"
 
-// A Collected is a message of a dead letter topic, or what was published beside one.
+// A Collected is a message of a dead letter topic, or a record about one.
 type Collected struct {
 	Topic   string
 	QoS     packets.QoS
@@ -23,11 +23,11 @@ type Collected struct {
 	Payload []byte
 }
 
-// recentEntries is how far back a message that comes again is looked for. A Server has far fewer messages on their way.
+// recentEntries is how far back a redelivered message is looked for. A Server has far fewer messages in flight.
 const recentEntries = 1000
 
 // Collect appends messages of dead letter topics, all or none of them; they are durable when it returns nil. What is
-// known of a dead letter comes before it, on a topic of its own, and several may be on their way at once: a digest of the payload
+// known of a dead letter comes before it, on a topic of its own, and several may be in flight at once: a digest of the payload
 // tells which is whose. Servers may mix up their order; what is known may then come late, and the dead letter is written again with it. A
 // message of which nothing is known stands with the topic that it came over.
 func (f *File) Collect(ctx context.Context, messages []Collected) error {
@@ -98,7 +98,7 @@ func (f *File) takeBare(digest string) (Entry, bool) {
 	return Entry{}, false
 }
 
-// A pending is what is known of a dead letter that has not come yet.
+// A pending is the record about a dead letter that has not arrived yet.
 type pending struct {
 	id     ID
 	record *Record

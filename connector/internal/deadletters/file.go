@@ -73,7 +73,7 @@ const mostFaults = 100
 // ErrReadOnly is of a file that this process may not append to.
 var ErrReadOnly = errors.New("deadletters: the file may only be read")
 
-// Open opens a file and reads what is in it. A file that this process may only read is opened, too; it refuses to be changed.
+// Open opens a file and reads it. A file that this process may only read is opened, too; changes to it are refused.
 func Open(ctx context.Context, path string) (*File, error) {
 	return open(ctx, path, os.O_RDWR|os.O_APPEND)
 }
@@ -196,7 +196,7 @@ func (f *File) add(l span) {
 	}
 }
 
-// came forgets what was noted of a dead letter that is there now.
+// came drops the note about a dead letter that has now arrived.
 func (f *File) came(note ID) {
 	n, ok := f.noted[note]
 	if !ok {
@@ -278,7 +278,7 @@ func (f *File) Find(id string) (Entry, error) {
 	return f.entry(found), nil
 }
 
-// Record reads what is known of an entry.
+// Record reads the record about an entry.
 func (f *File) Record(e Entry) (*Record, error) {
 	head := make([]byte, 0, 512)
 	var err error
@@ -344,7 +344,7 @@ func (u *unescaper) Read(b []byte) (int, error) {
 	return u.text.Read(b)
 }
 
-// Mark appends that something became of an entry; how tells people in which way. It is durable
+// Mark appends what was done with an entry; how describes it for people. It is durable
 // when Mark returns.
 func (f *File) Mark(ctx context.Context, id ID, act Act, how string) error {
 	text, err := json.Marshal(actLine{Act: act, Time: time.Now(), Of: &id, How: how})
@@ -406,7 +406,7 @@ func writeRecord(w io.Writer, r *Record, payload io.Reader) error {
 	return err
 }
 
-// append appends to the file under the lock that connectors take, and reads what is there then.
+// append appends to the file under the lock that connectors take, after reading what was added meanwhile.
 func (f *File) append(ctx context.Context, write func(io.Writer) error) error {
 	if f.readOnly {
 		return fmt.Errorf("%w: %s", ErrReadOnly, f.path)

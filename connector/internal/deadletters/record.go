@@ -96,7 +96,7 @@ type line struct {
 	Record         // of a line without an act
 }
 
-// An actLine is a line with an act. Its fields stand in this order in the file.
+// An actLine is a line with an act. Its fields are in this order in the file.
 type actLine struct {
 	Act  Act       `json:"act"`
 	Time time.Time `json:"time"`

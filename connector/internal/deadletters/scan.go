@@ -15,7 +15,7 @@ const mostHead = 1 << 20
 
 var errLongHead = fmt.Errorf("it has more than %d bytes beside its payload", mostHead)
 
-// A span is a line as it stands in a file.
+// A span is the position of a line in a file.
 type span struct {
 	at, size int64 // without its end
 	id       ID

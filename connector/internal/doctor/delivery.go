@@ -139,7 +139,7 @@ func inOrder(all []*packets.Publish) bool {
 	return true
 }
 
-// redelivery finds out what becomes of messages that a client had and did not acknowledge.
+// redelivery finds out what happens to messages that a client received and did not acknowledge.
 func (d *doctor) redelivery(ctx context.Context) (answer, means Text, err error) {
 	const n = 3
 	id := d.newID()
@@ -190,7 +190,7 @@ func (d *doctor) redelivery(ctx context.Context) (answer, means Text, err error)
 	return answer, means, nil
 }
 
-// resend finds out whether a message that is not acknowledged comes again while the connection lives.
+// resend finds out whether an unacknowledged message is sent again on the same connection.
 func (d *doctor) resend(ctx context.Context) (answer, means Text, err error) {
 	topic := d.topic("resend")
 	s, err := d.listen(ctx, packets.AtLeastOnce, topic)
@@ -219,7 +219,7 @@ func (d *doctor) resend(ctx context.Context) (answer, means Text, err error) {
 // mostWindow is how many messages are sent to a client that acknowledges none.
 const mostWindow = 1100
 
-// window counts what is sent to a client that acknowledges nothing.
+// window counts the messages sent to a client that acknowledges nothing.
 func (d *doctor) window(ctx context.Context) (answer, means Text, err error) {
 	topic := d.topic("window")
 	s, err := d.listen(ctx, packets.AtLeastOnce, topic)
@@ -235,7 +235,7 @@ func (d *doctor) window(ctx context.Context) (answer, means Text, err error) {
 		m, err := s.message(ctx, false, 2*d.o.Patience-time.Since(last))
 		switch {
 		case errors.Is(err, errSilent) && len(seen) == 0 && len(published) == 0:
-			last = time.Now() // the first one is on its way
+			last = time.Now() // the first one has been sent
 			continue
 		case err != nil:
 		case !seen[m.PacketID]:
@@ -256,7 +256,7 @@ func (d *doctor) window(ctx context.Context) (answer, means Text, err error) {
 	return bothf("%d", "%d 条", d.facts.Window), bothf("no more than %d flows of a consumer run at once, whatever concurrency and max_in_flight say", "一个 Consumer 同时运行的流不超过 %d 个，与 concurrency、max_in_flight 无关", d.facts.Window), nil
 }
 
-// triedQoS2 is how many messages of QoS 2 are on their way at once; the client has 16, and mosquitto 2.0.11 takes 20.
+// triedQoS2 is how many messages of QoS 2 are in flight at once; the client has 16, and mosquitto 2.0.11 takes 20.
 const triedQoS2 = 60
 
 // windowQoS2 publishes more messages of QoS 2 than servers take at once, loses the connection, and goes on: no message may be

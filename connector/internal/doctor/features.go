@@ -255,7 +255,7 @@ var kindsOfTopics = []struct {
 	{"deep", Text{"120 levels", "120 级"}, "%s" + strings.Repeat("/x", 119), func(t string) bool { return strings.Count(t, "/") >= 119 }},
 }
 
-// topics finds out what becomes of topics that are unusual and legal.
+// topics finds out what happens to topics that are unusual but legal.
 func (d *doctor) topics(ctx context.Context) (answer, means Text, err error) {
 	outcomes := make([]Text, len(kindsOfTopics))
 	words := make([]string, len(kindsOfTopics))
@@ -321,7 +321,7 @@ func (d *doctor) tryTopic(ctx context.Context, topic string) (word string, what 
 	return "delivered", Text{}
 }
 
-// refusal finds out what is seen of a refusal. A message below $SYS stays nowhere.
+// refusal finds out how a refused publish shows. A message below $SYS is stored nowhere.
 func (d *doctor) refusal(ctx context.Context) (answer, means Text, err error) {
 	topic := d.o.Forbidden
 	if topic == "" {

@@ -10,7 +10,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A Misfit is a setting that does not do on a server what it says.
+// A Misfit is a setting that does not work as documented on a server.
 type Misfit struct {
 	Path string // as consumers.readings.qos
 	Text

@@ -11,7 +11,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A peer is a connection that says what it is told and nothing else, so that what the server does shows. One goroutine at a
+// A peer is a connection that sends only what it is told to, so that the server's behaviour shows. One goroutine at a
 // time may use it.
 type peer struct {
 	d      *doctor
@@ -93,7 +93,7 @@ const (
 	mostIncomingAll = 16 << 20
 )
 
-// read hands on what comes. A server that sends too much is taken for one that closed.
+// read passes on packets. A server that sends too much is treated as one that closed.
 func (p *peer) read() {
 	defer close(p.in)
 	r := packets.NewReader(p.conn, packets.ReaderOptions{
@@ -209,7 +209,7 @@ func (p *peer) acknowledge(m *packets.Publish) {
 	}
 }
 
-// messages returns what comes until n are there, or the server is silent or closes.
+// messages returns messages until there are n, or the server is silent or closes.
 func (p *peer) messages(ctx context.Context, n int, ack bool, patience time.Duration) (all []*packets.Publish, err error) {
 	for len(all) < n {
 		m, err := p.message(ctx, ack, patience)

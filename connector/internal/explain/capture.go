@@ -60,7 +60,7 @@ type reader struct {
 	budget *budget
 }
 
-// A link is what is known of a connection: it is the Tag of its flow.
+// A link is the state of a connection: it is the Tag of its flow.
 type link struct {
 	r       *reader
 	flow    *capture.Flow
@@ -240,7 +240,7 @@ func (l *link) join(d capture.Direction, b []byte) {
 	l.sides[d].write(b)
 }
 
-// sender tells by a packet who sent it, or else by the ports.
+// sender determines who sent a packet, by its type or else by the ports.
 func (l *link) sender(d capture.Direction, b []byte) Side {
 	switch packets.Type(b[0] >> 4) {
 	case packets.CONNECT, packets.SUBSCRIBE, packets.UNSUBSCRIBE, packets.PINGREQ, packets.DISCONNECT:

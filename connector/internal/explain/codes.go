@@ -104,7 +104,7 @@ func findingCode(word string) (Explanation, bool) {
 	return e, true
 }
 
-// caseOf has the texts of a rule, with … for what comes from a configuration.
+// caseOf returns the texts of a rule, with … for parts that come from a configuration.
 func caseOf(rule string) Case {
 	gaps := make([]any, 9)
 	for i := range gaps {
@@ -140,7 +140,7 @@ func errorType(word string) (Explanation, bool) {
 	return Explanation{Name: string(t), Means: means, Facts: facts}, true
 }
 
-// number reads the number behind the name of what it is a code of.
+// number reads the number after one of names.
 func number(word string, names ...string) (int, bool) {
 	for _, name := range names {
 		if rest, ok := strings.CutPrefix(word, name); ok {

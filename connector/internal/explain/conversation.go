@@ -34,7 +34,7 @@ const (
 // other is the opposite side.
 func (s Side) other() Side { return 1 - s }
 
-// Judge adds what is wrong about a packet at this place of the conversation to its findings.
+// Judge adds findings about a packet at this point of the conversation.
 func (c *Conversation) Judge(from Side, p *Packet) {
 	first := !c.began[from]
 	c.began[from] = true

@@ -226,7 +226,7 @@ func notShown(b []byte) Text {
 	return Text{fmt.Sprintf("%d bytes, not shown", len(b)), fmt.Sprintf("%d 字节，不显示", len(b))}
 }
 
-// payload takes what is left as the payload of a PUBLISH.
+// payload takes the remaining bytes as the payload of a PUBLISH.
 func (w *walker) payload() {
 	if w.left() > 0 {
 		w.add(w.left(), Text{"Payload", "消息内容"}, shownBytes(w.b[w.at:]))
@@ -250,7 +250,7 @@ func (w *walker) rest() {
 	}
 }
 
-// shownText shows a text within quotation marks, its control characters and what is no UTF-8 escaped.
+// shownText shows a text in quotation marks, with control characters and invalid UTF-8 escaped.
 func shownText(b []byte) Text {
 	cut := b
 	if len(cut) > mostText {

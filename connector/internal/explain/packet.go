@@ -35,7 +35,7 @@ type Field struct {
 	Bytes  []byte // how it begins, 16 bytes at most; nil if it is secret
 }
 
-// A Finding is what is wrong, or worth knowing, about a packet or a connection.
+// A Finding is a fault of, or a remark about, a packet or a connection.
 type Finding struct {
 	Fault  bool // MQTT 3.1.1 forbids it
 	Offset int  // of the offending byte in the packet; -1 if it is not about a byte
@@ -111,7 +111,7 @@ func take(b []byte, h header, o Options) Packet {
 	return p
 }
 
-// judge finds what is wrong with a packet of which b is there: the codec of this project says it.
+// judge finds the faults of a packet of which b was captured, by this project's codec.
 func (p *Packet) judge(b []byte, h header) {
 	value, _, err := packets.Parse(b)
 	if errors.Is(err, packets.ErrShort) && h.readable && p.Type == packets.PUBLISH {

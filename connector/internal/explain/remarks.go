@@ -7,7 +7,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// remarks adds what is worth knowing about a packet that the codec reads.
+// remarks adds remarks about a packet that the codec accepts.
 func (p *Packet) remarks() {
 	switch v := p.value.(type) {
 	case *packets.Connect:

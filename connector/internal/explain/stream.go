@@ -227,7 +227,7 @@ func (s *Stream) cut() {
 	s.emit(p)
 }
 
-// Close ends the stream: a packet that is not whole is emitted as it is.
+// Close ends the stream: an incomplete packet is emitted as such.
 func (s *Stream) Close() {
 	if s.broken < 0 && len(s.held) > 0 {
 		s.cut()

@@ -216,7 +216,7 @@ func parseFrame(b []byte) (h frameHead, ok bool) {
 	return h, true
 }
 
-// frameOf returns what is in the binary frame at the start of b, if it is whole.
+// frameOf returns the contents of the binary frame at the start of b, if it is complete.
 func frameOf(b []byte) (inside []byte, masked, ok bool) {
 	h, ok := parseFrame(b)
 	if !ok || h.opcode != opBinary || h.reserved != 0 || h.size > uint64(len(b)-h.length) {

@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// A Value is what stands at a path.
+// A Value is the value at a path.
 type Value struct {
 	// Raw is the value as it is written, a part of the text; nil if there is none.
 	Raw []byte
@@ -105,7 +105,7 @@ func (f *finder) object(want []int, depth int) {
 	f.at++
 }
 
-// same reports whether a string as it is written is name.
+// same reports whether a raw string, decoded, equals name.
 func same(raw []byte, name string) bool {
 	if bytes.IndexByte(raw, '\\') < 0 {
 		return string(raw[1:len(raw)-1]) == name

@@ -78,7 +78,7 @@ func endsWhole(f *os.File, size int64) (bool, error) {
 	return last[0] == '\n', nil
 }
 
-// takeBack cuts off what was written behind size, unless another process has written behind that.
+// takeBack truncates the file to size, unless another process has written after that.
 func takeBack(f *os.File, size int64) {
 	end, err := f.Seek(0, io.SeekCurrent) // appending, too, leaves it behind what was written
 	if err != nil || end <= size {

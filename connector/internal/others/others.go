@@ -1,4 +1,4 @@
-// Package others tells who else can put something in the place of a file or a folder.
+// Package others finds out which other users can replace a file or a folder.
 package others
 
 import (
@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 )
 
-// A Way is a file or folder through which somebody else can change what is kept below it.
+// A Way is a file or folder through which another user can change what is below it.
 type Way struct {
 	Path     string
 	Everyone bool        // everybody can write to it, and take away what is there
@@ -41,7 +41,7 @@ func Find(path string) (Way, bool) {
 	}
 }
 
-// real follows the symbolic links of a path, as far as it is there.
+// real resolves the symbolic links of a path, as far as it exists.
 func real(path string) string {
 	path, err := filepath.Abs(path)
 	if err != nil {

@@ -40,7 +40,7 @@ func (s *Screen) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Raw is the terminal itself, for what is to be written as it is.
+// Raw returns the terminal itself, for unescaped output.
 func (s *Screen) Raw() *os.File { return s.f }
 
 // Width returns how many columns the terminal has now, 80 if it does not say.

@@ -4,5 +4,5 @@ package terminal
 
 import "os"
 
-// Resized sends nothing: nobody tells of another size.
+// Resized never sends: this system does not signal a change of size.
 func Resized() (resized <-chan os.Signal, stop func()) { return nil, func() {} }

@@ -93,7 +93,7 @@ func Fold(s string, most int) []string {
 // notFirst may not begin a line.
 const notFirst = "，。；：、！？）》」』”’…·)],.;:!?%"
 
-// Joint is what stands between two lines that become one: a blank, but nothing between Chinese
+// Joint is what separates two lines that become one: a blank, but nothing between Chinese
 // characters.
 func Joint(before, after string) string {
 	b, _ := utf8.DecodeLastRuneInString(before)

@@ -248,7 +248,7 @@ func bytesText(n int64) string {
 	return fmt.Sprintf("%4.3g %c", f, " KMGT"[unit])
 }
 
-// shownPayload is how much of a payload show prints by itself.
+// shownPayload is how much of a payload show prints by default.
 const shownPayload = 4096
 
 func deadLetterShow(p *command.Program) *cobra.Command {

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// ownID is a client id of this verb: 23 characters at the most, which every server takes [MQTT-3.1.3-5]. That of
+// ownID is a client id of this verb: at most 23 characters, which every server takes [MQTT-3.1.3-5]. That of
 // a topic is always the same.
 func ownID(verb, topic string) string {
 	if topic == "" {

@@ -39,7 +39,7 @@ type Batch struct {
 	Env    map[string]string // of the child, beside that of the parent
 }
 
-// A Result is what came of a Batch.
+// A Result is the result of a Batch.
 type Result struct {
 	Stats    Stats
 	Runs     int
@@ -60,7 +60,7 @@ const (
 	linePrefix = "clientsim "        // of a line that is a message; others are those of the testing package
 )
 
-// Run starts a child and returns what it found. The error is that of starting it.
+// Run starts a child and returns its findings. The error is that of starting it.
 func (b Batch) Run(ctx context.Context) (Result, error) {
 	binary := b.Binary
 	if binary == "" {

@@ -151,7 +151,7 @@ func (c *conn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// leaving judges what is about to leave. It reports false if the process is dead.
+// leaving checks bytes that are about to be sent. It reports false if the process is dead.
 func (c *conn) leaving(b []byte) bool {
 	w := c.w
 	w.mu.Lock()
@@ -228,7 +228,7 @@ func (c *conn) Close() error {
 	return c.end.Close()
 }
 
-// freeze ends a connection whose process is dead: the kernel sends what it has, or a part of it.
+// freeze ends a connection whose process is dead: the kernel sends the bytes that it has, or a part of them.
 func (c *conn) freeze(r *rand.Rand) {
 	if chance(r, 50) {
 		c.out.lose(func(n int) int { return r.IntN(n + 1) })

@@ -270,7 +270,7 @@ func (c *badConn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// comes returns what comes instead of a packet.
+// comes returns what is received instead of a packet.
 func (c *badConn) comes(b []byte, t packets.Type) []byte {
 	ack := t == packets.PUBACK || t == packets.PUBREC || t == packets.PUBCOMP
 	switch {

@@ -31,13 +31,13 @@ type stream struct {
 	changed chan struct{} // they look again when it is closed
 }
 
-// A parcel is some bytes on their way.
+// A parcel is some bytes in flight.
 type parcel struct {
 	due   time.Time
 	bytes []byte
 }
 
-const streamSpace = 4096 // bytes that are on their way before a write waits
+const streamSpace = 4096 // bytes in flight before a write waits
 
 func newStream(delay func() time.Duration) *stream {
 	s := &stream{delay: delay, left: -1, wake: make(chan struct{}, 1), alarm: time.NewTimer(time.Hour), changed: make(chan struct{})}
@@ -67,7 +67,7 @@ func (s *stream) wakeWriters() {
 	}
 }
 
-// end ends the stream with what the two sides are told. The first word stands.
+// end ends the stream with the errors of the two sides. Only the first call counts.
 func (s *stream) end(readErr, writeErr error) {
 	s.change(func() {
 		if s.readErr == nil {
@@ -79,7 +79,7 @@ func (s *stream) end(readErr, writeErr error) {
 	})
 }
 
-// lose takes what is on its way from some byte on.
+// lose drops the bytes in flight from some byte on.
 func (s *stream) lose(keep func(n int) int) {
 	s.change(func() {
 		n := keep(s.size)

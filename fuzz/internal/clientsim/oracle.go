@@ -299,7 +299,7 @@ func (w *world) arrived(m *outMessage) {
 	}
 }
 
-// withdrawn reports whether the program was told that the message does not leave any more.
+// withdrawn reports whether the program was told that the message will not be sent any more.
 func (m *outMessage) withdrawn() bool {
 	return m.ended && errors.Is(m.err, client.ErrNotSent) && !errors.Is(m.err, client.ErrStored) && !m.mayReturn
 }
@@ -347,7 +347,7 @@ func (w *world) left(c *conn, pkt packets.Packet) {
 	}
 }
 
-// inflight2 returns how many messages of QoS 2 are on their way.
+// inflight2 returns how many messages of QoS 2 are in flight.
 func (c *conn) inflight2() (n int) {
 	for _, qos := range c.open {
 		if qos == packets.ExactlyOnce {
@@ -398,7 +398,7 @@ func (c *conn) checkSilence() {
 	}
 }
 
-// processDied notes what nobody was told any more.
+// processDied notes the outcomes that the program can no longer learn.
 func (w *world) processDied() {
 	for _, m := range w.out {
 		if !m.ended {

@@ -100,7 +100,7 @@ func (p *process) operation() (alive, last bool) {
 	return !p.dead, !p.dead && p.ops == p.last
 }
 
-// kill ends the process where it stands: no byte reaches the disk or leaves any more, and what its
+// kill ends the process where it is: no further byte reaches the disk or is sent, and what its
 // program sees does not count.
 func (p *process) kill(where string) {
 	p.disk.Stop()
@@ -325,7 +325,7 @@ func (p *process) hurry(r *rand.Rand) (context.Context, context.CancelFunc, time
 	return ctx, cancel, d
 }
 
-// ends judges how long a call took whose context lasted for d; 0: for ever.
+// ends judges how long a call took whose context lasted for d; 0: forever.
 func (p *process) ends(what string, began time.Time, d time.Duration) {
 	if took := time.Since(began); d > 0 && took > d+bound {
 		p.w.failf("%s took %v, and its context ended after %v", what, took, d)
@@ -421,7 +421,7 @@ func (p *process) publish(who int, r *rand.Rand, call publisher) {
 	})
 }
 
-// request changes what is wanted; at first it says again what was.
+// request changes the wanted subscriptions; the first call repeats the earlier ones.
 func (p *process) request(r *rand.Rand) {
 	w := p.w
 	for _, f := range filters {

@@ -102,7 +102,7 @@ func (w *world) rollBack(c *snapshot, looksLikeServer bool) {
 	for _, m := range w.incoming[c.injected:] {
 		m.dropped = true
 	}
-	for _, h := range c.server.flight { // nor that it was acknowledged, and copies may be on their way
+	for _, h := range c.server.flight { // nor that it was acknowledged, and copies may be in flight
 		if !h.released {
 			h.msg.comesAgain()
 		}

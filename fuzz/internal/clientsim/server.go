@@ -25,7 +25,7 @@ type server struct {
 	closed  int // connections that it closed by itself, or that look so
 }
 
-// A held message is on its way from the server to the client.
+// A held message is in flight from the server to the client.
 type held struct {
 	id       uint16
 	msg      *inMessage
@@ -421,7 +421,7 @@ func isAck(b []byte) bool {
 	return t == packets.PUBACK || t == packets.PUBREC || t == packets.PUBCOMP
 }
 
-// answer writes what is to be written.
+// answer writes the waiting answers.
 func (w *world) answer(p *peer) {
 	defer p.conn.Close()
 	for {

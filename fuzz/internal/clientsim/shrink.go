@@ -61,7 +61,7 @@ func (p *profile) simplify(names []string) bool {
 	return true
 }
 
-// An Explanation is what is known of a failure after more runs.
+// An Explanation is what further runs have shown about a failure.
 type Explanation struct {
 	Runs, Failed int      // of the seed as it is
 	Simpler      []string // what was left out

@@ -7,7 +7,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A held message is on its way from the broker to the client.
+// A held message is in flight from the broker to the client.
 type held struct {
 	id       uint16
 	msg      *inMessage

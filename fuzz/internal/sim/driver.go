@@ -9,7 +9,7 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// A frame is a Send on its way.
+// A frame is a Send in flight.
 type frame struct {
 	n, after uint64
 	typ      packets.Type

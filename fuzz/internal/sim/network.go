@@ -2,10 +2,10 @@ package sim
 
 import "math/rand/v2"
 
-// A link is one Network Connection: two streams of bytes on their way.
+// A link is one Network Connection: two streams of bytes in flight.
 type link struct {
 	up, down []byte // to the broker, to the client
-	dead     bool   // nothing more gets in; what is on its way still arrives
+	dead     bool   // nothing more gets in; bytes in flight still arrive
 	hole     bool   // nothing arrives any more and nobody is told
 	byPeer   bool   // the broker closed
 }

@@ -63,7 +63,7 @@ type intent struct {
 	want bool
 }
 
-// oracle is what is remembered of one Network Connection to judge the next packet.
+// oracle is the state of one Network Connection that is needed to check the next packet.
 type oracle struct {
 	connected  bool // CONNACK was read
 	connect    bool // CONNECT was put out
@@ -164,7 +164,7 @@ func (w *world) request(f string, i intent) {
 	w.drain()
 }
 
-// wishAgain is the application at its start: it says what it wants.
+// wishAgain is the application at its start: it subscribes to what it wants.
 func (w *world) wishAgain() {
 	for _, f := range filters {
 		if i, ok := w.wanted[f]; ok {
@@ -331,7 +331,7 @@ func (w *world) noteRecord(e *entry) {
 	}
 }
 
-// checkSend judges a packet when it is put out: what order it stands in.
+// checkSend checks the order of a packet when the session puts it out.
 func (w *world) checkSend(f *frame) {
 	k := &w.oracle
 	if k.disconnect {
@@ -406,7 +406,7 @@ func (w *world) unanswered(id uint16) {
 	}
 }
 
-// leaving judges a packet when its first byte is written: whether what it promises is
+// leaving checks a packet when its first byte is written: whether what it promises is
 // on the disk, by looking there, and whether DUP is right.
 func (w *world) leaving(f *frame) {
 	w.logf("client  > %d %v id=%d", f.n, f.typ, f.id)
@@ -497,7 +497,7 @@ func (w *world) received(p packets.Packet) {
 	}
 }
 
-// connectionEnded forgets what was valid for the connection.
+// connectionEnded resets the state of the connection.
 func (w *world) connectionEnded() {
 	k := &w.oracle
 	*k = oracle{open: make(map[uint16]bool), recs: k.recs, comps: k.comps, rec: k.rec}

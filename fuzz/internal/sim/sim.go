@@ -82,7 +82,7 @@ func (w *world) fail(format string, args ...any) {
 	panic(violation{fmt.Errorf("seed %d, step %d: %s", w.o.Seed, w.stats.Steps, fmt.Sprintf(format, args...))})
 }
 
-// calmFor bounds what is left to do after the faults are over.
+// calmFor limits the time to complete after the faults are over.
 const (
 	maxSteps = 3000
 	calmFor  = 20000
