@@ -16,7 +16,7 @@ func (c *Connector) newOthers() error {
 	c.others = make(map[string]*connection)
 	for _, name := range sortedKeys(c.cfg.Connections) {
 		settings := c.cfg.Connections[name]
-		opts := Options{Dial: c.opts.Dials[name], Gather: c.opts.Gather, Logger: c.log.With("connection", name)}
+		opts := Options{Dial: c.opts.Dials[name], Logger: c.log.With("connection", name)}
 		cfg, err := (&way{cfg: &settings, opts: opts}).clientConfig()
 		if err != nil {
 			return onConnection(name, err)

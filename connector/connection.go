@@ -259,7 +259,6 @@ func (w *way) clientConfig() (client.Config, error) {
 		cfg.Will = &packets.Will{Topic: a.WillTopic, Payload: []byte(a.WillPayload), QoS: a.WillQoS, Retain: a.WillRetained}
 	}
 	if cfg.Dial != nil {
-		cfg.Dial = w.gather(cfg.Dial)
 		return cfg, nil
 	}
 	opts, err := w.transport()
@@ -272,20 +271,12 @@ func (w *way) clientConfig() (client.Config, error) {
 		case err != nil:
 			return cfg, flow.NewError(flow.TypeConfig, err)
 		case i == 0:
-			cfg.Dial = w.gather(dial)
+			cfg.Dial = dial
 		default:
-			cfg.Fallbacks = append(cfg.Fallbacks, w.gather(dial))
+			cfg.Fallbacks = append(cfg.Fallbacks, dial)
 		}
 	}
 	return cfg, nil
-}
-
-// gather makes connections that read as Options.Gather says.
-func (w *way) gather(dial func(context.Context) (net.Conn, error)) func(context.Context) (net.Conn, error) {
-	if w.opts.Gather <= 0 {
-		return dial
-	}
-	return transport.Gather(w.opts.Gather, dial)
 }
 
 func offAtZero(d *time.Duration) time.Duration {

@@ -34,10 +34,6 @@ type Options struct {
 	// [transport.TLSOptions]. If nil, the defaults apply.
 	TLS *tls.Config
 
-	// Gather is how long a connection pauses between two reads during a flood, so that each read brings many messages;
-	// see [transport.Gather]. If zero or negative, it does not pause.
-	Gather time.Duration
-
 	// OnEvent is called with each event of the connection; see [client.Config].
 	OnEvent func(client.Event)
 

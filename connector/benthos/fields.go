@@ -26,7 +26,6 @@ const (
 	fieldUser           = "user"
 	fieldPassword       = "password"
 	fieldTLS            = "tls"
-	fieldGather         = "gather"
 	fieldQoS            = "qos"
 	fieldTopics         = "topics"
 	fieldCleanSession   = "clean_session"
@@ -96,10 +95,6 @@ func connectionFields() []*service.ConfigField {
 			Description("How many seconds the connection may be silent before the client asks whether the server is there. 0: it never does.").
 			Default(30).LintRule(keepAliveRule).Advanced(),
 		service.NewTLSToggledField(fieldTLS),
-		service.NewDurationField(fieldGather).
-			Description("How long the connection pauses between two reads of a flood, so that each read brings many packets and wakes the pipeline up once. " +
-				"What comes now and then is not delayed, and where pauses make a flood slower there are none. 0s: it never pauses.").
-			Default("1ms").Advanced(),
 	}
 }
 
@@ -168,7 +163,6 @@ func (r *reader) connection(s *settings, clean bool) {
 		g.ClientID = Name + "-" + rand.Text()[:15] // not above 23 characters [MQTT-3.1.3-5]
 	}
 	g.UserName, g.Password = r.text(fieldUser), connector.Secret(r.text(fieldPassword))
-	s.opts.Gather = r.duration(fieldGather)
 	connectTimeout, keepAlive := r.duration(fieldConnectTimeout), time.Duration(r.number(fieldKeepAlive))*time.Second
 	a.CleanSession, a.AutoReconnect = &clean, true
 	a.ConnectTimeout, a.KeepAlive = &connectTimeout, &keepAlive

@@ -83,7 +83,6 @@ func TestFieldsOfOurs(t *testing.T) {
 	require.Nil(t, p.Partition)
 	require.Nil(t, s.cfg.Extension.SessionStore)
 	require.True(t, s.cfg.Advanced.Clean())
-	require.Equal(t, time.Millisecond, s.opts.Gather)
 
 	dir := t.TempDir()
 	s = (&reader{p: parsed(t, inputSpec(), `
@@ -98,13 +97,11 @@ batch_size: 7
 on_failure: {retries: 2, initial_delay: 1s, max_delay: 2s, then: dead_letter, dead_letter: {topic: dead, meta: true}}
 session_store: {dir: "`+dir+`", sync: interval}
 ledger: true
-gather: 0s
 `)}).mustInput(t)
 	p = s.cfg.Consumers[consumerName]
 	require.Equal(t, &connector.Partition{Index: 1, Count: 3, Key: "${payload.id}"}, p.Partition)
 	require.Equal(t, []any{5, connector.OrderTopic, true, 2, "dead", true}, []any{p.MaxInFlight, p.OrderBy, p.Ledger, *p.OnFailure.Retries, p.OnFailure.DeadLetterTopic, p.OnFailure.DeadLetterMeta})
 	require.Equal(t, dir, s.cfg.Extension.SessionStore.Dir)
-	require.Zero(t, s.opts.Gather)
 }
 
 // A suffix is different each time.

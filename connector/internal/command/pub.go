@@ -13,7 +13,6 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector/internal/chinese"
 	"github.com/mqtt311/mqtt311/packets"
-	"github.com/mqtt311/mqtt311/transport"
 	"github.com/spf13/cobra"
 )
 
@@ -95,7 +94,7 @@ func (o *pubOptions) run(ctx context.Context, p *Program) error {
 	ctx, cancel := patience(ctx, o.wait)
 	defer cancel()
 	if o.many() {
-		cfg.Dial = transport.Gather(100*time.Microsecond, cfg.Dial) // of answers
+		cfg.Dial = inFloods(100*time.Microsecond, cfg.Dial) // of answers
 	}
 	cfg.QueueQoS0 = o.many()    // a feed waits while the server is away
 	cfg.NoReconnect = !o.many() // one message: the first failure is worth knowing

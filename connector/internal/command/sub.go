@@ -12,7 +12,6 @@ import (
 	"github.com/mqtt311/mqtt311/connector/internal/terminal"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/session"
-	"github.com/mqtt311/mqtt311/transport"
 	"github.com/spf13/cobra"
 )
 
@@ -130,7 +129,7 @@ func (o *subOptions) run(ctx context.Context, p *Program) error {
 	// Standard output may stall for a while, as behind a pager: QoS 0 has no other place to wait.
 	cfg.InboxMessages, cfg.InboxBytes = mostWaiting, mostWaitingBytes
 	cfg.MaxPacketSize = o.maxPacket
-	cfg.Dial = transport.Gather(time.Millisecond, cfg.Dial)
+	cfg.Dial = inFloods(time.Millisecond, cfg.Dial)
 	cfg.SkipOversize = o.given("max-packet-size")
 	outages := p.outages()
 	cfg.OnEvent = func(e client.Event) {

@@ -1,4 +1,4 @@
-package transport
+package command
 
 import (
 	"net"
@@ -29,8 +29,8 @@ func (r *evenReader) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// reads returns how long a number of reads took, and how many bytes came.
-func reads(t *testing.T, c net.Conn, n int) (took time.Duration, bytes int) {
+// floodReadsOf returns how long a number of reads took, and how many bytes came.
+func floodReadsOf(t *testing.T, c net.Conn, n int) (took time.Duration, bytes int) {
 	start := time.Now()
 	for range n {
 		got, err := c.Read(make([]byte, 10))
@@ -41,43 +41,43 @@ func reads(t *testing.T, c net.Conn, n int) (took time.Duration, bytes int) {
 }
 
 // Only what comes in a flood is read with pauses; one that pauses itself is not.
-func TestGather(t *testing.T) {
+func TestFloodConn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const gap, pause = 10 * time.Microsecond, time.Millisecond
 		r := &evenReader{gap: gap, window: 1000}
-		c := &gatherConn{Conn: r, pause: pause, from: time.Now()}
-		took, bytes := reads(t, c, floodReads)
+		c := &floodConn{Conn: r, pause: pause, from: time.Now()}
+		took, bytes := floodReadsOf(t, c, floodReads)
 		require.Equal(t, floodReads*gap, took)
 		require.Equal(t, floodReads, bytes)
-		took, bytes = reads(t, c, 10000)
+		took, bytes = floodReadsOf(t, c, 10000)
 		require.Equal(t, 10000*pause, took, "as long as it lasts")
 		require.Equal(t, 10000*int(pause/gap), bytes)
 
 		r.gap = time.Second
-		took, bytes = reads(t, c, 10)
+		took, bytes = floodReadsOf(t, c, 10)
 		require.Equal(t, 10*time.Second, took)
 		require.Equal(t, 10, bytes)
 		r.gap = gap
-		took, _ = reads(t, c, floodReads)
+		took, _ = floodReadsOf(t, c, floodReads)
 		require.Equal(t, floodReads*gap, took, "a flood begins anew")
 	})
 }
 
 // Where the other end sends no more than a window of answers allows, pauses would slow it down.
-func TestGatherNothing(t *testing.T) {
+func TestFloodConnInAWindow(t *testing.T) {
 	for _, window := range []int{1, 5, 20, 75} {
 		synctest.Test(t, func(t *testing.T) {
 			const gap, pause = 10 * time.Microsecond, time.Millisecond
-			c := &gatherConn{Conn: &evenReader{gap: gap, window: window}, pause: pause, from: time.Now()}
+			c := &floodConn{Conn: &evenReader{gap: gap, window: window}, pause: pause, from: time.Now()}
 			const rounds = 10
-			took, bytes := reads(t, c, rounds*(floodReads+restReads))
+			took, bytes := floodReadsOf(t, c, rounds*(floodReads+restReads))
 			require.Less(t, took, time.Duration(bytes)*gap*21/20, "a window of %d", window)
 		})
 	}
 	synctest.Test(t, func(t *testing.T) { // 95 in a pause, where 100 come without one
 		const gap, pause = 10 * time.Microsecond, time.Millisecond
-		c := &gatherConn{Conn: &evenReader{gap: gap, window: 95}, pause: pause, from: time.Now()}
-		_, bytes := reads(t, c, 1000)
+		c := &floodConn{Conn: &evenReader{gap: gap, window: 95}, pause: pause, from: time.Now()}
+		_, bytes := floodReadsOf(t, c, 1000)
 		require.Greater(t, bytes, 900*95)
 	})
 }
