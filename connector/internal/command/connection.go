@@ -128,7 +128,7 @@ func (c *Connection) sessionFlags(p *Program, cmd *cobra.Command) {
 	f.IntVarP(&c.keepAlive, "keepalive", "k", 60, p.Say("keep alive in `seconds`; 0 turns it off", "keep alive 秒数 `seconds`；0 为关闭"))
 	f.BoolVarP(&c.keepSession, "disable-clean-session", "c", false, p.Say("keep the session at the server; needs -i", "在服务端保留会话；需同时给出 -i"))
 	f.IntVarP(&c.qos, "qos", "q", 0, p.Say("quality of service: 0, 1 or 2", "QoS：0、1 或 2"))
-	f.IntVarP(&c.inflight, "max-inflight", "M", 0, p.Say("messages that may be unanswered (100; 16 of QoS 2)", "允许未应答的消息数（100；QoS 2 为 16）"))
+	f.IntVarP(&c.inflight, "max-inflight", "M", 0, p.Say("messages that may be unanswered (100; 2,000 with -l; 16 of QoS 2)", "允许未应答的消息数（100；使用 -l 时为 2,000；QoS 2 为 16）"))
 	Complete(cmd, "qos", p.qualities())
 	noFiles(cmd, "keepalive", "max-inflight")
 }

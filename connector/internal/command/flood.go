@@ -9,7 +9,7 @@ import (
 
 // inFloods returns a dial function whose connections read a flood in larger pieces. Where a server writes each message by
 // itself, a few microseconds after the one before, waking up for each costs more than all the rest. So after 64 reads
-// that came within 13 milliseconds and brought little, a connection pauses before each further read, and that read
+// or more that came 200 microseconds or less apart, and brought little, a connection pauses before each further read, and that read
 // brings many. What comes now and then is not delayed. Where pauses slow the flood down, because the other end waits for
 // answers to what was not read yet, there are soon none.
 func inFloods(pause time.Duration, dial func(context.Context) (net.Conn, error)) func(context.Context) (net.Conn, error) {
@@ -18,17 +18,19 @@ func inFloods(pause time.Duration, dial func(context.Context) (net.Conn, error))
 		if err != nil {
 			return nil, err
 		}
-		return &floodConn{Conn: conn, pause: pause, from: time.Now()}, nil
+		return &floodConn{Conn: conn, pause: pause, from: time.Now(), judged: fewestPauses}, nil
 	}
 }
 
 const (
-	floodReads = 64                                  // so many reads
-	floodTime  = floodReads * 200 * time.Microsecond // within such a time are a flood,
-	floodSmall = 4 << 10                             // if none brings as much as that
-	floodEnd   = 10 * time.Millisecond               // ends it, if a read has to wait for so long
+	floodReads = 64                     // so many reads,
+	floodLeast = 5 * time.Millisecond   // in no less than that,
+	floodGap   = 200 * time.Microsecond // one each such time at least, are a flood
+	floodSmall = 4 << 10                // if none brings as much as that
+	floodEnd   = 10 * time.Millisecond  // ends it, if a read has to wait for so long
 
-	judgedPauses = 8       // after so many it is judged what they do
+	fewestPauses = 8       // after so many it is judged what they do,
+	mostPauses   = 1024    // after twice as many the next time, up to that, when the flood has been measured anew
 	leastRate    = 0.8     // of the flood without pauses: if they make it slower,
 	restReads    = 1 << 14 // so many reads follow without one
 )
@@ -38,18 +40,20 @@ type floodConn struct {
 	net.Conn
 	pause time.Duration
 
-	quick int // small reads that are counted; at floodReads there are pauses
-	rest  int // reads to come without a pause
+	quick int  // small reads that are counted, to see whether it is a flood
+	flood bool // it is one: there are pauses
+	rest  int  // reads to come without a pause
 
 	from   time.Time // what follows is counted from here on
 	bytes  int
 	pauses int
 
-	rate float64 // of the flood without pauses, in bytes a second
+	rate   float64 // of the flood without pauses, in bytes a second
+	judged int     // after so many pauses
 }
 
 func (c *floodConn) Read(b []byte) (int, error) {
-	paused := c.quick == floodReads && c.rest == 0
+	paused := c.flood && c.rest == 0
 	if paused {
 		time.Sleep(c.pause)
 	}
@@ -58,28 +62,29 @@ func (c *floodConn) Read(b []byte) (int, error) {
 	end := time.Now()
 	c.bytes += n
 	switch {
-	case end.Sub(start) >= floodEnd, c.quick < floodReads && n >= floodSmall:
-		c.quick, c.rest = 0, 0
+	case end.Sub(start) >= floodEnd, !c.flood && n >= floodSmall:
+		c.flood, c.quick, c.rest = false, 0, 0
 		c.count(end)
 	case c.rest > 0:
 		if c.rest--; c.rest == 0 {
-			c.quick = 0
+			c.flood, c.quick = false, 0
 			c.count(end)
 		}
 	case paused:
-		if c.pauses++; c.pauses == judgedPauses {
-			if c.count(end) < leastRate*c.rate {
-				c.rest = restReads
-			}
-		}
-	default:
-		if c.quick++; c.quick < floodReads {
+		if c.pauses++; c.pauses < c.judged {
 			break
 		}
-		flood := end.Sub(c.from) <= floodTime
-		if c.rate = c.count(end); !flood {
-			c.quick = 0
+		if c.count(end) < leastRate*c.rate {
+			c.rest, c.judged = restReads, fewestPauses
+		} else {
+			c.flood, c.quick, c.judged = false, 0, min(2*c.judged, mostPauses)
 		}
+	default:
+		took := end.Sub(c.from)
+		if c.quick++; c.quick < floodReads || took < floodLeast {
+			break
+		}
+		c.flood, c.quick, c.rate = took <= time.Duration(c.quick)*floodGap, 0, c.count(end)
 	}
 	return n, err
 }

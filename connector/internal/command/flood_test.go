@@ -45,21 +45,21 @@ func TestFloodConn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const gap, pause = 10 * time.Microsecond, time.Millisecond
 		r := &evenReader{gap: gap, window: 1000}
-		c := &floodConn{Conn: r, pause: pause, from: time.Now()}
-		took, bytes := floodReadsOf(t, c, floodReads)
-		require.Equal(t, floodReads*gap, took)
-		require.Equal(t, floodReads, bytes)
+		c := &floodConn{Conn: r, pause: pause, from: time.Now(), judged: fewestPauses}
+		const first = int(floodLeast / gap)
+		took, bytes := floodReadsOf(t, c, first)
+		require.Equal(t, floodLeast, took)
+		require.Equal(t, first, bytes)
 		took, bytes = floodReadsOf(t, c, 10000)
-		require.Equal(t, 10000*pause, took, "as long as it lasts")
-		require.Equal(t, 10000*int(pause/gap), bytes)
+		require.Greater(t, took, 3000*pause, "nearly as long as it lasts")
+		require.Greater(t, bytes, 3000*int(pause/gap))
 
 		r.gap = time.Second
-		took, bytes = floodReadsOf(t, c, 10)
-		require.Equal(t, 10*time.Second, took)
-		require.Equal(t, 10, bytes)
+		took, _ = floodReadsOf(t, c, 10)
+		require.LessOrEqual(t, took, 10*time.Second)
 		r.gap = gap
-		took, _ = floodReadsOf(t, c, floodReads)
-		require.Equal(t, floodReads*gap, took, "a flood begins anew")
+		took, _ = floodReadsOf(t, c, first)
+		require.Equal(t, floodLeast, took, "a flood begins anew")
 	})
 }
 
@@ -68,16 +68,16 @@ func TestFloodConnInAWindow(t *testing.T) {
 	for _, window := range []int{1, 5, 20, 75} {
 		synctest.Test(t, func(t *testing.T) {
 			const gap, pause = 10 * time.Microsecond, time.Millisecond
-			c := &floodConn{Conn: &evenReader{gap: gap, window: window}, pause: pause, from: time.Now()}
+			c := &floodConn{Conn: &evenReader{gap: gap, window: window}, pause: pause, from: time.Now(), judged: fewestPauses}
 			const rounds = 10
-			took, bytes := floodReadsOf(t, c, rounds*(floodReads+restReads))
+			took, bytes := floodReadsOf(t, c, rounds*restReads)
 			require.Less(t, took, time.Duration(bytes)*gap*21/20, "a window of %d", window)
 		})
 	}
 	synctest.Test(t, func(t *testing.T) { // 95 in a pause, where 100 come without one
 		const gap, pause = 10 * time.Microsecond, time.Millisecond
-		c := &floodConn{Conn: &evenReader{gap: gap, window: 95}, pause: pause, from: time.Now()}
-		_, bytes := floodReadsOf(t, c, 1000)
-		require.Greater(t, bytes, 900*95)
+		c := &floodConn{Conn: &evenReader{gap: gap, window: 95}, pause: pause, from: time.Now(), judged: fewestPauses}
+		_, bytes := floodReadsOf(t, c, 10000)
+		require.Greater(t, bytes, 3000*95)
 	})
 }

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,6 +96,7 @@ func (o *pubOptions) run(ctx context.Context, p *Program) error {
 	defer cancel()
 	if o.many() {
 		cfg.Dial = inFloods(100*time.Microsecond, cfg.Dial) // of answers
+		cfg.MaxInflight = cmp.Or(cfg.MaxInflight, feedInflight)
 	}
 	cfg.QueueQoS0 = o.many()    // a feed waits while the server is away
 	cfg.NoReconnect = !o.many() // one message: the first failure is worth knowing
@@ -420,3 +422,6 @@ func badInput(err error) error {
 func badLine(n int, err error) error {
 	return Fail(ExitPublish, "standard input: line %d: %w", "标准输入第 %d 行：%w", n, err)
 }
+
+// feedInflight is how many lines may be unanswered. With so many, one write and one read are for many messages.
+const feedInflight = 2000
