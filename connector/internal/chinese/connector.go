@@ -76,6 +76,9 @@ var connectorTexts = []pair{
 	{"not settled within %s: %s", "在 %s 内未处理完：%s"},
 	{"Reconfigure comes before Start has returned", "Reconfigure 须在 Start 返回之后调用"},
 	{"the new consumer %q has no flow", "新的 Consumer %s 没有流"},
+	{"consumer %q has no flow: a program pulls its messages", "Consumer %s 没有流程：由程序拉取消息"},
+	{"%s comes before Start has returned", "Start 返回之前不能调用 %s"},
+	{"the outcome of the run is not known: %s", "运行结果未知：%s"},
 	{"consumer %q has a flow and cannot be pulled", "Consumer %s 已有流，不能由程序拉取"},
 	{"consumer %q has a flow now, but is pulled", "Consumer %s 现在有流，但由程序拉取"},
 	{"the flow was not settled: %s", "流未处理完：%s"},
@@ -105,7 +108,7 @@ var connectorTexts = []pair{
 	{"holds neither a proxy's URL nor env", "既不是代理的 URL，也不是 env"}, {"holds no PEM", "中没有 PEM"},
 	{"file %q", "文件 %s"}, {"env %q", "环境变量 %s"}, {"exec %q", "命令 %s"},
 	{"it took longer than %s", "用时超过 %s"},
-	{"the command ended with %s", "命令以 %s 结束"},
+	{"the command ended with %s", "命令已结束：%s"},
 
 	// Package flow.
 	{"the flow ended its goroutine", "流结束了自己的 goroutine"},
