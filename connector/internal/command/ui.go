@@ -52,10 +52,15 @@ func (g *page) start(o ui.Options, prefix string) (*ui.Server, error) {
 // tellPage tells the address of the page on standard error, whatever the level of the log: nobody can guess it.
 func (p *Program) tellPage(show *status, url string) {
 	if show.on {
-		fmt.Fprintln(show, p.Say("Open ", "请在浏览器中打开 ")+url)
+		fmt.Fprintln(show, p.openPage(url))
 		return
 	}
 	json.NewEncoder(show).Encode(map[string]string{"level": "INFO", "msg": "page", "url": url})
+}
+
+// openPage asks to open the page. Whoever reads Chinese here gets the page in Chinese, whatever the browser prefers.
+func (p *Program) openPage(url string) string {
+	return p.Say("Open "+url, "请在浏览器中打开 "+url+"&lang=zh")
 }
 
 // closePage ends the page.
@@ -108,7 +113,7 @@ func (p *Program) serveUI(ctx context.Context, g *page, file string) error {
 	if p.JSON {
 		p.JSONLine(map[string]string{"url": s.URL()})
 	} else {
-		fmt.Fprintln(p.Stdout, p.Say("Open ", "请在浏览器中打开 ")+s.URL())
+		fmt.Fprintln(p.Stdout, p.openPage(s.URL()))
 	}
 	select {
 	case <-ctx.Done():
