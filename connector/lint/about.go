@@ -46,7 +46,7 @@ var about = []struct{ codes, en, zh string }{
 	{"E130, E132, E133", "a key that is unknown (with the nearest one), there twice, or missing", "键不存在（给出最接近的键）、重复或缺失"},
 	{"E131", "not an object; names that are missing in `consumers` and `producers`", "应为对象；`consumers` 和 `producers` 中缺少名称"},
 	{"E134, E141", "not a single value, not a list", "应为单个值，或应为列表"},
-	{"E135, E142", "an environment variable that is not set; an expression that means nothing there", "环境变量未设置，或表达式在此处无意义"},
+	{"E135, E142", "an environment variable that is not set, or a secret in one that is empty; an expression that means nothing there", "环境变量未设置，保密内容的环境变量为空，或表达式在此处无意义"},
 	{"E136, E137, E138, E139", "not true or false, not a number in range, not a duration, not one of the choices", "不是 true 或 false、不是范围内的整数、不是时长、不在可选值之中"},
 	{"E140", "a secret or a file given in no way, or in two", "保密内容或文件没有给出，或以两种方式给出"},
 	{"E143, E144, E145", "a session store without a folder; a ledger, or `done_when: stored`, without a session store", "会话存储没有目录；有 ledger 或 `done_when: stored` 而没有会话存储"},
