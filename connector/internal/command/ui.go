@@ -22,7 +22,7 @@ type page struct {
 // flags adds the options of the page; their names begin with prefix.
 func (g *page) flags(p *Program, cmd *cobra.Command, prefix string) {
 	f := cmd.Flags()
-	f.StringVar(&g.listen, prefix+"listen", "", p.Say("serve the page on this `address` (a free port of 127.0.0.1); others than loopback need a certificate", "在此地址 `address` 提供页面（缺省为 127.0.0.1 的空闲端口）；非回环地址需要证书"))
+	f.StringVar(&g.listen, prefix+"listen", "", p.Say("serve the page on this `address` (a free port of 127.0.0.1); others than loopback need a certificate", "在此地址 `address` 提供页面（默认为 127.0.0.1 的空闲端口）；非回环地址需要证书"))
 	f.StringVar(&g.cert, prefix+"cert", "", p.Say("certificate of the page, a PEM `file`", "页面的证书，PEM 文件 `file`"))
 	f.StringVar(&g.key, prefix+"key", "", p.Say("its key, a PEM `file`", "页面证书的私钥，PEM 文件 `file`"))
 	f.StringSliceVar(&g.hosts, prefix+"host", nil, p.Say("a further `name` by which browsers may ask for the page", "浏览器可用于访问页面的其他主机名 `name`"))
