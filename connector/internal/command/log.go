@@ -171,8 +171,8 @@ var logWords = map[string]string{
 	"reconfigured":                "已应用新配置",
 	"settings wait for a restart": "部分设置重启后生效",
 	"the connector has trouble":   "连接器出现问题",
-	"flow failed":                 "流处理失败",
-	"flow failed on an error of the connector":     "处理连接器错误的流失败",
+	"flow failed":                 "流程失败",
+	"flow failed on an error of the connector":     "处理连接器错误的流程失败",
 	"message dropped":                              "已丢弃消息",
 	"message put away as a dead letter":            "消息已存为死信",
 	"dead letter not written; the message is held": "死信写入失败，消息暂留",
@@ -204,7 +204,7 @@ var logWords = map[string]string{
 
 	// This command.
 	"stopped":        "已停止",
-	"flow succeeded": "流处理成功",
+	"flow succeeded": "流程成功",
 	"listen":         "监听失败",
 	"listening":      "监听中",
 	"process ended":  "进程已结束",
