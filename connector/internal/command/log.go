@@ -239,7 +239,7 @@ var logWords = map[string]string{
 	"broker_url": "服务端地址", "from": "来自", "restart": "重启后生效",
 
 	// The names of what belongs to a message.
-	"topic": "主题", "id": "消息ID", "attempt": "第几次", "attempts": "次数", "error": "错误", "reason": "原因", "again_in": "再试间隔",
+	"topic": "主题", "id": "消息 ID", "attempt": "第几次", "attempts": "次数", "error": "错误", "reason": "原因", "again_in": "再试间隔",
 	"type": "类型", "hint": "提示", "consumer": "Consumer", "consumers": "Consumer数", "producers": "Producer数", "filters": "订阅数",
 	"connector": "连接器", "client_id": "客户端ID", "connection": "连接", "session_present": "会话存在", "held": "持续", "by": "断开方",
 	"count": "数量", "line": "行", "lines": "行数", "bad": "无效", "left": "剩余", "left_in_store": "存储中剩余", "then": "之后", "took": "用时", "age": "已存在", "missing": "尚缺", "sessions": "会话", "made_for_another_configuration_by": "为其他配置建立者",

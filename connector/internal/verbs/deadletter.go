@@ -305,7 +305,7 @@ func showLetter(p *command.Program, f *deadletters.File, e deadletters.Entry) er
 		{"Consumer", r.Consumer},
 		{p.Say("topic", "主题"), r.Topic},
 		{"QoS", fmt.Sprint(int(r.QoS))},
-		{p.Say("message id", "消息ID"), fmt.Sprint(r.MessageID)},
+		{p.Say("message id", "消息 ID"), fmt.Sprint(r.MessageID)},
 		{p.Say("key", "键"), r.Key},
 		{p.Say("attempts", "次数"), fmt.Sprint(r.Attempts)},
 		{p.Say("error", "错误"), reason(p, r)},
