@@ -55,13 +55,19 @@ func (p *Program) tellPage(show *status, url string) {
 		fmt.Fprintln(show, p.openPage(url))
 		return
 	}
-	json.NewEncoder(show).Encode(map[string]string{"level": "INFO", "msg": "page", "url": url})
+	line := json.NewEncoder(show)
+	line.SetEscapeHTML(false) // people copy the address
+	line.Encode(map[string]string{"level": "INFO", "msg": p.Say("page", "页面"), "url": p.pageAddress(url)})
 }
 
-// openPage asks to open the page. Whoever reads Chinese here gets the page in Chinese, whatever the browser prefers.
+// openPage asks to open the page.
 func (p *Program) openPage(url string) string {
-	return p.Say("Open "+url, "请在浏览器中打开 "+url+"&lang=zh")
+	return p.Say("Open ", "请在浏览器中打开 ") + p.pageAddress(url)
 }
+
+// pageAddress returns the URL of the page with the language of the command: who reads Chinese here gets the page in Chinese, whatever
+// the browser prefers.
+func (p *Program) pageAddress(url string) string { return p.Say(url, url+"&lang=zh") }
 
 // closePage ends the page.
 func closePage(ctx context.Context, s *ui.Server) {
