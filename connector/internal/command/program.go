@@ -217,8 +217,9 @@ func (p *Program) checkLanguage(cmd *cobra.Command) error {
 	if cmd.Name() == cobra.ShellCompRequestCmd {
 		return nil // it is not complete yet
 	}
-	if p.Lang != "en" && p.Lang != "zh" {
-		return Usage("--lang %q is neither en nor zh", "--lang %q 既不是 en 也不是 zh", p.Lang)
+	if wrong := p.Lang; wrong != "en" && wrong != "zh" {
+		p.Lang = language(nil, os.Getenv) // to say it
+		return Usage("--lang %q is neither en nor zh", "--lang %q 既不是 en 也不是 zh", wrong)
 	}
 	return nil
 }
