@@ -33,7 +33,9 @@ func (c *Connector) newOthers() error {
 }
 
 // onConnection returns an error with the name of its connection.
-func onConnection(name string, err error) *flow.Error { return because("connection "+name, err) }
+func onConnection(name string, err error) *flow.Error {
+	return because(fmt.Sprintf("connection %q", name), err)
+}
 
 // because returns an error of the type of err with a prefix that says what failed.
 func because(what string, err error) *flow.Error {

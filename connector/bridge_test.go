@@ -181,10 +181,10 @@ func TestBridgeFarEndAway(t *testing.T) {
 		h := b.cloud()
 		require.False(t, h.Connected)
 		require.ErrorIs(t, h.Ready(), flow.TypeConnectivity)
-		require.ErrorContains(t, h.Ready(), "connection cloud: ")
+		require.ErrorContains(t, h.Ready(), `connection "cloud": `)
 		mu.Lock()
 		require.NotEmpty(t, told)
-		require.Regexp(t, `^connector: \[MQTT:[A-Z]+\] connection cloud: [^\[]+$`, told[0].Error())
+		require.Regexp(t, `^connector: \[MQTT:[A-Z]+\] connection "cloud": [^\[]+$`, told[0].Error())
 		require.Positive(t, events[client.ConnectFailed])
 		mu.Unlock()
 		require.Zero(t, b.connector.Health().Failed, "no failure of the consumer: its flow is not triggered")
@@ -218,7 +218,7 @@ func TestBridgeStartWithoutConnectRetry(t *testing.T) {
 		b.build(cfg, newGate())
 		err := b.connector.Start(b.ctx)
 		require.ErrorIs(t, err, flow.TypeConnectivity)
-		require.ErrorContains(t, err, "connection cloud: ")
+		require.ErrorContains(t, err, `connection "cloud": `)
 	})
 }
 
@@ -233,7 +233,7 @@ func TestBridgeWithoutAutoReconnect(t *testing.T) {
 		b.acceptFar(false)
 		b.farConn.Close()
 		<-b.connector.Done()
-		require.ErrorContains(t, b.connector.Err(), "connection cloud: ")
+		require.ErrorContains(t, b.connector.Err(), `connection "cloud": `)
 		h := b.connector.Health()
 		require.Error(t, h.Live())
 	})
@@ -688,7 +688,7 @@ func TestBridgeUnacceptable(t *testing.T) {
 				if stop {
 					<-b.connector.Done()
 					require.ErrorIs(b, b.connector.Err(), flow.TypeMalformed)
-					require.ErrorContains(b, b.connector.Err(), "connection cloud: client: received message on")
+					require.ErrorContains(b, b.connector.Err(), `connection "cloud": client: received message on`)
 				} else {
 					require.NoError(b, b.connector.Err())
 					require.NoError(b, ready(b.dialogue))

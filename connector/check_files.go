@@ -28,8 +28,12 @@ func (c *checker) source(at string, s *SecretSource) bool {
 		c.add("E147/empty", at)
 		return false
 	case s.Env != "":
-		if _, ok := os.LookupEnv(s.Env); !ok {
+		switch v, ok := os.LookupEnv(s.Env); {
+		case !ok:
 			c.add("E135", at, s.Env)
+			return false
+		case v == "":
+			c.add("E135/empty", at, s.Env)
 			return false
 		}
 		return true

@@ -192,7 +192,7 @@ func ExampleError() {
 	// Output:
 	// true false
 	// CORE:RUNTIME [CORE:TIMEOUT] context deadline exceeded
-	// 流运行超时，请调大 flow_timeout 或优化流。
+	// 流程运行超时，请调大 flow_timeout 或优化流程。
 }
 
 // A bridge takes messages from one server and publishes them to another one. While that one is away

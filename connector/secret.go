@@ -124,6 +124,9 @@ func (s SecretSource) Read(ctx context.Context) (string, error) {
 		if !ok {
 			return "", &secretError{source: s, kind: "missing"}
 		}
+		if v == "" {
+			return "", &secretError{source: s, kind: "empty"}
+		}
 		return v, nil
 	}
 	return s.readFile()

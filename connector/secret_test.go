@@ -106,6 +106,7 @@ esac
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 		return path
 	}
+	t.Setenv("MQTT311_TEST_EMPTY", "")
 	for want, source := range map[string]connector.SecretSource{
 		"took longer than 300ms":            {Exec: []string{script, "slow"}, Timeout: 300 * time.Millisecond},
 		"ended with exit status 3":          {Exec: []string{script, "fails"}},
@@ -115,6 +116,7 @@ esac
 		"large\" is larger":                 {File: file("large", strings.Repeat("hunter2", 10_000))},
 		"utf16\" is UTF-16":                 {File: file("utf16", "\xff\xfeh\x00")},
 		"empty\" is empty":                  {File: file("empty", "\n")},
+		"_EMPTY\" is empty":                 {Env: "MQTT311_TEST_EMPTY"},
 		"/dev/zero\" is not a regular file": {File: "/dev/zero"},
 	} {
 		t.Run(want, func(t *testing.T) {

@@ -188,6 +188,6 @@ func TestTestEveryConnection(t *testing.T) {
 		b.conn.Close()
 		r = <-done
 		require.Equal(t, "cloud", r.Failed().Connection)
-		require.ErrorContains(t, r.Err(), "connection cloud: ")
+		require.ErrorContains(t, r.Err(), `connection "cloud": `)
 	})
 }

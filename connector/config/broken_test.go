@@ -113,6 +113,7 @@ var files = []struct {
 	{"E117/irregular", "protocol: TLS\n    tls_server_cert: FILE", func(t *testing.T, path string) { require.NoError(t, mkfifo(path)) }},
 	{"E117/large", "password: {file: FILE}", written(strings.Repeat("x", 1<<17), 0o600)},
 	{"E117/empty", "password: {file: FILE}", written("\n", 0o600)},
+	{"E135/empty", "password: {env: MQTT311_TEST_EMPTY}", func(t *testing.T, _ string) { t.Setenv("MQTT311_TEST_EMPTY", "") }},
 	{"E117/utf16", "password: {file: FILE}", written("\xff\xfep\x00", 0o600)},
 	{"E117/key", "protocol: TLS\n    tls_client_cert: {pem: '-----BEGIN'}\n    tls_client_key: FILE", func(*testing.T, string) {}},
 	{"W218/writable", "password: {file: FILE}", written("p", 0o666)},

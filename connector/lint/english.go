@@ -95,6 +95,7 @@ var english = map[string]words{
 	"E133":            {"is missing", "add it"},
 	"E134":            {"is not a single value", "write one value"},
 	"E135":            {"needs the environment variable {1}, which is not set", "set it"},
+	"E135/empty":      {"needs the environment variable {1}, which is empty", "give it a value"},
 	"E135/hostname":   {"has no host name to use", "write the name out"},
 	"E136":            {`"{1}" is neither true nor false`, "write true or false"},
 	"E137":            {`"{1}" is not a whole number from {2} to {3}`, "write a number in that range"},

@@ -263,7 +263,7 @@ func (c *configuration) write(text, revision string) (string, error) {
 }
 
 var (
-	errUnread   = &fault{http.StatusConflict, "The text cannot be read, so its secrets cannot be put back: mend it first.", "文本无法解析，无法放回密钥，请先修正。"}
+	errUnread   = &fault{http.StatusConflict, "The text cannot be read, so its secrets cannot be put back: mend it first.", "文本无法解析，无法放回保密内容，请先修正。"}
 	errMistakes = &fault{http.StatusConflict, "The configuration has mistakes: mend them first.", "配置有错误，请先修正。"}
 	errWithheld = &fault{http.StatusConflict, "The configuration names files, variables or commands that were not in the file when the program started, or that belong to another server. The page does not use them: save, and use mqtt311 test or run.",
 		"配置引用了程序启动时文件中没有的文件、环境变量或命令，或引用属于其他服务端。页面不会使用它们：请保存后用 mqtt311 test 或 run。"}

@@ -120,4 +120,4 @@ func knownReferences(d *config.Document) map[known]bool {
 }
 
 var errDestination = &fault{409, "The server, or how it is reached and checked, is not the one that the secret of %s belongs to: enter the secret again.",
-	"服务端地址或其连接、验证方式已更改，不再是 %s 的密钥所属的服务端：请重新输入密钥。"}
+	"服务端地址或其连接、验证方式已更改，不再是 %s 的保密内容所属的服务端：请重新输入保密内容。"}

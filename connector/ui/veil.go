@@ -32,7 +32,7 @@ var placeholder = regexp.MustCompile(`<secret-[a-z0-9]+-\d+>`)
 
 // errHidden: a file has secrets that cannot be separated from the rest.
 var errHidden = &fault{409, "The file has a secret that cannot be hidden from the page where it stands: move it to a value of its own, without an anchor or a tag.",
-	"文件中有无法对页面隐藏的密钥：请将其写成独立的值，不带锚点或标签。"}
+	"文件中有无法对页面隐藏的保密内容：请将其写成独立的值，不带锚点或标签。"}
 
 // nodes returns the top node of a configuration, or nil if it is empty.
 func nodes(text []byte) (*yaml.Node, error) {
@@ -197,8 +197,8 @@ type unveiled struct {
 
 // Why a secret is not put back.
 var (
-	errMoved = &fault{409, "Line %d: a placeholder stands only where its secret stood: enter the secret itself.", "第 %d 行：占位符只能留在原密钥所在的位置，请直接输入密钥。"}
-	errStale = &fault{409, "Line %d: the placeholder is of an older state of the file: reload it, or enter the secret itself.", "第 %d 行：占位符来自旧的文件状态，请重新载入，或直接输入密钥。"}
+	errMoved = &fault{409, "Line %d: a placeholder stands only where its secret stood: enter the secret itself.", "第 %d 行：占位符只能留在原保密内容所在的位置，请直接输入保密内容。"}
+	errStale = &fault{409, "Line %d: the placeholder is of an older state of the file: reload it, or enter the secret itself.", "第 %d 行：占位符来自旧的文件状态，请重新载入，或直接输入保密内容。"}
 )
 
 func (f *fault) at(line int) *fault {

@@ -37,10 +37,12 @@ func TestTroubleshooting(t *testing.T) {
 		"command: exit status" // the second half is of package os/exec
 	first := regexp.MustCompile(`(?m)^\| ([^|]+) \|`)
 	span := regexp.MustCompile("`([^`]+)`")
+	han := regexp.MustCompile(`\p{Han}`)
 	var rows [2]int
 	for i, document := range []string{"docs/troubleshooting.md", "docs/zh/troubleshooting.md"} {
 		for _, m := range first.FindAllStringSubmatch(text(t, document), -1) {
 			rows[i]++
+			require.True(t, i == 0 || !strings.Contains(m[1], " ") || han.MatchString(m[1]), "%s: --lang zh prints no %s", document, m[1])
 			for _, s := range span.FindAllStringSubmatch(m[1], -1) {
 				for piece := range strings.SplitSeq(s[1], "…") {
 					if piece = strings.TrimSpace(piece); utf8.RuneCountInString(piece) > 2 {

@@ -366,7 +366,7 @@ var made = map[string][]string{
 
 	"connector.secretError": {`connector: secret: file "x" is larger than 7 bytes`, `connector: secret: exec "X1" cannot be read: the command ended with exit status 3`, `connector: secret: env "X1" is not there`,
 		`connector: secret: file "x" may not be read by this user: open X1: permission denied`},
-	"flow.Error":            {flow.NewError(flow.TypeTCP, io.EOF).Error()},
+	"flow.Error":            {flow.NewError(flow.TypeTCP, io.EOF).Error(), `connection "cloud": transport: tcp: 127.0.0.1:1886: connect: connection refused`},
 	"flow.ErrorType":        {}, // as it is, MQTT:TCP
 	"flow.uncharged":        {}, // as what it has
 	"flow.permanentError":   {},

@@ -94,7 +94,7 @@ func TestTestVerbConnections(t *testing.T) {
 	file := bridgeFile(t, near, "127.0.0.1:1", "far/x")
 	r = mqtt311(t, "test", "-c", file)
 	require.Equal(t, ExitConnection, r.code)
-	require.Contains(t, r.err, "connection cloud: ")
+	require.Contains(t, r.err, `connection "cloud": `)
 	require.Contains(t, r.out, "Connected as q-test-")
 	r = mqtt311(t, "test", "-c", file, "--json")
 	require.Contains(t, r.out, `"connection":"cloud"`)

@@ -93,7 +93,7 @@ func (c *Connection) addressFlags(p *Program, cmd *cobra.Command) {
 	f.StringVar(&c.profile, "profile", "", p.Say("server and options of this `profile`: mqtt311 profile --help", "使用此配置档 `profile` 的服务端与选项：见 mqtt311 profile --help"))
 	f.StringVarP(&c.host, "host", "h", "localhost", p.Say("server's `host`", "服务端主机 `host`"))
 	f.IntVarP(&c.port, "port", "p", 0, p.Say("server's `port` (1883; 8883 with TLS, 80 and 443 with WebSocket)", "服务端端口 `port`（1883；TLS 为 8883，WebSocket 为 80 和 443）"))
-	f.StringVarP(&c.url, "url", "L", "", p.Say("server as `mqtt[s]://[user[:password]@]host[:port]/topic`; ws and wss too (MQTT311_URL in the environment)", "服务端 `mqtt[s]://[user[:password]@]host[:port]/topic`；也可用 ws 和 wss（缺省取环境变量 MQTT311_URL）"))
+	f.StringVarP(&c.url, "url", "L", "", p.Say("server as `mqtt[s]://[user[:password]@]host[:port]/topic`; ws and wss too (MQTT311_URL in the environment)", "服务端 `mqtt[s]://[user[:password]@]host[:port]/topic`；也可用 ws 和 wss（默认取环境变量 MQTT311_URL）"))
 	f.StringVar(&c.unix, "unix", "", p.Say("connect through this unix `socket`", "通过 unix 套接字 `socket` 连接"))
 	f.StringVar(&c.proxy, "proxy", "", p.Say("connect through this proxy: socks5h or http `URL`", "通过代理连接：socks5h 或 http 的 `URL`"))
 	f.BoolVar(&c.websocket, "ws", false, p.Say("use WebSocket", "使用 WebSocket"))
@@ -107,7 +107,7 @@ func (c *Connection) addressFlags(p *Program, cmd *cobra.Command) {
 
 func (c *Connection) identityFlags(p *Program, cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVarP(&c.id, "id", "i", "", p.Say("client id (mqtt311- and a random name)", "客户端 ID（缺省为 mqtt311- 加随机名）"))
+	f.StringVarP(&c.id, "id", "i", "", p.Say("client id (mqtt311- and a random name)", "客户端 ID（默认为 mqtt311- 加随机名）"))
 	f.StringVarP(&c.idPrefix, "id-prefix", "I", "", p.Say("client id: this `prefix` and a random name", "客户端 ID：前缀 `prefix` 加随机名"))
 	noFiles(cmd, "id", "id-prefix")
 }

@@ -83,9 +83,12 @@ func TestHelpInChinese(t *testing.T) {
 		require.Contains(t, r.err, want, args)
 		require.Contains(t, r.err, "用法见 mqtt311", args)
 	}
+	t.Setenv("LC_ALL", "C")
 	r := mqtt311(t, "version", "--lang", "fr")
 	require.Equal(t, ExitUsage, r.code)
 	require.Contains(t, r.err, `--lang "fr" is neither en nor zh`)
+	t.Setenv("LC_ALL", "zh_CN.UTF-8")
+	require.Contains(t, mqtt311(t, "sub", "-t", "x", "--lang", "fr").err, `--lang "fr" 既不是 en 也不是 zh`)
 }
 
 // The locale decides where --lang is not given, in the order of POSIX.

@@ -171,8 +171,8 @@ var logWords = map[string]string{
 	"reconfigured":                "已应用新配置",
 	"settings wait for a restart": "部分设置重启后生效",
 	"the connector has trouble":   "连接器出现问题",
-	"flow failed":                 "流处理失败",
-	"flow failed on an error of the connector":     "处理连接器错误的流失败",
+	"flow failed":                 "流程失败",
+	"flow failed on an error of the connector":     "处理连接器错误的流程失败",
 	"message dropped":                              "已丢弃消息",
 	"message put away as a dead letter":            "消息已存为死信",
 	"dead letter not written; the message is held": "死信写入失败，消息暂留",
@@ -205,7 +205,7 @@ var logWords = map[string]string{
 
 	// This command.
 	"stopped":        "已停止",
-	"flow succeeded": "流处理成功",
+	"flow succeeded": "流程成功",
 	"listen":         "监听失败",
 	"listening":      "监听中",
 	"process ended":  "进程已结束",
@@ -240,7 +240,7 @@ var logWords = map[string]string{
 	"broker_url": "服务端地址", "from": "来自", "restart": "重启后生效",
 
 	// The names of what belongs to a message.
-	"topic": "主题", "id": "消息ID", "attempt": "第几次", "attempts": "次数", "error": "错误", "reason": "原因", "again_in": "再试间隔",
+	"topic": "主题", "id": "消息 ID", "attempt": "第几次", "attempts": "次数", "error": "错误", "reason": "原因", "again_in": "再试间隔",
 	"type": "类型", "hint": "提示", "consumer": "Consumer", "consumers": "Consumer数", "producers": "Producer数", "filters": "订阅数",
 	"connector": "连接器", "client_id": "客户端ID", "connection": "连接", "session_present": "会话存在", "held": "持续", "by": "断开方",
 	"count": "数量", "line": "行", "lines": "行数", "bad": "无效", "left": "剩余", "left_in_store": "存储中剩余", "then": "之后", "took": "用时", "age": "已存在", "missing": "尚缺", "sessions": "会话", "made_for_another_configuration_by": "为其他配置建立者",

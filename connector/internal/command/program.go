@@ -200,8 +200,8 @@ Exit codes: 0 done, 1 it failed while running, 2 wrong usage or configuration,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true}, // ours speaks both languages
 	}
 	f := root.PersistentFlags()
-	f.StringVar(&p.Lang, "lang", p.Lang, p.Say("`language` of messages: en or zh", "消息语言 `language`：en 或 zh"))
-	f.BoolVar(&p.JSON, "json", p.JSON, p.Say("write JSON lines, errors too", "以 JSON 行输出，错误亦然"))
+	f.StringVar(&p.Lang, "lang", p.Lang, p.Say("`language` of messages: en or zh", "界面语言 `language`：en 或 zh"))
+	f.BoolVar(&p.JSON, "json", p.JSON, p.Say("write JSON lines, errors too", "以 JSON 行输出，包括错误"))
 	f.Bool("help", false, p.Say("show this help", "显示帮助")) // -h is the host, as in mosquitto_pub
 	root.Flags().Bool("version", false, p.Say("print the version", "输出版本"))
 	root.SuggestionsMinimumDistance = 2
@@ -245,8 +245,9 @@ func (p *Program) checkLanguage(cmd *cobra.Command) error {
 	if cmd.Name() == cobra.ShellCompRequestCmd {
 		return nil // it is not complete yet
 	}
-	if p.Lang != "en" && p.Lang != "zh" {
-		return Usage("--lang %q is neither en nor zh", "--lang %q 既不是 en 也不是 zh", p.Lang)
+	if wrong := p.Lang; wrong != "en" && wrong != "zh" {
+		p.Lang = language(nil, os.Getenv) // to say it
+		return Usage("--lang %q is neither en nor zh", "--lang %q 既不是 en 也不是 zh", wrong)
 	}
 	return nil
 }

@@ -85,7 +85,7 @@ ends run without consumers, and is skipped with consumers; --bad-lines decides o
 
 Consumer 对每条消息执行一个步骤，成功后按配置确认消息：
 
-  （缺省）  在标准输出写一行 JSON
+  （默认）  在标准输出写一行 JSON
   --exec    对每条消息运行一个命令：标准输入为消息内容，环境变量有 MQTT_TOPIC、
             MQTT_QOS、MQTT_MESSAGE_ID 和 MQTT_CONSUMER。退出码 0 为成功，
             65 表示该消息永远无法成功
@@ -132,7 +132,7 @@ Producer 的输入来自标准输入，每行一个 JSON：{"producer": "command
 		cmd.Example += "\n  mqtt311 run -c connector.yaml --into   # into the stream of nats"
 		f.BoolVar(&o.into, "into", false, p.Say("move what the consumer of nats receives into the stream, where work takes it", "将 nats 所指 Consumer 收到的消息放入流，由 work 处理"))
 	}
-	f.StringVar(&o.badLines, "bad-lines", "", p.Say("`what` to do with a line of standard input that cannot be published: stop or skip (stop; skip with consumers)", "标准输入中的某行无法发布时的处理 `what`：stop 停止，skip 跳过（缺省 stop；有 Consumer 时为 skip）"))
+	f.StringVar(&o.badLines, "bad-lines", "", p.Say("`what` to do with a line of standard input that cannot be published: stop or skip (stop; skip with consumers)", "标准输入中的某行无法发布时的处理 `what`：stop 停止，skip 跳过（默认 stop；有 Consumer 时为 skip）"))
 	o.serviceFlags(p, cmd)
 	Complete(cmd, "producer", producers)
 	Complete(cmd, "bad-lines", Values("stop", "skip"))
@@ -146,9 +146,9 @@ Producer 的输入来自标准输入，每行一个 JSON：{"producer": "command
 func (o *runOptions) serviceFlags(p *Program, cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", "", p.Say("serve /metrics, /livez and /readyz on this `address`", "在此地址 `address` 提供 /metrics、/livez 和 /readyz"))
-	f.DurationVar(&o.stallAfter, "stall-after", 0, p.Say("the connector is stalled when a message waits for its acknowledgement so long, 0: never (stall_timeout of the configuration, or 5m)", "消息未确认超过此时间即视为停滞，0 为不判断（缺省为配置的 stall_timeout 或 5m）"))
+	f.DurationVar(&o.stallAfter, "stall-after", 0, p.Say("the connector is stalled when a message waits for its acknowledgement so long, 0: never (stall_timeout of the configuration, or 5m)", "消息未确认超过此时间即视为停滞，0 为不判断（默认为配置的 stall_timeout 或 5m）"))
 	f.DurationVar(&o.drain, "drain-timeout", 25*time.Second, p.Say("how long flows may take to end after an interrupt", "中断后等待处理中的消息结束的时间"))
-	f.StringVar(&o.logLevel, "log-level", "", p.Say("log on standard error from this `level`: debug, info, warn, error (info; warn on a terminal); JSON lines, text on a terminal", "向标准错误输出此级别 `level` 以上的日志：debug、info、warn、error（缺省 info；终端上为 warn）；终端上为文本，否则为 JSON 行"))
+	f.StringVar(&o.logLevel, "log-level", "", p.Say("log on standard error from this `level`: debug, info, warn, error (info; warn on a terminal); JSON lines, text on a terminal", "向标准错误输出此级别 `level` 以上的日志：debug、info、warn、error（默认 info；终端上为 warn）；终端上为文本，否则为 JSON 行"))
 	f.BoolVarP(&o.verbose, "verbose", "v", false, p.Say("the same as --log-level debug", "等同于 --log-level debug"))
 	Complete(cmd, "log-level", logLevels())
 	noFiles(cmd, "listen", "stall-after", "drain-timeout")

@@ -36,9 +36,9 @@ Exit codes: 3 no connection, 4 refused by the server, 5 not subscribed, 7 out of
 			`按配置逐步测试连接：域名解析、TCP、代理、TLS、WebSocket、CONNACK、各 Consumer 的订阅主题；
 然后逐个测试 connections 中的连接。首个失败的步骤会给出原因和建议。不会处理或确认任何消息，也不设遗嘱。
 
-测试使用独立的客户端 ID（配置的 ID 加 -test- 和四个随机字符）及干净会话，不影响正在运行的连接器。
---own-id 则使用配置的 ID 与会话：以该 ID 运行的连接器会被挤下线。共享订阅组不会加入（组员会收到
-消息），其主题按普通订阅测试。
+测试使用独立的客户端 ID（配置的 ID 加 -test- 和四个随机字符），并清除会话，不影响正在运行的连接器。
+--own-id 则使用配置的 ID 与会话：以该 ID 运行的连接器会被挤下线。不加入共享组（成员
+会分走消息），其主题按普通订阅测试。
 
 退出码：3 无法连接，4 被服务端拒绝，5 订阅失败，7 超时。`),
 		Example: `  mqtt311 test -c connector.yaml

@@ -22,7 +22,7 @@ type page struct {
 // flags adds the options of the page; their names begin with prefix.
 func (g *page) flags(p *Program, cmd *cobra.Command, prefix string) {
 	f := cmd.Flags()
-	f.StringVar(&g.listen, prefix+"listen", "", p.Say("serve the page on this `address` (a free port of 127.0.0.1); others than loopback need a certificate", "在此地址 `address` 提供页面（缺省为 127.0.0.1 的空闲端口）；非回环地址需要证书"))
+	f.StringVar(&g.listen, prefix+"listen", "", p.Say("serve the page on this `address` (a free port of 127.0.0.1); others than loopback need a certificate", "在此地址 `address` 提供页面（默认为 127.0.0.1 的空闲端口）；非回环地址需要证书"))
 	f.StringVar(&g.cert, prefix+"cert", "", p.Say("certificate of the page, a PEM `file`", "页面的证书，PEM 文件 `file`"))
 	f.StringVar(&g.key, prefix+"key", "", p.Say("its key, a PEM `file`", "页面证书的私钥，PEM 文件 `file`"))
 	f.StringSliceVar(&g.hosts, prefix+"host", nil, p.Say("a further `name` by which browsers may ask for the page", "浏览器可用于访问页面的其他主机名 `name`"))
@@ -52,11 +52,22 @@ func (g *page) start(o ui.Options, prefix string) (*ui.Server, error) {
 // tellPage prints the address of the page on standard error, whatever the level of the log: nobody can guess it.
 func (p *Program) tellPage(show *status, url string) {
 	if show.on {
-		fmt.Fprintln(show, p.Say("Open ", "请在浏览器中打开 ")+url)
+		fmt.Fprintln(show, p.openPage(url))
 		return
 	}
-	json.NewEncoder(show).Encode(map[string]string{"level": "INFO", "msg": "page", "url": url})
+	line := json.NewEncoder(show)
+	line.SetEscapeHTML(false) // people copy the address
+	line.Encode(map[string]string{"level": "INFO", "msg": p.Say("page", "页面"), "url": p.pageAddress(url)})
 }
+
+// openPage asks to open the page.
+func (p *Program) openPage(url string) string {
+	return p.Say("Open ", "请在浏览器中打开 ") + p.pageAddress(url)
+}
+
+// pageAddress returns the URL of the page with the language of the command: who reads Chinese here gets the page in Chinese, whatever
+// the browser prefers.
+func (p *Program) pageAddress(url string) string { return p.Say(url, url+"&lang=zh") }
 
 // closePage ends the page.
 func closePage(ctx context.Context, s *ui.Server) {
@@ -108,7 +119,7 @@ func (p *Program) serveUI(ctx context.Context, g *page, file string) error {
 	if p.JSON {
 		p.JSONLine(map[string]string{"url": s.URL()})
 	} else {
-		fmt.Fprintln(p.Stdout, p.Say("Open ", "请在浏览器中打开 ")+s.URL())
+		fmt.Fprintln(p.Stdout, p.openPage(s.URL()))
 	}
 	select {
 	case <-ctx.Done():

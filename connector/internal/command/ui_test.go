@@ -47,6 +47,12 @@ func visit(t *testing.T, told string) (ask func(method, path string, body any) (
 	return ask
 }
 
+// The address that a command prints in Chinese opens the page in Chinese.
+func TestUIAddressHasTheLanguage(t *testing.T) {
+	require.Equal(t, "Open http://h/#token=x", (&Program{Lang: "en"}).openPage("http://h/#token=x"))
+	require.Equal(t, "请在浏览器中打开 http://h/#token=x&lang=zh", (&Program{Lang: "zh"}).openPage("http://h/#token=x"))
+}
+
 func TestUIWritesAFileThatWasNotThere(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "new.yaml")
 	ctx, interrupt := context.WithCancel(t.Context())

@@ -164,7 +164,7 @@ func (d *doctor) redelivery(ctx context.Context) (answer, means Text, err error)
 		return
 	}
 	if len(again) < len(first) {
-		return bothf("%d of %d come again", "%[2]d 条中 %[1]d 条重新送达", len(again), len(first)),
+		return bothf("%d of %d come again", "%[2]d 条中 %[1]d 条重新投递", len(again), len(first)),
 			Text{"a message whose flow was cut off by a lost connection may be lost", "连接中断时未处理完的消息可能丢失"}, nil
 	}
 	ids := func(all []*packets.Publish) (ids []uint16) {
@@ -179,13 +179,13 @@ func (d *doctor) redelivery(ctx context.Context) (answer, means Text, err error)
 	for _, m := range again {
 		f.Dup = f.Dup && m.Dup
 	}
-	answer = Text{"come again, with DUP", "重新送达，带 DUP"}
+	answer = Text{"come again, with DUP", "重新投递，带 DUP"}
 	if !f.Dup {
-		answer = Text{"come again, without DUP", "重新送达，不带 DUP"}
+		answer = Text{"come again, without DUP", "重新投递，不带 DUP"}
 	}
 	if !f.SameID {
 		answer.EN, answer.ZH = answer.EN+" and under new Packet Identifiers", answer.ZH+"，但报文标识符改变"
-		means = Text{"a message that comes again is not recognised: its flow runs twice", "重新送达的消息无法识别，流会再次运行"}
+		means = Text{"a message that comes again is not recognised: its flow runs twice", "重新投递的消息无法识别，流程会再次运行"}
 	}
 	return answer, means, nil
 }
@@ -213,7 +213,7 @@ func (d *doctor) resend(ctx context.Context) (answer, means Text, err error) {
 	}
 	d.facts.Resends = time.Since(start).Round(time.Second)
 	return bothf("yes, after %v", "是，%v 后", d.facts.Resends),
-		bothf("a flow that takes longer than %v gets its message again meanwhile; the connector recognises it", "流运行超过 %v 时，其消息会再次送达；连接器能够识别", d.facts.Resends), nil
+		bothf("a flow that takes longer than %v gets its message again meanwhile; the connector recognises it", "流程运行超过 %v 时，其消息会再次投递；连接器能够识别", d.facts.Resends), nil
 }
 
 // mostWindow is how many messages are sent to a client that acknowledges none.
@@ -253,7 +253,7 @@ func (d *doctor) window(ctx context.Context) (answer, means Text, err error) {
 	if d.facts.WindowOpen {
 		return bothf("%d and more", "%d 条以上", mostWindow), Text{}, nil
 	}
-	return bothf("%d", "%d 条", d.facts.Window), bothf("no more than %d flows of a consumer run at once, whatever concurrency and max_in_flight say", "一个 Consumer 同时运行的流不超过 %d 个，与 concurrency、max_in_flight 无关", d.facts.Window), nil
+	return bothf("%d", "%d 条", d.facts.Window), bothf("no more than %d flows of a consumer run at once, whatever concurrency and max_in_flight say", "一个 Consumer 同时运行的流程不超过 %d 个，与 concurrency、max_in_flight 无关", d.facts.Window), nil
 }
 
 // triedQoS2 is how many messages of QoS 2 are in flight at once; the client has 16, and mosquitto 2.0.11 takes 20.

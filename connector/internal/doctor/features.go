@@ -167,7 +167,7 @@ func (d *doctor) overlap(ctx context.Context) (answer, means Text, err error) {
 		return Text{"one copy of a message", "每条消息一份"}, Text{}, nil
 	}
 	return bothf("%d copies of a message for 3 filters", "3 个订阅主题收到 %d 份", len(all)),
-		Text{"topics that overlap run a flow more than once (W210)", "重叠的订阅主题会使流多次运行（W210）"}, nil
+		Text{"topics that overlap run a flow more than once (W210)", "重叠的订阅主题会使流程多次运行（W210）"}, nil
 }
 
 // takeover connects the same client id twice [MQTT-3.1.4-2].

@@ -116,7 +116,7 @@ func (j *judge) consumer(path string, c *connector.ConsumerParams, cfg *connecto
 		}
 	}
 	if j.tried["redelivery"] && !cfg.Advanced.Clean() && c.AckMode == connector.AfterFlowSuccess && !f.Redelivers {
-		j.add(path+".ack_mode", "is after_flow_success, and the server does not send again what was not acknowledged", "为 after_flow_success，但服务端不会重新送达未确认的消息")
+		j.add(path+".ack_mode", "is after_flow_success, and the server does not send again what was not acknowledged", "为 after_flow_success，但服务端不会重新投递未确认的消息")
 	}
 	if j.tried["window"] && !f.WindowOpen && c.Concurrency > f.Window {
 		j.add(path+".concurrency", "is %d, and the server sends no more than %d messages before they are acknowledged", "为 %d，但服务端最多发出 %d 条未确认的消息", c.Concurrency, f.Window)

@@ -94,11 +94,16 @@ func Fold(s string, most int) []string {
 const notFirst = "，。；：、！？）》」』”’…·)],.;:!?%"
 
 // Joint is what separates two lines that become one: a blank, but nothing between Chinese
-// characters.
+// characters or beside Chinese punctuation.
 func Joint(before, after string) string {
 	b, _ := utf8.DecodeLastRuneInString(before)
 	a, _ := utf8.DecodeRuneInString(after)
-	if columns(b) == 2 || columns(a) == 2 && b != ' ' {
+	switch {
+	case columns(b) == 2 && (columns(a) == 2 || !unicode.Is(unicode.Han, b)):
+		return ""
+	case columns(a) == 2 && (b == ' ' || !unicode.Is(unicode.Han, a)):
+		return ""
+	case columns(b) == 2 && strings.ContainsRune(notFirst, a):
 		return ""
 	}
 	return " "

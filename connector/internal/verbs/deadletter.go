@@ -223,7 +223,7 @@ func listLetters(ctx context.Context, p *command.Program, f *deadletters.File, a
 			line = fmt.Sprintf("%s  %s  %s", e.ID, r.Time.Local().Format(time.DateTime), bytesText(e.Size))
 		}
 		line += "  " + terminal.EscapeLine(r.Topic)
-		if why := r.Why(); why != "" {
+		if why := reason(p, r); why != "" {
 			line += "  " + terminal.EscapeLine(why)
 		}
 		if width > 0 {
@@ -234,6 +234,12 @@ func listLetters(ctx context.Context, p *command.Program, f *deadletters.File, a
 		}
 	}
 	return nil
+}
+
+// reason returns what the connector wrote of the error, in the language of the command.
+func reason(p *command.Program, r *deadletters.Record) string {
+	why := r.Why()
+	return p.Say(why, chinese.Of(why))
 }
 
 // bytesText is a size in six columns.
@@ -298,10 +304,10 @@ func showLetter(p *command.Program, f *deadletters.File, e deadletters.Entry) er
 		{"Consumer", r.Consumer},
 		{p.Say("topic", "主题"), r.Topic},
 		{"QoS", fmt.Sprint(int(r.QoS))},
-		{p.Say("message id", "消息ID"), fmt.Sprint(r.MessageID)},
+		{p.Say("message id", "消息 ID"), fmt.Sprint(r.MessageID)},
 		{p.Say("key", "键"), r.Key},
 		{p.Say("attempts", "次数"), fmt.Sprint(r.Attempts)},
-		{p.Say("error", "错误"), r.Why()},
+		{p.Say("error", "错误"), reason(p, r)},
 	}
 	if r.CopyOf != nil {
 		rows = append(rows, []string{p.Say("copy of", "复制自"), r.CopyOf.String()})

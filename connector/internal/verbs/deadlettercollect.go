@@ -59,7 +59,7 @@ its error; without it only the payload is known. A process that ends between the
 	f := x.cmd.Flags()
 	f.StringVarP(&x.topic, "topic", "t", "", p.Say("`topic` of the dead letters", "死信主题 `topic`"))
 	f.StringVarP(&x.config, "config", "c", "", p.Say("use the server of this configuration, a `file`", "使用配置文件 `file` 中的服务端"))
-	f.StringVarP(&x.id, "id", "i", "", p.Say("client id (one made of the topic)", "客户端 ID（缺省由主题生成）"))
+	f.StringVarP(&x.id, "id", "i", "", p.Say("client id (one made of the topic)", "客户端 ID（默认由主题生成）"))
 	f.IntVarP(&x.count, "count", "C", 0, p.Say("end after so many dead letters (0: never)", "收到此数量的死信后结束（0 为不限）"))
 	f.DurationVar(&x.idle, "idle", 0, p.Say("end after this `time` without a message (0: never)", "此时长 `time` 内没有消息则结束（0 为不限）"))
 	f.BoolVar(&x.forget, "forget", false, p.Say("end the session at the server, with what waits in it", "结束服务端的会话及其中等待的消息"))
@@ -92,7 +92,7 @@ func (x *collecting) run(ctx context.Context, path string) error {
 	if x.id == "" {
 		x.id = ownID("", x.topic)
 	}
-	en, zh := "the server keeps what comes on "+x.topic+" for client id "+x.id+" from now on, also when this command has ended", "此后服务端会为客户端 ID "+x.id+" 保存主题 "+x.topic+" 的消息，本命令结束后亦然"
+	en, zh := "the server keeps what comes on "+x.topic+" for client id "+x.id+" from now on, also when this command has ended", "此后服务端会为客户端 ID "+x.id+" 保存主题 "+x.topic+" 的消息，本命令结束后也一样"
 	if x.forget {
 		en, zh = "the server forgets what it keeps for client id "+x.id, "服务端将清除为客户端 ID "+x.id+" 保存的消息"
 	}

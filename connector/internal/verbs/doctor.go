@@ -40,7 +40,7 @@ that do not fit them are listed; they end with exit code 8.
 Everything happens under client ids and below a topic of its own, doctor- and random letters; one message goes to $SYS. Sessions
 and retained messages are removed at the end, and after an interrupt. It sends some thousand small messages, and packets up to
 --max-packet. It asks before it starts; where there is no terminal, --yes is needed.`,
-			`通过实际测试了解服务端的行为：QoS 1 与 2、保留的会话、重新送达、在途窗口、顺序、保留消息、遗嘱、共享订阅、最大报文、
+			`通过实际测试了解服务端的行为：QoS 1 与 2、保留的会话、重新投递、在途窗口、顺序、保留消息、遗嘱、共享订阅、最大报文、
 特殊主题以及拒绝的方式，并给出对连接器设置的影响。用 -c FILE 时测试配置中的各个服务端（包括 connections），并列出不适合该服务端的设置，此时退出码为 8。
 
 所有操作都使用独立的客户端 ID 和主题（doctor- 加随机字符），另有一条消息发往 $SYS。结束或被中断时会清除会话与保留消息。

@@ -55,7 +55,7 @@ export async function stream(path, body, each, signal) {
 
 // login shows the token of the address that the program printed, and takes it out of the address.
 export async function login() {
-  const token = /^#token=(\w+)$/.exec(location.hash)?.[1]
+  const token = /^#token=(\w+)(?:&lang=\w+)?$/.exec(location.hash)?.[1]
   if (!token) return
   history.replaceState(null, '', location.pathname)
   await post('login', {token})

@@ -103,7 +103,7 @@ export function mount(root, api) {
       }
       fill(detail, el('h2', {tabIndex: -1}, l.topic), el('p', {class: 'bad'}, l.why),
         el('dl', {class: 'facts'}, fact('ID', l.id), fact(text('State', '状态'), states[l.state] ?? l.state), fact(text('Received', '收到'), l.received), fact('Consumer', l.consumer), fact('QoS', String(l.qos)),
-          fact(text('Message id', '消息ID'), String(l.messageID)), fact(text('Attempts', '次数'), String(l.attempts)), fact(text('Key', '键'), l.key)),
+          fact(text('Message id', '消息 ID'), String(l.messageID)), fact(text('Attempts', '次数'), String(l.attempts)), fact(text('Key', '键'), l.key)),
         el('p', {}, el('label', {for: to.id}, text('Topic', '主题')), ' ', to),
         el('p', {}, el('label', {for: area.id}, hex ? text('Payload, hexadecimal', '内容（十六进制）') : text('Payload', '内容')),
           l.whole ? null : text(' (the beginning)', '（开头部分）')), area,

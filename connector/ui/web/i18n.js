@@ -2,11 +2,17 @@
 
 const key = 'mqtt311.lang'
 
+// first is the language that was chosen on the page, else that of the command that printed the address, which
+// a reload remembers, else that of the browser.
 function first() {
+  let told = /&lang=(en|zh)$/.exec(location.hash)?.[1]
   try {
     const kept = localStorage.getItem(key)
     if (kept == 'en' || kept == 'zh') return kept
+    if (told) sessionStorage.setItem(key, told)
+    told ??= sessionStorage.getItem(key)
   } catch {} // storage may be forbidden
+  if (told == 'en' || told == 'zh') return told
   return navigator.language.toLowerCase().startsWith('zh') ? 'zh' : 'en'
 }
 
