@@ -635,7 +635,7 @@ func TestPossibleLoopsScale(t *testing.T) {
 		cfg.Consumers["in"] = p
 		start := time.Now()
 		findings := cfg.Check()
-		require.Less(t, time.Since(start), 5*time.Second)
+		require.Less(t, time.Since(start), time.Minute)
 		rules := make(map[string]bool)
 		for _, f := range findings {
 			rules[f.Rule()] = true
