@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/internal/broker"
+	"github.com/mqtt311/mqtt311/internal/thorough"
 	"github.com/stretchr/testify/require"
 
 	mochi "github.com/mochi-mqtt/server/v2"
@@ -19,6 +20,7 @@ import (
 
 // Typical calls of mosquitto_sub print the same bytes here, and end as well or as badly.
 func TestSubBesideMosquitto(t *testing.T) {
+	thorough.Only(t)
 	t.Parallel()
 	addr, theirs := startBroker(t), tool(t, "mosquitto_sub")
 	for topic, payload := range map[string]string{"a/one": "1", "a/two": "text with blanks", "b/json": `{"n":1,"s":"é"}`, "b/bytes": "\x00\xff\n\x1b"} {

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mqtt311/mqtt311/internal/thorough"
 )
 
 // TestMain lets a test start this command, or a co-process, as a process of its own.
@@ -253,6 +255,7 @@ func (p *process) interruptUntil(ended <-chan struct{}, s os.Signal) {
 // The second interrupt ends at once, whatever the command waits for: a reader of its standard output, or a step that takes
 // no notice, which is ended with it.
 func TestSecondInterruptAlwaysEnds(t *testing.T) {
+	thorough.Only(t)
 	t.Parallel()
 	addr := startBroker(t)
 	config := configFile(t, addr, consumes)

@@ -104,6 +104,7 @@ var widths = []uint16{60, 80, 120}
 
 // So has pub while it reads many messages; where there is no terminal there is nothing.
 func TestProgressOfPub(t *testing.T) {
+	thorough.Only(t)
 	addr := startBroker(t)
 	for lang, want := range map[string][2]string{"en": {"1500 published (", "mqtt311: 1,500 published\r\n"}, "zh": {"已发布 1500（", "mqtt311：已发布 1,500\r\n"}} {
 		for _, columns := range widths {

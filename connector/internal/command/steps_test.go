@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/mqtt311/mqtt311/connector/flow"
+	"github.com/mqtt311/mqtt311/internal/thorough"
 	"github.com/stretchr/testify/require"
 )
 
@@ -236,6 +237,7 @@ func suspected(ctx context.Context) context.Context {
 
 // A process that dies accuses all messages that it had. None is charged before it was alone in one.
 func TestPipeSuspects(t *testing.T) {
+	thorough.Only(t)
 	for name, end := range map[string]string{
 		"dies":                   "exit 3",
 		"is killed":              "kill -9 $$",
