@@ -113,6 +113,7 @@ type world struct {
 	rollbacks int             // of either side
 	olderDisk bool            // the disk is an older copy, and no process has started from it
 	wasOlder  bool            // some process has started from an older copy
+	excused   bool            // the run ends here, and nothing that follows is judged
 	unsure    map[string]bool // filters that a server has forgotten of which the client has heard
 }
 
@@ -128,7 +129,7 @@ const (
 
 // failf notes the first promise that is broken. The caller holds mu.
 func (w *world) failf(format string, args ...any) {
-	if w.broken != "" || w.over {
+	if w.broken != "" || w.over || w.excused {
 		return
 	}
 	w.broken = fmt.Sprintf(format, args...)
@@ -140,7 +141,7 @@ func (w *world) failf(format string, args ...any) {
 func (w *world) failed() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.broken != ""
+	return w.broken != "" || w.excused
 }
 
 // bubble runs the world. A goroutine that stays is a broken promise.
