@@ -186,15 +186,20 @@ func (w *world) judgeEvent(e *client.Event) {
 	case session.EventSubscriptionRefused:
 		w.givenUp(e.Err)
 	case session.EventStuck:
-		if w.wasOlder && w.profile.quota > 0 {
-			// The server holds as many messages as it takes, under identifiers that the process before had used and this
-			// one does not know: they are further ahead than it releases. It tells the program, as it should.
-			w.logf("event   the rest is not judged: the server's quota is full of identifiers ahead of an older copy")
-			w.excused = true
-			return
-		}
-		w.failf("stuck")
+		w.stands("stuck")
 	}
+}
+
+// stands fails because nothing moves, unless that is explained: the server holds as many messages as it takes, under
+// identifiers that the process before had used, and a process that started from an older copy does not know. They are
+// further ahead than it releases. The client tells the program, as it should.
+func (w *world) stands(format string, args ...any) {
+	if w.wasOlder && w.profile.quota > 0 && len(w.server.holds) >= w.profile.quota {
+		w.logf("event   the rest is not judged: the server's quota is full of identifiers ahead of an older copy")
+		w.excused = true
+		return
+	}
+	w.failf(format, args...)
 }
 
 // answered checks the result of a filter that the program gets.

@@ -586,7 +586,7 @@ func (p *process) watch() {
 		busy := p.store != nil && p.store.busy()
 		w.mu.Lock()
 		if since := time.Since(w.active); connected && !busy && w.resting == 0 && w.calm && w.server.closed == 0 && since > most && w.waits() {
-			w.failf("nothing has happened for %v", since)
+			w.stands("nothing has happened for %v", since)
 		}
 		w.mu.Unlock()
 	}
