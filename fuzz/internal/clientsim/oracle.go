@@ -194,7 +194,11 @@ func (w *world) judgeEvent(e *client.Event) {
 // identifiers that the process before had used, and a process that started from an older copy does not know. They are
 // further ahead than it releases. The client tells the program, as it should.
 func (w *world) stands(format string, args ...any) {
-	if w.wasOlder && w.profile.quota > 0 && len(w.server.holds) >= w.profile.quota {
+	unknown := w.wasOlder && w.profile.quota > 0 && len(w.server.holds) >= w.profile.quota
+	for _, m := range w.server.holds {
+		unknown = unknown && m.process < w.stats.Processes
+	}
+	if unknown {
 		w.logf("event   the rest is not judged: the server's quota is full of identifiers ahead of an older copy")
 		w.excused = true
 		return
