@@ -39,7 +39,7 @@ type Client struct {
 	cfg    Config
 	events *notifier[Event]
 	traces *notifier[Packet]
-	pools  pools
+	pools  *pools
 	done   chan struct{} // closed when the client has ended
 
 	attempts attempts // see there for its locking
@@ -69,7 +69,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	cfg.setDefaults()
 	cfg.own()
-	c := &Client{cfg: cfg, saver: &noSaver, done: make(chan struct{})}
+	c := &Client{cfg: cfg, pools: new(pools), saver: &noSaver, done: make(chan struct{})}
 	if cfg.Store != nil {
 		c.saver = &saver{store: cfg.Store}
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"net"
 	"runtime"
+	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,4 +86,29 @@ func TestFootprint(t *testing.T) {
 	for _, c := range all {
 		c.Abort()
 	}
+}
+
+// A client that has ended is garbage at once: its pools, which the runtime keeps for two more collections, do
+// not keep it. A program that makes and closes many clients would hold all of the last ones.
+func TestEndedClientIsGarbage(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // so that there is one collection
+	const clients = 100
+	var kept atomic.Int64
+	for range clients {
+		func() {
+			c, err := client.New(client.Config{ClientID: "c", Dial: benchServer(t, nil)})
+			require.NoError(t, err)
+			kept.Add(1)
+			runtime.AddCleanup(c, func(struct{}) { kept.Add(-1) }, struct{}{})
+			require.NoError(t, c.Connect(t.Context()))
+			require.NoError(t, c.Publish(t.Context(), message("t", 1, "x")))
+			r, err := c.PublishAsync(t.Context(), message("t", 1, "x"))
+			require.NoError(t, err)
+			require.NoError(t, r.Wait(t.Context()))
+			c.Abort()
+		}()
+	}
+	runtime.GC()
+	require.Eventually(t, func() bool { return kept.Load() <= clients/10 }, 10*time.Second, time.Millisecond, // the last ones may stand on stacks
+		"more than a tenth of %d clients are kept", clients)
 }

@@ -52,7 +52,7 @@ func (c *Client) Publish(ctx context.Context, m Message) error {
 // Connect as well and are sent after CONNACK. The caller must not modify the payload until the
 // Receipt is done.
 func (c *Client) PublishAsync(ctx context.Context, m Message) (*Receipt, error) {
-	r := &Receipt{client: c}
+	r := &Receipt{pools: c.pools}
 	if err := c.start(ctx, &m, r); err != nil {
 		return nil, err
 	}

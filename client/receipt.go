@@ -20,7 +20,7 @@ type Receipt struct {
 	turn     chan struct{} // capacity 1, filled at the end; nil unless a goroutine is in Wait
 	err      error
 	more     *receiptDetails // nil: none
-	client   *Client
+	pools    *pools
 }
 
 // receiptDetails are the fields that few receipts need.
@@ -29,7 +29,10 @@ type receiptDetails struct {
 	results  []session.FilterResult
 }
 
-// pools hold objects for reuse, so that a message needs no allocation besides its Receipt.
+// pools hold objects for reuse, so that a message needs no allocation besides its Receipt. Each client has
+// its own, because a channel that was made in a bubble of testing/synctest cannot be used in another one. Nothing in
+// them refers to the client, and they are no part of it: the runtime keeps a pool through two collections, and
+// would keep a client that has ended as long.
 type pools struct {
 	receipts sync.Pool // *Receipt, of Publish
 	turns    sync.Pool // chan struct{} with one place, of Receipt.Wait
@@ -44,7 +47,7 @@ func (c *Client) lendReceipt() *Receipt {
 	if r, ok := c.pools.receipts.Get().(*Receipt); ok {
 		return r
 	}
-	return &Receipt{client: c, lent: true, turn: make(chan struct{}, 1)}
+	return &Receipt{pools: c.pools, lent: true, turn: make(chan struct{}, 1)}
 }
 
 // takeBack returns a Receipt to the pool. Nothing may refer to it any more.
@@ -108,7 +111,7 @@ func (r *Receipt) Wait(ctx context.Context) error {
 	var end <-chan struct{}
 	first := r.turn == nil && r.done == nil
 	if first {
-		r.turn, _ = r.client.pools.turns.Get().(chan struct{})
+		r.turn, _ = r.pools.turns.Get().(chan struct{})
 		if r.turn == nil {
 			r.turn = make(chan struct{}, 1)
 		}
@@ -125,7 +128,7 @@ func (r *Receipt) Wait(ctx context.Context) error {
 	defer r.mu.Unlock()
 	if first {
 		drain(r.turn)
-		r.client.pools.turns.Put(r.turn)
+		r.pools.turns.Put(r.turn)
 		r.turn = nil
 	}
 	if r.ended {

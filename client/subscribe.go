@@ -152,7 +152,7 @@ func (c *Client) unsubscription(filters []string) asking {
 
 // request starts a SUBSCRIBE or UNSUBSCRIBE, unless ctx is done.
 func (c *Client) request(ctx context.Context, a asking) (*Receipt, error) {
-	from := request{r: &Receipt{client: c}, call: a.call, about: aboutFilters(a.filters)}
+	from := request{r: &Receipt{pools: c.pools}, call: a.call, about: aboutFilters(a.filters)}
 	refused := func(cause error) error {
 		return &callError{call: from.call, about: from.about, kind: ErrNotSent, cause: cause}
 	}
