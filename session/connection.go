@@ -28,6 +28,7 @@ type connection struct {
 	shed     bool    // new incoming messages of QoS 1 and 2 are shed
 	hasShed  bool    // a message was shed, so all later ones are
 	swept    bool    // Packet Identifiers were released again
+	sweptAll bool    // and all that no message has
 }
 
 // Login is the part of CONNECT that may differ from one Network Connection to the next.

@@ -290,3 +290,33 @@ func TestServerIsRolledBackSomehow(t *testing.T) {
 		})
 	}
 }
+
+// TestServerHoldsIdentifiersAhead begins from an older copy of a Store, or without one: the quota of the Server is
+// full of Packet Identifiers that a later process had used, further ahead than those that are released before their use.
+// They are released, and no message is given up.
+func TestServerHoldsIdentifiersAhead(t *testing.T) {
+	for _, closes := range []bool{false, true} {
+		for _, ahead := range []int{100, 5000, 32000} {
+			for _, quota := range []int{2, 20} {
+				t.Run(fmt.Sprintf("closes %v, %d ahead, quota %d", closes, ahead, quota), func(t *testing.T) {
+					s, err := session.New(session.Config{ClientID: "c", KeepAlive: 5 * time.Second, MaxInflightQoS2: quota})
+					require.NoError(t, err)
+					w := &rollback{
+						t: t, s: s, now: time.Unix(0, 0), delay: 25 * time.Millisecond,
+						v: &quotaServer{quota: quota, closes: closes, holds: make(map[uint16]string), delivered: make(map[string]int)},
+					}
+					for i := range quota {
+						w.v.holds[uint16(ahead+7*i)] = "of the process before"
+					}
+					w.run(time.Minute)
+					t.Logf("%d messages in the first minute, %d closes, %d PUBRELs", w.done, w.closes, w.pubrels)
+					require.Equal(t, quota, w.v.delivered["of the process before"])
+					require.Greater(t, w.run(10*time.Second), 50)
+					for n := range w.next - 50 {
+						require.Equal(t, 1, w.v.delivered[strconv.Itoa(n)], "message %d", n)
+					}
+				})
+			}
+		}
+	}
+}

@@ -17,9 +17,14 @@ import (
 // the oldest, and messages wait meanwhile. Releasing an identifier that the Server does not hold
 // has no effect.
 //
+// The Server may also hold identifiers that we do not know of, if our own state is an older copy or
+// was lost: a later process had used them. So if no message of QoS 2 is completed after a sweep, or
+// if the next close would condemn one, the next sweep goes on to all other identifiers that no
+// message has: 131 KB of PUBRELs.
+//
 // The window of QoS 2 shrinks with each such close and grows with completed messages.
 const (
-	sweepSize     = 512                      // identifiers; four bytes each
+	sweepSize     = 2048                     // identifiers; four bytes each
 	sweepReach    = publishIDs - maxDistance // identifiers before the newest, none of which a message in the window can have
 	sweepBefore   = 1024                     // identifiers of earlier processes
 	sweepCloses   = 2                        // in a row
@@ -37,13 +42,14 @@ type sweep struct {
 	usual  int       // usual number of answers that overtake a PUBLISH: see overtaken
 
 	due      bool
-	top      uint64 // sequence number after the last one sent
-	begun    bool   // to and from are set
-	to       uint64 // sequence number after the next one to release
-	from     uint64 // sequence number of the last one to release
-	answered bool   // the Server has answered a chunk
-	ended    uint64 // number of the last Send when the last sweep ended
-	strikes  int    // closes because of a chunk
+	top      uint64    // sequence number after the last one sent
+	begun    bool      // to and from are set
+	to       uint64    // sequence number after the next one to release
+	from     uint64    // sequence number of the last one to release
+	answered bool      // the Server has answered a chunk
+	ended    uint64    // number of the last Send when the last sweep ended
+	vain     time.Time // when it ended, if no message of QoS 2 was completed since
+	strikes  int       // closes because of a chunk
 	refused  time.Time
 
 	// Valid for one Network Connection: the chunk in progress, [low, to).
@@ -83,12 +89,17 @@ func (s *Session) window2() int {
 	return s.suspected.sweep.window
 }
 
-// widen increases the window when as many messages have been completed as it holds.
+// widen notes that a message of QoS 2 was completed, and increases the window when as many were as
+// it holds.
 func (s *Session) widen() {
-	if s.suspected == nil || s.suspected.sweep.window == 0 {
+	if s.suspected == nil {
 		return
 	}
 	w := &s.suspected.sweep
+	w.vain = time.Time{}
+	if w.window == 0 {
+		return
+	}
 	if w.grown++; w.grown < w.window {
 		return
 	}
@@ -113,7 +124,7 @@ func (s *Session) sweep(now time.Time) bool {
 		return false
 	}
 	w := &x.sweep
-	if !w.due && !s.conn.swept && x.strikes >= poisonStrikes-1 {
+	if !w.due && !s.conn.swept && s.lastQoS2() {
 		w.demand()
 	}
 	if !w.due || w.waiting > 0 {
@@ -129,24 +140,35 @@ func (s *Session) sweep(now time.Time) bool {
 		w.top = max(w.top, s.send.cursor)
 		used := sweepBefore + uint64(max(0, int32(uint32(w.top)-s.send.scrub.began)))
 		w.to, w.from = w.top, w.top-min(w.top, used, sweepReach)
+		if !w.vain.IsZero() || s.lastQoS2() {
+			s.conn.sweptAll = true
+			w.to, w.from = w.top+publishIDs, w.top
+		}
 	}
 	for w.waiting == 0 && w.to > w.from {
 		s.sweepChunk(now, w)
 	}
 	if w.due = w.waiting > 0; !w.due {
-		w.ended = s.conn.sends
+		w.ended, w.vain = s.conn.sends, now
 	}
 	return w.due
 }
 
-// sweepChunk releases the identifiers of the next chunk, except those in use by messages.
+// lastQoS2 reports whether the next close would condemn a message of QoS 2.
+func (s *Session) lastQoS2() bool {
+	x := s.suspected
+	return x.strikes >= poisonStrikes-1 && s.send.at(x.seq).pub.QoS == packets.ExactlyOnce
+}
+
+// sweepChunk releases the identifiers of the next chunk, except those of messages that the Server may have.
 func (s *Session) sweepChunk(now time.Time, w *sweep) {
 	w.low = max(w.from, w.to-min(w.to, sweepSize))
 	w.sent, w.since = s.conn.sends+1, now
 	for seq := w.to; seq > w.low; {
 		seq--
-		if seq < s.send.first || s.send.at(seq).stage == over {
-			s.transmit(packets.PUBREL, nil, packetID(seq), s.logged)
+		id := packetID(seq)
+		if _, d := s.send.under(id); d == nil || d.stage == queued && !d.left {
+			s.transmit(packets.PUBREL, nil, id, s.logged)
 			w.pending[(seq-w.low)/64] |= 1 << ((seq - w.low) % 64)
 			w.waiting++
 		}
@@ -219,8 +241,8 @@ func (s *Session) sweepTick(now time.Time) {
 	if at := s.sweepAt(); at.IsZero() || now.Before(at) {
 		return
 	}
-	s.conn.swept = true // even if the Server refuses it
 	w := &s.suspect().sweep
+	s.conn.swept, s.conn.sweptAll = true, s.conn.swept // even if the Server refuses it
 	if w.waiting == 0 {
 		w.demand()
 		return
@@ -235,12 +257,16 @@ func (s *Session) sweepAt() time.Time {
 	if s.sweepBusy() {
 		return s.suspected.sweep.since.Add(sweepPatience)
 	}
-	if x.inflight2 == 0 || !x.resumed || s.conn.swept {
+	if x.inflight2 == 0 || !x.resumed || s.conn.sweptAll || s.conn.swept && s.suspected.sweep.vain.IsZero() {
 		return time.Time{}
 	}
 	d := x.at(x.first)
 	if d.sent == 0 || d.stage != published || d.pub.QoS != packets.ExactlyOnce {
 		return time.Time{}
 	}
-	return d.sentAt.Add(standsAfter)
+	since := d.sentAt
+	if s.conn.swept && s.suspected.sweep.vain.After(since) {
+		since = s.suspected.sweep.vain
+	}
+	return since.Add(standsAfter)
 }
