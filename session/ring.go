@@ -69,6 +69,7 @@ type sender struct {
 	recs     uint64     // counts PUBRECs, for Record.Order
 	scrub    scrub
 	reserved uint64 // sequence numbers below are on record as used
+	before2  uint64 // number of a record that must be durable before a PUBLISH of QoS 2 is sent: see end, scrubbed
 
 	// Valid for one Network Connection.
 	resumed   bool   // the Server has the session

@@ -23,7 +23,6 @@ type scrub struct {
 	// Valid for the session.
 	base     uint64 // identifiers of sequence numbers in [base, done) were released
 	done     uint64
-	saved    uint64 // number of the Save that records it
 	began    uint32 // sequence number of this process's first message, modulo 1<<32; see sweep.go
 	answered bool   // the Server answers PUBRELs for unknown identifiers, so it does not close because of them
 
@@ -96,7 +95,7 @@ func (s *Session) scrubbed(id uint16) bool {
 	}
 	if c.seen == 1<<scrubChunk-1 {
 		c.done, c.busy = c.done+scrubChunk, false
-		c.saved = s.save(Record{Kind: RecordScrubbed, Seq: c.done, Base: c.base})
+		s.send.before2 = s.save(Record{Kind: RecordScrubbed, Seq: c.done, Base: c.base})
 	}
 	return true
 }

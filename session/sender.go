@@ -148,7 +148,7 @@ func (s *Session) transmitPublish(now time.Time, d *outgoing) {
 	d.stage = published
 	after := d.saved
 	if d.pub.QoS == packets.ExactlyOnce {
-		after = max(after, x.scrub.saved)
+		after = max(after, x.before2)
 	}
 	d.sent = s.transmit(packets.PUBLISH, &d.pub, d.pub.PacketID, after)
 	d.sentAt = now
@@ -254,6 +254,11 @@ func (s *Session) finish(seq uint64, d *outgoing, err error) {
 // end removes a message from the session and puts out its Done.
 func (s *Session) end(seq uint64, d *outgoing, err error) {
 	after := s.forget(Record{Kind: RecordPublish, Seq: seq, PacketID: d.pub.PacketID})
+	if d.stage == queued && d.pub.QoS == packets.ExactlyOnce {
+		// If this process dies before that is durable, the next one sends the message, before later ones. With a window
+		// of one it would wait for ever if the Server's quota were full of one of those.
+		s.send.before2 = after
+	}
 	if d.stage == released {
 		s.forget(Record{Kind: RecordReleased, Seq: seq, PacketID: d.pub.PacketID})
 	}
