@@ -21,7 +21,9 @@ import (
 type quotaServer struct {
 	quota  int
 	closes bool
+	bears  int // PUBRELs in a row, before it closes; 0: any number
 
+	row       int
 	holds     map[uint16]string
 	waiting   []*packets.Publish
 	delivered map[string]int
@@ -30,6 +32,12 @@ type quotaServer struct {
 
 // receive returns the answers to a packet; false if the connection is closed.
 func (v *quotaServer) receive(p packets.Packet) ([]packets.Packet, bool) {
+	if v.row++; p.Type() != packets.PUBREL {
+		v.row = 0
+	}
+	if v.bears > 0 && v.row > v.bears {
+		return nil, false
+	}
 	switch p := p.(type) {
 	case *packets.Connect:
 		return []packets.Packet{&packets.Connack{SessionPresent: true}}, true
@@ -319,4 +327,24 @@ func TestServerHoldsIdentifiersAhead(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestServerBearsFewPubrels has the same with a Server that closes when many PUBRELs come in a row. Releasing
+// is given up for a while then, instead of going on for ever.
+func TestServerBearsFewPubrels(t *testing.T) {
+	s, err := session.New(session.Config{ClientID: "c", KeepAlive: 5 * time.Second, MaxInflightQoS2: 2})
+	require.NoError(t, err)
+	w := &rollback{
+		t: t, s: s, now: time.Unix(0, 0), delay: 25 * time.Millisecond,
+		v: &quotaServer{quota: 2, bears: 700, holds: map[uint16]string{5000: "a", 5001: "b"}, delivered: make(map[string]int)},
+	}
+	w.run(9 * time.Minute)
+	closes := w.closes
+	require.LessOrEqual(t, closes, 6)
+	w.v.bears = 0
+	w.run(2 * time.Minute)
+	w.cut(session.ByNetwork) // a later connection tries again
+	w.run(10 * time.Minute)
+	require.Equal(t, closes, w.closes)
+	require.Greater(t, w.done, 50)
 }

@@ -24,10 +24,11 @@ import (
 //
 // The window of QoS 2 shrinks with each such close and grows with completed messages.
 const (
-	sweepSize     = 2048                     // identifiers; four bytes each
+	sweepSize     = 512                      // identifiers; four bytes each
 	sweepReach    = publishIDs - maxDistance // identifiers before the newest, none of which a message in the window can have
 	sweepBefore   = 1024                     // identifiers of earlier processes
 	sweepCloses   = 2                        // in a row
+	sweepBroken   = 5                        // sweeps in a row that a close ended
 	sweepInARow   = suspicionLasts           // between closes that count together
 	sweepPatience = 10 * time.Second         // how long to wait for the answer to a chunk
 	standsAfter   = 5 * time.Second          // QoS 2 is stuck when the oldest message is unanswered for this long
@@ -49,7 +50,8 @@ type sweep struct {
 	answered bool      // the Server has answered a chunk
 	ended    uint64    // number of the last Send when the last sweep ended
 	vain     time.Time // when it ended, if no message of QoS 2 was completed since
-	strikes  int       // closes because of a chunk
+	strikes  int       // closes because of a chunk, none of which was answered
+	broken   int       // closes in the middle of a sweep since one was finished
 	refused  time.Time
 
 	// Valid for one Network Connection: the chunk in progress, [low, to).
@@ -67,6 +69,11 @@ func (s *Session) closedOverQoS2(now time.Time) {
 		return
 	}
 	w := &s.suspect().sweep
+	if s.sweepBusy() && w.answered {
+		if w.broken++; w.broken >= sweepBroken { // perhaps they are too many for it at once
+			w.refuse(now)
+		}
+	}
 	if now.Sub(w.closed) > sweepInARow {
 		w.closes = 0
 	}
@@ -149,7 +156,7 @@ func (s *Session) sweep(now time.Time) bool {
 		s.sweepChunk(now, w)
 	}
 	if w.due = w.waiting > 0; !w.due {
-		w.ended, w.vain = s.conn.sends, now
+		w.ended, w.vain, w.broken = s.conn.sends, now, 0
 	}
 	return w.due
 }
@@ -211,8 +218,13 @@ func (w *sweep) untouched() bool { return w.waiting > 0 && !w.answered }
 func (s *Session) sweepSuspected(now time.Time) {
 	w := &s.suspected.sweep
 	if w.strikes++; w.strikes >= sweepCloses {
-		w.refused, w.strikes, w.due = now, 0, false
+		w.refuse(now)
 	}
+}
+
+// refuse gives up releasing identifiers for a while.
+func (w *sweep) refuse(now time.Time) {
+	w.refused, w.vain, w.strikes, w.broken, w.due = now, time.Time{}, 0, 0, false
 }
 
 // overtaken examines a PUBLISH of QoS 2 whose PUBREC has arrived: how many packets sent after it
@@ -248,7 +260,7 @@ func (s *Session) sweepTick(now time.Time) {
 		return
 	}
 	w.stop()
-	w.refused, w.due = now, false
+	w.refuse(now)
 }
 
 // sweepAt returns when sweepTick is due.
