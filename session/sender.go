@@ -112,7 +112,7 @@ func (s *Session) pump(now time.Time) {
 		x.relCursor++
 		s.transmitRelease(now, seq)
 	}
-	if x.hold || x.yields || s.sweep(now) {
+	if s.sweep(now) || x.hold || x.yields {
 		return
 	}
 	for x.cursor < x.end() && x.cursor-x.first < maxDistance {

@@ -372,7 +372,7 @@ func (s *Session) request(now time.Time) (wait bool) {
 		switch {
 		case len(b.requests) > 0 || !s.proved(now):
 			return false
-		case s.send.inflight > 0 || s.send.scrub.busy:
+		case s.send.inflight > 0 || s.send.scrub.busy || s.sweepBusy():
 			return true
 		}
 		s.transmitRequest([]*wish{b.least()})
