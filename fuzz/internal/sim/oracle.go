@@ -31,6 +31,7 @@ type outMessage struct {
 	inDoubt   bool   // the process that accepted it died: nobody waits
 	gone      bool   // accepted, but it died with the process
 	withdrawn bool   // which a crash may undo as long as it was not reported
+	wiped     bool   // the disk was lost, so its identifier is released at any time
 	ended     bool
 	err       error
 
@@ -284,7 +285,7 @@ func (w *world) arrived(m *outMessage) {
 	case m.arrivals > 1 && m.qos == packets.AtMostOnce:
 		w.fail("[MQTT-4.3.1-1] message %d arrived twice", m.number)
 	}
-	if m.arrivals > 1 || m.withdrawn || m.qos == packets.AtMostOnce || w.profile.loses || w.profile.clean || w.profile.reorder || w.profile.byPeer {
+	if m.arrivals > 1 || m.withdrawn || m.wiped || m.qos == packets.AtMostOnce || w.profile.loses || w.profile.clean || w.profile.reorder || w.profile.byPeer {
 		return
 	}
 	for _, other := range w.out[m.number+1:] {
@@ -525,7 +526,7 @@ func (w *world) wiped() {
 		if m.accepted && !m.gone && !m.ended {
 			m.ended, m.mayLose, m.inDoubt = true, true, true
 		}
-		m.id, m.forgotten = 0, true
+		m.id, m.forgotten, m.wiped = 0, true, true
 	}
 	for _, m := range w.incoming {
 		m.doubleFine = m.doubleFine || !m.acknowledged

@@ -85,7 +85,7 @@ func (w *world) fail(format string, args ...any) {
 // calmFor limits the time to complete after the faults are over.
 const (
 	maxSteps = 3000
-	calmFor  = 20000
+	calmFor  = 500_000 // releasing all identifiers takes 65,534 packets, and each a few steps
 )
 
 func (w *world) run() {
