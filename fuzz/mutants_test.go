@@ -37,7 +37,8 @@ func TestMutants(t *testing.T) {
 // The documents say how many bugs there are.
 func TestNumbersOfMutants(t *testing.T) {
 	for file, texts := range map[string][]string{
-		"conformance.md": {fmt.Sprintf("each of %d bugs is found", len(sim.Mutants()))},
+		"conformance.md":    {fmt.Sprintf("each of %d bugs is found", len(sim.Mutants()))},
+		"zh/conformance.md": {fmt.Sprintf("植入的 %d 个错误都能发现", len(sim.Mutants()))},
 		"simulation.md": {
 			fmt.Sprintf("`TestMutants`: %d bugs in the driver and the disk", len(sim.Mutants())),
 			fmt.Sprintf("`TestClientMutants`: %d bugs around the client", len(clientsim.Mutants())),
