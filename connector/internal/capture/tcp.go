@@ -175,14 +175,14 @@ func (a *assembler) segment(s segment, at time.Time) {
 		f = nil
 	}
 	if f == nil && a.over[k] && s.flags&flagSyn == 0 {
-		if s.size > 0 { // sent again, of a connection that has ended
+		if s.size > 0 { // a retransmission after the end of its connection
 			a.skipped.Repeated++
 		}
 		return
 	}
 	if f == nil {
 		if s.flags&flagRst != 0 || s.flags&flagSyn == 0 && s.size == 0 {
-			return // nothing of it will come, or nothing has yet
+			return // a reset, or a segment without data
 		}
 		f = a.open(k, s, at)
 	}
@@ -284,7 +284,7 @@ func (a *assembler) give(f *Flow, d Direction, p piece) {
 	if len(fresh) > 0 {
 		a.h.Data(f, d, p.at, fresh)
 	}
-	if missing > 0 { // the frame was cut
+	if missing > 0 { // the capture has only the beginning of the frame
 		a.h.Gap(f, d, p.at, int64(missing))
 	}
 }
