@@ -33,7 +33,7 @@ const recentEntries = 1000
 func (f *File) Collect(ctx context.Context, messages []Collected) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	known := make(map[string][]pending) // of this batch
+	known := make(map[string][]pending) // from this batch, by digest
 	var out []func(io.Writer) error
 	for i := range messages {
 		r := messages[i].meta()
@@ -133,10 +133,10 @@ func (f *File) recordOf(m *Collected, known map[string][]pending) *Record {
 		r.Note = &first[0].id
 		return &r
 	}
-	if m.Dup { // it was collected, and its acknowledgement did not arrive
+	if m.Dup { // a redelivery: collected before, and its acknowledgement was lost
 		for i := len(f.entries) - 1; i >= max(0, len(f.entries)-recentEntries); i-- {
 			if r, err := f.Record(f.entries[i]); err == nil && r.Digest == digest {
-				r.Time = time.Now() // it may be another with this payload: both stay
+				r.Time = time.Now() // a different message may have the same payload: keep both
 				return r
 			}
 		}

@@ -132,7 +132,7 @@ func (f *File) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if info.Size() < f.end { // somebody has cut it
+	if info.Size() < f.end { // the file was truncated
 		f.reset()
 	}
 	f.torn = false
@@ -185,7 +185,7 @@ func (f *File) add(l span) {
 		if parsed.Note != nil {
 			f.came(*parsed.Note)
 		}
-		if _, twice := f.index[l.id]; twice { // the same bytes are the same dead letter
+		if _, twice := f.index[l.id]; twice { // an identical line is the same dead letter
 			return
 		}
 		if parsed.Digest != "" && parsed.Note == nil {
@@ -378,7 +378,7 @@ func (f *File) Copy(ctx context.Context, e Entry, topic string, payload io.Reade
 	if err := f.append(ctx, func(w io.Writer) error { return writeRecord(w, r, payload) }); err != nil {
 		return Entry{}, err
 	}
-	for i := len(f.entries) - 1; i >= 0; i-- { // others may have appended meanwhile
+	for i := len(f.entries) - 1; i >= 0; i-- { // others may have appended since
 		if made, err := f.Record(f.entries[i]); err == nil && made.CopyOf != nil && *made.CopyOf == e.ID && made.Time.Equal(r.Time) {
 			return f.entry(i), nil
 		}
@@ -412,10 +412,10 @@ func (f *File) append(ctx context.Context, write func(io.Writer) error) error {
 		return fmt.Errorf("%w: %s", ErrReadOnly, f.path)
 	}
 	if err := lines.AppendTo(f.f, write); err != nil {
-		f.reset() // what was noted may have been taken as come
+		f.reset() // Collect may have marked notes as used
 		return errors.Join(fmt.Errorf("deadletters: %s: %w", f.path, err), f.refresh(ctx))
 	}
-	return f.refresh(context.WithoutCancel(ctx)) // what was written is there, whoever goes away meanwhile
+	return f.refresh(context.WithoutCancel(ctx)) // the lines are written, even if the caller has given up
 }
 
 // Has reports whether a text is in what is known of an entry, as people see it, or in its payload.
