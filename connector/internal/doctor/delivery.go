@@ -229,13 +229,13 @@ func (d *doctor) window(ctx context.Context) (answer, means Text, err error) {
 	defer s.leave()
 	published := make(chan error, 1)
 	go func() { published <- d.publishMany(ctx, topic, mostWindow) }()
-	// A server that sends again never falls silent, so that silence counts from the last message that is new.
+	// A server that resends is never silent, so the silence is measured from the last new message.
 	seen := make(map[uint16]bool)
 	for last := time.Now(); len(seen) < mostWindow; {
 		m, err := s.message(ctx, false, 2*d.o.Patience-time.Since(last))
 		switch {
 		case errors.Is(err, errSilent) && len(seen) == 0 && len(published) == 0:
-			last = time.Now() // the first one has been sent
+			last = time.Now() // none yet, but publishing goes on: keep waiting
 			continue
 		case err != nil:
 		case !seen[m.PacketID]:

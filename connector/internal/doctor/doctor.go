@@ -190,7 +190,7 @@ func (d *doctor) retain(topic string) {
 // clean removes sessions and retained messages, and returns what it could not.
 func (d *doctor) clean(ctx context.Context) (left []string) {
 	for id := range d.sessions {
-		p, err := d.connect(ctx, id, true, nil) // a clean session ends the one that was kept [MQTT-3.1.2-6]
+		p, err := d.connect(ctx, id, true, nil) // a clean session discards the stored one [MQTT-3.1.2-6]
 		if err != nil {
 			left = append(left, id)
 			continue

@@ -58,7 +58,7 @@ func (d *doctor) connect(ctx context.Context, id string, clean bool, will *packe
 		return nil, err
 	}
 	if !clean {
-		// The server must have made the session before it is removed again, although the run is over.
+		// Wait for CONNACK even after an interrupt, so that the removal comes after the session was made.
 		within = context.WithoutCancel(within)
 	}
 	answer, err := p.until(within, packets.CONNACK, 0, answering*d.o.Patience)
@@ -309,7 +309,7 @@ func (d *doctor) publishMany(ctx context.Context, topic string, n int) error {
 // leave ends the connection in order.
 func (p *peer) leave() {
 	if p.send(&packets.Disconnect{}) == nil {
-		// The server closes [MQTT-3.14.4-1]; a reset before it has read DISCONNECT would fire a will.
+		// Let the server close [MQTT-3.14.4-1]: a reset before it has read DISCONNECT would trigger the will.
 		deadline := time.After(p.d.o.Patience)
 		for {
 			select {
