@@ -132,7 +132,7 @@ func (r *reader) Gap(f *capture.Flow, d capture.Direction, at time.Time, n int64
 		}})
 		l.talk.Partial = true
 		l.sides[d].gap(n)
-	case l.what == unknown: // its beginning will not come
+	case l.what == unknown: // the beginning is missing, so the protocol stays unknown
 		l.c.Partial, l.talk.Partial = true, true
 		l.early = [2]bytes.Buffer{}
 	}

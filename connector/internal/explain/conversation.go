@@ -74,7 +74,7 @@ func (c *Conversation) exchange(from Side, p *Packet) {
 		if c.connected && from == Client {
 			p.fault(-1, "MQTT-3.1.0-2", "a second CONNECT on one connection", "同一连接上的第二个 CONNECT")
 		}
-		c.connected, c.clean = true, v.CleanSession // and not the packet, which may be large
+		c.connected, c.clean = true, v.CleanSession // not the packet itself, which may be large
 	case *packets.Connack:
 		if c.clean && v.SessionPresent && v.Code == packets.Accepted {
 			p.fault(2, "MQTT-3.2.2-1", "Session Present is 1, and a clean session was asked for", "请求了清除会话，Session Present 却为 1")

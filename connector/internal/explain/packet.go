@@ -122,7 +122,7 @@ func (p *Packet) judge(b []byte, h header) {
 	case errors.As(err, &broken):
 		p.fault(broken.Offset, broken.Spec, broken.Reason, chinese.Of(broken.Reason))
 		return
-	case err != nil: // and nothing that is there is wrong
+	case err != nil: // incomplete, but correct as far as it goes
 		return
 	}
 	p.value = packets.Clone(value)
@@ -142,7 +142,7 @@ func parseHead(b []byte, h header) (packets.Packet, error) {
 		n += 2
 	}
 	if int64(n) > h.size() {
-		n = int(h.size()) // the fields do not fit: the codec will say so
+		n = int(h.size()) // the fields exceed the packet, which the codec reports
 	}
 	if len(b) < n {
 		return nil, packets.ErrShort
