@@ -91,7 +91,7 @@ func (f *finder) object(want []int, depth int) {
 		var led []int
 		for _, i := range want {
 			if len(f.paths[i]) > depth && same(name, f.paths[i][depth]) {
-				f.out[i] = Value{Depth: depth} // what came under this name before is gone
+				f.out[i] = Value{Depth: depth} // the last of several equal names counts
 				led = append(led, i)
 			}
 		}
@@ -210,7 +210,7 @@ func unquote(raw []byte) (string, error) {
 				i += 6
 			}
 			out = utf8.AppendRune(out, r)
-		default: // a quote, a slash, a backslash
+		default: // a quote, a slash or a backslash
 			out = append(out, c)
 		}
 	}
@@ -218,6 +218,6 @@ func unquote(raw []byte) (string, error) {
 }
 
 func unit(hex []byte) rune {
-	n, _ := strconv.ParseUint(string(hex[:4]), 16, 16) // the text is valid
+	n, _ := strconv.ParseUint(string(hex[:4]), 16, 16) // cannot fail: the text is valid
 	return rune(n)
 }
