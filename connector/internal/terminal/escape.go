@@ -19,7 +19,7 @@ func EscapeLine(s string) string { return string(escape([]byte(s), false)) }
 
 func escape(b []byte, lines bool) []byte {
 	var out bytes.Buffer
-	from := 0 // of what is not in out yet
+	from := 0 // where the bytes not yet copied begin
 	for i := 0; i < len(b); {
 		if c := b[i]; ' ' <= c && c <= '~' || lines && (c == '\n' || c == '\t') {
 			i++
