@@ -323,7 +323,7 @@ func showLetter(p *command.Program, f *deadletters.File, e deadletters.Entry) er
 		return command.Fail(command.ExitRuntime, "the payload cannot be read: %w", "内容无法读取：%w", err)
 	}
 	more := e.Size - int64(len(begin))
-	if more > 0 { // not amid a character
+	if more > 0 { // do not divide a character
 		for n := 0; n < utf8.UTFMax && !utf8.Valid(begin) && len(begin) > 0; n++ {
 			begin, more = begin[:len(begin)-1], more+1
 		}

@@ -116,7 +116,7 @@ func (x *examining) run(ctx context.Context) error {
 		if ctx.Err() != nil || err != nil && judged == nil {
 			return err
 		}
-		if err != nil { // those that follow are tried all the same
+		if err != nil { // go on with the other connections
 			failed = err
 			if len(names) > 1 {
 				text := x.p.Text(err)
