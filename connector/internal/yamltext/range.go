@@ -221,7 +221,7 @@ func (t *Text) flowEnd(start int) (end int, ok bool) {
 			}
 		case '"', '\'':
 			if !strings.ContainsRune(" \t\r\n[{,:", rune(t.text[i-1])) {
-				continue // inside of plain text
+				continue // a quote within plain text
 			}
 			quoted, ok := t.scalarEnd(&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str"}, i)
 			if !ok {
