@@ -114,7 +114,7 @@ func (u *serverURL) readAuthority(authority string) error {
 		hostPort = authority[i+1:]
 	}
 	if zone := strings.Index(hostPort, "%25"); zone >= 0 && strings.HasPrefix(hostPort, "[") {
-		hostPort = hostPort[:zone+1] + hostPort[zone+3:] // RFC 6874
+		hostPort = hostPort[:zone+1] + hostPort[zone+3:] // %25, the escaped percent sign of a zone: RFC 6874
 	}
 	var err error
 	u.host, u.port, err = splitHostPort(u.option, hostPort)
@@ -220,7 +220,7 @@ func (c *Connection) adopt(f *profiles, p *profile) error {
 	user := c.userName
 	for _, v := range p.values {
 		switch {
-		case c.set.Lookup(v.option) == nil: // of other commands
+		case c.set.Lookup(v.option) == nil: // an option that this command does not have
 			continue
 		case given[v.option], v.option == "id" && given["id-prefix"], v.option == "id-prefix" && given["id"]:
 			continue
@@ -230,7 +230,7 @@ func (c *Connection) adopt(f *profiles, p *profile) error {
 		}
 	}
 	if given["username"] && user != p.user() || c.givenOf(passwordOptions...) != "" {
-		return nil // its password is another user's, or not wanted
+		return nil // the profile's password belongs to another user, or another one was given
 	}
 	c.passwordSource, c.ask = p.from, p.prompt
 	return nil
@@ -555,7 +555,7 @@ func (c *Connection) filesAreThere() error {
 			continue
 		}
 		info, err := os.Stat(f.path)
-		if err == nil && !info.Mode().IsRegular() && !info.IsDir() { // opening a pipe waits, and a device may have no end
+		if err == nil && !info.Mode().IsRegular() && !info.IsDir() { // opening a pipe would block, and a device may be endless
 			return Usage("%s: %q is not a regular file", "%s：%q 不是普通文件", f.option, f.path)
 		}
 		file, err := os.Open(f.path)

@@ -185,7 +185,7 @@ type bound struct {
 // within refuses values out of bounds.
 func (c *Connection) within(bounds ...bound) error {
 	for _, b := range bounds {
-		if !(b.least <= b.value && b.value <= b.most) { // nor NaN
+		if !(b.least <= b.value && b.value <= b.most) { // false for NaN as well
 			text := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 			return Usage("--%s is %s: it must be from %s to %s", "--%s 为 %s：须为 %s 到 %s", b.option, text(b.value), text(b.least), text(b.most))
 		}
@@ -233,7 +233,7 @@ func (c *Connection) config(ctx context.Context, p *Program, s *server) (client.
 	if err != nil {
 		return client.Config{}, err
 	}
-	var password []byte // nil is not sent
+	var password []byte // nil: no password is sent
 	from := c.passwordFrom()
 	switch {
 	case c.ask:
@@ -262,10 +262,10 @@ func (c *Connection) config(ctx context.Context, p *Program, s *server) (client.
 		KeepAlive:       time.Duration(c.keepAlive) * time.Second,
 		ConnectTimeout:  c.timeout,
 		MaxInflight:     min(c.inflight, mostInflight),
-		MaxInflightQoS2: min(c.inflight, mostInflight), // what is asked for holds at any QoS
+		MaxInflightQoS2: min(c.inflight, mostInflight), // --max-inflight applies to QoS 2 as well
 		Logger:          log,
 	}
-	if from != nil { // anew at every attempt
+	if from != nil { // read the password again for each attempt
 		cfg.UserName, cfg.Password = "", nil
 		cfg.Credentials = func(ctx context.Context) (string, []byte, error) {
 			text, err := from.Read(ctx)

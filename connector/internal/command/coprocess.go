@@ -77,7 +77,7 @@ func (p *pipeProcess) run() error {
 	})
 	around.Go(p.write)
 	p.watch(silent)
-	kill(c.cmd) // what it left behind
+	kill(c.cmd) // stop what the process has left running
 	c.forget()
 	p.close()
 	c.in.SetWriteDeadline(time.Now())
@@ -120,7 +120,7 @@ func (p *pipeProcess) watch(silent <-chan struct{}) {
 	}
 	p.close()
 	select {
-	case <-c.exited: // which is why nobody reads
+	case <-c.exited: // the pipe has no reader because the process is gone
 		return
 	case <-time.After(min(linger, grace)):
 		p.deaf = deaf(c.in)
@@ -257,7 +257,7 @@ func (p *pipeProcess) write() {
 func (p *pipeProcess) closeInput() {
 	var soon time.Duration
 	if !p.idle && !p.step.stopped() {
-		soon = linger // the end of its output is often that of the process
+		soon = linger // a process that closes its output is often about to exit
 	}
 	select {
 	case <-p.child.exited:
@@ -282,7 +282,7 @@ func (p *pipeProcess) give(j *pipeJob) bool {
 	n, err := p.child.in.Write(j.line)
 	p.mu.Lock()
 	p.written += int64(n)
-	if err != nil && n == 0 && (p.written > 0 || p.answered.Load() > 0) { // otherwise leave says what that means
+	if err != nil && n == 0 && (p.written > 0 || p.answered.Load() > 0) { // leave settles the first message
 		p.drop(j.id, errNotRead)
 	}
 	p.mu.Unlock()
@@ -309,7 +309,7 @@ func (p *pipeProcess) take(j *pipeJob) bool {
 		j.answers <- pipeAnswer{err: errNotRead}
 		return false
 	}
-	if len(p.hands) == 1 { // of several each has company
+	if len(p.hands) == 1 { // the first message is no longer alone
 		for _, h := range p.hands {
 			h.company = true
 		}

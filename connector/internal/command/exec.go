@@ -71,20 +71,20 @@ func runToEnd(ctx context.Context, cmd *exec.Cmd, text []byte, clear func(*child
 	if err != nil {
 		clear(nil)
 		err = fmt.Errorf("command: %w", err)
-		if errors.Is(err, syscall.E2BIG) { // its topic, in the environment
+		if errors.Is(err, syscall.E2BIG) { // the topic is too long for the environment
 			return nil, err
 		}
-		return nil, flow.Uncharged(err) // no file, no process or no memory to be had
+		return nil, flow.Uncharged(err) // out of processes or memory, or the command is missing
 	}
 	var piping sync.WaitGroup
-	ended := make(chan struct{}) // its output
+	ended := make(chan struct{}) // closed at the end of the output
 	piping.Go(func() {
 		defer close(ended)
 		io.Copy(said, c.out)
 	})
 	piping.Go(func() {
 		defer c.in.Close()
-		c.in.Write(text) // as much as it reads
+		c.in.Write(text) // fails when the command stops reading
 	})
 	stopped := false
 	select {
@@ -100,7 +100,7 @@ func runToEnd(ctx context.Context, cmd *exec.Cmd, text []byte, clear func(*child
 		case <-c.exited:
 		case <-time.After(grace):
 		}
-		kill(cmd) // what is left of the group
+		kill(cmd) // the rest of its process group
 		<-c.exited
 	}
 	select {

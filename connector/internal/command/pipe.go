@@ -132,7 +132,7 @@ func (s *pipeStep) keepRunning() {
 			delay = 0
 		case time.Since(began) > 10*time.Second:
 			delay = 100 * time.Millisecond
-		case p.read > 0: // it came up
+		case p.read > 0: // it started properly
 			most = time.Second
 			fallthrough
 		default:
@@ -163,7 +163,7 @@ func (s *pipeStep) tryAlone() {
 		case p.useless():
 			delay = min(max(2*delay, 100*time.Millisecond), 30*time.Second)
 		default:
-			delay = 0 // the message has paid
+			delay = 0 // the message was charged, so no pause is needed
 		}
 		if !s.again(p, err, delay) {
 			return
@@ -180,7 +180,7 @@ func (s *pipeStep) again(p *pipeProcess, err error, delay time.Duration) bool {
 	}
 	s.log.Warn("process ended", attrs...)
 	if p.useless() && !p.alone {
-		s.unfitFor(err) // it may never come up: what waits should not wait for that
+		s.unfitFor(err) // fail what waits: the process may never come up
 	}
 	t := time.NewTimer(delay)
 	defer t.Stop()

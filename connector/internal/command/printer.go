@@ -96,6 +96,6 @@ func (p *printer) writeLocked(now time.Time) {
 	}
 	p.buf, p.last = p.buf[:0], now
 	if cap(p.buf) > 16*mostBuffer {
-		p.buf = nil // of a large message
+		p.buf = nil // do not keep the buffer of a large message
 	}
 }

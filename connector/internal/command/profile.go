@@ -103,7 +103,7 @@ func (p *Program) printProfile(name string, profile *profile) {
 	}
 	var parts []string
 	for _, v := range profile.values {
-		if v.option == "ws-header" { // its value may be a token
+		if v.option == "ws-header" { // a header may contain a token
 			v.value, _, _ = strings.Cut(v.value, ":")
 		}
 		if v.option == "proxy" || v.option == "url" {
@@ -162,7 +162,7 @@ func (p *Program) profileAdd() *cobra.Command {
 	}
 	c.Flags(p, cmd)
 	for _, name := range []string{"profile", "will-topic", "will-payload", "will-qos", "will-retain", "protocol-version", "debug", "quiet", "nodelay"} {
-		cmd.Flags().MarkHidden(name) // of one call, not of a server
+		cmd.Flags().MarkHidden(name) // these belong to one call, not to a server
 	}
 	cmd.Flags().BoolVar(&replace, "replace", false, p.Say("put it in the place of a profile of that name", "替换同名配置档"))
 	return cmd

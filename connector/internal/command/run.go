@@ -188,7 +188,7 @@ func (o *runOptions) run(ctx context.Context, p *Program) error {
 	if show.screen != nil {
 		log = slog.New(sieve{log.Handler(), func(message string) bool { return o.toldElsewhere(ctx, cfg, message) }})
 	}
-	if show.screen == nil { // people know what they run
+	if show.screen == nil { // log lines for programs say which connector this is
 		log = log.With("connector", strings.TrimSuffix(filepath.Base(o.file), filepath.Ext(o.file)), "client_id", cfg.General.ClientID)
 	}
 	p.tell(show, log, o.file, findings)
@@ -294,7 +294,7 @@ func (o *runOptions) runConnector(ctx context.Context, p *Program, cfg *connecto
 	if part != nil {
 		defer part.Close()
 		if err := openPart(ctx, part, cfg, log); err != nil || ctx.Err() != nil {
-			c.Stop(context.WithoutCancel(ctx)) // its stores may be open
+			c.Stop(context.WithoutCancel(ctx)) // closes stores that are already open
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -366,7 +366,7 @@ func (o *runOptions) stop(ctx context.Context, p *Program, c *connector.Connecto
 	stopCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	over, watched := make(chan struct{}), make(chan struct{})
-	left := 0 // when patience ended
+	left := 0 // unacknowledged messages when the time was over
 	go func() {
 		defer close(watched)
 		patience := time.NewTimer(o.drain)
@@ -389,7 +389,7 @@ func (o *runOptions) stop(ctx context.Context, p *Program, c *connector.Connecto
 	switch why := context.Cause(stopCtx); {
 	case errors.Is(why, context.DeadlineExceeded) && left > 0:
 		return left, Fail(ExitTimeout, "messages that were not done after %s: %d; the server keeps what it may", "%s 后仍未完成的消息：%d 条；服务端会保留其可保留的部分", o.drain, left)
-	case errors.Is(why, context.DeadlineExceeded) && f != nil: // lines in flight belong to the feed, which reports them
+	case errors.Is(why, context.DeadlineExceeded) && f != nil: // the feed reports lines in flight
 		if err != nil {
 			log.Warn(p.text(err))
 		}

@@ -94,7 +94,7 @@ func (p *Program) askPassword(ctx context.Context, user string) (string, error) 
 			return "", Usage("--pw-prompt: %w", "--pw-prompt：%w", a.err)
 		}
 		return string(a.text), nil
-	case <-ctx.Done(): // interrupted: the terminal shows again what is typed
+	case <-ctx.Done(): // interrupted: turn echo on again
 		term.Restore(fd, before)
 		fmt.Fprintln(tty)
 		return "", context.Cause(ctx)
