@@ -80,7 +80,7 @@ func (b Batch) Run(ctx context.Context) (Result, error) {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}
 	cmd.Stderr = &stderr
-	alive, err := cmd.StdinPipe() // the child ends when this process does
+	alive, err := cmd.StdinPipe() // the child exits when this pipe closes
 	if err != nil {
 		return Result{}, err
 	}
@@ -163,7 +163,7 @@ func ServeChild(t *testing.T) {
 		t.Skip("it runs in a process that TestClientSim starts")
 	}
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin) // its end is all that it says
+		_, _ = io.Copy(io.Discard, os.Stdin) // until the parent exits
 		os.Exit(2)
 	}()
 	c := &child{out: os.Stdout}

@@ -117,7 +117,7 @@ func (s *badStore) Commit(changes []client.Change) error {
 		own := cloneChanges(changes)
 		go func() {
 			time.Sleep(50 * time.Millisecond)
-			_ = s.Store.Commit(own) // the process may be dead
+			_ = s.Store.Commit(own) // fails if the process has died
 		}()
 		return nil
 	case DropCommits:

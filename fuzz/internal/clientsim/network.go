@@ -179,7 +179,7 @@ func (s *stream) put(b []byte) {
 		s.left -= len(b)
 	}
 	switch {
-	case !s.reading, len(s.parcels) > 1: // the reader waits for the first one
+	case !s.reading, len(s.parcels) > 1: // nobody reads, or the reader waits for an earlier parcel
 	case !due.After(time.Now()):
 		s.wakeReader()
 	case s.readBy.IsZero() || due.Before(s.readBy):

@@ -79,7 +79,7 @@ func Explain(ctx context.Context, b Batch, patience time.Duration) (e Explanatio
 	if err != nil || failed == 0 {
 		return e, err
 	}
-	// Enough runs to see about five failures.
+	// Enough runs to expect five failures.
 	tries := min(b.Repeat, 1+5*runs/failed)
 	for _, s := range simplifications {
 		if time.Now().After(end) {
@@ -90,7 +90,7 @@ func Explain(ctx context.Context, b Batch, patience time.Duration) (e Explanatio
 		if err != nil {
 			return e, err
 		}
-		if 2*f*e.Runs >= e.Failed*n { // at least half as often as the seed itself
+		if 2*f*e.Runs >= e.Failed*n { // fails at least half as often as the seed itself
 			e.Simpler, e.SimplerRuns, e.SimplerFails, e.Shortest = with, n, f, transcript
 		}
 	}

@@ -187,7 +187,7 @@ func (w *world) run() {
 	if !w.failed() {
 		w.mu.Lock()
 		w.logf("CALM")
-		w.calm = w.profile.durable // otherwise the faults are in the last life: there is no other
+		w.calm = w.profile.durable // without a store there is only this life, so it has the faults
 		w.mu.Unlock()
 		w.live(d, true)
 	}
