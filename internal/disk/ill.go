@@ -109,7 +109,7 @@ func (d *Ill) Create(name string) (File, error) {
 	if d.take(block) < block {
 		return nil, &fs.PathError{Op: "create", Path: name, Err: syscall.ENOSPC}
 	}
-	d.giveBack(block) // it has no content yet
+	d.giveBack(block) // an empty file takes no block yet
 	return d.wrap(d.Disk.Create(name))
 }
 
@@ -130,7 +130,7 @@ func (d *Ill) wrap(f File, err error) (File, error) {
 func (d *Ill) Remove(name string) error {
 	d.pass()
 	size := int64(0)
-	if f, err := d.Disk.Open(name); err == nil { // it fails for a file that is open
+	if f, err := d.Disk.Open(name); err == nil { // fails for a file that is open
 		size, _ = f.Size()
 		f.Close()
 	}

@@ -99,10 +99,10 @@ func (d *RAM) After(power bool, r *rand.Rand) *RAM {
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		f := names[name]
-		data, synced := f.data.clone(), f.synced.clone() // a kill syncs nothing
+		data, synced := f.data.clone(), f.synced.clone() // after a kill, what was not synced is still in the cache
 		if power {
 			data = f.synced.clone()
-			if f.data.size > data.size && r.IntN(2) == 0 { // the size was written
+			if f.data.size > data.size && r.IntN(2) == 0 { // the new size was written, even if the data was not
 				data.resize(f.data.size)
 			}
 			for i := range data.sectors[:min(len(data.sectors), len(f.data.sectors))] {
@@ -120,7 +120,7 @@ func (d *RAM) After(power bool, r *rand.Rand) *RAM {
 		}
 	}
 	for name, f := range d.onDisk {
-		if !power && n.Files[name] == nil { // removed, and the removal not synced
+		if !power && n.Files[name] == nil { // removed, but the removal is not durable
 			n.onDisk[name] = &RAMFile{d: n, data: f.data.clone(), synced: f.synced.clone()}
 		}
 	}
