@@ -27,9 +27,9 @@ func TestChinesePagesAreInStep(t *testing.T) {
 		require.Contains(t, chinese, "[English](../"+name+") · 中文", name)
 		require.Contains(t, english, "English · [中文](zh/"+name+")", name)
 		if name == "troubleshooting.md" || name == "README.md" {
-			continue // what is printed is Chinese there, and another test looks
+			continue // printed texts are Chinese there; TestTroubleshooting checks them
 		}
-		if before, proofs, ok := strings.Cut(english, "## What is proved on real brokers"); ok { // what was run, and what came of it
+		if before, proofs, ok := strings.Cut(english, "## What is proved on real brokers"); ok { // results, which are in English only
 			_, after, _ := strings.Cut(proofs, "\n## ")
 			english = before + after
 		}
