@@ -63,8 +63,7 @@ func Start(t testing.TB, opts Options) *Broker {
 	}
 	b.makeCertificates()
 	t.Cleanup(b.Kill)
-	// The program cannot choose ports itself, so another may take one between
-	// here and there: then new ones.
+	// mosquitto cannot choose ports itself. If another process takes one before it starts, try new ones.
 	for attempt := 1; ; attempt++ {
 		b.choosePorts()
 		b.write("mosquitto.conf", b.config(opts))
