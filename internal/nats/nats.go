@@ -63,7 +63,7 @@ func Start(t testing.TB, opts Options) *Broker {
 		LogFile: filepath.Join(dir, "log"),
 	}
 	t.Cleanup(b.Kill)
-	// Another may take the port between here and there: then a new one.
+	// If another process takes the port before the server starts, try a new one.
 	for attempt := 1; ; attempt++ {
 		ports := program.FreePorts(t, 2)
 		b.addr = ports[0]
