@@ -48,7 +48,7 @@ func FreePorts(t testing.TB, n int) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer ln.Close() // held all at once, so that they differ
+		defer ln.Close() // all stay open until the end, so that the ports differ
 		addrs[i] = ln.Addr().String()
 	}
 	return addrs
