@@ -88,7 +88,7 @@ func (j *journal) write(e Event) {
 	}
 	line, err := json.Marshal(e)
 	if err == nil {
-		// A line begins with its newline, so that one that a kill has cut short stands alone.
+		// A line begins with its newline, so that a line cut short by a kill does not damage the next one.
 		_, err = j.file.Write(append([]byte{'\n'}, line...))
 	}
 	if err != nil {

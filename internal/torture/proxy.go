@@ -115,7 +115,7 @@ func (p *proxy) serve() {
 				client.Close()
 				continue
 			}
-			// Where nobody listens a dial on loopback can meet itself.
+			// If nobody listens, a dial on loopback may connect to itself.
 			if conn.LocalAddr().String() == p.target {
 				conn.Close()
 				client.Close()
@@ -204,7 +204,7 @@ func (l *pair) pump(from, to *net.TCPConn, way int) {
 	close(pieces)
 	writer.Wait()
 	l.end([]string{"client", "broker"}[way], false)
-	l.p.change(func() {}) // the other direction may wait
+	l.p.change(func() {}) // wakes the other direction
 }
 
 // handOn writes the pieces that were read. Those of a connection that has ended are dropped.
