@@ -44,6 +44,11 @@ func TestNumbersOfMutants(t *testing.T) {
 			fmt.Sprintf("`TestClientMutants`: %d bugs around the client", len(clientsim.Mutants())),
 			fmt.Sprintf("`TestDriverMutants`: %d bugs in the client", len(driverMutants)),
 		},
+		"zh/simulation.md": {
+			fmt.Sprintf("`TestMutants`：在驱动程序和磁盘中植入 %d 个错误", len(sim.Mutants())),
+			fmt.Sprintf("`TestClientMutants`：在客户端周围植入 %d 个错误", len(clientsim.Mutants())),
+			fmt.Sprintf("`TestDriverMutants`：在客户端、日志和会话中植入 %d 个错误", len(driverMutants)),
+		},
 	} {
 		b, err := os.ReadFile(filepath.Join("..", "docs", file))
 		require.NoError(t, err)
