@@ -23,8 +23,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// A server is what the options say about where to connect and as whom. It is made once; what is
-// dialled comes from its fields, never from text that is put together.
+// A server is the address and identity given by the options. It is made once; connections use its fields, never a
+// text that is put together from them.
 type server struct {
 	transport.Address
 
@@ -418,7 +418,7 @@ func (c *Connection) readWebSocket(s *server, u *serverURL) (err error) {
 	return err
 }
 
-// variable returns a variable of the environment. What is only written down, in a profile, need not be set yet.
+// variable returns an environment variable. In a profile that is only being written it need not be set yet.
 func (c *Connection) variable(name string) (string, bool) {
 	if c.draft {
 		return "", true
@@ -426,8 +426,8 @@ func (c *Connection) variable(name string) (string, bool) {
 	return os.LookupEnv(name)
 }
 
-// httpHeader reads lines of the form Name: value, in which ${NAME} stands for a variable of the
-// environment. No error quotes a value.
+// httpHeader reads lines of the form Name: value, in which ${NAME} is replaced by an environment variable. Errors
+// never quote a value.
 func httpHeader(option string, lines []string, lookup func(string) (string, bool)) (http.Header, error) {
 	header := make(http.Header)
 	for _, line := range lines {

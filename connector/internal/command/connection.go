@@ -55,11 +55,11 @@ type Connection struct {
 	debug                                bool
 	timeout                              time.Duration
 
-	set    *pflag.FlagSet // tells what the user wrote
+	set    *pflag.FlagSet // which flags were given
 	onStep func(transport.StepTime)
 }
 
-// Flags gives a command all options of a connection and its session.
+// Flags adds all options of a connection and its session to a command.
 func (c *Connection) Flags(p *Program, cmd *cobra.Command) {
 	c.begin(cmd)
 	c.addressFlags(p, cmd)
@@ -331,12 +331,11 @@ func tracePacket(log *slog.Logger, packet client.Packet) {
 	log.Handler().Handle(context.Background(), r)
 }
 
-// Outages returns a function for the events of a client, which tells that the connection was lost and is back, and that another
-// client may have the client id.
+// Outages returns an event function for a client. It reports lost and restored connections, and that another client may
+// use the same client id.
 func (p *Program) Outages() func(client.Event) { return p.outages() }
 
-// outages returns what tells, once each, that the connection was lost and is back, and that another
-// client may have the client id.
+// outages is Outages; it reports each once.
 func (p *Program) outages() func(client.Event) {
 	lost, takeover := false, false
 	return func(e client.Event) {
@@ -368,7 +367,7 @@ func Connect(ctx context.Context, cfg client.Config) (*client.Client, error) {
 	return c, nil
 }
 
-// Leave closes a client, and waits until what it has told is printed.
+// Leave closes a client and waits until its last messages to the user are printed.
 func Leave(ctx context.Context, c *client.Client) error {
 	err := c.Close(ctx)
 	c.WaitCallbacks(ctx)

@@ -29,12 +29,12 @@ type pipeProcess struct {
 	child *child
 
 	answered atomic.Uint64
-	settled  chan struct{} // tells that a message was settled, if alone
-	closing  chan struct{} // closed when it gets no further message
+	settled  chan struct{} // receives when a message was settled, if alone
+	closing  chan struct{} // closed when the process gets no more messages
 
 	mu      sync.Mutex
-	hands   map[string]*held // what it has, by id
-	lost    int              // of those, how many nobody waits for
+	hands   map[string]*held // its unanswered messages, by id
+	lost    int              // those whose callers no longer wait
 	written int64            // bytes
 	closed  bool             // closing is
 	shut    bool             // its standard input is
@@ -49,8 +49,8 @@ type pipeProcess struct {
 
 // held is a message that a process has.
 type held struct {
-	job     *pipeJob // nil: nobody waits for its answer
-	from    int64    // where its line begins in what was written
+	job     *pipeJob // nil: the caller no longer waits
+	from    int64    // offset of its line in all that was written
 	gave    uint64   // how much the process had answered when it got it
 	company bool     // it was not the only one all the time
 }

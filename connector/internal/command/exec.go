@@ -22,8 +22,8 @@ const exitDataErr = 65
 type execStep struct {
 	command string
 	out     *sink
-	running sync.RWMutex  // read-locked by each command and by what it has left behind
-	over    chan struct{} // closed when nothing may be left behind any more
+	running sync.RWMutex  // read-locked by each command and each process left behind
+	over    chan struct{} // closed when no process may be left behind any longer
 }
 
 // close kills what commands have left behind, and waits for commands of flows that were given up: each is killed after
@@ -133,8 +133,8 @@ func complaint(err error, complained *limited) error {
 	return fmt.Errorf("command: %w", err)
 }
 
-// limited is a buffer with a limit: what is beyond it fails, or is left out. It does not
-// embed the buffer, whose ReadFrom knows no limit.
+// limited is a buffer with a limit: bytes beyond it cause an error, or are dropped. It does not embed the buffer,
+// whose ReadFrom has no limit.
 type limited struct {
 	text bytes.Buffer
 	most int

@@ -322,7 +322,7 @@ func (f *feeder) fail(err error) {
 	f.stop()
 }
 
-// watch tells, once, that lines wait, and when they go on.
+// watch reports, once each time, that lines wait, and that they continue.
 func (f *feeder) watch(over <-chan struct{}) {
 	tick := time.NewTicker(feedPatience / 4)
 	defer tick.Stop()
@@ -493,8 +493,8 @@ func (f *feeder) with(err error, interrupted bool) error {
 	return cmp.Or(err, lines)
 }
 
-// start starts the connector, and the feed before it: what is to be stored needs no connection. It reports whether
-// the connector runs; without an error it need not, after an interrupt or when the feed is over.
+// start starts the connector, and before it the feed, because storing messages needs no connection. It reports whether
+// the connector runs. That may be false without an error, after an interrupt or at the end of the feed.
 func (o *runOptions) start(ctx context.Context, c *connector.Connector, f *feeder) (bool, error) {
 	if f == nil {
 		err := c.Start(ctx)

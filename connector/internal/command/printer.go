@@ -78,7 +78,7 @@ func (p *printer) print(d *client.Delivery) error {
 	return p.err
 }
 
-// flush writes what waits. The error is the first of all.
+// flush writes the buffer. The error is the first that occurred.
 func (p *printer) flush() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -64,7 +64,7 @@ func oneProfile(_ *cobra.Command, args []string) error {
 type profileLine struct {
 	Name     string            `json:"name"`
 	Options  map[string]string `json:"options"`
-	Password string            `json:"password,omitempty"` // where it is
+	Password string            `json:"password,omitempty"` // the source of the password
 }
 
 func (p *Program) profileList() *cobra.Command {
@@ -122,8 +122,7 @@ func (p *Program) printProfile(name string, profile *profile) {
 	fmt.Fprintf(p.Stdout, "%s: %s\n", name, strings.Join(parts, ", "))
 }
 
-// withoutPassword leaves out what stands between the scheme and the host of a URL, if there may be a
-// password in it.
+// withoutPassword removes the user name and password from a URL that has a password.
 func withoutPassword(raw string) string {
 	scheme, rest, ok := strings.Cut(raw, "://")
 	end := len(rest)

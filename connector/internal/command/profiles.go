@@ -260,8 +260,7 @@ func (f *profiles) remove(name string) bool {
 	return true
 }
 
-// save writes the file anew, for the user alone; whoever reads meanwhile sees the old one or the new
-// one.
+// save replaces the file, with access for the user only. A concurrent reader sees either the old file or the new one.
 func (f *profiles) save() error {
 	var text bytes.Buffer
 	e := yaml.NewEncoder(&text)

@@ -184,8 +184,8 @@ func (o *pubOptions) checkNumbers() error {
 	return nil
 }
 
-// warnDeletes tells, once, of an empty payload that deletes what is retained and may not be meant
-// to. n is the line, if it came in one.
+// warnDeletes warns, once, that an empty payload deletes a retained message, which may be unintended. n is the number
+// of the line, if there is one.
 func (o *pubOptions) warnDeletes(p *Program, m client.Message, n int) {
 	if !m.Retain || len(m.Payload) > 0 || o.null || o.jsonLines || o.warned {
 		return
@@ -242,7 +242,7 @@ func (o *pubOptions) payload(p *Program) (b []byte, err error) {
 	return b, Coded(ExitUsage, err)
 }
 
-// ReadPayload reads what is to be one payload, and no more than any packet can have.
+// ReadPayload reads a single payload, and no more than a packet can hold.
 func ReadPayload(r io.Reader) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, packets.MaxRemainingLength+1))
 	if err == nil && len(b) > packets.MaxRemainingLength {

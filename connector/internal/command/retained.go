@@ -120,8 +120,8 @@ func (r *remover) remove(ctx context.Context, topic string) error {
 	return nil
 }
 
-// unanswered returns how many deletions have no answer, what went wrong with one, and a channel
-// that the next answer closes.
+// unanswered returns the number of deletions without an answer, the error of one that failed, and a channel that the
+// next answer closes.
 func (r *remover) unanswered() (open int, changed <-chan struct{}, failed error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -210,8 +210,8 @@ func (o *runOptions) run(ctx context.Context, p *Program) error {
 	return err
 }
 
-// toldElsewhere reports whether people need no record of the log: the connector tells of attempts to connect that
-// fail, once, and the error with which the command ends has the rest.
+// toldElsewhere reports whether a person does not need this log record: failed attempts to connect are reported once,
+// and the error at the end says the rest.
 func (o *runOptions) toldElsewhere(ctx context.Context, cfg *connector.Config, message string) bool {
 	switch message {
 	case "connect failed":
@@ -335,7 +335,7 @@ func (o *runOptions) runConnector(ctx context.Context, p *Program, cfg *connecto
 	return err
 }
 
-// tellEnd reports at the end what is left, and what happens to it.
+// tellEnd reports how many messages are left at the end, and what happens to them.
 func (p *Program) tellEnd(c *connector.Connector, left int, log *slog.Logger) {
 	if stored := c.Health().Stored; stored > 0 {
 		log.Warn("stopped", "left", left, "left_in_store", stored, "then", p.Say("the next run of this configuration publishes them", "下次以此配置运行时发布"))

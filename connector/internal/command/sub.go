@@ -85,7 +85,7 @@ const mostPacket = packets.MaxRemainingLength + 5
 // leastPacket has room for the SUBACK of a SUBSCRIBE.
 const leastPacket = 64
 
-// What may wait for standard output.
+// The limits for messages that wait for standard output.
 var mostWaiting, mostWaitingBytes = 1 << 20, 64 << 20
 
 // errEnough ends sub well.
@@ -185,8 +185,8 @@ func (o *subOptions) tellSkipped(p *Program, e client.Event) {
 		fmt.Sprintf("主题 %q 上的消息超过 --max-packet-size（%d 字节）：已确认并丢弃", bad.Topic, o.maxPacket))
 }
 
-// tellDropped tells of messages of QoS 0 that came faster than they could be printed, until the
-// function that it returns is called.
+// tellDropped reports QoS 0 messages that arrived faster than they could be printed, until the returned function is
+// called.
 func (o *subOptions) tellDropped(p *Program, c *client.Client) (stop func()) {
 	var told uint64
 	tell := func() {
@@ -260,8 +260,7 @@ func (o *subOptions) subscribe(ctx context.Context, p *Program, c *client.Client
 	return o.mostlyGranted(p, err)
 }
 
-// mostlyGranted tells of filters that the server refused, and goes on with the others if there are
-// any.
+// mostlyGranted reports filters that the server refused; it returns an error only if none was granted.
 func (o *subOptions) mostlyGranted(p *Program, err error) error {
 	var refused *client.SubscribeError
 	if !errors.As(err, &refused) || !slices.ContainsFunc(refused.Results, func(r session.FilterResult) bool { return r.Err == nil }) {
