@@ -50,14 +50,14 @@ type File struct {
 	f        *os.File
 	readOnly bool
 
-	mu      sync.Mutex // guards what is below, and turns of writing
-	end     int64      // of the lines that were read
+	mu      sync.Mutex // guards the fields below, and one writer at a time
+	end     int64      // the offset behind the lines that were read
 	entries []Entry    // their State is not used: see states
 	index   map[ID]int // in entries
 	states  map[ID]State
-	notes   map[string][]ID // by digest: what Noted tells of and has not come yet
+	notes   map[string][]ID // by digest: records whose dead letter has not arrived
 	noted   map[ID]noted    // the same, by id
-	bare    map[string][]ID // by digest: what was collected and nothing is known of
+	bare    map[string][]ID // by digest: dead letters without a record
 	faults  []Fault
 	missed  int // faults beyond mostFaults
 	torn    bool
@@ -344,8 +344,7 @@ func (u *unescaper) Read(b []byte) (int, error) {
 	return u.text.Read(b)
 }
 
-// Mark appends what was done with an entry; how describes it for people. It is durable
-// when Mark returns.
+// Mark records what was done with an entry; how describes it to the user. The record is durable when Mark returns.
 func (f *File) Mark(ctx context.Context, id ID, act Act, how string) error {
 	text, err := json.Marshal(actLine{Act: act, Time: time.Now(), Of: &id, How: how})
 	if err != nil {
@@ -406,7 +405,7 @@ func writeRecord(w io.Writer, r *Record, payload io.Reader) error {
 	return err
 }
 
-// append appends to the file under the lock that connectors take, after reading what was added meanwhile.
+// append appends to the file, with the lock that connectors use, after reading the lines added since.
 func (f *File) append(ctx context.Context, write func(io.Writer) error) error {
 	if f.readOnly {
 		return fmt.Errorf("%w: %s", ErrReadOnly, f.path)
@@ -418,7 +417,7 @@ func (f *File) append(ctx context.Context, write func(io.Writer) error) error {
 	return f.refresh(context.WithoutCancel(ctx)) // the lines are written, even if the caller has given up
 }
 
-// Has reports whether a text is in what is known of an entry, as people see it, or in its payload.
+// Has reports whether a text occurs in an entry as it is shown, or in its payload.
 func (f *File) Has(e Entry, r *Record, text string) bool {
 	for _, s := range []string{r.Topic, r.Consumer, r.Key, r.Why()} {
 		if strings.Contains(s, text) {
