@@ -98,7 +98,7 @@ func (d *doctor) absent(ctx context.Context, id, topic string, n int) (*peer, er
 	return d.connect(ctx, id, false, nil)
 }
 
-// session finds out what waits for a client that was away.
+// session finds out what a server keeps for a client that is away.
 func (d *doctor) session(ctx context.Context) (answer, means Text, err error) {
 	const n = 20
 	p, err := d.absent(ctx, d.newID(), d.topic("session"), n)
