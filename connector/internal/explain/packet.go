@@ -15,8 +15,8 @@ import (
 type Packet struct {
 	Offset   int64        // of its first byte in the stream
 	Type     packets.Type // as its first byte claims
-	Size     int64        // fixed header included, as it claims; what is there if it claims nothing readable
-	Held     int          // how many bytes of it were there to be taken apart
+	Size     int64        // as claimed, fixed header included; the bytes present if the claim is unreadable
+	Held     int          // how many of its bytes were available
 	Missing  int64        // how many bytes of it were not captured
 	Summary  string       // the packet in one line, without payload, passwords and user names; "" if it cannot be read
 	Fields   []Field

@@ -6,8 +6,8 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// What is held of a packet to take it apart: of a PUBLISH its fields and the beginning of its payload, which
-// need not be whole to be judged.
+// The limits on the part of a packet that is held: for a PUBLISH, its fields and the beginning of its payload, which are
+// enough to check it.
 const (
 	mostHeld    = 1 << 20
 	mostPublish = 5 + 2 + 65535 + 2 + 256
