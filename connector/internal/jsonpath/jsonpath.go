@@ -153,8 +153,8 @@ var ErrNull = errors.New("is null")
 // ErrSurrogate says that a string has half of a character, as "\ud83d", which no text can hold.
 var ErrSurrogate = errors.New("holds half of a surrogate pair, which no text can hold")
 
-// Text returns a value as text: of a string what it says, of an object or a list its JSON without
-// white space, of anything else what is written.
+// Text returns a value as text: the value of a string, an object or a list as compact JSON, anything else as
+// written.
 func Text(raw []byte) (string, error) {
 	switch raw[0] {
 	case '"':
@@ -172,7 +172,7 @@ func Text(raw []byte) (string, error) {
 	return string(raw), nil
 }
 
-// unquote returns what a valid string says. Bytes that are not UTF-8 stay what they are.
+// unquote returns the value of a valid string. Bytes that are not UTF-8 are kept.
 func unquote(raw []byte) (string, error) {
 	raw = raw[1 : len(raw)-1]
 	first := bytes.IndexByte(raw, '\\')
