@@ -1,5 +1,5 @@
-// Package lines appends lines to files: each whole or not at all, durable, and also beside other processes
-// that do so.
+// Package lines appends lines to files: each is written whole or not at all, and is durable, even if other processes append
+// to the same file.
 package lines
 
 import (
