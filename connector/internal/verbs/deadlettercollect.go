@@ -138,7 +138,7 @@ const (
 	mostBytesAtOnce = 16 << 20
 )
 
-// collect gathers messages until it is told to end, and returns how many dead letters there were.
+// collect collects messages until it has to end, and returns the number of dead letters.
 func (x *collecting) collect(ctx context.Context, c *client.Client, f *deadletters.File) (int, error) {
 	granted, err := c.Subscribe(ctx, packets.Subscription{Filter: x.topic, QoS: 1}, packets.Subscription{Filter: x.topic + "/meta", QoS: 1})
 	if err != nil {

@@ -161,7 +161,7 @@ func (x *examining) where(connection string) string {
 	return lint.Show("connections." + connection)
 }
 
-// What doctor prints for programs.
+// The JSON output of doctor.
 type (
 	rowLine struct {
 		Connection string `json:"connection,omitempty"`
