@@ -13,8 +13,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// ErrShape says that a value cannot be changed where it stands: it is shared by an anchor, or written in a way of which
-// the bytes cannot be told apart from what is around them.
+// ErrShape: the value cannot be changed by itself, because an anchor shares it, or because its bytes cannot be separated from
+// those around it.
 var ErrShape = errors.New("yamltext: the value cannot be changed alone")
 
 // An Object is an object of a value that Set writes, with its keys in order.
@@ -26,9 +26,9 @@ type Member struct {
 	Value any
 }
 
-// Set returns text with a value at a path: a string, json.Number, bool, []any or Object. The elements of the path are
-// keys as the text has them, and indexes of lists, of which the one behind the last adds an item. What is missing on the
-// way is made; before lists the keys that stand before a new one, the nearest last.
+// Set returns text with a value at a path: a string, json.Number, bool, []any or Object. The elements of the path are keys
+// as written in the text, and indexes of lists; the index after the last adds an item. Missing parts of the path are created.
+// before lists the keys that precede a new key, the nearest last.
 func Set(text []byte, path []string, value any, before []string) ([]byte, error) {
 	e, err := newEditor(text)
 	if err != nil {
@@ -141,11 +141,11 @@ func (e *editor) replaced(start, end int, with string) string {
 
 // A stop is a node on the way to a value.
 type stop struct {
-	key  *yaml.Node // nil for the top and for items
+	key  *yaml.Node // nil for the top level and for items
 	node *yaml.Node
 }
 
-// walk follows a path as far as there are values, and returns what is left of it.
+// walk follows a path as far as values exist, and returns the rest of it.
 func (e *editor) walk(path []string) (way []stop, rest []string) {
 	if e.top == nil {
 		return nil, path
@@ -365,7 +365,7 @@ func (e *editor) append(way []stop, value any) (string, error) {
 	return e.afterLine(end, strings.Repeat(" ", indent)+e.item(value, indent)+"\n"), nil
 }
 
-// remove takes out the last stop, and what is around it if nothing else is in it.
+// remove removes the last stop, and the values around it that become empty.
 func (e *editor) remove(path []string) (string, error) {
 	way, rest := e.walk(path)
 	if len(rest) > 0 || len(way) < 2 {
@@ -425,7 +425,7 @@ func (e *editor) remove(path []string) (string, error) {
 	return e.replaced(from, to, ""), nil
 }
 
-// value returns what stands behind a colon or a dash: a blank and a value, or a block on lines of its own.
+// value returns the text after a colon or dash: a blank and a value, or a block on its own lines.
 func (e *editor) value(v any, style yaml.Style, indent int, flow bool) string {
 	switch v := v.(type) {
 	case Object:
