@@ -32,9 +32,9 @@ type Batch struct {
 	// outside of it, so one that does not end hangs on a lock, or never rests.
 	Hangs time.Duration
 
-	Progress func(runs int) `json:"-"` // is told whenever a run has ended; nil: nobody is
+	Progress func(runs int) `json:"-"` // called after each run, if not nil
 
-	Binary string            // the test binary with the child; "": the one that runs
+	Binary string            // the test binary with the child; "": the running one
 	Test   string            // the test in it that calls ServeChild
 	Env    map[string]string // of the child, beside that of the parent
 }

@@ -74,7 +74,7 @@ func Mutants() []Mutant {
 	return all
 }
 
-// mutateConfig changes what the client is told, and not what it is judged by.
+// mutateConfig changes the configuration of the client, but not the one that it is judged by.
 func (p *process) mutateConfig() {
 	switch p.w.o.Mutant {
 	case LatePing:
@@ -270,7 +270,7 @@ func (c *badConn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// comes returns what is received instead of a packet.
+// comes returns the bytes received in place of a packet.
 func (c *badConn) comes(b []byte, t packets.Type) []byte {
 	ack := t == packets.PUBACK || t == packets.PUBREC || t == packets.PUBCOMP
 	switch {

@@ -190,9 +190,9 @@ func (w *world) judgeEvent(e *client.Event) {
 	}
 }
 
-// stands fails because nothing moves, unless that is explained: the server holds as many messages as it takes, under
-// identifiers that the process before had used, and a process that started from an older copy does not know. They are
-// further ahead than it releases. The client tells the program, as it should.
+// stands fails because nothing moves. One case is excused: the server's quota is full of messages under identifiers of an earlier
+// process, which a process that started from an older copy does not know and which are further ahead than it releases. The
+// client reports that to the program, as it should.
 func (w *world) stands(format string, args ...any) {
 	unknown := w.wasOlder && w.profile.quota > 0 && len(w.server.holds) >= w.profile.quota
 	for _, m := range w.server.holds {
@@ -439,7 +439,7 @@ func (w *world) processEnded() {
 	}
 }
 
-// sessionDropped excuses what goes with the server's session.
+// sessionDropped excuses the losses that follow from the loss of the server's session.
 func (w *world) sessionDropped() {
 	w.epoch++
 	for _, h := range w.server.flight {
@@ -450,7 +450,7 @@ func (w *world) sessionDropped() {
 	}
 }
 
-// checkEnd judges what came of everything.
+// checkEnd judges the final state of every message.
 func (w *world) checkEnd() {
 	for _, m := range w.out {
 		switch {

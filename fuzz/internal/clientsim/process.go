@@ -465,8 +465,8 @@ func (p *process) ask(r *rand.Rand, f string, i intent) {
 	p.answered(f, i, err)
 }
 
-// consume takes messages over, in loops or with a handler, and acknowledges late and in any order if
-// that is its own to do.
+// consume takes messages in loops or with a handler. If acknowledging is up to the program, it does so late and in any
+// order.
 func (p *process) consume(r *rand.Rand) {
 	if p.w.profile.handler {
 		p.handle(r)

@@ -8,9 +8,8 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 )
 
-// A seed fixes programs, disk and network, but not in which order goroutines run. So a failure is
-// made simpler by how often it comes: what can be left out of the seed without its coming much less
-// often is left out.
+// A seed determines programs, disk and network, but not the order of goroutines. Therefore a failure is simplified by its
+// frequency: a part of the seed is left out if the failure remains about as frequent.
 
 // A simplification leaves something out of what a seed has drawn.
 type simplification struct {
@@ -63,8 +62,8 @@ func (p *profile) simplify(names []string) bool {
 
 // An Explanation is what further runs have shown about a failure.
 type Explanation struct {
-	Runs, Failed int      // of the seed as it is
-	Simpler      []string // what was left out
+	Runs, Failed int      // of the unchanged seed
+	Simpler      []string // the parts left out
 	SimplerRuns  int      // with that
 	SimplerFails int
 	Shortest     *Failure // of those; nil: the seed did not fail again
