@@ -34,9 +34,8 @@ type entry struct {
 	record session.Record
 }
 
-// A disk is an append-only log. What was synced survives everything; what was only
-// appended survives the death of the process, and a part of it a power loss; a
-// Forget that nothing named may not have been appended at all.
+// A disk is an append-only log. Synced records survive everything. Records that were only appended survive the death of the
+// process, and some of them a power loss; a Forget that nothing waits for may not even have been appended.
 type disk struct {
 	synced map[key]session.Record
 	log    []entry // appended, not synced

@@ -113,7 +113,7 @@ func (w *world) drain() {
 	}
 }
 
-// settle reports what has become true on disk.
+// settle reports the records that have become durable.
 func (w *world) settle() {
 	c := w.c
 	c.reports = slices.DeleteFunc(c.reports, func(r report) bool {

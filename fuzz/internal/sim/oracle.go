@@ -518,8 +518,8 @@ func (w *world) scrubMayFail(err error) bool {
 	return w.profile.scrub && w.profile.byPeer && errors.Is(err, session.ErrScrubRefused)
 }
 
-// wiped is a crash that leaves nothing on the disk: what was accepted may be lost, or arrive
-// once with what left of it; what the broker sends it sends again.
+// wiped is a crash that leaves the disk empty. Accepted messages may be lost, or arrive once if they had left; the broker sends
+// its own again.
 func (w *world) wiped() {
 	for _, m := range w.out {
 		if m.accepted && !m.gone && !m.ended {
@@ -582,7 +582,7 @@ func (w *world) remembers(m *inMessage) bool {
 	return false
 }
 
-// sessionDropped excuses what goes with the broker's session.
+// sessionDropped excuses the losses that follow from the loss of the broker's session.
 func (w *world) sessionDropped() {
 	w.epoch++
 	b := &w.broker
@@ -656,7 +656,7 @@ func (w *world) unfinished() string {
 		messages, len(c.inbox), len(c.frames), len(w.disk.log), len(w.broker.waiting), len(w.broker.flight), c.s.Up())
 }
 
-// checkEnd judges what came of everything.
+// checkEnd judges the final state of every message.
 func (w *world) checkEnd() {
 	for _, m := range w.out {
 		switch {
