@@ -14,17 +14,17 @@ import (
 // ErrPower is the error of everything after the power is gone.
 var ErrPower = errors.New("the power is gone")
 
-// A RAM is a disk that forgets what was not synced: contents by sector, names by entry. Its fields may
-// be set and looked at while nobody uses it.
+// A RAM is a disk that forgets whatever was not synced: contents by sector, names by entry. Its fields may be used while no
+// method runs.
 type RAM struct {
 	mu sync.Mutex
 
 	Files    map[string]*RAMFile
 	onDisk   map[string]*RAMFile // names that were synced
 	Space    int64               // bytes that are left; negative: no limit
-	Greedy   bool                // another program takes what is given back, at once
+	Greedy   bool                // another program takes freed space at once
 	Ops      int
-	PowerAt  int    // the operation that is cut short; 0: none
+	PowerAt  int    // the operation that is interrupted; 0: none
 	Gone     func() // called when that comes; it must not use the disk
 	SyncErr  error
 	NoRename bool // of a file that is open
@@ -74,8 +74,8 @@ func (d *RAM) Fail(err error) {
 	d.SyncErr = err
 }
 
-// After is the disk as the next process finds it: all of what was written after a kill; after
-// a loss of power what was synced, and of the rest any sectors and any names.
+// After returns the disk as the next process finds it. After a kill that is everything written; after a loss of power it is
+// everything synced, and a random part of the other sectors and names.
 func (d *RAM) After(power bool, r *rand.Rand) *RAM {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -330,7 +330,7 @@ func (f *RAMFile) Sync() error {
 // Close implements File.
 func (f *RAMFile) Close() error { return nil }
 
-// Bytes returns a copy of what is in the file. A test may look at it while nobody uses the disk.
+// Bytes returns a copy of the file's data. It must not be called while the disk is in use.
 func (f *RAMFile) Bytes() []byte {
 	b := make([]byte, f.data.size)
 	f.data.read(b, 0)
