@@ -1,6 +1,5 @@
-// Package nats runs the MQTT side of nats-server for tests. It differs from other brokers where
-// it counts: what waits for an acknowledgement is sent again on a connection that lives, each
-// time AckWait has passed, and after a reconnect not before.
+// Package nats runs the MQTT side of nats-server for tests. It differs from other brokers in an important way: unacknowledged
+// messages are sent again on a live connection each time AckWait has passed, and after a reconnect not before that.
 package nats
 
 import (
