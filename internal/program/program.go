@@ -140,8 +140,7 @@ func (p *Program) end(signal os.Signal) {
 	p.process = nil
 }
 
-// Restart starts the program again, after Kill or Stop or now, with what it has in its folder
-// and on the same ports.
+// Restart starts the program again on the same folder and ports, whether it runs or not.
 func (p *Program) Restart() {
 	p.T.Helper()
 	p.Kill()
