@@ -88,8 +88,8 @@ const (
 	mostListed       = 40 // findings in words
 )
 
-// SVG is the history as a picture: a lane for each process, link and disk, with what was done to it; how many
-// messages were accepted and delivered; and a line for each finding.
+// SVG returns a picture of the history: a lane for each process, link and disk with the acts on it, the numbers of accepted and
+// delivered messages, and a line for each finding.
 func (h *History) SVG() []byte {
 	from, to := h.span()
 	x := func(at int64) float64 { return left + float64(at-from)/float64(to-from)*(right-left) }

@@ -11,10 +11,10 @@ import (
 type proxy struct {
 	ln      net.Listener
 	target  string
-	who     string // whose link it is
+	who     string // the owner of the link
 	log     *journal
 	saw     *witness
-	patient time.Duration // a client that sends nothing for so long is told
+	patient time.Duration // a client that sends nothing for longer is reported
 
 	mu      sync.Mutex
 	changed sync.Cond // broadcast when what follows has changed
@@ -155,8 +155,7 @@ func (l *pair) run() {
 	delete(l.p.pairs, l)
 }
 
-// end closes both connections. The first who does is who ended the pair. What waits to be handed on is to
-// be told with a change.
+// end closes both connections. The first caller counts as the one who ended the pair. The caller wakes waiting goroutines with change.
 func (l *pair) end(by string, hard bool) {
 	l.once.Do(func() {
 		l.by = by
@@ -173,7 +172,7 @@ func (l *pair) end(by string, hard bool) {
 	})
 }
 
-// mostWaiting bounds what waits on a dead link, in reads.
+// mostWaiting is the maximum number of reads held on a dead link.
 const mostWaiting = 4096
 
 // pump reads from one end as the bytes come, so that the witness knows when, and hands them on as the

@@ -30,9 +30,9 @@ type Options struct {
 	Seed   uint64
 	Kind   string // for the children: see Task.Kind
 	Keep   string // a folder where the journals, the packets and the stores stay; if empty, they go
-	Config string // is added to the configuration of mosquitto, a line each
+	Config string // additional lines for the configuration of mosquitto
 
-	// Progress is told how many acts were done. If nil, nobody is.
+	// Progress, if not nil, is called with the number of acts done.
 	Progress func(done int)
 }
 
@@ -140,8 +140,8 @@ func (r *run) watch(ctx context.Context) {
 	}
 }
 
-// begin lets the consumer subscribe, and waits until the broker has saved that in its folder: what is
-// published before is not meant for it.
+// begin lets the consumer subscribe, and waits until the broker has saved that. Messages published earlier would not reach
+// the consumer.
 func (r *run) begin() error {
 	consumer := r.victims[Consumer]
 	if err := consumer.start(); err != nil {

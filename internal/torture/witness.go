@@ -7,8 +7,8 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A witness reads what passes on the link of a client, in both directions, and tells which message each
-// packet is about. It knows more than both ends: everything that was sent.
+// A witness reads the traffic on a client's link in both directions and assigns each packet to its message. It knows
+// everything that was sent, which neither end does.
 type witness struct {
 	log *journal
 	who string // whose link it is
