@@ -24,7 +24,7 @@ type Disk interface {
 	Identity(name string, content bool) (uint64, bool)
 }
 
-// A File is one of them.
+// A File is an open file of a Disk.
 type File interface {
 	io.ReaderAt
 	io.WriterAt

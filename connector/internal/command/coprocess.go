@@ -29,12 +29,12 @@ type pipeProcess struct {
 	child *child
 
 	answered atomic.Uint64
-	settled  chan struct{} // receives when a message was settled, if alone
+	settled  chan struct{} // if alone: receives a value when the message is settled
 	closing  chan struct{} // closed when the process gets no more messages
 
 	mu      sync.Mutex
 	hands   map[string]*held // its unanswered messages, by id
-	lost    int              // those whose callers no longer wait
+	lost    int              // how many of them have a caller that no longer waits
 	written int64            // bytes
 	closed  bool             // closing is
 	shut    bool             // its standard input is
@@ -52,7 +52,7 @@ type held struct {
 	job     *pipeJob // nil: the caller no longer waits
 	from    int64    // offset of its line in all that was written
 	gave    uint64   // how much the process had answered when it got it
-	company bool     // it was not the only one all the time
+	company bool     // another message was there at some time
 }
 
 func (s *pipeStep) newProcess(jobs <-chan *pipeJob) *pipeProcess {
