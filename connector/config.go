@@ -151,9 +151,9 @@ type Extension struct {
 	// 16 MiB.
 	MaxPacketSize int
 
-	// MaxInflight is how many messages of QoS 1 and 2 may be unacknowledged by the Server at a
-	// time, those of all producers and dead letters of a connection together; MaxInflightQoS2 is
-	// how many of them may be of QoS 2. If zero, 100 and 16; at most 16,384. See [client.Config].
+	// MaxInflight is how many messages of QoS 1 and 2, from all producers and dead letters of a
+	// connection together, the Server may leave unacknowledged at a time; MaxInflightQoS2 is how
+	// many of them may be of QoS 2. If zero, 100 and 16; at most 16,384. See [client.Config].
 	MaxInflight     int
 	MaxInflightQoS2 int
 
@@ -286,7 +286,7 @@ type Partition struct {
 	Key string
 }
 
-// TopicQoS is a Topic Filter with, if HasQoS, its own QoS.
+// A TopicQoS is a Topic Filter, with a QoS of its own if HasQoS is true.
 type TopicQoS struct {
 	Topic  string
 	QoS    packets.QoS

@@ -61,8 +61,8 @@ type Health struct {
 	PublishedBy        [3]Publishes    `json:"-"`                    // results of published messages, by QoS
 	CertificatesExpire time.Time       `json:"-"`                    // when the first certificate of the server expires; zero without TLS
 
-	// UnmatchedTopic is the topic of a message of the last minute that matched no consumer, if
-	// Extension.Unmatched is not set. The connector is not ready then.
+	// UnmatchedTopic is the topic of a message that arrived in the last minute and matched no
+	// consumer, if Extension.Unmatched is not set. The connector is not ready then.
 	UnmatchedTopic string `json:"unmatched_topic,omitempty"`
 
 	// Oversize and Malformed count messages that were not accepted because they are larger than

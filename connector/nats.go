@@ -51,7 +51,7 @@ type NATS struct {
 	Replicas int
 
 	// Key is a template such as ${payload.device}: messages with the same key keep their order. If
-	// it is empty, the key is the topic, as it is for messages for which the template fails.
+	// it is empty, or fails for a message, the key is the topic.
 	Key string
 
 	// MessageID is a template, such as ${payload.id}, of a text that the sender makes different for each message. It is

@@ -58,7 +58,7 @@ type SecretSource struct {
 	// like the contents of File. An exit code other than 0 is an error.
 	Exec []string
 
-	// Timeout limits a run of Exec, as ConnectTimeout does in any case. If zero or negative, 10
+	// Timeout limits a run of Exec, which ConnectTimeout limits too. If zero or negative, 10
 	// seconds.
 	Timeout time.Duration
 }

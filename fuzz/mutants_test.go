@@ -37,11 +37,17 @@ func TestMutants(t *testing.T) {
 // The documents say how many bugs there are.
 func TestNumbersOfMutants(t *testing.T) {
 	for file, texts := range map[string][]string{
-		"conformance.md": {fmt.Sprintf("each of %d bugs is found", len(sim.Mutants()))},
+		"conformance.md":    {fmt.Sprintf("each of %d bugs is found", len(sim.Mutants()))},
+		"zh/conformance.md": {fmt.Sprintf("植入的 %d 个错误都能发现", len(sim.Mutants()))},
 		"simulation.md": {
 			fmt.Sprintf("`TestMutants`: %d bugs in the driver and the disk", len(sim.Mutants())),
 			fmt.Sprintf("`TestClientMutants`: %d bugs around the client", len(clientsim.Mutants())),
 			fmt.Sprintf("`TestDriverMutants`: %d bugs in the client", len(driverMutants)),
+		},
+		"zh/simulation.md": {
+			fmt.Sprintf("`TestMutants`：在驱动程序和磁盘中植入 %d 个错误", len(sim.Mutants())),
+			fmt.Sprintf("`TestClientMutants`：在客户端周围植入 %d 个错误", len(clientsim.Mutants())),
+			fmt.Sprintf("`TestDriverMutants`：在客户端、日志和会话中植入 %d 个错误", len(driverMutants)),
 		},
 	} {
 		b, err := os.ReadFile(filepath.Join("..", "docs", file))

@@ -84,7 +84,7 @@ func (t *Template) Literal() string { return strings.Join(t.text, "") }
 // Text returns the text for a message.
 func (t *Template) Text(m *Message) (string, error) { return Evaluate(m, t).Text(t) }
 
-// Full is like Text, for a text that has to identify a message: it is also an error if the text of a reference is empty.
+// Full is like Text, but also fails if a reference expands to an empty text. It is for texts that identify messages.
 func (t *Template) Full(m *Message) (string, error) {
 	return Evaluate(m, t).join(t, func(r *reference, v string) error {
 		if v == "" {

@@ -94,8 +94,8 @@ func (w *Worker) Stats() WorkerStats {
 	return WorkerStats{Taken: w.taken.Load(), Done: w.done.Load(), Unreadable: w.unreadable.Load(), Partitions: w.leases.Held()}
 }
 
-// Run processes messages until ctx is done. It must be called after the connector of the feed was
-// started. Before a partition passes to another process, messages already taken are settled, as far
+// Run processes messages until ctx is done. It must be called after the connector of the feed has
+// been started. Before a partition passes to another process, messages already taken are settled, as far
 // as Patience allows.
 func (w *Worker) Run(ctx context.Context) {
 	w.leases.Run(ctx, func(ctx context.Context, l *Lease) error {

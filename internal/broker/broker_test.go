@@ -60,7 +60,7 @@ func TestTakeover(t *testing.T) {
 		c := connect("session", false)
 		for m, err := range c.Messages(ctx) {
 			require.NoError(t, err)
-			if string(m.Payload) == want { // the one before was not acknowledged
+			if string(m.Payload) == want { // the previous message comes again: it was not acknowledged
 				break
 			}
 		}

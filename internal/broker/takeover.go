@@ -8,9 +8,9 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// A takeover keeps sessions from changing hands while a message is passed on. By itself the server acknowledges a
-// message and then passes it on; a connection that takes a session over in between copies what the session holds before
-// the message is in it, and the message, which is put into what was copied, is lost.
+// A takeover keeps a session from changing hands while a message is passed on. The server acknowledges a message before it
+// passes it on. If another connection takes over the session in between, it copies the session without the message, which is then
+// added to the original and lost.
 type takeover struct {
 	mochi.HookBase
 
@@ -100,7 +100,7 @@ func (t *takeover) took(c net.Conn) {
 	t.changed.Broadcast()
 }
 
-// closed is called when a connection is over, also in the middle of all that. What is being passed on goes on.
+// closed is called when a connection is over, possibly while a message is passed on, which continues.
 func (t *takeover) closed(c net.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

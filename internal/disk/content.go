@@ -7,9 +7,8 @@ import (
 
 const sector = 512
 
-// A content is what is in a file, by sector. A sector is never changed after it was made, so copies of
-// a disk share what they have in common; nil is one of zeros, which is what most of a log is that has
-// taken room ahead. Behind size the last sector has zeros.
+// A content is the data of a file, by sector. Sectors are never modified, so copies of a disk share them. A nil sector is all zeros, as
+// is most of a log that has reserved space ahead. Behind size, the last sector has zeros.
 type content struct {
 	size    int
 	sectors []*[sector]byte

@@ -23,7 +23,7 @@ func TestContent(t *testing.T) {
 			switch r.IntN(6) {
 			case 0, 1, 2:
 				off, part := r.IntN(2000), make([]byte, r.IntN(1500))
-				if r.IntN(3) > 0 { // otherwise zeros
+				if r.IntN(3) > 0 { // zeros otherwise
 					for k := range part {
 						part[k] = byte(r.IntN(3))
 					}

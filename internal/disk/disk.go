@@ -12,25 +12,25 @@ type Disk interface {
 	Open(name string) (File, error)
 	Remove(name string) error
 	Rename(from, to string) error // of a file that is open; some systems refuse that
-	Sync() error                  // of the folder
+	Sync() error                  // syncs the folder
 	Close() error
 
-	// Intact reports, as an error, that the folder is not where it was, or that the newest segment
-	// or the head is not the file with its name any more: what is written would be lost.
+	// Intact returns an error if the folder has been moved, or if the newest segment or the head is no longer the file
+	// with its name: data written to it would be lost.
 	Intact(newest string, segment, head File) error
 
-	// Identity returns what is known of a file that no copy of it has and, if content is true,
-	// that changes when the file is written. It reports false if nothing is known.
+	// Identity returns a number that no copy of the file shares and, if content is true, that changes when the file is
+	// written. It reports false if there is none.
 	Identity(name string, content bool) (uint64, bool)
 }
 
-// A File is one of them.
+// A File is an open file of a Disk.
 type File interface {
 	io.ReaderAt
 	io.WriterAt
 	Size() (int64, error)
 	Truncate(size int64) error
-	WriteOut(off, n int64) // begins to, so that Sync has less to wait for; or does nothing
-	Sync() error           // of the content and what is needed to read it
+	WriteOut(off, n int64) // starts writing, to shorten the next Sync; may do nothing
+	Sync() error           // syncs the content and the metadata needed to read it
 	Close() error
 }

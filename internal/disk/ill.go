@@ -13,9 +13,8 @@ type Layer interface {
 	On(Disk)
 }
 
-// An Ill stands over a real folder in a process that is tortured. It stalls and has no room as long
-// as it is told so; what it lets through, the folder does. It needs no privileges, as a file system
-// of its own would. Its methods are safe for concurrent use.
+// An Ill wraps a real folder in a tortured process. It stalls, or reports a full disk, while it is told to, and otherwise passes
+// operations to the folder. Unlike a file system of its own it needs no privileges. Its methods are safe for concurrent use.
 type Ill struct {
 	Disk // the one below
 
@@ -23,8 +22,8 @@ type Ill struct {
 	well    sync.Cond // broadcast when stalled becomes false
 	stalled bool
 	full    bool
-	room    int64 // bytes that are left while full
-	greedy  bool  // another program takes what is given back while full
+	room    int64 // bytes left while full
+	greedy  bool  // while full, another program takes freed space
 }
 
 // NewIll returns one that is well.
@@ -109,7 +108,7 @@ func (d *Ill) Create(name string) (File, error) {
 	if d.take(block) < block {
 		return nil, &fs.PathError{Op: "create", Path: name, Err: syscall.ENOSPC}
 	}
-	d.giveBack(block) // it has no content yet
+	d.giveBack(block) // an empty file takes no block yet
 	return d.wrap(d.Disk.Create(name))
 }
 
@@ -130,7 +129,7 @@ func (d *Ill) wrap(f File, err error) (File, error) {
 func (d *Ill) Remove(name string) error {
 	d.pass()
 	size := int64(0)
-	if f, err := d.Disk.Open(name); err == nil { // it fails for a file that is open
+	if f, err := d.Disk.Open(name); err == nil { // fails for a file that is open
 		size, _ = f.Size()
 		f.Close()
 	}

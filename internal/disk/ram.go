@@ -14,17 +14,17 @@ import (
 // ErrPower is the error of everything after the power is gone.
 var ErrPower = errors.New("the power is gone")
 
-// A RAM is a disk that forgets what was not synced: contents by sector, names by entry. Its fields may
-// be set and looked at while nobody uses it.
+// A RAM is a disk that forgets whatever was not synced: contents by sector, names by entry. Its fields may be used while no
+// method runs.
 type RAM struct {
 	mu sync.Mutex
 
 	Files    map[string]*RAMFile
 	onDisk   map[string]*RAMFile // names that were synced
 	Space    int64               // bytes that are left; negative: no limit
-	Greedy   bool                // another program takes what is given back, at once
+	Greedy   bool                // another program takes freed space at once
 	Ops      int
-	PowerAt  int    // the operation that is cut short; 0: none
+	PowerAt  int    // the operation that is interrupted; 0: none
 	Gone     func() // called when that comes; it must not use the disk
 	SyncErr  error
 	NoRename bool // of a file that is open
@@ -74,8 +74,8 @@ func (d *RAM) Fail(err error) {
 	d.SyncErr = err
 }
 
-// After is the disk as the next process finds it: all of what was written after a kill; after
-// a loss of power what was synced, and of the rest any sectors and any names.
+// After returns the disk as the next process finds it. After a kill that is everything written; after a loss of power it is
+// everything synced, and a random part of the other sectors and names.
 func (d *RAM) After(power bool, r *rand.Rand) *RAM {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -99,10 +99,10 @@ func (d *RAM) After(power bool, r *rand.Rand) *RAM {
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		f := names[name]
-		data, synced := f.data.clone(), f.synced.clone() // a kill syncs nothing
+		data, synced := f.data.clone(), f.synced.clone() // after a kill, what was not synced is still in the cache
 		if power {
 			data = f.synced.clone()
-			if f.data.size > data.size && r.IntN(2) == 0 { // the size was written
+			if f.data.size > data.size && r.IntN(2) == 0 { // the new size was written, even if the data was not
 				data.resize(f.data.size)
 			}
 			for i := range data.sectors[:min(len(data.sectors), len(f.data.sectors))] {
@@ -120,7 +120,7 @@ func (d *RAM) After(power bool, r *rand.Rand) *RAM {
 		}
 	}
 	for name, f := range d.onDisk {
-		if !power && n.Files[name] == nil { // removed, and the removal not synced
+		if !power && n.Files[name] == nil { // removed, but the removal is not durable
 			n.onDisk[name] = &RAMFile{d: n, data: f.data.clone(), synced: f.synced.clone()}
 		}
 	}
@@ -330,7 +330,7 @@ func (f *RAMFile) Sync() error {
 // Close implements File.
 func (f *RAMFile) Close() error { return nil }
 
-// Bytes returns a copy of what is in the file. A test may look at it while nobody uses the disk.
+// Bytes returns a copy of the file's data. It must not be called while the disk is in use.
 func (f *RAMFile) Bytes() []byte {
 	b := make([]byte, f.data.size)
 	f.data.read(b, 0)

@@ -59,10 +59,10 @@ type Figures struct {
 	Goroutines int // at most; 0: the victim does not tell
 	Log        int // bytes
 	CPU        time.Duration
-	Wall       time.Duration // in which all that was
+	Wall       time.Duration // the time in which all this was used
 }
 
-// Exceeds returns what is above the budget.
+// Exceeds describes each figure that is above the budget.
 func (f Figures) Exceeds(b Budget) []string {
 	var out []string
 	wrong := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }

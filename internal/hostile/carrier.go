@@ -14,7 +14,7 @@ import (
 
 // Ask reads the client's HTTP request.
 func (c *Conn) Ask() (*http.Request, error) {
-	r := bufio.NewReader(oneByOne{c.Conn}) // what follows is not the request's
+	r := bufio.NewReader(oneByOne{c.Conn}) // bytes after the request must stay in the connection
 	return http.ReadRequest(r)
 }
 

@@ -34,7 +34,7 @@ func TestNoDescriptorIsLeft(t *testing.T) {
 			}
 			says(hostile.Hungry)
 			_, before := v.Figures()
-			l.Behave() // the connection is lost, and another one needs a descriptor
+			l.Behave() // ends the connection; a new one needs a descriptor
 			says("too many open files")
 			says(hostile.Fed)
 			select {
@@ -44,7 +44,7 @@ func TestNoDescriptorIsLeft(t *testing.T) {
 			}
 			require.True(t, eventually(func() bool { _, now := v.Figures(); return now.Published > before.Published }), &v.Log)
 			require.NoError(t, v.Stop(patience), &v.Log)
-			require.NotContains(t, v.Log.String(), "failed before") // the store
+			require.NotContains(t, v.Log.String(), "failed before") // the store did not fail
 		})
 	}
 }
@@ -75,13 +75,13 @@ func TestListenIsFull(t *testing.T) {
 	}
 	for range 80 {
 		c := ask()
-		r, err := http.ReadResponse(bufio.NewReader(c), nil) // and it stays
+		r, err := http.ReadResponse(bufio.NewReader(c), nil) // the connection stays open
 		require.NoError(t, err, "a new connection is served: %s", &v.Log)
 		require.Equal(t, http.StatusOK, r.StatusCode)
 	}
 	f, _ := v.Figures()
 	require.LessOrEqual(t, f.Files, 60)
-	l.Behave() // the connection to the server is lost
+	l.Behave() // ends the connection to the server
 	select {
 	case <-l.Recovered():
 	case <-time.After(patience):

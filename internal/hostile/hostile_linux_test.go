@@ -25,7 +25,7 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	flag.Set("test.parallel", fmt.Sprint(*side)) // they wait most of the time
+	flag.Set("test.parallel", fmt.Sprint(*side)) // mostly waiting
 	hostile.Main(m)
 }
 
@@ -109,7 +109,7 @@ func meets(t *testing.T, kind hostile.Kind, l *hostile.Listener, v *hostile.Vict
 	} else {
 		work := hostility / 6
 		if s.Budget.CPU <= 1 {
-			work = hostility / 3 // which it reaches if it does not wait as it should
+			work = hostility / 3 // only reached by a victim that does not wait as it should
 		}
 		within(4*hostility, func() bool {
 			used, _ := v.Used()
@@ -160,7 +160,7 @@ func meets(t *testing.T, kind hostile.Kind, l *hostile.Listener, v *hostile.Vict
 	}
 	err := v.Stop(patience)
 	if kind == hostile.Command && errors.As(err, &exit) && exit.ExitCode() == 6 {
-		err = nil // lines of its standard input are left
+		err = nil // lines of standard input were left unread
 	}
 	if err != nil {
 		wrong("it ended with %v", err)

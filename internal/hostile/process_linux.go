@@ -184,7 +184,7 @@ func (v *Victim) lookOnce() {
 	pid := v.process.Process.Pid
 	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	if err != nil {
-		return // it has ended
+		return // the process has exited
 	}
 	memory := peak(pid)
 	cpu := used(pid)
@@ -230,7 +230,7 @@ func (v *Victim) Stop(patience time.Duration) error {
 		return v.err
 	case <-time.After(patience):
 	}
-	v.process.Process.Signal(syscall.SIGQUIT) // it says where it hangs
+	v.process.Process.Signal(syscall.SIGQUIT) // prints the stacks of a process that hangs
 	select {
 	case <-v.ended:
 	case <-time.After(time.Second):

@@ -253,7 +253,7 @@ func encode(ps ...packets.Packet) []byte {
 	for _, p := range ps {
 		var err error
 		if b, err = p.AppendBinary(b); err != nil {
-			panic(err) // of a row of the table
+			panic(err) // a mistake in the table of servers
 		}
 	}
 	return b

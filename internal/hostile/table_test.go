@@ -1,6 +1,7 @@
 package hostile_test
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -11,42 +12,58 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var update = flag.Bool("hostile.update", false, "rewrite the table in docs/hostile.md")
+var update = flag.Bool("hostile.update", false, "rewrite the tables in docs/hostile.md and docs/zh/hostile.md")
 
 const (
-	document = "../../docs/hostile.md"
-	begins   = "<!-- go test ./internal/hostile -run TestTable -hostile.update -->\n"
-	ends     = "<!-- end of the table -->\n"
+	begins = "<!-- go test ./internal/hostile -run TestTable -hostile.update -->\n"
+	ends   = "<!-- end of the table -->\n"
 )
 
-// The document has the servers and budgets that are tried.
+// The documents have the servers and budgets that are tried.
 func TestTable(t *testing.T) {
 	servers := hostile.Servers()
 	require.GreaterOrEqual(t, len(servers), 30)
 	names := make(map[string]bool)
-	var b strings.Builder
-	b.WriteString("\n| server | over | what it does | told as | its own budget |\n|---|---|---|---|---|\n")
 	for _, s := range servers {
 		require.False(t, names[s.Name], "two are named %q", s.Name)
 		names[s.Name] = true
 		require.Equal(t, s.Budget == (hostile.Budget{}), s.Why == "", "%s: a budget of its own has a reason", s.Name)
-		over, told, own := string(s.Over), "-", "-"
-		if over == "" {
-			over = "TCP"
+	}
+	t.Run("en", func(t *testing.T) {
+		compare(t, "../../docs/hostile.md", "server | over | what it does | told as | its own budget", "or", func(s *hostile.Server) row {
+			return row{string(cmp.Or(s.Over, "TCP")), s.Does, budget(s)}
+		})
+	})
+	t.Run("zh", func(t *testing.T) {
+		used := make(map[string]bool)
+		translate := func(text string) string {
+			used[text] = true
+			require.NotEmpty(t, inChinese[text], "inChinese lacks %q", text)
+			return inChinese[text]
 		}
+		compare(t, "../../docs/zh/hostile.md", "服务端 | 传输 | 行为 | 日志须匹配 | 自己的限额", "或", func(s *hostile.Server) row {
+			over := cmp.Or(carriersInChinese[s.Over], string(s.Over), "TCP")
+			return row{over, translate(s.Does), budgetInChinese(s, translate)}
+		})
+		require.Len(t, used, len(inChinese), "texts of no server have a translation")
+	})
+}
+
+// A row is what the languages have of their own about a server.
+type row struct{ over, does, budget string }
+
+// compare holds the table of a document against the servers, or rewrites it.
+func compare(t *testing.T, document, head, or string, of func(*hostile.Server) row) {
+	t.Helper()
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n| %s |\n|---|---|---|---|---|\n", head)
+	for _, s := range hostile.Servers() {
+		told := "-"
 		if s.Told != "" {
-			told = "`" + strings.ReplaceAll(s.Told, "|", "` or `") + "`"
+			told = "`" + strings.ReplaceAll(s.Told, "|", "` "+or+" `") + "`"
 		}
-		if s.Ends != 0 {
-			own = fmt.Sprintf("`mqtt311 run` may end with exit code %d", s.Ends)
-		}
-		if s.Why != "" {
-			own = fmt.Sprintf("%s: %s", s.Budget, s.Why)
-			if s.Lines != 0 {
-				own = fmt.Sprintf("%s, and %d MiB more for the command: %s", s.Budget, s.Lines, s.Why)
-			}
-		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", s.Name, over, s.Does, told, own)
+		r := of(&s)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", s.Name, r.over, r.does, told, cmp.Or(r.budget, "-"))
 	}
 	b.WriteString("\n")
 
@@ -62,4 +79,41 @@ func TestTable(t *testing.T) {
 		return
 	}
 	require.True(t, want == string(text), "run with -hostile.update")
+}
+
+// budget describes what a server allows beyond the usual budget; "" if nothing.
+func budget(s *hostile.Server) string {
+	switch {
+	case s.Lines != 0:
+		return fmt.Sprintf("%s, and %d MiB more for the command: %s", s.Budget, s.Lines, s.Why)
+	case s.Why != "":
+		return fmt.Sprintf("%s: %s", s.Budget, s.Why)
+	case s.Ends != 0:
+		return fmt.Sprintf("`mqtt311 run` may end with exit code %d", s.Ends)
+	}
+	return ""
+}
+
+func budgetInChinese(s *hostile.Server, translate func(string) string) string {
+	if s.Why == "" {
+		if s.Ends != 0 {
+			return fmt.Sprintf("`mqtt311 run` 可以以退出码 %d 结束", s.Ends)
+		}
+		return ""
+	}
+	var limits []string
+	add := func(set bool, format string, v any) {
+		if set {
+			limits = append(limits, fmt.Sprintf(format, v))
+		}
+	}
+	b := s.Budget
+	add(b.Memory > 0, "%d MiB", b.Memory)
+	add(b.Files > 0, "%d 个文件描述符", b.Files)
+	add(b.Goroutines > 0, "%d 个 goroutine", b.Goroutines)
+	add(b.Log > 0, "%d KiB 日志", b.Log)
+	add(b.CPU == hostile.AnyCPU, "处理器时间不限%s", "")
+	add(b.CPU > 0 && b.CPU < hostile.AnyCPU, "一个核的 %.0f %%", 100*b.CPU)
+	add(s.Lines != 0, "命令另加 %d MiB", s.Lines)
+	return strings.Join(limits, "，") + "：" + translate(s.Why)
 }

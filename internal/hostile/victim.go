@@ -130,7 +130,7 @@ func (o *Order) live(ctx context.Context, c *client.Client) error {
 	}
 	payload := []byte("something")
 	if o.Hunger > 0 {
-		payload = make([]byte, 64<<10) // segments of the store come and go
+		payload = make([]byte, 64<<10) // large enough to begin and remove segments of the store
 	}
 	go func() {
 		if c.Connect(ctx) == nil && o.Hunger > 0 {
@@ -193,7 +193,7 @@ func starve(d time.Duration) {
 	}
 	slog.Warn(Hungry, "taken", len(taken))
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if f, err := os.Open(os.DevNull); err == nil { // one came back
+		if f, err := os.Open(os.DevNull); err == nil { // a descriptor became free
 			taken = append(taken, f)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,9 +27,9 @@ func TestChinesePagesAreInStep(t *testing.T) {
 		require.Contains(t, chinese, "[English](../"+name+") · 中文", name)
 		require.Contains(t, english, "English · [中文](zh/"+name+")", name)
 		if name == "troubleshooting.md" || name == "README.md" {
-			continue // what is printed is Chinese there, and another test looks
+			continue // printed texts are Chinese there; TestTroubleshooting checks them
 		}
-		if before, proofs, ok := strings.Cut(english, "## What is proved on real brokers"); ok { // what was run, and what came of it
+		if before, proofs, ok := strings.Cut(english, "## What is proved on real brokers"); ok { // results, which are in English only
 			_, after, _ := strings.Cut(proofs, "\n## ")
 			english = before + after
 		}
@@ -58,3 +59,36 @@ func TestIndexHasEveryDocument(t *testing.T) {
 }
 
 var links = regexp.MustCompile(`\]\(([^)\s]+\.md[^)\s]*)\)`)
+
+// The Chinese pages of the statements and of the hazards have the same rows, with the same files and tests.
+func TestConformanceInChinese(t *testing.T) {
+	who := strings.NewReplacer("客户端", "client", "服务端", "server", "双方", "both")
+	var found [2][]string
+	for i, page := range []string{"docs/conformance.md", "docs/zh/conformance.md"} {
+		for _, m := range rowForm.FindAllStringSubmatch(text(t, page), -1) {
+			found[i] = append(found[i], m[1]+" "+who.Replace(m[2])+" "+code(m[0]))
+		}
+	}
+	require.Len(t, found[0], 141)
+	require.Equal(t, found[0], found[1])
+}
+
+func TestHazardsInChinese(t *testing.T) {
+	row := regexp.MustCompile("(?m)^\\| (.*?) \\|.*\\| `Test[^|]* \\|$")
+	numbers := regexp.MustCompile(`^[T\d, ]+$`) // the rows about a full inbox have none
+	var found [2][]string
+	for i, page := range []string{"docs/hazards.md", "docs/zh/hazards.md"} {
+		for _, m := range row.FindAllStringSubmatch(text(t, page), -1) {
+			found[i] = append(found[i], numbers.FindString(m[1])+" "+code(m[0]))
+		}
+	}
+	require.Greater(t, len(found[0]), 70)
+	require.Equal(t, found[0], found[1])
+}
+
+// code returns the pieces of a row that are set as code, sorted: languages differ in the order.
+func code(row string) string {
+	pieces := words(row)
+	slices.Sort(pieces)
+	return strings.Join(pieces, " ")
+}

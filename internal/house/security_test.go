@@ -19,7 +19,7 @@ func TestSecurityTable(t *testing.T) {
 	for i, document := range []string{"docs/security.md", "docs/zh/security.md"} {
 		for _, m := range row.FindAllStringSubmatch(text(t, document), -1) {
 			if !strings.Contains(m[3], "`") {
-				continue // the head of a table
+				continue // the header of a table
 			}
 			parts := part.FindAllStringSubmatch(m[3], -1)
 			require.NotEmpty(t, parts, m[0])

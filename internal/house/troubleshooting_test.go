@@ -34,7 +34,7 @@ func shipped(t *testing.T) string {
 // crypto/tls, net and the system are in the table of docs/transport.md, which another test compares with reality.
 func TestTroubleshooting(t *testing.T) {
 	printed := shipped(t) + text(t, "docs/transport.md") +
-		"command: exit status" // the second half is of package os/exec
+		"command: exit status" // os/exec prints the second half
 	first := regexp.MustCompile(`(?m)^\| ([^|]+) \|`)
 	span := regexp.MustCompile("`([^`]+)`")
 	han := regexp.MustCompile(`\p{Han}`)

@@ -38,7 +38,7 @@ func TestInteropCommand(t *testing.T) {
 			var out, said bytes.Buffer
 			sub := exec.CommandContext(ctx, program, append([]string{"sub", "-t", "a/#", "-q", "2", "-C", "1", "-v", "-d"}, way...)...)
 			sub.Stdout, sub.Stderr = &out, &said
-			// The retained message is there whenever the subscription is.
+			// A retained message arrives even if it was published before the subscription.
 			pub := exec.CommandContext(ctx, program, append([]string{"pub", "-t", "a/b", "-m", name, "-q", "2", "-r"}, way...)...)
 			text, err := pub.CombinedOutput()
 			require.NoError(t, err, "%s", text)

@@ -32,7 +32,7 @@ func (c *cutter) dial(ctx context.Context) (net.Conn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	cut := &cutConn{Conn: conn, read: c.read, sent: c.sent}
-	c.read, c.sent = -1, -1 // later connections live
+	c.read, c.sent = -1, -1 // later connections are not cut
 	return cut, nil
 }
 
@@ -97,8 +97,7 @@ func TestInteropCutAtEveryByte(t *testing.T) {
 			mu.Unlock()
 		}
 	}()
-	// The scenario has some 400 bytes from the server and 500 to it; a cut after its
-	// end costs nothing.
+	// The scenario has about 400 bytes from the server and 500 to it. A cut after its end has no effect.
 	const most = 520
 	var runs atomic.Int64
 	t.Run("cut", func(t *testing.T) {

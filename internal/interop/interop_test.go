@@ -74,7 +74,7 @@ func TestInteropEveryWireAtEveryQoS(t *testing.T) {
 			dial := wires(t, b)[name]
 			large := 100 << 10
 			if strings.Contains(name, "W") {
-				large = 8 << 10 // mosquitto reads 40 kB a second from a WebSocket
+				large = 8 << 10 // mosquitto reads only 40 kB a second from a WebSocket
 			}
 			payloads := [][]byte{nil, []byte("Grüße, 世界"), {0, 0xff, 0}, bytes.Repeat([]byte("x"), large)}
 			ctx := within(t)
@@ -134,7 +134,7 @@ func TestInteropCrashOfTheServer(t *testing.T) {
 	go func() {
 		for i := range messages {
 			if i == messages/2 {
-				<-half // mosquitto saves after it acknowledged: what is on its way at a kill may be gone
+				<-half // mosquitto saves after acknowledging: what is in flight at a kill may be lost
 				b.Kill()
 				b.Restart()
 			}
@@ -160,8 +160,8 @@ func TestInteropCrashOfTheServer(t *testing.T) {
 	require.NoError(t, <-published)
 	require.Positive(t, producer.Stats().Reconnects)
 	for i, n := range got {
-		// The server comes back with the state of its last save: what it did after that it
-		// does again, and no client can tell. It has twenty messages in work at the most.
+		// The server restarts from its last save and repeats what it did since, which no client can detect.
+		// At most twenty messages are in flight.
 		if i < messages/2-20 || i >= messages/2 {
 			require.Equal(t, 1, n, "message %d", i)
 		}

@@ -81,7 +81,7 @@ func newSetBack(t *testing.T) *setBack {
 	require.NoError(t, err)
 	require.NoError(t, p.c.Connect(ctx))
 	var all sync.WaitGroup
-	for range 32 { // more than the window of QoS 2
+	for range 32 { // more than the QoS 2 window
 		all.Go(p.publish)
 	}
 	t.Cleanup(func() { cancel(); p.c.Abort(); all.Wait() })

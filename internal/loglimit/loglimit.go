@@ -1,5 +1,4 @@
-// Package loglimit limits what is logged, whatever a peer does: the number of lines of each kind, and
-// the length of each value.
+// Package loglimit limits logs, whatever a peer does: the number of lines of each kind, and the length of each value.
 package loglimit
 
 import (

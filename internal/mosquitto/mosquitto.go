@@ -63,8 +63,7 @@ func Start(t testing.TB, opts Options) *Broker {
 	}
 	b.makeCertificates()
 	t.Cleanup(b.Kill)
-	// The program cannot choose ports itself, so another may take one between
-	// here and there: then new ones.
+	// mosquitto cannot choose ports itself. If another process takes one before it starts, try new ones.
 	for attempt := 1; ; attempt++ {
 		b.choosePorts()
 		b.write("mosquitto.conf", b.config(opts))
@@ -102,9 +101,8 @@ func (b *Broker) Addr() string { return b.addrs[0] }
 // Folder returns where the broker keeps what outlives it.
 func (b *Broker) Folder() string { return filepath.Join(b.dir, "data") }
 
-// config writes around what mosquitto 2.0 does: as root it changes to a user
-// that cannot read the folder; a WebSocket listener ignores the address unless
-// it is told IPv4; without set_tcp_nodelay a PUBACK waits 40 ms for another.
+// config works around mosquitto 2.0: run as root, it changes to a user that cannot read the folder; a WebSocket listener ignores
+// the address unless the protocol is set to IPv4; without set_tcp_nodelay a PUBACK waits 40 ms for another.
 func (b *Broker) config(opts Options) string {
 	anonymous := opts.Anonymous == nil || *opts.Anonymous
 	var s strings.Builder

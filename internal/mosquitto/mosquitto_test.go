@@ -48,7 +48,7 @@ func TestStopAndRestart(t *testing.T) {
 	b.Kill()
 	_, err = net.Dial("tcp", b.Addr())
 	require.Error(t, err)
-	b.Kill() // once more does nothing
+	b.Kill() // a second kill does nothing
 }
 
 func TestConfigIsAdded(t *testing.T) {

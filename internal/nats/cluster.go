@@ -24,7 +24,7 @@ type Cluster struct {
 func StartCluster(t testing.TB, n int) *Cluster {
 	t.Helper()
 	path := program.Find(t, install, "bin/nats-server")
-	// Another may take a port between here and there: then new ones.
+	// If another process takes a port before the servers start, try new ones.
 	for attempt := 1; ; attempt++ {
 		c, err := startCluster(t, path, n)
 		if err == nil {

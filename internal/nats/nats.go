@@ -1,6 +1,5 @@
-// Package nats runs the MQTT side of nats-server for tests. It differs from other brokers where
-// it counts: what waits for an acknowledgement is sent again on a connection that lives, each
-// time AckWait has passed, and after a reconnect not before.
+// Package nats runs the MQTT side of nats-server for tests. It differs from other brokers in an important way: unacknowledged
+// messages are sent again on a live connection each time AckWait has passed, and after a reconnect not before that.
 package nats
 
 import (
@@ -63,7 +62,7 @@ func Start(t testing.TB, opts Options) *Broker {
 		LogFile: filepath.Join(dir, "log"),
 	}
 	t.Cleanup(b.Kill)
-	// Another may take the port between here and there: then a new one.
+	// If another process takes the port before the server starts, try a new one.
 	for attempt := 1; ; attempt++ {
 		ports := program.FreePorts(t, 2)
 		b.addr = ports[0]

@@ -62,5 +62,5 @@ func TestStopAndRestart(t *testing.T) {
 	}
 	require.Equal(t, first, again, "the same message under the same identifier, with DUP 1")
 	b.Kill()
-	b.Kill() // once more does nothing
+	b.Kill() // a second kill does nothing
 }

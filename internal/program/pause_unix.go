@@ -33,7 +33,7 @@ func stands(pid int) bool {
 		if err != nil {
 			continue // the thread has ended
 		}
-		// The state stands behind the name, which is in parentheses.
+		// The state follows the name, which is in parentheses.
 		if _, state, ok := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" ")); ok && state[0] != 'T' {
 			return false
 		}

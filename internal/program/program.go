@@ -48,7 +48,7 @@ func FreePorts(t testing.TB, n int) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer ln.Close() // held all at once, so that they differ
+		defer ln.Close() // all stay open until the end, so that the ports differ
 		addrs[i] = ln.Addr().String()
 	}
 	return addrs
@@ -140,8 +140,7 @@ func (p *Program) end(signal os.Signal) {
 	p.process = nil
 }
 
-// Restart starts the program again, after Kill or Stop or now, with what it has in its folder
-// and on the same ports.
+// Restart starts the program again on the same folder and ports, whether it runs or not.
 func (p *Program) Restart() {
 	p.T.Helper()
 	p.Kill()

@@ -29,7 +29,7 @@ func TestProofCutQoS2(t *testing.T) {
 	var mu sync.Mutex
 	until, done := 20, 0
 	var runs tally
-	// A cut comes after a random number of packets of either direction.
+	// Cut after a random number of packets in either direction.
 	w := newWire(t, b.Addr(), func(s sight) bool {
 		mu.Lock()
 		defer mu.Unlock()
@@ -69,7 +69,7 @@ func TestProofCutQoS1(t *testing.T) {
 	ctx := within(t)
 	rnd := random(t)
 	var runs tally
-	var finish sync.RWMutex // held for writing while no flow may end
+	var finish sync.RWMutex // while it is held for writing, no flow ends
 	ended := make(map[uint16]bool)
 	var mu sync.Mutex
 	var lost atomic.Int32
@@ -99,9 +99,9 @@ func TestProofCutQoS1(t *testing.T) {
 
 	dead := 0 // the newest connection that was cut
 
-	// quiet reports whether there is a connection, every message that is open at the broker came on
-	// it, and every acknowledgement that may leave has passed the wire: those of the messages before the
-	// first whose flow has not ended.
+	// quiet reports whether nothing is in transit: there is a connection, it has carried every message that is unacknowledged
+	// at the broker, and every acknowledgement that may leave has passed the wire. Those behind the first message whose flow is
+	// still running may not.
 	quiet := func() bool {
 		mu.Lock()
 		defer mu.Unlock()

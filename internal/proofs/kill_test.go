@@ -51,7 +51,7 @@ func killed(t *testing.T, mode string) int {
 	j, hit := job.journal(t), 0
 	for range kills {
 		w := job.start(t)
-		if rnd.IntN(4) == 0 { // it may not have connected by then
+		if rnd.IntN(4) == 0 { // perhaps before it has connected
 			time.Sleep(time.Duration(rnd.IntN(30)) * time.Millisecond)
 		} else {
 			j.await(ctx, min(len(j.ended)+1+rnd.IntN(messages/kills), messages/2))
@@ -59,10 +59,10 @@ func killed(t *testing.T, mode string) int {
 		w.kill()
 		j.read()
 		hit += j.runs - j.endedRuns
-		j.endedRuns = j.runs // the others will never end
+		j.endedRuns = j.runs // runs that were cut short never end
 	}
 	require.NoError(t, <-published)
-	require.NoError(t, c.Publish(ctx, numbered("n/end", packets.AtLeastOnce)(messages))) // mosquitto keeps the order
+	require.NoError(t, c.Publish(ctx, numbered("n/end", packets.AtLeastOnce)(messages))) // mosquitto keeps the order, so this one is last
 	w := job.start(t)
 	eventually(t, ctx, func() (int, bool) {
 		j.read()

@@ -75,28 +75,28 @@ func TestProofOneRunScripted(t *testing.T) {
 		require.NoError(t, err)
 		send(1, &packets.Suback{PacketID: 32768, Codes: []packets.SubscribeCode{2}})
 		send(1, first)
-		send(10, again) // the flow runs
+		send(10, again) // the flow is running
 		conn.Close()
 		for range 5 {
 			accept(true)
-			send(3, again) // and still does
+			send(3, again) // and still is
 			conn.Close()
 		}
 		accept(true)
 		send(2, again)
 		expect("PUBREC id=7") // an hour later
-		conn.Close()          // before PUBREC came
+		conn.Close()          // before the server has read PUBREC
 		accept(true)
 		send(1, again)
 		expect("PUBREC id=7")
-		send(1, again) // the server has not seen it yet
+		send(1, again) // the server has not read it yet
 		expect("PUBREC id=7")
 		send(1, &packets.Pubrel{PacketID: 7})
 		expect("PUBCOMP id=7")
 		messages, total := runs.counts()
 		require.Equal(t, [2]int{1, 1}, [2]int{messages, total})
 
-		send(1, first) // after PUBCOMP the identifier means a new message
+		send(1, first) // after PUBCOMP the identifier stands for a new message
 		_, total = runs.counts()
 		require.Equal(t, 2, total)
 		t.Log("1 message, sent 30 times, 1 run")
@@ -116,7 +116,7 @@ func TestProofOneRunMosquitto(t *testing.T) {
 	ctx := within(t)
 	var runs tally
 	var publishes, cuts atomic.Int32
-	seen := make(map[packets.Type]bool) // of the wire's callback alone
+	seen := make(map[packets.Type]bool) // only used by the callback of the wire
 	release := make(chan struct{})
 	w := newWire(t, b.Addr(), func(s sight) bool {
 		switch s.kind {

@@ -98,7 +98,7 @@ func (p *poison) missing() (numbers []int) {
 
 func (p *poison) await(now func() report) {
 	eventually(p.journal.t, p.ctx, func() (int, bool) {
-		now() // fails if the worker ended
+		now() // fails if the worker has exited
 		p.journal.read()
 		return p.journal.runs, p.done()
 	})

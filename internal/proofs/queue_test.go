@@ -92,8 +92,7 @@ func TestProofQueueFlowsPublish(t *testing.T) {
 // flowsPublish tells how many connections there may be.
 func flowsPublish(t *testing.T, producers string, connections func(messages, size int) int) {
 	t.Parallel()
-	// With any other window it would be the same soon: with each PUBACK mosquitto 2.0.11 sends
-	// a whole window more.
+	// The window hardly matters: mosquitto 2.0.11 sends another whole window for each PUBACK.
 	messages, size, behind := pick(10_000, 1_000_000), pick(4096, 1024), pick(15*time.Second, 130*time.Second)
 	b := mosquitto.Start(t, mosquitto.Options{Config: unlimited + "max_inflight_messages 0\n"})
 	ctx := within(t)
@@ -150,7 +149,7 @@ func flowsPublish(t *testing.T, producers string, connections func(messages, siz
 // and nothing waits for another for ever.
 func TestProofQueueExactTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		messages, size := pick(3000, 30_000), pick(8192, 1024) // more than the process may hold
+		messages, size := pick(3000, 30_000), pick(8192, 1024) // more than the process may keep in memory
 		s := settings{
 			addr: "127.0.0.1:1883", id: "behind", advanced: ", keep_alive: 5s, ping_timeout: 5s",
 			consumer: `topics: ["n/#"], qos: At Least Once`, extra: "producers:\n  out: {topic: out/x, qos: At Least Once}\n",

@@ -73,7 +73,7 @@ func four(t *testing.T, addr string, messages int, ordered bool, line func(int) 
 		})
 	}()
 	j := task{Journal: path}.journal(t)
-	last := make(map[string]string) // what was noted of a topic
+	last := make(map[string]string) // the last number noted for each topic
 	wrong := 0
 	j.line = func(what, topic, number string) {
 		n, err := strconv.Atoi(number)

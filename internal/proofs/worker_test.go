@@ -90,7 +90,7 @@ func (job *task) run() error {
 			close(hurry)
 			io.Copy(io.Discard, os.Stdin)
 		}
-		os.Exit(1) // the test is gone
+		os.Exit(1) // the test process is gone
 	}()
 	for name := range cfg.Consumers {
 		if err := c.Consume(name, job.flow(c, journal, hurry)); err != nil {
@@ -124,7 +124,7 @@ func (job *task) run() error {
 func (job *task) flow(c *connector.Connector, journal io.Writer, hurry <-chan struct{}) flow.Flow {
 	note := func(what string, m *flow.Message) error {
 		number, _, _ := strings.Cut(string(m.Payload.Blob), " ")
-		_, err := fmt.Fprintf(journal, "%s %s %s\n", what, topicOf(m), number) // one write, which outlives a kill
+		_, err := fmt.Fprintf(journal, "%s %s %s\n", what, topicOf(m), number) // a single write, which survives a kill
 		return err
 	}
 	return flow.Func(func(ctx context.Context, m *flow.Message) (*flow.Message, error) {
@@ -362,7 +362,7 @@ func (j *journal) read() {
 	lines := bufio.NewReader(f)
 	for {
 		line, err := lines.ReadString('\n')
-		if err != nil { // the end, or the middle of a line
+		if err != nil { // the end of the file, or an incomplete line
 			return
 		}
 		j.offset += int64(len(line))

@@ -31,13 +31,13 @@ const install = "apt-get install -y --no-install-recommends rabbitmq-server"
 // fails if the environment says CI=true.
 func Start(t testing.TB) *Broker {
 	t.Helper()
-	// The script that runs the node as itself, not the one in /usr/sbin that changes the user.
+	// This script runs the node as the current user; the one in /usr/sbin changes the user.
 	node := program.Find(t, install, "/usr/lib/rabbitmq/bin/rabbitmq-server")
 	mapper := program.Find(t, install, "epmd")
 	b := new(Broker)
-	t.TempDir() // the first one, so that the folders are removed after the broker is gone
+	t.TempDir() // the first call, so that the directories are removed after Kill
 	t.Cleanup(b.Kill)
-	// Another may take a port between here and there: then new ones.
+	// If another process takes a port before the node starts, try new ones.
 	for attempt := 1; ; attempt++ {
 		b.prepare(t, node, mapper)
 		err := b.Begin()
@@ -66,7 +66,7 @@ func (b *Broker) prepare(t testing.TB, node, mapper string) {
 	write(t, filepath.Join(dir, "enabled_plugins"), "[rabbitmq_mqtt].\n")
 	write(t, filepath.Join(dir, "rabbitmq.conf"), fmt.Sprintf(config, b.addr))
 	env := []string{
-		"HOME=" + dir, // of the cookie
+		"HOME=" + dir, // holds the Erlang cookie
 		"RABBITMQ_NODENAME=mqtt311-" + port(b.addr) + "@localhost",
 		"ERL_EPMD_PORT=" + mapping,
 		"ERL_EPMD_ADDRESS=127.0.0.1",
@@ -80,7 +80,7 @@ func (b *Broker) prepare(t testing.TB, node, mapper string) {
 		"RABBITMQ_PID_FILE=" + filepath.Join(dir, "pid"),
 		"RABBITMQ_CONF_ENV_FILE=/dev/null",
 		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}",
-		"RABBITMQ_ALLOW_INPUT=1", // the script becomes the node, so that its process is the node's
+		"RABBITMQ_ALLOW_INPUT=1", // the script execs the node, so both are one process
 	}
 	b.mapper = &program.Program{
 		T: t, Path: mapper, Args: []string{"-address", "127.0.0.1", "-port", mapping},

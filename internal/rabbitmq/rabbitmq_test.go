@@ -47,7 +47,7 @@ func TestKillAndRestart(t *testing.T) {
 		b.Kill()
 		_, err = conn.Read(suback)
 		require.Error(t, err, "the broker is gone")
-		b.Kill() // once more does nothing
+		b.Kill() // a second kill does nothing
 		b.Restart(t)
 		_, connack = connect(t, b)
 		require.Equal(t, []byte{0x20, 2, 1, 0}, connack, "the session is still there: %s", b.Log())

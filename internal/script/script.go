@@ -1,7 +1,6 @@
-// Package script runs conversations: text files in which commands stand above a line
-// "----" and what came of them below it, with prose between. The prose is the claim,
-// the outcome the evidence; a test compares, and -update rewrites the evidence for a
-// person to compare with the claim.
+// Package script runs conversations: text files with commands above a line "----", their results below it, and prose between.
+// The prose is the claim and the results are the evidence. A test compares the results; -update rewrites them, to be compared
+// with the claim by a person.
 package script
 
 import (
@@ -30,9 +29,8 @@ type Step struct {
 	Outcome []string
 }
 
-// Run runs the conversations in a file and returns what the file consists of. do is called with each
-// command and returns what came of it. The first block that differs from the file fails the test, and
-// Run returns nil; with -update the file is rewritten instead.
+// Run runs the conversations in a file and returns its blocks. It calls do with each command, which returns the result. The first
+// block that differs from the file fails the test, and Run returns nil; with -update the file is rewritten instead.
 func Run(t *testing.T, file string, do func(t *testing.T, command string) []string) []Block {
 	t.Helper()
 	raw, err := os.ReadFile(file)

@@ -1,6 +1,6 @@
-// Package thorough tells tests of real brokers, processes and disks, and those of many histories, how much they
-// are to do. By default they are brief, so that go test ./... takes about a minute. With MQTT311_THOROUGH=1 in the
-// environment, as make thorough and CI have it, they do all.
+// Package thorough selects the brief or the full form of tests with real brokers, processes and disks or with many histories.
+// The default is brief, so that go test ./... takes about a minute. With MQTT311_THOROUGH=1 in the environment, as set by make
+// thorough and CI, they run in full.
 package thorough
 
 import (

@@ -115,7 +115,7 @@ func draw(r *rand.Rand, kind Kind, p pace) Act {
 		default:
 			a.Up, a.Down = kind == Dead, true
 		}
-		// As many cuts in the first hundred bytes as in the next thousand, and so on.
+		// Short cuts are as likely as long ones: the range is 10, 80, 640 or 5,120 bytes.
 		a.Size = r.IntN(10 << (r.IntN(4) * 3))
 	case Full:
 		a.Size = r.IntN(1 << (10 + r.IntN(8)))

@@ -99,11 +99,11 @@ func TestCheckerAcceptsWhatIsRight(t *testing.T) {
 			s.out(qos, n).in(qos, n)
 		}
 	}
-	s.out(0, 3)                                                                      // lost, which QoS 0 may be
-	s.told(Publisher, intend, 1, 3)                                                  // under way at a kill
-	s.out(1, 4).in(1, 4).in(1, 4)                                                    // again, which QoS 1 may come
-	s.told(Publisher, intend, 2, 3).told(Publisher, unsent, 2, 3)                    // as the client said
-	s.wire(Publisher, sent, publish, 1, 5, 9).told(Publisher, intend, 1, 5).in(1, 5) // of a client that was killed before it said so
+	s.out(0, 3)                                                                      // lost, which QoS 0 allows
+	s.told(Publisher, intend, 1, 3)                                                  // in flight at a kill
+	s.out(1, 4).in(1, 4).in(1, 4)                                                    // twice, which QoS 1 allows
+	s.told(Publisher, intend, 2, 3).told(Publisher, unsent, 2, 3)                    // not sent, as the client said
+	s.wire(Publisher, sent, publish, 1, 5, 9).told(Publisher, intend, 1, 5).in(1, 5) // sent by a client that was killed before it could report it
 	v := s.verdict(strict)
 	require.Empty(t, v.Findings)
 	require.Equal(t, [3]int{4, 4, 3}, v.Accepted)
@@ -163,7 +163,7 @@ func TestCheckerFindsEveryFault(t *testing.T) {
 
 // What was done explains what it explains, and no more.
 func TestCheckerExcuses(t *testing.T) {
-	// A broker that is set back by half a second, five tenths in this history.
+	// A broker that is rolled back by half a second, which is five tenths in this history.
 	setBack := func(s *tale, since int) *tale {
 		return s.add(Event{Who: Broker, What: act, Text: string(Rollback), Since: -int64(since) * 1e8, Until: 1e8})
 	}

@@ -178,7 +178,7 @@ func (c *Child) Subscribed() { c.log.write(Event{What: subscribed}) }
 // Drained notes that nothing that was accepted is unfinished.
 func (c *Child) Drained() { c.log.write(Event{What: drained}) }
 
-// lateBy is how much longer than it may a call lasts before it is told: machines are shared.
+// lateBy is how much a call may exceed its time limit before that is reported: machines are shared.
 const lateBy = time.Second
 
 // Timed calls f and notes when it lasts longer than it may.

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Who an Event is of.
+// The sources of an Event.
 const (
 	Publisher = "publisher"
 	Consumer  = "consumer"
@@ -21,8 +21,8 @@ const (
 	nemesis   = "nemesis"
 )
 
-// What happened. The first rows are told by the tortured processes, the next by the proxies, which read
-// the wire, the last by who does it all.
+// The kinds of Events. The first are reported by the tortured processes, the next by the proxies, which read the wire, and
+// the last by the program that controls everything.
 const (
 	began      = "run"        // a process
 	intend     = "intend"     // publishes N next
@@ -36,7 +36,7 @@ const (
 	late       = "late"       // the call in Text lasted from Since to At, longer than it may
 	hiccup     = "hiccup"     // the process did not run from Since to At
 	drained    = "drained"    // nothing that was accepted is unfinished
-	hung       = "hung"       // what is to happen in the end does not, as Text says
+	hung       = "hung"       // the expected end did not happen, as described in Text
 	died       = "died"       // the process ended by itself, for the reason in Text
 
 	opened  = "open"    // a connection, with Session Present in N
@@ -88,7 +88,7 @@ func (j *journal) write(e Event) {
 	}
 	line, err := json.Marshal(e)
 	if err == nil {
-		// A line begins with its newline, so that one that a kill has cut short stands alone.
+		// A line begins with its newline, so that a line cut short by a kill does not damage the next one.
 		_, err = j.file.Write(append([]byte{'\n'}, line...))
 	}
 	if err != nil {

@@ -50,8 +50,8 @@ func (c *checker) lasted(e *Event) {
 // order judges that messages of a topic first leave in their order [MQTT-4.6.0-1], that they are handed to
 // the application in that of their arrival, and that they come in their order where the broker promises it.
 func (c *checker) order() {
-	var left, got [3]int // the highest number
-	var arrived [3]*life // that the application has, by arrival
+	var left, got [3]int // the highest number of each QoS
+	var arrived [3]*life // the latest arrival that the application has seen, of each QoS
 	seen := make(map[*life]bool)
 	for i := range c.events {
 		e := &c.events[i]
@@ -139,7 +139,7 @@ func (c *checker) published(l *life) {
 		case l.qos == 0:
 			c.find(Resent, Publisher, e.At, l, "QoS 0 leaves once")
 		case c.without(Publisher, first, e.At):
-			id, released, first = e.ID, 0, e.At // the broker knows nothing of it
+			id, released, first = e.ID, 0, e.At // a new session: the broker has forgotten the identifier
 		case e.ID != id:
 			c.find(Resent, Publisher, e.At, l, "under the identifiers %d and %d", id, e.ID)
 		case released > 0:
@@ -164,7 +164,7 @@ func (c *checker) delivered(l *life) {
 		}
 	}
 	if l.qos == 0 || l.taken == 0 && len(l.acks) == 0 {
-		return // nobody promised anything
+		return // nothing was promised
 	}
 	excuse := c.rolledBack(l)
 	if !excuse {

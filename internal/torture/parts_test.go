@@ -70,7 +70,7 @@ func TestWitness(t *testing.T) {
 	}
 	stream(true, &packets.Publish{Topic: "t/2", QoS: 2, PacketID: 5, Payload: Payload(40)}, &packets.Publish{Topic: "t/0", Payload: Payload(3)})
 	stream(false, &packets.Connack{SessionPresent: true}, &packets.Pubrec{PacketID: 5})
-	stream(true, &packets.Pubrel{PacketID: 5}, &packets.Pubrel{PacketID: 77}) // one that is released before its use
+	stream(true, &packets.Pubrel{PacketID: 5}, &packets.Pubrel{PacketID: 77}) // 77 is released before its first use
 	stream(false, &packets.Pubcomp{PacketID: 5}, &packets.Pubcomp{PacketID: 77}, &packets.Publish{Topic: "t/1", QoS: 1, PacketID: 5, Payload: Payload(8)})
 	stream(true, &packets.Puback{PacketID: 5}, &packets.Pingreq{})
 	want := []Event{
@@ -135,7 +135,7 @@ func TestProxy(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "hello", got)
 
-	for way := range 2 { // a dead direction keeps the bytes
+	for way := range 2 { // a dead direction holds the bytes back
 		p.change(func() { p.dead[way] = true })
 		got, err = say(t, c, "dead")
 		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
@@ -162,7 +162,7 @@ func TestProxy(t *testing.T) {
 	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 
 	p.change(func() { p.refuse = true })
-	refused, err := net.Dial("tcp", p.addr()) // the reset may come before the dial has ended
+	refused, err := net.Dial("tcp", p.addr()) // the reset may arrive before Dial returns
 	if err == nil {
 		t.Cleanup(func() { refused.Close() })
 		_, err = say(t, refused, "x")

@@ -42,7 +42,7 @@ func (r *run) performOnProcess(a Act) error {
 		return v.restart()
 	}
 	if !v.lives() {
-		return nil // it is told when it is to be killed or to rest
+		return nil // it has ended; the next kill or rest reports that
 	}
 	if err := v.p.stop(true); err != nil {
 		return err
@@ -62,7 +62,7 @@ func performOnLink(a Act, p *proxy) {
 		for over := time.Now().Add(a.Hold); time.Now().Before(over) && p.awaits(c); {
 			time.Sleep(5 * time.Millisecond)
 		}
-		p.change(func() { p.cut = nil }) // too few bytes came
+		p.change(func() { p.cut = nil }) // in case too few bytes passed
 	case Dead:
 		p.change(func() { p.dead = [2]bool{up: a.Up, down: a.Down} })
 		time.Sleep(a.Hold)

@@ -88,8 +88,8 @@ const (
 	mostListed       = 40 // findings in words
 )
 
-// SVG is the history as a picture: a lane for each process, link and disk, with what was done to it; how many
-// messages were accepted and delivered; and a line for each finding.
+// SVG returns a picture of the history: a lane for each process, link and disk with the acts on it, the numbers of accepted and
+// delivered messages, and a line for each finding.
 func (h *History) SVG() []byte {
 	from, to := h.span()
 	x := func(at int64) float64 { return left + float64(at-from)/float64(to-from)*(right-left) }
@@ -114,7 +114,7 @@ func (h *History) SVG() []byte {
 			fmt.Fprintf(&s, `<rect x="%.1f" y="%d" width="%.1f" height="%d" fill="%s"><title>%s at %s for %v</title></rect>`+"\n",
 				x(e.At), y+3, max(1.5, x(e.Until)-x(e.At)), laneHeight-6, colours[kind], kind, clock(e.At),
 				time.Duration(e.Until-e.At).Round(time.Millisecond))
-			if kind == Rollback { // to where it was set back
+			if kind == Rollback { // a line back to the snapshot
 				fmt.Fprintf(&s, `<path d="M%.1f %d h%.1f" stroke="%s" stroke-width="2"/>`+"\n", x(e.Since), y+laneHeight/2, x(e.At)-x(e.Since), colours[kind])
 			}
 		}

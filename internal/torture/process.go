@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// A victim is a client: its processes, one after the other, its link, and what they wrote.
+// A victim is a client: its successive processes, its link, and the events that they wrote.
 type victim struct {
 	told  Task
 	proxy *proxy

@@ -11,10 +11,10 @@ import (
 type proxy struct {
 	ln      net.Listener
 	target  string
-	who     string // whose link it is
+	who     string // the owner of the link
 	log     *journal
 	saw     *witness
-	patient time.Duration // a client that sends nothing for so long is told
+	patient time.Duration // a client that sends nothing for longer is reported
 
 	mu      sync.Mutex
 	changed sync.Cond // broadcast when what follows has changed
@@ -115,7 +115,7 @@ func (p *proxy) serve() {
 				client.Close()
 				continue
 			}
-			// Where nobody listens a dial on loopback can meet itself.
+			// If nobody listens, a dial on loopback may connect to itself.
 			if conn.LocalAddr().String() == p.target {
 				conn.Close()
 				client.Close()
@@ -155,8 +155,7 @@ func (l *pair) run() {
 	delete(l.p.pairs, l)
 }
 
-// end closes both connections. The first who does is who ended the pair. What waits to be handed on is to
-// be told with a change.
+// end closes both connections. The first caller counts as the one who ended the pair. The caller wakes waiting goroutines with change.
 func (l *pair) end(by string, hard bool) {
 	l.once.Do(func() {
 		l.by = by
@@ -173,7 +172,7 @@ func (l *pair) end(by string, hard bool) {
 	})
 }
 
-// mostWaiting bounds what waits on a dead link, in reads.
+// mostWaiting is the maximum number of reads held on a dead link.
 const mostWaiting = 4096
 
 // pump reads from one end as the bytes come, so that the witness knows when, and hands them on as the
@@ -204,7 +203,7 @@ func (l *pair) pump(from, to *net.TCPConn, way int) {
 	close(pieces)
 	writer.Wait()
 	l.end([]string{"client", "broker"}[way], false)
-	l.p.change(func() {}) // the other direction may wait
+	l.p.change(func() {}) // wakes the other direction
 }
 
 // handOn writes the pieces that were read. Those of a connection that has ended are dropped.

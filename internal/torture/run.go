@@ -30,9 +30,9 @@ type Options struct {
 	Seed   uint64
 	Kind   string // for the children: see Task.Kind
 	Keep   string // a folder where the journals, the packets and the stores stay; if empty, they go
-	Config string // is added to the configuration of mosquitto, a line each
+	Config string // additional lines for the configuration of mosquitto
 
-	// Progress is told how many acts were done. If nil, nobody is.
+	// Progress, if not nil, is called with the number of acts done.
 	Progress func(done int)
 }
 
@@ -64,7 +64,7 @@ func Run(t testing.TB, opts Options) *History {
 	}
 	h := &History{Options: opts, Begin: time.Now()}
 	r.server = serverOf(t, opts.Broker, opts.Config)
-	defer r.server.kill() // the broker of a history ends with it: a test may have many
+	defer r.server.kill() // a test may run many histories
 	h.Plan = plan(opts.Seed, opts.Acts, opts.Kinds, r.server.pace)
 	for _, role := range []string{Publisher, Consumer} {
 		if err := r.make(role); err != nil {
@@ -140,8 +140,8 @@ func (r *run) watch(ctx context.Context) {
 	}
 }
 
-// begin lets the consumer subscribe, and waits until the broker has saved that in its folder: what is
-// published before is not meant for it.
+// begin lets the consumer subscribe, and waits until the broker has saved that. Messages published earlier would not reach
+// the consumer.
 func (r *run) begin() error {
 	consumer := r.victims[Consumer]
 	if err := consumer.start(); err != nil {
@@ -163,7 +163,7 @@ func (r *run) begin() error {
 			return err
 		}
 	}
-	// A store that is not there yet cannot be made on a full disk, so the acts begin when it is.
+	// A store cannot be created on a full disk, so the acts wait for it.
 	publisher := r.victims[Publisher]
 	if err := publisher.start(); err != nil {
 		return err
@@ -220,7 +220,7 @@ func (r *run) rest() error {
 	for _, v := range r.victims {
 		v.proxy.change(v.proxy.calm)
 		if !v.lives() {
-			v.kill() // which notes that it ended by itself
+			v.kill() // records that it ended by itself
 			if err := v.start(); err != nil {
 				return err
 			}
@@ -235,7 +235,7 @@ func (r *run) rest() error {
 	if err != nil {
 		r.log.write(Event{Who: Publisher, What: hung, Text: err.Error()})
 	}
-	// What is lost is lost: it is the checker that says so. So the end is when nothing has come for a while.
+	// Lost messages never arrive, and the checker reports them. So wait until nothing has arrived for a while.
 	last, seen := time.Now(), 0
 	err = r.await("the consumer gets no more", restLimit, func() (bool, error) {
 		err := consumer.catchUp()

@@ -59,8 +59,8 @@ func serverOf(t testing.TB, name, more string) *server {
 	t.Helper()
 	switch name {
 	case "mosquitto":
-		// By default it drops what goes beyond 1,000 waiting messages, after it has acknowledged them.
-		// It saves all that it has every second, and forgets in a kill what it has not saved.
+		// By default mosquitto drops messages beyond 1,000 in a queue, after acknowledging them. It saves its state
+		// every second, and a kill loses what was not saved.
 		b := mosquitto.Start(t, mosquitto.Options{
 			Config: "max_queued_messages 0\nmax_queued_bytes 0\nautosave_on_changes false\nautosave_interval 1\n" +
 				"log_type none\nlog_type error\n" + more,

@@ -66,7 +66,7 @@ func TestTorture(t *testing.T) {
 				require.Empty(t, childrenOf(t), "a history ends with all its processes, the broker as well")
 				safe += h.Verdict.Safe
 			}
-			if *number >= mostActs/2 { // in a short history the broker may be an excuse for all that was lost
+			if *number >= mostActs/2 { // in a short history every loss may be excused by the broker
 				require.NotZero(t, safe, "nothing was at stake")
 			}
 		})
@@ -80,7 +80,7 @@ func childrenOf(t *testing.T) (found []string) {
 	for _, f := range files {
 		stat, err := os.ReadFile(f)
 		if err != nil {
-			continue // it has ended
+			continue // the process has exited
 		}
 		// 12 (a name, with anything in it) S 11 ...
 		end := bytes.LastIndexByte(stat, ')')
@@ -135,7 +135,7 @@ func picture(t *testing.T, h *torture.History) string {
 	dir := *draw
 	if dir == "" {
 		dir = filepath.Join("..", "..", "bin")
-		if _, err := os.Stat("bin"); err == nil { // from the top of the repository
+		if _, err := os.Stat("bin"); err == nil { // at the top of the repository
 			dir = "bin"
 		}
 	}
@@ -151,7 +151,7 @@ func TestTortureSeesLoss(t *testing.T) {
 	thorough.Only(t)
 	const mostTries = 5
 	kinds := []torture.Kind{torture.Kill}
-	for range 4 { // so often beside the kills
+	for range 4 { // other acts, four times as likely as a kill
 		kinds = append(kinds, torture.Dead, torture.BrokerStop)
 	}
 	for try := uint64(0); try < mostTries; try++ {
@@ -166,7 +166,7 @@ func TestTortureSeesLoss(t *testing.T) {
 
 func seedOr(s uint64) uint64 {
 	if s == 0 {
-		return rand.Uint64() >> 16 // short enough to be read out
+		return rand.Uint64() >> 16 // short enough to read aloud
 	}
 	return s
 }
@@ -194,7 +194,7 @@ func child(ctx context.Context, told *torture.Child) error {
 	if told.Kind != "memory" {
 		store, err := wal.Open(wal.Options{
 			Dir: filepath.Join(told.Dir, "wal"), Server: "broker", ClientID: told.ClientID, Disk: told.Disk,
-			SegmentBytes: 1 << 16, // so that segments are begun, moved and removed all the time
+			SegmentBytes: 1 << 16, // small, so that segments are begun, moved and removed all the time
 		})
 		if err != nil {
 			return err
@@ -277,7 +277,7 @@ func publish(ctx context.Context, told *torture.Child, c *client.Client) error {
 
 func publishAt(ctx context.Context, told *torture.Child, c *client.Client, qos byte) error {
 	for {
-		// A hundred unfinished, and about a thousand a second, at the most.
+		// At most a hundred unfinished messages and about a thousand a second.
 		for pause := time.Duration(rand.IntN(4)) * time.Millisecond; pause > 0 || c.Stats().Unfinished > 100; pause = 0 {
 			select {
 			case <-time.After(max(pause, time.Millisecond)):

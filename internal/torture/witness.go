@@ -7,8 +7,8 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A witness reads what passes on the link of a client, in both directions, and tells which message each
-// packet is about. It knows more than both ends: everything that was sent.
+// A witness reads the traffic on a client's link in both directions and assigns each packet to its message. It knows
+// everything that was sent, which neither end does.
 type witness struct {
 	log *journal
 	who string // whose link it is
@@ -35,7 +35,7 @@ func (w *witness) read(b []byte, conn int, up bool) []byte {
 			return b
 		}
 		if err != nil {
-			return nil // the other end will say so
+			return nil // the other end reports it
 		}
 		b = b[n:]
 		w.see(p, conn, up)
@@ -65,7 +65,7 @@ func (w *witness) see(p packets.Packet, conn int, up bool) {
 	case *packets.Publish:
 		qos, n, err := message(p.Topic, p.Payload)
 		if err != nil {
-			return // the consumer will say so
+			return // the consumer reports it
 		}
 		e.QoS, e.N, e.ID = qos, n, p.PacketID
 		if p.QoS > packets.AtMostOnce {
@@ -86,7 +86,7 @@ func (w *witness) see(p packets.Packet, conn int, up bool) {
 	}
 	about, known := of[e.ID]
 	if !known {
-		return // an identifier that is released before its use
+		return // an identifier that is released before its first use
 	}
 	e.QoS, e.N = about.qos, about.n
 	if !up && e.Text != packets.PUBREC.String() && e.Text != packets.PUBREL.String() {

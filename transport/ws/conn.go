@@ -192,6 +192,6 @@ func (c *Conn) SetDeadline(t time.Time) error {
 // read any more.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.wire.Conn.SetReadDeadline(t) }
 
-// SetWriteDeadline sets the time after which Write fails. Once exceeded, the connection cannot be
-// written any more.
+// SetWriteDeadline sets the time after which Write fails. After a Write has failed in this way, so do
+// all later ones.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.wire.limitWrites(t) }

@@ -108,7 +108,7 @@ func TestOrder(t *testing.T) {
 		whole.Send(want)
 		segments := slices.Clone(whole.Segments[3:])
 		for _, s := range whole.Segments[3:] {
-			if r.IntN(3) == 0 { // again, with other borders
+			if r.IntN(3) == 0 { // retransmitted, divided differently
 				from := r.IntN(len(s.Payload))
 				s.Seq, s.Payload = s.Seq+uint32(from), s.Payload[from:from+r.IntN(len(s.Payload)-from)+1]
 				segments = append(segments, s)
@@ -128,7 +128,7 @@ func TestGaps(t *testing.T) {
 	lines, _ := read(t, capturetest.File(capturetest.Format{Link: 1}, slices.Delete(slices.Clone(lost), 3, 4)...))
 	require.Equal(t, []string{"1 1 data good day", "1 0 gap 5", "1 0 data bye", "1 closed 0"}, lines)
 
-	// The last segment, of which only the acknowledgement is there.
+	// The last segment of the server is missing; only its acknowledgement was captured.
 	last := capturetest.NewTalk("192.0.2.1:40000", "192.0.2.2:1883")
 	last.Send([]byte("hello"))
 	last.Answer([]byte("good day"))
@@ -168,7 +168,7 @@ func TestFlows(t *testing.T) {
 	lines, _ = read(t, capturetest.File(capturetest.Format{Link: 1}, all...))
 	require.Equal(t, []string{"1 0 data hello", "1 1 data good day", "1 closed 4"}, lines)
 
-	// What is sent again after the end belongs to no other connection.
+	// Retransmissions after the end open no new connection.
 	lines, skipped := read(t, capturetest.File(capturetest.Format{Link: 1}, slices.Concat(s, s[3:6])...))
 	require.Equal(t, []string{"1 0 data hello", "1 1 data good day", "1 0 data bye", "1 closed 1"}, lines)
 	require.Equal(t, 3, skipped.Repeated)

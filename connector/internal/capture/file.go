@@ -229,7 +229,7 @@ func resolution(v byte) uint64 {
 	}
 	for ; n > 0; n-- {
 		if ticks > 1<<59/base {
-			return 1e6 // beyond what a clock can tell
+			return 1e6 // finer than any clock
 		}
 		ticks *= base
 	}

@@ -71,7 +71,7 @@ func network(link int, b []byte) (packet []byte, ok bool) {
 	switch link {
 	case linkRaw, linkRawBSD, linkRawOpen, linkIPv4, linkIPv6:
 		return b, true
-	case linkNull, linkLoop: // the family of addresses, whose number depends on the system
+	case linkNull, linkLoop: // starts with the address family, whose numbers depend on the system
 		return behind(b, 4), true
 	case linkEthernet:
 		return etherType(behind(b, 12)), true
@@ -117,7 +117,7 @@ func ipv4(b []byte) (segment, why) {
 		return segment{}, isShort
 	}
 	head, total := int(b[0]&15)*4, int(binary.BigEndian.Uint16(b[2:]))
-	if total == 0 { // the network card cuts it into packets
+	if total == 0 { // segmentation is left to the network card
 		total = len(b)
 	}
 	switch fragment := binary.BigEndian.Uint16(b[6:]); {

@@ -18,7 +18,7 @@ const (
 	FromOther
 )
 
-// A Flow is a TCP connection, or what was captured of one.
+// A Flow is a TCP connection, as far as it was captured.
 type Flow struct {
 	Number        int // from 1, in the order of appearance
 	Opener, Other netip.AddrPort
@@ -53,10 +53,10 @@ const (
 	Finished                 // both sides sent FIN
 	Reset                    // a side sent RST
 	GivenUp                  // too many flows were open at once
-	PortReused               // another connection between the same ports began
+	PortReused               // a new connection between the same ports
 )
 
-// Skipped counts what was not used.
+// Skipped counts the frames and segments that were not used.
 type Skipped struct {
 	Large      int // frames above a mebibyte
 	Links      int // frames of a link layer that is not known
@@ -81,8 +81,8 @@ const (
 // counts as not captured: frames of the two directions may be captured in a wrong order.
 const patience = 32
 
-// Read reads a capture file and puts its TCP connections together. A file that is no capture is [ErrFormat]. Damage
-// further on ends the capture there, and is told as Skipped.Unreadable.
+// Read reads a capture file and reassembles its TCP connections. A file in another format is [ErrFormat]. Damage further
+// on ends the capture and is counted in Skipped.Unreadable.
 func Read(r io.Reader, h Handler) (Skipped, error) {
 	f, err := open(r)
 	if err != nil {
@@ -175,14 +175,14 @@ func (a *assembler) segment(s segment, at time.Time) {
 		f = nil
 	}
 	if f == nil && a.over[k] && s.flags&flagSyn == 0 {
-		if s.size > 0 { // sent again, of a connection that has ended
+		if s.size > 0 { // a retransmission after the end of its connection
 			a.skipped.Repeated++
 		}
 		return
 	}
 	if f == nil {
 		if s.flags&flagRst != 0 || s.flags&flagSyn == 0 && s.size == 0 {
-			return // nothing of it will come, or nothing has yet
+			return // a reset, or a segment without data
 		}
 		f = a.open(k, s, at)
 	}
@@ -284,12 +284,12 @@ func (a *assembler) give(f *Flow, d Direction, p piece) {
 	if len(fresh) > 0 {
 		a.h.Data(f, d, p.at, fresh)
 	}
-	if missing > 0 { // the frame was cut
+	if missing > 0 { // the capture has only the beginning of the frame
 		a.h.Gap(f, d, p.at, int64(missing))
 	}
 }
 
-// drain hands on the segments that waited for what has come now.
+// drain passes on the waiting segments that are now in order.
 func (a *assembler) drain(f *Flow, d Direction) {
 	h := &f.halves[d]
 	for len(h.waiting) > 0 && !before(h.next, h.waiting[0].seq) {
@@ -332,7 +332,7 @@ func (a *assembler) overdue(f *Flow, d Direction, at time.Time) {
 	}
 }
 
-// close ends a flow: what waits still, and what was acknowledged and never captured, is behind a gap.
+// close ends a flow. A gap precedes segments that still wait, and bytes that were acknowledged and never captured.
 func (a *assembler) close(f *Flow, how Ending) {
 	a.recent.Remove(f.place)
 	delete(a.flows, f.key)

@@ -1,10 +1,9 @@
-// Package chinese says in Chinese what the errors of this module, of the standard library and of the system
-// say in English.
+// Package chinese translates the errors of this module, of the standard library and of the system from English
+// to Chinese.
 //
-// Errors are made of texts within texts, by fmt.Errorf and by methods of their own, on the way up through
-// packages that know nothing of languages. So it is their text that is translated: one that a table has, as it
-// is or as a format, and what is joined from such by ": ", "; " and line ends. Texts of others, such as the
-// reason that a server gives, stay as they are.
+// Errors are nested texts, built by fmt.Errorf and by methods on the way up through packages that know nothing of
+// languages. Therefore the finished text is translated: texts and formats that a table has, joined by ": ", "; " and
+// line ends. All other texts, such as the reason that a server gives, stay as they are.
 package chinese
 
 import (
@@ -19,7 +18,7 @@ import (
 // most is the length of a text up to which it is translated; longer ones hold much that comes from outside.
 const most = 4 << 10
 
-// mostLooks bounds the time that a text takes, whatever stands in it.
+// mostLooks bounds the time for one text, whatever it contains.
 const mostLooks = 5000
 
 // Of returns the text of an error in Chinese, as far as its parts are known.
@@ -85,7 +84,7 @@ func patternOf(p pair) pattern {
 	return c
 }
 
-// values returns what stands in a text where the pattern has its verbs.
+// values returns the parts of a text that match the verbs of the pattern.
 func (t *translation) values(c *pattern, text string) ([]string, bool) {
 	rest, ok := strings.CutPrefix(text, c.literals[0])
 	if !ok {
@@ -157,7 +156,7 @@ var packages = []string{
 	"yamltext: ", "jetstream: ", "tls: ", "nats: ", "syscall: ",
 }
 
-// A cite is what stands behind a reason: the statement or the section that it breaks.
+// A cite is the statement or section at the end of a reason.
 var cite = regexp.MustCompile(`^(.*\S) (\[MQTT-[0-9.]+-[0-9]+\]|\((?:section|table) [0-9.]+\)|\(RFC [0-9]+\))$`)
 
 // A translation is one call of Of; done has what it looked at, left is how often it may still look.

@@ -80,9 +80,9 @@ func dirs(t *testing.T) (all []string) {
 			case err != nil:
 				return err
 			case !d.IsDir():
-			case name == "testdata", name == "paho", name == "clienttest", name == "storetest", name == "failure": // for programs and tests
+			case name == "testdata", name == "paho", name == "clienttest", name == "storetest", name == "failure": // for programs and tests only
 				return filepath.SkipDir
-			case name == "benthos", name == "quickstart", name == "browser", name == "cmd" && strings.Contains(path, "benthos"): // other programs, in English
+			case name == "benthos", name == "quickstart", name == "browser", name == "cmd" && strings.Contains(path, "benthos"): // other programs, which only speak English
 				return filepath.SkipDir
 			case name != "chinese":
 				all = append(all, path)
@@ -207,7 +207,7 @@ func TestReasonsSpeakChinese(t *testing.T) {
 	for _, dir := range []string{"packets", "session", "client", "client/wal", "transport", "transport/ws", "transport/proxy", "transport/internal/address", "connector/internal/jsonpath", "connector/internal/capture"} {
 		sources(t, filepath.Join(root, dir), func(path string, fset *token.FileSet, file *ast.File) {
 			switch filepath.Base(path) {
-			case "hints.go", "event.go", "events.go", "ring.go": // in both languages; TestLogsSpeakChinese has them; self-check
+			case "hints.go", "event.go", "events.go", "ring.go": // in both languages; covered by TestLogsSpeakChinese; the self-check
 				return
 			}
 			var look func(ast.Node) bool
@@ -216,14 +216,14 @@ func TestReasonsSpeakChinese(t *testing.T) {
 				case *ast.ImportSpec, *ast.Field:
 					return false
 				case *ast.FuncDecl:
-					// Error joins parts: TestErrorTypesSpeakChinese has it whole. String is for programs.
+					// Error joins parts, and TestErrorTypesSpeakChinese covers the whole text. String is for programs.
 					return n.Name.Name != "Error" && n.Name.Name != "String"
-				case *ast.CaseClause: // its values are compared with
+				case *ast.CaseClause: // its values are compared, not shown
 					for _, s := range n.Body {
 						ast.Inspect(s, look)
 					}
 					return false
-				case *ast.CompositeLit: // with its Chinese beside it
+				case *ast.CompositeLit: // its Chinese stands beside it
 					for _, e := range n.Elts {
 						if text, ok := format(e, false); ok && han(text) {
 							return false
@@ -231,12 +231,12 @@ func TestReasonsSpeakChinese(t *testing.T) {
 					}
 				case *ast.CallExpr:
 					switch name := fmt.Sprint(n.Fun); {
-					case name == "&{errors New}", name == "&{fmt Errorf}", name == "panic": // TestErrorsSpeakChinese
+					case name == "&{errors New}", name == "&{fmt Errorf}", name == "panic": // covered by TestErrorsSpeakChinese
 						return false
-					case strings.HasPrefix(name, "&{strings "): // looks for it
+					case strings.HasPrefix(name, "&{strings "): // a text to search for
 						return false
 					case strings.HasSuffix(name, " Debug}"), strings.HasSuffix(name, " Info}"), strings.HasSuffix(name, " Warn}"), strings.HasSuffix(name, " Error}"):
-						return false // TestLogsSpeakChinese
+						return false // covered by TestLogsSpeakChinese
 					}
 				case *ast.BasicLit, *ast.BinaryExpr:
 					if b, is := n.(*ast.BinaryExpr); is && (b.Op == token.EQL || b.Op == token.NEQ) {
@@ -297,7 +297,7 @@ func TestOf(t *testing.T) {
 	long := strings.Repeat("EOF: ", most)
 	require.Equal(t, long, Of(long))
 	for _, hostile := range []string{strings.Repeat("a: ", 2000), strings.Repeat("x (", 1000) + strings.Repeat(")", 1000), strings.Repeat(`"`, 4001), strings.Repeat("dial a: ", 900), strings.Repeat("secret: a is not there: ", 300)} {
-		Of(hostile) // ends soon
+		Of(hostile) // must return, and soon
 	}
 }
 
@@ -416,7 +416,7 @@ func TestErrorTypesSpeakChinese(t *testing.T) {
 func TestSystemSpeaksChinese(t *testing.T) {
 	for errno, zh := range systemErrors {
 		if errno == syscall.EAGAIN || errno == syscall.EOPNOTSUPP {
-			continue // other numbers may have the same text
+			continue // shares its text with another number on some systems
 		}
 		require.Equal(t, zh, Of(errno.Error()), "%d", errno)
 	}

@@ -52,7 +52,7 @@ var clientTexts = []pair{
 	{"unsubscribe %s", "退订 %s"},
 	{"%s and %d more", "%s 及另外 %s 个"},
 	{"publish", "发布"}, {"subscribe", "订阅"}, {"unsubscribe", "退订"}, {"connect", "连接"}, {"handle", "登记处理函数"}, {"handle unmatched", "登记无匹配时的处理函数"},
-	{"connect: %s", "%s"}, // what could not be connected is told by its cause
+	{"connect: %s", "%s"}, // the cause says it all
 	{"the server sends the same again after each reconnect: %s", "每次重连后服务端都发送同样的内容：%s"},
 	{"%s (last attempt: %s)", "%s（最近一次尝试：%s）"},
 	{"Config.Dial, Config.Store or Config.TakeOversize does not return: %s", "Config.Dial、Config.Store 或 Config.TakeOversize 未返回：%s"},

@@ -36,7 +36,7 @@ var packetTexts = []pair{
 	{"reserved code %d", "保留码 %s"},
 	{"reserved code 0x%s", "保留码 0x%s"},
 
-	// Fields, and what is wrong with them.
+	// Fields, and their faults.
 	{"protocol name", "协议名"}, {"protocol level", "协议级别"}, {"connect flags", "连接标志"}, {"keep alive", "Keep Alive "},
 	{"client identifier", "客户端 ID "}, {"will topic", "遗嘱主题"}, {"will message", "遗嘱消息"}, {"user name", "用户名"},
 	{"password", "密码"}, {"packet identifier", "报文标识符"}, {"acknowledge flags", "连接确认标志"}, {"return code", "返回码"},

@@ -1,5 +1,5 @@
-// Package classify is where package connector tells package connector/flow what it knows of the
-// errors of the layers below, which flow does not import.
+// Package classify lets package connector register how it classifies errors of the layers below, which package
+// connector/flow does not import.
 package classify
 
 import (

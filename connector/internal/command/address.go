@@ -23,8 +23,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// A server is what the options say about where to connect and as whom. It is made once; what is
-// dialled comes from its fields, never from text that is put together.
+// A server is the address and identity given by the options. It is made once; connections use its fields, never a
+// text that is put together from them.
 type server struct {
 	transport.Address
 
@@ -114,7 +114,7 @@ func (u *serverURL) readAuthority(authority string) error {
 		hostPort = authority[i+1:]
 	}
 	if zone := strings.Index(hostPort, "%25"); zone >= 0 && strings.HasPrefix(hostPort, "[") {
-		hostPort = hostPort[:zone+1] + hostPort[zone+3:] // RFC 6874
+		hostPort = hostPort[:zone+1] + hostPort[zone+3:] // %25, the escaped percent sign of a zone: RFC 6874
 	}
 	var err error
 	u.host, u.port, err = splitHostPort(u.option, hostPort)
@@ -220,7 +220,7 @@ func (c *Connection) adopt(f *profiles, p *profile) error {
 	user := c.userName
 	for _, v := range p.values {
 		switch {
-		case c.set.Lookup(v.option) == nil: // of other commands
+		case c.set.Lookup(v.option) == nil: // an option that this command does not have
 			continue
 		case given[v.option], v.option == "id" && given["id-prefix"], v.option == "id-prefix" && given["id"]:
 			continue
@@ -230,7 +230,7 @@ func (c *Connection) adopt(f *profiles, p *profile) error {
 		}
 	}
 	if given["username"] && user != p.user() || c.givenOf(passwordOptions...) != "" {
-		return nil // its password is another user's, or not wanted
+		return nil // the profile's password belongs to another user, or another one was given
 	}
 	c.passwordSource, c.ask = p.from, p.prompt
 	return nil
@@ -418,7 +418,7 @@ func (c *Connection) readWebSocket(s *server, u *serverURL) (err error) {
 	return err
 }
 
-// variable returns a variable of the environment. What is only written down, in a profile, need not be set yet.
+// variable returns an environment variable. In a profile that is only being written it need not be set yet.
 func (c *Connection) variable(name string) (string, bool) {
 	if c.draft {
 		return "", true
@@ -426,8 +426,8 @@ func (c *Connection) variable(name string) (string, bool) {
 	return os.LookupEnv(name)
 }
 
-// httpHeader reads lines of the form Name: value, in which ${NAME} stands for a variable of the
-// environment. No error quotes a value.
+// httpHeader reads lines of the form Name: value, in which ${NAME} is replaced by an environment variable. Errors
+// never quote a value.
 func httpHeader(option string, lines []string, lookup func(string) (string, bool)) (http.Header, error) {
 	header := make(http.Header)
 	for _, line := range lines {
@@ -555,7 +555,7 @@ func (c *Connection) filesAreThere() error {
 			continue
 		}
 		info, err := os.Stat(f.path)
-		if err == nil && !info.Mode().IsRegular() && !info.IsDir() { // opening a pipe waits, and a device may have no end
+		if err == nil && !info.Mode().IsRegular() && !info.IsDir() { // opening a pipe would block, and a device may be endless
 			return Usage("%s: %q is not a regular file", "%s：%q 不是普通文件", f.option, f.path)
 		}
 		file, err := os.Open(f.path)

@@ -32,7 +32,7 @@ func serverOf(t *testing.T, args ...string) (*Connection, *server, error) {
 // The authority of a URL ends at the first slash; what is percent-encoded is decoded.
 func TestURLParts(t *testing.T) {
 	const none = "-"
-	for raw, want := range map[string][5]string{ // host:port, TLS, user, password, topic or request
+	for raw, want := range map[string][5]string{ // the values are host:port, TLS, user, password, and topic or request
 		"mqtt://u:secret@host/users/me@other:1883/x": {"host:1883", "", "u", "secret", "users/me@other:1883/x"},
 		"mqtt://host/users/me@other:1883/x":          {"host:1883", "", none, none, "users/me@other:1883/x"},
 		"mqtt://host/mqtt://u:p@other/x":             {"host:1883", "", none, none, "mqtt://u:p@other/x"},
@@ -81,7 +81,7 @@ func TestURLParts(t *testing.T) {
 func TestServerRefused(t *testing.T) {
 	for args, says := range map[string]string{
 		"-L u:secret@host/t":                             "--url has no scheme",
-		"-L secret://host/t":                             `the scheme "secret"`, // no password stands there
+		"-L secret://host/t":                             `the scheme "secret"`, // shown, because it holds no password
 		"-L u:topsecret://host/t":                        "--url has no scheme that is known",
 		"-L mqtt:///t":                                   "--url has no host",
 		"-L mqtt://u:topsecret@/t":                       "--url has no host",

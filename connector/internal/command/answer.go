@@ -53,7 +53,7 @@ func parseAnswer(line []byte) (pipeAnswer, bool) {
 func brokenAnswer(line []byte) (id string, ok bool) {
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.UseNumber()
-	d.Token() // {
+	d.Token() // the opening brace
 	for d.More() {
 		name, err := d.Token()
 		if err != nil {

@@ -130,7 +130,7 @@ func (s *appendStep) write(text []byte) error {
 	if err != nil {
 		return fmt.Errorf("file: %w", err)
 	}
-	if !whole { // a crash, or another program, left a line without its end
+	if !whole { // the file ends in an incomplete line, from a crash or another program
 		text = append([]byte{'\n'}, text...)
 	}
 	n, err := s.writeTo(s.file, text)
@@ -160,7 +160,7 @@ func endsWhole(f *os.File) (bool, error) {
 // takeBack cuts the last n bytes off if they are what f wrote last, and reports whether it did. If
 // they stay, the next write begins a new line behind them.
 func takeBack(f *os.File, n int) bool {
-	end, err := f.Seek(0, io.SeekCurrent) // appending, too, leaves it behind what was written
+	end, err := f.Seek(0, io.SeekCurrent) // also after an append, the end of what f wrote
 	if err != nil {
 		return false
 	}
@@ -168,7 +168,7 @@ func takeBack(f *os.File, n int) bool {
 	if err != nil || info.Size() != end || f.Truncate(end-int64(n)) != nil {
 		return false
 	}
-	_, err = f.Seek(end-int64(n), io.SeekStart) // for a file that is not appended to
+	_, err = f.Seek(end-int64(n), io.SeekStart) // matters for a file not opened for appending
 	return err == nil
 }
 

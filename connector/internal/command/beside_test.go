@@ -48,7 +48,7 @@ func TestPubBesideMosquitto(t *testing.T) {
 	require.NoError(t, err)
 	defer b.Close()
 	addr := b.Addr
-	// idle waits until the server has read all of a connection that has ended: nothing answers QoS 0.
+	// idle waits until the server has read everything from connections that have ended: QoS 0 has no acknowledgement.
 	idle := func() {
 		require.Eventually(t, func() bool {
 			return !slices.ContainsFunc(slices.Collect(maps.Values(b.Server.Clients.GetAll())), func(c *mochi.Client) bool { return !c.Net.Inline })
@@ -106,7 +106,7 @@ func beside(t *testing.T, theirs, addr, verb, stdin string, args []string, seen 
 	}
 	r := runWith(t, ctx, stdin, append([]string{verb}, args...)...)
 	require.Equal(t, good, r.code == 0, "%v, here: %s", err, r.err)
-	if !good { // mosquitto's tools print their usage
+	if !good { // mosquitto's tools print their usage instead
 		require.Empty(t, r.out)
 		return
 	}

@@ -41,7 +41,7 @@ func TestListenConnections(t *testing.T) {
 	r.err.until(t, `"msg":"started"`)
 	require.Eventually(t, func() bool { code, _ := verdictAt(t, url+"/readyz?connection=cloud"); return code == 200 }, 2*time.Minute, 5*time.Millisecond)
 	ok(t, "pub", "-b", near, "-t", "in/a", "-m", "good", "-q", "1")
-	require.Eventually(t, func() bool { // the far server has it: it may lose what comes while somebody fetches
+	require.Eventually(t, func() bool { // until then a fetch at the far server might lose the message
 		m := metricsAt(t, url)
 		return m["mqtt_messages_acknowledged_total"] == "1" && m[`mqtt_connection_waiting{connection="cloud"}`] == "0"
 	}, 2*time.Minute, 5*time.Millisecond)

@@ -77,8 +77,8 @@ func missingConfig() error {
 	return Usage("--config is missing: give the configuration as -c FILE", "缺少 --config：请用 -c FILE 给出配置文件")
 }
 
-// load reads a configuration for a command that needs a good one; if it is not, what is
-// wrong goes to standard error. The findings of a good one are warnings.
+// load reads a configuration for a command that needs a valid one. Otherwise it prints the mistakes to standard error.
+// The findings of a valid configuration are warnings.
 func (p *Program) load(file string) (*connector.Config, []connector.Finding, error) {
 	if file == "" {
 		return nil, nil, missingConfig()

@@ -13,7 +13,7 @@ import (
 // the output open.
 const linger = 200 * time.Millisecond
 
-// A child is a command with pipes of its own, so that its exit is known at once, whoever else holds them.
+// A child is a command with pipes of its own: its exit is noticed at once, even if other processes keep them open.
 type child struct {
 	cmd     *exec.Cmd
 	in      *os.File // its standard input
@@ -110,7 +110,7 @@ func (c *child) forget() {
 	delete(children.running, c)
 }
 
-// endChildren kills all commands and what they have left behind.
+// endChildren kills all commands and the processes that they left behind.
 func endChildren() {
 	children.Lock()
 	defer children.Unlock()

@@ -66,7 +66,7 @@ func noFiles(cmd *cobra.Command, flags ...string) {
 	}
 }
 
-// Values offers fixed ones; what stands behind a tab explains.
+// Values offers a fixed list; the text after a tab in an entry is its description.
 func Values(list ...string) cobra.CompletionFunc {
 	return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
 }

@@ -55,11 +55,11 @@ type Connection struct {
 	debug                                bool
 	timeout                              time.Duration
 
-	set    *pflag.FlagSet // tells what the user wrote
+	set    *pflag.FlagSet // which flags were given
 	onStep func(transport.StepTime)
 }
 
-// Flags gives a command all options of a connection and its session.
+// Flags adds all options of a connection and its session to a command.
 func (c *Connection) Flags(p *Program, cmd *cobra.Command) {
 	c.begin(cmd)
 	c.addressFlags(p, cmd)
@@ -185,7 +185,7 @@ type bound struct {
 // within refuses values out of bounds.
 func (c *Connection) within(bounds ...bound) error {
 	for _, b := range bounds {
-		if !(b.least <= b.value && b.value <= b.most) { // nor NaN
+		if !(b.least <= b.value && b.value <= b.most) { // false for NaN as well
 			text := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 			return Usage("--%s is %s: it must be from %s to %s", "--%s 为 %s：须为 %s 到 %s", b.option, text(b.value), text(b.least), text(b.most))
 		}
@@ -233,7 +233,7 @@ func (c *Connection) config(ctx context.Context, p *Program, s *server) (client.
 	if err != nil {
 		return client.Config{}, err
 	}
-	var password []byte // nil is not sent
+	var password []byte // nil: no password is sent
 	from := c.passwordFrom()
 	switch {
 	case c.ask:
@@ -262,10 +262,10 @@ func (c *Connection) config(ctx context.Context, p *Program, s *server) (client.
 		KeepAlive:       time.Duration(c.keepAlive) * time.Second,
 		ConnectTimeout:  c.timeout,
 		MaxInflight:     min(c.inflight, mostInflight),
-		MaxInflightQoS2: min(c.inflight, mostInflight), // what is asked for holds at any QoS
+		MaxInflightQoS2: min(c.inflight, mostInflight), // --max-inflight applies to QoS 2 as well
 		Logger:          log,
 	}
-	if from != nil { // anew at every attempt
+	if from != nil { // read the password again for each attempt
 		cfg.UserName, cfg.Password = "", nil
 		cfg.Credentials = func(ctx context.Context) (string, []byte, error) {
 			text, err := from.Read(ctx)
@@ -331,12 +331,11 @@ func tracePacket(log *slog.Logger, packet client.Packet) {
 	log.Handler().Handle(context.Background(), r)
 }
 
-// Outages returns a function for the events of a client, which tells that the connection was lost and is back, and that another
-// client may have the client id.
+// Outages returns an event function for a client. It reports lost and restored connections, and that another client may
+// use the same client id.
 func (p *Program) Outages() func(client.Event) { return p.outages() }
 
-// outages returns what tells, once each, that the connection was lost and is back, and that another
-// client may have the client id.
+// outages is Outages; it reports each once.
 func (p *Program) outages() func(client.Event) {
 	lost, takeover := false, false
 	return func(e client.Event) {
@@ -368,7 +367,7 @@ func Connect(ctx context.Context, cfg client.Config) (*client.Client, error) {
 	return c, nil
 }
 
-// Leave closes a client, and waits until what it has told is printed.
+// Leave closes a client and waits until its last messages to the user are printed.
 func Leave(ctx context.Context, c *client.Client) error {
 	err := c.Close(ctx)
 	c.WaitCallbacks(ctx)

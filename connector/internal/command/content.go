@@ -33,8 +33,7 @@ func (g *given) UnmarshalJSON(b []byte) error {
 
 const mimeJSON = "application/json"
 
-// bytes returns the payload: of a text what it says, of any other JSON what is written. given is false
-// if the line has none.
+// bytes returns the payload: the value of a string, the text of any other JSON. given is false if the line has neither key.
 func (c *content) bytes() (payload []byte, mimeType string, given bool, err error) {
 	text, binary := present(c.Payload), present(c.Base64)
 	switch {

@@ -34,7 +34,7 @@ func TestContent(t *testing.T) {
 			require.True(t, given, line)
 			require.Equal(t, want, string(payload), line)
 		}
-		// The answer of a co-process: what is not given leaves the message as it came.
+		// In the answer of a co-process, a field that is missing keeps its value.
 		head := `{"id": "1", "ok": true, `
 		if line == "{}" {
 			head = `{"id": "1", "ok": true`

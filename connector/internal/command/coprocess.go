@@ -29,12 +29,12 @@ type pipeProcess struct {
 	child *child
 
 	answered atomic.Uint64
-	settled  chan struct{} // tells that a message was settled, if alone
-	closing  chan struct{} // closed when it gets no further message
+	settled  chan struct{} // if alone: receives a value when the message is settled
+	closing  chan struct{} // closed when the process gets no more messages
 
 	mu      sync.Mutex
-	hands   map[string]*held // what it has, by id
-	lost    int              // of those, how many nobody waits for
+	hands   map[string]*held // its unanswered messages, by id
+	lost    int              // how many of them have a caller that no longer waits
 	written int64            // bytes
 	closed  bool             // closing is
 	shut    bool             // its standard input is
@@ -49,10 +49,10 @@ type pipeProcess struct {
 
 // held is a message that a process has.
 type held struct {
-	job     *pipeJob // nil: nobody waits for its answer
-	from    int64    // where its line begins in what was written
+	job     *pipeJob // nil: the caller no longer waits
+	from    int64    // offset of its line in all that was written
 	gave    uint64   // how much the process had answered when it got it
-	company bool     // it was not the only one all the time
+	company bool     // another message was there at some time
 }
 
 func (s *pipeStep) newProcess(jobs <-chan *pipeJob) *pipeProcess {
@@ -77,7 +77,7 @@ func (p *pipeProcess) run() error {
 	})
 	around.Go(p.write)
 	p.watch(silent)
-	kill(c.cmd) // what it left behind
+	kill(c.cmd) // stop what the process has left running
 	c.forget()
 	p.close()
 	c.in.SetWriteDeadline(time.Now())
@@ -120,7 +120,7 @@ func (p *pipeProcess) watch(silent <-chan struct{}) {
 	}
 	p.close()
 	select {
-	case <-c.exited: // which is why nobody reads
+	case <-c.exited: // the pipe has no reader because the process is gone
 		return
 	case <-time.After(min(linger, grace)):
 		p.deaf = deaf(c.in)
@@ -257,7 +257,7 @@ func (p *pipeProcess) write() {
 func (p *pipeProcess) closeInput() {
 	var soon time.Duration
 	if !p.idle && !p.step.stopped() {
-		soon = linger // the end of its output is often that of the process
+		soon = linger // a process that closes its output is often about to exit
 	}
 	select {
 	case <-p.child.exited:
@@ -282,7 +282,7 @@ func (p *pipeProcess) give(j *pipeJob) bool {
 	n, err := p.child.in.Write(j.line)
 	p.mu.Lock()
 	p.written += int64(n)
-	if err != nil && n == 0 && (p.written > 0 || p.answered.Load() > 0) { // otherwise leave says what that means
+	if err != nil && n == 0 && (p.written > 0 || p.answered.Load() > 0) { // leave settles the first message
 		p.drop(j.id, errNotRead)
 	}
 	p.mu.Unlock()
@@ -309,7 +309,7 @@ func (p *pipeProcess) take(j *pipeJob) bool {
 		j.answers <- pipeAnswer{err: errNotRead}
 		return false
 	}
-	if len(p.hands) == 1 { // of several each has company
+	if len(p.hands) == 1 { // the first message is no longer alone
 		for _, h := range p.hands {
 			h.company = true
 		}

@@ -32,7 +32,7 @@ func metricsOf(t *testing.T, document string) {
 	}, connector.Options{})
 	require.NoError(t, err)
 	families := familiesOf(t, (&watch{members: func() []member { return []member{{c: c}} }, restarts: func() uint64 { return 0 }}).exposition())
-	delete(documented, "mqtt_tls_cert_expires_seconds") // only over TLS
+	delete(documented, "mqtt_tls_cert_expires_seconds") // only present with TLS
 	delete(documented, "mqtt_connection_tls_cert_expires_seconds")
 	require.Len(t, documented, len(families))
 	for _, f := range families {

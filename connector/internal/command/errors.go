@@ -109,7 +109,7 @@ func chineseOf(err error) string {
 	if !ok || before+after == "" {
 		return c.zh
 	}
-	const place = "\uFFFC" // what stands there is Chinese already
+	const place = "\uFFFC" // stands for a text that is already Chinese
 	return strings.Replace(chinese.Of(before+place+after), place, c.zh, 1)
 }
 
@@ -174,7 +174,7 @@ func exitCode(ctx context.Context, err error) int {
 	case known:
 		return c.code
 	}
-	return ExitUsage // of cobra, about flags and commands
+	return ExitUsage // from cobra, about flags or commands
 }
 
 // codeOf is the exit code of an error of the connector.
@@ -303,7 +303,7 @@ func (p *Program) text(err error) string {
 	if p.Lang == "zh" {
 		return chineseOf(err)
 	}
-	// What could not be connected is told by its cause.
+	// "client: connect: " only repeats what the cause says.
 	return strings.Replace(strings.TrimPrefix(err.Error(), "connector: "), "client: connect: ", "", 1)
 }
 

@@ -22,8 +22,8 @@ const exitDataErr = 65
 type execStep struct {
 	command string
 	out     *sink
-	running sync.RWMutex  // read-locked by each command and by what it has left behind
-	over    chan struct{} // closed when nothing may be left behind any more
+	running sync.RWMutex  // read-locked by each command and each process left behind
+	over    chan struct{} // closed when no process may be left behind any longer
 }
 
 // close kills what commands have left behind, and waits for commands of flows that were given up: each is killed after
@@ -71,20 +71,20 @@ func runToEnd(ctx context.Context, cmd *exec.Cmd, text []byte, clear func(*child
 	if err != nil {
 		clear(nil)
 		err = fmt.Errorf("command: %w", err)
-		if errors.Is(err, syscall.E2BIG) { // its topic, in the environment
+		if errors.Is(err, syscall.E2BIG) { // the topic is too long for the environment
 			return nil, err
 		}
-		return nil, flow.Uncharged(err) // no file, no process or no memory to be had
+		return nil, flow.Uncharged(err) // out of processes or memory, or the command is missing
 	}
 	var piping sync.WaitGroup
-	ended := make(chan struct{}) // its output
+	ended := make(chan struct{}) // closed at the end of the output
 	piping.Go(func() {
 		defer close(ended)
 		io.Copy(said, c.out)
 	})
 	piping.Go(func() {
 		defer c.in.Close()
-		c.in.Write(text) // as much as it reads
+		c.in.Write(text) // fails when the command stops reading
 	})
 	stopped := false
 	select {
@@ -100,7 +100,7 @@ func runToEnd(ctx context.Context, cmd *exec.Cmd, text []byte, clear func(*child
 		case <-c.exited:
 		case <-time.After(grace):
 		}
-		kill(cmd) // what is left of the group
+		kill(cmd) // the rest of its process group
 		<-c.exited
 	}
 	select {
@@ -133,8 +133,8 @@ func complaint(err error, complained *limited) error {
 	return fmt.Errorf("command: %w", err)
 }
 
-// limited is a buffer with a limit: what is beyond it fails, or is left out. It does not
-// embed the buffer, whose ReadFrom knows no limit.
+// limited is a buffer with a limit: bytes beyond it cause an error, or are dropped. It does not embed the buffer,
+// whose ReadFrom has no limit.
 type limited struct {
 	text bytes.Buffer
 	most int

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	os.Setenv("LANG", "C")
 	flag.Parse()
 	if !flagGiven("test.parallel") {
-		flag.Set("test.parallel", "4") // tests wait for processes and servers far more than they compute
+		flag.Set("test.parallel", "4") // tests mostly wait for processes and servers
 	}
 	os.Exit(m.Run())
 }

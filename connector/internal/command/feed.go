@@ -118,7 +118,7 @@ func (f *feeder) run() {
 	if bad > 0 {
 		level = slog.LevelWarn
 	}
-	if f.ctx.Err() != nil { // an interrupt, or a line ended it
+	if f.ctx.Err() != nil { // interrupted, or stopped by a bad line
 		if bad > 0 {
 			f.log.Log(f.ctx, level, f.p.Say("standard input was not read to its end", "标准输入未读完"), "lines", read, "bad", bad)
 		}
@@ -153,7 +153,7 @@ func (f *feeder) await() {
 	}
 	select {
 	case <-f.over:
-	case <-time.After(lastLine): // the connector could not stop
+	case <-time.After(lastLine): // the connector did not stop
 	}
 }
 
@@ -195,7 +195,7 @@ func (f *feeder) give(n int, prod *connector.Producer, m *flow.Message, size int
 	defer f.reading.set(0)
 	f.begin(n)
 	stores := prod.DoneWhen() == connector.DoneWhenStored
-	if !stores { // it would wait here for the first connection
+	if !stores { // RunAsync would wait for the first connection
 		select {
 		case <-f.started:
 		case <-f.patience.Done():
@@ -208,7 +208,7 @@ func (f *feeder) give(n int, prod *connector.Producer, m *flow.Message, size int
 	for {
 		pending, err := prod.RunAsync(f.patience, m)
 		if err == nil {
-			f.lines <- fedLine{n, size, pending} // the window keeps room in it
+			f.lines <- fedLine{n, size, pending} // never blocks: the window limits how many are in it
 			return nil
 		}
 		if ofTheLine(err) {
@@ -260,12 +260,12 @@ func (f *feeder) judge(n int, qos packets.QoS, err error) {
 	case err == nil:
 		f.end(n)
 		f.log.Debug("a line of standard input is done", "line", n)
-	case errors.As(err, &e) && e.Delivered == flow.DeliveredLater: // the session store has it
+	case errors.As(err, &e) && e.Delivered == flow.DeliveredLater: // the session store holds it
 		f.end(n)
 	case ofTheLine(err):
 		f.end(n)
 		f.pass(n, err)
-	case qos == packets.AtMostOnce: // a lost connection is no reason to stop
+	case qos == packets.AtMostOnce: // QoS 0 lost with its connection does not stop the feed
 		f.end(n)
 		f.mu.Lock()
 		f.lost++
@@ -317,12 +317,12 @@ func (f *feeder) fail(err error) {
 	}
 	select {
 	case f.failed <- err:
-	default: // another line was before it
+	default: // another line failed first
 	}
 	f.stop()
 }
 
-// watch tells, once, that lines wait, and when they go on.
+// watch reports, once each time, that lines wait, and that they continue.
 func (f *feeder) watch(over <-chan struct{}) {
 	tick := time.NewTicker(feedPatience / 4)
 	defer tick.Stop()
@@ -460,7 +460,7 @@ type stdinLine struct {
 
 // messageOf reads a line.
 func (o *runOptions) messageOf(c *connector.Connector, text []byte) (*connector.Producer, *flow.Message, error) {
-	if o.producer != "" { // adopt keeps it in the configuration
+	if o.producer != "" { // adopt has made sure that it exists
 		return c.Producer(o.producer), &flow.Message{Payload: flow.Entity{Blob: text}}, nil
 	}
 	var l stdinLine
@@ -493,15 +493,15 @@ func (f *feeder) with(err error, interrupted bool) error {
 	return cmp.Or(err, lines)
 }
 
-// start starts the connector, and the feed before it: what is to be stored needs no connection. It reports whether
-// the connector runs; without an error it need not, after an interrupt or when the feed is over.
+// start starts the connector, and before it the feed, because storing messages needs no connection. It reports whether
+// the connector runs. That may be false without an error, after an interrupt or at the end of the feed.
 func (o *runOptions) start(ctx context.Context, c *connector.Connector, f *feeder) (bool, error) {
 	if f == nil {
 		err := c.Start(ctx)
 		switch {
 		case err == nil:
 			return true, nil
-		case ctx.Err() != nil: // an interrupt is how it is meant to end
+		case ctx.Err() != nil: // interrupted, which is not an error
 			return false, nil
 		}
 		return false, Coded(codeOf(err), err)
@@ -511,7 +511,7 @@ func (o *runOptions) start(ctx context.Context, c *connector.Connector, f *feede
 	go f.run()
 	go func() {
 		select {
-		case <-f.ctx.Done(): // an interrupt, or a line ended the command
+		case <-f.ctx.Done(): // interrupted, or stopped by a bad line
 		case <-f.over:
 			if o.consumers.Load() > 0 {
 				return
@@ -520,7 +520,7 @@ func (o *runOptions) start(ctx context.Context, c *connector.Connector, f *feede
 			return
 		}
 		f.cease()
-		f.await() // what was read is stored first
+		f.await() // store what was read before Start ends
 		cancel()
 	}()
 	err := c.Start(starting)

@@ -154,7 +154,7 @@ func TestFeedOutage(t *testing.T) {
 			written := make(chan struct{})
 			go func() { defer close(written); io.WriteString(r.stdin, numbered(1, 20)); r.stdin.Close() }()
 			r.err.until(t, "standard input waits")
-			time.Sleep(300 * time.Millisecond) // longer than any patience here
+			time.Sleep(300 * time.Millisecond) // longer than the delays in this test
 			log := r.err.String()
 			require.Equal(t, strings.Count(log, "standard input goes on")+1, strings.Count(log, "standard input waits"), "once for each time")
 			way.back()
@@ -184,7 +184,7 @@ func TestFeedBadLines(t *testing.T) {
 	for _, test := range []struct {
 		name, rest string
 		args       []string
-		code       int // of a run without consumers; with consumers it goes on if it is ExitOK
+		code       int // without consumers; with them, a run whose code is ExitOK continues
 		want       []string
 	}{
 		{"alone", producer, nil, ExitPublish, []string{"mqtt311: standard input: line 2: ", "there is no variable.line"}},
@@ -276,19 +276,19 @@ func TestFeedStoresFromTheStart(t *testing.T) {
 	r.ends(t, ExitOK)
 	left(r, 2)
 
-	// The end of standard input: --drain-timeout is how long the server may stay away.
+	// Standard input ends: --drain-timeout limits how long the server may be away.
 	r = startRun(t, "run", "-c", patient, "--producer", "r", "--drain-timeout", "100ms")
 	r.write(t, numbered(3, 4))
 	r.stdin.Close()
 	r.ends(t, ExitOK)
 	left(r, 4)
 
-	// Start fails, because connect_retry is off. Standard input goes on.
+	// Start fails because connect_retry is off; the lines stay in the store.
 	r = startRun(t, "run", "-c", impatient, "--producer", "r", "-v")
 	r.ends(t, ExitConnection)
 	left(r, 4)
 
-	// A connection, and an outage at the end.
+	// Connected at first, then an outage.
 	way.back()
 	r = startRun(t, "run", "-c", patient, "--producer", "r", "--drain-timeout", "100ms")
 	r.write(t, numbered(5, 6))

@@ -17,7 +17,7 @@ func TestInterruptOfCheck(t *testing.T) {
 	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
 	for _, args := range [][]string{{"check", "-c", fifo}, {"check", fifo, "--json"}} {
 		p := startProcess(t, args...)
-		in, err := os.OpenFile(fifo, os.O_WRONLY, 0) // it reads
+		in, err := os.OpenFile(fifo, os.O_WRONLY, 0) // succeeds once the command reads
 		require.NoError(t, err)
 		require.Equal(t, ExitInterrupt, p.interruptAgain(t, syscall.SIGTERM))
 		in.Close()

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// inFloods returns a dial function whose connections read a flood in larger pieces. Where a server writes each message by
-// itself, a few microseconds after the one before, waking up for each costs more than all the rest. So after 64 reads
-// or more that came 200 microseconds or less apart, and brought little, a connection pauses before each further read, and that read
-// brings many. What comes now and then is not delayed. Where pauses slow the flood down, because the other end waits for
-// answers to what was not read yet, there are soon none.
+// inFloods returns a dial function whose connections read a flood in larger pieces. If a server writes each message
+// separately, a few microseconds apart, waking up for each costs more than everything else. So after at least 64 short reads
+// that came at most 200 microseconds apart, a connection pauses before each further read, which then returns many messages.
+// Occasional messages are not delayed. If pauses slow the flood down, because the server waits for acknowledgements
+// of messages that were not read yet, the connection soon stops pausing.
 func inFloods(pause time.Duration, dial func(context.Context) (net.Conn, error)) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		conn, err := dial(ctx)
@@ -22,34 +22,41 @@ func inFloods(pause time.Duration, dial func(context.Context) (net.Conn, error))
 	}
 }
 
+// A flood is floodReads reads that took at least floodLeast, and at most floodGap each on average, if each returned
+// less than floodSmall. A read that waits for floodEnd ends the flood.
 const (
-	floodReads = 64                     // so many reads,
-	floodLeast = 5 * time.Millisecond   // in no less than that,
-	floodGap   = 200 * time.Microsecond // one each such time at least, are a flood
-	floodSmall = 4 << 10                // if none brings as much as that
-	floodEnd   = 10 * time.Millisecond  // ends it, if a read has to wait for so long
-
-	fewestPauses = 8       // after so many it is judged what they do,
-	mostPauses   = 1024    // after twice as many the next time, up to that, when the flood has been measured anew
-	leastRate    = 0.8     // of the flood without pauses: if they make it slower,
-	restReads    = 1 << 14 // so many reads follow without one
+	floodReads = 64
+	floodLeast = 5 * time.Millisecond
+	floodGap   = 200 * time.Microsecond
+	floodSmall = 4 << 10
+	floodEnd   = 10 * time.Millisecond
 )
 
-// floodConn is a connection of [inFloods]. Its fields are the reader's alone.
+// Pauses are judged after fewestPauses. If they have reduced the rate below leastRate of that without pauses, restReads
+// reads follow without any. Otherwise the rate without pauses is measured again, and the next pauses are judged after
+// twice as many, at most mostPauses.
+const (
+	fewestPauses = 8
+	mostPauses   = 1024
+	leastRate    = 0.8
+	restReads    = 1 << 14
+)
+
+// floodConn is a connection of [inFloods]. Only the reading goroutine uses its fields.
 type floodConn struct {
 	net.Conn
 	pause time.Duration
 
-	quick int  // small reads that are counted, to see whether it is a flood
-	flood bool // it is one: there are pauses
-	rest  int  // reads to come without a pause
+	quick int  // small reads so far, which may become a flood
+	flood bool // it is a flood, and reads pause
+	rest  int  // further reads without a pause
 
-	from   time.Time // what follows is counted from here on
+	from   time.Time // bytes and pauses are counted from then on
 	bytes  int
 	pauses int
 
 	rate   float64 // of the flood without pauses, in bytes a second
-	judged int     // after so many pauses
+	judged int     // the pauses are judged after so many
 }
 
 func (c *floodConn) Read(b []byte) (int, error) {
@@ -89,7 +96,7 @@ func (c *floodConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// count returns the rate since it was called before, and begins to count anew.
+// count returns the rate since the previous call, and starts again.
 func (c *floodConn) count(now time.Time) float64 {
 	rate := float64(c.bytes) / max(now.Sub(c.from), 1).Seconds()
 	c.from, c.bytes, c.pauses = now, 0, 0

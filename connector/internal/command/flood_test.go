@@ -74,7 +74,7 @@ func TestFloodConnInAWindow(t *testing.T) {
 			require.Less(t, took, time.Duration(bytes)*gap*21/20, "a window of %d", window)
 		})
 	}
-	synctest.Test(t, func(t *testing.T) { // 95 in a pause, where 100 come without one
+	synctest.Test(t, func(t *testing.T) { // 95 messages arrive in each pause; 100 would arrive without one
 		const gap, pause = 10 * time.Microsecond, time.Millisecond
 		c := &floodConn{Conn: &evenReader{gap: gap, window: 95}, pause: pause, from: time.Now(), judged: fewestPauses}
 		_, bytes := floodReadsOf(t, c, 10000)

@@ -119,7 +119,7 @@ func appendVerb(b []byte, verb byte, d *client.Delivery, now time.Time, l *look)
 		if l.pretty {
 			var indented bytes.Buffer
 			if err := json.Indent(&indented, text, "", "  "); err != nil {
-				panic("mqtt311: " + err.Error()) // jsonMessage makes JSON
+				panic("mqtt311: " + err.Error()) // jsonMessage always returns valid JSON
 			}
 			text = indented.Bytes()
 		}
@@ -166,7 +166,7 @@ func jsonMessage(d *client.Delivery, now time.Time, nested bool) []byte {
 	}
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic("mqtt311: " + err.Error()) // strings, numbers, bytes and valid JSON always encode
+		panic("mqtt311: " + err.Error()) // strings, numbers, bytes and valid JSON always marshal
 	}
 	return b
 }

@@ -27,11 +27,11 @@ func notifyHangups(interrupt func()) (hangups <-chan struct{}, stop func()) {
 			}
 			select {
 			case out <- struct{}{}:
-			default: // one is due
+			default: // a reload is already pending
 			}
 		}
 	}()
-	return out, func() { close(over) } // SIGHUP stays caught: the process is about to end by itself
+	return out, func() { close(over) } // SIGHUP stays caught: the process is about to exit on its own
 }
 
 // hasTerminal reports whether the process has a controlling terminal.

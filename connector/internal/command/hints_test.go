@@ -64,11 +64,11 @@ func TestHintsOfTheCommand(t *testing.T) {
 		require.NotContains(t, r.err, "自动重试")
 		require.NotContains(t, r.err, "发布失败。")
 		require.Regexp(t, "may have arrived|可能已送达", r.err)
-		// What happened, to what, and by whom.
+		// The error says what failed, for which topic, and who closed.
 		require.Regexp(t, `^mqtt311: (publish "forbidden/x": sent, outcome unknown: the server (closed|reset) the connection|发布 "forbidden/x"：已发送，结果未知：服务端(关闭|重置)了连接)\n`, r.err)
 		require.Regexp(t, "The server closed the connection without an answer|服务端没有应答而是关闭了连接", r.err)
 	}
-	for _, args := range [][]string{{"-q", "1"}, {"-q", "2"}, {"-q", "2", "--lang", "zh"}} { // of lines, which are published again on the next connection if they may be
+	for _, args := range [][]string{{"-q", "1"}, {"-q", "2"}, {"-q", "2", "--lang", "zh"}} { // with -l, which publishes again after a reconnect
 		r := runWith(t, t.Context(), "x\n", append([]string{"pub", "-l", "-b", addr, "-t", "forbidden/x"}, args...)...)
 		require.Equal(t, ExitPublish, r.code)
 		require.Regexp(t, `(?m)^mqtt311: (publish|发布) "forbidden/x"(: |：).*(closes the connection over this message|因该消息断开连接|the server (closed|reset) the connection|服务端(关闭|重置)了连接)$`, r.err)
@@ -124,7 +124,7 @@ func TestSubOneFilterRefused(t *testing.T) {
 	} {
 		r := startRun(t, append([]string{"sub", "-b", addr}, strings.Fields(test.args)...)...)
 		r.err.until(t, test.says)
-		if test.code == ExitInterrupt { // it goes on
+		if test.code == ExitInterrupt { // still running
 			r.out.until(t, test.out)
 			r.stop()
 		}

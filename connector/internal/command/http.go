@@ -156,7 +156,7 @@ func good(status int) bool { return status/100 == 2 }
 func lasting(status int) bool {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusProxyAuthRequired:
-		return false // about the way there, which somebody may mend
+		return false // about access, not about this message
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
 		return false
 	}

@@ -136,7 +136,7 @@ func (h *helpText) folded(first, rest, text string) {
 // item adds a name and its description, in columns.
 func (h *helpText) item(name, text string, column int) {
 	for _, line := range terminal.Fold(text, h.width-column) {
-		if terminal.Columns(line) > h.width-column { // a word that cannot be divided, on a narrow terminal
+		if terminal.Columns(line) > h.width-column { // a word too long for a narrow terminal
 			column = 8
 		}
 	}

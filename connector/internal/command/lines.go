@@ -146,7 +146,7 @@ type pubLine struct {
 	Retain given `json:"retain"`
 	content
 
-	// What is known of the message and not published.
+	// Fields that describe the message and are not published.
 	At         any `json:"at"`
 	Duplicate  any `json:"duplicate"`
 	MessageID  any `json:"messageID"`

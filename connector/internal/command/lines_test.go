@@ -123,7 +123,7 @@ func TestJSONThereAndBack(t *testing.T) {
 			}
 			require.Zero(t, r.code, r.err)
 			if payload == "" {
-				continue // that deletes
+				continue // an empty payload deletes the retained message
 			}
 			line := ok(t, "sub", "-b", addr, "-t", "in/+", "-C", "1", "-F", format, "-q", "1")
 			r = runWith(t, t.Context(), strings.Replace(line, "in/", "out/", 1), "pub", "-b", addr, "--stdin-json")

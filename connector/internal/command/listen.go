@@ -104,7 +104,7 @@ func (w *watch) livez(rw http.ResponseWriter, _ *http.Request) {
 	v := verdict{Reasons: []reason{}}
 	for _, m := range w.members() {
 		h := m.c.Health()
-		if err := h.Live(); err != nil && !w.divided { // another one takes its place
+		if err := h.Live(); err != nil && !w.divided { // another member takes over its share
 			v.Reasons = append(v.Reasons, reason{"ended", w.say("the connector has ended: ", "连接器已结束：") + w.say(err.Error(), chineseOf(err))})
 		}
 	}

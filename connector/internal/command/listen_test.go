@@ -77,7 +77,7 @@ func TestListen(t *testing.T) {
 	waitFor(t, dir+"/good")
 	ok(t, "pub", "-b", addr, "-t", "in/a", "-m", "wait", "-q", "1")
 	r.err.until(t, `"type":"CORE:STALLED"`)
-	require.Eventually(t, func() bool { // a message before it may have stalled for a moment, too
+	require.Eventually(t, func() bool { // an earlier message may stall briefly as well
 		code, v := verdictAt(t, url+"/readyz")
 		return code == 503 && len(v.Reasons) == 1 && v.Reasons[0].Code == "stalled"
 	}, 2*time.Minute, 5*time.Millisecond)
@@ -88,7 +88,7 @@ func TestListen(t *testing.T) {
 	require.NoError(t, os.WriteFile(dir+"/go", nil, 0o600))
 	require.Eventually(t, func() bool { code, _ := verdictAt(t, url+"/readyz"); return code == 200 }, 2*time.Minute, 5*time.Millisecond)
 	var m map[string]string
-	require.Eventually(t, func() bool { // the last acknowledgement has left
+	require.Eventually(t, func() bool { // until the last PUBACK is written
 		m = metricsAt(t, url)
 		return m[`mqtt_packets_total{dir="sent",type="PUBACK"}`] == "3"
 	}, 2*time.Minute, 5*time.Millisecond)

@@ -11,8 +11,7 @@ import (
 	"github.com/mqtt311/mqtt311/connector/internal/terminal"
 )
 
-// logTo returns a log: text for people where w leads to a screen, JSON lines elsewhere; both in the
-// language of the user.
+// logTo returns a log in the language of the user: text if w leads to a screen, JSON lines otherwise.
 func (p *Program) logTo(w io.Writer, screen *terminal.Screen, level slog.Leveler) *slog.Logger {
 	var h slog.Handler
 	if screen != nil && !p.JSON {

@@ -75,7 +75,7 @@ func logCalls(t *testing.T, path string) (calls [][]string) {
 			return true
 		}
 		message, ok := constant(call.Args[0])
-		if x, is := method.X.(*ast.Ident); is && x.Name == "p" { // Program.Warn, which has both languages
+		if x, is := method.X.(*ast.Ident); is && x.Name == "p" { // Program.Warn takes both languages
 			return true
 		}
 		if !ok {

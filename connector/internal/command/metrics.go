@@ -106,7 +106,7 @@ func (e *Exposition) connector(h connector.Health, processes uint64) {
 	e.Count(dropped, h.Malformed, "malformed")
 	e.Count(redeliveries, s.Session.Adopted, "adopted")
 	e.Count(redeliveries, minus(s.Session.Redelivered, s.Session.Adopted), "suppressed")
-	e.Count(redeliveries, h.Adopted, "known") // to the ledger, from before a restart
+	e.Count(redeliveries, h.Adopted, "known") // the ledger knows it from before a restart
 	e.Count(redeliveries, h.Stale, "orphaned")
 	e.Set(inboxMessages, float64(s.InboxMessages))
 	e.Set(inboxBytes, float64(s.InboxBytes))

@@ -96,8 +96,8 @@ func TestNumbersBesideMosquitto(t *testing.T) {
 		func() cost { return runProgram(t, file, nil, tool(t, "mosquitto_pub"), publish...) })
 	assert.LessOrEqual(t, clock, 1.0)
 
-	// A million messages of QoS 0. The flood begins when a message that was kept has been printed; the server may lose some
-	// on the way to whoever is slower, so that each program is charged for what it printed.
+	// A million messages of QoS 0. The flood begins when the retained message has been printed. The server may drop messages
+	// for a slow receiver, so each program is charged per message that it printed.
 	ok(t, "pub", "-h", host, "-p", port, "-t", "numbers", "-m", "first", "-r", "-q", "1")
 	receive := func(name string, args ...string) cost {
 		out, err := os.Create(filepath.Join(dir, "out"))
@@ -117,7 +117,7 @@ func TestNumbersBesideMosquitto(t *testing.T) {
 		}
 		runProgram(t, "", nil, tool(t, "mosquitto_pub"), with("-t", "numbers", "-m", "last", "-q", "2")...)
 		last := int64(-1)
-		for size() != last { // it prints what has arrived
+		for size() != last { // until it prints nothing more
 			last = size()
 			time.Sleep(200 * time.Millisecond)
 		}

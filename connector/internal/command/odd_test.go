@@ -46,7 +46,7 @@ func TestServerMistakes(t *testing.T) {
 		require.Contains(t, r.err, says, args)
 		require.NotContains(t, r.err, "Config.", args)
 	}
-	// A local address that this machine does not have, or that is of the other kind, is not the server's fault.
+	// A local address that does not exist here, or is of the wrong family, is not the server's fault.
 	for _, bind := range []string{"192.0.2.1", "::1"} {
 		r := mqtt311(t, "pub", "-b", "127.0.0.1:1", "-t", "t", "-m", "x", "-A", bind)
 		require.Equal(t, ExitConnection, r.code)

@@ -32,7 +32,7 @@ func (s *Step) Check() error { return s.options.check() }
 // Open starts what the step needs. Close ends it.
 func (s *Step) Open(p *Program) (err error) {
 	s.step, err = s.options.step(p, p.Stderr, p.Log())
-	if e, ok := s.step.(*execStep); ok && p.JSON { // standard output has lines of JSON
+	if e, ok := s.step.(*execStep); ok && p.JSON { // with --json, standard output is for JSON lines only
 		e.out = p.sink(false)
 	}
 	return err

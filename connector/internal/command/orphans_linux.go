@@ -59,7 +59,7 @@ func zombies() (pids []string) {
 		if err != nil {
 			continue
 		}
-		// 12 (a name, with anything in it) Z 1 ...
+		// 12 (a name, which may contain anything) Z 1 ...
 		fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 		if len(fields) > 1 && string(fields[0]) == "Z" && bytes.Equal(fields[1], parent) {
 			pids = append(pids, name)

@@ -21,10 +21,9 @@ import (
 //	{"id":"1","ok":true,"payload":"result"}
 //	{"id":"1","ok":false,"error":"no such line","permanent":true}
 //
-// Answers come in any order. A process that ends is started again. It says nothing about a message
-// that it had among others: each of them is a suspect, and runs again alone, in a process of its own
-// beside the others. Only a message that was alone in a process that ended, or that ran out of time
-// there, is charged for it. One that no process has read goes to the next.
+// Answers may come in any order. A process that ends is started again. If it had several messages, each of them is a
+// suspect and runs again alone, in a separate process. A message is charged only if it was alone in a process that
+// ended, or ran out of time there. A message that no process has read goes to the next one.
 type pipeStep struct {
 	command string
 	errs    io.Writer // their standard error
@@ -117,8 +116,8 @@ func (s *pipeStep) ask(ctx context.Context, j *pipeJob) (pipeAnswer, error) {
 	}
 }
 
-// keepRunning starts the process again whenever it ends: at once if it has answered anything, otherwise after a pause
-// that grows.
+// keepRunning starts the process again whenever it ends: at once if it has answered anything, otherwise after growing
+// pauses.
 func (s *pipeStep) keepRunning() {
 	for delay := time.Duration(0); ; {
 		began := time.Now()
@@ -132,7 +131,7 @@ func (s *pipeStep) keepRunning() {
 			delay = 0
 		case time.Since(began) > 10*time.Second:
 			delay = 100 * time.Millisecond
-		case p.read > 0: // it came up
+		case p.read > 0: // it started properly
 			most = time.Second
 			fallthrough
 		default:
@@ -163,7 +162,7 @@ func (s *pipeStep) tryAlone() {
 		case p.useless():
 			delay = min(max(2*delay, 100*time.Millisecond), 30*time.Second)
 		default:
-			delay = 0 // the message has paid
+			delay = 0 // the message was charged, so no pause is needed
 		}
 		if !s.again(p, err, delay) {
 			return
@@ -171,7 +170,7 @@ func (s *pipeStep) tryAlone() {
 	}
 }
 
-// again tells that a process ended and waits until another one is to be started; false if none is.
+// again logs that a process ended, and waits until the next may start; it returns false if none may.
 func (s *pipeStep) again(p *pipeProcess, err error, delay time.Duration) bool {
 	s.restarts.Add(1)
 	attrs := []any{"error", err.Error(), "answers", p.answered.Load(), "unanswered", p.left, "again_in", delay}
@@ -180,7 +179,7 @@ func (s *pipeStep) again(p *pipeProcess, err error, delay time.Duration) bool {
 	}
 	s.log.Warn("process ended", attrs...)
 	if p.useless() && !p.alone {
-		s.unfitFor(err) // it may never come up: what waits should not wait for that
+		s.unfitFor(err) // fail what waits: the process may never come up
 	}
 	t := time.NewTimer(delay)
 	defer t.Stop()
@@ -201,7 +200,7 @@ func (s *pipeStep) stopped() bool {
 	}
 }
 
-// unfitFor fails what waits for a process.
+// unfitFor fails the messages that wait for a process.
 func (s *pipeStep) unfitFor(err error) {
 	s.unfit.Lock()
 	defer s.unfit.Unlock()

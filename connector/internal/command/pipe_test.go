@@ -72,7 +72,7 @@ func TestRunPipeThatDiesOfMessages(t *testing.T) {
 	for name, c := range map[string]struct {
 		payload string
 		args    []string
-		bad     int // one in so many
+		bad     int // one message in this many is bad
 	}{
 		"dies":                   {payload: "bad", bad: 20},
 		"dies, with three of it": {payload: "bad", bad: 20, args: []string{"--processes", "3"}},
@@ -144,7 +144,7 @@ func TestPipeOutOfTime(t *testing.T) {
 		_, err = runStepIn(with(ctx), s, "hang")
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.False(t, flow.IsUncharged(err), "%v", err)
-		for { // the process that is ended may have got this one before
+		for { // may be given to the process that is being stopped
 			if _, err = runStepIn(with(t.Context()), s, "good"); !flow.IsUncharged(err) {
 				break
 			}
@@ -226,7 +226,7 @@ func TestPipeThatTakesNothing(t *testing.T) {
 			}
 			all.Wait()
 			require.EqualValues(t, 3, charged.Load()+uncharged.Load())
-			for range 20 { // a message that has only waited may come again
+			for range 20 { // an uncharged message is tried again
 				if _, err := runStep(t, s, "x"); !flow.IsUncharged(err) {
 					require.Regexp(t, "pipe: the process (closed its standard input and ran on|ended)", err.Error())
 					return

@@ -78,7 +78,7 @@ func (p *printer) print(d *client.Delivery) error {
 	return p.err
 }
 
-// flush writes what waits. The error is the first of all.
+// flush writes the buffer. The error is the first that occurred.
 func (p *printer) flush() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -96,6 +96,6 @@ func (p *printer) writeLocked(now time.Time) {
 	}
 	p.buf, p.last = p.buf[:0], now
 	if cap(p.buf) > 16*mostBuffer {
-		p.buf = nil // of a large message
+		p.buf = nil // do not keep the buffer of a large message
 	}
 }

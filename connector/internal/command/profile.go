@@ -64,7 +64,7 @@ func oneProfile(_ *cobra.Command, args []string) error {
 type profileLine struct {
 	Name     string            `json:"name"`
 	Options  map[string]string `json:"options"`
-	Password string            `json:"password,omitempty"` // where it is
+	Password string            `json:"password,omitempty"` // the source of the password
 }
 
 func (p *Program) profileList() *cobra.Command {
@@ -103,7 +103,7 @@ func (p *Program) printProfile(name string, profile *profile) {
 	}
 	var parts []string
 	for _, v := range profile.values {
-		if v.option == "ws-header" { // its value may be a token
+		if v.option == "ws-header" { // a header may contain a token
 			v.value, _, _ = strings.Cut(v.value, ":")
 		}
 		if v.option == "proxy" || v.option == "url" {
@@ -122,8 +122,7 @@ func (p *Program) printProfile(name string, profile *profile) {
 	fmt.Fprintf(p.Stdout, "%s: %s\n", name, strings.Join(parts, ", "))
 }
 
-// withoutPassword leaves out what stands between the scheme and the host of a URL, if there may be a
-// password in it.
+// withoutPassword removes the user name and password from a URL that has a password.
 func withoutPassword(raw string) string {
 	scheme, rest, ok := strings.Cut(raw, "://")
 	end := len(rest)
@@ -162,7 +161,7 @@ func (p *Program) profileAdd() *cobra.Command {
 	}
 	c.Flags(p, cmd)
 	for _, name := range []string{"profile", "will-topic", "will-payload", "will-qos", "will-retain", "protocol-version", "debug", "quiet", "nodelay"} {
-		cmd.Flags().MarkHidden(name) // of one call, not of a server
+		cmd.Flags().MarkHidden(name) // these belong to one call, not to a server
 	}
 	cmd.Flags().BoolVar(&replace, "replace", false, p.Say("put it in the place of a profile of that name", "替换同名配置档"))
 	return cmd

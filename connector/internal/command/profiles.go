@@ -228,7 +228,7 @@ func (f *profiles) readPassword(out *profile, value *yaml.Node) error {
 		return f.wrong(value, en, zh)
 	}
 	if value.Decode(&from) != nil || from.File == "" && from.Env == "" && len(from.Exec) == 0 && !from.Prompt {
-		return f.wrong(value, en, zh) // the error of yaml would quote the value
+		return f.wrong(value, en, zh) // yaml's own error would quote the value
 	}
 	if out.prompt = from.Prompt; !from.Prompt {
 		out.from = &connector.SecretSource{File: from.File, Env: from.Env, Exec: from.Exec}
@@ -260,8 +260,7 @@ func (f *profiles) remove(name string) bool {
 	return true
 }
 
-// save writes the file anew, for the user alone; whoever reads meanwhile sees the old one or the new
-// one.
+// save replaces the file, with access for the user only. A concurrent reader sees either the old file or the new one.
 func (f *profiles) save() error {
 	var text bytes.Buffer
 	e := yaml.NewEncoder(&text)
@@ -273,7 +272,7 @@ func (f *profiles) save() error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return Coded(ExitRuntime, err)
 	}
-	tmp, err := os.CreateTemp(dir, "profiles-*.yaml") // of mode 0600
+	tmp, err := os.CreateTemp(dir, "profiles-*.yaml") // CreateTemp uses mode 0600
 	if err != nil {
 		return Coded(ExitRuntime, err)
 	}

@@ -89,7 +89,7 @@ func (p *Program) main(verbs []Verb) {
 		interrupt()
 		time.AfterFunc(time.Duration(p.orderly.Load()), func() { os.Exit(ExitInterrupt) })
 	}, hurry)
-	go func() { // whatever the command waits for
+	go func() { // exits even if the command hangs
 		<-hurry
 		time.Sleep(lastWord)
 		time.AfterFunc(lastWord, func() { os.Exit(ExitInterrupt) })
@@ -131,7 +131,7 @@ func (p *Program) run(ctx context.Context, args []string) int {
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
 	cmd, err := root.ExecuteContextC(ctx)
-	if failed := out.err(); failed != nil && cmd.Name() != "run" && cmd.Name() != "work" { // there it is an error of a step
+	if failed := out.err(); failed != nil && cmd.Name() != "run" && cmd.Name() != "work" { // run and work report it as an error of a step
 		if err == nil || exitCode(ctx, err) == ExitFindings || errors.Is(err, failed) {
 			err = Fail(ExitRuntime, "standard output: %w", "标准输出：%w", failed)
 		}
@@ -181,7 +181,7 @@ Exit codes: 0 done, 1 it failed while running, 2 wrong usage or configuration,
 		},
 		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
 			if slices.Contains(args, "") && cmd.Name() != cobra.ShellCompRequestCmd && cmd.Name() != cobra.ShellCompNoDescRequestCmd {
-				return Usage("an argument is empty: give a value or leave it out", "有参数为空：请给出取值或省略") // as of an unset variable
+				return Usage("an argument is empty: give a value or leave it out", "有参数为空：请给出取值或省略") // for example from an unset variable
 			}
 			if err := p.emptyValues(cmd); err != nil {
 				return err
@@ -192,12 +192,12 @@ Exit codes: 0 done, 1 it failed while running, 2 wrong usage or configuration,
 			switch {
 			case cmd.Annotations[endsInOrder] != "":
 				p.orderly.Store(int64(orderly))
-			case cmd.Name() == "run" || cmd.Name() == "work": // --drain-timeout
+			case cmd.Name() == "run" || cmd.Name() == "work": // --drain-timeout limits these
 				p.orderly.Store(math.MaxInt64)
 			}
 			return p.checkLanguage(cmd)
 		},
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true}, // ours speaks both languages
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true}, // we have our own, in both languages
 	}
 	f := root.PersistentFlags()
 	f.StringVar(&p.Lang, "lang", p.Lang, p.Say("`language` of messages: en or zh", "界面语言 `language`：en 或 zh"))
@@ -243,10 +243,10 @@ func (p *Program) callByName(cmd *cobra.Command) {
 
 func (p *Program) checkLanguage(cmd *cobra.Command) error {
 	if cmd.Name() == cobra.ShellCompRequestCmd {
-		return nil // it is not complete yet
+		return nil // the line is still being typed
 	}
 	if wrong := p.Lang; wrong != "en" && wrong != "zh" {
-		p.Lang = language(nil, os.Getenv) // to say it
+		p.Lang = language(nil, os.Getenv) // the language of the message below
 		return Usage("--lang %q is neither en nor zh", "--lang %q 既不是 en 也不是 zh", wrong)
 	}
 	return nil

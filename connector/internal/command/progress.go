@@ -75,7 +75,7 @@ func (s *status) every(text func() string) {
 
 // draw shows a line instead of the one that is there.
 func (s *status) draw(line string) {
-	line = terminal.Cut(terminal.EscapeLine(line), s.screen.Width()-1) // in the last column some terminals begin a new line
+	line = terminal.Cut(terminal.EscapeLine(line), s.screen.Width()-1) // some terminals wrap after the last column
 	io.WriteString(s.w, s.over()+line)
 	s.shown = terminal.Columns(line)
 }

@@ -82,13 +82,13 @@ func TestProgressOfRun(t *testing.T) {
 			code <- p.run(ctx, []string{"run", "-c", file, "--lang", c.lang,
 				"--exec", "read x; if test $x = bad; then exit 1; fi; while ! test -e '" + dir + "/go'; do sleep 0.01; done"})
 		}()
-		told.until(t, c.log) // at warn, by default
+		told.until(t, c.log) // at level warn, the default
 		ok(t, "pub", "-b", addr, "-t", "in/a", "-m", "x", "-q", "1")
 		require.Eventually(t, func() bool {
 			got := moving.ReplaceAllString(shown(told.String()), "${1}N${2}")
 			return strings.HasPrefix(got, c.want) && !strings.Contains(got, "\n") && terminal.Columns(shown(told.String())) < int(c.columns)
 		}, time.Minute, 10*time.Millisecond, "%q", c.want)
-		resize(t, tty, 20) // the process has no terminal of its own that could tell it
+		resize(t, tty, 20) // no SIGWINCH: it is not the process's controlling terminal
 		require.Eventually(t, func() bool { return terminal.Columns(shown(told.String())) <= 19 }, time.Minute, 10*time.Millisecond)
 		require.Contains(t, told.String(), "A\x1b[J", "the line had been broken into several")
 		require.NoError(t, os.WriteFile(dir+"/go", nil, 0o600))
@@ -161,7 +161,7 @@ func TestTextsFitTheTerminal(t *testing.T) {
 					require.Less(t, terminal.Columns(strings.TrimRight(line, "\n")), int(columns), "%v at %d: %s", args, columns, line)
 				}
 			}
-			// The error is one line, to be found and copied; what to do about it is folded.
+			// The error is one line that can be copied and searched for; its hint is folded.
 			for _, args := range [][]string{
 				{"pub", "-b", silent, "-t", "a", "-m", "x"}, {"pub", "-b", silent, "--tls", "-t", "a", "-m", "x"}, {"sub", "-L", "ws://" + silent + "/", "-t", "a"},
 			} {
@@ -215,7 +215,7 @@ func TestSummaryOfPub(t *testing.T) {
 		require.NoError(t, err)
 		errs.until(t, map[string]string{"en": "skipped", "zh": "已跳过"}[lang])
 		require.Eventually(t, func() bool { return strings.Count(errs.String(), "PUBACK") >= 2 }, time.Minute, time.Millisecond)
-		time.Sleep(50 * time.Millisecond) // until they are counted, which nothing shows
+		time.Sleep(50 * time.Millisecond) // nothing shows when they have been counted
 		cancel()
 		close(hurry)
 		require.Equal(t, ExitInterrupt, <-code)

@@ -95,11 +95,11 @@ func (o *pubOptions) run(ctx context.Context, p *Program) error {
 	ctx, cancel := patience(ctx, o.wait)
 	defer cancel()
 	if o.many() {
-		cfg.Dial = inFloods(100*time.Microsecond, cfg.Dial) // of answers
+		cfg.Dial = inFloods(100*time.Microsecond, cfg.Dial) // acknowledgements arrive in floods
 		cfg.MaxInflight = cmp.Or(cfg.MaxInflight, feedInflight)
 	}
-	cfg.QueueQoS0 = o.many()    // a feed waits while the server is away
-	cfg.NoReconnect = !o.many() // one message: the first failure is worth knowing
+	cfg.QueueQoS0 = o.many()    // with many messages, wait while the server is away
+	cfg.NoReconnect = !o.many() // with one message, report the first failure
 	if o.many() {
 		cfg.OnEvent = p.outages()
 	}
@@ -184,8 +184,8 @@ func (o *pubOptions) checkNumbers() error {
 	return nil
 }
 
-// warnDeletes tells, once, of an empty payload that deletes what is retained and may not be meant
-// to. n is the line, if it came in one.
+// warnDeletes warns, once, that an empty payload deletes a retained message, which may be unintended. n is the number
+// of the line, if there is one.
 func (o *pubOptions) warnDeletes(p *Program, m client.Message, n int) {
 	if !m.Retain || len(m.Payload) > 0 || o.null || o.jsonLines || o.warned {
 		return
@@ -233,7 +233,7 @@ func (o *pubOptions) payload(p *Program) (b []byte, err error) {
 	case o.stdin:
 		b, err = ReadPayload(p.Stdin)
 		if err == nil && len(b) == 0 {
-			// Often the command before the pipe failed; with --retain it would delete.
+			// Probably the command before the pipe failed; with --retain, an empty payload deletes.
 			return nil, Usage("standard input is empty: --null-message publishes an empty payload", "标准输入为空：发布空消息请用 --null-message")
 		}
 	default:
@@ -242,7 +242,7 @@ func (o *pubOptions) payload(p *Program) (b []byte, err error) {
 	return b, Coded(ExitUsage, err)
 }
 
-// ReadPayload reads what is to be one payload, and no more than any packet can have.
+// ReadPayload reads a single payload, and no more than a packet can hold.
 func ReadPayload(r io.Reader) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, packets.MaxRemainingLength+1))
 	if err == nil && len(b) > packets.MaxRemainingLength {
@@ -322,7 +322,7 @@ func pause(ctx context.Context, d time.Duration) error {
 // NotPublished makes the error of the command over a message that was not published, or may not have been.
 func NotPublished(topic string, err error) error {
 	text := plainly(err)
-	if rest, ok := strings.CutPrefix(text, "publish: "); ok { // of a receipt, which does not know it
+	if rest, ok := strings.CutPrefix(text, "publish: "); ok { // the error of a receipt has no topic
 		text = fmt.Sprintf("publish %q: %s", topic, rest)
 	}
 	if !strings.HasPrefix(text, "publish ") {
@@ -350,7 +350,7 @@ func (o *pubOptions) publishMany(ctx context.Context, p *Program, c *client.Clie
 		for s := range receipts {
 			err := s.r.Wait(ctx)
 			show.lock(func() { n.add(s, err) })
-			lost := s.qos == packets.AtMostOnce && errors.Is(err, client.ErrUnknown) && ctx.Err() == nil // is no reason to stop
+			lost := s.qos == packets.AtMostOnce && errors.Is(err, client.ErrUnknown) && ctx.Err() == nil // does not stop the feed
 			if err != nil && first == nil && !lost {
 				first = NotPublished(s.topic, err)
 				cancel(first)

@@ -74,7 +74,7 @@ func TestSubJSON(t *testing.T) {
 			delete(got, "at")
 			require.Contains(t, got, "duplicate")
 			delete(got, "messageID")
-			delete(got, "duplicate") // brokers say so of all that they kept
+			delete(got, "duplicate") // brokers set DUP on whatever they stored
 			want["topic"], want["qos"], want["retain"] = "in/a", 2.0, false
 			require.Equal(t, want, got)
 		}
@@ -124,7 +124,7 @@ func TestInterrupt(t *testing.T) {
 	go func() {
 		done <- (&Program{Stdin: strings.NewReader(""), Stdout: out, Stderr: errs}).run(ctx, []string{"sub", "-b", addr, "-t", "a"})
 	}()
-	ok(t, "pub", "-b", addr, "-t", "a", "-m", "x", "-r", "-q", "1") // comes whoever is first
+	ok(t, "pub", "-b", addr, "-t", "a", "-m", "x", "-r", "-q", "1") // retained, so it arrives whether or not sub has subscribed yet
 	out.until(t, "x\n")
 	cancel()
 	require.Equal(t, ExitInterrupt, <-done)

@@ -93,7 +93,7 @@ func (r *reloader) reload(ctx context.Context) {
 		r.say(r.p.Say("the configuration is applied, but not every topic is granted", "配置已生效，但未能完成全部订阅"), r.p.text(err))
 	}
 	if !r.show.on {
-		return // the connector has logged the rest
+		return // the connector logs the rest itself
 	}
 	list := func(settings []string) string { return strings.Join(settings, ", ") }
 	switch {
@@ -134,7 +134,7 @@ func (r *reloader) applyPage(ctx context.Context, cfg *connector.Config) (connec
 func (r *reloader) refused(err error) {
 	why := r.p.text(err)
 	var mistakes *connector.ConfigError
-	if errors.As(err, &mistakes) { // which were told
+	if errors.As(err, &mistakes) { // the mistakes themselves have been printed
 		why = fmt.Sprintf(r.p.Say("mistakes in %s", "%s 中有错误"), r.o.file)
 	}
 	r.say(r.p.Say("the configuration is not applied, the old one goes on", "新配置未生效，继续使用原配置"), why)

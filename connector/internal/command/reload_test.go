@@ -54,7 +54,7 @@ func TestRunReload(t *testing.T) {
 	file := configFile(t, addr, consumes+"producers:\n  out: {topic: out, qos: 1}\n")
 	r, hangup := startReloadable(t, "run", "-c", file, "-v", "--then", "out")
 	r.err.until(t, `"msg":"started"`)
-	// Before sub takes its session up again: the broker may lose what comes meanwhile.
+	// ran waits until flows have run. sub connects only then: the broker may lose messages during a resume.
 	ran := func(times int) {
 		t.Helper()
 		require.Eventually(t, func() bool { return strings.Count(r.err.String(), `"flow succeeded"`) >= times }, 2*time.Minute, 5*time.Millisecond)
@@ -68,7 +68,7 @@ func TestRunReload(t *testing.T) {
 	require.Equal(t, []any{"consumers.more", "producers.out.topic"}, logLines(t, r.err, "reconfigured")[0]["applied"])
 	require.Equal(t, []any{"connector.advanced.keep_alive"}, logLines(t, r.err, "settings wait for a restart")[0]["settings"])
 	require.Empty(t, ok(t, "sub", "-b", addr, "-i", "q2", "-c", "-q", "2", "-t", "done/+", "-E"))
-	ok(t, "pub", "-b", addr, "-t", "more", "-m", "x", "-q", "1", "-r") // also if it is faster than SUBSCRIBE
+	ok(t, "pub", "-b", addr, "-t", "more", "-m", "x", "-q", "1", "-r") // retained, in case it arrives before SUBSCRIBE
 	ran(1)
 	require.Equal(t, "done/more x\n", ok(t, "sub", "-b", addr, "-i", "q2", "-c", "-q", "2", "-t", "done/+", "-C", "1", "-v", "-W", "120"))
 
@@ -101,7 +101,7 @@ func TestRunWatch(t *testing.T) {
 	r.err.until(t, `"msg":"started"`)
 	rewrite(t, file, "in/#", "other")
 	r.err.until(t, `"msg":"reconfigured"`)
-	ok(t, "pub", "-b", addr, "-t", "other", "-m", "x", "-q", "1", "-r") // also if it is faster than SUBSCRIBE
+	ok(t, "pub", "-b", addr, "-t", "other", "-m", "x", "-q", "1", "-r") // retained, in case it arrives before SUBSCRIBE
 	r.out.until(t, `"topic":"other"`)
 	r.stop()
 	require.Equal(t, ExitOK, <-r.code)

@@ -120,8 +120,8 @@ func (r *remover) remove(ctx context.Context, topic string) error {
 	return nil
 }
 
-// unanswered returns how many deletions have no answer, what went wrong with one, and a channel
-// that the next answer closes.
+// unanswered returns the number of deletions without an answer, the error of one that failed, and a channel that the
+// next answer closes.
 func (r *remover) unanswered() (open int, changed <-chan struct{}, failed error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -158,7 +158,7 @@ func (r *remover) run(ctx context.Context) error {
 
 // round waits until no more messages come and all deletions are answered.
 func (r *remover) round(ctx context.Context) (deleted int, err error) {
-	// The server answers in turn, so that what it sends at once has been sent before this answer.
+	// The server answers in order: whatever it was about to send arrives before this answer.
 	if err := r.c.Unsubscribe(ctx, "mqtt311/none"); err != nil {
 		return 0, err
 	}

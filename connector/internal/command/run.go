@@ -188,7 +188,7 @@ func (o *runOptions) run(ctx context.Context, p *Program) error {
 	if show.screen != nil {
 		log = slog.New(sieve{log.Handler(), func(message string) bool { return o.toldElsewhere(ctx, cfg, message) }})
 	}
-	if show.screen == nil { // people know what they run
+	if show.screen == nil { // log lines for programs say which connector this is
 		log = log.With("connector", strings.TrimSuffix(filepath.Base(o.file), filepath.Ext(o.file)), "client_id", cfg.General.ClientID)
 	}
 	p.tell(show, log, o.file, findings)
@@ -210,8 +210,8 @@ func (o *runOptions) run(ctx context.Context, p *Program) error {
 	return err
 }
 
-// toldElsewhere reports whether people need no record of the log: the connector tells of attempts to connect that
-// fail, once, and the error with which the command ends has the rest.
+// toldElsewhere reports whether a person does not need this log record: failed attempts to connect are reported once,
+// and the error at the end says the rest.
 func (o *runOptions) toldElsewhere(ctx context.Context, cfg *connector.Config, message string) bool {
 	switch message {
 	case "connect failed":
@@ -294,7 +294,7 @@ func (o *runOptions) runConnector(ctx context.Context, p *Program, cfg *connecto
 	if part != nil {
 		defer part.Close()
 		if err := openPart(ctx, part, cfg, log); err != nil || ctx.Err() != nil {
-			c.Stop(context.WithoutCancel(ctx)) // its stores may be open
+			c.Stop(context.WithoutCancel(ctx)) // closes stores that are already open
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -335,7 +335,7 @@ func (o *runOptions) runConnector(ctx context.Context, p *Program, cfg *connecto
 	return err
 }
 
-// tellEnd reports at the end what is left, and what happens to it.
+// tellEnd reports how many messages are left at the end, and what happens to them.
 func (p *Program) tellEnd(c *connector.Connector, left int, log *slog.Logger) {
 	if stored := c.Health().Stored; stored > 0 {
 		log.Warn("stopped", "left", left, "left_in_store", stored, "then", p.Say("the next run of this configuration publishes them", "下次以此配置运行时发布"))
@@ -366,7 +366,7 @@ func (o *runOptions) stop(ctx context.Context, p *Program, c *connector.Connecto
 	stopCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	over, watched := make(chan struct{}), make(chan struct{})
-	left := 0 // when patience ended
+	left := 0 // unacknowledged messages when the time was over
 	go func() {
 		defer close(watched)
 		patience := time.NewTimer(o.drain)
@@ -389,7 +389,7 @@ func (o *runOptions) stop(ctx context.Context, p *Program, c *connector.Connecto
 	switch why := context.Cause(stopCtx); {
 	case errors.Is(why, context.DeadlineExceeded) && left > 0:
 		return left, Fail(ExitTimeout, "messages that were not done after %s: %d; the server keeps what it may", "%s 后仍未完成的消息：%d 条；服务端会保留其可保留的部分", o.drain, left)
-	case errors.Is(why, context.DeadlineExceeded) && f != nil: // lines in flight belong to the feed, which reports them
+	case errors.Is(why, context.DeadlineExceeded) && f != nil: // the feed reports lines in flight
 		if err != nil {
 			log.Warn(p.text(err))
 		}

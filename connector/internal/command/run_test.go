@@ -65,7 +65,7 @@ func TestRunWritesJSONLines(t *testing.T) {
 	require.Equal(t, 1.0, l.Attribute["QoS"])
 	require.Len(t, l.Attribute, 3)
 
-	// It was acknowledged: the session has nothing more.
+	// The message was acknowledged: nothing is left in the session.
 	got := mqtt311(t, "sub", "-b", addr, "-i", "q", "-c", "-q", "1", "-t", "in/#", "-W", "1")
 	require.Equal(t, ExitTimeout, got.code)
 	require.Empty(t, got.out)

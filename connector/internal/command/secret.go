@@ -15,8 +15,7 @@ import (
 // passwordOptions say where the password is. At most one of them is given.
 var passwordOptions = []string{"pw", "pw-file", "pw-env", "pw-exec", "pw-prompt"}
 
-// passwordFrom returns where the options say that the password is; nil if it stands in --pw, or is to
-// be asked for, or is not given at all.
+// passwordFrom returns the source of the password; nil if it is given with --pw, is to be asked for, or is not given.
 func (c *Connection) passwordFrom() *connector.SecretSource {
 	switch {
 	case c.passwordSource != nil:
@@ -94,7 +93,7 @@ func (p *Program) askPassword(ctx context.Context, user string) (string, error) 
 			return "", Usage("--pw-prompt: %w", "--pw-prompt：%w", a.err)
 		}
 		return string(a.text), nil
-	case <-ctx.Done(): // interrupted: the terminal shows again what is typed
+	case <-ctx.Done(): // interrupted: turn echo on again
 		term.Restore(fd, before)
 		fmt.Fprintln(tty)
 		return "", context.Cause(ctx)

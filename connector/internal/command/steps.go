@@ -180,7 +180,7 @@ func (pass) close() error { return nil }
 // A messageLine is a consumed message as a JSON line: payload if it is text,
 // payload_base64 otherwise.
 type messageLine struct {
-	ID        string         `json:"id,omitempty"` // of --pipe
+	ID        string         `json:"id,omitempty"` // only with --pipe
 	Consumer  string         `json:"consumer"`
 	Attribute map[string]any `json:"attribute"`
 	Payload   *string        `json:"payload,omitempty"`
@@ -193,7 +193,7 @@ func lineOf(consumer string, m *flow.Message) messageLine {
 	return l
 }
 
-// jsonText returns v as a line of JSON, for people too: nothing is escaped for HTML.
+// jsonText returns v as a line of JSON without escapes for HTML.
 func jsonText(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -203,7 +203,7 @@ func TestPipeThatDies(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 1, s.restarts.Load())
 
-	// One that never comes up holds up nothing without end, and no message pays for it.
+	// A process that never comes up fails its messages after a while, without charging them.
 	for _, command := range []string{"exit 4", "exec /no/such/command", "sleep 0.1; exit 1"} {
 		_, err = runStep(t, pipeOf(t, 1, command), "x")
 		require.ErrorContains(t, err, "pipe: the process ended: exit status ")
@@ -249,7 +249,7 @@ func TestPipeSuspects(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			graceOf(t, 500*time.Millisecond)
-			// It answers good ones, and takes "wait" along until "bad" comes.
+			// The process answers good messages, and holds "wait" unanswered until "bad" comes.
 			s := pipeOf(t, 1, `while read -r line; do id=${line#*:\"}; id=${id%%\"*}; case $line in
 				*bad*) `+end+`;;
 				*good*) echo "{\"id\":\"$id\",\"ok\":true}";;
@@ -265,7 +265,7 @@ func TestPipeSuspects(t *testing.T) {
 				before := s.last.Load()
 				all.Go(func() { _, errs[i] = runStep(t, s, payload) })
 				require.Eventually(t, func() bool { return s.last.Load() > before }, 2*time.Minute, time.Millisecond)
-				time.Sleep(50 * time.Millisecond) // so that "bad" is the second in it; the other order fails no differently
+				time.Sleep(50 * time.Millisecond) // makes "bad" likely to be second; the other order fails the same way
 			}
 			all.Wait()
 			for _, err := range errs {
@@ -315,7 +315,7 @@ func TestPipeStoppedChargesNobody(t *testing.T) {
 	go func() { _, err := runStep(t, s, "x"); errs <- err }()
 	go func() { _, err := runStepIn(suspected(t.Context()), s, "x"); errs <- err }()
 	require.Eventually(t, func() bool { return s.last.Load() == 2 }, 2*time.Minute, time.Millisecond)
-	time.Sleep(50 * time.Millisecond) // one that no process has would wait
+	time.Sleep(50 * time.Millisecond) // until a process has each of them
 	require.NoError(t, s.close())
 	for range 2 {
 		err := <-errs
@@ -335,7 +335,7 @@ func TestPipeThatDoesNotRead(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	var all sync.WaitGroup
-	for range 64 { // more than a pipe holds
+	for range 64 { // more than a pipe can hold
 		all.Go(func() {
 			_, err := runStepIn(ctx, s, strings.Repeat("x", 10_000))
 			if err == nil || !strings.HasPrefix(err.Error(), "pipe: ") {
@@ -480,7 +480,7 @@ func TestHTTPRetryAfter(t *testing.T) {
 	for name, c := range map[string]struct {
 		status  int
 		header  func() string
-		waits   time.Duration // 0: it fails as any other status
+		waits   time.Duration // 0: fails without a pause, like any other status
 		charged bool
 	}{
 		"429, seconds":       {429, func() string { return "30" }, 30 * time.Second, false},
@@ -522,7 +522,7 @@ func TestHTTPRetryAfter(t *testing.T) {
 				_, err = runStep(t, s, "21")
 				require.NoError(t, err)
 				took := time.Since(start)
-				require.GreaterOrEqual(t, took, c.waits-time.Second) // a date has whole seconds
+				require.GreaterOrEqual(t, took, c.waits-time.Second) // an HTTP date has whole seconds
 				require.LessOrEqual(t, took, c.waits+time.Second)
 			})
 		})
@@ -535,7 +535,7 @@ func (endless) Read(b []byte) (int, error) { return len(b), nil }
 
 func TestAppend(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out.jsonl")
-	require.NoError(t, os.WriteFile(path, []byte(`{"cut`), 0o600)) // by a crash
+	require.NoError(t, os.WriteFile(path, []byte(`{"cut`), 0o600)) // as left by a crash
 	s, err := openAppend(path)
 	require.NoError(t, err)
 	var all sync.WaitGroup
@@ -549,7 +549,7 @@ func TestAppend(t *testing.T) {
 	all.Wait()
 	require.Len(t, linesOf(t, path), 100)
 
-	// Moved away, as by logrotate: the file is made anew.
+	// The file is moved away, as logrotate does: a new one is created.
 	require.NoError(t, os.Rename(path, path+".1"))
 	_, err = runStep(t, s, "after")
 	require.NoError(t, err)
@@ -592,7 +592,7 @@ func TestRunThen(t *testing.T) {
 		ok(t, "pub", "-b", addr, "-t", "in/a", "-m", "hello", "-q", "1")
 		file := configFile(t, addr, consumes+"producers:\n  out: {topic: 'out/${attribute.topic}', qos: 1}\n")
 		r := startRun(t, append([]string{"run", "-c", file, "-v", "--then", "out"}, args...)...)
-		r.err.until(t, `"flow succeeded"`) // the broker may lose what comes while sub takes its session up again
+		r.err.until(t, `"flow succeeded"`) // sub may only connect now: the broker may lose messages during a resume
 		want := "out/in/a HELLO\n"
 		if len(args) == 0 {
 			want = "out/in/a hello\n"
@@ -678,7 +678,7 @@ func TestExecLeavesSomethingBehind(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, daemon.Kill(), "it lives on")
 
-	// What fails with something left behind fails by its own exit code and its own words, and at once.
+	// A command that fails and leaves a process behind fails at once, with its own exit code and output.
 	began := time.Now()
 	s = execOf(t, "sleep 1000 & echo why >&2; exit 3")
 	_, err = runStep(t, s, "")

@@ -21,7 +21,7 @@ type Streams interface {
 	// Gateway moves what the consumer of cfg.NATS receives into the stream.
 	Gateway(cfg *connector.Config, c *connector.Connector, log *slog.Logger) Part
 
-	// Worker runs a flow for what comes out of the stream. Patience is how long flows that run may go on after an interrupt.
+	// Worker runs a flow for each message of the stream. Patience is how long running flows may continue after an interrupt.
 	Worker(cfg *connector.Config, c *connector.Connector, f flow.Flow, patience time.Duration, log *slog.Logger) Part
 
 	// Division runs a connector for each partition that this process has by lease.
@@ -34,7 +34,7 @@ type Part interface {
 	// called again.
 	Open(ctx context.Context) error
 
-	// Run works, after the connector was started, until ctx ends. What is in hand may go on until Close.
+	// Run works until ctx ends; it is called after the connector was started. Unfinished messages may continue until Close.
 	Run(ctx context.Context) error
 
 	// Close ends it, after the connector was stopped.
@@ -56,8 +56,8 @@ type DivisionOptions struct {
 	// Flow makes the flow of a consumer that does not go into the stream.
 	Flow func(c *connector.Connector, consumer string) flow.Flow
 
-	// Joined and Left are told of the connector of a partition, before it is started and when it is not this process's any
-	// more.
+	// Joined and Left are called with the connector of a partition, before it is started and after this process has given
+	// it up.
 	Joined func(partition int, c *connector.Connector)
 	Left   func(partition int, c *connector.Connector)
 }

@@ -85,7 +85,7 @@ const mostPacket = packets.MaxRemainingLength + 5
 // leastPacket has room for the SUBACK of a SUBSCRIBE.
 const leastPacket = 64
 
-// What may wait for standard output.
+// The limits for messages that wait for standard output.
 var mostWaiting, mostWaitingBytes = 1 << 20, 64 << 20
 
 // errEnough ends sub well.
@@ -126,7 +126,7 @@ func (o *subOptions) run(ctx context.Context, p *Program) error {
 	if err != nil {
 		return err
 	}
-	// Standard output may stall for a while, as behind a pager: QoS 0 has no other place to wait.
+	// Standard output may stall, for example behind a pager: QoS 0 can only wait here.
 	cfg.InboxMessages, cfg.InboxBytes = mostWaiting, mostWaitingBytes
 	cfg.MaxPacketSize = o.maxPacket
 	cfg.Dial = inFloods(time.Millisecond, cfg.Dial)
@@ -185,8 +185,8 @@ func (o *subOptions) tellSkipped(p *Program, e client.Event) {
 		fmt.Sprintf("主题 %q 上的消息超过 --max-packet-size（%d 字节）：已确认并丢弃", bad.Topic, o.maxPacket))
 }
 
-// tellDropped tells of messages of QoS 0 that came faster than they could be printed, until the
-// function that it returns is called.
+// tellDropped reports QoS 0 messages that arrived faster than they could be printed, until the returned function is
+// called.
 func (o *subOptions) tellDropped(p *Program, c *client.Client) (stop func()) {
 	var told uint64
 	tell := func() {
@@ -251,7 +251,7 @@ func (o *subOptions) subscribe(ctx context.Context, p *Program, c *client.Client
 	var subs []packets.Subscription
 	asked := make(map[string]bool)
 	for _, t := range o.topics {
-		if !asked[t] { // a second request for it would supersede the first
+		if !asked[t] { // a repeated filter would replace the first one
 			subs = append(subs, packets.Subscription{Filter: t, QoS: packets.QoS(o.qos)})
 		}
 		asked[t] = true
@@ -260,15 +260,14 @@ func (o *subOptions) subscribe(ctx context.Context, p *Program, c *client.Client
 	return o.mostlyGranted(p, err)
 }
 
-// mostlyGranted tells of filters that the server refused, and goes on with the others if there are
-// any.
+// mostlyGranted reports filters that the server refused; it returns an error only if none was granted.
 func (o *subOptions) mostlyGranted(p *Program, err error) error {
 	var refused *client.SubscribeError
 	if !errors.As(err, &refused) || !slices.ContainsFunc(refused.Results, func(r session.FilterResult) bool { return r.Err == nil }) {
 		return err
 	}
 	for _, r := range refused.Results {
-		if r.Err != nil && !slices.Contains(o.refused, r.Filter) { // --remove-retained subscribes again and again
+		if r.Err != nil && !slices.Contains(o.refused, r.Filter) { // warn only once: --remove-retained subscribes repeatedly
 			o.refused = append(o.refused, r.Filter)
 			p.Warn(fmt.Sprintf("the server refused the topic filter %q: no messages come for it", r.Filter), fmt.Sprintf("服务端拒绝了订阅主题 %q：不会收到其消息", r.Filter))
 		}
@@ -290,7 +289,7 @@ func (o *subOptions) print(ctx context.Context, c *client.Client, print func(*cl
 			continue
 		}
 		if o.retainedOnly && !d.Retain && r != nil {
-			continue // it ends when nothing is left to delete
+			continue // with a remover, the loop ends when nothing is left to delete
 		}
 		if o.retainedOnly && !d.Retain {
 			return errEnough
@@ -314,7 +313,7 @@ func (o *subOptions) print(ctx context.Context, c *client.Client, print func(*cl
 			}
 			n++
 		}
-		if removes { // only what was printed
+		if removes { // removes only messages that were printed
 			if err := r.remove(ctx, d.Topic); err != nil {
 				return err
 			}

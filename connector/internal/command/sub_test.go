@@ -27,7 +27,7 @@ func TestSubSlowReader(t *testing.T) {
 	done := make(chan int, 1)
 	ok(t, "pub", "-b", addr, "-t", "slow", "-m", "first", "-r", "-q", "1")
 	go func() { done <- p.run(ctx, []string{"sub", "-b", addr, "-t", "slow", "-C", fmt.Sprint(n + 1)}) }()
-	<-slow.first // it stalls there
+	<-slow.first // the output stalls here
 	r := runWith(t, t.Context(), strings.Repeat(strings.Repeat("x", 200)+"\n", n), "pub", "-b", addr, "-t", "slow", "-l")
 	require.Zero(t, r.code, r.err)
 	ok(t, "pub", "-b", addr, "-t", "other", "-m", "all are there", "-q", "1")

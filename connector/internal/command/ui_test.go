@@ -96,7 +96,7 @@ func TestRunUIAppliesWhatThePageShows(t *testing.T) {
 	r.out.until(t, "hello")
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.NotContains(t, string(text), "[a, b]") // Apply does not save
+	require.NotContains(t, string(text), "[a, b]") // Apply does not save the file
 	r.stop()
 	require.Zero(t, <-r.code)
 }

@@ -28,7 +28,7 @@ func TestPubTakesWhatSubPrints(t *testing.T) {
 	got := strings.Fields(fetch(t, addr, "in/#", "-C", "4", "-F", "%t:%x:%q"))
 	require.ElementsMatch(t, []string{"in/a:c3a9:2", "in/a::2", "in/a:ff00:2", "in/a:7b2261223a317d:2"}, got)
 
-	// What is missing comes from the flags.
+	// Missing fields come from the flags.
 	queue(t, addr, "in/#")
 	r = runWith(t, t.Context(), "{\"payload\":\"\"}\n{\"topic\":\"in/c\",\"payload\":\"x\",\"qos\":2}\n", "pub", "-b", addr, "--stdin-json", "-t", "in/b", "-q", "1")
 	require.Zero(t, r.code, r.err)
@@ -73,7 +73,7 @@ func TestPubRate(t *testing.T) {
 // the user's patience.
 func TestPubEndsWithTheFirstFailure(t *testing.T) {
 	t.Parallel()
-	addr := serveTCP(t, func(c net.Conn) { // closes over every PUBLISH, as over a topic it forbids
+	addr := serveTCP(t, func(c net.Conn) { // closes at every PUBLISH, as if its topic were forbidden
 		io.ReadAtLeast(c, make([]byte, 256), 14)
 		c.Write([]byte{0x20, 2, 0, 0})
 		io.ReadAtLeast(c, make([]byte, 256), 1)
@@ -83,7 +83,7 @@ func TestPubEndsWithTheFirstFailure(t *testing.T) {
 		code       int
 		want       string
 	}{
-		{"x\n", "0", ExitPublish, "publish"}, // its session is gone, and what became of the message
+		{"x\n", "0", ExitPublish, "publish"}, // a clean session: the result is unknown
 		{"", "1", ExitTimeout, "no more than 1 seconds were given"},
 	} {
 		in, stdin := io.Pipe()
@@ -176,7 +176,7 @@ $`, r.out)
 	require.True(t, sum.OK)
 	require.True(t, sum.CleanSession)
 
-	// A running connector is not disconnected.
+	// The test does not disconnect a running connector.
 	running := startRun(t, "run", "-c", file)
 	running.err.until(t, `"msg":"started"`)
 	require.Zero(t, mqtt311(t, "test", "-c", file).code)

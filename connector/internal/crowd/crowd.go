@@ -28,7 +28,7 @@ type listener struct {
 func (l *listener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
-		// Accepting and closing one at a time: net/http tries again after a moment.
+		// net/http waits a moment before it accepts again, so one at a time is enough.
 		if noDescriptor(err) {
 			l.closeOldest(0)
 		}
@@ -65,7 +65,7 @@ type conn struct {
 // Close implements [net.Conn].
 func (c *conn) Close() error {
 	c.in.mu.Lock()
-	c.in.open.Remove(c.place) // which does nothing the second time
+	c.in.open.Remove(c.place) // no effect if it was removed before
 	c.in.mu.Unlock()
 	return c.Conn.Close()
 }

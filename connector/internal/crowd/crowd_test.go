@@ -96,7 +96,7 @@ func TestNoDescriptor(t *testing.T) {
 	require.NoError(t, err)
 
 	short.failures = 2
-	for range 2 { // the second finds no connection to close
+	for range 2 { // the second time there is no connection to close
 		_, err = l.Accept()
 		require.ErrorIs(t, err, syscall.EMFILE)
 	}

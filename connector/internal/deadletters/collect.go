@@ -26,14 +26,14 @@ type Collected struct {
 // recentEntries is how far back a redelivered message is looked for. A Server has far fewer messages in flight.
 const recentEntries = 1000
 
-// Collect appends messages of dead letter topics, all or none of them; they are durable when it returns nil. What is
-// known of a dead letter comes before it, on a topic of its own, and several may be in flight at once: a digest of the payload
-// tells which is whose. Servers may mix up their order; what is known may then come late, and the dead letter is written again with it. A
-// message of which nothing is known stands with the topic that it came over.
+// Collect appends messages of dead letter topics, all or none; they are durable when it returns nil. The record of a
+// dead letter precedes it on a separate topic, and several may be in flight: a digest of the payload connects them. If a
+// server changes the order and the record arrives late, the dead letter is written again together with it. A message without
+// a record is stored with the topic on which it arrived.
 func (f *File) Collect(ctx context.Context, messages []Collected) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	known := make(map[string][]pending) // of this batch
+	known := make(map[string][]pending) // from this batch, by digest
 	var out []func(io.Writer) error
 	for i := range messages {
 		r := messages[i].meta()
@@ -133,10 +133,10 @@ func (f *File) recordOf(m *Collected, known map[string][]pending) *Record {
 		r.Note = &first[0].id
 		return &r
 	}
-	if m.Dup { // it was collected, and its acknowledgement did not arrive
+	if m.Dup { // a redelivery: collected before, and its acknowledgement was lost
 		for i := len(f.entries) - 1; i >= max(0, len(f.entries)-recentEntries); i-- {
 			if r, err := f.Record(f.entries[i]); err == nil && r.Digest == digest {
-				r.Time = time.Now() // it may be another with this payload: both stay
+				r.Time = time.Now() // a different message may have the same payload: keep both
 				return r
 			}
 		}

@@ -50,14 +50,14 @@ type File struct {
 	f        *os.File
 	readOnly bool
 
-	mu      sync.Mutex // guards what is below, and turns of writing
-	end     int64      // of the lines that were read
+	mu      sync.Mutex // guards the fields below, and one writer at a time
+	end     int64      // the offset behind the lines that were read
 	entries []Entry    // their State is not used: see states
 	index   map[ID]int // in entries
 	states  map[ID]State
-	notes   map[string][]ID // by digest: what Noted tells of and has not come yet
+	notes   map[string][]ID // by digest: records whose dead letter has not arrived
 	noted   map[ID]noted    // the same, by id
-	bare    map[string][]ID // by digest: what was collected and nothing is known of
+	bare    map[string][]ID // by digest: dead letters without a record
 	faults  []Fault
 	missed  int // faults beyond mostFaults
 	torn    bool
@@ -132,7 +132,7 @@ func (f *File) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if info.Size() < f.end { // somebody has cut it
+	if info.Size() < f.end { // the file was truncated
 		f.reset()
 	}
 	f.torn = false
@@ -185,7 +185,7 @@ func (f *File) add(l span) {
 		if parsed.Note != nil {
 			f.came(*parsed.Note)
 		}
-		if _, twice := f.index[l.id]; twice { // the same bytes are the same dead letter
+		if _, twice := f.index[l.id]; twice { // an identical line is the same dead letter
 			return
 		}
 		if parsed.Digest != "" && parsed.Note == nil {
@@ -344,8 +344,7 @@ func (u *unescaper) Read(b []byte) (int, error) {
 	return u.text.Read(b)
 }
 
-// Mark appends what was done with an entry; how describes it for people. It is durable
-// when Mark returns.
+// Mark records what was done with an entry; how describes it to the user. The record is durable when Mark returns.
 func (f *File) Mark(ctx context.Context, id ID, act Act, how string) error {
 	text, err := json.Marshal(actLine{Act: act, Time: time.Now(), Of: &id, How: how})
 	if err != nil {
@@ -378,7 +377,7 @@ func (f *File) Copy(ctx context.Context, e Entry, topic string, payload io.Reade
 	if err := f.append(ctx, func(w io.Writer) error { return writeRecord(w, r, payload) }); err != nil {
 		return Entry{}, err
 	}
-	for i := len(f.entries) - 1; i >= 0; i-- { // others may have appended meanwhile
+	for i := len(f.entries) - 1; i >= 0; i-- { // others may have appended since
 		if made, err := f.Record(f.entries[i]); err == nil && made.CopyOf != nil && *made.CopyOf == e.ID && made.Time.Equal(r.Time) {
 			return f.entry(i), nil
 		}
@@ -406,19 +405,19 @@ func writeRecord(w io.Writer, r *Record, payload io.Reader) error {
 	return err
 }
 
-// append appends to the file under the lock that connectors take, after reading what was added meanwhile.
+// append appends to the file, with the lock that connectors use, after reading the lines added since.
 func (f *File) append(ctx context.Context, write func(io.Writer) error) error {
 	if f.readOnly {
 		return fmt.Errorf("%w: %s", ErrReadOnly, f.path)
 	}
 	if err := lines.AppendTo(f.f, write); err != nil {
-		f.reset() // what was noted may have been taken as come
+		f.reset() // Collect may have marked notes as used
 		return errors.Join(fmt.Errorf("deadletters: %s: %w", f.path, err), f.refresh(ctx))
 	}
-	return f.refresh(context.WithoutCancel(ctx)) // what was written is there, whoever goes away meanwhile
+	return f.refresh(context.WithoutCancel(ctx)) // the lines are written, even if the caller has given up
 }
 
-// Has reports whether a text is in what is known of an entry, as people see it, or in its payload.
+// Has reports whether a text occurs in an entry as it is shown, or in its payload.
 func (f *File) Has(e Entry, r *Record, text string) bool {
 	for _, s := range []string{r.Topic, r.Consumer, r.Key, r.Why()} {
 		if strings.Contains(s, text) {

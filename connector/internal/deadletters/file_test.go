@@ -204,7 +204,7 @@ func TestCutAnywhere(t *testing.T) {
 		want := []string{"", "orders/1 waiting", "orders/1 waiting, orders/2 waiting", "orders/1 replayed, orders/2 waiting",
 			"orders/1 replayed, orders/2 waiting, t waiting", "orders/1 replayed, orders/2 removed, t waiting"}
 		require.Equal(t, want[whole], states(t, cut), n)
-		if n%5 != 0 { // a sync takes long
+		if n%5 != 0 { // a sync is slow, so only every fifth time
 			require.NoError(t, cut.Close())
 			continue
 		}

@@ -1,8 +1,8 @@
-// Package deadletters reads the dead letter files of a connector and adds to them what became of each dead letter.
+// Package deadletters reads the dead letter files of a connector, and records in them what was done with each dead letter.
 //
-// A file is lines of JSON. A line with an "act" tells of a dead letter that it names, and every other line is a dead letter. Nothing
-// that is there is ever changed: a connector and other programs may append to the file meanwhile. The
-// name of a dead letter is made of the bytes of its line, so that it stays the same in a copy of the file.
+// A file consists of lines of JSON. A line with an "act" is about the dead letter that it names; every other line is a dead
+// letter. Existing lines are never changed, since a connector and other programs may append to the file meanwhile. The name of
+// a dead letter is computed from the bytes of its line, so it is the same in a copy of the file.
 package deadletters
 
 import (
@@ -62,8 +62,8 @@ type Record struct {
 	Attempts  int             `json:"attempts"`
 	Error     json.RawMessage `json:"error"`            // as the connector wrote it
 	Digest    string          `json:"digest,omitempty"` // of the payload, of what Collect has gathered
-	CopyOf    *ID             `json:"copyOf,omitempty"` // the dead letter that this one was made of
-	Note      *ID             `json:"note,omitempty"`   // the line that it was put together with: what was noted of it, or its payload
+	CopyOf    *ID             `json:"copyOf,omitempty"` // the original, if this is a copy
+	Note      *ID             `json:"note,omitempty"`   // the other half of it: the line with its record, or with its payload
 }
 
 // Why is the description of the error; nothing if there is none.
@@ -85,10 +85,10 @@ type Act string
 const (
 	Replayed Act = "replayed"
 	Removed  Act = "removed"
-	Noted    Act = "noted" // what is known of a dead letter that comes over the same topic; see Collect
+	Noted    Act = "noted" // the record of a dead letter that is still to arrive; see Collect
 )
 
-// line is what any line of a file may hold.
+// line has the fields of all kinds of lines.
 type line struct {
 	Act    Act     `json:"act"`
 	Of     *ID     `json:"of"`
@@ -101,8 +101,8 @@ type actLine struct {
 	Act  Act       `json:"act"`
 	Time time.Time `json:"time"`
 	Of   *ID       `json:"of,omitempty"`
-	How  string    `json:"how,omitempty"`    // for people: where it was replayed to
-	Note *Record   `json:"record,omitempty"` // of Noted
+	How  string    `json:"how,omitempty"`    // for the user: where it was replayed to
+	Note *Record   `json:"record,omitempty"` // with the act Noted
 }
 
 var errNoLetter = errors.New("it is no dead letter: it has neither an act nor a topic")

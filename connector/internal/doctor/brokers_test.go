@@ -123,7 +123,7 @@ func TestBrokers(t *testing.T) {
 				t.Parallel()
 				o := options(t, s.start(t))
 				r := run(t, o)
-				if !*update && !agrees(r, was[0][s.name]) { // a slow machine has more of what does not come in time
+				if !*update && !agrees(r, was[0][s.name]) { // on a slow machine answers come late: try again with more patience
 					o.Patience, o.Resend = 5*o.Patience, 5*o.Resend
 					r = run(t, o)
 				}

@@ -98,7 +98,7 @@ func (d *doctor) absent(ctx context.Context, id, topic string, n int) (*peer, er
 	return d.connect(ctx, id, false, nil)
 }
 
-// session finds out what waits for a client that was away.
+// session finds out what a server keeps for a client that is away.
 func (d *doctor) session(ctx context.Context) (answer, means Text, err error) {
 	const n = 20
 	p, err := d.absent(ctx, d.newID(), d.topic("session"), n)
@@ -229,13 +229,13 @@ func (d *doctor) window(ctx context.Context) (answer, means Text, err error) {
 	defer s.leave()
 	published := make(chan error, 1)
 	go func() { published <- d.publishMany(ctx, topic, mostWindow) }()
-	// A server that sends again never falls silent, so that silence counts from the last message that is new.
+	// A server that resends is never silent, so the silence is measured from the last new message.
 	seen := make(map[uint16]bool)
 	for last := time.Now(); len(seen) < mostWindow; {
 		m, err := s.message(ctx, false, 2*d.o.Patience-time.Since(last))
 		switch {
 		case errors.Is(err, errSilent) && len(seen) == 0 && len(published) == 0:
-			last = time.Now() // the first one has been sent
+			last = time.Now() // none yet, but publishing goes on: keep waiting
 			continue
 		case err != nil:
 		case !seen[m.PacketID]:

@@ -1,8 +1,8 @@
-// Package doctor finds out what a server really does, by trying: [Run] has raw conversations with it and reports what came
-// of them, with the consequence for the settings of a connector, and [Report.Judge] compares a configuration with it.
+// Package doctor finds out how a server really behaves. [Run] has raw conversations with it and reports the results and their
+// consequences for the settings of a connector; [Report.Judge] compares a configuration with them.
 //
-// Everything happens under client ids and topics of its own, and nothing stays: sessions and retained messages are deleted
-// at the end, however it comes.
+// Everything happens under client ids and topics of its own. Sessions and retained messages are deleted at the end, even
+// after a failure.
 package doctor
 
 import (
@@ -28,7 +28,7 @@ type Options struct {
 	// MaxPacket is the largest packet that is tried, in bytes. If zero, a mebibyte.
 	MaxPacket int
 
-	// Patience is how long the server may be silent until what has not come is taken as not coming. If zero, a second.
+	// Patience is how long the server may be silent before an answer counts as missing. If zero, a second.
 	Patience time.Duration
 
 	// Resend is how long a message stays unacknowledged to see whether it is sent again. If zero, 10 seconds.
@@ -37,11 +37,11 @@ type Options struct {
 	// Forbidden is a topic that the server's rules refuse, to see how. If empty, only a topic below $SYS is tried.
 	Forbidden string
 
-	// Closing bounds, when the context of a run has ended or not, how long it takes to remove what was made. If nil, 10
+	// Closing returns the context for cleaning up, which bounds the time after the context of the run has ended. If nil, 10
 	// seconds.
 	Closing func(context.Context) (context.Context, context.CancelFunc)
 
-	// Progress is called with the name of a probe when it has ended, from several goroutines. If nil, nobody is told.
+	// Progress, if not nil, is called with the name of each probe that has ended, from several goroutines.
 	Progress func(probe string)
 }
 
@@ -111,8 +111,8 @@ type doctor struct {
 	retains  map[string]bool // retained messages
 }
 
-// Run tries a server. An error says that it could not be reached or refuses everybody; what single probes could not do is in
-// the report. It removes what it has made even when ctx ends; the report is there then, too, with what is left.
+// Run tests a server. An error means that it could not be reached or refuses every client; the failures of single probes are in
+// the report. Run cleans up even when ctx ends, and then also returns the report, with what it could not remove.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	if o.MaxPacket == 0 {
 		o.MaxPacket = 1 << 20
@@ -190,7 +190,7 @@ func (d *doctor) retain(topic string) {
 // clean removes sessions and retained messages, and returns what it could not.
 func (d *doctor) clean(ctx context.Context) (left []string) {
 	for id := range d.sessions {
-		p, err := d.connect(ctx, id, true, nil) // a clean session ends the one that was kept [MQTT-3.1.2-6]
+		p, err := d.connect(ctx, id, true, nil) // a clean session discards the stored one [MQTT-3.1.2-6]
 		if err != nil {
 			left = append(left, id)
 			continue
@@ -216,7 +216,7 @@ func (d *doctor) forget(ctx context.Context, topic string) error {
 	return p.publish(ctx, &packets.Publish{Topic: topic, QoS: 1, Retain: true})
 }
 
-// What a conversation may come to.
+// The failures of a conversation.
 var (
 	errSilent = errors.New("the server is silent")
 	errClosed = errors.New("the server closed the connection")

@@ -175,7 +175,7 @@ func TestJudge(t *testing.T) {
 		Extension: connector.Extension{MaxInflightQoS2: 50},
 	}}
 	var far []string
-	for _, m := range poor.Judge(cfg, "cloud") { // sessions and order are of consumers
+	for _, m := range poor.Judge(cfg, "cloud") { // sessions and order only concern consumers
 		far = append(far, m.Path)
 	}
 	require.Equal(t, []string{
@@ -189,7 +189,7 @@ func TestJudge(t *testing.T) {
 		Granted: 2, ExactlyOnce: true, Sessions: true, QueueInOrder: true, Redelivers: true, Window: 1100, WindowOpen: true, Ordered: true,
 		Retained: true, RetainedByWildcard: true, Will: true, Share: doctor.ShareDelivered, LargestOpen: true, Topics: topics,
 	}}))
-	for i := range poor.Rows { // what could not be tried is no reason
+	for i := range poor.Rows { // a failed trial is no evidence
 		poor.Rows[i].Failed = true
 	}
 	require.Empty(t, paths(poor))

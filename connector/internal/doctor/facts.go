@@ -16,8 +16,8 @@ type Facts struct {
 	// QueueInOrder says that what waited in a session came in the order in which it was published.
 	QueueInOrder bool `json:"queue_in_order"`
 
-	// Redelivers says that what was not acknowledged came again after a reconnect; Dup that it was marked, SameID that it
-	// kept its Packet Identifier.
+	// Redelivers: an unacknowledged message came again after a reconnect. Dup: with the DUP flag. SameID: with the same Packet
+	// Identifier.
 	Redelivers bool `json:"redelivers"`
 	Dup        bool `json:"dup"`
 	SameID     bool `json:"same_id"`

@@ -20,7 +20,7 @@ func (d *doctor) retained(ctx context.Context) (answer, means Text, err error) {
 		return
 	}
 	defer p.leave()
-	// The server must have it before it is removed again, although the run is over.
+	// Wait for PUBACK even after an interrupt, so that the removal comes after the message.
 	if err = p.publish(context.WithoutCancel(ctx), &packets.Publish{Topic: topic, QoS: 1, Retain: true, Payload: []byte("kept")}); err != nil {
 		return
 	}
@@ -201,7 +201,7 @@ func (d *doctor) largest(ctx context.Context) (answer, means Text, err error) {
 	var how error
 	fits := func(size int) bool {
 		m := &packets.Publish{Topic: topic, QoS: 1, PacketID: 1}
-		m.Payload = make([]byte, size-m.Size()-3) // of Remaining Length
+		m.Payload = make([]byte, size-m.Size()-3) // 3 more bytes for a longer Remaining Length
 		m.Payload = m.Payload[:len(m.Payload)-max(m.Size()-size, 0)]
 		p, err := d.connect(ctx, "", true, nil)
 		if err == nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A peer is a connection that sends only what it is told to, so that the server's behaviour shows. One goroutine at a
-// time may use it.
+// A peer is a connection that sends nothing on its own, so that the server's behaviour shows. Only one goroutine at a time
+// may use it.
 type peer struct {
 	d      *doctor
 	id     string
@@ -58,7 +58,7 @@ func (d *doctor) connect(ctx context.Context, id string, clean bool, will *packe
 		return nil, err
 	}
 	if !clean {
-		// The server must have made the session before it is removed again, although the run is over.
+		// Wait for CONNACK even after an interrupt, so that the removal comes after the session was made.
 		within = context.WithoutCancel(within)
 	}
 	answer, err := p.until(within, packets.CONNACK, 0, answering*d.o.Patience)
@@ -86,8 +86,8 @@ func (d *doctor) newID() string {
 	return fmt.Sprintf("%s%d", d.name[:6]+d.name[7:], d.count)
 }
 
-// What a connection may bring, in bytes: a packet, and all of them together. Nothing that the doctor asks for is nearly as
-// much, so that a server that sends more means harm; it fills no memory.
+// Limits on what a server may send, in bytes: for one packet, and for a connection. The doctor never requests nearly as much,
+// so a server that exceeds them is hostile, and must not fill the memory.
 const (
 	mostIncoming    = 1 << 20
 	mostIncomingAll = 16 << 20
@@ -309,7 +309,7 @@ func (d *doctor) publishMany(ctx context.Context, topic string, n int) error {
 // leave ends the connection in order.
 func (p *peer) leave() {
 	if p.send(&packets.Disconnect{}) == nil {
-		// The server closes [MQTT-3.14.4-1]; a reset before it has read DISCONNECT would fire a will.
+		// Let the server close [MQTT-3.14.4-1]: a reset before it has read DISCONNECT would trigger the will.
 		deadline := time.After(p.d.o.Patience)
 		for {
 			select {

@@ -66,8 +66,8 @@ type link struct {
 	flow    *capture.Flow
 	c       Connection
 	what    kind
-	swapped bool            // the client is the side that did not open the flow, as far as that was captured
-	early   [2]bytes.Buffer // by direction: what came before the kind was known
+	swapped bool            // the client is the side that accepted the connection, as far as captured
+	early   [2]bytes.Buffer // by direction: bytes received before the protocol was known
 	sides   [2]*side        // by direction of the flow
 	talk    Conversation
 	at      time.Time
@@ -79,7 +79,7 @@ type kind int
 const (
 	unknown kind = iota
 	foreign      // something else
-	carries      // MQTT, or what is emitted about it
+	carries      // MQTT, or a remark about it
 )
 
 // A side is one direction of a connection that carries MQTT.
@@ -132,7 +132,7 @@ func (r *reader) Gap(f *capture.Flow, d capture.Direction, at time.Time, n int64
 		}})
 		l.talk.Partial = true
 		l.sides[d].gap(n)
-	case l.what == unknown: // its beginning will not come
+	case l.what == unknown: // the beginning is missing, so the protocol stays unknown
 		l.c.Partial, l.talk.Partial = true, true
 		l.early = [2]bytes.Buffer{}
 	}
@@ -269,7 +269,7 @@ func (l *link) tls() {
 	}})
 }
 
-// carry takes the connection for MQTT, and what came already for its beginning.
+// carry treats the connection as MQTT, beginning with the bytes already received.
 func (l *link) carry() {
 	l.what = carries
 	if l.swapped {

@@ -149,16 +149,16 @@ func TestCaptureOfAConversation(t *testing.T) {
 
 			disordered := slices.Clone(talk.Segments)
 			for i := 4; i+3 < len(disordered); i += 2 {
-				if disordered[i].From == disordered[i+1].From { // the network keeps no order within a direction
+				if disordered[i].From == disordered[i+1].From { // swap segments of opposite directions, which a capture may have in either order
 					disordered[i], disordered[i+1] = disordered[i+1], disordered[i]
-					disordered = slices.Concat(disordered[:i+3], disordered[i:]) // and three are sent again
+					disordered = slices.Concat(disordered[:i+3], disordered[i:]) // and retransmit three
 					i += 3
 				}
 			}
 			again, _ := told(t, capturetest.File(capturetest.Format{Link: 113}, disordered...))
 			require.ElementsMatch(t, lines, again)
 
-			// A segment within the payload of a PUBLISH is missing: the packets behind it are there.
+			// A segment is missing within the payload of a PUBLISH: the packets after it are still found.
 			i := slices.IndexFunc(talk.Segments, func(s capturetest.Segment) bool {
 				return len(s.Payload) == 1000 && bytes.Count(s.Payload, s.Payload[999:]) > 200
 			})

@@ -8,8 +8,8 @@ import (
 
 // A Conversation judges packets by those that came before them on the same connection.
 type Conversation struct {
-	// Partial says that the capture does not have the beginning of the connection: what is missing may
-	// be there.
+	// Partial means that the beginning of the connection was not captured: packets that seem to be missing may have been
+	// in it.
 	Partial bool
 
 	budget    *budget
@@ -74,7 +74,7 @@ func (c *Conversation) exchange(from Side, p *Packet) {
 		if c.connected && from == Client {
 			p.fault(-1, "MQTT-3.1.0-2", "a second CONNECT on one connection", "同一连接上的第二个 CONNECT")
 		}
-		c.connected, c.clean = true, v.CleanSession // and not the packet, which may be large
+		c.connected, c.clean = true, v.CleanSession // not the packet itself, which may be large
 	case *packets.Connack:
 		if c.clean && v.SessionPresent && v.Code == packets.Accepted {
 			p.fault(2, "MQTT-3.2.2-1", "Session Present is 1, and a clean session was asked for", "请求了清除会话，Session Present 却为 1")
@@ -141,7 +141,7 @@ func (c *Conversation) await(sender Side, id uint16, next packets.Type) {
 // perIdentifier is about what an entry of a map takes, in bytes.
 const perIdentifier = 64
 
-// afford takes what another Packet Identifier needs from the budget. Without it what is missing may have been there.
+// afford takes the cost of another Packet Identifier from the budget. Once it is used up, missing packets are no fault.
 func (c *Conversation) afford() bool {
 	n := c.budget.take(perIdentifier)
 	c.charged += n

@@ -1,11 +1,11 @@
-// Package explain takes MQTT 3.1.1 apart for people: Control Packets field by field, each with its
-// offset, and what is wrong with the statement of the specification that says so.
+// Package explain describes MQTT 3.1.1 to the user: Control Packets field by field, with offsets, and their faults with the
+// statement of the specification that they violate.
 //
-// [Take] is one packet, a [Stream] the packets of one direction of a connection, and a [Conversation]
-// what the packets of both directions mean to each other. [Hex] reads the ways in which people write
-// bytes down. [Code] explains the codes and names that this project and the protocol use.
+// [Take] explains one packet, a [Stream] those of one direction of a connection, and a [Conversation] how the packets
+// of both directions relate. [Hex] reads the usual ways of writing bytes. [Code] explains the codes and names of the protocol
+// and of this project.
 //
-// Texts come in English and Chinese. No text has a control character, whatever the bytes were.
+// Texts are in English and Chinese, and contain no control characters, whatever the bytes are.
 package explain
 
 // A Text is the same text in both languages.

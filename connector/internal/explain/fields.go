@@ -122,7 +122,7 @@ func reserved(bits int) string {
 // connect is CONNECT, section 3.1. One of another version of the protocol has other fields behind its
 // protocol level.
 func (w *walker) connect() {
-	// The flags of one that is not whole and right may lie, or a length: what looks like a name may be a password.
+	// In a malformed CONNECT the flags or a length may be wrong, and what looks like a name may be a password.
 	_, _, err := packets.Parse(w.b)
 	lies := err != nil && !w.o.Secrets
 	named := bytes.HasPrefix(w.b[w.at:], []byte("\x00\x04MQTT")) || bytes.HasPrefix(w.b[w.at:], []byte("\x00\x06MQIsdp"))
@@ -269,7 +269,7 @@ func shownText(b []byte) Text {
 // shownBytes shows bytes as a text if they are one, and in hex otherwise.
 func shownBytes(b []byte) Text {
 	head := b[:min(len(b), mostText+utf8.UTFMax)]
-	for i := 0; i < utf8.UTFMax && len(head) < len(b) && !utf8.Valid(head); i++ { // which may be cut in a character
+	for i := 0; i < utf8.UTFMax && len(head) < len(b) && !utf8.Valid(head); i++ { // drop a character that the cut divides
 		head = head[:len(head)-1]
 	}
 	printable := !strings.ContainsFunc(string(head), func(r rune) bool { return r < ' ' && r != '\n' && r != '\r' && r != '\t' })

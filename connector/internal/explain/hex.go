@@ -55,7 +55,7 @@ func between(r rune) bool { return strings.ContainsRune(" \t\v\f,;:-_|[](){}\"'`
 // hexWord reads bytes without anything between them but 0x and \x.
 func hexWord(word string) ([]byte, error) {
 	word = strings.NewReplacer("0x", "", "0X", "", `\x`, "", `\X`, "").Replace(word)
-	if word == "byte" { // of []byte{…}
+	if word == "byte" { // from []byte{…}
 		return nil, nil
 	}
 	if len(word) == 1 {
@@ -84,7 +84,7 @@ func dumpLine(line string, at int) ([]byte, bool) {
 	var b []byte
 	for first := true; len(b) < 16; first = false {
 		word := strings.TrimLeft(rest, " \t")
-		// Two blanks stand before the characters, and after the eighth byte of hexdump -C.
+		// Two blanks precede the text column; hexdump -C also has two after the eighth byte.
 		if blanks := len(rest) - len(word); word == "" || word[0] == '|' || !first && blanks > 1 && len(b) != 8 {
 			break
 		}

@@ -15,8 +15,8 @@ import (
 type Packet struct {
 	Offset   int64        // of its first byte in the stream
 	Type     packets.Type // as its first byte claims
-	Size     int64        // fixed header included, as it claims; what is there if it claims nothing readable
-	Held     int          // how many bytes of it were there to be taken apart
+	Size     int64        // as claimed, fixed header included; the bytes present if the claim is unreadable
+	Held     int          // how many of its bytes were available
 	Missing  int64        // how many bytes of it were not captured
 	Summary  string       // the packet in one line, without payload, passwords and user names; "" if it cannot be read
 	Fields   []Field
@@ -122,7 +122,7 @@ func (p *Packet) judge(b []byte, h header) {
 	case errors.As(err, &broken):
 		p.fault(broken.Offset, broken.Spec, broken.Reason, chinese.Of(broken.Reason))
 		return
-	case err != nil: // and nothing that is there is wrong
+	case err != nil: // incomplete, but correct as far as it goes
 		return
 	}
 	p.value = packets.Clone(value)
@@ -142,7 +142,7 @@ func parseHead(b []byte, h header) (packets.Packet, error) {
 		n += 2
 	}
 	if int64(n) > h.size() {
-		n = int(h.size()) // the fields do not fit: the codec will say so
+		n = int(h.size()) // the fields exceed the packet, which the codec reports
 	}
 	if len(b) < n {
 		return nil, packets.ErrShort

@@ -6,8 +6,8 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// What is held of a packet to take it apart: of a PUBLISH its fields and the beginning of its payload, which
-// need not be whole to be judged.
+// The limits on the part of a packet that is held: for a PUBLISH, its fields and the beginning of its payload, which are
+// enough to check it.
 const (
 	mostHeld    = 1 << 20
 	mostPublish = 5 + 2 + 65535 + 2 + 256
@@ -121,7 +121,7 @@ func (s *Stream) wanted() int {
 
 // begin looks at a fixed header that is whole.
 func (s *Stream) begin() {
-	// A length that is wrong and large says nothing about where the packet ends.
+	// With a large length that is wrong, the end of the packet is unknown.
 	if _, _, err := packets.Parse(s.held); err != nil && err != packets.ErrShort && s.header.size() > 4096 {
 		s.give()
 		s.broken = 0
@@ -245,7 +245,7 @@ func StartsPacket(b []byte) bool {
 	for len(b) > 0 {
 		_, n, err := packets.Parse(b)
 		if err == packets.ErrShort && len(b) >= 2 {
-			// At least the name of a topic has to be there.
+			// A PUBLISH counts once its Topic Name is complete.
 			h := parseHeader(b)
 			if h.readable && packets.Type(b[0]>>4) == packets.PUBLISH {
 				if _, err := parseHead(b, h); err == nil {

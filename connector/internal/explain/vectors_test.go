@@ -46,7 +46,7 @@ func TestFieldsCoverThePacket(t *testing.T) {
 			require.Zero(t, p.Faults(), "%v", p.Findings)
 			require.Equal(t, l.Text, p.Summary)
 			covers(t, p, n)
-			for cut := range l.Bytes { // and so they are of one that is cut short
+			for cut := range l.Bytes { // every prefix is valid so far
 				p, n := Take(l.Bytes[:cut], Options{})
 				require.Zero(t, p.Faults())
 				covers(t, p, n)
@@ -233,7 +233,7 @@ func TestHex(t *testing.T) {
 	b, err := Hex("00000000")
 	require.NoError(t, err)
 	require.Len(t, b, 4, "not an offset")
-	// Characters that look like bytes are none: a short last line of xxd.
+	// The text column of a short last line of xxd may look like bytes.
 	b, err = Hex("00000000: 6162                                     ab\n")
 	require.NoError(t, err)
 	require.Equal(t, []byte("ab"), b)
@@ -245,7 +245,7 @@ func TestConversation(t *testing.T) {
 	type step struct {
 		from Side
 		p    packets.Packet
-		spec string // of the fault; "" for none
+		spec string // the statement that is violated, or ""
 	}
 	for name, steps := range map[string][]step{
 		"in order": {
@@ -261,7 +261,7 @@ func TestConversation(t *testing.T) {
 			{Client, &packets.Pubrel{PacketID: 1}, ""},
 			{Server, &packets.Pubcomp{PacketID: 1}, ""},
 			{Server, &packets.Pubcomp{PacketID: 1}, ""},
-			{Client, &packets.Pubrel{PacketID: 9}, ""}, // of an earlier connection
+			{Client, &packets.Pubrel{PacketID: 9}, ""}, // from an earlier connection
 			{Server, &packets.Pubcomp{PacketID: 9}, ""},
 			{Client, &packets.Unsubscribe{PacketID: 2, Filters: []string{"a"}}, ""},
 			{Server, &packets.Unsuback{PacketID: 2}, ""},
@@ -297,7 +297,7 @@ func TestConversation(t *testing.T) {
 			}
 		})
 	}
-	// Of a connection whose beginning was not captured nothing is missing.
+	// Without the beginning of a connection, an acknowledgement for an unknown packet is no fault.
 	c := Conversation{Partial: true}
 	for _, s := range []step{{Server, &packets.Puback{PacketID: 1}, ""}, {Server, &packets.Suback{PacketID: 1, Codes: []packets.SubscribeCode{0}}, ""}} {
 		p, _ := Take(one(t, s.p), Options{})

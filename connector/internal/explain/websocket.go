@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// frames takes the bytes of one direction of a WebSocket apart, RFC 6455, and gives its stream what is in its
-// binary frames. Borders of frames mean nothing to MQTT [MQTT-6.0.0-2].
+// frames parses one direction of a WebSocket (RFC 6455) and passes the contents of its binary frames to its stream. The borders
+// of frames have no meaning in MQTT [MQTT-6.0.0-2].
 type frames struct {
 	side   *side
 	inside bool   // the handshake is over

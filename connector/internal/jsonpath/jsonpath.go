@@ -91,7 +91,7 @@ func (f *finder) object(want []int, depth int) {
 		var led []int
 		for _, i := range want {
 			if len(f.paths[i]) > depth && same(name, f.paths[i][depth]) {
-				f.out[i] = Value{Depth: depth} // what came under this name before is gone
+				f.out[i] = Value{Depth: depth} // the last of several equal names counts
 				led = append(led, i)
 			}
 		}
@@ -153,8 +153,8 @@ var ErrNull = errors.New("is null")
 // ErrSurrogate says that a string has half of a character, as "\ud83d", which no text can hold.
 var ErrSurrogate = errors.New("holds half of a surrogate pair, which no text can hold")
 
-// Text returns a value as text: of a string what it says, of an object or a list its JSON without
-// white space, of anything else what is written.
+// Text returns a value as text: the value of a string, an object or a list as compact JSON, anything else as
+// written.
 func Text(raw []byte) (string, error) {
 	switch raw[0] {
 	case '"':
@@ -172,7 +172,7 @@ func Text(raw []byte) (string, error) {
 	return string(raw), nil
 }
 
-// unquote returns what a valid string says. Bytes that are not UTF-8 stay what they are.
+// unquote returns the value of a valid string. Bytes that are not UTF-8 are kept.
 func unquote(raw []byte) (string, error) {
 	raw = raw[1 : len(raw)-1]
 	first := bytes.IndexByte(raw, '\\')
@@ -210,7 +210,7 @@ func unquote(raw []byte) (string, error) {
 				i += 6
 			}
 			out = utf8.AppendRune(out, r)
-		default: // a quote, a slash, a backslash
+		default: // a quote, a slash or a backslash
 			out = append(out, c)
 		}
 	}
@@ -218,6 +218,6 @@ func unquote(raw []byte) (string, error) {
 }
 
 func unit(hex []byte) rune {
-	n, _ := strconv.ParseUint(string(hex[:4]), 16, 16) // the text is valid
+	n, _ := strconv.ParseUint(string(hex[:4]), 16, 16) // cannot fail: the text is valid
 	return rune(n)
 }

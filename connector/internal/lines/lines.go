@@ -1,5 +1,5 @@
-// Package lines appends lines to files: each whole or not at all, durable, and also beside other processes
-// that do so.
+// Package lines appends lines to files: each is written whole or not at all, and is durable, even if other processes append
+// to the same file.
 package lines
 
 import (
@@ -45,7 +45,7 @@ func AppendTo(f *os.File, write func(io.Writer) error) error {
 	size := info.Size()
 	whole, err := endsWhole(f, size)
 	if err == nil && size == 0 {
-		err = SyncFolder(filepath.Dir(f.Name())) // it may be new, and its name has to last as well
+		err = SyncFolder(filepath.Dir(f.Name())) // the file may be new, and its name must be durable too
 	}
 	if err != nil {
 		return err
@@ -80,7 +80,7 @@ func endsWhole(f *os.File, size int64) (bool, error) {
 
 // takeBack truncates the file to size, unless another process has written after that.
 func takeBack(f *os.File, size int64) {
-	end, err := f.Seek(0, io.SeekCurrent) // appending, too, leaves it behind what was written
+	end, err := f.Seek(0, io.SeekCurrent) // also after an append, the end of what f wrote
 	if err != nil || end <= size {
 		return
 	}

@@ -8,16 +8,16 @@ import (
 	"path/filepath"
 )
 
-// A Way is a file or folder through which another user can change what is below it.
+// A Way is a file or folder through which another user can change the contents below it.
 type Way struct {
 	Path     string
-	Everyone bool        // everybody can write to it, and take away what is there
+	Everyone bool        // everybody can create and remove entries
 	Mode     fs.FileMode // its permissions
-	Owner    int         // if not Everyone: the user whom it belongs to, who is neither this one nor root
+	Owner    int         // if not Everyone: the owner, who is neither this user nor root
 }
 
-// Find returns the first Way to a path, from the path upwards. What is not there yet is passed over.
-// Where the system knows no owners it finds nothing.
+// Find returns the first Way on a path, from its end upwards, ignoring parts that do not exist yet. On systems without
+// owners it finds nothing.
 func Find(path string) (Way, bool) {
 	path = real(path)
 	for {

@@ -9,17 +9,16 @@ import (
 	"github.com/mqtt311/mqtt311/connector/lint"
 )
 
-// EscapeText returns text in which what is no visible character, line end or tab stands as an
-// escape: \x1b, \u202e, \xff for a byte that is not UTF-8. It returns b itself if there is nothing to
-// escape.
+// EscapeText escapes everything but visible characters, line ends and tabs, for example as \x1b, \u202e, or \xff for a byte
+// that is not UTF-8. It returns b itself if there is nothing to escape.
 func EscapeText(b []byte) []byte { return escape(b, true) }
 
-// EscapeLine is EscapeText for what has to stay on one line: line ends and tabs are escaped, too.
+// EscapeLine is like EscapeText, but also escapes line ends and tabs.
 func EscapeLine(s string) string { return string(escape([]byte(s), false)) }
 
 func escape(b []byte, lines bool) []byte {
 	var out bytes.Buffer
-	from := 0 // of what is not in out yet
+	from := 0 // where the bytes not yet copied begin
 	for i := 0; i < len(b); {
 		if c := b[i]; ' ' <= c && c <= '~' || lines && (c == '\n' || c == '\t') {
 			i++

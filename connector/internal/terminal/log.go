@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A LogHandler writes records for people: time, level, message, and what belongs to it, each record
-// on a line of its own, which is escaped and in colours on a Screen.
+// A LogHandler writes records as text for people: time, level, message and attributes, one line per record. On a Screen
+// they are escaped and coloured.
 type LogHandler struct {
 	opts   LogOptions
 	mu     *sync.Mutex // one line at a time

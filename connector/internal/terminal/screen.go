@@ -15,8 +15,8 @@ func Is(f any) bool {
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
-// A Screen is a terminal. What is written to it has its control characters escaped, but for line
-// ends and tabs. Writing is as safe for several goroutines as that of the file.
+// A Screen is a terminal. Control characters written to it are escaped, except line ends and tabs. Like the file, it may
+// be written by several goroutines.
 type Screen struct {
 	f      *os.File
 	colour bool

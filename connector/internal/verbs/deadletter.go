@@ -53,7 +53,7 @@ type letterLine struct {
 
 var stateNames = map[deadletters.State]string{deadletters.Waiting: "待处理", deadletters.WasReplayed: "已重放", deadletters.WasRemoved: "已删除"}
 
-// A letterAct is what was done with a dead letter, for programs.
+// A letterAct is what was done with a dead letter, in JSON.
 type letterAct struct {
 	Letter deadletters.ID  `json:"letter"`
 	Act    string          `json:"act"` // removed, copied, replayed, failed, collected
@@ -72,7 +72,7 @@ func actJSON(p *command.Program, a letterAct) error {
 	return p.JSONLine(a)
 }
 
-// openLetters opens a file, and warns of what cannot be read in it.
+// openLetters opens a file, and warns of lines that it cannot read.
 func openLetters(ctx context.Context, p *command.Program, path string) (*deadletters.File, error) {
 	f, err := deadletters.Open(ctx, path)
 	if err != nil {
@@ -323,7 +323,7 @@ func showLetter(p *command.Program, f *deadletters.File, e deadletters.Entry) er
 		return command.Fail(command.ExitRuntime, "the payload cannot be read: %w", "内容无法读取：%w", err)
 	}
 	more := e.Size - int64(len(begin))
-	if more > 0 { // not amid a character
+	if more > 0 { // do not divide a character
 		for n := 0; n < utf8.UTFMax && !utf8.Valid(begin) && len(begin) > 0; n++ {
 			begin, more = begin[:len(begin)-1], more+1
 		}

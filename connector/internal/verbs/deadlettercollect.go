@@ -138,7 +138,7 @@ const (
 	mostBytesAtOnce = 16 << 20
 )
 
-// collect gathers messages until it is told to end, and returns how many dead letters there were.
+// collect collects messages until it has to end, and returns the number of dead letters.
 func (x *collecting) collect(ctx context.Context, c *client.Client, f *deadletters.File) (int, error) {
 	granted, err := c.Subscribe(ctx, packets.Subscription{Filter: x.topic, QoS: 1}, packets.Subscription{Filter: x.topic + "/meta", QoS: 1})
 	if err != nil {
@@ -175,7 +175,7 @@ func (x *collecting) collect(ctx context.Context, c *client.Client, f *deadlette
 			return n, command.Coded(command.ExitRuntime, err)
 		}
 		for _, d := range batch {
-			d.Ack() // an error says that the server sends it again
+			d.Ack() // after an error the server sends it again
 		}
 		for i := before; x.p.JSON && i < f.Len(); i++ {
 			if err := gatheredJSON(x.p, f, f.At(i)); err != nil {
@@ -214,7 +214,7 @@ func (x *collecting) batch(ctx context.Context, came <-chan *client.Delivery, en
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case err := <-ended:
-		ended <- err // of whoever waits for the end
+		ended <- err // put it back for the final wait
 		if errors.Is(err, context.Canceled) {
 			return nil, ctx.Err()
 		}

@@ -192,7 +192,7 @@ func (x *replaying) each(ctx context.Context, f *deadletters.File, chosen []dead
 			return err
 		}
 		if now, err := f.Find(e.ID.String()); err == nil && now.State != e.State {
-			continue // somebody else was there
+			continue // another process has changed it
 		}
 		r, payload, err := readLetter(f, e)
 		if err == nil {

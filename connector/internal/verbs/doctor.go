@@ -116,7 +116,7 @@ func (x *examining) run(ctx context.Context) error {
 		if ctx.Err() != nil || err != nil && judged == nil {
 			return err
 		}
-		if err != nil { // those that follow are tried all the same
+		if err != nil { // go on with the other connections
 			failed = err
 			if len(names) > 1 {
 				text := x.p.Text(err)
@@ -161,7 +161,7 @@ func (x *examining) where(connection string) string {
 	return lint.Show("connections." + connection)
 }
 
-// What doctor prints for programs.
+// The JSON output of doctor.
 type (
 	rowLine struct {
 		Connection string `json:"connection,omitempty"`

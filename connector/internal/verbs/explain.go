@@ -158,7 +158,7 @@ func (x *explaining) read(r io.Reader, name string) error {
 		if errors.As(err, &bad) {
 			return command.Usage("%s, line %d: %q is no byte in hexadecimal", "%s 第 %d 行：%q 不是十六进制字节", name, bad.Line, bad.Text)
 		}
-		if capture.Known(b) { // a hex dump of a capture
+		if capture.Known(b) { // a hex dump of a capture file
 			return x.capture(bytes.NewReader(b), name)
 		}
 		x.bytes(b)

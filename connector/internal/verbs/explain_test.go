@@ -33,7 +33,7 @@ func TestExplainNamesEveryRefusal(t *testing.T) {
 		require.Len(t, named, 1, v.Name)
 		require.Contains(t, named[0], fmt.Sprintf(map[string]string{"en": "byte %d: ", "zh": "第 %d 字节："}[lang], v.Offset), v.Name)
 		require.Contains(t, named[0], v.Spec, v.Name)
-		if i%20 == 0 && !isText(v.Bytes) { // and so it does of the bytes as they are
+		if i%20 == 0 && !isText(v.Bytes) { // raw bytes on standard input give the same result
 			require.Equal(t, r.out, runWith(t, t.Context(), string(v.Bytes), "explain", "-").out, v.Name)
 		}
 	}
@@ -48,10 +48,10 @@ func TestExplainBytes(t *testing.T) {
     7  68 69     Payload                        "hi"
 `, ok(t, "explain", "0x32", "07:00:01:74:00:07", "6869"))
 	require.Equal(t, "PINGREQ，2 字节，位于 0\n    0  c0  报文类型与标志  PINGREQ, flags 0000\n    1  00  剩余长度        0\n", ok(t, "explain", "c000", "--lang", "zh"))
-	// What comes from outside never reaches a terminal raw.
+	// Control characters in the input never reach the terminal.
 	require.NotContains(t, ok(t, "explain", "30", "08", "0003611b5b", "1b5b6d"), "\x1b")
 	require.NotContains(t, mqtt311(t, "explain", "\x1b[31m").err, "\x1b")
-	// A capture that somebody dumped.
+	// A hex dump of a capture file.
 	file, err := os.ReadFile(captures + "tcpdump-lo.pcap")
 	require.NoError(t, err)
 	r := runWith(t, t.Context(), hex.Dump(file), "explain", "--brief")

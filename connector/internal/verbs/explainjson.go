@@ -8,7 +8,7 @@ import (
 	"github.com/mqtt311/mqtt311/connector/internal/explain"
 )
 
-// What explain prints for programs.
+// The JSON output of explain.
 type (
 	codeLine struct {
 		Code  string     `json:"code"`

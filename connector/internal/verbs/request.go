@@ -154,7 +154,7 @@ func (x *requesting) payload() (string, error) {
 		return string(b), err
 	case x.stdin:
 		b, err := command.ReadPayload(x.p.Stdin)
-		if err == nil && len(b) == 0 { // often the command before the pipe failed
+		if err == nil && len(b) == 0 { // probably the command before the pipe failed
 			return "", command.Usage("standard input is empty: --null-message sends an empty payload", "标准输入为空：发送空消息请用 --null-message")
 		}
 		return string(b), err
@@ -179,7 +179,7 @@ func (x *requesting) converse(ctx context.Context, c *client.Client, response st
 		if err != nil {
 			break
 		}
-		if !d.Retain { // what is retained was there before the request
+		if !d.Retain { // a retained message is older than the request
 			if err := print(d); err != nil {
 				return command.Coded(command.ExitRuntime, err)
 			}
@@ -193,7 +193,7 @@ func (x *requesting) converse(ctx context.Context, c *client.Client, response st
 	if ctx.Err() == nil {
 		return command.Fail(command.ExitConnection, "the connection ended before the response came", "应答到达之前连接已断开")
 	}
-	return context.Cause(ctx) // why it was not published, or that the time is over
+	return context.Cause(ctx) // the error of publishing, or the time limit
 }
 
 // outOfTime says that the time for the responses is over, if that is why err came.

@@ -74,7 +74,7 @@ func TestRequest(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(r.out), &m))
 	require.Equal(t, "answer/7", m.Topic)
 	require.Equal(t, "0: from a pipe", m.Payload)
-	// What was retained there before is no response.
+	// A message that was retained before is not a response.
 	require.Equal(t, "0: new\n", ok(t, "request", "-b", addr, "-t", "ask/old", "-e", "answer/#", "-m", "new"))
 }
 
@@ -82,12 +82,12 @@ func TestRequestOfMany(t *testing.T) {
 	addr := startBroker(t)
 	responder(t, addr, 3)
 	require.Equal(t, "0: x\n1: x\n2: x\n", ok(t, "request", "-b", addr, "-t", "ask/7", "-e", "answer/7", "-m", "x", "-C", "3", "-q", "1"))
-	for _, seconds := range []string{"1", "10", "60"} { // the first is enough but on a machine that is very slow
+	for _, seconds := range []string{"1", "10", "60"} { // one second is enough except on a very slow machine
 		r := mqtt311(t, "request", "-b", addr, "-t", "ask/7", "-e", "answer/7", "-m", "x", "-C", "4", "-W", seconds)
 		require.Equal(t, command.ExitTimeout, r.code)
 		require.Contains(t, r.err, "no response within "+seconds+" seconds")
 		if r.out == "0: x\n1: x\n2: x\n" {
-			break // those that came are printed
+			break // the responses that arrived in time are printed
 		}
 		require.NotEqual(t, "60", seconds, r.out)
 	}
@@ -185,7 +185,7 @@ func TestRequestTellsOfOutages(t *testing.T) {
 			if err != nil {
 				return
 			}
-			go func() { // closes at SUBSCRIBE
+			go func() { // closes when SUBSCRIBE arrives
 				defer c.Close()
 				in := packets.NewReader(c, packets.ReaderOptions{})
 				for {

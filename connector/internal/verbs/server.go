@@ -52,7 +52,7 @@ func serverOf(ctx context.Context, p *command.Program, cmd *cobra.Command, optio
 	return made, cfg, command.Coded(command.ExitUsage, err)
 }
 
-// ask asks on a terminal whether to go on with what is about to happen; elsewhere --yes has to be there.
+// ask asks on a terminal whether to proceed; elsewhere --yes is required.
 func ask(ctx context.Context, p *command.Program, yes bool, en, zh string) error {
 	if yes {
 		return nil

@@ -13,8 +13,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// ErrShape says that a value cannot be changed where it stands: it is shared by an anchor, or written in a way of which
-// the bytes cannot be told apart from what is around them.
+// ErrShape: the value cannot be changed by itself, because an anchor shares it, or because its bytes cannot be separated from
+// those around it.
 var ErrShape = errors.New("yamltext: the value cannot be changed alone")
 
 // An Object is an object of a value that Set writes, with its keys in order.
@@ -26,9 +26,9 @@ type Member struct {
 	Value any
 }
 
-// Set returns text with a value at a path: a string, json.Number, bool, []any or Object. The elements of the path are
-// keys as the text has them, and indexes of lists, of which the one behind the last adds an item. What is missing on the
-// way is made; before lists the keys that stand before a new one, the nearest last.
+// Set returns text with a value at a path: a string, json.Number, bool, []any or Object. The elements of the path are keys
+// as written in the text, and indexes of lists; the index after the last adds an item. Missing parts of the path are created.
+// before lists the keys that precede a new key, the nearest last.
 func Set(text []byte, path []string, value any, before []string) ([]byte, error) {
 	e, err := newEditor(text)
 	if err != nil {
@@ -141,11 +141,11 @@ func (e *editor) replaced(start, end int, with string) string {
 
 // A stop is a node on the way to a value.
 type stop struct {
-	key  *yaml.Node // nil for the top and for items
+	key  *yaml.Node // nil for the top level and for items
 	node *yaml.Node
 }
 
-// walk follows a path as far as there are values, and returns what is left of it.
+// walk follows a path as far as values exist, and returns the rest of it.
 func (e *editor) walk(path []string) (way []stop, rest []string) {
 	if e.top == nil {
 		return nil, path
@@ -243,11 +243,11 @@ func (e *editor) replace(way []stop, value any) (string, error) {
 	if !ok {
 		return "", ErrShape
 	}
-	for start > 0 && strings.IndexByte(" \t", e.text[start-1]) >= 0 && last.node.Kind == yaml.ScalarNode { // what is written has its own
+	for start > 0 && strings.IndexByte(" \t", e.text[start-1]) >= 0 && last.node.Kind == yaml.ScalarNode { // the new text brings its own blank
 		start--
 	}
 	out := e.value(value, last.node.Style, e.indentOf(way), e.inFlow(way))
-	if last.node.Kind != yaml.ScalarNode { // a block begins on a line of its own, behind the key
+	if last.node.Kind != yaml.ScalarNode { // the value is a block, which begins on the line after its key
 		if last.key == nil {
 			if _, isObject := value.(Object); isObject || e.inFlow(way) {
 				return "", ErrShape
@@ -255,12 +255,12 @@ func (e *editor) replace(way []stop, value any) (string, error) {
 		} else if _, colon, ok := e.colon(last.key); ok {
 			between := e.text[colon:start]
 			if strings.TrimSpace(between) != "" {
-				return "", ErrShape // a comment
+				return "", ErrShape // there is a comment between them
 			}
 			start = colon
 		}
 	}
-	if last.key == nil { // an item: its dash or bracket is there
+	if last.key == nil { // an item: its dash or bracket stays
 		if strings.HasPrefix(out, "\n") {
 			return "", ErrShape
 		}
@@ -274,7 +274,7 @@ func (e *editor) replace(way []stop, value any) (string, error) {
 // insert adds a key to the last stop.
 func (e *editor) insert(way []stop, key string, value any, before []string) (string, error) {
 	m := way[len(way)-1].node
-	after := -1 // the index of the key after which the new one stands
+	after := -1 // the new key goes after the key with this index
 	for i := 0; i < len(m.Content); i += 2 {
 		if slices.Contains(before, m.Content[i].Value) {
 			after = i
@@ -309,7 +309,7 @@ func (e *editor) insert(way []stop, key string, value any, before []string) (str
 		if strings.TrimSpace(e.text[at:at+indent]) == "" {
 			return e.replaced(at, at, line), nil
 		}
-		after = 0 // the first stands behind a dash
+		after = 0 // the first key follows a dash on the same line
 	}
 	at, ok := e.pairEnd(m.Content[after], m.Content[after+1])
 	if !ok {
@@ -335,7 +335,7 @@ func (e *editor) pairEnd(key, value *yaml.Node) (int, bool) {
 // afterLine adds a line below that of a byte.
 func (e *editor) afterLine(at int, line string) string {
 	n, _ := e.Place(at)
-	if n == len(e.lines) { // the last one has no break
+	if n == len(e.lines) { // the last line has no line break
 		return e.text + "\n" + line
 	}
 	return e.replaced(e.lines[n], e.lines[n], line)
@@ -365,7 +365,7 @@ func (e *editor) append(way []stop, value any) (string, error) {
 	return e.afterLine(end, strings.Repeat(" ", indent)+e.item(value, indent)+"\n"), nil
 }
 
-// remove takes out the last stop, and what is around it if nothing else is in it.
+// remove removes the last stop, and the values around it that become empty.
 func (e *editor) remove(path []string) (string, error) {
 	way, rest := e.walk(path)
 	if len(rest) > 0 || len(way) < 2 {
@@ -391,7 +391,7 @@ func (e *editor) remove(path []string) (string, error) {
 	}
 	if around.Style&yaml.FlowStyle != 0 {
 		switch {
-		case i+width < len(around.Content): // up to the next one
+		case i+width < len(around.Content): // up to the next item
 			if end, ok = e.Offset(around.Content[i+width].Line, around.Content[i+width].Column); !ok {
 				return "", ErrShape
 			}
@@ -415,7 +415,7 @@ func (e *editor) remove(path []string) (string, error) {
 	line, _ := e.Place(start)
 	from := e.lines[line-1]
 	if lead := strings.TrimSpace(e.text[from:start]); lead != "" && !(last.key == nil && lead == "-") {
-		return "", ErrShape // it stands behind something else
+		return "", ErrShape // something else precedes it on the line
 	}
 	lastLine, _ := e.Place(end)
 	to := len(e.text)
@@ -425,7 +425,7 @@ func (e *editor) remove(path []string) (string, error) {
 	return e.replaced(from, to, ""), nil
 }
 
-// value returns what stands behind a colon or a dash: a blank and a value, or a block on lines of its own.
+// value returns the text after a colon or dash: a blank and a value, or a block on its own lines.
 func (e *editor) value(v any, style yaml.Style, indent int, flow bool) string {
 	switch v := v.(type) {
 	case Object:
@@ -522,7 +522,7 @@ func (e *editor) scalar(s string, style yaml.Style, flow bool) string {
 	}
 	if quotes == yaml.DoubleQuotedStyle {
 		var b bytes.Buffer
-		j := json.NewEncoder(&b) // a string of JSON is one of YAML
+		j := json.NewEncoder(&b) // a JSON string is also a YAML string
 		j.SetEscapeHTML(false)
 		j.Encode(s)
 		return strings.TrimSuffix(b.String(), "\n")

@@ -165,7 +165,7 @@ func TestEditsChangeTheirLinesAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, err := c.edit([]byte(document))
-			if name == "a list" { // a comment within would be lost
+			if name == "a list" { // it would lose a comment
 				require.ErrorIs(t, err, yamltext.ErrShape)
 				return
 			}

@@ -36,7 +36,7 @@ func (j *jsonReader) next() (json.Token, *yaml.Node) {
 			j.line, j.column = j.line+1, 1
 		}
 	}
-	t, _ := j.dec.Token() // the text is valid
+	t, _ := j.dec.Token() // cannot fail: the text is valid
 	return t, &yaml.Node{Kind: yaml.ScalarNode, Line: j.line, Column: j.column}
 }
 

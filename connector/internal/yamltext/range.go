@@ -67,8 +67,8 @@ func (t *Text) Place(at int) (line, column int) {
 	return line, 1 + utf8.RuneCountInString(t.text[t.lines[line-1]:at])
 }
 
-// Range returns where the text of a node is. It is false for what has an anchor or a tag, is an alias, or cannot be
-// found; the empty text of a value that is not there is at no place either.
+// Range returns the place of a node's text. ok is false for an alias, for a node with an anchor or a tag, and for one that cannot
+// be found, such as the empty text of a missing value.
 func (t *Text) Range(n *yaml.Node) (start, end int, ok bool) {
 	if n.Anchor != "" || n.Style&yaml.TaggedStyle != 0 || n.Kind == yaml.AliasNode {
 		return 0, 0, false
@@ -106,7 +106,7 @@ func (t *Text) Span(n *yaml.Node) (start, end int, ok bool) {
 	return start, end, ok && end >= start
 }
 
-// empty reports whether nothing stands for a value.
+// empty reports whether a value is missing.
 func empty(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.Tag == "!!null" && n.Value == "" && n.Style == 0 && n.Anchor == ""
 }
@@ -221,7 +221,7 @@ func (t *Text) flowEnd(start int) (end int, ok bool) {
 			}
 		case '"', '\'':
 			if !strings.ContainsRune(" \t\r\n[{,:", rune(t.text[i-1])) {
-				continue // inside of plain text
+				continue // a quote within plain text
 			}
 			quoted, ok := t.scalarEnd(&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str"}, i)
 			if !ok {

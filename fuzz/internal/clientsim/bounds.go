@@ -23,7 +23,7 @@ func (p *process) checkBounds() {
 	if took > 0 {
 		w.failf("Stats and Backlog took %v", took)
 	}
-	// The inbox may double, and small messages may be more; a loop puts back what it took.
+	// The inbox may double, or hold more messages if they are small; a loop puts back what it took ahead.
 	mostMessages, mostBytes := max(2*cfg.InboxMessages, cfg.InboxBytes/512)+1+cfg.InboxMessages/8+1, 2*cfg.InboxBytes+largest
 	if messages <= mostMessages && bytes <= mostBytes {
 		p.paused = stats.PausedFor
@@ -35,7 +35,7 @@ func (p *process) checkBounds() {
 	if mostBytes += more * largest; bytes > mostBytes {
 		w.failf("%d bytes wait in the inbox, %d may", bytes, mostBytes)
 	}
-	// What is on its way stands beside the queue, and so does what an earlier process left.
+	// Messages in flight and messages of an earlier process do not count towards the queue.
 	if most := p.restored + cfg.QueueMessages + cfg.MaxInflight; stats.Unfinished > most {
 		w.failf("%d messages are unfinished, %d may be", stats.Unfinished, most)
 	}

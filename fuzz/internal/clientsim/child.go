@@ -32,9 +32,9 @@ type Batch struct {
 	// outside of it, so one that does not end hangs on a lock, or never rests.
 	Hangs time.Duration
 
-	Progress func(runs int) `json:"-"` // is told whenever a run has ended; nil: nobody is
+	Progress func(runs int) `json:"-"` // called after each run, if not nil
 
-	Binary string            // the test binary with the child; "": the one that runs
+	Binary string            // the test binary with the child; "": the running one
 	Test   string            // the test in it that calls ServeChild
 	Env    map[string]string // of the child, beside that of the parent
 }
@@ -80,7 +80,7 @@ func (b Batch) Run(ctx context.Context) (Result, error) {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}
 	cmd.Stderr = &stderr
-	alive, err := cmd.StdinPipe() // the child ends when this process does
+	alive, err := cmd.StdinPipe() // the child exits when this pipe closes
 	if err != nil {
 		return Result{}, err
 	}
@@ -163,7 +163,7 @@ func ServeChild(t *testing.T) {
 		t.Skip("it runs in a process that TestClientSim starts")
 	}
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin) // its end is all that it says
+		_, _ = io.Copy(io.Discard, os.Stdin) // until the parent exits
 		os.Exit(2)
 	}()
 	c := &child{out: os.Stdout}

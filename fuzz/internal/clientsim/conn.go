@@ -52,7 +52,7 @@ func (p *process) dial(ctx context.Context) (net.Conn, error) {
 	}
 	wait := upTo(r, w.profile.delay)
 	if !calm && chance(r, w.profile.mute) {
-		wait = time.Hour // SYN is never answered
+		wait = time.Hour // the server never answers SYN
 	}
 	select {
 	case <-time.After(wait):

@@ -74,7 +74,7 @@ func Mutants() []Mutant {
 	return all
 }
 
-// mutateConfig changes what the client is told, and not what it is judged by.
+// mutateConfig changes the configuration of the client, but not the one that it is judged by.
 func (p *process) mutateConfig() {
 	switch p.w.o.Mutant {
 	case LatePing:
@@ -117,7 +117,7 @@ func (s *badStore) Commit(changes []client.Change) error {
 		own := cloneChanges(changes)
 		go func() {
 			time.Sleep(50 * time.Millisecond)
-			_ = s.Store.Commit(own) // the process may be dead
+			_ = s.Store.Commit(own) // fails if the process has died
 		}()
 		return nil
 	case DropCommits:
@@ -270,7 +270,7 @@ func (c *badConn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// comes returns what is received instead of a packet.
+// comes returns the bytes received in place of a packet.
 func (c *badConn) comes(b []byte, t packets.Type) []byte {
 	ack := t == packets.PUBACK || t == packets.PUBREC || t == packets.PUBCOMP
 	switch {

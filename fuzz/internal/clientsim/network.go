@@ -18,8 +18,8 @@ type stream struct {
 	delay    func() time.Duration
 	left     int // bytes before the cut comes; negative: it does not
 	cut      func()
-	hole     bool  // nothing arrives any more and nobody is told
-	readErr  error // after what has arrived
+	hole     bool  // nothing arrives any more, and neither end notices
+	readErr  error // returned after the data that has arrived
 	writeErr error
 	readBy   time.Time
 	writeBy  time.Time
@@ -45,7 +45,7 @@ func newStream(delay func() time.Duration) *stream {
 	return s
 }
 
-// change does something to the stream and wakes whoever waits for it.
+// change modifies the stream and wakes its waiters.
 func (s *stream) change(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -179,7 +179,7 @@ func (s *stream) put(b []byte) {
 		s.left -= len(b)
 	}
 	switch {
-	case !s.reading, len(s.parcels) > 1: // the reader waits for the first one
+	case !s.reading, len(s.parcels) > 1: // nobody reads, or the reader waits for an earlier parcel
 	case !due.After(time.Now()):
 		s.wakeReader()
 	case s.readBy.IsZero() || due.Before(s.readBy):

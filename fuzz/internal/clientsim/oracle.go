@@ -111,7 +111,7 @@ func (p *process) enqueued(m *outMessage, err error) {
 func (p *process) outcome(m *outMessage, err error, async bool) {
 	w := p.w
 	if p.dead {
-		return // nobody was told
+		return // the program died before it got the result
 	}
 	w.logf("app     hears that %d ended: %v", m.number, err)
 	if m.ended {
@@ -153,7 +153,7 @@ func (p *process) outcome(m *outMessage, err error, async bool) {
 			w.failf("message %d ended with %v in a session that goes on", m.number, err)
 		}
 		if lasting && m.left {
-			m.promised = true // it stays in flight
+			m.promised = true // still in flight, so it has to arrive
 		}
 	default:
 		w.failf("message %d ended with %v", m.number, err)
@@ -178,7 +178,7 @@ func (w *world) judgeEvent(e *client.Event) {
 		}
 	case session.EventPoison, session.EventScrubRefused:
 		w.givenUp(e.Err)
-		for _, m := range w.out { // nobody may wait for it any more, so it may be any of these
+		for _, m := range w.out { // the program may have stopped waiting, so it may be any of these
 			if m.qos == packets.ExactlyOnce || e.Session.Kind == session.EventPoison && m.left {
 				m.promised = false
 			}
@@ -190,9 +190,9 @@ func (w *world) judgeEvent(e *client.Event) {
 	}
 }
 
-// stands fails because nothing moves, unless that is explained: the server holds as many messages as it takes, under
-// identifiers that the process before had used, and a process that started from an older copy does not know. They are
-// further ahead than it releases. The client tells the program, as it should.
+// stands fails because nothing moves. One case is excused: the server's quota is full of messages under identifiers of an earlier
+// process, which a process that started from an older copy does not know and which are further ahead than it releases. The
+// client reports that to the program, as it should.
 func (w *world) stands(format string, args ...any) {
 	unknown := w.wasOlder && w.profile.quota > 0 && len(w.server.holds) >= w.profile.quota
 	for _, m := range w.server.holds {
@@ -249,8 +249,8 @@ func (p *process) delivered(d *client.Delivery) *inMessage {
 	here := m.deliveredIn == p.number
 	switch {
 	case w.profile.clean:
-	case m.qos == packets.AtLeastOnce && (!here || m.answerLeft): // it needs no excuse, so none is used up
-	case m.qos == packets.ExactlyOnce && !here && !m.answerLeft: // what has left is on record
+	case m.qos == packets.AtLeastOnce && (!here || m.answerLeft): // allowed without an excuse
+	case m.qos == packets.ExactlyOnce && !here && !m.answerLeft: // allowed too: only an answer that has left is surely on record
 	case m.moreFine > 0:
 		m.moreFine--
 	case m.qos == packets.ExactlyOnce:
@@ -303,10 +303,10 @@ func (w *world) arrived(m *outMessage) {
 		return
 	}
 	if w.profile.config.WhenFull == client.QueueDropOldest {
-		return // one that gave way is back if the process dies before that is on record
+		return // a dropped message comes back if the process dies before the drop is on record
 	}
 	if w.rollbacks > 0 && w.profile.methodA && m.qos == packets.ExactlyOnce {
-		return // a PUBREL that only releases an identifier makes the server pass on what an older copy does not know
+		return // a PUBREL that only releases an identifier makes the server deliver a message that the older copy lacks
 	}
 	for _, other := range w.out[m.number+1:] {
 		if other.qos == m.qos && other.process == m.process && other.who == m.who && other.arrivals > 0 && m.order() {
@@ -439,7 +439,7 @@ func (w *world) processEnded() {
 	}
 }
 
-// sessionDropped excuses what goes with the server's session.
+// sessionDropped excuses the losses that follow from the loss of the server's session.
 func (w *world) sessionDropped() {
 	w.epoch++
 	for _, h := range w.server.flight {
@@ -450,12 +450,12 @@ func (w *world) sessionDropped() {
 	}
 }
 
-// checkEnd judges what came of everything.
+// checkEnd judges the final state of every message.
 func (w *world) checkEnd() {
 	for _, m := range w.out {
 		switch {
 		case !m.promised || m.arrivals > 0 || m.mayLose:
-		case w.profile.config.WhenFull == client.QueueDropOldest && !m.left: // it gave way to another
+		case w.profile.config.WhenFull == client.QueueDropOldest && !m.left: // dropped for a newer message
 		default:
 			w.failf("message %d was promised and never arrived: %v", m.number, m.err)
 		}

@@ -16,7 +16,7 @@ func TestDeliveries(t *testing.T) {
 	const left, again, other = "its answer leaves", "a side is rolled back", "another process"
 	for name, c := range map[string]struct {
 		qos    packets.QoS
-		before []string // between the first delivery and further ones: one follows each
+		before []string // what happens before each further delivery
 		broken bool
 	}{
 		"QoS 1, twice":                                {1, []string{""}, true},

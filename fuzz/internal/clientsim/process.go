@@ -299,7 +299,7 @@ func (p *process) after() *disk.RAM {
 	w.mu.Unlock()
 	if p.store != nil {
 		if killed || chance(p.rng, 30) {
-			p.disk.Stop() // exit without Close
+			p.disk.Stop() // as if the program exited without Close
 		}
 		p.store.Store.(*wal.Store).Close()
 	}
@@ -387,7 +387,7 @@ func (p *process) publish(who int, r *rand.Rand, call publisher) {
 	case publish:
 		err := p.client.Publish(ctx, msg)
 		for i := range buf {
-			buf[i] = '!' // it may be used again
+			buf[i] = '!' // Publish has returned, so the buffer may be reused
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -408,7 +408,7 @@ func (p *process) publish(who int, r *rand.Rand, call publisher) {
 	p.calls.Go(func() {
 		<-receipt.Accepted()
 		select {
-		case <-receipt.Done(): // which says more
+		case <-receipt.Done(): // done already, which implies accepted
 		default:
 			w.mu.Lock()
 			p.accepted(m)
@@ -465,8 +465,8 @@ func (p *process) ask(r *rand.Rand, f string, i intent) {
 	p.answered(f, i, err)
 }
 
-// consume takes messages over, in loops or with a handler, and acknowledges late and in any order if
-// that is its own to do.
+// consume takes messages in loops or with a handler. If acknowledging is up to the program, it does so late and in any
+// order.
 func (p *process) consume(r *rand.Rand) {
 	if p.w.profile.handler {
 		p.handle(r)
@@ -485,14 +485,14 @@ func (p *process) consume(r *rand.Rand) {
 
 // handle has a handler, which publishes now and then and waits for that.
 func (p *process) handle(r *rand.Rand) {
-	// An error says that the client is closed; after any other no message would be taken.
+	// An error means that the client is closed; with any other error no message would be handled.
 	_ = p.client.Handle("#", func(_ context.Context, d *client.Delivery) {
 		if p.work(d, r) && chance(r, 20) && !p.w.isCalm() {
 			p.publish(-1, r, publish)
 		}
 	})
 	<-p.client.Done()
-	time.Sleep(longestPause + 2*longestWork) // a handler may still run
+	time.Sleep(longestPause + 2*longestWork) // a handler may still be running
 }
 
 // longestWork is how long the program takes for a message, unless it stands still for a while.
@@ -557,8 +557,8 @@ func (p *process) finish() {
 	}
 	w.mu.Unlock()
 	p.awaitQuiet()
-	time.Sleep(3 * w.profile.config.KeepAlive) // which has to work in it
-	p.awaitQuiet()                             // a dead connection may have been found
+	time.Sleep(3 * w.profile.config.KeepAlive) // keep alive must work during this time
+	p.awaitQuiet()                             // keep alive may have found a dead connection
 	if w.failed() {
 		return
 	}
@@ -579,7 +579,7 @@ func (p *process) watch() {
 	w := p.w
 	most := 3*time.Second + 4*w.profile.delay + 4*w.profile.store
 	if w.profile.quota > 0 && (w.profile.older > 0 || w.profile.restarts > 0) {
-		most += 20 * time.Second // until identifiers that take places of the quota are released again
+		most += 20 * time.Second // until the identifiers that fill the quota are released
 	}
 	for ; p.client.Err() == nil && !w.failed(); time.Sleep(most / 4) {
 		connected := p.client.State() == client.Connected

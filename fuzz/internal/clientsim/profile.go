@@ -91,10 +91,10 @@ func draw(r *rand.Rand) profile {
 	}
 	p.quota, p.quotaCloses = some(r, 0, 0, 1+r.IntN(8)), chance(r, 50)
 	if p.older > 0 || p.restarts > 0 {
-		p.config.NoScrub = false // somebody who has not asked for this may lose messages
+		p.config.NoScrub = false // NoScrub permits losses after a rollback
 	}
 	if !p.durable {
-		p.lives = 0 // nothing outlives the process, so nothing is promised beyond it
+		p.lives = 0 // nothing is promised beyond the only process
 	}
 	return p
 }

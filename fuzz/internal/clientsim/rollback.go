@@ -55,7 +55,7 @@ func (w *world) restartServer(stop <-chan struct{}) {
 			return
 		}
 		w.mu.Lock()
-		if s == nil || chance(r, 70) { // or the same one again
+		if s == nil || chance(r, 70) { // otherwise the same snapshot again
 			s = nil
 			if w.server.session {
 				s = w.snapshot()
@@ -91,18 +91,18 @@ func (w *world) rollBack(c *snapshot, looksLikeServer bool) {
 			x.end(errCut, errCut)
 		}
 	}
-	for id, m := range s.holds { // method A has not passed it on, and nobody sends it again
+	for id, m := range s.holds { // with method A it was not delivered yet, and nobody sends it again
 		if c.server.holds[id] != m && w.profile.methodA {
 			m.mayLose = true
 		}
 	}
-	for n, m := range w.out { // the server does not know any more that it has passed it on
+	for n, m := range w.out { // the server has forgotten that it delivered these
 		m.mayDouble = m.mayDouble || n >= len(c.arrivals) && m.arrivals > 0 || n < len(c.arrivals) && m.arrivals > c.arrivals[n]
 	}
 	for _, m := range w.incoming[c.injected:] {
 		m.dropped = true
 	}
-	for _, h := range c.server.flight { // nor that it was acknowledged, and copies may be in flight
+	for _, h := range c.server.flight { // and that these were acknowledged; copies may be in flight
 		if !h.released {
 			h.msg.comesAgain()
 		}
@@ -110,16 +110,16 @@ func (w *world) rollBack(c *snapshot, looksLikeServer bool) {
 	for _, m := range c.server.waiting {
 		m.comesAgain()
 	}
-	for _, f := range filters { // Session Present does not tell that
+	for _, f := range filters { // Session Present does not reveal a lost subscription
 		was, ok := s.granted[f]
 		is, still := c.server.granted[f]
 		w.unsure[f] = w.unsure[f] || ok != still || was != is
 	}
-	again := c.server.state() // it may come back from it again
+	again := c.server.state() // the snapshot may be used again
 	s.granted, s.holds, s.flight, s.waiting, s.nextID = again.granted, again.holds, again.flight, again.waiting, again.nextID
 	if w.wasOlder {
-		// A process that began from an older copy uses identifiers again from there on, after it had the server
-		// release them. That is undone: what goes out under one of them is lost, and neither side can know.
+		// A process that started from an older copy reuses identifiers from there on, after the server has released them.
+		// The rollback undoes the release: a message under such an identifier is lost, and neither side can know.
 		s.stale = make(map[uint16]bool)
 		for id := range s.holds {
 			s.stale[id] = true
@@ -161,7 +161,7 @@ func (w *world) forgets(d *durable) {
 			m.mayLose = true
 			continue
 		}
-		// Whatever became of it since, it is sent again.
+		// Whatever happened to it since, it is sent again.
 		m.mayDouble, m.mayReturn, m.left = true, true, false
 	}
 	for _, h := range w.server.flight {

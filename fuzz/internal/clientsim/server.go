@@ -68,7 +68,7 @@ func (w *world) serve(p *peer) {
 	for {
 		pkt, err := r.ReadPacket()
 		if !w.handle(p, pkt, err) {
-			p.conn.SetWriteDeadline(time.Now().Add(time.Second)) // for the rest of what it has to say
+			p.conn.SetWriteDeadline(time.Now().Add(time.Second)) // for the packets still to be written
 			return
 		}
 		if p.alive > 0 {
@@ -179,7 +179,7 @@ func (w *world) serverReceived(p *peer, pkt packets.Packet) bool {
 	case *packets.Disconnect:
 		p.left = true
 		w.process.left = true
-		return true // the client ends its direction, too
+		return true // the client closes its direction next
 	default:
 		w.failf("a client sent %v", pkt)
 	}
@@ -247,7 +247,7 @@ func (w *world) serverPublish(p *peer, v *packets.Publish) bool {
 		w.sendAck(p, packets.PUBACK, v.PacketID)
 	case packets.ExactlyOnce:
 		old := s.holds[v.PacketID]
-		if old != nil && old != m && s.stale[v.PacketID] { // to the server it is a copy of that one
+		if old != nil && old != m && s.stale[v.PacketID] { // the server takes it for a copy of the old one
 			w.logf("server  takes %d for a copy of %d", m.number, old.number)
 			m.mayLose = true
 			w.sendAck(p, packets.PUBREC, v.PacketID)
@@ -265,7 +265,7 @@ func (w *world) serverPublish(p *peer, v *packets.Publish) bool {
 				s.closed++
 				return false
 			}
-			own := *v // the reader uses it again
+			own := *v // the reader reuses v
 			own.Payload = slices.Clone(v.Payload)
 			p.above = append(p.above, &own)
 			return true
@@ -431,7 +431,7 @@ func (w *world) answer(p *peer) {
 		w.mu.Unlock()
 		for _, b := range out {
 			if _, err := p.conn.Write(b); err != nil {
-				return // the reader sees it
+				return // the reader gets the error too
 			}
 		}
 		if over {

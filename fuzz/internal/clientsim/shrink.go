@@ -8,9 +8,8 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 )
 
-// A seed fixes programs, disk and network, but not in which order goroutines run. So a failure is
-// made simpler by how often it comes: what can be left out of the seed without its coming much less
-// often is left out.
+// A seed determines programs, disk and network, but not the order of goroutines. Therefore a failure is simplified by its
+// frequency: a part of the seed is left out if the failure remains about as frequent.
 
 // A simplification leaves something out of what a seed has drawn.
 type simplification struct {
@@ -63,8 +62,8 @@ func (p *profile) simplify(names []string) bool {
 
 // An Explanation is what further runs have shown about a failure.
 type Explanation struct {
-	Runs, Failed int      // of the seed as it is
-	Simpler      []string // what was left out
+	Runs, Failed int      // of the unchanged seed
+	Simpler      []string // the parts left out
 	SimplerRuns  int      // with that
 	SimplerFails int
 	Shortest     *Failure // of those; nil: the seed did not fail again
@@ -79,7 +78,7 @@ func Explain(ctx context.Context, b Batch, patience time.Duration) (e Explanatio
 	if err != nil || failed == 0 {
 		return e, err
 	}
-	// Enough runs to see about five failures.
+	// Enough runs to expect five failures.
 	tries := min(b.Repeat, 1+5*runs/failed)
 	for _, s := range simplifications {
 		if time.Now().After(end) {
@@ -90,7 +89,7 @@ func Explain(ctx context.Context, b Batch, patience time.Duration) (e Explanatio
 		if err != nil {
 			return e, err
 		}
-		if 2*f*e.Runs >= e.Failed*n { // at least half as often as the seed itself
+		if 2*f*e.Runs >= e.Failed*n { // fails at least half as often as the seed itself
 			e.Simpler, e.SimplerRuns, e.SimplerFails, e.Shortest = with, n, f, transcript
 		}
 	}

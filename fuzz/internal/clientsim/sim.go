@@ -28,8 +28,8 @@ import (
 // Options say which run it is.
 type Options struct {
 	Seed    uint64
-	Mutant  Mutant   // what is broken on purpose
-	Simpler []string // what is left out of the seed, see shrink.go
+	Mutant  Mutant   // the bug that is put in
+	Simpler []string // the parts of the seed to leave out, see shrink.go
 	Aim     string   // what the seed is about, see aim.go; "": whatever it draws
 	Tell    bool     // the transcript is wanted also if everything holds
 }
@@ -80,8 +80,8 @@ func Run(t *testing.T, o Options) (Stats, []byte, error) {
 	return w.stats, nil, nil
 }
 
-// A world is everything in a run. mu guards what is not a component's own; no code of the client
-// is called while it is held, and nothing is waited for.
+// A world is everything in a run. mu guards all fields that do not belong to a component. While it is held, the client is
+// never called and nothing blocks.
 type world struct {
 	o       Options
 	profile profile
@@ -98,7 +98,7 @@ type world struct {
 	stats    Stats
 	calm     bool // the faults are over
 	injected bool // the server has had all its messages
-	over     bool // the run is, so what is seen counts no more
+	over     bool // the run has ended, and nothing counts any more
 	server   server
 	process  *process
 	epoch    int // counts the server's sessions
@@ -155,7 +155,7 @@ func (w *world) bubble(t *testing.T) {
 	synctest.Test(t, func(*testing.T) { w.run() })
 }
 
-// stacks returns those of all goroutines but of those that only stand there.
+// stacks returns the stacks of all goroutines except those of deepStacks, which do nothing.
 func stacks() []byte {
 	b := make([]byte, 1<<20)
 	all := strings.Split(string(b[:runtime.Stack(b, true)]), "\n\n")
@@ -187,7 +187,7 @@ func (w *world) run() {
 	if !w.failed() {
 		w.mu.Lock()
 		w.logf("CALM")
-		w.calm = w.profile.durable // otherwise the faults are in the last life: there is no other
+		w.calm = w.profile.durable // without a store there is only this life, so it has the faults
 		w.mu.Unlock()
 		w.live(d, true)
 	}

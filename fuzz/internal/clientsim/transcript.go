@@ -61,7 +61,7 @@ func (w *world) logPacket(v view, number int, p packets.Packet) {
 		w.active = time.Now()
 	}
 	toServer := v == clientSends || v == serverReads
-	ours := p.Type() == packets.PUBREL == toServer // it is about a message of the client
+	ours := p.Type() == packets.PUBREL == toServer // it concerns a message from the client
 	if id > 0 && (w.byID[id] || !ours) {
 		w.logf(string(v), number, v.kept(p))
 	} else if w.dull++; w.dull <= mostDull {
@@ -84,7 +84,7 @@ func (v view) kept(p packets.Packet) any {
 	}
 	switch p := p.(type) {
 	case *packets.Publish:
-		return *p // its payload prints as its length
+		return *p // a payload prints as its size only
 	case *packets.Puback:
 		return ack{packets.PUBACK, p.PacketID}
 	case *packets.Pubrec:
@@ -101,7 +101,7 @@ func (v view) kept(p packets.Packet) any {
 
 func (w *world) write(format string, args ...any) {
 	if w.decided {
-		return // what comes now only ends the run
+		return // the verdict is known; the rest only ends the run
 	}
 	w.lines = append(w.lines, line{time.Since(w.began), format, args})
 }

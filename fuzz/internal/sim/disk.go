@@ -34,9 +34,8 @@ type entry struct {
 	record session.Record
 }
 
-// A disk is an append-only log. What was synced survives everything; what was only
-// appended survives the death of the process, and a part of it a power loss; a
-// Forget that nothing named may not have been appended at all.
+// A disk is an append-only log. Synced records survive everything. Records that were only appended survive the death of the
+// process, and some of them a power loss; a Forget that nothing waits for may not even have been appended.
 type disk struct {
 	synced map[key]session.Record
 	log    []entry // appended, not synced
@@ -51,7 +50,7 @@ func (d *disk) append(e entry, late bool) {
 	k := keyOf(&e.record)
 	for i := range d.lazy {
 		if l := keyOf(&d.lazy[i].record); l == k || k.kind == session.RecordReleased && l.kind == session.RecordPublish && l.n == k.n {
-			// never after a later word on the same key or message
+			// A record must not become durable after a later one for the same key or message.
 			d.demand(d.lazy[i].n)
 			break
 		}
@@ -106,7 +105,7 @@ func (d *disk) crash(r *rand.Rand, power bool) []session.Record {
 	for _, rec := range d.synced {
 		records = append(records, rec)
 	}
-	slices.SortFunc(records, func(a, b session.Record) int { // a seed is one run
+	slices.SortFunc(records, func(a, b session.Record) int { // map order must not affect a seed
 		x, y := keyOf(&a), keyOf(&b)
 		return cmp.Or(cmp.Compare(x.kind, y.kind), cmp.Compare(x.n, y.n), cmp.Compare(x.filter, y.filter))
 	})

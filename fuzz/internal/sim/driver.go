@@ -113,7 +113,7 @@ func (w *world) drain() {
 	}
 }
 
-// settle reports what has become true on disk.
+// settle reports the records that have become durable.
 func (w *world) settle() {
 	c := w.c
 	c.reports = slices.DeleteFunc(c.reports, func(r report) bool {
@@ -264,7 +264,7 @@ func (w *world) read() {
 func (w *world) lost(byPeer bool) {
 	c := w.c
 	w.logf("client  lost its connection, bytes of Sends up to %d may have left, %d passed", c.begun, c.passed)
-	loss := session.Loss{Position: c.begun, Passed: c.passed, By: session.EndedBy(c.begun % 2)} // us or the network
+	loss := session.Loss{Position: c.begun, Passed: c.passed, By: session.EndedBy(c.begun % 2)} // us, or the network
 	if byPeer || w.o.Mutant == BlameLinks {
 		loss.By = session.ByPeer
 	}
@@ -297,7 +297,7 @@ func (w *world) crash() {
 	w.logf("CRASH   power=%v", power)
 	if c.link != nil {
 		if chance(w.r, 50) {
-			c.link.cut(w.r) // otherwise the kernel still sends what it has
+			c.link.cut(w.r) // otherwise the kernel sends what it has buffered
 		}
 		c.link.dead, c.link.down = true, nil
 	}

@@ -27,7 +27,7 @@ const (
 	StaleSession           // Session Present 0 is taken for 1
 	NoDup                  // a message sent again looks like a new one
 	AlwaysDup              // a new message looks like one sent again
-	ForgetPosition         // what may have left is told as not sent
+	ForgetPosition         // reports bytes that may have left as not sent
 	AckEarly               // acknowledged before the application took over
 	WiderWindow            // one more in flight than is allowed
 	NoTick                 // time is not told
@@ -95,7 +95,7 @@ func (w *world) mutateFrame(f *frame) {
 	}
 }
 
-// mutateQueue changes what waits to be written.
+// mutateQueue changes the bytes that wait to be written.
 func (w *world) mutateQueue() {
 	q := w.c.frames
 	n := len(q)

@@ -6,7 +6,7 @@ import "math/rand/v2"
 type link struct {
 	up, down []byte // to the broker, to the client
 	dead     bool   // nothing more gets in; bytes in flight still arrive
-	hole     bool   // nothing arrives any more and nobody is told
+	hole     bool   // nothing arrives any more, and neither end notices
 	byPeer   bool   // the broker closed
 }
 

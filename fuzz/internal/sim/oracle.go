@@ -226,7 +226,7 @@ func (w *world) done(o *session.Output) {
 	}
 	m := c.tokens[o.Token]
 	if m == nil {
-		return // of a process before, or a request
+		return // a token of an earlier process, or of a request
 	}
 	delete(c.tokens, o.Token)
 	if o.After > 0 {
@@ -402,7 +402,7 @@ func (w *world) completed(id uint16) bool {
 func (w *world) unanswered(id uint16) {
 	k := &w.oracle
 	k.open[id] = true
-	if len(k.open) > w.inflight && !w.profile.wipes { // a PUBREC for the process before is answered beside the window
+	if len(k.open) > w.inflight && !w.profile.wipes { // with wipes, a PUBREC of an earlier process is answered outside the window
 		w.fail("%d messages in flight, %d may be", len(k.open), w.inflight)
 	}
 }
@@ -475,7 +475,7 @@ func (w *world) received(p packets.Packet) {
 	case *packets.Connack:
 		k.connected = v.Code == packets.Accepted
 		if k.connected && !v.SessionPresent {
-			for _, m := range w.incoming { // the client cannot know them any more
+			for _, m := range w.incoming { // the client has forgotten these
 				m.doubleFine = true
 			}
 			for _, m := range w.out {
@@ -519,8 +519,8 @@ func (w *world) scrubMayFail(err error) bool {
 	return w.profile.scrub && w.profile.byPeer && errors.Is(err, session.ErrScrubRefused)
 }
 
-// wiped is a crash that leaves nothing on the disk: what was accepted may be lost, or arrive
-// once with what left of it; what the broker sends it sends again.
+// wiped is a crash that leaves the disk empty. Accepted messages may be lost, or arrive once if they had left; the broker sends
+// its own again.
 func (w *world) wiped() {
 	for _, m := range w.out {
 		if m.accepted && !m.gone && !m.ended {
@@ -531,7 +531,7 @@ func (w *world) wiped() {
 	for _, m := range w.incoming {
 		m.doubleFine = m.doubleFine || !m.acknowledged
 	}
-	clear(w.oracle.recs) // the next process knows no PUBREC, so its PUBRELs only release identifiers
+	clear(w.oracle.recs) // the next process knows no PUBREC: its PUBRELs only release identifiers
 }
 
 // crashed judges what the disk has kept.
@@ -552,7 +552,7 @@ func (w *world) crashed() {
 		_, kept := w.disk.has(session.RecordPublish, m.seq)
 		switch {
 		case m.saved && kept:
-			m.forgotten = false // its Forget was lost, if there was one
+			m.forgotten = false // its Forget, if any, was lost
 		case m.forgotten:
 			m.ended = true
 			if m.arrivals == 0 && !m.mayLose {
@@ -567,7 +567,7 @@ func (w *world) crashed() {
 	}
 	for _, m := range w.incoming {
 		if m.qos == packets.ExactlyOnce && m.acked && !m.acknowledged && !m.doubleFine && !w.profile.clean && !w.remembers(m) {
-			m.acked = false // the application took it over and the record was lost: no PUBREC had left
+			m.acked = false // its record was lost, so no PUBREC can have left
 		}
 	}
 }
@@ -583,18 +583,17 @@ func (w *world) remembers(m *inMessage) bool {
 	return false
 }
 
-// sessionDropped excuses what goes with the broker's session.
+// sessionDropped excuses the losses that follow from the loss of the broker's session.
 func (w *world) sessionDropped() {
 	w.epoch++
 	b := &w.broker
 	for _, m := range b.holds {
 		if w.profile.methodA {
-			m.mayLose = true // not passed on yet
+			m.mayLose = true // the broker had not delivered it yet
 		}
 	}
 	for _, m := range w.out {
-		// Whoever asks for messages to be published anew takes a second copy of a
-		// finished one, too: its Forget may be lost.
+		// With RepublishQoS2 even a finished message may arrive twice, because its Forget may be lost.
 		if m.arrivals > 0 && (w.profile.republish || !m.ended && !w.profile.clean) {
 			m.mayDouble = true // sent again to a broker that has forgotten it
 		}
@@ -658,7 +657,7 @@ func (w *world) unfinished() string {
 		messages, len(c.inbox), len(c.frames), len(w.disk.log), len(w.broker.waiting), len(w.broker.flight), c.s.Up())
 }
 
-// checkEnd judges what came of everything.
+// checkEnd judges the final state of every message.
 func (w *world) checkEnd() {
 	for _, m := range w.out {
 		switch {
@@ -683,12 +682,12 @@ func (w *world) checkEnd() {
 		}
 	}
 	if w.profile.liePresent {
-		return // who says that it has the subscriptions is not asked for them again
+		return // a broker that claims to have the session is not asked again
 	}
 	for _, f := range filters {
 		i, ok := w.wanted[f]
 		if !ok {
-			continue // never asked for, or given up
+			continue // never requested, or given up
 		}
 		if q, ok := w.broker.granted[f]; ok != i.want || ok && q != i.qos {
 			w.fail("subscription %q: wanted %+v, the broker has %v, %v", f, i, ok, q)

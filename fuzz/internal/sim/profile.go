@@ -104,17 +104,17 @@ func draw(r *rand.Rand, limit int) profile {
 	for i, w := range baseWeight {
 		p.weight[i] = w << 2 >> r.IntN(4)
 	}
-	// Rates of faults are drawn, too; some runs have none of a kind.
+	// Rates of faults are random as well; some runs lack a kind of fault.
 	for _, fault := range []int{stepCut, stepHole, stepCrash, stepLoseSession, stepDisconnect} {
 		if chance(r, 30) {
 			p.weight[fault] = 0
 		}
 	}
 	if !p.durable {
-		p.weight[stepCrash] = 0 // nothing outlives the process then, and nothing is promised
+		p.weight[stepCrash] = 0 // without a store nothing is promised beyond the process
 	}
 	if p.keepAlive < 0 {
-		p.weight[stepHole] = 0 // nobody would ever notice
+		p.weight[stepHole] = 0 // without keep alive nothing would detect it
 	}
 	p.scrub = chance(r, 12)
 	p.wipes = p.scrub && p.durable && !p.clean && !p.liePresent && chance(r, 50)

@@ -17,7 +17,7 @@ import (
 // Options say which run it is.
 type Options struct {
 	Seed    uint64
-	Mutant  Mutant    // what is broken on purpose
+	Mutant  Mutant    // the bug that is put in
 	Trace   io.Writer // gets a transcript; nil: none
 	Limit   int       // at most so many messages of a kind; 0: as many as the seed draws
 	Without []int     // kinds of steps that do not happen

@@ -14,8 +14,7 @@ import (
 	"github.com/mqtt311/mqtt311/transport"
 )
 
-// Canary stands in tests wherever a secret does. No error and no log may show
-// it, or a part of it.
+// Canary takes the place of every secret in tests. No error and no log may show it, not even in part.
 const Canary = "cAnArY+s3cret/0f=tests"
 
 // canaryParts are what a cut or encoded Canary still shows.

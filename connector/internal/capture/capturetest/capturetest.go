@@ -107,7 +107,7 @@ func pcapng(f Format, frames [][]byte, lengths []int) []byte {
 		iface = o.AppendUint32(iface, 0)
 	}
 	b = block(b, 1, iface)
-	b = block(b, 5, make([]byte, 12)) // statistics, which are no frame
+	b = block(b, 5, make([]byte, 12)) // statistics: a block that holds no frame
 	for i, frame := range frames {
 		at := f.ticks(epoch.Add(time.Duration(i) * time.Millisecond))
 		body := o.AppendUint32(o.AppendUint32(o.AppendUint32(nil, 0), uint32(at>>32)), uint32(at))
