@@ -55,6 +55,16 @@ func (d *durable) forget(key []byte) {
 	}
 }
 
+// uses reports whether a message is kept under the Packet Identifier.
+func (d *durable) uses(id uint16) bool {
+	for _, r := range d.kept {
+		if r.Kind == session.RecordPublish && r.PacketID == id {
+			return true
+		}
+	}
+	return false
+}
+
 func numberOf(payload []byte) int { return int(binary.BigEndian.Uint32(payload[1:])) }
 
 // committed notes changes that the Store has made durable.

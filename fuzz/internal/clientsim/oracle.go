@@ -190,16 +190,16 @@ func (w *world) judgeEvent(e *client.Event) {
 	}
 }
 
-// stands fails because nothing moves. One case is excused: the server's quota is full of messages under identifiers of an earlier
-// process, which a process that started from an older copy does not know and which are further ahead than it releases. The
-// client reports that to the program, as it should.
+// stands fails because nothing moves. One case is excused: the server's quota is full of messages of earlier processes, and a process
+// that started from an older copy cannot release their identifiers, because it has messages of its own under them, later than the one
+// that waits, or because NoScrub forbids it. The client reports that to the program, as it should.
 func (w *world) stands(format string, args ...any) {
 	unknown := w.wasOlder && w.profile.quota > 0 && len(w.server.holds) >= w.profile.quota
-	for _, m := range w.server.holds {
-		unknown = unknown && m.process < w.stats.Processes
+	for id, m := range w.server.holds {
+		unknown = unknown && m.process < w.stats.Processes && (w.profile.config.NoScrub || w.process.durable.uses(id))
 	}
 	if unknown {
-		w.logf("event   the rest is not judged: the server's quota is full of identifiers ahead of an older copy")
+		w.logf("event   the rest is not judged: the server's quota is full of identifiers that an older copy uses")
 		w.excused = true
 		return
 	}
