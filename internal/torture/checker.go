@@ -88,6 +88,7 @@ type checker struct {
 	closes  map[string][]Event // of a link, not by the client
 	anew    map[string][]int64 // connections without the session
 	runs    map[string][]int64 // starts of processes
+	said    map[int]Event      // the last acknowledgement on each link of the publisher
 	slow    []Event            // what lasted too long
 	rests   bool               // the publisher has finished what it had accepted
 	v       Verdict
@@ -96,7 +97,7 @@ type checker struct {
 // Check judges the events of a history, by time, against the promise of its broker.
 func Check(promise Promise, events []Event) *Verdict {
 	c := &checker{
-		promise: promise, events: events, lives: make(map[key]*life),
+		promise: promise, events: events, lives: make(map[key]*life), said: make(map[int]Event),
 		away: make(map[string][]Event), closes: make(map[string][]Event), anew: make(map[string][]int64), runs: make(map[string][]int64),
 	}
 	for i := range c.events {
@@ -202,6 +203,7 @@ func (c *checker) wire(e *Event) {
 		l.sent = append(l.sent, *e)
 	case e.Who == Publisher:
 		l.acks = append(l.acks, *e)
+		c.said[e.Conn] = *e
 	case e.What == came:
 		l.came = append(l.came, *e)
 	default:

@@ -194,6 +194,38 @@ func TestCheckerExcuses(t *testing.T) {
 		s := newTale().out(1, 0).add(Event{Who: Broker, What: act, Text: string(BrokerStop), Since: -20e8, Until: 1e8})
 		require.Equal(t, says(Broker, Lost), s.check(strict))
 	})
+	drops := Promise{QoS2: true, Drops: true}
+	broken := func(s *tale) *tale {
+		return s.add(Event{Who: Consumer, What: closed, Text: "nemesis"})
+	}
+	over := func(s *tale) *tale { return s.add(Event{Who: Publisher, What: closed, Text: Broker}) }
+	t.Run("lost at a break, of a broker that does so", func(t *testing.T) {
+		v := over(broken(newTale()).out(1, 0)).verdict(drops)
+		require.Empty(t, v.Findings)
+		require.Len(t, v.Excused, 1)
+		require.Zero(t, v.Safe)
+		require.Equal(t, says(Broker, Lost), over(broken(newTale()).out(1, 0)).check(strict))
+		require.Equal(t, says(Broker, Lost), over(newTale().out(1, 0)).check(drops), "the consumer's link is well")
+		require.Equal(t, says(Broker, Lost), broken(newTale()).out(1, 0).check(drops), "the publisher's link is well")
+		require.Equal(t, says(Broker, Lost), over(broken(newTale()).out(1, 0).out(1, 1).told(Consumer, noted, 1, 1)).check(drops), "it went on after it")
+	})
+	t.Run("lost at a break at QoS 2, of a broker that does so", func(t *testing.T) {
+		released := func() *tale {
+			s := broken(newTale()).out(2, 0)
+			s.events = s.events[:len(s.events)-1] // PUBCOMP
+			return s
+		}
+		again := func(s *tale) *tale {
+			return s.wire(Publisher, sent, pubrel, 2, 0, 100).wire(Publisher, came, pubcomp, 2, 0, 100)
+		}
+		next := func(s *tale) *tale {
+			s.events = append(s.events, Event{Who: Publisher, What: sent, Text: pubrel, QoS: 2, ID: 100, Conn: 1, At: s.at + 1})
+			return s
+		}
+		require.Empty(t, next(over(released())).check(drops))
+		require.Equal(t, says(Broker, Lost), next(over(released())).check(strict))
+		require.Equal(t, says(Broker, Lost), over(again(released())).check(drops), "it answered PUBREL")
+	})
 	t.Run("again behind the snapshot", func(t *testing.T) {
 		v := setBack(newTale().out(2, 0).in(2, 0), 5).in(2, 0).verdict(strict)
 		require.Empty(t, v.Findings)

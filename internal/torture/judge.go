@@ -166,8 +166,13 @@ func (c *checker) delivered(l *life) {
 	if l.qos == 0 || l.taken == 0 && len(l.acks) == 0 {
 		return // nothing was promised
 	}
-	excuse := c.rolledBack(l)
-	if !excuse {
+	why := ""
+	switch {
+	case c.rolledBack(l):
+		why = "the broker was set back"
+	case c.promise.Drops && c.dropped(l):
+		why = "the link of the consumer ended in the middle of it"
+	default:
 		c.v.Safe++
 	}
 	switch {
@@ -176,8 +181,8 @@ func (c *checker) delivered(l *life) {
 		c.find(Swallowed, Consumer, l.gave[0].At, l, "the consumer sent %s", l.gave[0].Text)
 	case len(l.acks) == 0:
 		c.find(Unfinished, Publisher, l.taken, l, "accepted, and the broker has acknowledged nothing")
-	case excuse:
-		c.excuse(Lost, l.acks[0].At, l, "the broker was set back")
+	case why != "":
+		c.excuse(Lost, l.acks[0].At, l, why)
 	default:
 		c.find(Lost, Broker, l.acks[0].At, l, "the broker sent %s", l.acks[0].Text)
 	}
@@ -190,6 +195,22 @@ func (c *checker) rolledBack(l *life) bool {
 	}
 	first, last := l.acks[0].At, l.acks[len(l.acks)-1].At
 	return slices.ContainsFunc(c.acts, func(e Event) bool { return e.Since < last && first < e.At+lag })
+}
+
+// dropped reports whether the broker closed the link of the publisher over the message, just after that of the
+// consumer had ended: see Promise.Drops. The last that it said there is the PUBACK of the message, or it did not answer the
+// PUBREL.
+func (c *checker) dropped(l *life) bool {
+	return slices.ContainsFunc(c.closes[Publisher], func(end Event) bool {
+		justBefore := func(e Event) bool { return end.At-int64(lag) <= e.At && e.At <= end.At }
+		over := slices.ContainsFunc(l.sent, func(e Event) bool { return e.Conn == end.Conn && e.Text == pubrel && justBefore(e) }) &&
+			!slices.ContainsFunc(l.acks, func(e Event) bool { return e.Conn == end.Conn && e.Text == pubcomp })
+		if l.qos == 1 {
+			last := c.said[end.Conn]
+			over = last.QoS == l.qos && last.N == l.n && last.Text == puback && justBefore(last)
+		}
+		return over && end.Text == Broker && slices.ContainsFunc(c.closes[Consumer], justBefore)
+	})
 }
 
 func (c *checker) excuse(fault Fault, at int64, l *life, text string) {

@@ -23,6 +23,9 @@ type Promise struct {
 	// was under way later than those behind it.
 	Ordered bool
 
+	// Drops: if the link of a consumer has just ended when it writes a message there, the message is lost. It closes the
+	// link of the publisher over that, at QoS 1 after its PUBACK.
+	Drops bool
 	// Repeats: it publishes a QoS 2 message again though it has sent PUBREL, or under another identifier,
 	// which [MQTT-4.3.3-1] forbids: no receiver can know it by then. mosquitto 2.0.11 does when a connection
 	// ends twice before it has sent the PUBREL again; nats-server when its AckWait ends before it has read
@@ -67,7 +70,7 @@ func serverOf(t testing.TB, name, more string) *server {
 		})
 		return &server{
 			addr: b.Addr(), folder: b.Folder(), kill: b.Kill, start: b.Program.Start, pause: b.Pause, resume: b.Resume,
-			log: b.Log, promise: Promise{QoS2: true, Repeats: true},
+			log: b.Log, promise: Promise{QoS2: true, Repeats: true, Drops: true},
 			saved: func(folder string) (time.Time, error) {
 				info, err := os.Stat(filepath.Join(folder, "mosquitto.db"))
 				if err != nil {
