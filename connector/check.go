@@ -14,6 +14,7 @@ import (
 	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/connector/lint"
 	"github.com/mqtt311/mqtt311/packets"
+	"github.com/mqtt311/mqtt311/transport"
 	"github.com/mqtt311/mqtt311/transport/proxy"
 )
 
@@ -176,6 +177,12 @@ func (c *checker) brokerURL(at, address string) {
 	if n, perr := strconv.Atoi(port); err != nil || host == "" || strings.ContainsFunc(host, blank) || perr != nil || n < 1 || n > 65535 {
 		c.add("E116", at, hostPort)
 		return
+	}
+	w := &way{cfg: c.conn} // New is to accept what is accepted here
+	if _, err := w.keyedDialer(hostPort, new(transport.Options)); err != nil {
+		c.add("E116/host", at, host)
+	} else if _, err := w.keyedDialer(address, new(transport.Options)); err != nil {
+		c.add("E116/path", at, path)
 	}
 	if usual := usualPorts[port]; usual != nil && !slices.Contains(usual, g.Protocol) {
 		c.add("W205", c.at+"general.protocol", g.Protocol.String(), port, usual[0].String())

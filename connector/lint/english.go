@@ -41,6 +41,8 @@ var english = map[string]words{
 	"E114":            {`has the scheme "{1}", and {protocol} is {2}`, "drop the scheme, or set {protocol} to fit"},
 	"E115":            {"holds credentials", "move them to {username} and {password}"},
 	"E116":            {`"{1}" is not host:port`, "write it as broker.example.com:1883, or [::1]:1883 for IPv6"},
+	"E116/host":       {`"{1}" is no host name`, "use ASCII letters, digits, - and . alone; write other names in Punycode, xn--"},
+	"E116/path":       {`"{1}" is no path of a URL`, "write % as %25, # as %23 and a space as %20"},
 	"E117/missing":    {`"{1}" is not there`, "check the path: a relative one starts at the folder of the configuration"},
 	"E117/denied":     {`"{1}" may not be read by this user`, "check owner and permissions"},
 	"E117/irregular":  {`"{1}" is not a regular file`, "name a file, not a folder, a pipe or a device"},
