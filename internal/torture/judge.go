@@ -171,7 +171,7 @@ func (c *checker) delivered(l *life) {
 	case c.rolledBack(l):
 		why = "the broker was set back"
 	case c.promise.Drops && c.dropped(l):
-		why = "the link of the consumer ended in the middle of it"
+		why = "the broker closed over it"
 	default:
 		c.v.Safe++
 	}
@@ -197,19 +197,20 @@ func (c *checker) rolledBack(l *life) bool {
 	return slices.ContainsFunc(c.acts, func(e Event) bool { return e.Since < last && first < e.At+lag })
 }
 
-// dropped reports whether the broker closed the link of the publisher over the message, just after that of the
-// consumer had ended: see Promise.Drops. The last that it said there is the PUBACK of the message, or it did not answer the
-// PUBREL.
+// dropped reports whether the broker closed the link of the publisher right over the message: see Promise.Drops. The last that
+// it said there is the PUBACK of the message, or it did not answer the PUBREL.
 func (c *checker) dropped(l *life) bool {
 	return slices.ContainsFunc(c.closes[Publisher], func(end Event) bool {
-		justBefore := func(e Event) bool { return end.At-int64(lag) <= e.At && e.At <= end.At }
-		over := slices.ContainsFunc(l.sent, func(e Event) bool { return e.Conn == end.Conn && e.Text == pubrel && justBefore(e) }) &&
-			!slices.ContainsFunc(l.acks, func(e Event) bool { return e.Conn == end.Conn && e.Text == pubcomp })
+		justBefore := func(e Event) bool { return e.Conn == end.Conn && end.At-lag/10 <= e.At && e.At <= end.At }
+		if end.Text != Broker {
+			return false
+		}
 		if l.qos == 1 {
 			last := c.said[end.Conn]
-			over = last.QoS == l.qos && last.N == l.n && last.Text == puback && justBefore(last)
+			return last.QoS == l.qos && last.N == l.n && last.Text == puback && justBefore(last)
 		}
-		return over && end.Text == Broker && slices.ContainsFunc(c.closes[Consumer], justBefore)
+		return slices.ContainsFunc(l.sent, func(e Event) bool { return e.Text == pubrel && justBefore(e) }) &&
+			!slices.ContainsFunc(l.acks, func(e Event) bool { return e.Conn == end.Conn && e.Text == pubcomp })
 	})
 }
 

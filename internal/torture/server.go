@@ -23,8 +23,8 @@ type Promise struct {
 	// was under way later than those behind it.
 	Ordered bool
 
-	// Drops: if the link of a consumer has just ended when it writes a message there, the message is lost. It closes the
-	// link of the publisher over that, at QoS 1 after its PUBACK.
+	// Drops: it fails to pass a message on, as when the link of the consumer has just ended, and the message is lost. It
+	// closes the link of the publisher over that, at QoS 1 right after its PUBACK.
 	Drops bool
 	// Repeats: it publishes a QoS 2 message again though it has sent PUBREL, or under another identifier,
 	// which [MQTT-4.3.3-1] forbids: no receiver can know it by then. mosquitto 2.0.11 does when a connection
