@@ -177,6 +177,7 @@ func TestTextsFitTheTerminal(t *testing.T) {
 
 // A file has a percentage.
 func TestProgressOfAFile(t *testing.T) {
+	t.Parallel()
 	addr := startBroker(t)
 	tty, told := screen(t)
 	file, err := os.Open(writeFile(t, "lines", strings.Repeat("line\n", 200)))
