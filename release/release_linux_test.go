@@ -27,7 +27,9 @@ var here = target{runtime.GOOS, runtime.GOARCH}
 
 // The same commit in two folders, with nothing that was built before: the same bytes, packages and images included.
 func TestSameBytes(t *testing.T) {
-	cold := t.TempDir()
+	origin, cold := filepath.Join(t.TempDir(), "origin"), t.TempDir()
+	clone := func(from, to string) { command(t, "", "git", "clone", "--quiet", "--local", "--no-tags", from, to) }
+	clone("..", origin) // a commit in the meantime changes nothing
 	for name, files := range map[string]struct{ here, others int }{
 		"mqtt311":         {5, 2 + 5*2},
 		"mqtt311-nats":    {3, 5 * 2},
@@ -43,7 +45,7 @@ func TestSameBytes(t *testing.T) {
 			}
 			sums := func() string {
 				source, out := filepath.Join(t.TempDir(), "some where", "mqtt311"), filepath.Join(t.TempDir(), "dist")
-				command(t, "", "git", "clone", "--quiet", "--local", "--no-tags", "..", source)
+				clone(origin, source)
 				require.NoError(t, run(t.Context(), source, out, targets, name, nil))
 				text, err := os.ReadFile(filepath.Join(out, "SHA256SUMS"))
 				require.NoError(t, err)
