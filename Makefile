@@ -111,11 +111,14 @@ PARTS ?=
 nightly: ## the long forms of all of it, some hours; after a failure make nightly FROM=part, or PARTS="part part" alone
 	@.ci/nightly $(if $(FROM),from $(FROM),$(PARTS))
 
-release: ## static binaries, packages, an image, bills of materials and checksums in dist/
+release: ## static binaries of each program, packages, images, bills of materials and checksums in dist/
 	cd release && $(GO) run . -out ../dist
 
 release-test: ## a release of this machine's system twice, its deb installed, its image run: as root
 	cd release && $(GO) vet ./... && CI=true $(GO) test -count=1 ./... -release.install
+
+release-test-long: ## all programs for all systems, twice, with nothing that was built before
+	cd release && CI=true $(GO) test -count=1 -v -timeout 2h ./... -release.all
 
 bench: ## beside peers and the limit; results, table and charts go to bench/results
 	cd bench && $(GO) run . -out results -readme ../README.md -check

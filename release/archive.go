@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,27 +23,41 @@ type member struct {
 	Mode int64
 }
 
-// archive writes the archive of a target: tar.gz, for Windows zip.
-func (r *release) archive(t target, binary string) (err error) {
-	base := fmt.Sprintf("mqtt311_%s_%s_%s", r.version.Name, t.OS, t.Arch)
+// archive writes the archive of a program for a target: tar.gz, for Windows zip.
+func (r *release) archive(p program, t target, binary string) (err error) {
+	base := fmt.Sprintf("%s_%s_%s_%s", p.Name, r.version.Name, t.OS, t.Arch)
 	members := []member{{base + "/" + filepath.Base(binary), binary, 0o755}}
 	for _, name := range []string{"LICENSE", "README.md", "CHANGELOG.md"} {
 		members = append(members, member{base + "/" + name, filepath.Join(r.source, name), 0o644})
 	}
-	members = append(members, member{base + "/connector.example.yaml", filepath.Join(r.source, "release", "files", "connector.yaml"), 0o644})
+	example := strings.TrimSuffix(p.Example, ".yaml") + ".example.yaml"
+	members = append(members, member{base + "/" + example, filepath.Join(r.source, "release", "files", p.Example), 0o644})
 	if t.OS == "windows" {
 		return r.zip(base+".zip", members)
 	}
-	for _, dir := range []string{"man", "completions"} {
-		found, err := os.ReadDir(filepath.Join(r.work, dir))
-		if err != nil {
-			return err
-		}
-		for _, f := range found {
-			members = append(members, member{base + "/" + dir + "/" + f.Name(), filepath.Join(r.work, dir, f.Name()), 0o644})
+	if p.Documents {
+		for _, dir := range []string{"man", "completions"} {
+			found, err := membersOf(base+"/"+dir, filepath.Join(r.work, p.Name, dir))
+			if err != nil {
+				return err
+			}
+			members = append(members, found...)
 		}
 	}
 	return r.tar(base+".tar.gz", members)
+}
+
+// membersOf lists the files below a folder, to be put below base.
+func membersOf(base, dir string) (members []member, err error) {
+	err = filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(dir, file)
+		members = append(members, member{path.Join(base, filepath.ToSlash(name)), file, 0o644})
+		return err
+	})
+	return members, err
 }
 
 func (r *release) tar(name string, members []member) (err error) {

@@ -10,14 +10,14 @@ import (
 )
 
 // bill writes the bill of materials of a binary, of what the linker put into it.
-func (r *release) bill(t target, binary string) (err error) {
+func (r *release) bill(p program, t target, binary string) (err error) {
 	info, err := buildinfo.ReadFile(binary)
 	if err != nil {
 		return err
 	}
 	main := cyclonedx.Component{
 		BOMRef: "pkg:golang/" + info.Main.Path + "@v" + r.version.Name, Type: cyclonedx.ComponentTypeApplication,
-		Name: "mqtt311", Version: r.version.Name, PackageURL: "pkg:golang/" + info.Main.Path + "@v" + r.version.Name,
+		Name: p.Name, Version: r.version.Name, PackageURL: "pkg:golang/" + info.Main.Path + "@v" + r.version.Name,
 		Licenses: &cyclonedx.Licenses{{License: &cyclonedx.License{ID: "MIT"}}},
 		Properties: &[]cyclonedx.Property{
 			{Name: "commit", Value: r.version.Commit}, {Name: "go", Value: info.GoVersion}, {Name: "target", Value: t.String()},
@@ -29,21 +29,26 @@ func (r *release) bill(t target, binary string) (err error) {
 	}
 	components, refs := []cyclonedx.Component{std}, []string{std.BOMRef}
 	for _, m := range info.Deps {
-		if m.Replace != nil {
+		switch {
+		case m.Replace == nil:
+		case m.Replace.Sum == "": // by a folder: a module of this checkout
+			m.Version = "v" + r.version.Name
+		default:
 			m = m.Replace
 		}
 		url := fmt.Sprintf("pkg:golang/%s@%s", m.Path, m.Version)
-		components = append(components, cyclonedx.Component{
-			BOMRef: url, Type: cyclonedx.ComponentTypeLibrary, Name: m.Path, Version: m.Version, PackageURL: url,
-			Properties: &[]cyclonedx.Property{{Name: "go.sum", Value: m.Sum}},
-		})
+		component := cyclonedx.Component{BOMRef: url, Type: cyclonedx.ComponentTypeLibrary, Name: m.Path, Version: m.Version, PackageURL: url}
+		if m.Sum != "" {
+			component.Properties = &[]cyclonedx.Property{{Name: "go.sum", Value: m.Sum}}
+		}
+		components = append(components, component)
 		refs = append(refs, url)
 	}
 	bom := cyclonedx.NewBOM()
 	bom.Metadata = &cyclonedx.Metadata{Timestamp: r.version.Time.Format(time.RFC3339), Component: &main}
 	bom.Components = &components
 	bom.Dependencies = &[]cyclonedx.Dependency{{Ref: main.BOMRef, Dependencies: &refs}}
-	f, err := r.create(fmt.Sprintf("mqtt311_%s_%s_%s.cdx.json", r.version.Name, t.OS, t.Arch))
+	f, err := r.create(fmt.Sprintf("%s_%s_%s_%s.cdx.json", p.Name, r.version.Name, t.OS, t.Arch))
 	if err != nil {
 		return err
 	}

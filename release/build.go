@@ -1,11 +1,9 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 )
 
 // A target is a system.
@@ -20,37 +18,30 @@ var targets = []target{
 	{"windows", "amd64"}, {"windows", "arm64"},
 }
 
-func targetOf(name string) (target, error) {
-	var known []string
-	for _, t := range targets {
-		if t.String() == name {
-			return t, nil
-		}
-		known = append(known, t.String())
-	}
-	return target{}, fmt.Errorf("target %q is none of %s", name, strings.Join(known, ", "))
-}
-
 // Toolchain is what builds a release, whatever is installed: other ones make other bytes.
 const Toolchain = "go1.26.8"
 
-// build builds the command for a target: static, without paths of this machine.
-func (r *release) build(t target) (string, error) {
-	name := "mqtt311"
+// build builds a program for a target, unless it was: static, without paths of this machine.
+func (r *release) build(p program, t target) (string, error) {
+	name := p.Name
 	if t.OS == "windows" {
 		name += ".exe"
 	}
-	dir := filepath.Join(r.work, t.OS+"_"+t.Arch)
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return "", err
+	out := filepath.Join(r.work, p.Name, t.OS+"_"+t.Arch, name)
+	if r.built[out] {
+		return out, nil
 	}
-	out := filepath.Join(dir, name)
-	const of = "github.com/mqtt311/mqtt311/connector/internal/command."
-	flags := "-s -w -buildid= -X " + of + "version=" + r.version.Name + " -X " + of + "commit=" + r.version.Commit
-	cmd := exec.CommandContext(r.ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", out, "./connector/cmd/mqtt311")
-	cmd.Dir = r.source
+	cmd := exec.CommandContext(r.ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid="+p.stamps(r.version), "-o", out, p.Package)
+	cmd.Dir = filepath.Join(r.source, p.Module)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+t.OS, "GOARCH="+t.Arch, "GOAMD64=v1", "GOARM64=v8.0",
 		"GOFLAGS=-mod=readonly", "GOWORK=off", "GOEXPERIMENT=", "GOTOOLCHAIN="+Toolchain)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	return out, cmd.Run()
+	if err := cmd.Run(); err != nil {
+		return "", err
+	}
+	if r.built == nil {
+		r.built = make(map[string]bool)
+	}
+	r.built[out] = true
+	return out, nil
 }

@@ -8,28 +8,35 @@ import (
 	"runtime"
 )
 
-// documents writes the manual pages and the completions, with the command built for this machine.
-func (r *release) documents() error {
-	binary, err := (&release{ctx: r.ctx, source: r.source, work: filepath.Join(r.work, "here"), version: r.version}).here()
+// manuals are the folders of manual pages by language, below one that man(1) can search.
+var manuals = []struct{ Lang, Dir string }{{"en", "man1"}, {"zh", "zh_CN/man1"}}
+
+// documents writes the manual pages and the completions of a program, with the program built for this machine.
+func (r *release) documents(p program) error {
+	binary, err := r.build(p, target{runtime.GOOS, runtime.GOARCH})
 	if err != nil {
 		return err
 	}
-	man := filepath.Join(r.work, "man")
-	completions := filepath.Join(r.work, "completions")
-	for _, dir := range []string{man, completions} {
-		if err := os.Mkdir(dir, 0o755); err != nil {
+	own := func(args ...string) *exec.Cmd {
+		cmd := exec.CommandContext(r.ctx, binary, args...)
+		cmd.Env = []string{"LC_ALL=C.UTF-8"} // nothing of this machine
+		return cmd
+	}
+	for _, m := range manuals {
+		dir := filepath.Join(r.work, p.Name, "man", m.Dir)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
+		if out, err := own("man", dir, "--lang", m.Lang).CombinedOutput(); err != nil {
+			return fmt.Errorf("manual pages: %w: %s", err, out)
+		}
 	}
-	cmd := exec.CommandContext(r.ctx, binary, "man", man)
-	cmd.Env = []string{"LC_ALL=C.UTF-8"} // nothing of this machine
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("manual pages: %w: %s", err, out)
+	completions := filepath.Join(r.work, p.Name, "completions")
+	if err := os.Mkdir(completions, 0o755); err != nil {
+		return err
 	}
-	for shell, name := range map[string]string{"bash": "mqtt311.bash", "zsh": "_mqtt311", "fish": "mqtt311.fish"} {
-		cmd := exec.CommandContext(r.ctx, binary, "completion", shell)
-		cmd.Env = []string{"LC_ALL=C.UTF-8"}
-		text, err := cmd.Output()
+	for shell, name := range map[string]string{"bash": p.Name + ".bash", "zsh": "_" + p.Name, "fish": p.Name + ".fish"} {
+		text, err := own("completion", shell).Output()
 		if err != nil {
 			return fmt.Errorf("completion for %s: %w", shell, err)
 		}
@@ -38,12 +45,4 @@ func (r *release) documents() error {
 		}
 	}
 	return nil
-}
-
-// here builds the command for this machine.
-func (r *release) here() (string, error) {
-	if err := os.Mkdir(r.work, 0o755); err != nil {
-		return "", err
-	}
-	return r.build(target{runtime.GOOS, runtime.GOARCH})
 }

@@ -19,15 +19,15 @@ import (
 // Nobody is the user of the image: no process in it is root.
 const Nobody = 65532
 
-// image writes a container image for the Linux targets, without a base: the command, the certificates
+// image writes a container image of a program for the Linux targets, without a base: the program, the certificates
 // of public authorities, and a folder for sessions. It is an OCI image layout in a tar file.
-func (r *release) image(targets []target) error {
+func (r *release) image(p program, targets []target) error {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, t := range targets {
 		if t.OS != "linux" {
 			continue
 		}
-		img, err := r.imageOf(t)
+		img, err := r.imageOf(p, t)
 		if err != nil {
 			return err
 		}
@@ -39,27 +39,19 @@ func (r *release) image(targets []target) error {
 			},
 		})
 	}
-	dir := filepath.Join(r.work, "image")
+	dir := filepath.Join(r.work, p.Name, "image")
 	if _, err := layout.Write(dir, index); err != nil {
 		return err
 	}
-	var members []member
-	err := filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
-		if err != nil || info.IsDir() {
-			return err
-		}
-		name, err := filepath.Rel(dir, path)
-		members = append(members, member{filepath.ToSlash(name), path, 0o644})
-		return err
-	})
+	members, err := membersOf("", dir)
 	if err != nil {
 		return err
 	}
-	return r.tar(fmt.Sprintf("mqtt311_%s_oci.tar.gz", r.version.Name), members)
+	return r.tar(fmt.Sprintf("%s_%s_oci.tar.gz", p.Name, r.version.Name), members)
 }
 
-func (r *release) imageOf(t target) (v1.Image, error) {
-	layer, err := r.layer(t)
+func (r *release) imageOf(p program, t target) (v1.Image, error) {
+	layer, err := r.layer(p, t)
 	if err != nil {
 		return nil, err
 	}
@@ -75,14 +67,14 @@ func (r *release) imageOf(t target) (v1.Image, error) {
 	file.OS, file.Architecture = t.OS, t.Arch
 	file.Created = v1.Time{Time: r.version.Time}
 	file.Config = v1.Config{
-		Entrypoint: []string{"/usr/bin/mqtt311"},
+		Entrypoint: []string{"/usr/bin/" + p.Name},
 		Cmd:        []string{"--help"},
 		User:       fmt.Sprintf("%d:%d", Nobody, Nobody),
 		WorkingDir: "/var/lib/mqtt311",
 		Volumes:    map[string]struct{}{"/var/lib/mqtt311": {}},
 		StopSignal: "SIGTERM",
 		Labels: map[string]string{
-			"org.opencontainers.image.title":    "mqtt311",
+			"org.opencontainers.image.title":    p.Name,
 			"org.opencontainers.image.version":  r.version.Name,
 			"org.opencontainers.image.revision": r.version.Commit,
 			"org.opencontainers.image.licenses": "MIT",
@@ -91,7 +83,7 @@ func (r *release) imageOf(t target) (v1.Image, error) {
 	return mutate.ConfigFile(img, file)
 }
 
-func (r *release) layer(t target) (v1.Layer, error) {
+func (r *release) layer(p program, t target) (v1.Layer, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	add := func(name string, mode int64, owner int, text []byte) error {
@@ -105,7 +97,11 @@ func (r *release) layer(t target) (v1.Layer, error) {
 		_, err := w.Write(text)
 		return err
 	}
-	binary, err := os.ReadFile(r.binaries[t])
+	file, err := r.build(p, t)
+	if err != nil {
+		return nil, err
+	}
+	binary, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +118,7 @@ func (r *release) layer(t target) (v1.Layer, error) {
 		{"etc/", 0o755, 0, nil}, {"etc/mqtt311/", 0o755, 0, nil}, {"etc/ssl/", 0o755, 0, nil}, {"etc/ssl/certs/", 0o755, 0, nil},
 		{"etc/ssl/certs/ca-certificates.crt", 0o644, 0, certs},
 		{"tmp/", 0o1777, 0, nil},
-		{"usr/", 0o755, 0, nil}, {"usr/bin/", 0o755, 0, nil}, {"usr/bin/mqtt311", 0o755, 0, binary},
+		{"usr/", 0o755, 0, nil}, {"usr/bin/", 0o755, 0, nil}, {"usr/bin/" + p.Name, 0o755, 0, binary},
 		{"var/", 0o755, 0, nil}, {"var/lib/", 0o755, 0, nil}, {"var/lib/mqtt311/", 0o700, Nobody, nil},
 	} {
 		if err := add(f.name, f.mode, f.owner, f.text); err != nil {

@@ -42,7 +42,7 @@ func inEmptyRoot(t *testing.T, binary string) {
 
 // runsImage runs the image as runc does, which is what container engines stand on: read-only, as its
 // own user, without capabilities.
-func runsImage(t *testing.T, r *release) {
+func runsImage(t *testing.T, r *release, p program) {
 	if _, err := exec.LookPath("runc"); err != nil || os.Getuid() != 0 {
 		t.Skip("runc is not installed, or this is not root")
 	}
@@ -51,18 +51,10 @@ func runsImage(t *testing.T, r *release) {
 	if err := probe.Run(); err != nil {
 		t.Skip("this machine allows no containers:", err)
 	}
-	r.work, r.out = t.TempDir(), t.TempDir()
-	require.NoError(t, r.image([]target{here}))
-	names, err := filepath.Glob(filepath.Join(r.out, "*_oci.tar.gz"))
-	require.NoError(t, err)
-	require.Len(t, names, 1)
-	f, err := os.Open(names[0])
-	require.NoError(t, err)
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	require.NoError(t, err)
+	r.out = t.TempDir()
+	require.NoError(t, r.image(p, []target{here}))
 	oci := t.TempDir()
-	unpack(t, z, oci)
+	unpackGzip(t, filepath.Join(r.out, p.Name+"_1.2.3_oci.tar.gz"), oci)
 
 	index, err := layout.ImageIndexFromPath(oci)
 	require.NoError(t, err)
@@ -107,10 +99,20 @@ func runsImage(t *testing.T, r *release) {
 		out, err := exec.Command("runc", "--root", filepath.Join(t.TempDir(), "state"), "run", "--bundle", bundle, fmt.Sprintf("mqtt311-test-%d-%d", os.Getpid(), i)).CombinedOutput()
 		require.NoError(t, err, "%s: %s", args, out)
 		if args[0] == "version" {
-			require.Contains(t, string(out), "mqtt311 1.2.3,")
+			require.Contains(t, string(out), p.Name+" 1.2.3,")
 		}
 	}
 	require.Equal(t, fmt.Sprintf("%d:%d", Nobody, Nobody), config.Config.User)
+}
+
+func unpackGzip(t *testing.T, name, dir string) {
+	t.Helper()
+	f, err := os.Open(name)
+	require.NoError(t, err)
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	require.NoError(t, err)
+	unpack(t, z, dir)
 }
 
 // unpack writes the files of a tar file below a folder.

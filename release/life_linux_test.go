@@ -63,6 +63,7 @@ func lives(t *testing.T, r *release, binary string) {
 	require.Equal(t, os.FileMode(0o750), folder.Mode().Perm())
 	require.FileExists(t, "/usr/share/bash-completion/completions/mqtt311")
 	require.FileExists(t, "/usr/share/man/man1/mqtt311-run.1")
+	require.FileExists(t, "/usr/share/man/zh_CN/man1/mqtt311-run.1")
 	require.FileExists(t, "/usr/share/doc/mqtt311/examples/connector.yaml")
 
 	const file = "/etc/mqtt311/plant.yaml"

@@ -1,9 +1,9 @@
-// Release builds the published files of a version: static binaries for each system in archives, deb and
-// rpm packages, a container image, a bill of materials and checksums. Two runs on the same commit with
+// Release builds the published files of a version: static binaries of each program for each system in archives, deb
+// and rpm packages, container images, bills of materials and checksums. Two runs on the same commit with
 // the same toolchain make the same bytes, in whatever folder they run.
 //
 //	go run . -out ../dist
-//	go run . -out ../dist -targets linux/amd64
+//	go run . -out ../dist -targets linux/amd64 -programs mqtt311,mqtt311-nats
 package main
 
 import (
@@ -14,27 +14,31 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 )
 
 func main() {
 	out := flag.String("out", "../dist", "the folder for the files; it must not exist, or be empty")
 	source := flag.String("source", "..", "the checkout")
-	only := flag.String("targets", "", "systems as OS/ARCH, separated by commas; empty: all")
+	systems := flag.String("targets", "", "systems as OS/ARCH, separated by commas; empty: all")
+	names := flag.String("programs", "", "programs, separated by commas; empty: all")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *source, *out, *only, flag.Args()); err != nil {
+	if err := run(ctx, *source, *out, *systems, *names, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, source, out, only string, args []string) error {
+func run(ctx context.Context, source, out, systems, names string, args []string) error {
 	if len(args) > 0 {
 		return fmt.Errorf("unexpected argument %q", args[0])
 	}
-	targets, err := chosen(only)
+	targets, err := chosen("target", systems, targets, target.String)
+	if err != nil {
+		return err
+	}
+	programs, err := chosen("program", names, programs, func(p program) string { return p.Name })
 	if err != nil {
 		return err
 	}
@@ -57,34 +61,12 @@ func run(ctx context.Context, source, out, only string, args []string) error {
 	}
 	r := &release{ctx: ctx, source: source, out: out, work: work, version: v}
 	fmt.Printf("%s of %s\n", v, v.Time.Format("2006-01-02 15:04:05 MST"))
-	if err := r.documents(); err != nil {
-		return err
-	}
-	for _, t := range targets {
-		if err := r.target(t); err != nil {
-			return fmt.Errorf("%s: %w", t, err)
+	for _, p := range programs {
+		if err := r.program(p, targets); err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
 		}
-	}
-	if err := r.image(targets); err != nil {
-		return fmt.Errorf("image: %w", err)
 	}
 	return r.checksums()
-}
-
-// chosen returns the targets that a list names.
-func chosen(list string) ([]target, error) {
-	if list == "" {
-		return targets, nil
-	}
-	var out []target
-	for _, name := range strings.Split(list, ",") {
-		t, err := targetOf(name)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, t)
-	}
-	return out, nil
 }
 
 // A release is made of one commit. It is used by one goroutine.
@@ -95,26 +77,42 @@ type release struct {
 	work    string // for what is not
 	version version
 
-	binaries map[target]string // the files of those that were built
+	built map[string]bool // files, of programs
 }
 
-// target makes what there is for one system.
-func (r *release) target(t target) error {
-	binary, err := r.build(t)
+// program makes what there is of one program.
+func (r *release) program(p program, targets []target) error {
+	if p.Documents {
+		if err := r.documents(p); err != nil {
+			return err
+		}
+	}
+	for _, t := range targets {
+		if err := r.target(p, t); err != nil {
+			return fmt.Errorf("%s: %w", t, err)
+		}
+	}
+	if p.Image {
+		if err := r.image(p, targets); err != nil {
+			return fmt.Errorf("image: %w", err)
+		}
+	}
+	return nil
+}
+
+// target makes what there is of a program for one system.
+func (r *release) target(p program, t target) error {
+	binary, err := r.build(p, t)
 	if err != nil {
 		return err
 	}
-	if r.binaries == nil {
-		r.binaries = make(map[target]string)
-	}
-	r.binaries[t] = binary
-	if err := r.archive(t, binary); err != nil {
+	if err := r.archive(p, t, binary); err != nil {
 		return err
 	}
-	if err := r.bill(t, binary); err != nil {
+	if err := r.bill(p, t, binary); err != nil {
 		return err
 	}
-	if t.OS != "linux" {
+	if t.OS != "linux" || !p.Packages {
 		return nil
 	}
 	for _, format := range []string{"deb", "rpm"} {

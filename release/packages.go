@@ -12,7 +12,7 @@ import (
 	_ "github.com/goreleaser/nfpm/v2/rpm"
 )
 
-// pack writes a package: the binary, manual pages, completions, a systemd unit, an example of a
+// pack writes a package of mqtt311: the binary, manual pages, completions, a systemd unit, an example of a
 // configuration. The folder of configurations is the user's and stays when the package goes.
 func (r *release) pack(format string, t target, binary string) (err error) {
 	info, err := r.info(format, t, binary)
@@ -47,12 +47,12 @@ func (r *release) info(format string, t target, binary string) (*nfpm.Info, erro
 		{Source: own("copyright"), Destination: "/usr/share/doc/mqtt311/copyright", FileInfo: at(0o644)},
 		{Source: filepath.Join(r.source, "CHANGELOG.md"), Destination: "/usr/share/doc/mqtt311/CHANGELOG.md", FileInfo: at(0o644)},
 	}
-	pages, err := filepath.Glob(filepath.Join(r.work, "man", "*.1"))
+	pages, err := membersOf("/usr/share/man", filepath.Join(r.work, "mqtt311", "man"))
 	if err != nil {
 		return nil, err
 	}
 	for _, page := range pages {
-		contents = append(contents, &files.Content{Source: page, Destination: "/usr/share/man/man1/" + filepath.Base(page), FileInfo: at(0o644)})
+		contents = append(contents, &files.Content{Source: page.From, Destination: page.Name, FileInfo: at(0o644)})
 	}
 	zsh := "/usr/share/zsh/vendor-completions/_mqtt311"
 	if format == "rpm" {
@@ -63,7 +63,7 @@ func (r *release) info(format string, t target, binary string) (*nfpm.Info, erro
 		"_mqtt311":     zsh,
 		"mqtt311.fish": "/usr/share/fish/vendor_completions.d/mqtt311.fish",
 	} {
-		contents = append(contents, &files.Content{Source: filepath.Join(r.work, "completions", name), Destination: path, FileInfo: at(0o644)})
+		contents = append(contents, &files.Content{Source: filepath.Join(r.work, "mqtt311", "completions", name), Destination: path, FileInfo: at(0o644)})
 	}
 	return nfpm.WithDefaults(&nfpm.Info{
 		Name: "mqtt311", Arch: t.Arch, Platform: "linux",

@@ -31,9 +31,10 @@ func TestNameOf(t *testing.T) {
 func TestArguments(t *testing.T) {
 	full := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(full, "mine"), nil, 0o600))
-	require.ErrorContains(t, run(t.Context(), "..", full, "", nil), "is not empty")
-	require.ErrorContains(t, run(t.Context(), "..", t.TempDir(), "linux/mips", nil), "none of linux/amd64")
-	require.ErrorContains(t, run(t.Context(), "..", t.TempDir(), "", []string{"now"}), `"now"`)
+	require.ErrorContains(t, run(t.Context(), "..", full, "", "", nil), "is not empty")
+	require.ErrorContains(t, run(t.Context(), "..", t.TempDir(), "linux/mips", "", nil), "none of linux/amd64")
+	require.ErrorContains(t, run(t.Context(), "..", t.TempDir(), "", "mqtt311,mqtt312", nil), `program "mqtt312" is none of mqtt311, mqtt311-nats`)
+	require.ErrorContains(t, run(t.Context(), "..", t.TempDir(), "", "", []string{"now"}), `"now"`)
 	_, err := os.Stat(filepath.Join(full, "mine"))
 	require.NoError(t, err)
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mqtt311/mqtt311/connector/internal/terminal"
 	"github.com/mqtt311/mqtt311/internal/broker"
 	"github.com/stretchr/testify/require"
 )
@@ -20,7 +21,7 @@ func TestQuickstart(t *testing.T) {
 	defer cancel()
 	rs, err := loadReadings()
 	require.NoError(t, err)
-	r := newRun(rs)
+	r := newRun(rs, "en")
 	require.NoError(t, r.do(ctx, b.Addr))
 	require.True(t, r.ok())
 	for qos := range r.tallies {
@@ -40,6 +41,14 @@ func TestQuickstart(t *testing.T) {
 	require.Len(t, lines, 4)
 	require.Equal(t, "QoS sent received flows succeeded acknowledged lost duplicated seconds", strings.Join(strings.Fields(lines[0]), " "))
 	require.Equal(t, []string{"2", "1000", "1000", "1000", "1000", "0", "0"}, strings.Fields(lines[3])[:7])
+	table.Reset()
+	r.say = "zh"
+	r.table(&table)
+	lines = strings.Split(strings.TrimSuffix(table.String(), "\n"), "\n")
+	require.Equal(t, "QoS 已发送 已收到 流程成功 已确认 丢失 重复 秒", strings.Join(strings.Fields(lines[0]), " "))
+	for _, line := range lines {
+		require.Equal(t, terminal.Columns(lines[0]), terminal.Columns(line), "%q is not aligned", line)
+	}
 }
 
 // The readings are what they are meant to try.
@@ -72,7 +81,7 @@ func TestReadings(t *testing.T) {
 // A verdict that cannot fail is none: each way to go wrong makes it one.
 func TestVerdict(t *testing.T) {
 	good := func() *run {
-		r := newRun(nil)
+		r := newRun(nil, "en")
 		for qos := range r.tallies {
 			tally := &r.tallies[qos]
 			tally.sent, tally.received, tally.succeeded = 1, 1, 1
@@ -100,8 +109,49 @@ func TestVerdict(t *testing.T) {
 	require.False(t, r.ok(), "another content")
 }
 
-func TestQuickstartWithoutBroker(t *testing.T) {
-	ok, err := quickstart(t.Context(), "127.0.0.1:1")
-	require.False(t, ok)
-	require.ErrorContains(t, err, "refused")
+// Messages are in the language of the locale, or of --lang.
+func TestLanguage(t *testing.T) {
+	tell := func(locale string, args ...string) (code int, out, errs string) {
+		env := func(name string) string {
+			if name == "LANG" {
+				return locale
+			}
+			return ""
+		}
+		var stdout, stderr strings.Builder
+		code = command(t.Context(), args, env, &stdout, &stderr)
+		return code, stdout.String(), stderr.String()
+	}
+	nobody := []string{"-broker", "127.0.0.1:1"}
+	code, out, errs := tell("C", nobody...)
+	require.Equal(t, 1, code)
+	require.Equal(t, "readings 1000, each at QoS 0, 1 and 2\n", out)
+	require.Contains(t, errs, "connection refused")
+	for _, lang := range [][]string{nil, {"--lang", "zh"}, {"--lang=zh"}, {"-lang", "zh"}} {
+		locale := "zh_CN.UTF-8"
+		if lang != nil {
+			locale = "C"
+		}
+		code, out, errs = tell(locale, append(lang, nobody...)...)
+		require.Equal(t, 1, code)
+		require.Equal(t, "读数    1000 条，以 QoS 0、1、2 各发送一次\n", out)
+		require.Regexp(t, "^quickstart：.*连接被拒绝", errs)
+	}
+	_, out, _ = tell("zh_CN.UTF-8", append(nobody, "--lang", "en")...)
+	require.Contains(t, out, "readings 1000")
+
+	code, _, errs = tell("zh_CN.UTF-8", "-h")
+	require.Zero(t, code)
+	for _, want := range []string{"示例：", "选项：", "不自行启动", "（默认 1m0s）"} {
+		require.Contains(t, errs, want)
+	}
+	require.NotContains(t, errs, "default")
+	code, _, errs = tell("C", "--help")
+	require.Zero(t, code)
+	require.Contains(t, errs, "  -timeout duration\n    \tgive up after this time (default 1m0s)\n")
+	code, _, errs = tell("C", "--lang", "fr")
+	require.Equal(t, 2, code)
+	require.Contains(t, errs, `--lang "fr" is neither en nor zh`)
+	code, _, _ = tell("C", "--nothing")
+	require.Equal(t, 2, code)
 }

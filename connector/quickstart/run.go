@@ -9,11 +9,11 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"text/tabwriter"
 	"time"
 
 	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/connector/flow"
+	"github.com/mqtt311/mqtt311/connector/internal/terminal"
 	"github.com/mqtt311/mqtt311/packets"
 	"golang.org/x/term"
 )
@@ -55,6 +55,7 @@ func (t *tally) duplicated() (n int) {
 // A run sends all readings at each QoS and counts.
 type run struct {
 	readings []reading
+	say      language
 	root     string // of the topics, so that runs on one broker do not meet
 
 	mu       sync.Mutex
@@ -64,8 +65,8 @@ type run struct {
 	producer *connector.Connector
 }
 
-func newRun(rs []reading) *run {
-	r := &run{readings: rs, root: "quickstart/" + strings.ToLower(rand.Text()[:8]), arrived: make(chan struct{}, 1)}
+func newRun(rs []reading, say language) *run {
+	r := &run{readings: rs, say: say, root: "quickstart/" + strings.ToLower(rand.Text()[:8]), arrived: make(chan struct{}, 1)}
 	for i := range r.tallies {
 		r.tallies[i].want, r.tallies[i].got = make(map[identity]int), make(map[identity]int)
 	}
@@ -90,7 +91,7 @@ func (r *run) do(ctx context.Context, address string) error {
 		return err
 	}
 	defer r.producer.Stop(ctx)
-	show := newProgress(3 * len(r.readings))
+	show := newProgress(3*len(r.readings), r.say)
 	defer show.end()
 	for qos := range r.tallies {
 		before := r.consumer.Health().Acknowledged
@@ -193,7 +194,7 @@ func (r *run) keepUp(ctx context.Context, qos, least int) error {
 		select {
 		case <-r.arrived:
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d readings came at QoS %d: %w", r.received(qos), r.tallies[qos].sent, qos, ctx.Err())
+			return fmt.Errorf(r.say.text("of %d readings at QoS %d, %d came: %w", "QoS %[2]d 的 %[1]d 条读数到了 %[3]d 条：%[4]w"), r.tallies[qos].sent, qos, r.received(qos), ctx.Err())
 		}
 	}
 	return nil
@@ -246,29 +247,44 @@ func (r *run) ok() bool {
 	return true
 }
 
+// table writes what became of the readings.
 func (r *run) table(w io.Writer) {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(tw, "QoS\tsent\treceived\tflows succeeded\tacknowledged\tlost\tduplicated\tseconds\t")
+	rows := [][]string{{"QoS", "sent", "received", "flows succeeded", "acknowledged", "lost", "duplicated", "seconds"}}
+	if r.say == "zh" {
+		rows = [][]string{{"QoS", "已发送", "已收到", "流程成功", "已确认", "丢失", "重复", "秒"}}
+	}
 	for qos := range r.tallies {
 		t := &r.tallies[qos]
 		acknowledged := fmt.Sprint(t.acknowledged)
 		if qos == 0 {
 			acknowledged = "-" // QoS 0 has no acknowledgement
 		}
-		fmt.Fprintf(tw, "%d\t%d\t%d\t%d\t%s\t%d\t%d\t%.2f\t\n", qos, t.sent, t.received, t.succeeded, acknowledged, t.lost(), t.duplicated(), t.seconds)
+		rows = append(rows, strings.Fields(fmt.Sprintf("%d %d %d %d %s %d %d %.2f", qos, t.sent, t.received, t.succeeded, acknowledged, t.lost(), t.duplicated(), t.seconds)))
 	}
-	tw.Flush()
+	widths := make([]int, len(rows[0])) // in columns of a terminal, of which a Chinese letter takes two
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], terminal.Columns(cell))
+		}
+	}
+	for _, row := range rows {
+		for i, cell := range row {
+			fmt.Fprint(w, strings.Repeat(" ", 2+widths[i]-terminal.Columns(cell)), cell)
+		}
+		fmt.Fprintln(w)
+	}
 }
 
 // A progress is a line on a terminal; elsewhere it is silent.
 type progress struct {
 	n, of int
+	say   language
 	on    bool
 	next  time.Time
 }
 
-func newProgress(of int) *progress {
-	return &progress{of: of, on: term.IsTerminal(int(os.Stderr.Fd()))}
+func newProgress(of int, say language) *progress {
+	return &progress{of: of, say: say, on: term.IsTerminal(int(os.Stderr.Fd()))}
 }
 
 func (p *progress) add(n int) {
@@ -277,7 +293,7 @@ func (p *progress) add(n int) {
 		p.next = now.Add(100 * time.Millisecond)
 		const width = 40
 		done := width * p.n / p.of
-		fmt.Fprintf(os.Stderr, "\r[%s%s] %d of %d", strings.Repeat("=", done), strings.Repeat(" ", width-done), p.n, p.of)
+		fmt.Fprintf(os.Stderr, "\r[%s%s] "+p.say.text("%d of %d", "%d/%d"), strings.Repeat("=", done), strings.Repeat(" ", width-done), p.n, p.of)
 	}
 }
 

@@ -25,6 +25,7 @@ func build(t *testing.T, pkg string) string {
 
 // The command's pub and sub meet through mosquitto, over TCP, mutual TLS, WS and WSS.
 func TestInteropCommand(t *testing.T) {
+	t.Parallel()
 	b := mosquitto.Start(t, mosquitto.Options{})
 	program := build(t, "connector/cmd/mqtt311")
 	for name, way := range map[string][]string{
@@ -50,10 +51,11 @@ func TestInteropCommand(t *testing.T) {
 
 // The quickstart with a real broker loses nothing.
 func TestInteropQuickstart(t *testing.T) {
+	t.Parallel()
 	b := mosquitto.Start(t, mosquitto.Options{})
 	program := build(t, "connector/quickstart")
 	ctx := within(t)
-	out, err := exec.CommandContext(ctx, program, "-broker", b.Addr()).CombinedOutput()
+	out, err := exec.CommandContext(ctx, program, "-broker", b.Addr(), "--lang", "en").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.Equal(t, 3, strings.Count(string(out), "1000      1000             1000"), "%s", out)
 }
@@ -61,6 +63,7 @@ func TestInteropQuickstart(t *testing.T) {
 // A co-process that dies after every ten answers loses nothing: what it had in work runs
 // again, over TLS and mosquitto, and the results come from a producer on the same connection.
 func TestInteropRunWithAProcessThatDies(t *testing.T) {
+	t.Parallel()
 	b := mosquitto.Start(t, mosquitto.Options{})
 	program := build(t, "connector/cmd/mqtt311")
 	dir := t.TempDir()

@@ -16,6 +16,7 @@ import (
 // A real server closes over three of sixty messages: those are given up, the others arrive, at QoS 2
 // once, and it takes seconds.
 func TestInteropRefusedMessages(t *testing.T) {
+	t.Parallel()
 	b := mosquitto.Start(t, mosquitto.Options{Config: "max_packet_size 1000"})
 	for _, qos := range []packets.QoS{packets.AtLeastOnce, packets.ExactlyOnce} {
 		t.Run(fmt.Sprint(qos), func(t *testing.T) {

@@ -99,6 +99,7 @@ func TestExamplesOfTheDocument(t *testing.T) {
 	require.NoError(t, os.Symlink(self, filepath.Join(bin, "mqtt311")))
 	for _, p := range pages {
 		t.Run(p.path, func(t *testing.T) {
+			t.Parallel()
 			ran := p.run(t, bin)
 			for _, cmd := range command.Root("en", verbs.All...).Commands() {
 				require.True(t, !strings.HasSuffix(p.path, "command.md") || ran[cmd.Name()] || cmd.Name() == "help", "%s has no example", cmd.Name())

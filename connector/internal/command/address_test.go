@@ -318,6 +318,7 @@ func TestURLReachesTheServer(t *testing.T) {
 
 // --insecure leaves out the host name; the chain is verified, as by mosquitto_pub.
 func TestInsecure(t *testing.T) {
+	t.Parallel()
 	ca, other := testcert.Authority(t), testcert.Authority(t)
 	caFile, _ := ca.Write(t, t.TempDir(), "ca")
 	otherFile, _ := other.Write(t, t.TempDir(), "other")

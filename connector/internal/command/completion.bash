@@ -61,4 +61,4 @@ _mqtt311() {
 	fi
 }
 
-complete -F _mqtt311 mqtt311
+complete -F _mqtt311 mqtt311 mqtt311-nats

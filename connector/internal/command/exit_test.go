@@ -383,6 +383,7 @@ func TestTwoInterruptsAtOnce(t *testing.T) {
 
 // A second interrupt while only DISCONNECT is left counts no messages.
 func TestInterruptOfGoodbye(t *testing.T) {
+	t.Parallel()
 	hold, hurry := make(chan struct{}), make(chan struct{})
 	addr := reading(t, func(c net.Conn) {
 		c.Write([]byte{0x90, 3, 0x80, 0, 1})

@@ -134,6 +134,7 @@ func distinct(text string) string {
 
 // An outage ends no feed, whatever the QoS and however long: lines wait, which is told once, and go on.
 func TestFeedOutage(t *testing.T) {
+	tellWaitsAfter(t, 100*time.Millisecond)
 	for _, test := range []struct{ name, producer, extension string }{
 		{"QoS 0", "qos: 0", ""},
 		{"QoS 1", "qos: 1", "ack_timeout: 50ms"},
@@ -141,7 +142,7 @@ func TestFeedOutage(t *testing.T) {
 		{"stored", "qos: 1, done_when: stored", "ack_timeout: 50ms, session_store: {dir: '" + t.TempDir() + "', max_messages: 5}"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			tellWaitsAfter(t, 100*time.Millisecond)
+			t.Parallel()
 			server := startBroker(t)
 			way := relayTo(t, server)
 			sub := subscriber(t, server)
@@ -253,6 +254,7 @@ const storing = "producers:\n  r: {topic: r, qos: 1, done_when: stored}\n"
 // With done_when: stored lines are stored before the first connection. What is left in the store at the end is told,
 // and the next run publishes it.
 func TestFeedStoresFromTheStart(t *testing.T) {
+	t.Parallel()
 	server := startBroker(t)
 	way := relayTo(t, server)
 	sub := subscriber(t, server)
@@ -311,6 +313,7 @@ func TestFeedStoresFromTheStart(t *testing.T) {
 
 // An interrupt during an outage leaves lines that nothing keeps: that is told, and no success.
 func TestFeedInterruptedInAnOutage(t *testing.T) {
+	t.Parallel()
 	for _, qos := range []int{0, 1} {
 		server := startBroker(t)
 		way := relayTo(t, server)

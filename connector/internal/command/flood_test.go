@@ -65,6 +65,7 @@ func TestFloodConn(t *testing.T) {
 
 // Where the other end sends no more than a window of answers allows, pauses would slow it down.
 func TestFloodConnInAWindow(t *testing.T) {
+	t.Parallel()
 	for _, window := range []int{1, 5, 20, 75} {
 		synctest.Test(t, func(t *testing.T) {
 			const gap, pause = 10 * time.Microsecond, time.Millisecond

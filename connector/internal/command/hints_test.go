@@ -47,6 +47,7 @@ func scripted(t *testing.T, answer func(packets.Packet) []packets.Packet) string
 
 // Hints of pub and sub are about pub and sub, and never against the error beside them.
 func TestHintsOfTheCommand(t *testing.T) {
+	t.Parallel()
 	addr := scripted(t, func(p packets.Packet) []packets.Packet {
 		switch p.(type) {
 		case *packets.Connect:

@@ -20,28 +20,6 @@ func (p *Program) Say(en, zh string) string {
 	return en
 }
 
-// language finds the language before anything is parsed, because the help is made of it:
-// --lang, or else the locale of the environment.
-func language(args []string, env func(string) string) string {
-	for i, a := range args {
-		if v, ok := strings.CutPrefix(a, "--lang="); ok {
-			return v
-		}
-		if a == "--lang" && i+1 < len(args) {
-			return args[i+1]
-		}
-	}
-	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
-		if v := env(name); v != "" {
-			if strings.HasPrefix(strings.ToLower(v), "zh") {
-				return "zh"
-			}
-			break
-		}
-	}
-	return "en"
-}
-
 // helpWidth is the most columns of a line of help; on a narrower terminal there are fewer.
 const helpWidth = 80
 

@@ -91,25 +91,6 @@ func TestHelpInChinese(t *testing.T) {
 	require.Contains(t, mqtt311(t, "sub", "-t", "x", "--lang", "fr").err, `--lang "fr" 既不是 en 也不是 zh`)
 }
 
-// The locale decides where --lang is not given, in the order of POSIX.
-func TestLanguage(t *testing.T) {
-	for _, c := range []struct {
-		args string
-		env  map[string]string
-		want string
-	}{
-		{"", nil, "en"},
-		{"", map[string]string{"LANG": "zh_CN.UTF-8"}, "zh"},
-		{"", map[string]string{"LANG": "zh_CN.UTF-8", "LC_ALL": "C"}, "en"},
-		{"", map[string]string{"LANG": "C", "LC_MESSAGES": "ZH_TW"}, "zh"},
-		{"pub --lang en", map[string]string{"LANG": "zh_CN.UTF-8"}, "en"},
-		{"--lang=zh pub", nil, "zh"},
-		{"pub --lang", nil, "en"},
-	} {
-		require.Equal(t, c.want, language(strings.Fields(c.args), func(name string) string { return c.env[name] }), "%+v", c)
-	}
-}
-
 // Help fits 80 columns, in both languages.
 func TestHelpFits(t *testing.T) {
 	for _, lang := range []string{"en", "zh"} {

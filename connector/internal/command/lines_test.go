@@ -270,6 +270,7 @@ func TestAsMosquittoPub(t *testing.T) {
 
 // A feed waits while the server is away, at QoS 0 too, and goes on afterwards.
 func TestFeedOutlivesAnOutage(t *testing.T) {
+	t.Parallel()
 	for _, qos := range []string{"0", "1"} {
 		var connects atomic.Int32
 		got, away := make(chan string, 10), make(chan struct{})

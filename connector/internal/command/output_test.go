@@ -41,6 +41,7 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 
 // What is no file that can be read to its end is refused before anything waits for it, or fills the memory.
 func TestEndlessFiles(t *testing.T) {
+	t.Parallel()
 	addr := startBroker(t)
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	require.NoError(t, syscall.Mkfifo(fifo, 0o600))

@@ -76,7 +76,7 @@ func TestRunPipeThatDiesOfMessages(t *testing.T) {
 	}{
 		"dies":                   {payload: "bad", bad: 20},
 		"dies, with three of it": {payload: "bad", bad: 20, args: []string{"--processes", "3"}},
-		"hangs, with a timeout":  {payload: "hang", bad: 200, args: []string{"--step-timeout", "5s"}},
+		"hangs, with a timeout":  {payload: "hang", bad: 200, args: []string{"--step-timeout", thorough.Pick("1s", "5s")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -165,6 +165,7 @@ func TestPipeThatClosesItsPipes(t *testing.T) {
 		"a child holds its output":           {"sleep 1000 & exit 3", "the process ended: exit status 3"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			dir, log := t.TempDir(), newOutput()
 			s := pipeTo(t, log, 1, "if mkdir '"+dir+"/once' 2>/dev/null; then "+c.command+"; else "+answering(`{"id":"\1","ok":true}`)+"; fi")
 			for {

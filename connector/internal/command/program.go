@@ -111,7 +111,7 @@ func interrupts(signals <-chan os.Signal, interrupt func(), hurry chan<- struct{
 
 // run runs the command and returns its exit code.
 func (p *Program) run(ctx context.Context, args []string) int {
-	p.Lang, p.command = language(args, os.Getenv), p.name()
+	p.Lang, p.command = terminal.Language(args, os.Getenv), p.name()
 	p.JSON = slices.Contains(args, "--json")
 	out := &outputWriter{w: p.Stdout}
 	if s := terminal.Open(p.Stdout, os.Getenv); s != nil {
@@ -246,7 +246,7 @@ func (p *Program) checkLanguage(cmd *cobra.Command) error {
 		return nil // the line is still being typed
 	}
 	if wrong := p.Lang; wrong != "en" && wrong != "zh" {
-		p.Lang = language(nil, os.Getenv) // the language of the message below
+		p.Lang = terminal.Language(nil, os.Getenv) // the language of the message below
 		return Usage("--lang %q is neither en nor zh", "--lang %q 既不是 en 也不是 zh", wrong)
 	}
 	return nil

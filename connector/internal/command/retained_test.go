@@ -118,6 +118,7 @@ func TestRemoveRetainedRefused(t *testing.T) {
 
 // A live message among the retained ones does not end it before all are deleted, and is not printed.
 func TestRemoveRetainedBesideLiveMessages(t *testing.T) {
+	t.Parallel()
 	var deleted []string
 	rounds := 0
 	done := make(chan struct{})

@@ -327,6 +327,7 @@ func TestPipeStoppedChargesNobody(t *testing.T) {
 // A process that does not read blocks nobody: the messages run out of time, it is ended, and
 // so is what it started.
 func TestPipeThatDoesNotRead(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := pipeOf(t, 1, "echo $$ > '"+dir+"/pid'; touch '"+dir+"/began'; sleep 1000 & sleep 1000")
 	waitFor(t, dir+"/began")
@@ -654,6 +655,7 @@ func TestExecLeavesSomethingBehind(t *testing.T) {
 		"holds its input, unread": "sleep 1000 <&3 &",
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			s := execOf(t, "exec 3<&0; echo $$ > '"+dir+"/pid'; "+behind+" echo done; exit 0")
 			began := time.Now()

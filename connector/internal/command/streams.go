@@ -78,8 +78,8 @@ func (o *runOptions) checkStreams(p *Program, cfg *connector.Config) error {
 	streamed := cfg.NATS != nil && cfg.NATS.Stream != ""
 	switch {
 	case p.Streams == nil && (cfg.NATS != nil || cfg.Lease() != nil):
-		return Usage("%s has a stream of NATS or partitions by lease, which mqtt311 cannot run; mqtt311-nats can: build it with go build -C connector/jetstream ./cmd/mqtt311-nats",
-			"%s 中有 NATS 流或租约分区，mqtt311 不支持，请使用 mqtt311-nats；构建：go build -C connector/jetstream ./cmd/mqtt311-nats", o.file)
+		return Usage("%s has a stream of NATS or partitions by lease, which mqtt311 cannot run; mqtt311-nats can: take it from the release, or build it with go build -C connector/jetstream ./cmd/mqtt311-nats",
+			"%s 中有 NATS 流或租约分区，mqtt311 不支持，请使用 mqtt311-nats：发布文件中有，也可以自行构建：go build -C connector/jetstream ./cmd/mqtt311-nats", o.file)
 	case (o.into || o.works) && !streamed:
 		return Usage("%s names no stream: nats.stream is missing", "%s 中没有流：缺少 nats.stream", o.file)
 	case streamed && !o.into && !o.works:

@@ -113,6 +113,7 @@ func startNATS(t *testing.T, part *fakePart, args ...string) *running {
 
 // Servers that are away are awaited with connect_retry, and otherwise end the command with 3; a part that fails ends it.
 func TestStreamIsAwaited(t *testing.T) {
+	t.Parallel()
 	addr := startBroker(t)
 	stream := "nats: {urls: ['nats://127.0.0.1:4222'], stream: PLANT, replicas: 1}\n"
 	part := &fakePart{away: 1}

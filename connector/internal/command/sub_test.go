@@ -81,6 +81,7 @@ func TestSubTellsOfLosses(t *testing.T) {
 
 // sub takes the largest packets; with --max-packet-size it says what it passed over.
 func TestSubMaxPacketSize(t *testing.T) {
+	t.Parallel()
 	addr := startBroker(t)
 	file := writeFile(t, "large", strings.Repeat("x", 17<<20))
 	ok(t, "pub", "-b", addr, "-t", "fw/a\x1bb", "-f", file, "-r", "-q", "1")

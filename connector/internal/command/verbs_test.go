@@ -62,6 +62,7 @@ func TestPubSeparatedByZeroBytes(t *testing.T) {
 
 // --rate spreads messages: the third leaves two tenths of a second after the first.
 func TestPubRate(t *testing.T) {
+	t.Parallel()
 	addr := startBroker(t)
 	start := time.Now()
 	r := runWith(t, t.Context(), "a\nb\nc\n", "pub", "-b", addr, "-t", "in/a", "-l", "--rate", "10")
@@ -189,6 +190,7 @@ $`, r.out)
 
 // A step that fails is the last, with its reason and what to try.
 func TestTestVerbFails(t *testing.T) {
+	t.Parallel()
 	file := configFile(t, "127.0.0.1:1", consumes)
 	r := mqtt311(t, "test", "-c", file)
 	require.Equal(t, ExitConnection, r.code)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 // doctor prints a table in both languages, lines of JSON, and which settings of a configuration do not fit.
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	addr := startBroker(t)
 	fast := []string{"doctor", "--yes", "--patience", "300ms", "--resend", "300ms", "--max-packet", "65536"}
 	out := ok(t, append(fast, "-b", addr)...)
@@ -80,45 +82,52 @@ func TestDoctorInterrupted(t *testing.T) {
 // The server of each connection is tried, and judged by what is published over it; one that is away keeps none of the others
 // from it.
 func TestDoctorConnections(t *testing.T) {
+	t.Parallel()
 	addr, nobody := startBroker(t), "127.0.0.1:1"
 	quick := []string{"doctor", "--yes", "--patience", "300ms", "--resend", "300ms", "--max-packet", "4096"}
-	file := filepath.Join(t.TempDir(), "c.yaml")
-	write := func(own, cloud string) {
+	write := func(t *testing.T, own, cloud string) string {
 		payload := strings.Repeat("x", 5000)
 		text := "connector:\n  general: {broker_url: '" + own + "', client_id: c}\n  advanced: {auto_reconnect: true}\n" +
 			"connections:\n  cloud:\n    general: {broker_url: '" + cloud + "', client_id: d}\n    advanced: {will_enabled: true, will_topic: \"w/\\u4e00\", will_payload: x}\n" +
 			"producers:\n  up: {topic: a/b, qos: 1, connection: cloud, payload: '" + payload + "'}\n"
+		file := filepath.Join(t.TempDir(), "c.yaml")
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		return file
 	}
-	write(addr, addr)
-	r := mqtt311(t, append(quick, "-c", file)...)
-	require.Contains(t, []int{0, command.ExitFindings}, r.code, r.err)
-	require.Equal(t, 2, strings.Count(r.out, "QoS 1 and 2"), r.out)
-	require.Contains(t, r.out, "\nconnections.cloud:\n")
-	require.NotContains(t, r.err, "was not tried")
-	var connections []string
-	r = mqtt311(t, append(quick, "-c", file, "--json")...)
-	for line := range strings.Lines(r.out) {
-		var facts struct {
-			Connection string
-			Facts      *struct{}
+	t.Run("both are there", func(t *testing.T) {
+		t.Parallel()
+		r := mqtt311(t, append(slices.Clip(quick), "-c", write(t, addr, addr))...)
+		require.Contains(t, []int{0, command.ExitFindings}, r.code, r.err)
+		require.Equal(t, 2, strings.Count(r.out, "QoS 1 and 2"), r.out)
+		require.Contains(t, r.out, "\nconnections.cloud:\n")
+		require.NotContains(t, r.err, "was not tried")
+	})
+	t.Run("as JSON", func(t *testing.T) {
+		t.Parallel()
+		var connections []string
+		r := mqtt311(t, append(slices.Clip(quick), "-c", write(t, addr, addr), "--json")...)
+		for line := range strings.Lines(r.out) {
+			var facts struct {
+				Connection string
+				Facts      *struct{}
+			}
+			require.NoError(t, json.Unmarshal([]byte(line), &facts))
+			if facts.Facts != nil {
+				connections = append(connections, facts.Connection)
+			}
 		}
-		require.NoError(t, json.Unmarshal([]byte(line), &facts))
-		if facts.Facts != nil {
-			connections = append(connections, facts.Connection)
-		}
-	}
-	require.Equal(t, []string{"", "cloud"}, connections)
-
-	write(addr, nobody)
-	r = mqtt311(t, append(quick, "-c", file)...)
-	require.Equal(t, command.ExitConnection, r.code, r.err)
-	require.Equal(t, 1, strings.Count(r.out, "QoS 1 and 2"), r.out)
-	require.Contains(t, r.err, "connections.cloud: connect: ")
-	require.NotContains(t, r.out, "fits the server")
-	write(nobody, addr)
-	r = mqtt311(t, append(quick, "-c", file, "--lang", "zh")...)
-	require.Equal(t, command.ExitConnection, r.code, r.err)
-	require.Contains(t, r.out, "\nconnections.cloud:\n")
-	require.Contains(t, r.err, "connector：连接失败：")
+		require.Equal(t, []string{"", "cloud"}, connections)
+	})
+	t.Run("one is away", func(t *testing.T) {
+		t.Parallel()
+		r := mqtt311(t, append(slices.Clip(quick), "-c", write(t, addr, nobody))...)
+		require.Equal(t, command.ExitConnection, r.code, r.err)
+		require.Equal(t, 1, strings.Count(r.out, "QoS 1 and 2"), r.out)
+		require.Contains(t, r.err, "connections.cloud: connect: ")
+		require.NotContains(t, r.out, "fits the server")
+		r = mqtt311(t, append(slices.Clip(quick), "-c", write(t, nobody, addr), "--lang", "zh")...)
+		require.Equal(t, command.ExitConnection, r.code, r.err)
+		require.Contains(t, r.out, "\nconnections.cloud:\n")
+		require.Contains(t, r.err, "connector：连接失败：")
+	})
 }

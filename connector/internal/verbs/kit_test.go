@@ -3,6 +3,8 @@ package verbs
 import (
 	"bytes"
 	"context"
+	"flag"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -36,10 +38,15 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
+func TestMain(m *testing.M) {
+	os.Setenv("LC_ALL", "C")
+	flag.Set("test.parallel", "4") // they wait for servers far more than they compute
+	os.Exit(m.Run())
+}
+
 // runWith runs the command with text for standard input.
 func runWith(t *testing.T, ctx context.Context, stdin string, args ...string) result {
 	t.Helper()
-	t.Setenv("LC_ALL", "C")
 	var out, errs output
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()

@@ -79,6 +79,7 @@ func TestRequest(t *testing.T) {
 }
 
 func TestRequestOfMany(t *testing.T) {
+	t.Parallel()
 	addr := startBroker(t)
 	responder(t, addr, 3)
 	require.Equal(t, "0: x\n1: x\n2: x\n", ok(t, "request", "-b", addr, "-t", "ask/7", "-e", "answer/7", "-m", "x", "-C", "3", "-q", "1"))
@@ -176,6 +177,7 @@ func TestRequestRefuses(t *testing.T) {
 
 // A server that closes the connection is named, not only the time that is over.
 func TestRequestTellsOfOutages(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })

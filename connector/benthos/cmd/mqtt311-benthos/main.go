@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"runtime/debug"
 
 	_ "github.com/mqtt311/mqtt311/connector/benthos"
 	_ "github.com/redpanda-data/benthos/v4/public/components/io"
@@ -15,10 +16,28 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
+// A release sets them: -ldflags "-X main.version=1.2.3 -X main.date=2026-01-02T03:04:05Z".
+var version, date string
+
 func main() {
-	service.RunCLI(context.Background(),
+	opts := []service.CLIOptFunc{
 		service.CLIOptSetBinaryName("mqtt311-benthos"),
 		service.CLIOptSetProductName("mqtt311-benthos"),
 		service.CLIOptOnConfigParse(checkOrder),
-	)
+	}
+	if version != "" { // otherwise --version prints the engine's alone
+		opts = append(opts, service.CLIOptSetVersion(version+", Benthos "+engineVersion(), date))
+	}
+	service.RunCLI(context.Background(), opts...)
+}
+
+func engineVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			if m.Path == "github.com/redpanda-data/benthos/v4" {
+				return m.Version
+			}
+		}
+	}
+	return "unknown"
 }
