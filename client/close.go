@@ -15,7 +15,7 @@ const handlerPatience = 5 * time.Second
 // Server discard the Will [MQTT-3.14.4-3]. It waits until ctx is done, but at most five seconds for
 // a running handler, and not at all for the handler that calls it with its own context. Without a
 // Network Connection it does not wait. Once ctx is done, Close still sends DISCONNECT and spends at
-// most one more second on it.
+// most one more second on it, and at most ten on a Store that does not respond.
 //
 // Requests that are still unfinished end with ErrClosed, and Close returns an error that wraps the
 // cause of ctx. Close may be called at any time, from any goroutine, and more than once.

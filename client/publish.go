@@ -28,6 +28,8 @@ type Message = session.Message
 //     cause of a ctx that is done.
 //   - ErrUnknown: the message may have been sent when ctx was done or the client was closed. Unless
 //     the client was closed, a message of QoS 1 or 2 stays in flight. ErrPoison is an ErrUnknown, too.
+//     So is the error for a message that was not sent while the Store did not respond: a crash may bring
+//     it back. Publish gives the Store half a second to forget the message after ctx is done.
 //   - ErrDowngraded: the Server has the message at QoS 1 only.
 func (c *Client) Publish(ctx context.Context, m Message) error {
 	r := c.lendReceipt()
@@ -266,12 +268,12 @@ func (c *Client) withdrawLocked(ctx context.Context, r *Receipt, t session.Token
 	return &callError{kind: ErrUnknown, cause: context.Cause(ctx)}
 }
 
-// awaitForgetting waits until the Store has removed the message of r, for at most storePatience.
+// awaitForgetting waits until the Store has removed the message of r, for at most callPatience.
 // The caller holds mu, which is released meanwhile.
 func (c *Client) awaitForgetting(r *Receipt) {
 	c.mu.Unlock()
 	defer c.mu.Lock()
-	t := time.NewTimer(storePatience)
+	t := time.NewTimer(callPatience)
 	defer t.Stop()
 	select {
 	case <-r.ending():

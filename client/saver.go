@@ -10,7 +10,8 @@ import (
 
 const (
 	lateForget    = 50 * time.Millisecond // maximum delay of a Forget that nothing waits for
-	storePatience = 5 * time.Second       // how long a caller that gives up waits for the Store
+	storePatience = 5 * time.Second       // how long a client that ends waits for the Store
+	callPatience  = time.Second / 2       // how long a Publish whose context is done waits for the Store
 	storeRetry    = time.Second           // how soon a full Store is asked again
 )
 

@@ -187,7 +187,7 @@ func (p *process) event(e client.Event) {
 }
 
 // bound is how long a call may go on after its context has ended: the Store may stand still.
-const bound = 6 * time.Second
+const bound = time.Second
 
 // run runs the program until it is done, or the process is over.
 func (p *process) run(last bool) {
