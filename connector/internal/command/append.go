@@ -85,7 +85,7 @@ func (s *appendStep) open() (err error) {
 
 func (s *appendStep) flow(consumer string) flow.Flow {
 	return flow.Func(func(ctx context.Context, m *flow.Message) (*flow.Message, error) {
-		text, err := jsonText(lineOf(consumer, m))
+		text, err := lineOf(consumer, "", m)
 		if err != nil {
 			return nil, err
 		}

@@ -139,7 +139,7 @@ func appendVerb(b []byte, verb byte, d *client.Delivery, now time.Time, l *look)
 // escapes are those of mosquitto_sub.
 var escapes = map[byte]string{'\\': "\\", '0': "\x00", 'a': "\a", 'e': "\x1b", 'n': "\n", 'r': "\r", 't': "\t", 'v': "\v"}
 
-// A line is a message as JSON: payload if it is text, payload_base64 otherwise.
+// A line is a message as JSON, to which withPayload adds the payload.
 type line struct {
 	At        time.Time   `json:"at"`
 	Topic     string      `json:"topic"`
@@ -147,8 +147,6 @@ type line struct {
 	Retain    bool        `json:"retain"`
 	Duplicate bool        `json:"duplicate"`
 	MessageID uint16      `json:"messageID"`
-	Payload   *string     `json:"payload,omitempty"`
-	Base64    []byte      `json:"payload_base64,omitempty"`
 }
 
 // A lineOfJSON is one whose payload is JSON itself.
@@ -159,23 +157,17 @@ type lineOfJSON struct {
 
 func jsonMessage(d *client.Delivery, now time.Time, nested bool) []byte {
 	l := line{At: now, Topic: d.Topic, QoS: d.QoS, Retain: d.Retain, Duplicate: d.Dup, MessageID: d.PacketID}
-	l.Payload, l.Base64 = text(d.Payload)
+	nested = nested && utf8.Valid(d.Payload) && json.Valid(d.Payload)
 	var v any = l
-	if nested && utf8.Valid(d.Payload) && json.Valid(d.Payload) {
+	if nested {
 		v = lineOfJSON{l, d.Payload}
 	}
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic("mqtt311: " + err.Error()) // strings, numbers, bytes and valid JSON always marshal
+		panic("mqtt311: " + err.Error()) // strings, numbers and valid JSON always marshal
 	}
-	return b
-}
-
-// text divides payloads into those that are text and other bytes.
-func text(payload []byte) (*string, []byte) {
-	if !utf8.Valid(payload) {
-		return nil, payload
+	if nested {
+		return b
 	}
-	s := string(payload)
-	return &s, nil
+	return withPayload(b, d.Payload, true)
 }

@@ -64,10 +64,8 @@ func newPipe(command string, processes int, errs io.Writer, log *slog.Logger) *p
 func (s *pipeStep) flow(consumer string) flow.Flow {
 	return flow.Func(func(ctx context.Context, m *flow.Message) (*flow.Message, error) {
 		j := &pipeJob{id: strconv.FormatUint(s.last.Add(1), 10), answers: make(chan pipeAnswer, 1), taken: make(chan *pipeProcess, 1)}
-		l := lineOf(consumer, m)
-		l.ID = j.id
 		var err error
-		if j.line, err = jsonText(l); err != nil {
+		if j.line, err = lineOf(consumer, j.id, m); err != nil {
 			return nil, err
 		}
 		a, err := s.ask(ctx, j)

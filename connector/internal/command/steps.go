@@ -177,20 +177,20 @@ func (pass) flow(string) flow.Flow {
 
 func (pass) close() error { return nil }
 
-// A messageLine is a consumed message as a JSON line: payload if it is text,
-// payload_base64 otherwise.
+// A messageLine is a consumed message as a JSON line, to which withPayload adds the payload.
 type messageLine struct {
 	ID        string         `json:"id,omitempty"` // only with --pipe
 	Consumer  string         `json:"consumer"`
 	Attribute map[string]any `json:"attribute"`
-	Payload   *string        `json:"payload,omitempty"`
-	Base64    []byte         `json:"payload_base64,omitempty"`
 }
 
-func lineOf(consumer string, m *flow.Message) messageLine {
-	l := messageLine{Consumer: consumer, Attribute: m.Attribute}
-	l.Payload, l.Base64 = text(m.Payload.Blob)
-	return l
+// lineOf returns a message as a line of JSON. id may be empty.
+func lineOf(consumer, id string, m *flow.Message) ([]byte, error) {
+	object, err := jsonText(messageLine{id, consumer, m.Attribute})
+	if err != nil {
+		return nil, err
+	}
+	return append(withPayload(object, m.Payload.Blob, false), '\n'), nil
 }
 
 // jsonText returns v as a line of JSON without escapes for HTML.
@@ -207,7 +207,7 @@ type stdoutStep struct{ out *sink }
 
 func (s *stdoutStep) flow(consumer string) flow.Flow {
 	return flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
-		text, err := jsonText(lineOf(consumer, m))
+		text, err := lineOf(consumer, "", m)
 		if err == nil {
 			_, err = s.out.Write(text)
 		}
