@@ -168,5 +168,8 @@ var connectorTexts = []pair{
 	{"PUBLISH after a reconnect: %s", "重连后的 PUBLISH：%s"},
 	{"the server is silent", "服务端没有响应"},
 	{"the server closed the connection", "服务端关闭了连接"},
+	{"no message reaches a subscriber", "订阅者收不到任何消息"},
+	{"the prefix has no leading slash", "前缀不以 / 开头"},
+	{"a member of a group: %s", "共享组的成员：%s"},
 	{"%d of %d messages came to the members of a group", "共享组成员收到 %[2]s 条消息中的 %[1]s 条"},
 }

@@ -10,6 +10,24 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
+// delivery finds out whether a message reaches a subscriber at all. Servers differ in how they forbid it: mosquitto grants the
+// subscription, acknowledges the message, and delivers nothing.
+func (d *doctor) delivery(ctx context.Context) (answer, means Text, err error) {
+	if d.facts.Delivery, answer, err = d.tryTopic(ctx, d.topic("delivery")); err != nil {
+		return
+	}
+	if d.facts.Delivery == "delivered" {
+		answer = Text{"arrives", "能收到"}
+	}
+	if !d.facts.Delivers() {
+		means = Text{
+			"perhaps this user may not use topics that begin with " + d.o.Prefix + "doctor-: if it may use others, name their beginning by --prefix",
+			"当前用户可能无权使用以 " + d.o.Prefix + "doctor- 开头的主题；若可使用其他主题，请用 --prefix 给出其开头",
+		}
+	}
+	return answer, means, nil
+}
+
 // qos goes through the handshakes of QoS 1 and 2, in both directions.
 func (d *doctor) qos(ctx context.Context) (answer, means Text, err error) {
 	topic := d.topic("qos")
@@ -23,7 +41,7 @@ func (d *doctor) qos(ctx context.Context) (answer, means Text, err error) {
 		return
 	}
 	if codes[0] >= packets.SubscribeFailure {
-		return answer, means, errors.New("SUBACK refuses the subscription")
+		return answer, means, errRefused
 	}
 	d.facts.Granted = int(codes[0])
 	p, err := d.connect(ctx, "", true, nil)
@@ -87,7 +105,7 @@ func (d *doctor) absent(ctx context.Context, id, topic string, n int) (*peer, er
 	codes, err := p.subscribe(ctx, packets.AtLeastOnce, topic)
 	p.leave()
 	if err == nil && codes[0] >= packets.SubscribeFailure {
-		err = errors.New("SUBACK refuses the subscription")
+		err = errRefused
 	}
 	if err == nil {
 		err = d.publishMany(ctx, topic, n)
@@ -246,8 +264,11 @@ func (d *doctor) window(ctx context.Context) (answer, means Text, err error) {
 		}
 		break
 	}
-	if err = <-published; err != nil {
+	switch err = <-published; {
+	case err != nil:
 		return
+	case len(seen) == 0:
+		return answer, means, errNothing
 	}
 	d.facts.Window, d.facts.WindowOpen = len(seen), len(seen) >= mostWindow
 	if d.facts.WindowOpen {
@@ -319,7 +340,10 @@ func (d *doctor) windowQoS2(ctx context.Context) (answer, means Text, err error)
 	if f.LostQoS2 > 0 {
 		answer.EN += fmt.Sprintf("; %d of all are lost when the connection ends meanwhile", f.LostQoS2)
 		answer.ZH += fmt.Sprintf("；期间连接断开会丢失 %d 条", f.LostQoS2)
-		means = Text{"max_inflight_qos2 above 20 loses messages", "max_inflight_qos2 大于 20 会丢失消息"}
+		means = bothf("max_inflight_qos2 above %d loses messages", "max_inflight_qos2 大于 %d 会丢失消息", f.safeQoS2())
+		if f.safeQoS2() == 0 {
+			means = Text{"Exactly Once loses messages", "Exactly Once 会丢失消息"}
+		}
 	}
 	return answer, means, nil
 }
@@ -361,6 +385,8 @@ func (d *doctor) order(ctx context.Context) (answer, means Text, err error) {
 		return
 	}
 	switch d.facts.Ordered = inOrder(all) && len(all) == n; {
+	case len(all) == 0:
+		return answer, means, errNothing
 	case len(all) < n:
 		return bothf("%d of %d arrive", "%[2]d 条中到达 %[1]d 条", len(all), n), Text{"messages are lost", "消息会丢失"}, nil
 	case !d.facts.Ordered:
