@@ -11,6 +11,7 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/connector/flow"
+	"github.com/mqtt311/mqtt311/connector/internal/stepwise"
 	"github.com/mqtt311/mqtt311/connector/lint"
 	"github.com/mqtt311/mqtt311/transport"
 	"github.com/spf13/cobra"
@@ -292,17 +293,21 @@ func (p *Program) testProfile(ctx context.Context, name string) error {
 		return Coded(ExitUsage, err)
 	}
 	failed := false
-	step := func(step transport.Step, addr string, took time.Duration, err error) {
-		s := connector.TestStep{Step: step, Addr: addr, Took: took, Err: flow.AsError(err)}
+	tell := stepwise.Settled(func(st transport.StepTime) {
+		s := connector.TestStep{Step: st.Step, Addr: st.Addr, Took: st.Took, Err: flow.AsError(st.Err)}
 		if s.Err != nil {
 			failed = true
-			s.Hint, s.HintZH = s.Err.Explain("en"), s.Err.Explain("zh")
+			s.Hint = p.hint(ExitConnection, st.Err)
+			s.HintZH = s.Hint // it is in the language of the user
 		}
 		p.printStep(s)
-	}
+	})
 	start := time.Now()
+	step := func(step transport.Step, err error) {
+		tell(transport.StepTime{Step: step, Took: time.Since(start), Err: err})
+	}
 	c.onStep = func(s transport.StepTime) {
-		step(s.Step, s.Addr, s.Took, s.Err)
+		tell(s)
 		start = time.Now()
 	}
 	s, err := c.server()
@@ -321,15 +326,15 @@ func (p *Program) testProfile(ctx context.Context, name string) error {
 	if err := conn.Connect(ctx); err != nil {
 		err = unwrapClosed(err)
 		if !failed {
-			step(connector.StepConnect, "", time.Since(start), err)
+			step(connector.StepConnect, err)
 		}
 		return Fail(ExitConnection, "connect: %w", "连接失败：%w", err)
 	}
-	step(connector.StepConnect, "", time.Since(start), nil)
+	step(connector.StepConnect, nil)
 	start = time.Now()
 	within, cancel := p.Closing(ctx)
 	defer cancel()
 	err = Leave(within, conn)
-	step(connector.StepDisconnect, "", time.Since(start), err)
+	step(connector.StepDisconnect, err)
 	return Coded(ExitConnection, err)
 }
