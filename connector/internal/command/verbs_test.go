@@ -84,7 +84,7 @@ func TestPubEndsWithTheFirstFailure(t *testing.T) {
 		want       string
 	}{
 		{"x\n", "0", ExitPublish, "publish"}, // its session is gone, and what became of the message
-		{"", "1", ExitTimeout, "no more than 1 seconds were given"},
+		{"", "1", ExitTimeout, "timed out after 1 s"},
 	} {
 		in, stdin := io.Pipe()
 		errs := newOutput()

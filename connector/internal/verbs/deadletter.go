@@ -387,7 +387,7 @@ is: replay or remove it as well.`, `追加一条死信的副本，可更换内�
 			case given("message"):
 				payload = strings.NewReader(message)
 			case given("file"):
-				b, err := command.ReadPayloadFile(file)
+				b, err := command.ReadPayloadFile(cmd.Context(), file)
 				if err != nil {
 					return command.Coded(command.ExitUsage, err)
 				}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math"
 	"strings"
-	"time"
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector/internal/command"
@@ -83,9 +82,11 @@ func (x *requesting) run(ctx context.Context) error {
 	if err := x.check(); err != nil {
 		return err
 	}
-	payload, err := x.payload()
+	within, cancel := command.Patience(ctx, x.wait)
+	defer cancel()
+	payload, err := x.payload(within)
 	if err != nil {
-		return err
+		return command.OutOfTime(within, err, "the request was not sent", "请求未发出")
 	}
 	id := strings.ToLower(rand.Text()[:16])
 	topic, response := strings.ReplaceAll(x.topic, "{id}", id), strings.ReplaceAll(x.response, "{id}", id)
@@ -107,17 +108,15 @@ func (x *requesting) run(ctx context.Context) error {
 		return err
 	}
 	cfg.OnEvent = x.p.Outages()
-	within, cancel := context.WithTimeout(ctx, time.Duration(x.wait)*time.Second)
-	defer cancel()
 	c, err := command.Connect(within, cfg)
 	if err != nil {
-		return x.outOfTime(ctx, within, err)
+		return command.OutOfTime(within, err, "not connected, the request was not sent", "未能连接，请求未发出")
 	}
 	err = x.converse(within, c, response, client.Message{Topic: topic, Payload: []byte(payload), QoS: packets.QoS(x.qos)}, print)
-	out, done := x.p.Closing(ctx)
+	out, done := x.p.Closing(within)
 	defer done()
 	command.Leave(out, c)
-	return x.outOfTime(ctx, within, err)
+	return err
 }
 
 // check refuses options that cannot be meant.
@@ -147,13 +146,13 @@ func (x *requesting) check() error {
 	return nil
 }
 
-func (x *requesting) payload() (string, error) {
+func (x *requesting) payload(ctx context.Context) (string, error) {
 	switch {
 	case x.file != "":
-		b, err := command.ReadPayloadFile(x.file)
+		b, err := command.ReadPayloadFile(ctx, x.file)
 		return string(b), err
 	case x.stdin:
-		b, err := command.ReadPayload(x.p.Stdin)
+		b, err := command.ReadPayload(ctx, x.p.Stdin)
 		if err == nil && len(b) == 0 { // often the command before the pipe failed
 			return "", command.Usage("standard input is empty: --null-message sends an empty payload", "标准输入为空：发送空消息请用 --null-message")
 		}
@@ -165,17 +164,21 @@ func (x *requesting) payload() (string, error) {
 // converse subscribes, publishes, and prints the responses.
 func (x *requesting) converse(ctx context.Context, c *client.Client, response string, request client.Message, print func(*client.Delivery) error) error {
 	if _, err := c.Subscribe(ctx, packets.Subscription{Filter: response, QoS: request.QoS}); err != nil {
-		return command.Fail(command.ExitSubscribe, "subscribe to %q: %w", "订阅 %q 失败：%w", response, err)
+		err = command.Fail(command.ExitSubscribe, "subscribe to %q: %w", "订阅 %q 失败：%w", response, err)
+		return command.OutOfTime(ctx, err, "the server has not granted the subscription, the request was not sent", "服务端未授予订阅，请求未发出")
 	}
-	ctx, stop := context.WithCancelCause(ctx)
+	waiting, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	published := make(chan error, 1)
 	go func() {
-		if err := c.Publish(ctx, request); err != nil {
+		err := c.Publish(waiting, request)
+		if err != nil {
 			stop(command.NotPublished(request.Topic, err))
 		}
+		published <- err
 	}()
 	left := x.count
-	for d, err := range c.Messages(ctx) {
+	for d, err := range c.Messages(waiting) {
 		if err != nil {
 			break
 		}
@@ -190,16 +193,18 @@ func (x *requesting) converse(ctx context.Context, c *client.Client, response st
 			return nil
 		}
 	}
-	if ctx.Err() == nil {
+	switch {
+	case waiting.Err() == nil:
 		return command.Fail(command.ExitConnection, "the connection ended before the response came", "应答到达之前连接已断开")
+	case ctx.Err() == nil:
+		return context.Cause(waiting) // why it was not published
 	}
-	return context.Cause(ctx) // why it was not published, or that the time is over
-}
-
-// outOfTime says that the time for the responses is over, if that is why err came.
-func (x *requesting) outOfTime(ctx, within context.Context, err error) error {
-	if err == nil || ctx.Err() != nil || !errors.Is(within.Err(), context.DeadlineExceeded) {
-		return err
+	err := <-published
+	switch {
+	case errors.Is(err, client.ErrNotSent):
+		return command.OutOfTime(ctx, ctx.Err(), "the request was not sent", "请求未发出")
+	case err != nil:
+		return command.OutOfTime(ctx, ctx.Err(), "no response, and the server did not answer: the request may have arrived", "没有收到应答，服务端也未确认：请求可能已送达")
 	}
-	return command.Fail(command.ExitTimeout, "no response within %d seconds", "%d 秒内没有收到应答", x.wait)
+	return command.OutOfTime(ctx, ctx.Err(), "no response", "没有收到应答")
 }
