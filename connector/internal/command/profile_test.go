@@ -141,6 +141,7 @@ func TestProfilesRefused(t *testing.T) {
 		r := mqtt311(t, "pub", "--profile", "a", "-t", "a", "-m", "x")
 		require.Equal(t, ExitUsage, r.code, text)
 		require.Contains(t, r.err, want, text)
+		require.NotContains(t, r.err, "%!")
 		require.NotContains(t, r.err, "geheim", text)
 	}
 	require.NoError(t, os.WriteFile(file, []byte("profiles: {a: {host: x}}"), 0o600))
