@@ -60,6 +60,27 @@ func TestPatienceWithAPayload(t *testing.T) {
 	require.Equal(t, "mqtt311: timed out after 1 s: nothing was published\n", says)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	code, _ = run(ctx)
+	code, says = run(ctx)
 	require.Equal(t, ExitInterrupt, code)
+	require.Equal(t, "mqtt311: interrupted: nothing was published\n", says)
+}
+
+// An interrupt while a message waits for its answer says that the message may have arrived.
+func TestInterruptOfAMessage(t *testing.T) {
+	t.Parallel()
+	published := make(chan struct{}, 1)
+	addr := scripted(t, func(p packets.Packet) []packets.Packet {
+		switch p.Type() {
+		case packets.CONNECT:
+			return []packets.Packet{&packets.Connack{}}
+		case packets.PUBLISH:
+			published <- struct{}{}
+		}
+		return []packets.Packet{}
+	})
+	r := startRun(t, "pub", "-b", addr, "-t", "a", "-m", "x", "-q", "1", "--lang", "zh")
+	<-published
+	r.stop()
+	r.ends(t, ExitInterrupt)
+	require.Equal(t, "mqtt311: 已中断：服务端没有应答，消息可能已送达\n", r.err.String())
 }

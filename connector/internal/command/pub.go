@@ -92,7 +92,7 @@ func (o *pubOptions) run(ctx context.Context, p *Program) error {
 	defer cancel()
 	payload, err := o.payload(ctx, p)
 	if err != nil {
-		return OutOfTime(ctx, err, "nothing was published", "未发布任何消息")
+		return Ended(ctx, err, "nothing was published", "未发布任何消息")
 	}
 	if o.many() {
 		cfg.Dial = inFloods(100*time.Microsecond, cfg.Dial) // of answers
@@ -105,7 +105,7 @@ func (o *pubOptions) run(ctx context.Context, p *Program) error {
 	}
 	c, err := Connect(ctx, cfg)
 	if err != nil {
-		return OutOfTime(ctx, err, "not connected, nothing was published", "未能连接，未发布任何消息")
+		return Ended(ctx, err, "not connected, nothing was published", "未能连接，未发布任何消息")
 	}
 	n := new(tally)
 	if o.many() {
@@ -122,12 +122,14 @@ func (o *pubOptions) run(ctx context.Context, p *Program) error {
 		n.tell(p, ctx.Err() != nil || err != nil)
 	}
 	switch {
+	case o.many() && errors.Is(context.Cause(ctx), context.Canceled): // the summary says it all
+		return err
 	case errors.Is(err, client.ErrUnknown):
-		return OutOfTime(ctx, err, "the server did not answer, and the message may have arrived", "服务端没有应答，消息可能已送达")
+		return Ended(ctx, err, "the server did not answer, and the message may have arrived", "服务端没有应答，消息可能已送达")
 	case errors.Is(err, client.ErrNotSent):
-		return OutOfTime(ctx, err, "the message was not sent", "消息未发出")
+		return Ended(ctx, err, "the message was not sent", "消息未发出")
 	}
-	return OutOfTime(ctx, err, "", "")
+	return Ended(ctx, err, "", "")
 }
 
 // prepare checks the flags.
@@ -231,6 +233,14 @@ func OutOfTime(ctx context.Context, err error, en, zh string) error {
 		en, zh = ": "+en, "："+zh
 	}
 	return Fail(ExitTimeout, "timed out after %[1]d s%[2]s", "%[1]d 秒后超时%[3]s", p.seconds, en, zh)
+}
+
+// Ended is OutOfTime for what has effects elsewhere: after an interrupt, too, the user has to know what was reached.
+func Ended(ctx context.Context, err error, en, zh string) error {
+	if err != nil && en != "" && errors.Is(context.Cause(ctx), context.Canceled) {
+		return Fail(ExitInterrupt, "interrupted: %[1]s", "已中断：%[2]s", en, zh)
+	}
+	return OutOfTime(ctx, err, en, zh)
 }
 
 func (o *pubOptions) payload(ctx context.Context, p *Program) (b []byte, err error) {

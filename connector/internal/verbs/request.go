@@ -86,7 +86,7 @@ func (x *requesting) run(ctx context.Context) error {
 	defer cancel()
 	payload, err := x.payload(within)
 	if err != nil {
-		return command.OutOfTime(within, err, "the request was not sent", "请求未发出")
+		return command.Ended(within, err, "the request was not sent", "请求未发出")
 	}
 	id := strings.ToLower(rand.Text()[:16])
 	topic, response := strings.ReplaceAll(x.topic, "{id}", id), strings.ReplaceAll(x.response, "{id}", id)
@@ -110,7 +110,7 @@ func (x *requesting) run(ctx context.Context) error {
 	cfg.OnEvent = x.p.Outages()
 	c, err := command.Connect(within, cfg)
 	if err != nil {
-		return command.OutOfTime(within, err, "not connected, the request was not sent", "未能连接，请求未发出")
+		return command.Ended(within, err, "not connected, the request was not sent", "未能连接，请求未发出")
 	}
 	err = x.converse(within, c, response, client.Message{Topic: topic, Payload: []byte(payload), QoS: packets.QoS(x.qos)}, print)
 	out, done := x.p.Closing(within)
@@ -165,7 +165,7 @@ func (x *requesting) payload(ctx context.Context) (string, error) {
 func (x *requesting) converse(ctx context.Context, c *client.Client, response string, request client.Message, print func(*client.Delivery) error) error {
 	if _, err := c.Subscribe(ctx, packets.Subscription{Filter: response, QoS: request.QoS}); err != nil {
 		err = command.Fail(command.ExitSubscribe, "subscribe to %q: %w", "订阅 %q 失败：%w", response, err)
-		return command.OutOfTime(ctx, err, "the server has not granted the subscription, the request was not sent", "服务端未授予订阅，请求未发出")
+		return command.Ended(ctx, err, "the server has not granted the subscription, the request was not sent", "服务端未授予订阅，请求未发出")
 	}
 	waiting, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -202,9 +202,9 @@ func (x *requesting) converse(ctx context.Context, c *client.Client, response st
 	err := <-published
 	switch {
 	case errors.Is(err, client.ErrNotSent):
-		return command.OutOfTime(ctx, ctx.Err(), "the request was not sent", "请求未发出")
+		return command.Ended(ctx, ctx.Err(), "the request was not sent", "请求未发出")
 	case err != nil:
-		return command.OutOfTime(ctx, ctx.Err(), "no response, and the server did not answer: the request may have arrived", "没有收到应答，服务端也未确认：请求可能已送达")
+		return command.Ended(ctx, ctx.Err(), "no response, and the server did not answer: the request may have arrived", "没有收到应答，服务端也未确认：请求可能已送达")
 	}
-	return command.OutOfTime(ctx, ctx.Err(), "no response", "没有收到应答")
+	return command.Ended(ctx, ctx.Err(), "no response", "没有收到应答")
 }
