@@ -93,8 +93,8 @@ var probes = []probe{
 	{"session", Text{"a kept session", "保留的会话"}, (*doctor).session, false, false},
 	{"redelivery", Text{"unacknowledged messages after a reconnect", "重连后未确认的消息"}, (*doctor).redelivery, false, false},
 	{"resend", Text{"sends again on a living connection", "在同一连接上重发"}, (*doctor).resend, false, false},
-	{"window", Text{"unacknowledged messages that it sends", "发出后等待确认的消息数"}, (*doctor).window, true, false},
-	{"window-qos2", Text{"unreleased QoS 2 messages that it takes", "可接收的未完成 QoS 2 消息数"}, (*doctor).windowQoS2, true, false},
+	{"window", Text{"messages that it sends unacknowledged", "发出后等待确认的消息数"}, (*doctor).window, true, false},
+	{"window-qos2", Text{"unreleased QoS 2 messages that it accepts", "可接收的未完成 QoS 2 消息数"}, (*doctor).windowQoS2, true, false},
 	{"order", Text{"order of messages", "消息顺序"}, (*doctor).order, false, false},
 	{"retained", Text{"retained messages", "保留消息"}, (*doctor).retained, false, false},
 	{"will", Text{"wills", "遗嘱"}, (*doctor).will, false, false},
@@ -102,7 +102,7 @@ var probes = []probe{
 	{"overlap", Text{"overlapping filters", "重叠的订阅主题"}, (*doctor).overlap, false, false},
 	{"takeover", Text{"a second client of the same id", "相同客户端 ID 的第二个连接"}, (*doctor).takeover, false, true},
 	{"largest", Text{"the largest packet", "最大报文"}, (*doctor).largest, true, true},
-	{"topics", Text{"unusual topics", "特殊的主题"}, (*doctor).topics, false, false},
+	{"topics", Text{"unusual topics", "特殊主题"}, (*doctor).topics, false, false},
 	{"refusal", Text{"how it refuses", "拒绝的方式"}, (*doctor).refusal, false, true},
 }
 

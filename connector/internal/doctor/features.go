@@ -50,14 +50,14 @@ func (d *doctor) retained(ctx context.Context) (answer, means Text, err error) {
 	switch {
 	case err != nil:
 	case !d.facts.Retained:
-		answer, means = Text{"do not come", "不会送达"}, Text{"retained: true of producers and dead letters has no effect", "Producer 与死信的 retained: true 无效"}
+		answer, means = Text{"not delivered", "不会送达"}, Text{"retained: true of producers and dead letters has no effect", "Producer 与死信的 retained: true 无效"}
 	case stays:
-		answer, means = Text{"come, and cannot be deleted", "会送达，但无法删除"}, Text{}
+		answer, means = Text{"delivered, and cannot be deleted", "会送达，但无法删除"}, Text{}
 	case !d.facts.RetainedByWildcard:
-		answer = Text{"come to an exact topic, not to a filter with a wildcard", "只送达不含通配符的订阅"}
-		means = Text{"a consumer with a wildcard does not get what is retained", "使用通配符的 Consumer 收不到保留消息"}
+		answer = Text{"delivered to an exact topic, not to a filter with a wildcard", "只送达不含通配符的订阅"}
+		means = Text{"a consumer with a wildcard does not get retained messages", "使用通配符的 Consumer 收不到保留消息"}
 	default:
-		answer = Text{"come, and are deleted by an empty one", "会送达，可用空消息删除"}
+		answer = Text{"delivered, and deleted by an empty message", "会送达，可用空消息删除"}
 	}
 	return answer, means, err
 }
@@ -172,10 +172,10 @@ func (d *doctor) overlap(ctx context.Context) (answer, means Text, err error) {
 	case 0:
 		return answer, means, errNothing
 	case 1:
-		return Text{"one copy of a message", "每条消息一份"}, Text{}, nil
+		return Text{"one copy of each message", "每条消息一份"}, Text{}, nil
 	}
 	return bothf("%d copies of a message for 3 filters", "3 个订阅主题收到 %d 份", len(all)),
-		Text{"topics that overlap run a flow more than once (W210)", "重叠的订阅主题会使流程多次运行（W210）"}, nil
+		Text{"overlapping topics run a flow more than once (W210)", "重叠的订阅主题会使流程多次运行（W210）"}, nil
 }
 
 // takeover connects the same client id twice [MQTT-3.1.4-2].
@@ -200,7 +200,7 @@ func (d *doctor) takeover(ctx context.Context) (answer, means Text, err error) {
 	case errors.Is(err, errClosed):
 		return Text{"the first one is closed", "第一个连接被断开"}, Text{}, nil
 	case errors.Is(err, errSilent):
-		return Text{"both stay", "两个连接都保留"}, Text{"two connectors of one client id disturb each other unnoticed", "相同客户端 ID 的两个连接器会互相干扰而不被察觉"}, nil
+		return Text{"both stay connected", "两个连接都保留"}, Text{"two connectors with the same client id disturb each other unnoticed", "相同客户端 ID 的两个连接器会互相干扰而不被察觉"}, nil
 	case err != nil:
 		return answer, means, err
 	}
@@ -242,7 +242,7 @@ func (d *doctor) largest(ctx context.Context) (answer, means Text, err error) {
 	}
 	if fit {
 		d.facts.Largest, d.facts.LargestOpen = bad, true
-		return bothf("%d bytes and more", "%d 字节以上", bad), Text{}, nil
+		return bothf("at least %d bytes", "%d 字节以上", bad), Text{}, nil
 	}
 	reason := ways(how)
 	for bad-good > least {
@@ -320,7 +320,7 @@ func (d *doctor) topics(ctx context.Context) (answer, means Text, err error) {
 	case len(en) == 0:
 		return Text{"all delivered unchanged", "全部原样送达"}, Text{}, ctx.Err()
 	case changed:
-		means = Text{"keep topics to what is delivered", "主题请避开上述写法"}
+		means = Text{"avoid these kinds of topics", "主题请避开上述写法"}
 	}
 	return Text{strings.Join(en, "; "), strings.Join(zh, "；")}, means, ctx.Err()
 }

@@ -87,7 +87,7 @@ func TestDeadLetterRemoveAndEdit(t *testing.T) {
 	require.NoError(t, err)
 	r := mqtt311(t, "deadletter", "rm", file, ids[0])
 	require.Equal(t, command.ExitUsage, r.code, "it asks, and there is nobody")
-	require.Contains(t, r.err, "say --yes")
+	require.Contains(t, r.err, "add --yes")
 	require.Len(t, waiting(t, file), 3)
 	r = mqtt311(t, "deadletter", "rm", file, ids[0], "--yes")
 	require.Zero(t, r.code, r.err)
@@ -129,10 +129,10 @@ func TestDeadLetterRefuses(t *testing.T) {
 		"replay FILE ID --exec x --pipe y": "one of",
 		"replay FILE ID --exec x -c y":     "--config needs --topic",
 		"replay FILE ID -t y -q 0":         "it must be 1 or 2",
-		"replay FILE ID --exec x":          "say --yes",
+		"replay FILE ID --exec x":          "add --yes",
 		"collect FILE":                     "--topic is missing",
 		"collect FILE -t a/#":              "--topic",
-		"collect FILE -t a -b 127.0.0.1:1": "say --yes",
+		"collect FILE -t a -b 127.0.0.1:1": "add --yes",
 	} {
 		fields := strings.Fields(strings.NewReplacer("FILE", file, "ID", id).Replace(args))
 		r := mqtt311(t, append([]string{"deadletter"}, fields...)...)

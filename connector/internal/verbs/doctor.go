@@ -39,7 +39,7 @@ for the settings of a connector. What could not be tried is not known, and its r
 that do not fit them are listed; they end with exit code 8.
 
 Everything happens under client ids and below a topic of its own, doctor- and random letters; one message goes to $SYS. Sessions
-and retained messages are removed at the end, and after an interrupt. It sends some thousand small messages, and packets up to
+and retained messages are removed at the end, and after an interrupt. It sends a few thousand small messages, and packets up to
 --max-packet. It asks before it starts; where there is no terminal, --yes is needed.
 
 Exit codes: 3 no connection, 5 no message reaches a subscriber, so that little could be tried, 8 settings that do not fit.`,
@@ -110,7 +110,7 @@ func (x *examining) run(ctx context.Context) error {
 	if judged != nil {
 		names = append(names, slices.Sorted(maps.Keys(judged.Connections))...)
 	}
-	err = ask(ctx, x.p, x.yes, "doctor connects some dozens of clients and publishes some thousand small messages below a topic of its own",
+	err = ask(ctx, x.p, x.yes, "doctor opens several dozen connections and publishes a few thousand small messages below a topic of its own",
 		"doctor 会建立数十个连接，并在独立的主题下发布数千条小消息")
 	if err != nil {
 		return err
@@ -152,7 +152,7 @@ func (x *examining) run(ctx context.Context) error {
 	case misfits > 0:
 		return command.Fail(command.ExitFindings, "settings in %s that do not fit the server: %d", "%s 中不适合服务端的设置：%d 处", x.file, misfits)
 	case failed == nil && judged != nil && !x.p.JSON && unknown > 0:
-		fmt.Fprintf(x.p.Stdout, x.p.Say("%s: fits the server as far as is known; not known: %d answers\n", "%s：就已知结果而言适合服务端；另有 %d 项未知\n"), x.file, unknown)
+		fmt.Fprintf(x.p.Stdout, x.p.Say("%s: fits the server as far as it could be tried; unknown results: %d\n", "%s：就已知结果而言适合服务端；另有 %d 项未知\n"), x.file, unknown)
 	case failed == nil && judged != nil && !x.p.JSON:
 		fmt.Fprintln(x.p.Stdout, x.file+x.p.Say(": fits the server", "：适合服务端"))
 	}

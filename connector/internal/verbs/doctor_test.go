@@ -22,7 +22,7 @@ func TestDoctor(t *testing.T) {
 	fast := []string{"doctor", "--yes", "--patience", "300ms", "--resend", "300ms", "--max-packet", "65536"}
 	out := ok(t, append(fast, "-b", addr)...)
 	require.Contains(t, out, "QoS 1 and 2")
-	require.Contains(t, out, "→ order: true does not hold for what waited")
+	require.Contains(t, out, "→ order: true does not hold for messages queued")
 	require.NotContains(t, out, "not known")
 	r := mqtt311(t, append(fast, "-b", addr, "--lang", "zh", "--json", "--forbidden", "secret")...)
 	require.Zero(t, r.code, r.err)
@@ -53,7 +53,7 @@ func TestDoctorRefuses(t *testing.T) {
 	broken := filepath.Join(t.TempDir(), "broken.yaml")
 	require.NoError(t, os.WriteFile(broken, []byte("connector: {}\n"), 0o600))
 	for args, want := range map[string]string{
-		"doctor -b 127.0.0.1:1":                       "say --yes",
+		"doctor -b 127.0.0.1:1":                       "add --yes",
 		"doctor --yes --max-packet 1":                 "--max-packet is 1",
 		"doctor --yes --patience 1ms":                 "100 ms at the least",
 		"doctor --yes --patience 1000000h":            "an hour",

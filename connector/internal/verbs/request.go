@@ -34,9 +34,8 @@ func Request(p *command.Program) *cobra.Command {
 	x.cmd = &cobra.Command{
 		Use:   "request -t TOPIC -e RESPONSE-TOPIC",
 		Short: p.Say("Publish a request and wait for the response", "发布请求并等待应答"),
-		Long: p.Say(`Publish a request to one topic and print the response that comes to another. The request leaves when the
-server has confirmed the subscription, so that no response is missed. What the server had retained on the response topic is no
-response.
+		Long: p.Say(`Publish a request to one topic and print the response that arrives on another. The request is sent once the server
+has confirmed the subscription, so that no response is missed. A retained message on the response topic does not count.
 
 {id} in both topics stands for an id of this request, random letters and digits, by which the other side tells requests apart.
 With --fill {id} and {response-topic} are replaced in the payload, too.
@@ -59,12 +58,12 @@ Exit codes: 5 not subscribed, 6 not published, 7 no response in time.`,
 	f.StringVarP(&x.topic, "topic", "t", "", p.Say("`topic` of the request", "请求的主题 `topic`"))
 	f.StringVarP(&x.response, "response-topic", "e", "", p.Say("`topic` of the response; wildcards are allowed", "应答的主题 `topic`，可含通配符"))
 	f.StringVarP(&x.message, "message", "m", "", p.Say("the `payload`", "内容 `payload`"))
-	f.StringVarP(&x.file, "file", "f", "", p.Say("the payload is in this `file`", "内容取自文件 `file`"))
+	f.StringVarP(&x.file, "file", "f", "", p.Say("read the payload from `file`", "内容取自文件 `file`"))
 	f.BoolVarP(&x.stdin, "stdin-file", "s", false, p.Say("the payload is standard input", "内容取自标准输入"))
 	f.BoolVarP(&x.null, "null-message", "n", false, p.Say("the payload is empty", "内容为空"))
 	f.BoolVar(&x.fill, "fill", false, p.Say("replace {id} and {response-topic} in the payload", "替换内容中的 {id} 与 {response-topic}"))
-	f.IntVarP(&x.count, "count", "C", 1, p.Say("end after so many responses", "收到此数量的应答后结束"))
-	f.IntVarP(&x.wait, "timeout", "W", 10, p.Say("wait so many `seconds` for the responses", "等待应答的秒数 `seconds`"))
+	f.IntVarP(&x.count, "count", "C", 1, p.Say("exit after this many responses", "收到此数量的应答后结束"))
+	f.IntVarP(&x.wait, "timeout", "W", 10, p.Say("wait at most this many `seconds` for the responses", "等待应答的秒数 `seconds`"))
 	f.StringVarP(&x.format, "format", "F", "", p.Say("`format` of a response, as of sub", "应答的输出格式 `format`，同 sub"))
 	f.BoolVarP(&x.verbose, "verbose", "v", false, p.Say("print the topic before the payload", "在内容前输出主题"))
 	x.Flags(p, x.cmd)
