@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/mqtt311/mqtt311/connector/internal/chinese"
@@ -33,7 +34,9 @@ func language(args []string, env func(string) string) string {
 	}
 	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
 		if v := env(name); v != "" {
-			if strings.HasPrefix(strings.ToLower(v), "zh") {
+			lang, charset, _ := strings.Cut(strings.ToLower(v), ".")
+			charset, _, _ = strings.Cut(charset, "@")
+			if strings.HasPrefix(lang, "zh") && slices.Contains([]string{"", "utf-8", "utf8"}, charset) { // elsewhere it could not be read
 				return "zh"
 			}
 			break

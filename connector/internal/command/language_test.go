@@ -103,7 +103,9 @@ func TestLanguage(t *testing.T) {
 		{"", map[string]string{"LANG": "zh_CN.UTF-8", "LC_ALL": "C"}, "en"},
 		{"", map[string]string{"LANG": "C", "LC_MESSAGES": "ZH_TW"}, "zh"},
 		{"pub --lang en", map[string]string{"LANG": "zh_CN.UTF-8"}, "en"},
-		{"--lang=zh pub", nil, "zh"},
+		{"", map[string]string{"LANG": "zh_CN.GBK"}, "en"},
+		{"", map[string]string{"LC_ALL": "zh_CN.utf8@pinyin"}, "zh"},
+		{"--lang=zh pub", map[string]string{"LANG": "zh_CN.GBK"}, "zh"},
 		{"pub --lang", nil, "en"},
 	} {
 		require.Equal(t, c.want, language(strings.Fields(c.args), func(name string) string { return c.env[name] }), "%+v", c)

@@ -121,7 +121,7 @@ func (x *replaying) run(ctx context.Context, path string, ids []string) error {
 }
 
 func (x *replaying) ask(ctx context.Context, n int, to string) error {
-	return ask(ctx, x.p, x.yes, fmt.Sprintf("dead letters that are replayed to %s: %d", to, n), fmt.Sprintf("将重放到 %s 的死信：%d 条", to, n))
+	return ask(ctx, x.p, x.yes, fmt.Sprintf("this replays dead letters to %s: %d", to, n), fmt.Sprintf("将重放到 %s 的死信：%d 条", to, n))
 }
 
 // runner returns what gives a message to the step.
