@@ -168,7 +168,7 @@ func TestWrongUsage(t *testing.T) {
 		`sub -t a -F x\q`:                          "--format",
 		`sub -t a -F abc\`:                         "--format",
 		`sub -t a -F \x1b`:                         "--format",
-		"sub -t a -C x":                            "invalid argument",
+		"sub -t a -C x":                            `--count is "x": a whole number is expected`,
 		"check":                                    "--config is missing",
 		"run":                                      "--config is missing",
 		"check -c /nowhere.yaml":                   "/nowhere.yaml",
