@@ -30,8 +30,10 @@ func TestOutOfTimeSaysWhatWasReached(t *testing.T) {
 		{silent, "timed out after 1 s: not connected, nothing was published", "1 秒后超时：未能连接，未发布任何消息", []string{"pub", "-t", "a", "-m", "x"}},
 		{silent, "timed out after 1 s: not connected", "1 秒后超时：未能连接", []string{"sub", "-t", "a"}},
 		{deaf, "timed out after 1 s: the server did not answer, and the message may have arrived", "1 秒后超时：服务端没有应答，消息可能已送达", []string{"pub", "-t", "a", "-m", "x", "-q", "1"}},
+		{deaf, "timed out after 1 s: 0 of 2 messages were published, and one more may have arrived", "1 秒后超时：2 条消息中已发布 0 条，另有 1 条可能已送达", []string{"pub", "-t", "a", "-m", "x", "-q", "1", "--repeat", "2"}},
 		{deaf, "timed out after 1 s: the server has not granted the subscription", "1 秒后超时：服务端未授予订阅", []string{"sub", "-t", "a"}},
 		{open, "timed out after 1 s", "1 秒后超时", []string{"sub", "-t", "a"}},
+		{open, "timed out after 1 s: 1 of 3 messages were published", "1 秒后超时：3 条消息中已发布 1 条", []string{"pub", "-t", "a", "-m", "x", "--repeat", "3", "--repeat-delay", "60"}},
 	} {
 		for _, lang := range []string{"en", "zh"} {
 			r := mqtt311(t, append(c.args, "-b", c.server, "-W", "1", "--lang", lang)...)

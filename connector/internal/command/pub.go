@@ -107,11 +107,11 @@ func (o *pubOptions) run(ctx context.Context, p *Program) error {
 	if err != nil {
 		return Ended(ctx, err, "not connected, nothing was published", "未能连接，未发布任何消息")
 	}
-	n := new(tally)
+	n, published := new(tally), 0
 	if o.many() {
 		err = o.publishMany(ctx, p, c, n)
 	} else {
-		err = o.publishOne(ctx, p, c, payload)
+		published, err = o.publishOne(ctx, p, c, payload)
 	}
 	closeCtx, cancel := p.Closing(ctx)
 	defer cancel()
@@ -124,6 +124,12 @@ func (o *pubOptions) run(ctx context.Context, p *Program) error {
 	switch {
 	case o.many() && errors.Is(context.Cause(ctx), context.Canceled): // the summary says it all
 		return err
+	case o.repeat > 1:
+		en, zh := fmt.Sprintf("%d of %d messages were published", published, o.repeat), fmt.Sprintf("%[2]d 条消息中已发布 %[1]d 条", published, o.repeat)
+		if errors.Is(err, client.ErrUnknown) {
+			en, zh = en+", and one more may have arrived", zh+"，另有 1 条可能已送达"
+		}
+		return Ended(ctx, err, en, zh)
 	case errors.Is(err, client.ErrUnknown):
 		return Ended(ctx, err, "the server did not answer, and the message may have arrived", "服务端没有应答，消息可能已送达")
 	case errors.Is(err, client.ErrNotSent):
@@ -317,8 +323,8 @@ func (o *pubOptions) of(payload []byte) client.Message {
 // worthShowing is the size from which a payload takes long enough to show progress.
 const worthShowing = 1 << 20
 
-// publishOne publishes one payload, as often as configured.
-func (o *pubOptions) publishOne(ctx context.Context, p *Program, c *client.Client, payload []byte) error {
+// publishOne publishes one payload, as often as configured, and returns how often that was.
+func (o *pubOptions) publishOne(ctx context.Context, p *Program, c *client.Client, payload []byte) (published int, err error) {
 	show := p.progress(!p.Quiet && !o.debug && (len(payload) > worthShowing || o.repeat > 1))
 	defer show.end()
 	before, whole := c.Stats().BytesSent, uint64(len(payload))*uint64(o.repeat)
@@ -329,11 +335,11 @@ func (o *pubOptions) publishOne(ctx context.Context, p *Program, c *client.Clien
 	return o.publishRepeatedly(ctx, p, c, payload)
 }
 
-func (o *pubOptions) publishRepeatedly(ctx context.Context, p *Program, c *client.Client, payload []byte) error {
+func (o *pubOptions) publishRepeatedly(ctx context.Context, p *Program, c *client.Client, payload []byte) (published int, err error) {
 	for i := range o.repeat {
 		if i > 0 {
 			if err := pause(ctx, time.Duration(o.repeatDelay*float64(time.Second))); err != nil {
-				return err
+				return i, err
 			}
 		}
 		m := o.of(payload)
@@ -341,10 +347,10 @@ func (o *pubOptions) publishRepeatedly(ctx context.Context, p *Program, c *clien
 			o.warnDeletes(p, m, 0)
 		}
 		if err := c.Publish(ctx, m); err != nil {
-			return NotPublished(m.Topic, err)
+			return i, NotPublished(m.Topic, err)
 		}
 	}
-	return nil
+	return o.repeat, nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {

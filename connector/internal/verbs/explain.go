@@ -101,10 +101,14 @@ func (x *explaining) run(args []string) error {
 			return command.Usage("%q is not known: did you mean %s?", "未知的 %q：是否指 %s？", word, nearest)
 		case errors.As(err, &bad) && isFolder(args[0]):
 			return command.Usage("%s is a directory: name the files in it", "%s 是目录：请给出其中的文件", args[0])
+		case errors.As(err, &bad) && len(args) == 1:
+			return command.Usage("%q is neither a known code nor an existing file nor hexadecimal bytes", "%q 既不是已知的错误码，也不是存在的文件或十六进制字节", word)
 		case errors.As(err, &bad):
 			return command.Usage("%q is neither a known code nor an existing file nor hexadecimal bytes", "%q 既不是已知的错误码，也不是存在的文件或十六进制字节", bad.Text)
 		case err != nil:
 			return command.Coded(command.ExitUsage, err)
+		case len(b) == 0:
+			return command.Usage("%q is empty: there is nothing to decode", "%q 为空：没有可解析的内容", word)
 		}
 		x.bytes(b)
 		return x.end()

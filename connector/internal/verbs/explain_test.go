@@ -118,6 +118,8 @@ func TestExplainRefuses(t *testing.T) {
 		{"", "explain", "standard input is empty", command.ExitUsage},
 		{"30 0\nzz", "explain", `standard input, line 2: "zz" is not a hexadecimal byte`, command.ExitUsage},
 		{"", "explain " + t.TempDir(), "is a directory", command.ExitUsage},
+		{"", "explain 0x", "there is nothing to decode", command.ExitUsage},
+		{"", "explain MQTT:nope", `"MQTT:nope" is neither`, command.ExitUsage},
 		{"", "explain hello", `"hello" is neither a known code nor an existing file`, command.ExitUsage},
 		{"", "explain MQTT:DSN", "did you mean MQTT:DNS?", command.ExitUsage},
 		{"", "explain " + empty, "is empty", command.ExitUsage},
