@@ -131,6 +131,7 @@ func TestDeadLetterRefuses(t *testing.T) {
 		"replay FILE ID --exec x --pipe y": "one of",
 		"replay FILE ID --exec x -c y":     "--config needs --topic",
 		"replay FILE ID -t y -q 0":         "it must be 1 or 2",
+		"replay FILE ID -t {topic}/#":      "wildcard",
 		"replay FILE ID --exec x":          "add --yes",
 		"collect FILE":                     "--topic is missing",
 		"collect FILE -t a/#":              "--topic",
@@ -276,4 +277,17 @@ func TestDeadLetterCollect(t *testing.T) {
 	ok(t, "pub", "-b", addr, "-t", "dlq", "-m", "not kept", "-q", "1")
 	collect("--idle", "100ms")
 	require.Len(t, waiting(t, file), 2)
+}
+
+// Of a file that cannot be written nothing is replayed: it could not be recorded, and every run would replay it again.
+func TestDeadLetterReplayOfAFileThatMayOnlyBeRead(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may write everywhere")
+	}
+	file, ran := letters(t, "a"), filepath.Join(t.TempDir(), "ran")
+	require.NoError(t, os.Chmod(file, 0o400))
+	r := mqtt311(t, "deadletter", "replay", file, "--all", "--yes", "--exec", "touch "+ran)
+	require.Equal(t, command.ExitRuntime, r.code, r.err)
+	require.Contains(t, r.err, "nothing was replayed")
+	require.NoFileExists(t, ran)
 }
