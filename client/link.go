@@ -263,7 +263,10 @@ func (l *link) settleEnd(err error) (session.EndedBy, error) {
 	var format *packets.FormatError
 	var large *packets.TooLargeError
 	by := session.ByUs
+	var telling interface{ Hint() string } // as transport.DialError
 	switch {
+	case l.linger != nil && errors.As(l.readErr, &telling):
+		err, by = l.readErr, l.by // why the Server closed, such as an alert of TLS: the failed write is a consequence
 	case l.err != nil:
 		err, by = l.err, l.by // the reader only saw the consequence
 	case errors.As(err, &format), errors.As(err, &large): // we close over it [MQTT-4.8.0-1]

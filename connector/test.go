@@ -10,6 +10,7 @@ import (
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector/flow"
+	"github.com/mqtt311/mqtt311/connector/internal/stepwise"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/mqtt311/mqtt311/transport"
 )
@@ -109,6 +110,7 @@ func (c *Connector) Test(ctx context.Context, o TestOptions) *TestReport {
 // testOne tests a connection. The name of the main connection is empty.
 func (c *Connector) testOne(ctx context.Context, name string, w *way, o TestOptions) *TestReport {
 	t := &tester{opts: o, name: name, report: new(TestReport)}
+	t.note = stepwise.Settled(t.tell)
 	conn, err := t.connect(ctx, w)
 	if err != nil {
 		return t.report
@@ -130,6 +132,7 @@ type tester struct {
 	opts   TestOptions
 	name   string
 	report *TestReport
+	note   func(transport.StepTime)
 	dialed time.Time
 }
 
@@ -138,7 +141,7 @@ func (t *tester) ended(step transport.Step, addr string, start time.Time, err er
 	t.note(transport.StepTime{Step: step, Addr: addr, Took: time.Since(start), Err: err})
 }
 
-func (t *tester) note(st transport.StepTime) {
+func (t *tester) tell(st transport.StepTime) {
 	s := TestStep{Connection: t.name, Step: st.Step, Addr: st.Addr, Took: st.Took, Err: flow.AsError(st.Err)}
 	if s.Err != nil {
 		s.Hint, s.HintZH = t.hints(st.Err, s.Err)
@@ -202,7 +205,7 @@ func (t *tester) connect(ctx context.Context, w *way) (*client.Client, error) {
 	}
 	step, known := StepConnect, (*transport.DialError)(nil)
 	if errors.As(err, &known) && (known.Step != transport.StepTCP || len(t.report.Steps) == 0) {
-		step = known.Step // for example, TLS 1.3 refuses a client certificate later
+		step = known.Step
 	}
 	t.ended(step, "", start, withoutClosed(err))
 	return conn, err

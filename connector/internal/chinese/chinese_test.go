@@ -379,9 +379,9 @@ var made = map[string][]string{
 	"ui.fault":              {}, // in both languages
 	"command.codedError":    {},
 	"command.toldError":     {"publish \"a\": sent, outcome unknown: the server closed the connection", "the server closed it", "the server closed the connection before CONNACK"},
-	"command.patienceError": {"no more than 1 seconds were given"},
+	"command.patienceError": {"timed out after 1 s"},
 	"deadletters.FindError": {(&deadletters.FindError{ID: "a"}).Error(), (&deadletters.FindError{ID: "a", Many: true}).Error()},
-	"explain.HexError":      {`explain: line 3: "x" is no byte in hexadecimal`},
+	"explain.HexError":      {`explain: line 3: "x" is not a hexadecimal byte`},
 }
 
 // Every type of error has its Chinese, in each form that it takes.

@@ -30,7 +30,7 @@ var commandTexts = []pair{
 	{"http: %s, and it asks to wait %s", "--http：%s，并要求等待 %s"},
 	{"the answer has more than %d bytes", "应答超过 %s 字节"},
 	{"the server asked to wait %s longer: %s", "服务器要求再等待 %s：%s"},
-	{"no more than %d seconds were given", "超过限定的 %s 秒"},
+	{"timed out after %d s", "%s 秒后超时"},
 	{"a key is there twice", "有重复的键"},
 	{"nothing was typed", "没有输入"},
 	{"not done within %s: %s", "在 %s 内未完成：%s"},

@@ -63,7 +63,7 @@ Nothing is connected to: mqtt311 test does that.`,
 			case strict && len(findings) > 0:
 				return Fail(ExitFindings, "warnings in %s: %d", "%s 中的警告：%d 处", file, len(findings))
 			case len(findings) == 0 && !p.JSON:
-				fmt.Fprintln(p.Stdout, file+p.Say(": nothing to object", "：没有发现问题"))
+				fmt.Fprintln(p.Stdout, file+p.Say(": no problems found", "：没有发现问题"))
 			}
 			return nil
 		},

@@ -39,7 +39,7 @@ func TestErrorsInChinese(t *testing.T) {
 		{"pub -t a -m x -u u --pw-file " + filepath.Join(dir, "none") + " -b " + closes, "保密内容：文件 .*不存在"},
 		{"pub -t a -m x --proxy http://" + closes + " -b mq.example.com", "代理 .*(对方关闭了连接|连接被对方重置)"},
 		{"sub -t a# -b " + closes, "“#”必须独占最后一级"},
-		{"pub -t a -m x -k x", `选项 --keepalive 的取值 "x" 无效：.*格式有误`},
+		{"pub -t a -m x -k x", `--keepalive 为 "x"：应为整数`},
 		{"store ls " + filepath.Join(dir, "none"), "none 不存在"},
 	} {
 		r := mqtt311(t, append(strings.Fields(test.args), "--lang", "zh")...)

@@ -309,6 +309,9 @@ func (p *Program) text(err error) string {
 
 // hint says what to try, in the user's language; nothing if there is nothing to say.
 func (p *Program) hint(code int, err error) string {
+	if hint, known := p.optionHint(err); known {
+		return hint
+	}
 	var knows interface {
 		Hint() string
 		HintZH() string

@@ -28,3 +28,15 @@ func TestInterruptOfCheck(t *testing.T) {
 	defer in.Close()
 	require.Equal(t, ExitInterrupt, p.interruptAgain(t, syscall.SIGTERM, syscall.SIGTERM))
 }
+
+// So does pub, while it waits for its payload.
+func TestInterruptOfAPayload(t *testing.T) {
+	t.Parallel()
+	fifo := t.TempDir() + "/fifo"
+	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
+	p := startProcess(t, "pub", "-b", "127.0.0.1:1", "-t", "a", "-f", fifo)
+	in, err := os.OpenFile(fifo, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer in.Close()
+	require.Equal(t, ExitInterrupt, p.interruptAgain(t, syscall.SIGTERM))
+}

@@ -8,6 +8,7 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector/flow"
 	"github.com/mqtt311/mqtt311/session"
+	"github.com/mqtt311/mqtt311/transport"
 )
 
 // pubSubHints say what to try about errors of pub and sub, where the words of a connector, with
@@ -20,12 +21,34 @@ var pubSubHints = map[flow.ErrorType][2]string{
 	flow.TypeSubscribeTimeout: {"The server did not answer SUBSCRIBE in time. Check the server.", "服务端未在限时内应答订阅请求，请检查服务端。"},
 	flow.TypePublishTimeout:   {"The server did not confirm in time. Check the connection.", "服务端未在限时内确认，请检查连接。"},
 	flow.TypePayloadTooLarge:  {"MQTT has no packet larger than 256 MiB, and many servers allow less.", "MQTT 报文最大为 256 MiB，许多服务端的上限更低。"},
-	flow.TypeTLSUntrusted:     {"The server's certificate is of an authority that is not trusted. Give that authority's certificate with --cafile.", "服务端证书的签发机构不受信任，请用 --cafile 给出该机构的证书。"},
-	flow.TypeTLSHostname:      {"The server's certificate is for another name. Correct the host, or give the name with --tls-servername.", "服务端证书与主机名不符，请修改主机名，或用 --tls-servername 给出名称。"},
-	flow.TypeTLSClientCert:    {"The server wants another client certificate, or one at all. Check --cert and --key.", "服务端要求（或拒绝了）客户端证书，请检查 --cert 与 --key。"},
 	flow.TypeRuntime:          {"", ""}, // no flow failed
 	flow.TypeTimeout:          {"", ""},
 	flow.TypePublish:          {"", ""}, // its text says it all
+}
+
+// optionHints stand for hints of package transport, by code, where an option of the command is what to change.
+var optionHints = map[string][2]string{
+	"unknown-authority":           {"The server's certificate comes from an authority that is not trusted here: give that authority's certificate with --cafile.", "服务端证书的签发机构不受信任：请用 --cafile 给出该机构的证书。"},
+	"wrong-name":                  {"The certificate is for other names, which the message lists: use one of them as host, or give it with --tls-servername.", "证书属于其他名称（见错误信息）：请使用其中之一作为主机名，或用 --tls-servername 给出。"},
+	"unknown-server-name":         {"The server has no certificate for this name: check the host and --tls-servername.", "服务端没有对应该名称的证书：请检查主机名与 --tls-servername。"},
+	"client-certificate-required": {"The server wants a client certificate: give it with --cert and --key.", "服务端要求客户端证书：请用 --cert 和 --key 给出。"},
+	"client-certificate-refused":  {"The server refuses the client certificate of --cert: check that it has not expired and that the server trusts its issuer.", "服务端拒绝了 --cert 的客户端证书：请检查证书是否过期，以及签发机构是否被服务端信任。"},
+	"alpn":                        {"The server knows none of the protocols of --tls-alpn: ask for their names, or leave it out.", "服务端不支持 --tls-alpn 给出的协议：请确认协议名称，或去掉该选项。"},
+	"speaks-tls":                  {"This port expects TLS: add --tls.", "该端口要求 TLS：请加 --tls。"},
+	"not-tls":                     {"This port does not speak TLS: give the server's port for TLS, often 8883. Without TLS everything, passwords included, is sent in clear.", "该端口不支持 TLS：请改用服务端的 TLS 端口（通常为 8883）。不用 TLS 时，包括密码在内的所有内容都以明文发送。"},
+	"speaks-http":                 {"This port speaks HTTP: add --ws, with --ws-path if the server needs one, or give the port for MQTT over TCP.", "该端口使用 HTTP：请加 --ws（必要时用 --ws-path 给出路径），或改用 MQTT TCP 端口。"},
+	"ws-login":                    {"The server wants other credentials for WebSocket: check --ws-header and --ws-path, and whether a token has expired.", "服务端拒绝了 WebSocket 的凭据：请检查 --ws-header 与 --ws-path，以及令牌是否过期。"},
+	"ws-path":                     {"There is no WebSocket at this path: give another with --ws-path; servers often use /mqtt, /ws or /.", "该路径上没有 WebSocket：请用 --ws-path 给出其他路径，服务端常用 /mqtt、/ws 或 /。"},
+}
+
+// optionHint says which option to change about an error of a connection that was made of options.
+func (p *Program) optionHint(err error) (hint string, known bool) {
+	if !p.byOptions {
+		return "", false
+	}
+	of, _ := transport.HintOf(err)
+	text, known := optionHints[of.Code]
+	return p.Say(text[0], text[1]), known
 }
 
 // pubSubHint says what to try about an error of pub or sub. known is false where the words of a

@@ -78,7 +78,7 @@ func TestHintsOfTheCommand(t *testing.T) {
 	p := &Program{byOptions: true, Stderr: io.Discard}
 	for _, kind := range []flow.ErrorType{
 		flow.TypeConnectionLost, flow.TypeWriteTimeout, flow.TypeSubscribe, flow.TypeRejected, flow.TypeSubscribeTimeout,
-		flow.TypePublishTimeout, flow.TypePayloadTooLarge, flow.TypeTLSUntrusted, flow.TypeTLSHostname, flow.TypeTLSClientCert,
+		flow.TypePublishTimeout, flow.TypePayloadTooLarge,
 		flow.TypeRuntime, flow.TypeTimeout, flow.TypePublish, flow.TypeRefused, flow.TypeProtocol, flow.TypeConnectTimeout,
 		flow.TypeNotAuthorized, flow.TypePingTimeout, flow.TypeInvalidTopic, flow.TypePublishRefused, flow.TypeTLSExpired,
 	} {

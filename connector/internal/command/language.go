@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/mqtt311/mqtt311/connector/internal/chinese"
@@ -204,12 +205,26 @@ func (p *Program) flagError(_ *cobra.Command, err error) error {
 		zh = fmt.Sprintf("没有选项 --%s", unknown.GetSpecifiedName())
 	case errors.As(err, &missing):
 		zh = fmt.Sprintf("选项 --%s 缺少取值", missing.GetFlag().Name)
+	case errors.As(err, &invalid) && kinds[invalid.GetFlag().Value.Type()] != [2]string{}:
+		kind := kinds[invalid.GetFlag().Value.Type()]
+		if errors.Is(invalid.Unwrap(), strconv.ErrRange) {
+			kind = [2]string{"a smaller number", "更小的数"}
+		}
+		return Usage("--%[1]s is %[2]q: %[3]s is expected", "--%[1]s 为 %[2]q：应为%[4]s", invalid.GetFlag().Name, invalid.GetValue(), kind[0], kind[1])
 	case errors.As(err, &invalid):
 		zh = fmt.Sprintf("选项 --%s 的取值 %q 无效：%v", invalid.GetFlag().Name, invalid.GetValue(), chineseOf(invalid.Unwrap()))
 	case errors.As(err, &syntax):
 		zh = fmt.Sprintf("选项写法有误：%s", syntax.GetSpecifiedFlag())
 	}
 	return &codedError{code: ExitUsage, err: err, zh: zh}
+}
+
+// kinds say what a flag expects, by its type.
+var kinds = map[string][2]string{
+	"int":      {"a whole number", "整数"},
+	"float64":  {"a number", "数字"},
+	"duration": {"a number with a unit, such as 500ms or 2s,", "带单位的时长，例如 500ms 或 2s"},
+	"bool":     {"true or false", " true 或 false"},
 }
 
 // NoArgs refuses arguments other than flags.

@@ -69,7 +69,7 @@ func TestHelpInChinese(t *testing.T) {
 		"pub --nothing":               "没有选项 --nothing",
 		"pub -Z":                      "没有选项 -Z",
 		"pub -t":                      "选项 --topic 缺少取值",
-		"pub -t a -q x":               `选项 --qos 的取值 "x" 无效`,
+		"pub -t a -q x":               `--qos 为 "x"：应为整数`,
 		"pubb":                        `没有命令 "pubb"：是否指 pub`,
 		"help nothing":                `没有命令 "nothing"`,
 		"sub -t a b":                  `此处不应有 "b"`,

@@ -69,7 +69,7 @@ func TestEmptyValues(t *testing.T) {
 	}
 	addr := startBroker(t)
 	require.Zero(t, mqtt311(t, "pub", "-b", addr, "-t", "a", "-m", "", "-i", "").code)
-	for args, says := range map[string]string{"--drain-timeout -1s": "not negative", "--pipe cat --processes 100000": "128 at the most"} {
+	for args, says := range map[string]string{"--processes 2": "--processes needs --pipe", "--drain-timeout -1s": "not negative", "--pipe cat --processes 100000": "128 at the most"} {
 		r := mqtt311(t, append([]string{"run", "-c", file}, strings.Fields(args)...)...)
 		require.Equal(t, ExitUsage, r.code, args)
 		require.Contains(t, r.err, says)

@@ -60,7 +60,7 @@ func TestEndlessFiles(t *testing.T) {
 	r := mqtt311(t, "pub", "-b", addr, "-t", "a", "-f", large)
 	require.Equal(t, ExitUsage, r.code)
 	require.Contains(t, r.err, "larger than any packet of MQTT")
-	_, err = ReadPayload(endlessInput{})
+	_, err = ReadPayload(t.Context(), endlessInput{})
 	require.ErrorContains(t, err, "larger than any packet of MQTT")
 }
 

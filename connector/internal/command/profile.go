@@ -11,6 +11,7 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector"
 	"github.com/mqtt311/mqtt311/connector/flow"
+	"github.com/mqtt311/mqtt311/connector/internal/stepwise"
 	"github.com/mqtt311/mqtt311/connector/lint"
 	"github.com/mqtt311/mqtt311/transport"
 	"github.com/spf13/cobra"
@@ -21,11 +22,11 @@ import (
 func (p *Program) profiles() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "profile",
-		Short: p.Say("Keep servers and options under names", "以名称保存服务端与选项"),
-		Long: p.Say(`Keep servers and options under names, for --profile of pub, sub and others. They are in
-mqtt311/profiles.yaml in the folder for configurations of the user. A password is never in
-that file, only where it is: a file, a variable of the environment, a command, or a
-question on the terminal.`,
+		Short: p.Say("Save servers and options under names", "以名称保存服务端与选项"),
+		Long: p.Say(`Save servers and options under names, for --profile of pub, sub and other commands. They
+are in mqtt311/profiles.yaml in the user's configuration folder. The file never contains a
+password, only its source: a file, an environment variable, a command, or a prompt on the
+terminal.`,
 			`以名称保存服务端与选项，供 pub、sub 等命令的 --profile 使用。保存在用户配置目录的
 mqtt311/profiles.yaml 中。密码不会写入该文件，只记录其来源：文件、环境变量、命令，或在终端上输入。`),
 		Example: `  mqtt311 profile add plant -L mqtts://line-7@mq.example.com --pw-file ~/.plant
@@ -139,7 +140,7 @@ func (p *Program) profileAdd() *cobra.Command {
 	c, replace := new(Connection), false
 	cmd := &cobra.Command{
 		Use:   "add NAME",
-		Short: p.Say("Add a profile of the options that are given", "以给出的选项添加配置档"),
+		Short: p.Say("Add a profile with the given options", "以给出的选项添加配置档"),
 		Example: `  mqtt311 profile add plant -L mqtts://line-7@mq.example.com --pw-file ~/.plant
   mqtt311 profile add lab -b 10.0.0.7:1883 -u me --pw-exec 'pass lab' --replace`,
 		Args: oneProfile,
@@ -270,10 +271,10 @@ func (p *Program) profileRemove() *cobra.Command {
 func (p *Program) profileTest() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test NAME",
-		Short: p.Say("Try the connection of a profile step by step", "逐步测试配置档的连接"),
-		Long: p.Say(`Try the connection of a profile step by step. The client id has a random end and the
-session is clean, so that nothing else is disturbed.`,
-			`逐步测试配置档的连接。客户端 ID 带随机后缀，会话为 clean，不影响其他客户端。`),
+		Short: p.Say("Test the connection of a profile step by step", "逐步测试配置档的连接"),
+		Long: p.Say(`Test the connection of a profile step by step. The client id has a random suffix and the
+session is clean, so that no other client is disturbed.`,
+			`逐步测试配置档的连接。客户端 ID 带随机后缀并清除会话，不影响其他客户端。`),
 		Example:           "  mqtt311 profile test plant",
 		Args:              oneProfile,
 		ValidArgsFunction: profileNames,
@@ -291,17 +292,21 @@ func (p *Program) testProfile(ctx context.Context, name string) error {
 		return Coded(ExitUsage, err)
 	}
 	failed := false
-	step := func(step transport.Step, addr string, took time.Duration, err error) {
-		s := connector.TestStep{Step: step, Addr: addr, Took: took, Err: flow.AsError(err)}
+	tell := stepwise.Settled(func(st transport.StepTime) {
+		s := connector.TestStep{Step: st.Step, Addr: st.Addr, Took: st.Took, Err: flow.AsError(st.Err)}
 		if s.Err != nil {
 			failed = true
-			s.Hint, s.HintZH = s.Err.Explain("en"), s.Err.Explain("zh")
+			s.Hint = p.hint(ExitConnection, st.Err)
+			s.HintZH = s.Hint // it is in the language of the user
 		}
 		p.printStep(s)
-	}
+	})
 	start := time.Now()
+	step := func(step transport.Step, err error) {
+		tell(transport.StepTime{Step: step, Took: time.Since(start), Err: err})
+	}
 	c.onStep = func(s transport.StepTime) {
-		step(s.Step, s.Addr, s.Took, s.Err)
+		tell(s)
 		start = time.Now()
 	}
 	s, err := c.server()
@@ -320,15 +325,15 @@ func (p *Program) testProfile(ctx context.Context, name string) error {
 	if err := conn.Connect(ctx); err != nil {
 		err = unwrapClosed(err)
 		if !failed {
-			step(connector.StepConnect, "", time.Since(start), err)
+			step(connector.StepConnect, err)
 		}
 		return Fail(ExitConnection, "connect: %w", "连接失败：%w", err)
 	}
-	step(connector.StepConnect, "", time.Since(start), nil)
+	step(connector.StepConnect, nil)
 	start = time.Now()
 	within, cancel := p.Closing(ctx)
 	defer cancel()
 	err = Leave(within, conn)
-	step(connector.StepDisconnect, "", time.Since(start), err)
+	step(connector.StepDisconnect, err)
 	return Coded(ExitConnection, err)
 }

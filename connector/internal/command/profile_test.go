@@ -3,6 +3,7 @@
 package command
 
 import (
+	"crypto/tls"
 	"net"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/creack/pty"
 	"github.com/mqtt311/mqtt311/client"
+	"github.com/mqtt311/mqtt311/internal/testcert"
 	"github.com/mqtt311/mqtt311/packets"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -139,6 +141,7 @@ func TestProfilesRefused(t *testing.T) {
 		r := mqtt311(t, "pub", "--profile", "a", "-t", "a", "-m", "x")
 		require.Equal(t, ExitUsage, r.code, text)
 		require.Contains(t, r.err, want, text)
+		require.NotContains(t, r.err, "%!")
 		require.NotContains(t, r.err, "geheim", text)
 	}
 	require.NoError(t, os.WriteFile(file, []byte("profiles: {a: {host: x}}"), 0o600))
@@ -276,4 +279,41 @@ func TestProfileOfAnUnsetVariable(t *testing.T) {
 	require.Contains(t, r.err, "UNSET_OF_TEST is not in the environment")
 	r = mqtt311(t, "profile", "add", "odd", "-L", "ws://127.0.0.1:1/mqtt", "--ws-header", "no header")
 	require.Equal(t, ExitUsage, r.code, r.err)
+}
+
+// A server of TLS 1.3 refuses a client's certificate when the client's part of the handshake is over: one verdict, and what to do.
+func TestRefusedAfterTheHandshake(t *testing.T) {
+	ownConfig(t)
+	ca, stranger := testcert.Authority(t), testcert.SelfSigned(t, testcert.ForClients())
+	dir := t.TempDir()
+	caFile, _ := ca.Write(t, dir, "ca")
+	cert, key := stranger.Write(t, dir, "stranger")
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+		Certificates: []tls.Certificate{ca.Issue(t, testcert.Names("localhost")).TLS()},
+		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: ca.Pool(), MinVersion: tls.VersionTLS13,
+	})
+	require.NoError(t, err)
+	answerAll(t, l)
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	server := []string{"-h", "localhost", "-p", port, "--cafile", caFile}
+	for name, test := range map[string]struct {
+		own    []string
+		en, zh string
+	}{
+		"none":     {nil, "give it with --cert and --key", "请用 --cert 和 --key 给出"},
+		"stranger": {[]string{"--cert", cert, "--key", key}, "the client certificate of --cert", "拒绝了 --cert 的客户端证书"},
+	} {
+		require.Empty(t, ok(t, append(append([]string{"profile", "add", name}, server...), test.own...)...))
+		r := mqtt311(t, "profile", "test", name)
+		require.Equal(t, ExitConnection, r.code, r.err)
+		require.Regexp(t, `(?s)^resolve +ok .*\ntcp +ok .*\ntls +failed [^\n]*\n$`, r.out)
+		require.Contains(t, r.err, test.en)
+		r = mqtt311(t, "profile", "test", name, "--lang", "zh")
+		require.Contains(t, r.err, test.zh)
+		r = mqtt311(t, "profile", "test", name, "--json")
+		require.Contains(t, r.out, test.en)
+		r = mqtt311(t, append(append([]string{"pub", "-t", "t", "-m", "x", "--lang", "zh"}, server...), test.own...)...)
+		require.Contains(t, r.err, test.zh)
+	}
 }

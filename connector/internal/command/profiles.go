@@ -116,7 +116,7 @@ func (f *profiles) check() error {
 }
 
 func (f *profiles) wrong(n *yaml.Node, en, zh string) error {
-	return Usage("%s:%d: %s", "%s:%d：%[4]s", lint.Show(f.path), n.Line, en, zh)
+	return Usage("%s:%d: %[3]s", "%s:%d：%[4]s", lint.Show(f.path), n.Line, en, zh)
 }
 
 // names returns the profiles, sorted.

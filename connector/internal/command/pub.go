@@ -88,12 +88,12 @@ func (o *pubOptions) run(ctx context.Context, p *Program) error {
 	if err != nil {
 		return err
 	}
-	payload, err := o.payload(p)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := patience(ctx, o.wait)
+	ctx, cancel := Patience(ctx, o.wait)
 	defer cancel()
+	payload, err := o.payload(ctx, p)
+	if err != nil {
+		return Ended(ctx, err, "nothing was published", "未发布任何消息")
+	}
 	if o.many() {
 		cfg.Dial = inFloods(100*time.Microsecond, cfg.Dial) // acknowledgements arrive in floods
 		cfg.MaxInflight = cmp.Or(cfg.MaxInflight, feedInflight)
@@ -105,13 +105,13 @@ func (o *pubOptions) run(ctx context.Context, p *Program) error {
 	}
 	c, err := Connect(ctx, cfg)
 	if err != nil {
-		return outOfTime(ctx, err)
+		return Ended(ctx, err, "not connected, nothing was published", "未能连接，未发布任何消息")
 	}
-	n := new(tally)
+	n, published := new(tally), 0
 	if o.many() {
 		err = o.publishMany(ctx, p, c, n)
 	} else {
-		err = o.publishOne(ctx, p, c, payload)
+		published, err = o.publishOne(ctx, p, c, payload)
 	}
 	closeCtx, cancel := p.Closing(ctx)
 	defer cancel()
@@ -121,7 +121,21 @@ func (o *pubOptions) run(ctx context.Context, p *Program) error {
 	if o.many() {
 		n.tell(p, ctx.Err() != nil || err != nil)
 	}
-	return outOfTime(ctx, err)
+	switch {
+	case o.many() && errors.Is(context.Cause(ctx), context.Canceled): // the summary says it all
+		return err
+	case o.repeat > 1:
+		en, zh := fmt.Sprintf("%d of %d messages were published", published, o.repeat), fmt.Sprintf("%[2]d 条消息中已发布 %[1]d 条", published, o.repeat)
+		if errors.Is(err, client.ErrUnknown) {
+			en, zh = en+", and one more may have arrived", zh+"，另有 1 条可能已送达"
+		}
+		return Ended(ctx, err, en, zh)
+	case errors.Is(err, client.ErrUnknown):
+		return Ended(ctx, err, "the server did not answer, and the message may have arrived", "服务端没有应答，消息可能已送达")
+	case errors.Is(err, client.ErrNotSent):
+		return Ended(ctx, err, "the message was not sent", "消息未发出")
+	}
+	return Ended(ctx, err, "", "")
 }
 
 // prepare checks the flags.
@@ -198,8 +212,8 @@ func (o *pubOptions) warnDeletes(p *Program, m client.Message, n int) {
 	p.Warn(en+": with --retain that deletes the retained message; --null-message says so on purpose", zh+"：与 --retain 同用会删除服务端保存的消息；如确需删除请用 --null-message")
 }
 
-// patience bounds ctx by seconds, if there are any.
-func patience(ctx context.Context, seconds int) (context.Context, context.CancelFunc) {
+// Patience bounds ctx by seconds, if there are any: see OutOfTime.
+func Patience(ctx context.Context, seconds int) (context.Context, context.CancelFunc) {
 	if seconds <= 0 {
 		return context.WithCancel(ctx)
 	}
@@ -209,29 +223,38 @@ func patience(ctx context.Context, seconds int) (context.Context, context.Cancel
 type patienceError struct{ seconds int }
 
 func (e *patienceError) Error() string {
-	return fmt.Sprintf("no more than %d seconds were given", e.seconds)
+	return fmt.Sprintf("timed out after %d s", e.seconds)
 }
 
 func (e *patienceError) Is(target error) bool { return target == context.DeadlineExceeded }
 
-// outOfTime makes err a time-out if patience has ended.
-func outOfTime(ctx context.Context, err error) error {
+// OutOfTime makes err a time-out if the Patience of ctx has ended. What was reached, or was not, is said in both languages,
+// or empty.
+func OutOfTime(ctx context.Context, err error, en, zh string) error {
 	var p *patienceError
 	if err == nil || !errors.As(context.Cause(ctx), &p) {
 		return err
 	}
-	if errors.Is(err, client.ErrUnknown) {
-		return Fail(ExitTimeout, "no answer within %d seconds: a message may have arrived", "%d 秒内没有应答：消息可能已送达", p.seconds)
+	if en != "" {
+		en, zh = ": "+en, "："+zh
 	}
-	return Fail(ExitTimeout, "no more than %d seconds were given", "已超过给定的 %d 秒", p.seconds)
+	return Fail(ExitTimeout, "timed out after %[1]d s%[2]s", "%[1]d 秒后超时%[3]s", p.seconds, en, zh)
 }
 
-func (o *pubOptions) payload(p *Program) (b []byte, err error) {
+// Ended is OutOfTime for what has effects elsewhere: after an interrupt, too, the user has to know what was reached.
+func Ended(ctx context.Context, err error, en, zh string) error {
+	if err != nil && en != "" && errors.Is(context.Cause(ctx), context.Canceled) {
+		return Fail(ExitInterrupt, "interrupted: %[1]s", "已中断：%[2]s", en, zh)
+	}
+	return OutOfTime(ctx, err, en, zh)
+}
+
+func (o *pubOptions) payload(ctx context.Context, p *Program) (b []byte, err error) {
 	switch {
 	case o.file != "":
-		return ReadPayloadFile(o.file)
+		return ReadPayloadFile(ctx, o.file)
 	case o.stdin:
-		b, err = ReadPayload(p.Stdin)
+		b, err = ReadPayload(ctx, p.Stdin)
 		if err == nil && len(b) == 0 {
 			// Probably the command before the pipe failed; with --retain, an empty payload deletes.
 			return nil, Usage("standard input is empty: --null-message publishes an empty payload", "标准输入为空：发布空消息请用 --null-message")
@@ -242,26 +265,51 @@ func (o *pubOptions) payload(p *Program) (b []byte, err error) {
 	return b, Coded(ExitUsage, err)
 }
 
-// ReadPayload reads a single payload, and no more than a packet can hold.
-func ReadPayload(r io.Reader) ([]byte, error) {
+// ReadPayload reads what is to be one payload, and no more than any packet can have. It does not wait for the rest when ctx ends.
+func ReadPayload(ctx context.Context, r io.Reader) ([]byte, error) {
+	return patiently(ctx, func() ([]byte, error) { return readPayload(r) })
+}
+
+// ReadPayloadFile is ReadPayload for a file.
+func ReadPayloadFile(ctx context.Context, path string) ([]byte, error) {
+	return patiently(ctx, func() ([]byte, error) {
+		f, err := os.Open(path) // of a pipe it waits for a writer
+		if err != nil {
+			return nil, Coded(ExitUsage, err)
+		}
+		defer f.Close()
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > packets.MaxRemainingLength {
+			return nil, tooLong()
+		}
+		return readPayload(f)
+	})
+}
+
+// patiently calls read, which is left alone when ctx ends.
+func patiently(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
+	type result struct {
+		b   []byte
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		b, err := read()
+		done <- result{b, err}
+	}()
+	select {
+	case r := <-done:
+		return r.b, r.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func readPayload(r io.Reader) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, packets.MaxRemainingLength+1))
 	if err == nil && len(b) > packets.MaxRemainingLength {
 		return nil, tooLong()
 	}
 	return b, Coded(ExitUsage, err)
-}
-
-// ReadPayloadFile is ReadPayload for a file.
-func ReadPayloadFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, Coded(ExitUsage, err)
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > packets.MaxRemainingLength {
-		return nil, tooLong()
-	}
-	return ReadPayload(f)
 }
 
 func tooLong() error {
@@ -275,8 +323,8 @@ func (o *pubOptions) of(payload []byte) client.Message {
 // worthShowing is the size from which a payload takes long enough to show progress.
 const worthShowing = 1 << 20
 
-// publishOne publishes one payload, as often as configured.
-func (o *pubOptions) publishOne(ctx context.Context, p *Program, c *client.Client, payload []byte) error {
+// publishOne publishes one payload, as often as configured, and returns how often that was.
+func (o *pubOptions) publishOne(ctx context.Context, p *Program, c *client.Client, payload []byte) (published int, err error) {
 	show := p.progress(!p.Quiet && !o.debug && (len(payload) > worthShowing || o.repeat > 1))
 	defer show.end()
 	before, whole := c.Stats().BytesSent, uint64(len(payload))*uint64(o.repeat)
@@ -287,11 +335,11 @@ func (o *pubOptions) publishOne(ctx context.Context, p *Program, c *client.Clien
 	return o.publishRepeatedly(ctx, p, c, payload)
 }
 
-func (o *pubOptions) publishRepeatedly(ctx context.Context, p *Program, c *client.Client, payload []byte) error {
+func (o *pubOptions) publishRepeatedly(ctx context.Context, p *Program, c *client.Client, payload []byte) (published int, err error) {
 	for i := range o.repeat {
 		if i > 0 {
 			if err := pause(ctx, time.Duration(o.repeatDelay*float64(time.Second))); err != nil {
-				return err
+				return i, err
 			}
 		}
 		m := o.of(payload)
@@ -299,10 +347,10 @@ func (o *pubOptions) publishRepeatedly(ctx context.Context, p *Program, c *clien
 			o.warnDeletes(p, m, 0)
 		}
 		if err := c.Publish(ctx, m); err != nil {
-			return NotPublished(m.Topic, err)
+			return i, NotPublished(m.Topic, err)
 		}
 	}
-	return nil
+	return o.repeat, nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {

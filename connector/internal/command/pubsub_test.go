@@ -91,7 +91,7 @@ func TestSubRetained(t *testing.T) {
 	r := mqtt311(t, "sub", "-b", addr, "-t", "kept/#", "-R", "-W", "1")
 	require.Equal(t, ExitTimeout, r.code)
 	require.Empty(t, r.out)
-	require.Equal(t, "mqtt311: no more than 1 seconds were given\n", r.err)
+	require.Equal(t, "mqtt311: timed out after 1 s\n", r.err)
 	require.Equal(t, "A\nB\n", sorted(ok(t, "sub", "-b", addr, "-t", "kept/#", "--remove-retained", "-C", "2")))
 	r = mqtt311(t, "sub", "-b", addr, "-t", "kept/#", "-W", "1")
 	require.Empty(t, r.out, "removed")
@@ -168,7 +168,7 @@ func TestWrongUsage(t *testing.T) {
 		`sub -t a -F x\q`:                          "--format",
 		`sub -t a -F abc\`:                         "--format",
 		`sub -t a -F \x1b`:                         "--format",
-		"sub -t a -C x":                            "invalid argument",
+		"sub -t a -C x":                            `--count is "x": a whole number is expected`,
 		"check":                                    "--config is missing",
 		"run":                                      "--config is missing",
 		"check -c /nowhere.yaml":                   "/nowhere.yaml",

@@ -196,7 +196,7 @@ const wrong = "connector:\n  general: {broker_url: nowhere, client_id: c, paswor
 
 func TestCheck(t *testing.T) {
 	good := writeFile(t, "good.yaml", "connector:\n  general: {broker_url: '127.0.0.1:1883', client_id: c}\n")
-	require.Equal(t, good+": nothing to object\n", ok(t, "check", "-c", good))
+	require.Equal(t, good+": no problems found\n", ok(t, "check", "-c", good))
 
 	warned := configFile(t, "127.0.0.1:1883", "consumers: {in: {topics: [a]}}\n")
 	r := mqtt311(t, "check", "-c", warned)
@@ -226,7 +226,7 @@ func TestCheck(t *testing.T) {
 func TestConfigurationWithoutFlag(t *testing.T) {
 	good := writeFile(t, "good.yaml", "connector:\n  general: {broker_url: '127.0.0.1:1', client_id: c}\n")
 	for _, args := range [][]string{{good}, {"-c", good, good}} {
-		require.Equal(t, good+": nothing to object\n", ok(t, append([]string{"check"}, args...)...))
+		require.Equal(t, good+": no problems found\n", ok(t, append([]string{"check"}, args...)...))
 	}
 	for _, verb := range []string{"test", "run"} {
 		require.Equal(t, ExitConnection, mqtt311(t, verb, good).code, verb)

@@ -121,7 +121,7 @@ func TestCompletionInZsh(t *testing.T) {
 	}
 }
 
-// Every manual page is one: man(1)'s formatter finds nothing to object, in both languages.
+// Every manual page is one: man(1)'s formatter finds no problem, in both languages.
 func TestManualPages(t *testing.T) {
 	t.Parallel()
 	for lang, want := range map[string]string{"en": "acknowledged", "zh": "发布消息"} {

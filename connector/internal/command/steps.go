@@ -79,6 +79,8 @@ func (o *stepOptions) check() error {
 		return Usage("--step-timeout is not negative", "--step-timeout 不能为负")
 	case len(o.headers) > 0 && o.http == "":
 		return Usage("--header needs --http", "--header 需要 --http")
+	case o.processes != 1 && o.pipe == "":
+		return Usage("--processes needs --pipe", "--processes 需要 --pipe")
 	}
 	return nil
 }

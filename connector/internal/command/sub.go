@@ -136,11 +136,11 @@ func (o *subOptions) run(ctx context.Context, p *Program) error {
 		outages(e)
 		o.tellSkipped(p, e)
 	}
-	ctx, cancel := patience(ctx, o.wait)
+	ctx, cancel := Patience(ctx, o.wait)
 	defer cancel()
 	c, err := Connect(ctx, cfg)
 	if err != nil {
-		return outOfTime(ctx, err)
+		return OutOfTime(ctx, err, "not connected", "未能连接")
 	}
 	if o.removeRetained {
 		o.remover = newRemover(c, func(ctx context.Context) error { return o.subscribe(ctx, p, c) })
@@ -172,7 +172,11 @@ func (o *subOptions) run(ctx context.Context, p *Program) error {
 	if _, people := p.Stderr.(*terminal.Screen); people && ctx.Err() != nil {
 		p.note(fmt.Sprintf("%s messages", grouped(uint64(printed))), fmt.Sprintf("共 %s 条消息", grouped(uint64(printed))))
 	}
-	return outOfTime(ctx, err)
+	var coded *codedError
+	if errors.As(err, &coded) && coded.code == ExitSubscribe {
+		return OutOfTime(ctx, err, "the server has not granted the subscription", "服务端未授予订阅")
+	}
+	return OutOfTime(ctx, err, "", "")
 }
 
 // tellSkipped reports a message above --max-packet-size.

@@ -48,7 +48,7 @@ Exit codes: 3 no connection, 4 refused by the server, 5 not subscribed, 7 out of
 		},
 	}
 	p.configFlag(cmd, &file)
-	cmd.Flags().BoolVar(&own, "own-id", false, p.Say("use the configured client id and session; throws out a connector that runs under it", "使用配置的客户端 ID 与会话；会挤掉以该 ID 运行的连接器"))
+	cmd.Flags().BoolVar(&own, "own-id", false, p.Say("use the configured client id and session; disconnects a connector that uses them", "使用配置的客户端 ID 与会话；会挤掉以该 ID 运行的连接器"))
 	EndsInOrder(cmd)
 	return cmd
 }
@@ -229,7 +229,7 @@ func (p *Program) printSummary(name string, r *connector.TestReport) {
 	}
 	if !r.CertificatesExpire.IsZero() {
 		left := time.Until(r.CertificatesExpire)
-		fmt.Fprintf(p.Stdout, p.Say("The server's certificate is good until %s, %d days.\n", "服务端证书有效期至 %s，剩余 %d 天。\n"),
+		fmt.Fprintf(p.Stdout, p.Say("The server's certificate is valid until %s, %d days.\n", "服务端证书有效期至 %s，剩余 %d 天。\n"),
 			r.CertificatesExpire.Local().Format(time.DateOnly), int(left.Hours()/24))
 	}
 	fmt.Fprintf(p.Stdout, p.Say("Connected as %s", "连接成功，客户端 ID 为 %s"), r.ClientID)

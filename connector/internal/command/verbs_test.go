@@ -84,8 +84,8 @@ func TestPubEndsWithTheFirstFailure(t *testing.T) {
 		code       int
 		want       string
 	}{
-		{"x\n", "0", ExitPublish, "publish"}, // a clean session: the result is unknown
-		{"", "1", ExitTimeout, "no more than 1 seconds were given"},
+		{"x\n", "0", ExitPublish, "publish"}, // its session is gone, and what became of the message
+		{"", "1", ExitTimeout, "timed out after 1 s"},
 	} {
 		in, stdin := io.Pipe()
 		errs := newOutput()

@@ -3,6 +3,7 @@ package doctor_test
 import (
 	"flag"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -212,4 +213,22 @@ func columns(text string) map[string]map[string]string {
 		}
 	}
 	return of
+}
+
+// mosquitto grants a subscription that its rules forbid, and acknowledges a message that they forbid: doctor finds that nothing
+// arrives, and everything below a prefix that the rules allow.
+func TestRulesOfMosquitto(t *testing.T) {
+	rules := filepath.Join(t.TempDir(), "acl")
+	require.NoError(t, os.WriteFile(rules, []byte("topic readwrite mine/#\n"), 0o600))
+	o := options(t, mosquitto.Start(t, mosquitto.Options{Config: "acl_file " + rules}).TCP)
+	o.Patience, o.Resend, o.Forbidden = 300*time.Millisecond, 300*time.Millisecond, "others"
+	r := run(t, o)
+	require.Equal(t, "lost", r.Facts.Delivery)
+	require.Equal(t, "PUBLISH: PUBACK, as if it were accepted; SUBSCRIBE: SUBACK 0x01, and nothing arrives", r.Rows[len(r.Rows)-1].Answer.EN)
+	o.Prefix = "mine/"
+	r = run(t, o)
+	require.Equal(t, "delivered", r.Facts.Delivery)
+	for _, row := range r.Rows {
+		require.False(t, row.Failed, "%s: %s", row.Probe, row.Answer.EN)
+	}
 }

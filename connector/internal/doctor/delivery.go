@@ -10,6 +10,24 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
+// delivery finds out whether a message reaches a subscriber at all. Servers differ in how they forbid it: mosquitto grants the
+// subscription, acknowledges the message, and delivers nothing.
+func (d *doctor) delivery(ctx context.Context) (answer, means Text, err error) {
+	if d.facts.Delivery, answer, err = d.tryTopic(ctx, d.topic("delivery")); err != nil {
+		return
+	}
+	if d.facts.Delivery == "delivered" {
+		answer = Text{"arrives", "能收到"}
+	}
+	if !d.facts.Delivers() {
+		means = Text{
+			"perhaps this user may not use topics that begin with " + d.o.Prefix + "doctor-: if it may use others, name their beginning by --prefix",
+			"当前用户可能无权使用以 " + d.o.Prefix + "doctor- 开头的主题；若可使用其他主题，请用 --prefix 给出其开头",
+		}
+	}
+	return answer, means, nil
+}
+
 // qos goes through the handshakes of QoS 1 and 2, in both directions.
 func (d *doctor) qos(ctx context.Context) (answer, means Text, err error) {
 	topic := d.topic("qos")
@@ -23,7 +41,7 @@ func (d *doctor) qos(ctx context.Context) (answer, means Text, err error) {
 		return
 	}
 	if codes[0] >= packets.SubscribeFailure {
-		return answer, means, errors.New("SUBACK refuses the subscription")
+		return answer, means, errRefused
 	}
 	d.facts.Granted = int(codes[0])
 	p, err := d.connect(ctx, "", true, nil)
@@ -54,7 +72,7 @@ func (d *doctor) qos(ctx context.Context) (answer, means Text, err error) {
 	default:
 		answer = bothf("QoS 1; grants %d where 2 is asked for, and delivers QoS 2 as QoS %d", "QoS 1；请求 2 时授予 %d，QoS 2 的消息以 QoS %d 送达", codes[0], received)
 	}
-	return answer, Text{"qos: Exactly Once is At Least Once here: a message may come twice", "qos: Exactly Once 在此等同于 At Least Once：消息可能重复"}, nil
+	return answer, Text{"qos: Exactly Once works like At Least Once here: a message may arrive twice", "qos: Exactly Once 在此等同于 At Least Once：消息可能重复"}, nil
 }
 
 // sendTwo publishes a message of QoS 2 and returns the last answer.
@@ -87,7 +105,7 @@ func (d *doctor) absent(ctx context.Context, id, topic string, n int) (*peer, er
 	codes, err := p.subscribe(ctx, packets.AtLeastOnce, topic)
 	p.leave()
 	if err == nil && codes[0] >= packets.SubscribeFailure {
-		err = errors.New("SUBACK refuses the subscription")
+		err = errRefused
 	}
 	if err == nil {
 		err = d.publishMany(ctx, topic, n)
@@ -118,11 +136,11 @@ func (d *doctor) session(ctx context.Context) (answer, means Text, err error) {
 	}
 	switch {
 	case !d.facts.Sessions:
-		answer = bothf("lost: %[1]d of %[2]d messages come, Session Present %[3]d", "丢失：%[2]d 条消息到达 %[1]d 条，Session Present 为 %[3]d", len(all), n, present)
+		answer = bothf("lost: %[1]d of %[2]d messages arrive, Session Present %[3]d", "丢失：%[2]d 条消息到达 %[1]d 条，Session Present 为 %[3]d", len(all), n, present)
 		means = Text{"clean_session: false does not keep messages while the connector is away", "clean_session: false 无法在连接器离线时保留消息"}
 	case !d.facts.QueueInOrder:
 		answer = bothf("kept, in another order; Session Present %d", "保留，但顺序改变；Session Present 为 %d", present)
-		means = Text{"order: true does not hold for what waited while the connector was away", "order: true 对离线期间积压的消息不成立"}
+		means = Text{"order: true does not hold for messages queued while the connector was away", "order: true 无法保证离线期间积压消息的顺序"}
 	default:
 		answer = bothf("kept, in order; Session Present %d", "保留且有序；Session Present 为 %d", present)
 	}
@@ -164,7 +182,7 @@ func (d *doctor) redelivery(ctx context.Context) (answer, means Text, err error)
 		return
 	}
 	if len(again) < len(first) {
-		return bothf("%d of %d come again", "%[2]d 条中 %[1]d 条重新投递", len(again), len(first)),
+		return bothf("%d of %d redelivered", "%[2]d 条中 %[1]d 条重新投递", len(again), len(first)),
 			Text{"a message whose flow was cut off by a lost connection may be lost", "连接中断时未处理完的消息可能丢失"}, nil
 	}
 	ids := func(all []*packets.Publish) (ids []uint16) {
@@ -179,13 +197,13 @@ func (d *doctor) redelivery(ctx context.Context) (answer, means Text, err error)
 	for _, m := range again {
 		f.Dup = f.Dup && m.Dup
 	}
-	answer = Text{"come again, with DUP", "重新投递，带 DUP"}
+	answer = Text{"redelivered, with DUP", "重新投递，带 DUP"}
 	if !f.Dup {
-		answer = Text{"come again, without DUP", "重新投递，不带 DUP"}
+		answer = Text{"redelivered, without DUP", "重新投递，不带 DUP"}
 	}
 	if !f.SameID {
 		answer.EN, answer.ZH = answer.EN+" and under new Packet Identifiers", answer.ZH+"，但报文标识符改变"
-		means = Text{"a message that comes again is not recognised: its flow runs twice", "重新投递的消息无法识别，流程会再次运行"}
+		means = Text{"a redelivered message is not recognised: its flow runs twice", "重新投递的消息无法识别，流程会再次运行"}
 	}
 	return answer, means, nil
 }
@@ -213,7 +231,7 @@ func (d *doctor) resend(ctx context.Context) (answer, means Text, err error) {
 	}
 	d.facts.Resends = time.Since(start).Round(time.Second)
 	return bothf("yes, after %v", "是，%v 后", d.facts.Resends),
-		bothf("a flow that takes longer than %v gets its message again meanwhile; the connector recognises it", "流程运行超过 %v 时，其消息会再次投递；连接器能够识别", d.facts.Resends), nil
+		bothf("a flow that takes longer than %v gets its message again while it runs; the connector recognises the copy", "流程运行超过 %v 时，其消息会再次投递；连接器能够识别", d.facts.Resends), nil
 }
 
 // mostWindow is how many messages are sent to a client that acknowledges none.
@@ -246,12 +264,15 @@ func (d *doctor) window(ctx context.Context) (answer, means Text, err error) {
 		}
 		break
 	}
-	if err = <-published; err != nil {
+	switch err = <-published; {
+	case err != nil:
 		return
+	case len(seen) == 0:
+		return answer, means, errNothing
 	}
 	d.facts.Window, d.facts.WindowOpen = len(seen), len(seen) >= mostWindow
 	if d.facts.WindowOpen {
-		return bothf("%d and more", "%d 条以上", mostWindow), Text{}, nil
+		return bothf("at least %d", "%d 条以上", mostWindow), Text{}, nil
 	}
 	return bothf("%d", "%d 条", d.facts.Window), bothf("no more than %d flows of a consumer run at once, whatever concurrency and max_in_flight say", "一个 Consumer 同时运行的流程不超过 %d 个，与 concurrency、max_in_flight 无关", d.facts.Window), nil
 }
@@ -317,9 +338,12 @@ func (d *doctor) windowQoS2(ctx context.Context) (answer, means Text, err error)
 	f.TakenQoS2, f.TriedQoS2, f.LostQoS2 = len(received), triedQoS2, triedQoS2-len(arrived)
 	answer = bothf("%d of %d", "%[2]d 条中 %[1]d 条", f.TakenQoS2, triedQoS2)
 	if f.LostQoS2 > 0 {
-		answer.EN += fmt.Sprintf("; %d of all are lost when the connection ends meanwhile", f.LostQoS2)
+		answer.EN += fmt.Sprintf("; %d are lost when the connection ends meanwhile", f.LostQoS2)
 		answer.ZH += fmt.Sprintf("；期间连接断开会丢失 %d 条", f.LostQoS2)
-		means = Text{"max_inflight_qos2 above 20 loses messages", "max_inflight_qos2 大于 20 会丢失消息"}
+		means = bothf("max_inflight_qos2 above %d loses messages", "max_inflight_qos2 大于 %d 会丢失消息", f.safeQoS2())
+		if f.safeQoS2() == 0 {
+			means = Text{"Exactly Once loses messages", "Exactly Once 会丢失消息"}
+		}
 	}
 	return answer, means, nil
 }
@@ -361,10 +385,12 @@ func (d *doctor) order(ctx context.Context) (answer, means Text, err error) {
 		return
 	}
 	switch d.facts.Ordered = inOrder(all) && len(all) == n; {
+	case len(all) == 0:
+		return answer, means, errNothing
 	case len(all) < n:
 		return bothf("%d of %d arrive", "%[2]d 条中到达 %[1]d 条", len(all), n), Text{"messages are lost", "消息会丢失"}, nil
 	case !d.facts.Ordered:
-		return Text{"not kept", "不保持"}, Text{"order: true does not hold", "order: true 不成立"}, nil
+		return Text{"not kept", "不保持"}, Text{"order: true does not hold", "order: true 无法保证顺序"}, nil
 	}
 	return Text{"kept", "保持"}, Text{}, nil
 }

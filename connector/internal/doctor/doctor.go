@@ -37,6 +37,9 @@ type Options struct {
 	// Forbidden is a topic that the server's rules refuse, to see how. If empty, only a topic below $SYS is tried.
 	Forbidden string
 
+	// Prefix begins all topics, for users that may not use others.
+	Prefix string
+
 	// Closing returns the context for cleaning up, which bounds the time after the context of the run has ended. If nil, 10
 	// seconds.
 	Closing func(context.Context) (context.Context, context.CancelFunc)
@@ -62,7 +65,7 @@ type Row struct {
 	Asked  Text
 	Answer Text
 	Means  Text // for the settings of a connector; empty if nothing needs to be done
-	Failed bool // it could not be tried: Answer says why
+	Failed bool // it could not be tried, and nothing is known: Answer says why
 }
 
 // A Report is what a server does.
@@ -78,25 +81,29 @@ type probe struct {
 	asked Text
 	try   func(*doctor, context.Context) (answer, means Text, err error)
 	heavy bool // it sends much, so that others would have to wait: it runs alone
+	alone bool // it can be tried even if no message reaches a subscriber
 }
 
-// probes are in the order of the report.
+// delivery comes first: if nothing that is published arrives, the probes that wait for messages would only find that again.
+var delivery = probe{"delivery", Text{"a message to a subscriber", "发给订阅者的消息"}, (*doctor).delivery, false, true}
+
+// probes are in the order of the report, after delivery.
 var probes = []probe{
-	{"qos", Text{"QoS 1 and 2", "QoS 1 与 2"}, (*doctor).qos, false},
-	{"session", Text{"a kept session", "保留的会话"}, (*doctor).session, false},
-	{"redelivery", Text{"unacknowledged messages after a reconnect", "重连后未确认的消息"}, (*doctor).redelivery, false},
-	{"resend", Text{"sends again on a living connection", "在同一连接上重发"}, (*doctor).resend, false},
-	{"window", Text{"unacknowledged messages that it sends", "发出后等待确认的消息数"}, (*doctor).window, true},
-	{"window-qos2", Text{"unreleased QoS 2 messages that it takes", "可接收的未完成 QoS 2 消息数"}, (*doctor).windowQoS2, true},
-	{"order", Text{"order of messages", "消息顺序"}, (*doctor).order, false},
-	{"retained", Text{"retained messages", "保留消息"}, (*doctor).retained, false},
-	{"will", Text{"wills", "遗嘱"}, (*doctor).will, false},
-	{"share", Text{"$share/group/filter", "$share/组/主题"}, (*doctor).share, false},
-	{"overlap", Text{"overlapping filters", "重叠的订阅主题"}, (*doctor).overlap, false},
-	{"takeover", Text{"a second client of the same id", "相同客户端 ID 的第二个连接"}, (*doctor).takeover, false},
-	{"largest", Text{"the largest packet", "最大报文"}, (*doctor).largest, true},
-	{"topics", Text{"unusual topics", "特殊的主题"}, (*doctor).topics, false},
-	{"refusal", Text{"how it refuses", "拒绝的方式"}, (*doctor).refusal, false},
+	{"qos", Text{"QoS 1 and 2", "QoS 1 与 2"}, (*doctor).qos, false, false},
+	{"session", Text{"a kept session", "保留的会话"}, (*doctor).session, false, false},
+	{"redelivery", Text{"unacknowledged messages after a reconnect", "重连后未确认的消息"}, (*doctor).redelivery, false, false},
+	{"resend", Text{"sends again on a living connection", "在同一连接上重发"}, (*doctor).resend, false, false},
+	{"window", Text{"messages that it sends unacknowledged", "发出后等待确认的消息数"}, (*doctor).window, true, false},
+	{"window-qos2", Text{"unreleased QoS 2 messages that it accepts", "可接收的未完成 QoS 2 消息数"}, (*doctor).windowQoS2, true, false},
+	{"order", Text{"order of messages", "消息顺序"}, (*doctor).order, false, false},
+	{"retained", Text{"retained messages", "保留消息"}, (*doctor).retained, false, false},
+	{"will", Text{"wills", "遗嘱"}, (*doctor).will, false, false},
+	{"share", Text{"$share/group/filter", "$share/组/主题"}, (*doctor).share, false, false},
+	{"overlap", Text{"overlapping filters", "重叠的订阅主题"}, (*doctor).overlap, false, false},
+	{"takeover", Text{"a second client of the same id", "相同客户端 ID 的第二个连接"}, (*doctor).takeover, false, true},
+	{"largest", Text{"the largest packet", "最大报文"}, (*doctor).largest, true, true},
+	{"topics", Text{"unusual topics", "特殊主题"}, (*doctor).topics, false, false},
+	{"refusal", Text{"how it refuses", "拒绝的方式"}, (*doctor).refusal, false, true},
 }
 
 // A doctor is a run. Each probe has fields of Facts of its own; the rest is guarded by mu.
@@ -134,23 +141,25 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, err
 	}
 	first.leave()
-	r := &Report{Rows: make([]Row, len(probes))}
-	try := func(i int) {
-		r.Rows[i] = d.row(ctx, probes[i])
+	r := &Report{Rows: make([]Row, 1+len(probes))}
+	try := func(row *Row, p probe) {
+		*row = d.row(ctx, p)
 		if o.Progress != nil {
-			o.Progress(probes[i].name)
+			o.Progress(p.name)
 		}
 	}
+	try(&r.Rows[0], delivery)
+	rows := r.Rows[1:]
 	var running sync.WaitGroup
 	for i, p := range probes {
 		if !p.heavy {
-			running.Go(func() { try(i) })
+			running.Go(func() { try(&rows[i], p) })
 		}
 	}
 	running.Wait()
 	for i, p := range probes {
 		if p.heavy {
-			try(i)
+			try(&rows[i], p)
 		}
 	}
 	stop, cancel := o.Closing(ctx)
@@ -163,15 +172,20 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 func (d *doctor) row(ctx context.Context, p probe) Row {
 	row := Row{Probe: p.name, Asked: p.asked}
 	var err error
-	if row.Answer, row.Means, err = p.try(d, ctx); err != nil {
+	if p.alone || d.facts.Delivers() {
+		row.Answer, row.Means, err = p.try(d, ctx)
+	} else {
+		err = errNothing
+	}
+	if err != nil {
 		row.Failed, row.Means = true, Text{}
-		row.Answer = Text{"could not be tried: " + err.Error(), "无法测试：" + ways(err).ZH}
+		row.Answer = notKnown(err)
 	}
 	return row
 }
 
 // topic returns a topic of a probe.
-func (d *doctor) topic(probe string) string { return d.name + "/" + probe }
+func (d *doctor) topic(probe string) string { return d.o.Prefix + d.name + "/" + probe }
 
 // keep notes a session, before the server has it.
 func (d *doctor) keep(id string) {
@@ -218,9 +232,15 @@ func (d *doctor) forget(ctx context.Context, topic string) error {
 
 // The failures of a conversation.
 var (
-	errSilent = errors.New("the server is silent")
-	errClosed = errors.New("the server closed the connection")
+	errSilent  = errors.New("the server is silent")
+	errClosed  = errors.New("the server closed the connection")
+	errRefused = errors.New("SUBACK refuses the subscription")
+	errNothing = errors.New("no message reaches a subscriber")
+	errPrefix  = errors.New("the prefix has no leading slash")
 )
+
+// notKnown says why something could not be tried.
+func notKnown(err error) Text { return bothf("not known: %v", "未知：%v", err) }
 
 // ways says how a conversation ended, in both languages.
 func ways(err error) Text {

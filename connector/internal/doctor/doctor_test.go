@@ -161,7 +161,7 @@ func TestJudge(t *testing.T) {
 	topics := map[string]string{"dots": "altered", "blanks": "refused", "leading-slash": "lost", "trailing-slash": "delivered", "empty-level": "delivered",
 		"non-ascii": "delivered", "signs": "delivered", "control": "closes", "deep": "delivered"}
 	poor := &doctor.Report{Rows: rows, Facts: doctor.Facts{
-		Granted: 1, Window: 10, LostQoS2: 3, Share: doctor.ShareGranted, Largest: 1000, Topics: topics,
+		Granted: 1, Window: 10, TriedQoS2: 23, LostQoS2: 3, Share: doctor.ShareGranted, Largest: 1000, Topics: topics,
 	}}
 	require.Equal(t, []string{
 		"connector.advanced.clean_session", "connector.advanced.order", "connector.advanced.will_enabled", "connector.advanced.will.qos",
@@ -239,4 +239,176 @@ func TestFloodFillsNoMemory(t *testing.T) {
 			require.Less(t, most.Load(), int64(64<<20), "with what the sockets hold")
 		})
 	}
+}
+
+// A scripted server answers each packet with what do says; nil closes the connection.
+func scripted(t *testing.T, do func(packets.Packet) []packets.Packet) doctor.Options {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				r := packets.NewReader(c, packets.ReaderOptions{})
+				for {
+					v, err := r.ReadPacket()
+					if err != nil || v.Type() == packets.DISCONNECT {
+						return
+					}
+					answers := do(v)
+					if answers == nil {
+						return
+					}
+					for _, a := range answers {
+						b, err := a.AppendBinary(nil)
+						if err != nil {
+							return
+						}
+						c.Write(b)
+					}
+				}
+			}()
+		}
+	}()
+	o := options(t, "mqtt://"+l.Addr().String())
+	o.Patience, o.Resend = 50*time.Millisecond, 50*time.Millisecond
+	return o
+}
+
+// polite answers everything and delivers nothing, as mosquitto does to a user whom its rules forbid a topic.
+func polite(v packets.Packet) []packets.Packet {
+	switch v := v.(type) {
+	case *packets.Connect:
+		return []packets.Packet{&packets.Connack{}}
+	case *packets.Subscribe:
+		return []packets.Packet{&packets.Suback{PacketID: v.PacketID, Codes: make([]packets.SubscribeCode, len(v.Subscriptions))}}
+	case *packets.Publish:
+		switch v.QoS {
+		case packets.AtLeastOnce:
+			return []packets.Packet{&packets.Puback{PacketID: v.PacketID}}
+		case packets.ExactlyOnce:
+			return []packets.Packet{&packets.Pubrec{PacketID: v.PacketID}}
+		}
+	case *packets.Pubrel:
+		return []packets.Packet{&packets.Pubcomp{PacketID: v.PacketID}}
+	}
+	return []packets.Packet{}
+}
+
+// Before a server that lets no message reach a subscriber, doctor says so and concludes nothing about what it could not try.
+func TestWhatCannotBeTriedIsNotKnown(t *testing.T) {
+	closesOver := func(over packets.Type) func(packets.Packet) []packets.Packet {
+		return func(v packets.Packet) []packets.Packet {
+			if v.Type() == over {
+				return nil
+			}
+			return polite(v)
+		}
+	}
+	for _, c := range []struct {
+		name     string
+		server   func(packets.Packet) []packets.Packet
+		delivery string
+		answer   string
+		known    []string // beside delivery
+	}{
+		{"closes over SUBSCRIBE", closesOver(packets.SUBSCRIBE), "closes", "SUBSCRIBE closes the connection", []string{"takeover", "largest", "refusal"}},
+		{"closes over PUBLISH", closesOver(packets.PUBLISH), "closes", "PUBLISH closes the connection", []string{"takeover", "refusal"}},
+		{"delivers nothing", polite, "lost", "granted and acknowledged, and nothing arrives", []string{"takeover", "largest", "refusal"}},
+		{"refuses", func(v packets.Packet) []packets.Packet {
+			if s, ok := v.(*packets.Subscribe); ok {
+				return []packets.Packet{&packets.Suback{PacketID: s.PacketID, Codes: []packets.SubscribeCode{packets.SubscribeFailure}}}
+			}
+			return polite(v)
+		}, "refused", "SUBACK refuses it", []string{"takeover", "largest", "refusal"}},
+		{"does not answer", func(v packets.Packet) []packets.Packet {
+			if v.Type() == packets.SUBSCRIBE {
+				return []packets.Packet{}
+			}
+			return polite(v)
+		}, "silent", "SUBSCRIBE is not answered", []string{"takeover", "largest", "refusal"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := scripted(t, c.server)
+			o.Prefix = "mine/"
+			r := run(t, o)
+			require.Equal(t, "delivery", r.Rows[0].Probe)
+			require.Equal(t, c.answer, r.Rows[0].Answer.EN)
+			require.Contains(t, r.Rows[0].Means.EN, "begin with mine/doctor-")
+			var known []string
+			for _, row := range r.Rows[1:] {
+				if !row.Failed {
+					known = append(known, row.Probe)
+					continue
+				}
+				require.Empty(t, row.Means, row.Probe)
+				require.Contains(t, row.Answer.EN, "not known: ", row.Probe)
+				require.Contains(t, row.Answer.ZH, "未知：", row.Probe)
+			}
+			require.Equal(t, c.known, known)
+			facts := r.Facts
+			require.Equal(t, c.delivery, facts.Delivery)
+			facts.Delivery, facts.Largest, facts.LargestOpen = "", 0, false
+			require.Zero(t, facts)
+			kept := false
+			require.Empty(t, r.Judge(&connector.Config{
+				Advanced:  connector.Advanced{CleanSession: &kept, Order: true, WillEnabled: true, WillTopic: "/w", WillQoS: 2},
+				Extension: connector.Extension{MaxInflightQoS2: 50},
+				Consumers: map[string]connector.ConsumerParams{"in": {Topics: []connector.TopicQoS{{Topic: "$share/g/a.b"}}, QoS: 2, Concurrency: 9}},
+			}, ""))
+		})
+	}
+}
+
+// A kind of topic that could not be tried is no reason against a configuration, and no advice follows from it.
+func TestTopicNotTried(t *testing.T) {
+	b, err := broker.Start()
+	require.NoError(t, err)
+	t.Cleanup(func() { b.Close() })
+	o := quick(t, b)
+	o.Prefix = "mine/"
+	r := run(t, o)
+	require.Equal(t, "unknown", r.Facts.Topics["leading-slash"])
+	row := r.Rows[len(r.Rows)-2]
+	require.Equal(t, "topics", row.Probe)
+	require.Equal(t, "a leading slash: not known: the prefix has no leading slash", row.Answer.EN)
+	require.Empty(t, row.Means)
+	require.Empty(t, r.Judge(&connector.Config{Producers: map[string]connector.ProducerParams{"out": {Topic: "/a"}}}, ""))
+	empty(t, b)
+}
+
+// When connections fail in the middle of a run, nothing is concluded from that: not that a packet is too large, that a client
+// id is refused, or that a topic cannot be used.
+func TestConnectionsThatFailSayNothing(t *testing.T) {
+	b, err := broker.Start()
+	require.NoError(t, err)
+	t.Cleanup(func() { b.Close() })
+	o := quick(t, b)
+	dial := o.Client.Dial
+	var gone atomic.Bool
+	o.Client.Dial = func(ctx context.Context) (net.Conn, error) {
+		if gone.Load() {
+			return nil, errors.New("no route to host")
+		}
+		return dial(ctx)
+	}
+	o.Progress = func(probe string) {
+		if probe == "delivery" {
+			gone.Store(true)
+		}
+	}
+	r := run(t, o)
+	require.False(t, r.Rows[0].Failed)
+	for _, row := range r.Rows[1:] {
+		require.True(t, row.Failed, "%s: %s", row.Probe, row.Answer.EN)
+		require.Equal(t, "not known: no route to host", row.Answer.EN)
+		require.Empty(t, row.Means)
+	}
+	require.Equal(t, doctor.Facts{Delivery: "delivered", Topics: r.Facts.Topics}, r.Facts)
 }

@@ -2,8 +2,13 @@ package doctor
 
 import "time"
 
-// Facts are what a report says, for programs. What could not be tried is the zero value.
+// Facts are what a report says, for programs. What could not be tried is the zero value: see Row.Failed.
 type Facts struct {
+	// Delivery is what becomes of a message of QoS 1 to a subscriber of its topic: "delivered", "altered" (under another topic),
+	// "lost" (granted and acknowledged, and it does not arrive), or "closes", "silent", "refused". It is empty if that
+	// could not be tried.
+	Delivery string `json:"delivery"`
+
 	// Granted is the QoS that SUBACK grants where 2 was asked for.
 	Granted int `json:"granted"`
 
@@ -58,9 +63,15 @@ type Facts struct {
 	Largest     int  `json:"largest"`
 	LargestOpen bool `json:"largest_open"`
 
-	// Topics has the outcome of each kind of topic, as "dots": "delivered".
+	// Topics has the outcome of each kind of topic, as "dots": "delivered": one of those of Delivery, or "unknown".
 	Topics map[string]string `json:"topics"`
 }
+
+// Delivers reports whether messages reach subscribers, without which little else can be found out.
+func (f *Facts) Delivers() bool { return f.Delivery == "delivered" || f.Delivery == "altered" }
+
+// safeQoS2 is how many unfinished messages of QoS 2 survive the end of their connection.
+func (f *Facts) safeQoS2() int { return f.TriedQoS2 - f.LostQoS2 }
 
 // Share is what becomes of a shared subscription.
 type Share string

@@ -8,18 +8,19 @@ import (
 	"sync"
 	"unicode"
 
+	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/packets"
 )
 
 // retained finds out whether retained messages come, and go.
 func (d *doctor) retained(ctx context.Context) (answer, means Text, err error) {
 	topic := d.topic("retained/a")
-	d.retain(topic)
 	p, err := d.connect(ctx, "", true, nil)
 	if err != nil {
 		return
 	}
 	defer p.leave()
+	d.retain(topic)
 	// Wait for PUBACK even after an interrupt, so that the removal comes after the message.
 	if err = p.publish(context.WithoutCancel(ctx), &packets.Publish{Topic: topic, QoS: 1, Retain: true, Payload: []byte("kept")}); err != nil {
 		return
@@ -49,14 +50,14 @@ func (d *doctor) retained(ctx context.Context) (answer, means Text, err error) {
 	switch {
 	case err != nil:
 	case !d.facts.Retained:
-		answer, means = Text{"do not come", "不会送达"}, Text{"retained: true of producers and dead letters has no effect", "Producer 与死信的 retained: true 无效"}
+		answer, means = Text{"not delivered", "不会送达"}, Text{"retained: true of producers and dead letters has no effect", "Producer 与死信的 retained: true 无效"}
 	case stays:
-		answer, means = Text{"come, and cannot be deleted", "会送达，但无法删除"}, Text{}
+		answer, means = Text{"delivered, and cannot be deleted", "会送达，但无法删除"}, Text{}
 	case !d.facts.RetainedByWildcard:
-		answer = Text{"come to an exact topic, not to a filter with a wildcard", "只送达不含通配符的订阅"}
-		means = Text{"a consumer with a wildcard does not get what is retained", "使用通配符的 Consumer 收不到保留消息"}
+		answer = Text{"delivered to an exact topic, not to a filter with a wildcard", "只送达不含通配符的订阅"}
+		means = Text{"a consumer with a wildcard does not get retained messages", "使用通配符的 Consumer 收不到保留消息"}
 	default:
-		answer = Text{"come, and are deleted by an empty one", "会送达，可用空消息删除"}
+		answer = Text{"delivered, and deleted by an empty message", "会送达，可用空消息删除"}
 	}
 	return answer, means, err
 }
@@ -126,14 +127,18 @@ func (d *doctor) share(ctx context.Context) (answer, means Text, err error) {
 		return
 	}
 	var counts [2]int
+	var errs [2]error
 	var reading sync.WaitGroup
 	for i, p := range members {
 		reading.Go(func() {
-			all, _ := p.messages(ctx, n+1, true, 2*d.o.Patience)
-			counts[i] = len(all)
+			all, err := p.messages(ctx, n+1, true, 2*d.o.Patience)
+			counts[i], errs[i] = len(all), err
 		})
 	}
 	reading.Wait()
+	if err = errors.Join(errs[:]...); err != nil {
+		return answer, means, fmt.Errorf("a member of a group: %w", err)
+	}
 	switch counts[0] + counts[1] {
 	case n:
 		d.facts.Share = ShareDelivered
@@ -163,11 +168,14 @@ func (d *doctor) overlap(ctx context.Context) (answer, means Text, err error) {
 	if err != nil {
 		return
 	}
-	if d.facts.Copies = len(all); d.facts.Copies == 1 {
-		return Text{"one copy of a message", "每条消息一份"}, Text{}, nil
+	switch d.facts.Copies = len(all); d.facts.Copies {
+	case 0:
+		return answer, means, errNothing
+	case 1:
+		return Text{"one copy of each message", "每条消息一份"}, Text{}, nil
 	}
 	return bothf("%d copies of a message for 3 filters", "3 个订阅主题收到 %d 份", len(all)),
-		Text{"topics that overlap run a flow more than once (W210)", "重叠的订阅主题会使流程多次运行（W210）"}, nil
+		Text{"overlapping topics run a flow more than once (W210)", "重叠的订阅主题会使流程多次运行（W210）"}, nil
 }
 
 // takeover connects the same client id twice [MQTT-3.1.4-2].
@@ -179,8 +187,12 @@ func (d *doctor) takeover(ctx context.Context) (answer, means Text, err error) {
 	}
 	defer first.cut()
 	second, err := d.connect(ctx, id, true, nil)
-	if err != nil {
+	var refused *client.RefusedError
+	switch {
+	case errors.As(err, &refused), errors.Is(err, errClosed), errors.Is(err, errSilent):
 		return bothf("the second one is refused: %v", "第二个连接被拒绝：%v", err), Text{"a connector whose connection hangs has to wait until the server notices", "连接挂起时，须等待服务端察觉后才能重连"}, nil
+	case err != nil:
+		return
 	}
 	defer second.leave()
 	v, err := first.next(ctx, answering*d.o.Patience)
@@ -188,7 +200,7 @@ func (d *doctor) takeover(ctx context.Context) (answer, means Text, err error) {
 	case errors.Is(err, errClosed):
 		return Text{"the first one is closed", "第一个连接被断开"}, Text{}, nil
 	case errors.Is(err, errSilent):
-		return Text{"both stay", "两个连接都保留"}, Text{"two connectors of one client id disturb each other unnoticed", "相同客户端 ID 的两个连接器会互相干扰而不被察觉"}, nil
+		return Text{"both stay connected", "两个连接都保留"}, Text{"two connectors with the same client id disturb each other unnoticed", "相同客户端 ID 的两个连接器会互相干扰而不被察觉"}, nil
 	case err != nil:
 		return answer, means, err
 	}
@@ -198,33 +210,47 @@ func (d *doctor) takeover(ctx context.Context) (answer, means Text, err error) {
 // largest looks for the largest packet that is accepted.
 func (d *doctor) largest(ctx context.Context) (answer, means Text, err error) {
 	topic := d.topic("largest")
-	var how error
-	fits := func(size int) bool {
+	var how error // of what did not fit
+	fits := func(size int) (bool, error) {
 		m := &packets.Publish{Topic: topic, QoS: 1, PacketID: 1}
 		m.Payload = make([]byte, size-m.Size()-3) // 3 more bytes for a longer Remaining Length
 		m.Payload = m.Payload[:len(m.Payload)-max(m.Size()-size, 0)]
 		p, err := d.connect(ctx, "", true, nil)
-		if err == nil {
-			defer p.leave()
-			err = p.publish(ctx, m)
+		if err != nil {
+			return false, err // it says nothing of packets
+		}
+		defer p.leave()
+		if err = p.publish(ctx, m); ctx.Err() != nil {
+			return false, ctx.Err()
 		}
 		if err != nil {
 			how = err
 		}
-		return err == nil
+		return err == nil, nil
 	}
 	const least = 1 << 10
-	if !fits(least) {
-		return answer, means, how
+	fit, err := fits(least)
+	if err == nil && !fit {
+		err = how
+	}
+	if err != nil {
+		return
 	}
 	good, bad := least, d.o.MaxPacket
-	if fits(bad) {
+	if fit, err = fits(bad); err != nil {
+		return
+	}
+	if fit {
 		d.facts.Largest, d.facts.LargestOpen = bad, true
-		return bothf("%d bytes and more", "%d 字节以上", bad), Text{}, nil
+		return bothf("at least %d bytes", "%d 字节以上", bad), Text{}, nil
 	}
 	reason := ways(how)
-	for bad-good > least && ctx.Err() == nil {
-		if middle := good + (bad-good)/2; fits(middle) {
+	for bad-good > least {
+		middle := good + (bad-good)/2
+		if fit, err = fits(middle); err != nil {
+			return
+		}
+		if fit {
 			good = middle
 		} else {
 			bad = middle
@@ -232,7 +258,7 @@ func (d *doctor) largest(ctx context.Context) (answer, means Text, err error) {
 	}
 	d.facts.Largest = good
 	return bothf("about %[1]d KiB; above that: %[2]s", "约 %[1]d KiB；超过时：%[3]s", good>>10, reason.EN, reason.ZH),
-		bothf("messages of producers have to stay below %d bytes", "Producer 的消息须小于 %d 字节", good), ctx.Err()
+		bothf("messages of producers have to stay below %d bytes", "Producer 的消息须小于 %d 字节", good), nil
 }
 
 // kindsOfTopics are names that servers treat in ways of their own; the topic follows the prefix of the run.
@@ -259,66 +285,89 @@ var kindsOfTopics = []struct {
 func (d *doctor) topics(ctx context.Context) (answer, means Text, err error) {
 	outcomes := make([]Text, len(kindsOfTopics))
 	words := make([]string, len(kindsOfTopics))
+	errs := make([]error, len(kindsOfTopics))
 	var trying sync.WaitGroup
 	for i, k := range kindsOfTopics {
-		trying.Go(func() { words[i], outcomes[i] = d.tryTopic(ctx, fmt.Sprintf(k.topic, d.topic(k.kind))) })
+		topic := fmt.Sprintf(k.topic, d.topic(k.kind))
+		switch {
+		case k.kind != "leading-slash" || d.o.Prefix == "":
+		case strings.HasPrefix(d.o.Prefix, "/"):
+			topic = topic[1:]
+		default:
+			errs[i] = errPrefix
+			continue
+		}
+		trying.Go(func() { words[i], outcomes[i], errs[i] = d.tryTopic(ctx, topic) })
 	}
 	trying.Wait()
 	d.facts.Topics = make(map[string]string)
 	var en, zh []string
+	known, changed := 0, false
 	for i, k := range kindsOfTopics {
-		d.facts.Topics[k.kind] = words[i]
-		if words[i] != "delivered" {
-			en, zh = append(en, k.text.EN+": "+outcomes[i].EN), append(zh, k.text.ZH+"："+outcomes[i].ZH)
+		if d.facts.Topics[k.kind] = words[i]; errs[i] != nil {
+			d.facts.Topics[k.kind] = "unknown"
+			outcomes[i] = notKnown(errs[i])
+		} else if known++; words[i] == "delivered" {
+			continue
+		} else {
+			changed = true
 		}
+		en, zh = append(en, k.text.EN+": "+outcomes[i].EN), append(zh, k.text.ZH+"："+outcomes[i].ZH)
 	}
-	if len(en) == 0 {
+	switch {
+	case known == 0:
+		return answer, means, errs[0]
+	case len(en) == 0:
 		return Text{"all delivered unchanged", "全部原样送达"}, Text{}, ctx.Err()
+	case changed:
+		means = Text{"avoid these kinds of topics", "主题请避开上述写法"}
 	}
-	return Text{strings.Join(en, "; "), strings.Join(zh, "；")}, Text{"keep topics to what is delivered", "主题请避开上述写法"}, ctx.Err()
+	return Text{strings.Join(en, "; "), strings.Join(zh, "；")}, means, ctx.Err()
 }
 
-// tryTopic publishes to a topic that is subscribed to exactly.
-func (d *doctor) tryTopic(ctx context.Context, topic string) (word string, what Text) {
+// tryTopic publishes to a topic that is subscribed to exactly. What becomes of the message is a word for Facts, and a text.
+func (d *doctor) tryTopic(ctx context.Context, topic string) (word string, what Text, err error) {
 	s, err := d.connect(ctx, "", true, nil)
 	if err != nil {
-		return "failed", ways(err)
+		return
 	}
 	defer s.leave()
+	p, err := d.connect(ctx, "", true, nil)
+	if err != nil {
+		return
+	}
+	defer p.leave()
 	codes, err := s.subscribe(ctx, packets.AtLeastOnce, topic)
 	switch {
 	case errors.Is(err, errClosed):
-		return "closes", Text{"SUBSCRIBE closes the connection", "订阅时断开连接"}
+		return "closes", Text{"SUBSCRIBE closes the connection", "订阅时断开连接"}, nil
 	case errors.Is(err, errSilent):
-		return "silent", Text{"SUBSCRIBE is not answered", "订阅没有应答"}
+		return "silent", Text{"SUBSCRIBE is not answered", "订阅没有应答"}, nil
 	case err != nil:
-		return "failed", ways(err)
+		return
 	case codes[0] >= packets.SubscribeFailure:
-		return "refused", Text{"SUBACK refuses it", "SUBACK 拒绝"}
+		return "refused", Text{"SUBACK refuses it", "SUBACK 拒绝"}, nil
 	}
-	p, err := d.connect(ctx, "", true, nil)
-	if err != nil {
-		return "failed", ways(err)
-	}
-	defer p.leave()
 	switch err = p.publish(ctx, &packets.Publish{Topic: topic, QoS: 1, Payload: []byte("x")}); {
 	case errors.Is(err, errClosed):
-		return "closes", Text{"PUBLISH closes the connection", "发布时断开连接"}
+		return "closes", Text{"PUBLISH closes the connection", "发布时断开连接"}, nil
+	case errors.Is(err, errSilent):
+		return "silent", Text{"PUBLISH is not answered", "发布没有应答"}, nil
 	case err != nil:
-		return "silent", Text{"PUBLISH is not answered", "发布没有应答"}
+		return
 	}
 	m, err := s.message(ctx, true, 2*d.o.Patience)
 	switch {
 	case errors.Is(err, errSilent):
-		return "lost", Text{"acknowledged and not delivered", "已确认但不送达"}
+		return "lost", Text{"granted and acknowledged, and nothing arrives", "订阅获准、发布已确认，但收不到消息"}, nil
 	case errors.Is(err, errClosed):
-		return "closes", Text{"closes the connection of the subscriber", "断开订阅方的连接"}
+		return "closes", Text{"closes the connection of the subscriber", "断开订阅方的连接"}, nil
 	case err != nil:
-		return "failed", ways(err)
+		return
 	case m.Topic != topic:
-		return "altered", bothf("arrives as %q", "送达时变为 %q", strings.ReplaceAll(m.Topic, d.name, "…"))
+		return "altered", bothf("arrives as %q", "送达时变为 %q", strings.ReplaceAll(m.Topic, d.name, "…")), nil
 	}
-	return "delivered", Text{}
+	return "delivered", Text{}, nil
 }
 
 // refusal finds out how a refused publish shows. A message below $SYS is stored nowhere.
@@ -332,24 +381,36 @@ func (d *doctor) refusal(ctx context.Context) (answer, means Text, err error) {
 		return
 	}
 	defer p.leave()
-	published := Text{"PUBACK, as if it were accepted", "以 PUBACK 应答，如同已接受"}
-	if err := p.publish(ctx, &packets.Publish{Topic: topic, QoS: 1, Payload: []byte("x")}); err != nil {
-		published = ways(err)
-	}
-	if d.o.Forbidden == "" {
-		return bothf("PUBLISH to $SYS: %[1]s", "向 $SYS 发布：%[2]s", published.EN, published.ZH), Text{}, nil
-	}
 	s, err := d.connect(ctx, "", true, nil)
 	if err != nil {
 		return
 	}
 	defer s.leave()
-	subscribed := Text{}
-	switch codes, err := s.subscribe(ctx, packets.AtLeastOnce, d.o.Forbidden); {
-	case err != nil:
-		subscribed = ways(err)
-	default:
-		subscribed = bothf("SUBACK 0x%02x", "SUBACK 0x%02x", byte(codes[0]))
+	var subscribed Text
+	granted := false
+	if d.o.Forbidden != "" {
+		codes, err := s.subscribe(ctx, packets.AtLeastOnce, topic)
+		switch granted = err == nil && codes[0] < packets.SubscribeFailure; {
+		case err != nil:
+			subscribed = ways(err)
+		default:
+			subscribed = bothf("SUBACK 0x%02x", "SUBACK 0x%02x", byte(codes[0]))
+		}
 	}
-	return bothf("PUBLISH: %[1]s; SUBSCRIBE: %[3]s", "PUBLISH：%[2]s；SUBSCRIBE：%[4]s", published.EN, published.ZH, subscribed.EN, subscribed.ZH), Text{}, nil
+	published := Text{"PUBACK, as if it were accepted", "以 PUBACK 应答，如同已接受"}
+	if err := p.publish(ctx, &packets.Publish{Topic: topic, QoS: 1, Payload: []byte("x")}); err != nil {
+		published = ways(err)
+	}
+	if d.o.Forbidden == "" {
+		return bothf("PUBLISH to $SYS: %[1]s", "向 $SYS 发布：%[2]s", published.EN, published.ZH), Text{}, ctx.Err()
+	}
+	if granted {
+		switch _, err := s.message(ctx, true, 2*d.o.Patience); {
+		case err == nil:
+			subscribed.EN, subscribed.ZH = subscribed.EN+", and a message arrives", subscribed.ZH+"，并收到消息"
+		case errors.Is(err, errSilent):
+			subscribed.EN, subscribed.ZH = subscribed.EN+", and nothing arrives", subscribed.ZH+"，但收不到消息"
+		}
+	}
+	return bothf("PUBLISH: %[1]s; SUBSCRIBE: %[3]s", "PUBLISH：%[2]s；SUBSCRIBE：%[4]s", published.EN, published.ZH, subscribed.EN, subscribed.ZH), Text{}, ctx.Err()
 }

@@ -32,9 +32,6 @@ func (d *doctor) connect(ctx context.Context, id string, clean bool, will *packe
 	if id == "" {
 		id = d.newID()
 	}
-	if !clean {
-		d.keep(id)
-	}
 	c := &packets.Connect{ClientID: id, CleanSession: clean, KeepAlive: 60, Will: will}
 	user, password := d.o.Client.UserName, d.o.Client.Password
 	if d.o.Client.Credentials != nil {
@@ -53,6 +50,9 @@ func (d *doctor) connect(ctx context.Context, id string, clean bool, will *packe
 	}
 	p := &peer{d: d, id: id, conn: conn, in: make(chan packets.Packet, 4096), done: make(chan struct{})}
 	go p.read()
+	if !clean {
+		d.keep(id)
+	}
 	if err := p.send(c); err != nil {
 		p.cut()
 		return nil, err
@@ -250,7 +250,7 @@ func (d *doctor) listen(ctx context.Context, qos packets.QoS, filters ...string)
 	codes, err := p.subscribe(ctx, qos, filters...)
 	for _, c := range codes {
 		if err == nil && c >= packets.SubscribeFailure {
-			err = errors.New("SUBACK refuses the subscription")
+			err = errRefused
 		}
 	}
 	if err != nil {

@@ -270,13 +270,13 @@ func TestCaptureOfAWebSocket(t *testing.T) {
 		`1 - the Client closes the WebSocket: 1000 "bye"`, `1 - the connection ends, without DISCONNECT`,
 	}, lines)
 	for want, turns := range map[string][][]byte{
-		`the request offers the subprotocol "", and not "mqtt" [MQTT-6.0.0-3]`: {ask(""), []byte(yes + mqtt + "\r\n")},
-		`and not "mqtt" [MQTT-6.0.0-3]`:                                        {ask("Sec-WebSocket-Protocol: mqttv3.1\r\n")},
-		`the Server chose no subprotocol, and "mqtt" is due [MQTT-6.0.0-4]`:    {ask(mqtt), []byte(yes + "\r\n")},
-		`the Server chose the subprotocol "amqp"`:                              {ask(mqtt), []byte(yes + "Sec-WebSocket-Protocol: amqp\r\n\r\n")},
-		`the Server answered HTTP status "403"`:                                {ask(mqtt), []byte("HTTP/1.1 403 Forbidden\r\n\r\n")},
-		`a text frame: MQTT travels in binary frames [MQTT-6.0.0-1]`:           {ask(mqtt), []byte(yes + mqtt + "\r\n"), masked(mask, 1, []byte("text"))},
-		`a frame of the Client is masked the wrong way`:                        {ask(mqtt), []byte(yes + mqtt + "\r\n"), masked(nil, 2, connect)},
+		`the request offers the subprotocol "" instead of "mqtt" [MQTT-6.0.0-3]`: {ask(""), []byte(yes + mqtt + "\r\n")},
+		`instead of "mqtt" [MQTT-6.0.0-3]`:                                       {ask("Sec-WebSocket-Protocol: mqttv3.1\r\n")},
+		`the Server chose no subprotocol; "mqtt" is required [MQTT-6.0.0-4]`:     {ask(mqtt), []byte(yes + "\r\n")},
+		`the Server chose the subprotocol "amqp"`:                                {ask(mqtt), []byte(yes + "Sec-WebSocket-Protocol: amqp\r\n\r\n")},
+		`the Server answered HTTP status "403"`:                                  {ask(mqtt), []byte("HTTP/1.1 403 Forbidden\r\n\r\n")},
+		`a text frame: MQTT must use binary frames [MQTT-6.0.0-1]`:               {ask(mqtt), []byte(yes + mqtt + "\r\n"), masked(mask, 1, []byte("text"))},
+		`a frame of the Client is masked the wrong way`:                          {ask(mqtt), []byte(yes + mqtt + "\r\n"), masked(nil, 2, connect)},
 		`reserved bits`: {ask(mqtt), []byte(yes + mqtt + "\r\n"), masked(mask, 0x42, connect)},
 	} {
 		lines, _ := told(t, from("192.0.2.2:80", turns...))

@@ -202,7 +202,7 @@ func (c *Conversation) answer(sender Side, p *Packet, id uint16, is, next packet
 		p.fault(p.header.length, "MQTT-2.3.1-6", fmt.Sprintf("no message with this Packet Identifier waits for %v", is), fmt.Sprintf("没有使用该报文标识符的消息在等待 %v", is))
 		return
 	case want != is && !(is == packets.PUBREC && want == packets.PUBREL) && !(is == packets.PUBREL && want == packets.PUBCOMP):
-		p.fault(0, "MQTT-4.3.3-1", fmt.Sprintf("%v comes where %v is due", is, want), fmt.Sprintf("此处应为 %[2]v，而不是 %[1]v", is, want))
+		p.fault(0, "MQTT-4.3.3-1", fmt.Sprintf("%v instead of %v", is, want), fmt.Sprintf("此处应为 %[2]v，而不是 %[1]v", is, want))
 	}
 	if next == 0 {
 		delete(c.open[sender], id)

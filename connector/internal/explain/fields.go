@@ -54,7 +54,7 @@ func (w *walker) packet(h header) {
 		return
 	}
 	if !h.readable {
-		w.add(min(4, w.left()), Text{"Remaining Length", "剩余长度"}, Text{"goes on after these bytes", "在这些字节之后仍未结束"})
+		w.add(min(4, w.left()), Text{"Remaining Length", "剩余长度"}, Text{"continues beyond these bytes", "在这些字节之后仍未结束"})
 		w.rest()
 		return
 	}

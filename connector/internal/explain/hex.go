@@ -14,7 +14,7 @@ type HexError struct {
 }
 
 func (e *HexError) Error() string {
-	return fmt.Sprintf("explain: line %d: %q is no byte in hexadecimal", e.Line, e.Text)
+	return fmt.Sprintf("explain: line %d: %q is not a hexadecimal byte", e.Line, e.Text)
 }
 
 // Hex reads bytes in hexadecimal as people write them: with blanks, commas, colons or hyphens between

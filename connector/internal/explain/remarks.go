@@ -58,6 +58,6 @@ func (p *Packet) discouraged(s string, what Text) {
 		return
 	}
 	r, _ := utf8.DecodeRuneInString(s[at:])
-	p.note(-1, "", fmt.Sprintf("%s holds the character %U, which a Server may close the connection for (section 1.5.3)", what.EN, r),
+	p.note(-1, "", fmt.Sprintf("%s contains the character %U, for which a Server may close the connection (section 1.5.3)", what.EN, r),
 		fmt.Sprintf("%s包含字符 %U，服务端可能因此断开连接（1.5.3 节）", what.ZH, r))
 }

@@ -227,7 +227,7 @@ func TestHex(t *testing.T) {
 		require.Equal(t, want, b, name)
 	}
 	_, err := Hex("30 00\nhello")
-	require.EqualError(t, err, `explain: line 2: "hello" is no byte in hexadecimal`)
+	require.EqualError(t, err, `explain: line 2: "hello" is not a hexadecimal byte`)
 	_, err = Hex("300")
 	require.Error(t, err, "half a byte")
 	b, err := Hex("00000000")

@@ -68,15 +68,15 @@ func (f *frames) handshake(b []byte) []byte {
 	}
 	switch status := statusOf(first); {
 	case f.side.from == Client && !has:
-		f.say(true, "MQTT-6.0.0-3", "the request offers the subprotocol %q, and not \"mqtt\"", "请求提供的子协议为 %q，而不是 \"mqtt\"", protocol)
+		f.say(true, "MQTT-6.0.0-3", "the request offers the subprotocol %q instead of \"mqtt\"", "请求提供的子协议为 %q，而不是 \"mqtt\"", protocol)
 	case f.side.from == Client:
 	case status != "101":
 		f.say(false, "", "the Server answered HTTP status %q: there is no WebSocket", "服务端应答 HTTP 状态 %q：WebSocket 未建立", status)
 		f.dead = true
 	case !offered:
-		f.say(true, "MQTT-6.0.0-4", "the Server chose no subprotocol, and \"mqtt\" is due", "服务端没有选择子协议，应为 \"mqtt\"")
+		f.say(true, "MQTT-6.0.0-4", "the Server chose no subprotocol; \"mqtt\" is required", "服务端没有选择子协议，应为 \"mqtt\"")
 	case !has:
-		f.say(true, "MQTT-6.0.0-4", "the Server chose the subprotocol %q, and \"mqtt\" is due", "服务端选择的子协议为 %q，应为 \"mqtt\"", protocol)
+		f.say(true, "MQTT-6.0.0-4", "the Server chose the subprotocol %q instead of \"mqtt\"", "服务端选择的子协议为 %q，应为 \"mqtt\"", protocol)
 	}
 	return rest
 }
@@ -99,7 +99,7 @@ func (f *frames) frame(b []byte) []byte {
 	f.left, f.mask, f.masked, f.at = head.size, head.mask, head.masked, 0
 	switch {
 	case head.reserved != 0:
-		f.say(false, "", "WebSocket frames with reserved bits, as of compression: what follows cannot be read", "WebSocket 帧设置了保留位（例如启用了压缩）：其后内容无法读取")
+		f.say(false, "", "WebSocket frames have reserved bits set, for example by compression: what follows cannot be read", "WebSocket 帧设置了保留位（例如启用了压缩）：其后内容无法读取")
 		f.dead = true
 		return b[1:]
 	case head.masked != (f.side.from == Client):
@@ -110,7 +110,7 @@ func (f *frames) frame(b []byte) []byte {
 		f.binary = true
 	case opText:
 		f.binary = false
-		f.say(true, "MQTT-6.0.0-1", "a text frame: MQTT travels in binary frames", "文本帧：MQTT 必须使用二进制帧")
+		f.say(true, "MQTT-6.0.0-1", "a text frame: MQTT must use binary frames", "文本帧：MQTT 必须使用二进制帧")
 	}
 	if f.left == 0 {
 		f.end()
@@ -171,7 +171,7 @@ func (f *frames) gap(n int64) {
 			f.side.stream.Gap(n)
 		}
 	default:
-		f.say(false, "", "the border of a WebSocket frame was not captured: what follows cannot be read", "WebSocket 帧的边界未被捕获：其后内容无法读取")
+		f.say(false, "", "the start of a WebSocket frame was not captured: what follows cannot be read", "WebSocket 帧的边界未被捕获：其后内容无法读取")
 		f.dead = true
 	}
 }

@@ -1,6 +1,9 @@
 package terminal
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Language returns the language of a user, "en" or "zh", or whatever --lang says among the arguments. Without it the
 // locale of the environment decides. Programs ask before they parse their flags, because the help is made of it.
@@ -15,7 +18,9 @@ func Language(args []string, env func(string) string) string {
 	}
 	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
 		if v := env(name); v != "" {
-			if strings.HasPrefix(strings.ToLower(v), "zh") {
+			lang, charset, _ := strings.Cut(strings.ToLower(v), ".")
+			charset, _, _ = strings.Cut(charset, "@")
+			if strings.HasPrefix(lang, "zh") && slices.Contains([]string{"", "utf-8", "utf8"}, charset) { // elsewhere it could not be read
 				return "zh"
 			}
 			break

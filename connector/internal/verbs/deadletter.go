@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -130,7 +131,9 @@ func (c *choice) of(ctx context.Context, f *deadletters.File, ids []string) (cho
 		if e.State == deadletters.WasRemoved {
 			return nil, command.Usage("%s was removed", "%s 已删除", e.ID)
 		}
-		chosen = append(chosen, e)
+		if !slices.ContainsFunc(chosen, func(o deadletters.Entry) bool { return o.ID == e.ID }) { // named twice, it is meant once
+			chosen = append(chosen, e)
+		}
 	}
 	for i := range f.Len() {
 		e := f.At(i)
@@ -300,7 +303,7 @@ func showLetter(p *command.Program, f *deadletters.File, e deadletters.Entry) er
 		{p.Say("id", "标识"), e.ID.String()},
 		{p.Say("state", "状态"), p.Say(e.State.String(), stateNames[e.State])},
 		{p.Say("time", "时间"), r.Time.Local().Format(time.RFC3339)},
-		{p.Say("received", "收到"), r.Received.Local().Format(time.RFC3339)},
+		{p.Say("received", "收到"), ""},
 		{"Consumer", r.Consumer},
 		{p.Say("topic", "主题"), r.Topic},
 		{"QoS", fmt.Sprint(int(r.QoS))},
@@ -308,6 +311,9 @@ func showLetter(p *command.Program, f *deadletters.File, e deadletters.Entry) er
 		{p.Say("key", "键"), r.Key},
 		{p.Say("attempts", "次数"), fmt.Sprint(r.Attempts)},
 		{p.Say("error", "错误"), reason(p, r)},
+	}
+	if !r.Received.IsZero() {
+		rows[3][1] = r.Received.Local().Format(time.RFC3339)
 	}
 	if r.CopyOf != nil {
 		rows = append(rows, []string{p.Say("copy of", "复制自"), r.CopyOf.String()})
@@ -387,7 +393,7 @@ is: replay or remove it as well.`, `追加一条死信的副本，可更换内�
 			case given("message"):
 				payload = strings.NewReader(message)
 			case given("file"):
-				b, err := command.ReadPayloadFile(file)
+				b, err := command.ReadPayloadFile(cmd.Context(), file)
 				if err != nil {
 					return command.Coded(command.ExitUsage, err)
 				}
@@ -451,7 +457,7 @@ them off the disk. It asks before it does; where there is no terminal, --yes is 
 			if err != nil || len(chosen) == 0 {
 				return err
 			}
-			if err := ask(ctx, p, yes, fmt.Sprintf("dead letters that are removed: %d", len(chosen)), fmt.Sprintf("将删除的死信：%d 条", len(chosen))); err != nil {
+			if err := ask(ctx, p, yes, fmt.Sprintf("this removes dead letters: %d", len(chosen)), fmt.Sprintf("将删除的死信：%d 条", len(chosen))); err != nil {
 				return err
 			}
 			log := p.Log()

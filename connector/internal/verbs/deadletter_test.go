@@ -77,7 +77,9 @@ func TestDeadLetterLooks(t *testing.T) {
 	out = ok(t, "deadletter", "show", file, ids[2], "--lang", "zh")
 	require.Contains(t, out, "ééé")
 	require.Contains(t, out, "其余字节数：4096")
-	require.Contains(t, ok(t, "deadletter", "show", file, ids[0][:8]), "\nfirst\n")
+	out = ok(t, "deadletter", "show", file, ids[0][:8])
+	require.Contains(t, out, "\nfirst\n")
+	require.NotContains(t, out, "0001-01-01", "a time that is not known")
 }
 
 func TestDeadLetterRemoveAndEdit(t *testing.T) {
@@ -87,11 +89,11 @@ func TestDeadLetterRemoveAndEdit(t *testing.T) {
 	require.NoError(t, err)
 	r := mqtt311(t, "deadletter", "rm", file, ids[0])
 	require.Equal(t, command.ExitUsage, r.code, "it asks, and there is nobody")
-	require.Contains(t, r.err, "say --yes")
+	require.Contains(t, r.err, "add --yes")
 	require.Len(t, waiting(t, file), 3)
-	r = mqtt311(t, "deadletter", "rm", file, ids[0], "--yes")
+	r = mqtt311(t, "deadletter", "rm", file, ids[0], ids[0][:8], "--yes") // named twice, it is one
 	require.Zero(t, r.code, r.err)
-	require.Contains(t, r.err, "dead letter removed")
+	require.Equal(t, 1, strings.Count(r.err, "dead letter removed"))
 	require.Equal(t, ids[1:], waiting(t, file))
 	require.Equal(t, ids, waiting(t, file, "--all"))
 
@@ -129,10 +131,11 @@ func TestDeadLetterRefuses(t *testing.T) {
 		"replay FILE ID --exec x --pipe y": "one of",
 		"replay FILE ID --exec x -c y":     "--config needs --topic",
 		"replay FILE ID -t y -q 0":         "it must be 1 or 2",
-		"replay FILE ID --exec x":          "say --yes",
+		"replay FILE ID -t {topic}/#":      "wildcard",
+		"replay FILE ID --exec x":          "add --yes",
 		"collect FILE":                     "--topic is missing",
 		"collect FILE -t a/#":              "--topic",
-		"collect FILE -t a -b 127.0.0.1:1": "say --yes",
+		"collect FILE -t a -b 127.0.0.1:1": "add --yes",
 	} {
 		fields := strings.Fields(strings.NewReplacer("FILE", file, "ID", id).Replace(args))
 		r := mqtt311(t, append([]string{"deadletter"}, fields...)...)
@@ -274,4 +277,17 @@ func TestDeadLetterCollect(t *testing.T) {
 	ok(t, "pub", "-b", addr, "-t", "dlq", "-m", "not kept", "-q", "1")
 	collect("--idle", "100ms")
 	require.Len(t, waiting(t, file), 2)
+}
+
+// Of a file that cannot be written nothing is replayed: it could not be recorded, and every run would replay it again.
+func TestDeadLetterReplayOfAFileThatMayOnlyBeRead(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may write everywhere")
+	}
+	file, ran := letters(t, "a"), filepath.Join(t.TempDir(), "ran")
+	require.NoError(t, os.Chmod(file, 0o400))
+	r := mqtt311(t, "deadletter", "replay", file, "--all", "--yes", "--exec", "touch "+ran)
+	require.Equal(t, command.ExitRuntime, r.code, r.err)
+	require.Contains(t, r.err, "nothing was replayed")
+	require.NoFileExists(t, ran)
 }

@@ -92,9 +92,9 @@ func (x *collecting) run(ctx context.Context, path string) error {
 	if x.id == "" {
 		x.id = ownID("", x.topic)
 	}
-	en, zh := "the server keeps what comes on "+x.topic+" for client id "+x.id+" from now on, also when this command has ended", "此后服务端会为客户端 ID "+x.id+" 保存主题 "+x.topic+" 的消息，本命令结束后也一样"
+	en, zh := "from now on the server keeps what is published to "+x.topic+" for client id "+x.id+", also when this command has ended", "此后服务端会为客户端 ID "+x.id+" 保存主题 "+x.topic+" 的消息，本命令结束后也一样"
 	if x.forget {
-		en, zh = "the server forgets what it keeps for client id "+x.id, "服务端将清除为客户端 ID "+x.id+" 保存的消息"
+		en, zh = "this deletes what the server keeps for client id "+x.id, "服务端将清除为客户端 ID "+x.id+" 保存的消息"
 	}
 	if err := ask(ctx, x.p, x.yes, en, zh); err != nil {
 		return err

@@ -86,6 +86,11 @@ func (x *replaying) run(ctx context.Context, path string, ids []string) error {
 	case x.qos != 1 && x.qos != 2:
 		return command.Usage("--qos is %d: it must be 1 or 2, so that the server says that it has the message", "--qos 为 %d：须为 1 或 2，以便服务端确认收到消息", x.qos)
 	}
+	if x.topic != "" {
+		if err := packets.ValidTopicName(strings.ReplaceAll(x.topic, "{topic}", "t")); err != nil {
+			return command.Usage("--topic %q: %w", "--topic %q：%w", x.topic, err)
+		}
+	}
 	if err := x.step.Check(); err != nil {
 		return err
 	}
@@ -94,6 +99,9 @@ func (x *replaying) run(ctx context.Context, path string, ids []string) error {
 		return err
 	}
 	defer f.Close()
+	if f.IsReadOnly() { // it would be replayed again, every time
+		return command.Fail(command.ExitRuntime, "nothing was replayed, because it could not be recorded: %w: %s", "未重放任何死信，因为无法写入记录：%w：%s", deadletters.ErrReadOnly, path)
+	}
 	chosen, err := x.which.of(ctx, f, ids)
 	if err != nil || len(chosen) == 0 {
 		return err
@@ -121,7 +129,7 @@ func (x *replaying) run(ctx context.Context, path string, ids []string) error {
 }
 
 func (x *replaying) ask(ctx context.Context, n int, to string) error {
-	return ask(ctx, x.p, x.yes, fmt.Sprintf("dead letters that are replayed to %s: %d", to, n), fmt.Sprintf("将重放到 %s 的死信：%d 条", to, n))
+	return ask(ctx, x.p, x.yes, fmt.Sprintf("this replays dead letters to %s: %d", to, n), fmt.Sprintf("将重放到 %s 的死信：%d 条", to, n))
 }
 
 // runner returns what gives a message to the step.

@@ -10,7 +10,10 @@ import (
 	"testing"
 	"time"
 
+	mochi "github.com/mochi-mqtt/server/v2"
+	mochipackets "github.com/mochi-mqtt/server/v2/packets"
 	"github.com/mqtt311/mqtt311/connector/internal/command"
+	"github.com/mqtt311/mqtt311/internal/broker"
 	"github.com/stretchr/testify/require"
 )
 
@@ -21,19 +24,20 @@ func TestDoctor(t *testing.T) {
 	fast := []string{"doctor", "--yes", "--patience", "300ms", "--resend", "300ms", "--max-packet", "65536"}
 	out := ok(t, append(fast, "-b", addr)...)
 	require.Contains(t, out, "QoS 1 and 2")
-	require.Contains(t, out, "→ order: true does not hold for what waited")
-	require.NotContains(t, out, "could not be tried")
+	require.Contains(t, out, "→ order: true does not hold for messages queued")
+	require.NotContains(t, out, "not known")
 	r := mqtt311(t, append(fast, "-b", addr, "--lang", "zh", "--json", "--forbidden", "secret")...)
 	require.Zero(t, r.code, r.err)
 	lines := strings.Split(strings.TrimSpace(r.out), "\n")
 	var row rowLine
 	require.NoError(t, json.Unmarshal([]byte(lines[0]), &row))
-	require.Equal(t, rowLine{Probe: "qos", Asked: "QoS 1 与 2", Answer: "均支持"}, row)
+	require.Equal(t, rowLine{Probe: "delivery", Asked: "发给订阅者的消息", Answer: "能收到"}, row)
 	var facts factsLine
 	require.NoError(t, json.Unmarshal([]byte(lines[len(lines)-1]), &facts))
 	require.True(t, facts.Facts.ExactlyOnce)
 	require.Equal(t, 65536, facts.Facts.Largest)
 	require.Empty(t, facts.Left)
+	require.Empty(t, facts.Unknown)
 
 	file := filepath.Join(t.TempDir(), "c.yaml")
 	text := "connector:\n  general: {broker_url: '" + addr + "', client_id: c}\n  advanced: {clean_session: false, order: true, auto_reconnect: true}\n" +
@@ -51,11 +55,12 @@ func TestDoctorRefuses(t *testing.T) {
 	broken := filepath.Join(t.TempDir(), "broken.yaml")
 	require.NoError(t, os.WriteFile(broken, []byte("connector: {}\n"), 0o600))
 	for args, want := range map[string]string{
-		"doctor -b 127.0.0.1:1":                       "say --yes",
+		"doctor -b 127.0.0.1:1":                       "add --yes",
 		"doctor --yes --max-packet 1":                 "--max-packet is 1",
 		"doctor --yes --patience 1ms":                 "100 ms at the least",
 		"doctor --yes --patience 1000000h":            "an hour",
 		"doctor --yes --forbidden a/#":                "--forbidden",
+		"doctor --yes --prefix a/#/":                  "--prefix",
 		"doctor --yes -c x -b 127.0.0.1:1":            "--broker stands beside --config",
 		"doctor --yes -c /no/such/file":               "no such file",
 		"doctor --yes -c " + broken:                   "mistakes in " + broken,
@@ -130,4 +135,43 @@ func TestDoctorConnections(t *testing.T) {
 		require.Contains(t, r.out, "\nconnections.cloud:\n")
 		require.Contains(t, r.err, "connector：连接失败：")
 	})
+}
+
+// elsewhere subscribes clients to other filters than they ask for: granted, and nothing comes.
+type elsewhere struct{ mochi.HookBase }
+
+func (*elsewhere) Provides(b byte) bool { return b == mochi.OnSubscribe }
+
+func (*elsewhere) OnSubscribe(_ *mochi.Client, p mochipackets.Packet) mochipackets.Packet {
+	for i := range p.Filters {
+		p.Filters[i].Filter = "elsewhere"
+	}
+	return p
+}
+
+// Where no message arrives doctor says that nearly nothing is known, not that a configuration fits.
+func TestDoctorOfWhatIsNotKnown(t *testing.T) {
+	b, err := broker.Start()
+	require.NoError(t, err)
+	t.Cleanup(func() { b.Close() })
+	require.NoError(t, b.Server.AddHook(new(elsewhere), nil))
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("connector:\n  general: {broker_url: '"+b.Addr+"', client_id: c}\n  advanced: {auto_reconnect: true}\n"+
+		"consumers:\n  in: {topics: [x], qos: 1, flow_timeout: 10s, on_failure: {retries: 1, then: drop}}\n"), 0o600))
+	quick := []string{"doctor", "--yes", "--patience", "100ms", "--resend", "100ms", "--max-packet", "4096"}
+	for _, way := range [][]string{{"-b", b.Addr}, {"-c", file}} {
+		r := mqtt311(t, append(quick, way...)...)
+		require.Equal(t, command.ExitSubscribe, r.code, r.err)
+		require.Contains(t, r.err, "most of what the server does is not known")
+		require.Contains(t, r.err, "--prefix")
+		require.NotContains(t, r.out, "fits")
+	}
+	r := mqtt311(t, append(quick, "-b", b.Addr, "--json", "--lang", "zh")...)
+	require.Contains(t, r.err, "订阅者收不到任何消息")
+	lines := strings.Split(strings.TrimSpace(r.out), "\n")
+	var facts factsLine
+	require.NoError(t, json.Unmarshal([]byte(lines[len(lines)-1]), &facts))
+	require.Equal(t, "lost", facts.Facts.Delivery)
+	require.Contains(t, facts.Unknown, "session")
+	require.NotContains(t, facts.Unknown, "takeover")
 }

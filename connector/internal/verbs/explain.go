@@ -33,16 +33,16 @@ func Explain(p *command.Program) *cobra.Command {
 	x := &explaining{p: p}
 	cmd := &cobra.Command{
 		Use:   "explain [CODE | BYTES | FILE]...",
-		Short: p.Say("Take packets and captures apart; explain a code", "逐字段解析报文与抓包文件；解释错误码"),
-		Long: p.Say(`Take MQTT 3.1.1 apart, field by field: bytes in hexadecimal, capture files of tcpdump or Wireshark
-(pcap, pcapng), or either on standard input. What is wrong is said with its byte and its statement of the
-specification, and ends with exit code 8.
+		Short: p.Say("Decode packets and captures field by field; explain a code", "逐字段解析报文与抓包文件；解释错误码"),
+		Long: p.Say(`Decode MQTT 3.1.1 field by field: bytes in hexadecimal, capture files of tcpdump or Wireshark (pcap,
+pcapng), or either on standard input. Each fault is printed with its byte and the statement of the specification that it
+violates; the exit code is then 8.
 
 Bytes may be written in any usual way, hex dumps included. In a capture, MQTT is recognised by its content on any port;
-TCP is put together, WebSocket is unwrapped, and TLS, which cannot be read, is named. User names and passwords are left
-out unless --secrets asks for them.
+TCP streams are reassembled, WebSocket is unwrapped, and TLS, which cannot be read, is reported. User names and passwords
+are left out unless --secrets is given.
 
-A code is explained: E130 of check, an error type such as MQTT:DNS, "connack 5", "suback 0x80", "exit 6".`,
+Codes are explained as well: E130 of check, an error type such as MQTT:DNS, "connack 5", "suback 0x80", "exit 6".`,
 			`逐字段解析 MQTT 3.1.1：十六进制字节、tcpdump 或 Wireshark 的抓包文件（pcap、pcapng），或标准输入中的任一种。
 发现的问题会给出所在字节与规范条款，退出码为 8。
 
@@ -60,7 +60,7 @@ A code is explained: E130 of check, an error type such as MQTT:DNS, "connack 5",
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.BoolVar(&x.brief, "brief", false, p.Say("a line for each packet", "每个报文只输出一行"))
-	f.BoolVar(&x.faultsOnly, "faults", false, p.Say("only the packets that are wrong, a line each", "只输出有错误的报文，每个一行"))
+	f.BoolVar(&x.faultsOnly, "faults", false, p.Say("only packets with faults, a line each", "只输出有错误的报文，每个一行"))
 	f.IntVar(&x.only, "connection", 0, p.Say("only the connection with this `number` in the capture", "只解析抓包中编号为 `number` 的连接"))
 	f.BoolVar(&x.secrets, "secrets", false, p.Say("show user names and passwords", "显示用户名与密码"))
 	command.Complete(cmd, "connection", cobra.NoFileCompletions)
@@ -98,11 +98,17 @@ func (x *explaining) run(args []string) error {
 		var bad *explain.HexError
 		switch {
 		case errors.As(err, &bad) && nearest != "":
-			return command.Usage("%q is not known: did you mean %s?", "不认识 %q：是否指 %s？", word, nearest)
+			return command.Usage("%q is not known: did you mean %s?", "未知的 %q：是否指 %s？", word, nearest)
+		case errors.As(err, &bad) && isFolder(args[0]):
+			return command.Usage("%s is a directory: name the files in it", "%s 是目录：请给出其中的文件", args[0])
+		case errors.As(err, &bad) && len(args) == 1:
+			return command.Usage("%q is neither a known code nor an existing file nor hexadecimal bytes", "%q 既不是已知的错误码，也不是存在的文件或十六进制字节", word)
 		case errors.As(err, &bad):
-			return command.Usage("%q is no code that is known, no file that is there, and no byte in hexadecimal", "%q 既不是已知的错误码，也不是存在的文件或十六进制字节", bad.Text)
+			return command.Usage("%q is neither a known code nor an existing file nor hexadecimal bytes", "%q 既不是已知的错误码，也不是存在的文件或十六进制字节", bad.Text)
 		case err != nil:
 			return command.Coded(command.ExitUsage, err)
+		case len(b) == 0:
+			return command.Usage("%q is empty: there is nothing to decode", "%q 为空：没有可解析的内容", word)
 		}
 		x.bytes(b)
 		return x.end()
@@ -113,6 +119,11 @@ func (x *explaining) run(args []string) error {
 func isFile(name string) bool {
 	info, err := os.Stat(name)
 	return err == nil && !info.IsDir()
+}
+
+func isFolder(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.IsDir()
 }
 
 func (x *explaining) file(name string) error {
@@ -142,7 +153,7 @@ func (x *explaining) read(r io.Reader, name string) error {
 	case len(head) == 0 && err != nil && !errors.Is(err, io.EOF):
 		return command.Coded(command.ExitRuntime, err)
 	case len(head) == 0:
-		return command.Usage("%s is empty: there is nothing to take apart", "%s 为空：没有可解析的内容", name)
+		return command.Usage("%s is empty: there is nothing to decode", "%s 为空：没有可解析的内容", name)
 	case capture.Known(head):
 		return x.capture(in, name)
 	case isText(head):
@@ -151,12 +162,12 @@ func (x *explaining) read(r io.Reader, name string) error {
 		case err != nil:
 			return command.Coded(command.ExitRuntime, err)
 		case len(text) > mostText:
-			return command.Usage("%s has more than %d bytes of text: take a capture apart instead", "%s 的文本超过 %d 字节：请改用抓包文件", name, mostText)
+			return command.Usage("%s has more than %d bytes of text: decode a capture file instead", "%s 的文本超过 %d 字节：请改用抓包文件", name, mostText)
 		}
 		b, err := explain.Hex(string(text))
 		var bad *explain.HexError
 		if errors.As(err, &bad) {
-			return command.Usage("%s, line %d: %q is no byte in hexadecimal", "%s 第 %d 行：%q 不是十六进制字节", name, bad.Line, bad.Text)
+			return command.Usage("%s, line %d: %q is not a hexadecimal byte", "%s 第 %d 行：%q 不是十六进制字节", name, bad.Line, bad.Text)
 		}
 		if capture.Known(b) { // a hex dump of a capture file
 			return x.capture(bytes.NewReader(b), name)
@@ -221,9 +232,9 @@ func (x *explaining) capture(r io.Reader, name string) error {
 	x.skipped(skipped)
 	switch {
 	case !told:
-		return command.Fail(command.ExitFindings, "no MQTT is in %s", "%s 中没有 MQTT", name)
+		return command.Fail(command.ExitFindings, "%s contains no MQTT", "%s 中没有 MQTT", name)
 	case x.only != 0 && x.packets == before && x.last == 0:
-		return command.Usage("--connection %d: %s has no MQTT in it", "--connection %d：%s 的该连接没有 MQTT", x.only, name)
+		return command.Usage("--connection %d: %s has no such connection with MQTT", "--connection %d：%s 中没有该 MQTT 连接", x.only, name)
 	}
 	return nil
 }
@@ -234,7 +245,7 @@ func (x *explaining) end() error {
 	case x.faults > 0:
 		return command.Fail(command.ExitFindings, "packets: %d, faults: %d", "报文：%d 个，错误：%d 处", x.packets, x.faults)
 	case x.faultsOnly && !x.p.JSON:
-		fmt.Fprintf(x.p.Stdout, x.p.Say("packets: %d, and no fault\n", "报文：%d 个，没有错误\n"), x.packets)
+		fmt.Fprintf(x.p.Stdout, x.p.Say("packets: %d, no faults\n", "报文：%d 个，没有错误\n"), x.packets)
 	}
 	return nil
 }

@@ -116,11 +116,14 @@ func TestExplainRefuses(t *testing.T) {
 		code              int
 	}{
 		{"", "explain", "standard input is empty", command.ExitUsage},
-		{"30 0\nzz", "explain", `standard input, line 2: "zz" is no byte in hexadecimal`, command.ExitUsage},
-		{"", "explain hello", `"hello" is no code that is known, no file that is there`, command.ExitUsage},
+		{"30 0\nzz", "explain", `standard input, line 2: "zz" is not a hexadecimal byte`, command.ExitUsage},
+		{"", "explain " + t.TempDir(), "is a directory", command.ExitUsage},
+		{"", "explain 0x", "there is nothing to decode", command.ExitUsage},
+		{"", "explain MQTT:nope", `"MQTT:nope" is neither`, command.ExitUsage},
+		{"", "explain hello", `"hello" is neither a known code nor an existing file`, command.ExitUsage},
 		{"", "explain MQTT:DSN", "did you mean MQTT:DNS?", command.ExitUsage},
 		{"", "explain " + empty, "is empty", command.ExitUsage},
-		{"", "explain " + captures + "tcpdump-lo.pcap --connection 9", "has no MQTT in it", command.ExitUsage},
+		{"", "explain " + captures + "tcpdump-lo.pcap --connection 9", "has no such connection with MQTT", command.ExitUsage},
 		{"", "explain --connection=-1 c000", "numbered from 1", command.ExitUsage},
 		{"", "explain 30 05 00", "packets: 1, faults: 1", command.ExitFindings},
 	} {
@@ -135,5 +138,5 @@ func TestExplainRefuses(t *testing.T) {
 	require.NoError(t, os.WriteFile(other, capturetest.File(capturetest.Format{Link: 1}, talk.Segments...), 0o600))
 	r := mqtt311(t, "explain", other)
 	require.Equal(t, command.ExitFindings, r.code)
-	require.Contains(t, r.err, "no MQTT is in "+other)
+	require.Contains(t, r.err, other+" contains no MQTT")
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math"
 	"strings"
-	"time"
 
 	"github.com/mqtt311/mqtt311/client"
 	"github.com/mqtt311/mqtt311/connector/internal/command"
@@ -35,9 +34,8 @@ func Request(p *command.Program) *cobra.Command {
 	x.cmd = &cobra.Command{
 		Use:   "request -t TOPIC -e RESPONSE-TOPIC",
 		Short: p.Say("Publish a request and wait for the response", "发布请求并等待应答"),
-		Long: p.Say(`Publish a request to one topic and print the response that comes to another. The request leaves when the
-server has confirmed the subscription, so that no response is missed. What the server had retained on the response topic is no
-response.
+		Long: p.Say(`Publish a request to one topic and print the response that arrives on another. The request is sent once the server
+has confirmed the subscription, so that no response is missed. A retained message on the response topic does not count.
 
 {id} in both topics stands for an id of this request, random letters and digits, by which the other side tells requests apart.
 With --fill {id} and {response-topic} are replaced in the payload, too.
@@ -60,12 +58,12 @@ Exit codes: 5 not subscribed, 6 not published, 7 no response in time.`,
 	f.StringVarP(&x.topic, "topic", "t", "", p.Say("`topic` of the request", "请求的主题 `topic`"))
 	f.StringVarP(&x.response, "response-topic", "e", "", p.Say("`topic` of the response; wildcards are allowed", "应答的主题 `topic`，可含通配符"))
 	f.StringVarP(&x.message, "message", "m", "", p.Say("the `payload`", "内容 `payload`"))
-	f.StringVarP(&x.file, "file", "f", "", p.Say("the payload is in this `file`", "内容取自文件 `file`"))
+	f.StringVarP(&x.file, "file", "f", "", p.Say("read the payload from `file`", "内容取自文件 `file`"))
 	f.BoolVarP(&x.stdin, "stdin-file", "s", false, p.Say("the payload is standard input", "内容取自标准输入"))
 	f.BoolVarP(&x.null, "null-message", "n", false, p.Say("the payload is empty", "内容为空"))
 	f.BoolVar(&x.fill, "fill", false, p.Say("replace {id} and {response-topic} in the payload", "替换内容中的 {id} 与 {response-topic}"))
-	f.IntVarP(&x.count, "count", "C", 1, p.Say("end after so many responses", "收到此数量的应答后结束"))
-	f.IntVarP(&x.wait, "timeout", "W", 10, p.Say("wait so many `seconds` for the responses", "等待应答的秒数 `seconds`"))
+	f.IntVarP(&x.count, "count", "C", 1, p.Say("exit after this many responses", "收到此数量的应答后结束"))
+	f.IntVarP(&x.wait, "timeout", "W", 10, p.Say("wait at most this many `seconds` for the responses", "等待应答的秒数 `seconds`"))
 	f.StringVarP(&x.format, "format", "F", "", p.Say("`format` of a response, as of sub", "应答的输出格式 `format`，同 sub"))
 	f.BoolVarP(&x.verbose, "verbose", "v", false, p.Say("print the topic before the payload", "在内容前输出主题"))
 	x.Flags(p, x.cmd)
@@ -83,9 +81,11 @@ func (x *requesting) run(ctx context.Context) error {
 	if err := x.check(); err != nil {
 		return err
 	}
-	payload, err := x.payload()
+	within, cancel := command.Patience(ctx, x.wait)
+	defer cancel()
+	payload, err := x.payload(within)
 	if err != nil {
-		return err
+		return command.Ended(within, err, "the request was not sent", "请求未发出")
 	}
 	id := strings.ToLower(rand.Text()[:16])
 	topic, response := strings.ReplaceAll(x.topic, "{id}", id), strings.ReplaceAll(x.response, "{id}", id)
@@ -107,17 +107,15 @@ func (x *requesting) run(ctx context.Context) error {
 		return err
 	}
 	cfg.OnEvent = x.p.Outages()
-	within, cancel := context.WithTimeout(ctx, time.Duration(x.wait)*time.Second)
-	defer cancel()
 	c, err := command.Connect(within, cfg)
 	if err != nil {
-		return x.outOfTime(ctx, within, err)
+		return command.Ended(within, err, "not connected, the request was not sent", "未能连接，请求未发出")
 	}
 	err = x.converse(within, c, response, client.Message{Topic: topic, Payload: []byte(payload), QoS: packets.QoS(x.qos)}, print)
-	out, done := x.p.Closing(ctx)
+	out, done := x.p.Closing(within)
 	defer done()
 	command.Leave(out, c)
-	return x.outOfTime(ctx, within, err)
+	return err
 }
 
 // check refuses options that cannot be meant.
@@ -147,13 +145,13 @@ func (x *requesting) check() error {
 	return nil
 }
 
-func (x *requesting) payload() (string, error) {
+func (x *requesting) payload(ctx context.Context) (string, error) {
 	switch {
 	case x.file != "":
-		b, err := command.ReadPayloadFile(x.file)
+		b, err := command.ReadPayloadFile(ctx, x.file)
 		return string(b), err
 	case x.stdin:
-		b, err := command.ReadPayload(x.p.Stdin)
+		b, err := command.ReadPayload(ctx, x.p.Stdin)
 		if err == nil && len(b) == 0 { // probably the command before the pipe failed
 			return "", command.Usage("standard input is empty: --null-message sends an empty payload", "标准输入为空：发送空消息请用 --null-message")
 		}
@@ -165,17 +163,21 @@ func (x *requesting) payload() (string, error) {
 // converse subscribes, publishes, and prints the responses.
 func (x *requesting) converse(ctx context.Context, c *client.Client, response string, request client.Message, print func(*client.Delivery) error) error {
 	if _, err := c.Subscribe(ctx, packets.Subscription{Filter: response, QoS: request.QoS}); err != nil {
-		return command.Fail(command.ExitSubscribe, "subscribe to %q: %w", "订阅 %q 失败：%w", response, err)
+		err = command.Fail(command.ExitSubscribe, "subscribe to %q: %w", "订阅 %q 失败：%w", response, err)
+		return command.Ended(ctx, err, "the server has not granted the subscription, the request was not sent", "服务端未授予订阅，请求未发出")
 	}
-	ctx, stop := context.WithCancelCause(ctx)
+	waiting, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	published := make(chan error, 1)
 	go func() {
-		if err := c.Publish(ctx, request); err != nil {
+		err := c.Publish(waiting, request)
+		if err != nil {
 			stop(command.NotPublished(request.Topic, err))
 		}
+		published <- err
 	}()
 	left := x.count
-	for d, err := range c.Messages(ctx) {
+	for d, err := range c.Messages(waiting) {
 		if err != nil {
 			break
 		}
@@ -190,16 +192,18 @@ func (x *requesting) converse(ctx context.Context, c *client.Client, response st
 			return nil
 		}
 	}
-	if ctx.Err() == nil {
+	switch {
+	case waiting.Err() == nil:
 		return command.Fail(command.ExitConnection, "the connection ended before the response came", "应答到达之前连接已断开")
+	case ctx.Err() == nil:
+		return context.Cause(waiting) // why it was not published
 	}
-	return context.Cause(ctx) // the error of publishing, or the time limit
-}
-
-// outOfTime says that the time for the responses is over, if that is why err came.
-func (x *requesting) outOfTime(ctx, within context.Context, err error) error {
-	if err == nil || ctx.Err() != nil || !errors.Is(within.Err(), context.DeadlineExceeded) {
-		return err
+	err := <-published
+	switch {
+	case errors.Is(err, client.ErrNotSent):
+		return command.Ended(ctx, ctx.Err(), "the request was not sent", "请求未发出")
+	case err != nil:
+		return command.Ended(ctx, ctx.Err(), "no response, and the server did not answer: the request may have arrived", "没有收到应答，服务端也未确认：请求可能已送达")
 	}
-	return command.Fail(command.ExitTimeout, "no response within %d seconds", "%d 秒内没有收到应答", x.wait)
+	return command.Ended(ctx, ctx.Err(), "no response", "没有收到应答")
 }

@@ -86,7 +86,7 @@ func TestRequestOfMany(t *testing.T) {
 	for _, seconds := range []string{"1", "10", "60"} { // one second is enough except on a very slow machine
 		r := mqtt311(t, "request", "-b", addr, "-t", "ask/7", "-e", "answer/7", "-m", "x", "-C", "4", "-W", seconds)
 		require.Equal(t, command.ExitTimeout, r.code)
-		require.Contains(t, r.err, "no response within "+seconds+" seconds")
+		require.Contains(t, r.err, "timed out after "+seconds+" s: no response\n")
 		if r.out == "0: x\n1: x\n2: x\n" {
 			break // the responses that arrived in time are printed
 		}
@@ -94,7 +94,7 @@ func TestRequestOfMany(t *testing.T) {
 	}
 	r := mqtt311(t, "request", "-b", addr, "-t", "nobody", "-e", "answer/7", "-m", "x", "-W", "1", "--lang", "zh", "--json")
 	require.Equal(t, command.ExitTimeout, r.code)
-	require.Contains(t, r.err, `{"error":"1 秒内没有收到应答","code":7`)
+	require.Contains(t, r.err, `{"error":"1 秒后超时：没有收到应答","code":7`)
 }
 
 // The request leaves when SUBACK has come, and not before; a refused subscription sends none.
@@ -204,5 +204,47 @@ func TestRequestTellsOfOutages(t *testing.T) {
 		r := mqtt311(t, "request", "-b", l.Addr().String(), "-t", "q", "-e", "a", "-m", "x", "-W", "2", "--lang", lang)
 		require.NotZero(t, r.code)
 		require.Regexp(t, says, r.err)
+	}
+}
+
+// A request without a response says how far it came: a server that does not answer CONNECT, SUBSCRIBE, or PUBLISH. It takes no
+// longer than it may.
+func TestRequestOutOfTime(t *testing.T) {
+	for answers, want := range map[int]string{
+		0: "timed out after 1 s: not connected, the request was not sent",
+		1: "timed out after 1 s: the server has not granted the subscription, the request was not sent",
+		2: "timed out after 1 s: no response, and the server did not answer: the request may have arrived",
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		go func() {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			in := packets.NewReader(c, packets.ReaderOptions{})
+			for n := 0; ; n++ {
+				p, err := in.ReadPacket()
+				if err != nil {
+					return
+				}
+				if n >= answers {
+					continue
+				}
+				switch p := p.(type) {
+				case *packets.Connect:
+					c.Write([]byte{0x20, 2, 0, 0})
+				case *packets.Subscribe:
+					c.Write([]byte{0x90, 3, byte(p.PacketID >> 8), byte(p.PacketID), 1})
+				}
+			}
+		}()
+		start := time.Now()
+		r := mqtt311(t, "request", "-b", l.Addr().String(), "-t", "a", "-e", "b", "-m", "x", "-q", "1", "-W", "1")
+		require.Less(t, time.Since(start), 5*time.Second, "it waits for the answer when its time is over")
+		require.Equal(t, command.ExitTimeout, r.code)
+		require.Equal(t, "mqtt311: "+want+"\n", r.err)
+		l.Close()
 	}
 }

@@ -59,9 +59,9 @@ func ask(ctx context.Context, p *command.Program, yes bool, en, zh string) error
 	}
 	in, ok := p.Stdin.(*os.File)
 	if !ok || !terminal.Is(in) {
-		return command.Usage("%[1]s: say --yes", "%[2]s：请加 --yes 确认", en, zh)
+		return command.Usage("%[1]s: add --yes to confirm", "%[2]s：请加 --yes 确认", en, zh)
 	}
-	fmt.Fprint(p.Stderr, p.Say(en+". Go on? [y/N] ", zh+"。是否继续？[y/N] "))
+	fmt.Fprint(p.Stderr, p.Say(en+". Continue? [y/N] ", zh+"。是否继续？[y/N] "))
 	answer := make(chan string, 1)
 	go func() {
 		line, _ := bufio.NewReader(in).ReadString('\n')

@@ -1,0 +1,66 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"testing"
+
+	"github.com/mqtt311/mqtt311/client"
+	"github.com/stretchr/testify/require"
+)
+
+// A refusingConn is one whose Server has said why it closes, before it was written to.
+type refusingConn struct {
+	net.Conn
+	written chan struct{}
+	why     error
+}
+
+func (c *refusingConn) Write([]byte) (int, error) {
+	close(c.written)
+	return 0, &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.ECONNRESET)}
+}
+
+func (c *refusingConn) Read([]byte) (int, error) {
+	<-c.written
+	return 0, c.why
+}
+
+// An alertError is an error of a transport that knows what to do about it, as transport.DialError.
+type alertError struct{}
+
+func (alertError) Error() string  { return "remote error: tls: certificate required" }
+func (alertError) Hint() string   { return "give a certificate" }
+func (alertError) HintZH() string { return "请给出证书" }
+
+func (alertError) Unwrap() error {
+	return &net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}
+}
+
+// In TLS 1.3 a Server refuses the client's certificate when the client is already writing: the write fails with a reset, and what
+// the Server said is read. It is that which the error says, not the reset.
+func TestReasonOfTheServerBesideAFailedWrite(t *testing.T) {
+	for _, test := range []struct {
+		why  error
+		says string
+	}{
+		{alertError{}, "the server closed the connection before CONNACK: remote error: tls: certificate required"},
+		{io.EOF, "the server closed the connection before CONNACK: write tcp: write: connection reset by peer"},
+	} {
+		dial := func(context.Context) (net.Conn, error) {
+			end, _ := net.Pipe()
+			return &refusingConn{Conn: end, written: make(chan struct{}), why: test.why}, nil
+		}
+		inBubble(t, client.Config{Dial: dial, NoReconnect: true}, func(d *dialogue) {
+			err := d.client.Connect(d.ctx)
+			require.ErrorContains(d, err, test.says)
+			var hint *client.HandshakeError
+			require.ErrorAs(d, err, &hint)
+			require.Equal(d, test.why != io.EOF, hint.Hint() == "give a certificate")
+		})
+	}
+}
