@@ -198,16 +198,16 @@ func (c *checker) rolledBack(l *life) bool {
 }
 
 // dropped reports whether the broker closed the link of the publisher right over the message: see Promise.Drops. The last that
-// it said there is the PUBACK of the message, or it did not answer the PUBREL.
+// it said there is about the message, or it did not answer the PUBREL.
 func (c *checker) dropped(l *life) bool {
 	return slices.ContainsFunc(c.closes[Publisher], func(end Event) bool {
 		justBefore := func(e Event) bool { return e.Conn == end.Conn && end.At-lag/10 <= e.At && e.At <= end.At }
-		if end.Text != Broker {
+		last := c.said[end.Conn]
+		switch {
+		case end.Text != Broker:
 			return false
-		}
-		if l.qos == 1 {
-			last := c.said[end.Conn]
-			return last.QoS == l.qos && last.N == l.n && last.Text == puback && justBefore(last)
+		case last.QoS == l.qos && last.N == l.n && justBefore(last):
+			return true
 		}
 		return slices.ContainsFunc(l.sent, func(e Event) bool { return e.Text == pubrel && justBefore(e) }) &&
 			!slices.ContainsFunc(l.acks, func(e Event) bool { return e.Conn == end.Conn && e.Text == pubcomp })

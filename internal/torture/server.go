@@ -24,7 +24,7 @@ type Promise struct {
 	Ordered bool
 
 	// Drops: it fails to pass a message on, as when the link of the consumer has just ended, and the message is lost. It
-	// closes the link of the publisher over that, at QoS 1 right after its PUBACK.
+	// closes the link of the publisher over that, right after PUBACK or PUBREC.
 	Drops bool
 	// Repeats: it publishes a QoS 2 message again though it has sent PUBREL, or under another identifier,
 	// which [MQTT-4.3.3-1] forbids: no receiver can know it by then. mosquitto 2.0.11 does when a connection
