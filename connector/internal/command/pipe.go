@@ -95,6 +95,8 @@ func (s *pipeStep) ask(ctx context.Context, j *pipeJob) (pipeAnswer, error) {
 			s.unfit.Lock()
 			defer s.unfit.Unlock()
 			return pipeAnswer{}, flow.Uncharged(s.why)
+		case <-s.stop:
+			return pipeAnswer{}, flow.Uncharged(errNotRead)
 		case <-ctx.Done():
 			return pipeAnswer{}, flow.Uncharged(fmt.Errorf("pipe: no process took the message: %w", context.Cause(ctx)))
 		}
