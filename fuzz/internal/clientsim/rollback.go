@@ -77,6 +77,7 @@ func (w *world) restartServer(stop <-chan struct{}) {
 // server's doing, or like that of the network.
 func (w *world) rollBack(c *snapshot, looksLikeServer bool) {
 	w.rollbacks++
+	w.oldServer = true
 	w.logf("server  comes back from a snapshot, after which %d messages arrived", w.arrivedSince(c))
 	s := &w.server
 	for _, p := range slices.Clone(s.peers) {
@@ -165,7 +166,8 @@ func (w *world) forgets(d *durable) {
 		m.mayDouble, m.mayReturn, m.left = true, true, false
 	}
 	for _, h := range w.server.flight {
-		if h.msg.qos == packets.ExactlyOnce && !d.received[h.id] {
+		// After the server has come back, the identifier in the copy may be that of another message.
+		if h.msg.qos == packets.ExactlyOnce && (!d.received[h.id] || w.oldServer) {
 			h.msg.comesAgain()
 		}
 	}

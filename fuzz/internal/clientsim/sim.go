@@ -111,6 +111,7 @@ type world struct {
 	byID     map[uint16]bool // identifiers that messages of QoS 2 have had
 
 	rollbacks int             // of either side
+	oldServer bool            // the server has come back from a snapshot
 	olderDisk bool            // the disk is an older copy, and no process has started from it
 	wasOlder  bool            // some process has started from an older copy
 	excused   bool            // the run ends here, and nothing that follows is judged
