@@ -111,7 +111,7 @@ type Config struct {
 	// application has not taken yet. If zero or negative, 256 messages and 16 MiB. An empty inbox
 	// takes any packet that may be received. While the inbox is full, reading pauses; when it
 	// cannot pause any longer, the inbox may grow to twice its limits. Small messages may exceed
-	// the count as long as their sizes plus 512 bytes each fit InboxBytes.
+	// the count as long as their sizes plus 768 bytes each fit InboxBytes.
 	// With CleanSession nothing can be left to the Server: then reading goes on with one packet
 	// after each pause of up to eight seconds, and when the connection ends with what has arrived by then.
 	InboxMessages int

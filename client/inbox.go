@@ -33,7 +33,7 @@ const (
 
 	// messageCost is roughly the memory that a message needs besides its content, here and in the
 	// session.
-	messageCost = 512
+	messageCost = 768
 )
 
 // blank returns an empty Delivery. When many messages wait, Deliveries are allocated together.

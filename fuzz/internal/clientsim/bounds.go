@@ -24,7 +24,7 @@ func (p *process) checkBounds() {
 		w.failf("Stats and Backlog took %v", took)
 	}
 	// The inbox may double, or hold more messages if they are small; a loop puts back what it took ahead.
-	mostMessages, mostBytes := max(2*cfg.InboxMessages, cfg.InboxBytes/512)+1+cfg.InboxMessages/8+1, 2*cfg.InboxBytes+largest
+	mostMessages, mostBytes := max(2*cfg.InboxMessages, cfg.InboxBytes/768)+1+cfg.InboxMessages/8+1, 2*cfg.InboxBytes+largest
 	if messages <= mostMessages && bytes <= mostBytes {
 		p.paused = stats.PausedFor
 	}
