@@ -241,6 +241,7 @@ func (b *tab) choose(selector, word string) {
 func (b *tab) put(selector, function string) {
 	b.t.Helper()
 	b.visible(selector)
+	b.until(fmt.Sprintf(`!document.querySelector(%q).disabled`, selector))
 	value[bool](b, fmt.Sprintf(`(() => {
 		const e = document.querySelector(%q)
 		e.focus()

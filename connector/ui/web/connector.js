@@ -21,7 +21,7 @@ export function mount(root, api) {
   const going = new AbortController()
   let doc, schema, form, panels, saved = '', queue = Promise.resolve()
 
-  const area = el('textarea', {class: 'yaml', spellcheck: false, wrap: 'off', autocomplete: 'off', 'aria-label': text('The configuration as YAML', 'YAML 配置')})
+  const area = el('textarea', {class: 'yaml', disabled: true, spellcheck: false, wrap: 'off', autocomplete: 'off', 'aria-label': text('The configuration as YAML', 'YAML 配置')})
   const banner = el('div', {role: 'status'})
   const list = el('div', {class: 'all'})
   const tabs = el('div', {role: 'tablist', class: 'tabs', 'aria-label': text('Configuration', '配置')})
@@ -76,6 +76,7 @@ export function mount(root, api) {
     if (going.signal.aborted) return
     if (view.revision === undefined) view.revision = doc?.revision
     doc = view
+    area.disabled = false // what is typed before the text is there would be lost
     kept = {doc, saved}
     if (area.value !== doc.text && !(document.activeElement == area && typing !== undefined)) area.value = doc.text
     for (const p of panels) p.update(doc.values?.values?.find(v => v.key == p.section)?.values ?? [])
