@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -129,7 +130,7 @@ func TestRetiredPhrases(t *testing.T) {
 	delete(texts, "docs/words.md")
 	for _, dir := range []string{"bench", "client", "connector", "fuzz", "internal", "packets", "release", "session", "transport"} {
 		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, d os.DirEntry, err error) error {
-			if err != nil || filepath.Ext(path) != ".go" {
+			if err != nil || !slices.Contains([]string{".go", ".js", ".html", ".yaml"}, filepath.Ext(path)) {
 				return err
 			}
 			text, err := os.ReadFile(path)
@@ -140,7 +141,7 @@ func TestRetiredPhrases(t *testing.T) {
 	}
 	for name, text := range texts {
 		for _, phrase := range retired {
-			require.False(t, strings.Contains(text, phrase), "%s says %q: docs/words.md has a better word", name, phrase)
+			require.False(t, strings.Contains(strings.ToLower(text), strings.ToLower(phrase)), "%s says %q: docs/words.md has a better word", name, phrase)
 		}
 	}
 }

@@ -382,7 +382,7 @@ func TestTwoInterruptsAtOnce(t *testing.T) {
 }
 
 // A second interrupt while only DISCONNECT is left counts no messages.
-func TestInterruptOfGoodbye(t *testing.T) {
+func TestInterruptOfDisconnect(t *testing.T) {
 	t.Parallel()
 	hold, hurry := make(chan struct{}), make(chan struct{})
 	addr := reading(t, func(c net.Conn) {

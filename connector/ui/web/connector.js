@@ -89,7 +89,7 @@ export function mount(root, api) {
         '第 {0} 行：此处引用的内容在程序启动时不在文件中，或属于其他服务端。页面仅显示，不会使用。'), [...new Set(doc.withheld.map(w => w.line))].join(', '))))
     fill(list, doc.findings.length ? doc.findings.map(f => el('div', {class: 'one'},
       el('button', {type: 'button', class: 'plain', onclick: () => goTo(f)}, f.line ? `${f.line}:${f.column} ` : '', el('span', {class: 'code'}, f.label || f.path)), finding(f)))
-      : el('p', {class: 'good'}, text('Nothing to object.', '没有发现问题。')))
+      : el('p', {class: 'good'}, text('No problems found.', '没有发现问题。')))
     const mistakes = doc.findings.filter(f => f.code[0] == 'E').length
     fill(changed, doc.text === saved ? text('Saved', '已保存') : text('Not saved', '未保存'), mistakes ? fillText(text(', mistakes: {0}', '，错误：{0}'), String(mistakes)) : null)
     for (const t of tabs.children) t.querySelector('.count').textContent = count(t.panel)

@@ -20,32 +20,32 @@ type Mutant int
 
 // The mutants.
 const (
-	None          Mutant = iota
-	SaidTooEarly         // a Commit returns before it is durable: a Send before its Save
-	DropCommits          // some are not made
-	SwapCommits          // one comes after the next
-	KeepForgotten        // nothing is ever forgotten
-	DropReleased         // PUBLISH again after PUBREC
-	DropReceived         // no recognition of incoming messages after a crash
-	RolledBack           // a process starts from what the one before it started from
-	NoPing               // PINGREQ does not leave
-	LatePing             // it leaves when the time that was promised is over
-	DropAcks             // some acknowledgements do not leave
-	DoubleAcks           // they leave twice
-	StaleAcks            // they leave on the next connection
-	EarlyAcks            // they leave before the program took the message over
-	NoDup                // a message sent again looks like a new one
-	AlwaysDup            // a new message looks like one sent again
-	SwapPublishes        // one leaves after the next
-	DoublePublish        // one of QoS 0 leaves twice
-	AfterGoodbye         // something leaves after DISCONNECT
-	DropAnswers          // some acknowledgements of the server are not seen: a lost wake-up
-	SeeAcks              // an acknowledgement is seen that did not come
-	NoSession            // Session Present 1 is taken for 0
-	BlameLinks           // a broken link counts as the server's close
-	WiderWindow          // one more in flight than is allowed
-	ForgetSession        // CleanSession 1 instead of 0
-	NeverCloses          // a connection is not closed: a goroutine stays
+	None            Mutant = iota
+	SaidTooEarly           // a Commit returns before it is durable: a Send before its Save
+	DropCommits            // some are not made
+	SwapCommits            // one comes after the next
+	KeepForgotten          // nothing is ever forgotten
+	DropReleased           // PUBLISH again after PUBREC
+	DropReceived           // no recognition of incoming messages after a crash
+	RolledBack             // a process starts from what the one before it started from
+	NoPing                 // PINGREQ does not leave
+	LatePing               // it leaves when the time that was promised is over
+	DropAcks               // some acknowledgements do not leave
+	DoubleAcks             // they leave twice
+	StaleAcks              // they leave on the next connection
+	EarlyAcks              // they leave before the program took the message over
+	NoDup                  // a message sent again looks like a new one
+	AlwaysDup              // a new message looks like one sent again
+	SwapPublishes          // one leaves after the next
+	DoublePublish          // one of QoS 0 leaves twice
+	AfterDisconnect        // something leaves after DISCONNECT
+	DropAnswers            // some acknowledgements of the server are not seen: a lost wake-up
+	SeeAcks                // an acknowledgement is seen that did not come
+	NoSession              // Session Present 1 is taken for 0
+	BlameLinks             // a broken link counts as the server's close
+	WiderWindow            // one more in flight than is allowed
+	ForgetSession          // CleanSession 1 instead of 0
+	NeverCloses            // a connection is not closed: a goroutine stays
 	mutants
 
 	// These are for the tests of the simulation itself.
@@ -162,7 +162,7 @@ func cloneChanges(changes []client.Change) []client.Change {
 
 func (p *process) mutateConn(c *conn) net.Conn {
 	switch p.w.o.Mutant {
-	case NoPing, DropAcks, DoubleAcks, StaleAcks, NoDup, AlwaysDup, SwapPublishes, DoublePublish, AfterGoodbye,
+	case NoPing, DropAcks, DoubleAcks, StaleAcks, NoDup, AlwaysDup, SwapPublishes, DoublePublish, AfterDisconnect,
 		DropAnswers, SeeAcks, NoSession, BlameLinks, NeverCloses:
 		b := &badConn{conn: c, m: p.w.o.Mutant, r: p.w.random(3*partConn + c.number)}
 		if b.m == StaleAcks && p.stale != nil {
@@ -233,7 +233,7 @@ func (c *badConn) leaves(b []byte, t packets.Type) []byte {
 		b[0] |= dup
 	case c.m == DoublePublish && t == packets.PUBLISH && qos == 0:
 		return append(b, b...)
-	case c.m == AfterGoodbye && t == packets.DISCONNECT:
+	case c.m == AfterDisconnect && t == packets.DISCONNECT:
 		return append(b, byte(packets.PINGREQ)<<4, 0)
 	case c.m == SwapPublishes && t == packets.PUBLISH && qos > 0:
 		if c.held == nil {

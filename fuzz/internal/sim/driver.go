@@ -102,7 +102,7 @@ func (w *world) drain() {
 			w.logf("client  closes: %v", o.Err)
 			w.checkClose(o.Err)
 			if o.Err == nil {
-				w.flushGoodbye()
+				w.flushDisconnect()
 			}
 			c.closing = true
 		}
@@ -210,9 +210,9 @@ func (w *world) write() {
 	w.drain()
 }
 
-// flushGoodbye writes what may be written, and DISCONNECT last; what still waits is
+// flushDisconnect writes what may be written, and DISCONNECT last; what still waits is
 // dropped.
-func (w *world) flushGoodbye() {
+func (w *world) flushDisconnect() {
 	c := w.c
 	if len(c.frames) == 0 || c.frames[len(c.frames)-1].typ != packets.DISCONNECT {
 		return
