@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"io"
+	"slices"
 	"testing"
 
 	"github.com/mqtt311/mqtt311/packets"
@@ -35,14 +36,13 @@ func TestOutOfTimeSaysWhatWasReached(t *testing.T) {
 		{open, "timed out after 1 s", "1 秒后超时", []string{"sub", "-t", "a"}},
 		{open, "timed out after 1 s: 1 of 3 messages were published", "1 秒后超时：3 条消息中已发布 1 条", []string{"pub", "-t", "a", "-m", "x", "--repeat", "3", "--repeat-delay", "60"}},
 	} {
-		for _, lang := range []string{"en", "zh"} {
-			r := mqtt311(t, append(c.args, "-b", c.server, "-W", "1", "--lang", lang)...)
-			require.Equal(t, ExitTimeout, r.code, r.err)
-			want := c.en
-			if lang == "zh" {
-				want = c.zh
-			}
-			require.Equal(t, "mqtt311: "+want+"\n", r.err)
+		for lang, want := range map[string]string{"en": c.en, "zh": c.zh} {
+			t.Run(lang, func(t *testing.T) {
+				t.Parallel()
+				r := mqtt311(t, append(slices.Clone(c.args), "-b", c.server, "-W", "1", "--lang", lang)...)
+				require.Equal(t, ExitTimeout, r.code, r.err)
+				require.Equal(t, "mqtt311: "+want+"\n", r.err)
+			})
 		}
 	}
 }

@@ -40,7 +40,7 @@ func (o *output) String() string {
 
 func TestMain(m *testing.M) {
 	os.Setenv("LC_ALL", "C")
-	flag.Set("test.parallel", "4") // they wait for servers far more than they compute
+	flag.Set("test.parallel", "8") // they wait for servers far more than they compute
 	os.Exit(m.Run())
 }
 
