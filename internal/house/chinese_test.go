@@ -86,6 +86,23 @@ func TestHazardsInChinese(t *testing.T) {
 	require.Equal(t, found[0], found[1])
 }
 
+// The Chinese page of the decisions has the same rows, with the same code, statements and figures.
+func TestDecisionsInChinese(t *testing.T) {
+	row := regexp.MustCompile(`(?m)^\| (.*) \|$`)
+	figure := regexp.MustCompile(`[A-Z]?[0-9]+(?:[.,-][0-9]+)*`)
+	var found [2][]string
+	for i, page := range []string{"docs/decisions.md", "docs/zh/decisions.md"} {
+		for _, m := range row.FindAllStringSubmatch(text(t, page), -1)[1:] { // after the names of the columns
+			require.Len(t, strings.Split(m[1], " | "), 3, "%s: %s", page, m[1])
+			figures := figure.FindAllString(quoted.ReplaceAllString(m[1], ""), -1)
+			slices.Sort(figures)
+			found[i] = append(found[i], code(m[1])+" "+strings.Join(figures, " "))
+		}
+	}
+	require.Greater(t, len(found[0]), 180)
+	require.Equal(t, found[0], found[1])
+}
+
 // code returns the pieces of a row that are set as code, sorted: languages differ in the order.
 func code(row string) string {
 	pieces := words(row)
