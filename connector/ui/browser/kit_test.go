@@ -254,8 +254,10 @@ func (b *tab) put(selector, function string) {
 // visit shows another page of the navigation.
 func (b *tab) visit(id string) {
 	b.t.Helper()
+	// The page is built anew, a moment after the click, unless its address is there already.
+	value[bool](b, fmt.Sprintf(`(() => { if (location.hash != '#/%s') document.querySelector('main .page')?.setAttribute('data-left', ''); return true })()`, id))
 	b.click(`nav a[href="#/` + id + `"]`)
-	b.visible(`#page-` + id)
+	b.visible(`#page-` + id + `:not([data-left])`)
 }
 
 // button is the button with a text.

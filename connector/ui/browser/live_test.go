@@ -27,6 +27,7 @@ func (b *tab) publish(topic, payload, qos string) {
 	value[bool](b, fmt.Sprintf(`(() => { const f = document.querySelector('#page-live form'); f.querySelector('input').value = %q; f.querySelector('textarea').value = %q; return true })()`, topic, payload))
 	b.choose(`#page-live form select`, qos)
 	b.click(`#page-live form button.main`)
+	b.until(`!document.querySelector('#page-live form button.main').disabled`) // the message is published
 }
 
 // A message is published, seen as it comes, looked at in three ways, and found again; markup is text.
