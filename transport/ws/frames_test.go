@@ -278,8 +278,8 @@ func TestDeadlines(t *testing.T) {
 	})
 }
 
-// Close ends a blocked Read and Write at once. If the peer does not read its close frame, it takes
-// a quarter of a second; a second Close is fine.
+// Close ends a blocked Read and Write. It returns at once if a Write is blocked, and otherwise within a quarter
+// of a second if the peer does not read the close frame. A second Close does nothing.
 func TestCloseIsSoon(t *testing.T) {
 	for stuck, want := range map[bool]time.Duration{true: 0, false: 250 * time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
