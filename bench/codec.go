@@ -194,7 +194,7 @@ func decodeOurs(whole []byte) func(n int) {
 	}
 }
 
-// What is decoded goes where the compiler has to put it.
+// kept and borrowed receive the decoded values, so that the compiler cannot optimise them away.
 //
 //lint:ignore U1000 nobody reads it
 var kept, borrowed []byte

@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// Limit returns a listener that keeps at most most connections open. For a further one it closes
-// the oldest, as it does when the process has no file descriptor left. So clients that connect and
-// stay cannot keep others out, as they could if new connections had to wait.
+// Limit returns a listener with a limit on open connections. For a connection above the limit it
+// closes the oldest, as it does when the process has no file descriptor left. So clients that
+// connect and stay cannot keep others out, as they could if new connections had to wait.
 func Limit(l net.Listener, most int) net.Listener {
 	return &listener{Listener: l, most: most, open: list.New()}
 }
@@ -42,7 +42,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	return one, nil
 }
 
-// closeOldest closes the oldest connection if there are more than than.
+// closeOldest closes the oldest connection if more than the given number are open.
 func (l *listener) closeOldest(than int) {
 	l.mu.Lock()
 	var oldest *conn

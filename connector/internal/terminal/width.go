@@ -50,7 +50,7 @@ func Columns(s string) (n int) {
 	return n
 }
 
-// Cut returns as much of a line as fits into most columns, ending in … if that is not all.
+// Cut returns as much of a line as fits into the given number of columns, ending in … if that is not all.
 func Cut(s string, most int) string {
 	if Columns(s) <= most {
 		return s
@@ -67,8 +67,8 @@ func Cut(s string, most int) string {
 	return s
 }
 
-// Fold breaks text into lines of at most most columns: at blanks, and between Chinese characters,
-// except before punctuation that may not begin a line.
+// Fold breaks text into lines of at most the given number of columns: at blanks, and between
+// Chinese characters, except before punctuation that may not begin a line.
 func Fold(s string, most int) []string {
 	var lines []string
 	var line strings.Builder
