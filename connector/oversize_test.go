@@ -163,8 +163,8 @@ func TestOversizeDeadLetterPlace(t *testing.T) {
 	}
 }
 
-// If the file cannot be written, the message is not acknowledged and is sent again until it can; the
-// pauses between attempts are long enough for the server.
+// If the file cannot be written, the message is not acknowledged and is sent again until it can. The client
+// does not reconnect too often.
 func TestOversizeDeadLetterNotWritten(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		w := new(witness)

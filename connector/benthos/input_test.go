@@ -68,7 +68,7 @@ func TestFailedDelivery(t *testing.T) {
 	})
 }
 
-// The engine may settle a message twice.
+// If the engine settles a message twice, the second time has no effect.
 func TestSettledTwice(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.input(dropAtOnce)

@@ -53,7 +53,7 @@ func TestHelpSpeaksBothLanguages(t *testing.T) {
 	}
 }
 
-// The help in Chinese contains no English words, and neither do usage errors.
+// With --lang zh the whole help is in Chinese, and so are usage errors.
 func TestHelpInChinese(t *testing.T) {
 	out := ok(t, "run", "--help", "--lang", "zh")
 	for _, want := range []string{"用法：", "示例：", "选项：", "各命令通用选项：", "（默认 25s）"} {

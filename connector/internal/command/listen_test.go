@@ -149,7 +149,8 @@ func TestReadyzBeforeTheFirstConnection(t *testing.T) {
 	require.Equal(t, ExitOK, <-r.code)
 }
 
-// Filters whose grant the server has withdrawn are a reason for not being ready, as is stopping.
+// The reasons for not being ready: filters that are refused or not granted, an unmatched message, a store that
+// does not answer, and stopping.
 func TestReadyzReasons(t *testing.T) {
 	w := &watch{say: (&Program{}).Say}
 	require.Empty(t, w.reasons(connector.Health{Connected: true, Subscribed: true}))

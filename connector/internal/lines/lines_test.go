@@ -98,7 +98,7 @@ func TestAppendAtOnce(t *testing.T) {
 	}
 }
 
-// Append works on a device, which keeps nothing.
+// Append refuses a device, which would keep nothing.
 func TestAppendToADevice(t *testing.T) {
 	if _, err := os.Stat("/dev/null"); err != nil {
 		t.Skip("there is none here")
