@@ -12,16 +12,16 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// Producers of a connector, by the window of its connection.
+// Producers of a connector, by the window of their connection.
 const (
 	usual = "by default"
 	wide  = "max_inflight: 1024"
 )
 
-// roundTrip is what a server far away is away.
+// roundTrip is the round-trip time to a distant server.
 const roundTrip = 50 * time.Millisecond
 
-// A remote connection delays what passes through it, either way, and loses no throughput by that.
+// A remote connection delays data in both directions without limiting the throughput.
 type remote struct {
 	net.Conn
 	after     time.Duration // each way
@@ -32,14 +32,14 @@ type remote struct {
 	closed    atomic.Bool
 }
 
-// A piece arrives later.
+// A piece is data that arrives later.
 type piece struct {
 	b   []byte
 	err error
 	due time.Time
 }
 
-// far makes of a connection one with a round trip that is longer by so much.
+// far returns a connection whose round trip is longer by trip.
 func far(conn net.Conn, trip time.Duration) net.Conn {
 	c := &remote{Conn: conn, after: trip / 2, came: make(chan piece, 1<<12), left: make(chan piece, 1<<12), abandoned: make(chan struct{})}
 	go c.read()
@@ -104,12 +104,12 @@ func (c *remote) Close() error {
 	return c.Conn.Close()
 }
 
-// Deadlines are of another end than the one that waits, and bench needs none.
+// The deadlines do nothing: they would apply to the wrong end of the delay, and bench needs none.
 func (*remote) SetDeadline(time.Time) error      { return nil }
 func (*remote) SetReadDeadline(time.Time) error  { return nil }
 func (*remote) SetWriteDeadline(time.Time) error { return nil }
 
-// A producing connector publishes by way of a producer.
+// A producing publishes with a producer of a connector.
 type producing struct {
 	conn
 	c *connector.Connector
@@ -135,17 +135,18 @@ func connectProducer(inflight int) func(options) (conn, error) {
 	}
 }
 
-// block publishes a message as a flow does.
+// block publishes a message like a flow.
 func (p *producing) block(byte) error {
 	_, err := p.c.Producer("bench").Run(context.Background(), flow.NewMessage("in", payload256, packets.AtLeastOnce, 1))
 	return err
 }
 
-// close leaves it to the end of the process.
+// close does nothing: the process ends soon.
 func (p *producing) close() {}
 
-// steady has Count goroutines that publish and wait, and counts what is done within a round, after a
-// fourth of one to get going: so that neither beginning nor end, which each take a round trip, counts.
+// steady runs Count goroutines that publish and wait. It counts what is done within a round, after a
+// quarter of a round for warming up, so that the beginning and the end, each of which takes a round
+// trip, do not count.
 func steady(j job) (values, error) {
 	c, m, err := j.open()
 	if err != nil {
@@ -181,7 +182,7 @@ func steady(j job) (values, error) {
 	return v, errors.Join(err, stop())
 }
 
-// afarTables are producers whose server is far away.
+// afarTables measure producers whose server is distant.
 func (m method) afarTables() []table {
 	t := table{Name: "afar: producer, QoS 1"}
 	for _, r := range []struct {

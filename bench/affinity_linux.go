@@ -6,9 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pinned calls start so that the process that it starts runs on one core only: a process
-// inherits the cores of the thread that starts it, and the runtime of Go counts them when it
-// begins.
+// pinned calls start so that the process that it starts runs on one core only: a process inherits
+// the cores of the thread that starts it, and the Go runtime counts them at its start.
 func pinned(core int, start func() error) error {
 	if core == anywhere {
 		return start()
@@ -27,7 +26,7 @@ func pinned(core int, start func() error) error {
 	return start()
 }
 
-// nth returns a core that this process may use; where there are fewer, the last.
+// nth returns the nth core that this process may use, or the last if there are fewer.
 func nth(set *unix.CPUSet, n int) int {
 	found := 0
 	for cpu := range 8 * len(set) * 8 {

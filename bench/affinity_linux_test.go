@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A pinned process has one core, whoever starts it afterwards has what it had.
+// A pinned process has one core; processes started afterwards have as many as before.
 func TestPinned(t *testing.T) {
 	cores := func(core int) string {
 		var out strings.Builder

@@ -7,20 +7,20 @@ import (
 	"strings"
 )
 
-// A bar is a value of somebody.
+// A bar is the value of one contestant.
 type bar struct {
 	who   string
 	value float64
-	kind  string // of a colour in the style sheet
+	kind  string // its class in the style sheet
 }
 
-// A group of bars stands under a name.
+// A group is a set of bars with a title.
 type group struct {
 	name string
 	bars []bar
 }
 
-// most is the largest value of a group.
+// most returns the largest value in a group.
 func (g group) most() (most float64) {
 	for _, b := range g.bars {
 		most = max(most, b.value)
@@ -28,17 +28,17 @@ func (g group) most() (most float64) {
 	return most
 }
 
-// The parts of a picture, in pixels. Each bar has its name before it and its value behind it, so that nothing overlaps
-// whatever the font is.
+// Dimensions of a picture, in pixels. The name is before each bar and the value after it, so that nothing overlaps
+// in any font.
 const (
 	barsWidth   = 880
 	barsMargin  = 20
 	barsHead    = 56
-	barsName    = 130 // of a bar
+	barsName    = 130 // width of the name of a bar
 	barsValue   = 70
 	barsRow     = 18
-	barsGap     = 40  // between groups; the name of the next is in it
-	commonRange = 12. // groups whose largest values differ by less have one scale
+	barsGap     = 40  // between groups, including the title of the next one
+	commonRange = 12. // groups whose largest values differ by less than this factor share a scale
 )
 
 const barsStyle = `<style>
@@ -51,14 +51,14 @@ text { fill: #e6edf3 } .note, .who { fill: #9198a1 } .own { fill: #e6edf3 }
 </style>
 `
 
-// inEnglish and inChinese are what a picture says by itself: that less is better, and that there is more than one scale.
+// inEnglish and inChinese are the texts in a picture: that less is better, and that there is more than one scale.
 var (
 	inEnglish = [2]string{"less is better", "; each group has a scale of its own"}
 	inChinese = [2]string{"越少越好", "；各组比例尺不同"}
 )
 
-// picture draws groups of bars as SVG, in two columns if there are more than two. Bars begin at zero. It reads in
-// light and in dark surroundings.
+// picture draws groups of bars as SVG, in two columns if there are more than two. Bars begin at zero. It is
+// readable in light and dark themes.
 func picture(title string, groups []group, words [2]string) string {
 	columns := min(2, 1+len(groups)/3)
 	wide := (barsWidth - 2*barsMargin - (columns-1)*barsMargin) / columns
@@ -91,7 +91,7 @@ func picture(title string, groups []group, words [2]string) string {
 `, barsWidth, height, html.EscapeString(title), note, barsStyle, barsMargin, barsWidth-barsMargin) + b.String() + "</svg>\n"
 }
 
-// draw draws a group whose name has its foot at y; a bar of most is as long as there is room.
+// draw draws a group whose title has its baseline at y. A bar with value most takes the full width.
 func (g group) draw(to *strings.Builder, x, y, wide int, most float64) {
 	fmt.Fprintf(to, `<text class="group" x="%d" y="%d">%s</text>`+"\n", x, y, html.EscapeString(g.name))
 	room := float64(wide - barsName - barsValue)
@@ -106,7 +106,8 @@ func (g group) draw(to *strings.Builder, x, y, wide int, most float64) {
 	}
 }
 
-// shown writes a value with three digits that count, and no fewer than there are before the point.
+// shown formats a value with three significant digits, or with all digits before the decimal point
+// if those are more.
 func shown(v float64) string {
 	if v >= 100 {
 		return thousands(v)
@@ -114,7 +115,7 @@ func shown(v float64) string {
 	return strconv.FormatFloat(v, 'g', 3, 64)
 }
 
-// thousands writes a number without a fraction, with a comma between thousands.
+// thousands formats a number without decimals, with commas between thousands.
 func thousands(v float64) string {
 	s := strconv.FormatFloat(v, 'f', 0, 64)
 	for i := len(s) - 3; i > 0; i -= 3 {

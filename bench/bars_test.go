@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Each value stands at its bar, bars begin at zero, and groups that differ by much have scales of their own.
+// Each value is at its bar, bars begin at zero, and groups with very different values have separate scales.
 func TestPicture(t *testing.T) {
 	groups := []group{{"<few>", []bar{{ours, 1, "ours"}, {paho, 2, "peer1"}}}, {"more", []bar{{ours, 3.14159, "ours"}, {paho, 20, "peer1"}}}}
 	lengths := func(svg string) (widths []string) {

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is compared is the same: every codec writes the same bytes, and reads them.
+// The comparison is fair: every codec writes the same bytes, and reads them.
 func TestCodecsAgree(t *testing.T) {
 	for _, c := range codecCases() {
 		t.Run(c.name, func(t *testing.T) {
@@ -40,7 +40,7 @@ func TestCodecsAgree(t *testing.T) {
 	}
 }
 
-// Every row works, and a run leaves numbers, a table and charts.
+// Every row works, and a run writes numbers, a table and charts.
 func TestRun(t *testing.T) {
 	m := method{Rounds: 2, Codec: 2 * time.Millisecond, Repeats: 1, Traffic: 5 * time.Millisecond, Idle: 10, Messages: 3000}
 	r := results{Machine: machine(), Method: m}
@@ -85,7 +85,7 @@ func TestProgram(t *testing.T) {
 	require.Zero(t, v[foreign])
 }
 
-// Every target and every line of the summary names a table that there is.
+// Every target and every line of the summary names an existing table.
 func TestNames(t *testing.T) {
 	names := make(map[string]bool)
 	for _, table := range (flags{}).method().tables() {
@@ -116,8 +116,8 @@ func TestFlags(t *testing.T) {
 	require.ErrorContains(t, flags{rows: "codec", out: "x"}.run(), "leave out -rows")
 }
 
-// The stores that ours is compared with keep what they are given. (They do not take keys as long
-// as a client.Store must, which a session does not have.)
+// The stores that we compare with return what they were given. (They do not accept keys as long as
+// a client.Store must, which do not occur in a session.)
 func TestStores(t *testing.T) {
 	for _, kind := range []string{bolt, files} {
 		t.Run(kind, func(t *testing.T) {
@@ -156,7 +156,7 @@ func TestJudge(t *testing.T) {
 	require.ErrorContains(t, missed(judge([]measured{{Name: "codec: encode PUBLISH 256 B"}})), "of the limit", "what was not measured is not met")
 }
 
-// What misses a target is measured for longer, and all of it counts; nothing else is.
+// A table that misses a target is measured for longer, and all rounds count; no other table is.
 func TestDoubt(t *testing.T) {
 	for _, late := range []float64{10, 40} {
 		rounds := map[string]int{}
@@ -196,7 +196,7 @@ func TestDoubt(t *testing.T) {
 	}
 }
 
-// A connection that is far away brings everything, in order, and no sooner.
+// A distant connection delivers everything, in order, and no earlier than it should.
 func TestFar(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -232,7 +232,7 @@ func TestFar(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A ratio is taken round by round.
+// A ratio is computed round by round.
 func TestRatio(t *testing.T) {
 	m := measured{Rows: []figures{{ours, map[string][]float64{wall: {1, 20, 3}}}, {paho, map[string][]float64{wall: {2, 40, 12}}}}}
 	require.Equal(t, spread{0.5, 0.25, 0.5}, m.ratio(paho, wall))
@@ -241,7 +241,7 @@ func TestRatio(t *testing.T) {
 	require.Equal(t, spread{0.375, 0.25, 0.5}, m.ratio(paho, wall))
 }
 
-// A round that fails is repeated, and told.
+// A failed round is repeated and reported.
 func TestRoundFails(t *testing.T) {
 	var rounds int
 	once := row{ours, func() (values, error) {
@@ -262,7 +262,7 @@ func TestRoundFails(t *testing.T) {
 	require.ErrorContains(t, err, "cuts: x: paho, twice: a hang")
 }
 
-// A job that fails says why.
+// A failed job reports the reason.
 func TestJobFails(t *testing.T) {
 	_, err := job{Work: "publish", Who: "nobody"}.run(anywhere)
 	require.ErrorContains(t, err, `nobody is called "nobody"`)
@@ -272,7 +272,7 @@ func TestJobFails(t *testing.T) {
 	require.ErrorContains(t, err, "connection refused")
 }
 
-// Profiles are files that the tool can read, and what costs most is named.
+// Profiles are files that go tool pprof can read, and the most expensive functions are listed.
 func TestProfiles(t *testing.T) {
 	m := method{Repeats: 1, Traffic: 5 * time.Millisecond, Idle: 10}
 	var out strings.Builder
@@ -282,7 +282,7 @@ func TestProfiles(t *testing.T) {
 	require.True(t, strings.Contains(out.String(), "client.New"), out.String())
 }
 
-// What the documents show is what was measured.
+// The documents show the values that were measured.
 func TestDocuments(t *testing.T) {
 	r, err := read("results")
 	require.NoError(t, err)
@@ -297,7 +297,7 @@ func TestDocuments(t *testing.T) {
 	require.True(t, string(report) == long.String(), "run: go run . -from results -out results")
 }
 
-// The test binary is the program, for the jobs that it gives itself.
+// TestMain also runs the jobs of the benchmarks, which use the test binary as their program.
 func TestMain(m *testing.M) {
 	if child() {
 		return

@@ -19,31 +19,32 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// What users would pick instead of the connector.
+// What users might choose instead of the connector.
 const (
 	nodeRED = "Node-RED"
 	benthos = "Benthos"
 )
 
-// The topics that messages pass between.
+// The topics between which messages are moved.
 const (
 	topicIn  = "bench/line7/in"
 	topicOut = "bench/line7/out"
 )
 
-// A stepper is a program that makes a step. It is installed, or there is a word how to get it.
+// A stepper is a program that performs a step. If it is not installed, the error of find says how
+// to install it.
 type stepper struct {
 	find  func() (program string, err error)
 	start func(program, addr string) (*exec.Cmd, func(), error)
 }
 
-// A besider is a peer, and what of ours stands beside it.
+// A besider is a peer, with our program to compare with it.
 type besider struct {
 	who  string
 	peer stepper
-	in   string // the engine that both run in; empty: none
+	in   string // the engine in which both run; empty: none
 	ours stepper
-	most float64 // processor time of ours, as a part of the peer's
+	most float64 // the limit for our processor time, as a fraction of the peer's
 }
 
 func (b besider) table() string { return "beside: " + b.in + b.who + ", QoS 1" }
@@ -58,10 +59,10 @@ var (
 var besides = []besider{
 	{nodeRED, besideNodeRED, "", self, 1},
 	{benthos, besideBenthos, "", self, 1},
-	{benthos, besideBenthos, "in ", ourBenthos, 0.5}, // not met where both keep up: docs/decisions.md
+	{benthos, besideBenthos, "in ", ourBenthos, 0.5}, // missed when both keep up: docs/decisions.md
 }
 
-// programs returns the programs of both, or what is missing.
+// programs returns the paths of both programs, or an error that says what is missing.
 func (b besider) programs() (ours, peer string, err error) {
 	if ours, err = b.ours.find(); err == nil {
 		peer, err = b.peer.find()
@@ -69,7 +70,8 @@ func (b besider) programs() (ours, peer string, err error) {
 	return ours, peer, err
 }
 
-// installed finds a program that a variable names, or that is where programs are.
+// installed returns a function that finds a program: the one that an environment variable names, or
+// one in the usual places.
 func installed(variable, name, how string) func() (string, error) {
 	return func() (string, error) {
 		program, ok := os.LookupEnv(variable)
@@ -84,7 +86,7 @@ func installed(variable, name, how string) func() (string, error) {
 	}
 }
 
-// besideTables are the work of a step from mosquitto to mosquitto, beside each peer that is installed.
+// besideTables measure a step from mosquitto to mosquitto, compared with each peer that is installed.
 func (m method) besideTables() []table {
 	mosquitto, err := findMosquitto()
 	if err != nil {
@@ -105,7 +107,8 @@ func (m method) besideTables() []table {
 	return all
 }
 
-// leftOut says which of the tables whose name contains only are not measured, because what they need is not there.
+// leftOut lists the tables, of those whose name contains only, that are not measured because something is not
+// installed.
 func leftOut(only string) (words []string) {
 	for _, b := range besides {
 		_, err := findMosquitto()
@@ -119,7 +122,8 @@ func leftOut(only string) (words []string) {
 	return words
 }
 
-// pass starts a server and a step, on a core each, and has the job send messages through them.
+// pass starts a server and a step, each on its own core, and lets the job send messages through
+// them.
 func (j job) pass(mosquitto, program string, start func(program, addr string) (*exec.Cmd, func(), error)) (values, error) {
 	s, err := startMosquitto(mosquitto)
 	if err != nil {
@@ -148,7 +152,7 @@ func (j job) pass(mosquitto, program string, start func(program, addr string) (*
 	return v, err
 }
 
-// startStep is the connector: a consumer whose flow is a producer.
+// startStep starts the connector: a consumer whose flow is a producer.
 func startStep(_, addr string) (*exec.Cmd, func(), error) {
 	cmd, err := job{Work: "step", Addr: addr}.command()
 	return cmd, func() {}, err
@@ -180,7 +184,7 @@ func startBenthos(program, addr string) (*exec.Cmd, func(), error) {
 	return exec.Command(program, addr, topicIn, topicOut), func() {}, nil
 }
 
-// startOurBenthos is the same engine, with our input and output instead of those over paho.
+// startOurBenthos starts the same engine, with our input and output instead of those based on paho.
 func startOurBenthos(program, addr string) (*exec.Cmd, func(), error) {
 	dir, err := os.MkdirTemp("", "mqtt311-bench-")
 	if err != nil {
@@ -196,7 +200,7 @@ http: {enabled: false}
 	return exec.Command(program, "-c", file), func() { os.RemoveAll(dir) }, err
 }
 
-// startNodeRED wires a node that receives to one that publishes. It has neither editor nor web server.
+// startNodeRED connects a node that receives to one that publishes, without editor and web server.
 func startNodeRED(program, addr string) (*exec.Cmd, func(), error) {
 	dir, err := os.MkdirTemp("", "mqtt311-bench-")
 	if err != nil {
@@ -220,8 +224,8 @@ func startNodeRED(program, addr string) (*exec.Cmd, func(), error) {
 	return exec.Command(program, "--userDir", dir, "flows.json"), clean, err
 }
 
-// pass publishes to the step and receives from it, at most ahead messages apart, and counts what arrives within
-// a round, after a fourth of one. Processor time and memory are the step's.
+// pass publishes to the step and receives from it, at most ahead messages apart. It counts what arrives within
+// a round, after a quarter of a round for warming up. Processor time and memory are the step's.
 func pass(j job) (values, error) {
 	c, err := client.New(client.Config{
 		Dial:     func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", j.Addr) },
@@ -297,7 +301,8 @@ func pass(j job) (values, error) {
 	return v, wait(sent.Load())
 }
 
-// processorOf returns the processor time of a process, as the scheduler of Linux counts it; 0 elsewhere.
+// processorOf returns the processor time of a process, according to the Linux scheduler; 0 on other
+// systems.
 func processorOf(pid int) (used time.Duration) {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	for _, t := range threads {

@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// A chart shows a quantity of the tables whose names begin with a prefix, as bars.
+// A chart shows a quantity from the tables whose names begin with a prefix, as bars.
 type chart struct {
 	file, title string
 	prefix      string
-	tables      []string // of them; empty: all
+	tables      []string // some of those tables; empty: all
 	who         []string
 	quantity    string
 	unit        float64
@@ -29,7 +29,7 @@ var charts = []chart{
 	{"idle.svg", "Idle connection: KiB of heap and stack", "idle: ", nil, []string{ours, paho, atwat, limit}, memory, 1024},
 }
 
-// kinds are colours, which people who see few of them tell apart, too.
+// kinds are colours that colour-blind readers can distinguish, too.
 var kinds = map[string]string{
 	ours: "ours", paho: "peer1", atwat: "peer2", mochi: "peer3", bolt: "peer1", files: "peer2",
 	limit: "limit1", limit1: "limit1", limit100: "limit2",

@@ -12,14 +12,14 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A packet in the words of each codec. Whoever has no codec for it that can be imported
-// has none here.
+// A codecCase is a packet as each codec represents it. Libraries without a codec that can be
+// imported are missing.
 type codecCase struct {
 	name  string
 	ours  packets.Packet
 	paho  pahopackets.ControlPacket
 	mochi mochipackets.Packet
-	// encode and decode are mochi's: it has one method a type.
+	// encode and decode are mochi's, which has a method for each type.
 	encode func(*mochipackets.Packet, *bytes.Buffer) error
 	decode func(*mochipackets.Packet, []byte) error
 }
@@ -95,7 +95,7 @@ func must(err error) {
 	}
 }
 
-// codecTables are the encoding and the decoding of each case.
+// codecTables measure encoding and decoding for each case.
 func (m method) codecTables() []table {
 	var tables []table
 	for _, c := range codecCases() {
@@ -141,8 +141,7 @@ func (c codecCase) encodeMochi(n int) {
 	}
 }
 
-// encodeLimit copies the fields of a PUBLISH, or the whole of another packet, to where they
-// go.
+// encodeLimit copies the fields of a PUBLISH, or all of another packet, to their places.
 func encodeLimit(p packets.Packet, whole []byte) func(n int) {
 	parts := [][]byte{whole}
 	if pub, ok := p.(*packets.Publish); ok {
@@ -160,8 +159,8 @@ func encodeLimit(p packets.Packet, whole []byte) func(n int) {
 	}
 }
 
-// endless is a stream that repeats itself, in units large enough that copying them costs what
-// it costs a kernel.
+// An endless is a stream that repeats itself, in units so large that copying them costs what it
+// costs a kernel.
 type endless struct {
 	unit []byte
 	at   int
@@ -195,7 +194,7 @@ func decodeOurs(whole []byte) func(n int) {
 	}
 }
 
-// What is decoded goes where the compiler has to put it.
+// kept and borrowed receive the decoded values, so that the compiler cannot optimise them away.
 //
 //lint:ignore U1000 nobody reads it
 var kept, borrowed []byte
@@ -211,8 +210,8 @@ func decodeOwned(whole []byte) func(n int) {
 	}
 }
 
-// decodePaho gives paho the buffer that its client does without: its reads cost more than its
-// codec.
+// decodePaho gives paho a buffer that its client does not use: without it the reads would cost more
+// than the codec.
 func decodePaho(whole []byte) func(n int) {
 	r := bufio.NewReaderSize(stream(whole), 64<<10)
 	return func(n int) {
@@ -223,7 +222,7 @@ func decodePaho(whole []byte) func(n int) {
 	}
 }
 
-// decodeMochi reads as mochi's server does.
+// decodeMochi reads like mochi's server.
 func (c codecCase) decodeMochi(whole []byte) func(n int) {
 	r := bufio.NewReaderSize(stream(whole), 64<<10)
 	return func(n int) {
@@ -242,7 +241,7 @@ func (c codecCase) decodeMochi(whole []byte) func(n int) {
 	}
 }
 
-// frames cuts a stream by its lengths, out of a buffer of 64 KiB or of one packet.
+// frames splits a stream by the lengths of its packets, out of a buffer of 64 KiB or of one packet.
 func frames(whole []byte, each func(body []byte)) func(n int) {
 	s := stream(whole)
 	buf, r, w := make([]byte, max(64<<10, len(whole))), 0, 0
@@ -263,8 +262,7 @@ func frames(whole []byte, each func(body []byte)) func(n int) {
 	}
 }
 
-// decodeLimit finds the payload of a PUBLISH, or of another packet what follows its first two
-// bytes.
+// decodeLimit finds the payload of a PUBLISH, or the bytes after the first two of another packet.
 func decodeLimit(p packets.Packet, whole []byte) func(n int) {
 	if _, ok := p.(*packets.Publish); ok {
 		return frames(whole, func(body []byte) { borrowed = payload(body) })

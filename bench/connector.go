@@ -20,10 +20,10 @@ const (
 	slow      = "connector, 1 % slow"
 )
 
-// A slow flow takes so long.
+// slowness is how long a slow flow takes.
 const slowness = 5 * time.Millisecond
 
-// A connectorConn consumes with a connector: take, run a flow, acknowledge.
+// A connectorConn consumes with a connector: it takes messages, runs a flow, and acknowledges.
 type connectorConn struct {
 	conn
 	o    options
@@ -57,7 +57,7 @@ func (c *connectorConn) receive(qos byte, each func()) (err error) {
 	return c.c.Err()
 }
 
-// flow does nothing but call each, one at a time.
+// flow returns a flow that only calls each, one call at a time.
 func (c *connectorConn) flow(each func()) flow.Func {
 	var mu sync.Mutex
 	var n atomic.Uint64
@@ -74,10 +74,11 @@ func (c *connectorConn) flow(each func()) flow.Func {
 	}
 }
 
-// close leaves it to the end of the process.
+// close does nothing: the process ends soon.
 func (c *connectorConn) close() {}
 
-// connectorTables are the connector from end to end, beside the client that it stands on.
+// connectorTables measure the connector from end to end, compared with the client on which it is
+// based.
 func (m method) connectorTables() []table {
 	var all []table
 	for qos := range byte(3) {

@@ -11,22 +11,23 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// Rows that compare this project with itself: what must not grow with the number of subscriptions, or
-// of publishers who wait.
+// Rows that compare this project with itself: costs that must not grow with the number of
+// subscriptions, or of waiting publishers.
 const (
 	unsubscribed = "no subscriptions"
 	few          = "10 publishers"
 	throughCh    = "through Done"
 )
 
-// sessionTables are round trips through the session, which has no I/O.
+// sessionTables measure round trips through the session, without I/O.
 func (m method) sessionTables() []table {
 	return []table{{"session: round trip QoS 1, 10,000 subscriptions", []row{
 		m.inProcess(ours, roundTrips(10_000)), m.inProcess(unsubscribed, roundTrips(0)),
 	}}}
 }
 
-// roundTrips publishes through a session with so many subscriptions, and answers.
+// roundTrips returns a function that publishes through a session with many subscriptions and
+// acknowledges.
 func roundTrips(subscriptions int) func(n int) {
 	s, err := session.New(session.Config{ClientID: "bench", KeepAlive: -1})
 	must(err)
@@ -71,8 +72,8 @@ func roundTrips(subscriptions int) func(n int) {
 	}
 }
 
-// receipts publishes with a receipt for each message, and waits for the one of a window before. With
-// j.Owned it waits for the channel of Done.
+// receipts publishes with a receipt for each message, and waits for the receipt from a window
+// earlier. With j.Owned it waits on the channel of Done.
 func receipts(j job) (values, error) {
 	c, m, err := j.open()
 	if err != nil {
@@ -116,7 +117,7 @@ func receipts(j job) (values, error) {
 	})
 }
 
-// coreTables are those of jobs.
+// coreTables measure the rows that are jobs.
 func (m method) coreTables() []table {
 	serve := job{Work: "serve", Window: window}
 	base := job{Who: ours, QoS: 1, Window: 16, Round: m.Traffic, Profile: m.Profile}

@@ -16,41 +16,41 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// What became of messages while connections were cut.
+// What happened to messages while connections were cut.
 const (
-	lost       = "lost"         // never came
-	duplicated = "duplicated"   // came again: at QoS 1 after it was acknowledged
-	disordered = "out of order" // came after a later one on the same connection
-	refused    = "refused"      // failed, says the client
-	early      = "early"        // done, says the client, before the server had acknowledged it
-	unsettled  = "no outcome"   // the client never says
+	lost       = "lost"         // never arrived
+	duplicated = "duplicated"   // arrived again: at QoS 1, after it was acknowledged
+	disordered = "out of order" // arrived after a later one on the same connection
+	refused    = "refused"      // failed, according to the client
+	early      = "early"        // done, according to the client, before the server had acknowledged it
+	unsettled  = "no outcome"   // the client never reports an outcome
 	took       = "ms"
 )
 
-// backoff is how long a client waits at most before it connects again.
+// backoff is the longest pause of a client before it reconnects.
 const backoff = 20 * time.Millisecond
 
-// silence is how long nothing may happen before a run is taken to be over.
+// silence is how long nothing may happen before a run counts as finished.
 const silence = 2 * time.Second
 
-// A keeper is a server that keeps its half of one session and cuts connections. What it has
-// read when it cuts has come, and is not answered.
+// A keeper is a server that keeps its half of a session and cuts connections. Messages that it has
+// read before a cut have arrived, but are not answered.
 type keeper struct {
 	mu       sync.Mutex
-	cuts     []int // the connection is cut when so many messages have come
+	cuts     []int // the connection is cut when so many messages have arrived
 	mute     bool  // messages are not answered on the first connection
 	connects int
 	held     map[uint16]uint32 // messages of QoS 2 between PUBLISH and PUBREL, by identifier
-	number   map[uint16]uint32 // the newest message of an identifier
-	came     []int             // how often, by number
+	number   map[uint16]uint32 // the newest message with an identifier
+	came     []int             // how often each message arrived, by number
 	acked    []bool            // by number
-	done     int               // messages that are acknowledged
-	first    int               // messages that have come
-	newest   uint32            // on this connection
+	done     int               // acknowledged messages
+	first    int               // different messages that have arrived
+	newest   uint32            // the newest message on this connection
 	dups     int
 	disorder int
-	back     time.Time // the second connection began
-	last     time.Time // something was acknowledged
+	back     time.Time // when the second connection began
+	last     time.Time // when the last message was acknowledged
 	over     chan struct{}
 }
 
@@ -100,8 +100,8 @@ func (k *keeper) serve(c net.Conn) {
 	}
 }
 
-// read takes the packets in b. It returns how many bytes they are and what to answer; -1 if the
-// connection is to be cut.
+// read processes the packets in b. It returns how many bytes they have and the answer; used is -1
+// if the connection is to be cut.
 func (k *keeper) read(b []byte) (used int, out []byte) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -150,7 +150,7 @@ func (k *keeper) connected(out []byte) []byte {
 	return append(out, byte(packets.CONNACK)<<4, 2, byte(min(k.connects-1, 1)), 0)
 }
 
-// publish notes that a message has come, and returns its number.
+// publish records the arrival of a message, and returns its number.
 func (k *keeper) publish(header byte, body []byte) uint32 {
 	at := 2 + int(binary.BigEndian.Uint16(body))
 	id, number := binary.BigEndian.Uint16(body[at:]), binary.BigEndian.Uint32(body[at+2:])
@@ -210,8 +210,8 @@ func (k *keeper) wait() {
 	}
 }
 
-// A survivor publishes across connections. What it returns waits for the outcome; nil if the
-// library does not tell.
+// A survivor publishes across connections. The returned function waits for the outcome; it is nil
+// if the library does not report one.
 type survivor func(qos byte, payload []byte) (outcome func() error, err error)
 
 var survivors = map[string]func(addr string, window int) (survivor, error){
@@ -274,8 +274,8 @@ func surviveAtwat(addr string, _ int) (survivor, error) {
 	}, err
 }
 
-// survive publishes Count messages, with a window of them, and says what became of them. Cuts is
-// how often the connection ends meanwhile; 0: once, when all are under way.
+// survive publishes Count messages, with a window of them in flight, and returns what happened to
+// them. Cuts is how often the connection is cut meanwhile; 0: once, when all are in flight.
 func survive(j job) (values, error) {
 	k := newKeeper(j.Count, []int{j.Count}, true)
 	if j.Cuts > 0 {
@@ -323,9 +323,9 @@ func survive(j job) (values, error) {
 	}, nil
 }
 
-// A tally is what the client says of its messages.
+// A tally counts the outcomes that the client reports.
 type tally struct {
-	outcomes                []func() error // a window of them
+	outcomes                []func() error // for a window of messages
 	settled, refused, early atomic.Int64
 }
 

@@ -22,7 +22,7 @@ func connected(t *testing.T, k *keeper) {
 	require.Equal(t, byte(packets.CONNACK)<<4, out[0])
 }
 
-// What a keeper says became of messages is what became of them.
+// The counts of a keeper agree with what happened to the messages.
 func TestKeeperCounts(t *testing.T) {
 	k := newKeeper(4, []int{2}, false)
 	connected(t, k)
@@ -51,7 +51,7 @@ func TestKeeperCounts(t *testing.T) {
 	require.Equal(t, 2, k.dups, "a copy after PUBREL is not")
 }
 
-// A keeper that is mute answers no message on the first connection.
+// A mute keeper answers no message on the first connection.
 func TestKeeperMute(t *testing.T) {
 	k := newKeeper(2, []int{2}, true)
 	connected(t, k)
@@ -66,7 +66,7 @@ func TestKeeperMute(t *testing.T) {
 	require.Zero(t, k.disorder)
 }
 
-// A client that says done too early, and one that never says, are found out.
+// A tally detects a client that reports a message done too early, and one that never reports it.
 func TestTally(t *testing.T) {
 	k := newKeeper(2, nil, false)
 	connected(t, k)

@@ -22,7 +22,7 @@ const (
 	storeless = "no store"
 )
 
-// A boltStore is a client.Store in a bbolt database: a transaction a commit.
+// A boltStore is a client.Store in a bbolt database, with a transaction for each commit.
 type boltStore struct{ db *bbolt.DB }
 
 var bucket = []byte("session")
@@ -60,9 +60,9 @@ func (s boltStore) Commit(changes []client.Change) error {
 	})
 }
 
-// A fileStore is a client.Store with a file a record, which holds key and value and is named by
-// a hash of the key. It is written beside its place, synced and renamed; the folder is
-// synced once a commit.
+// A fileStore is a client.Store with a file for each record, which contains key and value and is
+// named by a hash of the key. The file is written under another name, synced and renamed; the
+// directory is synced once per commit.
 type fileStore string
 
 func (s fileStore) Load(add func(key, value []byte) error) error {
@@ -117,7 +117,7 @@ func (s fileStore) Commit(changes []client.Change) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// openStore opens a store of a kind in a folder.
+// openStore opens a store of a kind in a directory.
 func openStore(kind, dir string) (client.Store, func() error, error) {
 	none := func() error { return nil }
 	switch kind {
@@ -139,7 +139,7 @@ func openStore(kind, dir string) (client.Store, func() error, error) {
 	return s, s.Close, nil
 }
 
-// store commits messages of 256 bytes, Count at once, and forgets those of the commit before.
+// store commits messages of 256 bytes, Count at a time, and forgets those of the previous commit.
 func store(j job) (values, error) {
 	dir, err := os.MkdirTemp("", "mqtt311-bench-")
 	if err != nil {
@@ -190,7 +190,7 @@ func store(j job) (values, error) {
 	return v, stop()
 }
 
-// connectStored opens a client of ours whose session is in a store of a kind.
+// connectStored opens one of our clients with its session in a store of a kind.
 func connectStored(kind string) func(options) (conn, error) {
 	return func(o options) (conn, error) {
 		dir, err := os.MkdirTemp("", "mqtt311-bench-")

@@ -23,7 +23,7 @@ import (
 const (
 	goroutines = "goroutines"
 	memory     = "heap+stack"
-	stacks     = "stack" // of that
+	stacks     = "stack" // part of the memory
 	residency  = "RSS"
 )
 
@@ -32,12 +32,12 @@ const keepAlive = 30 * time.Second
 // insecure trusts the certificate of the null server.
 var insecure = &tls.Config{InsecureSkipVerify: true}
 
-// An idler opens a connection that is kept alive, to a server reached via tcp, tls or ws.
+// An idler opens a connection with keep alive to a server, over tcp, tls or ws.
 type idler func(via, addr, id string) error
 
 var idlers = map[string]idler{ours: idleOurs, paho: idlePaho, atwat: idleAtwat, limit: idleLimit}
 
-// live keeps what an idler opened.
+// live keeps references to what idlers have opened.
 var live []any
 
 func idleOurs(via, addr, id string) (err error) {
@@ -67,7 +67,7 @@ func idlePaho(via, addr, id string) error {
 	return wait(c.Connect())
 }
 
-// idleAtwat is the smaller of the two clients of the library: this one does not reconnect.
+// idleAtwat opens the smaller of the library's two clients, which does not reconnect.
 func idleAtwat(via, addr, id string) error {
 	ctx := context.Background()
 	url := map[string]string{"tcp": "mqtt://", "tls": "mqtts://", "ws": "ws://"}[via] + addr
@@ -83,7 +83,7 @@ func idleAtwat(via, addr, id string) error {
 	return nil
 }
 
-// idleLimit is a goroutine that is blocked in a read into 512 bytes.
+// idleLimit is a goroutine blocked in a read into 512 bytes.
 func idleLimit(via, addr, _ string) error {
 	read := func(c interface{ Read([]byte) (int, error) }) {
 		live = append(live, c)
@@ -113,9 +113,9 @@ func idleLimit(via, addr, _ string) error {
 	return nil
 }
 
-// idle opens connections and says what each costs while nothing happens: one more, where as many
-// are open already. What is made once for all is no part of that, nor is what the first leave
-// unused in pages that the next ones fill.
+// idle opens connections and measures the cost of each while nothing happens: of a further one,
+// when as many are already open. Memory that is allocated once for all does not count, nor does
+// what the first connections leave unused in pages that the next ones fill.
 func idle(j job) (values, error) {
 	f, ok := idlers[j.Who]
 	if !ok {
@@ -158,7 +158,7 @@ func footprint() values {
 	return values{goroutines: float64(runtime.NumGoroutine()), memory: float64(m.HeapAlloc + m.StackInuse), stacks: float64(m.StackInuse), residency: resident("VmRSS:")}
 }
 
-// idleTables are what an idle connection costs.
+// idleTables measure the cost of an idle connection.
 func (m method) idleTables() []table {
 	var all []table
 	for _, via := range []string{"tcp", "tls", "ws"} {

@@ -11,37 +11,37 @@ import (
 	"time"
 )
 
-// jobVariable is the environment variable that makes this program do a job instead of
-// starting some.
+// jobVariable is the environment variable that makes this program do a job instead of starting
+// jobs.
 const jobVariable = "MQTT311_BENCH_JOB"
 
-// Where a process runs.
+// The cores on which a process may run.
 const (
 	anywhere = -1 // on any core
-	first    = 0  // clients of pinned rows
-	second   = 1  // their servers
+	first    = 0  // for the clients of pinned rows
+	second   = 1  // for their servers
 )
 
-// A job is done by a process of its own, which is this program again.
+// A job is done by a process of its own, which runs this program again.
 type job struct {
 	Work    string // a key of works, or "serve"
 	Who     string
 	QoS     byte
 	Window  int           // unanswered messages
-	Round   time.Duration // how long the measurement takes, about
+	Round   time.Duration // approximate duration of the measurement
 	Addr    string        // of the server
 	Via     string        // tcp, tls or ws
-	Owned   bool          // the application keeps the payloads that it receives
+	Owned   bool          // the application keeps received payloads
 	Count   int
 	Cuts    int
-	Process int    // of whom processor time is measured
-	Profile string // its kind and its file, as cpu=path; or empty
+	Process int    // the process whose processor time is measured
+	Profile string // kind and file, such as cpu=path; or empty
 }
 
-// Values are what a round found out, by quantity.
+// Values are the results of a round, by quantity.
 type values map[string]float64
 
-// works are the jobs that end with values.
+// works are the jobs that return values.
 var works = map[string]func(job) (values, error){
 	"publish":  publish,
 	"receive":  receive,
@@ -58,7 +58,7 @@ var works = map[string]func(job) (values, error){
 	"watch":    watch,
 }
 
-// child does the job that the environment names. It returns false if there is none.
+// child does the job in the environment. It returns false if there is none.
 func child() bool {
 	text, ok := os.LookupEnv(jobVariable)
 	if !ok {
@@ -90,7 +90,7 @@ func doJob(text string) error {
 	return json.NewEncoder(os.Stdout).Encode(v)
 }
 
-// command is this program with a job, on a core if it is not anywhere.
+// command returns a command that runs this program with a job, on the given core.
 func (j job) command() (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -105,7 +105,7 @@ func (j job) command() (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// run has the job done and returns its values.
+// run runs the job and returns its values.
 func (j job) run(core int) (values, error) {
 	cmd, err := j.command()
 	if err != nil {
@@ -128,7 +128,7 @@ func (j job) run(core int) (values, error) {
 	return v, nil
 }
 
-// A process serves until it is stopped.
+// A process is a server that runs until it is stopped.
 type process struct {
 	addr string
 	end  func()
@@ -136,8 +136,8 @@ type process struct {
 
 func (p *process) stop() { p.end() }
 
-// start starts a server and returns once it listens. It ends with its standard input, and so
-// with this process.
+// start starts a server and returns once it listens. The server ends with its standard input, and
+// so with this process.
 func (j job) start(core int) (*process, error) {
 	cmd, err := j.command()
 	if err != nil {
@@ -168,7 +168,7 @@ func (j job) start(core int) (*process, error) {
 	return p, nil
 }
 
-// starter is start, for later.
+// starter returns a function that calls start.
 func (j job) starter(core int) func() (*process, error) {
 	return func() (*process, error) { return j.start(core) }
 }

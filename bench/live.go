@@ -21,17 +21,18 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// Whether a browser looks at the page Live while a connector consumes.
+// Whether a browser shows the page Live while a connector consumes.
 const (
 	unwatched = "nobody looks"
 	watched   = "a reader of Live"
 )
 
-// liveRate is how many messages a second are published. On a machine that cannot keep up fewer come, to both rows; their time
-// of a message says so.
+// liveRate is how many messages are published per second. On a machine that cannot keep up, both rows get fewer,
+// which shows in their time per message.
 const liveRate = 10_000
 
-// liveTables are the processor time of a connector with its page, with and without a reader of the live stream.
+// liveTables measure the processor time of a connector with its page, with and without a reader of the live
+// stream.
 func (m method) liveTables() []table {
 	t := table{Name: "page: live, 10,000 messages a second"}
 	for _, who := range []string{unwatched, watched} {
@@ -42,7 +43,7 @@ func (m method) liveTables() []table {
 	return []table{t}
 }
 
-// beside does the job beside a server and a publisher.
+// beside runs the job together with a server and a publisher.
 func (j job) beside() (values, error) {
 	server, err := job{Work: "serve", Who: "mochi"}.start(second)
 	if err != nil {
@@ -81,8 +82,8 @@ func publishSteadily(ctx context.Context, addr string) error {
 	}
 }
 
-// watch consumes with a connector that has a page, and measures its processor time; the browser is in the same process, and
-// discards what it gets.
+// watch consumes with a connector that has a page, and measures its processor time. The browser is simulated in the
+// same process and discards what it gets.
 func watch(j job) (values, error) {
 	dir, err := os.MkdirTemp("", "mqtt311-bench-")
 	if err != nil {
@@ -138,7 +139,7 @@ func watch(j job) (values, error) {
 	return v, stop()
 }
 
-// look shows the token of a page and opens the live stream.
+// look logs in to a page with its token and opens the live stream.
 func look(url string) (io.ReadCloser, error) {
 	base, token, ok := strings.Cut(url, "/#token=")
 	if !ok {

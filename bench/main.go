@@ -1,6 +1,6 @@
-// Bench measures this project beside its peers and beside the limit: code that moves the same
-// bytes and does nothing else. The rows of a table run in turns, so that what the machine does
-// meanwhile happens to all of them; only the ratios count.
+// Bench compares this project with its peers and with the limit: code that moves the same bytes and
+// does nothing else. The rows of a table take turns, so that other activity on the machine affects
+// all of them; only the ratios count.
 package main
 
 import (
@@ -25,7 +25,7 @@ const help = `Bench measures mqtt311 beside its peers and beside the limit.
 
 `
 
-// Flags are what the user asks for.
+// A flags holds the options given by the user.
 type flags struct {
 	quick, check, summary            bool
 	rows, out, from, readme, profile string
@@ -103,7 +103,7 @@ func (f flags) run() error {
 	return err
 }
 
-// results measures, or reads earlier measurements.
+// results measures, or reads earlier results.
 func (f flags) results(m method) (*results, error) {
 	if f.from != "" {
 		r, err := read(f.from)
@@ -140,8 +140,8 @@ func (f flags) results(m method) (*results, error) {
 	return r, m.doubt(tables, r, p)
 }
 
-// doubt goes on, for twice as many rounds again, with each table that misses a target: a few rounds
-// beside somebody else's work are no evidence. All rounds count.
+// doubt measures each table that misses a target for twice as many further rounds: a few rounds on
+// a busy machine are no evidence. All rounds count.
 func (m method) doubt(tables []table, r *results, p *progress) error {
 	missed := func(i int) bool {
 		return slices.ContainsFunc(r.Targets, func(t target) bool { return t.Table == tables[i].Name && !t.Met })
@@ -161,7 +161,7 @@ func (m method) doubt(tables []table, r *results, p *progress) error {
 	return nil
 }
 
-// tables are all that can be measured.
+// tables returns all tables that can be measured.
 func (m method) tables() []table {
 	return slices.Concat(
 		m.codecTables(), m.sessionTables(), m.trafficTables(), m.facadeTables(), m.coreTables(), m.serverTables(), m.connectorTables(), m.liveTables(), m.afarTables(), m.besideTables(),

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Who a row belongs to.
+// The contestants: the owners of rows.
 const (
 	ours     = "mqtt311"
 	paho     = "paho"
@@ -19,41 +19,41 @@ const (
 	atwat    = "at-wat"
 	mochi    = "mochi"
 	limit    = "limit"
-	limit1   = "limit-b1"   // one packet a read or write
+	limit1   = "limit-b1"   // one packet per read or write
 	limit100 = "limit-b100" // up to a hundred
 )
 
-// A table is one piece of work, done by several.
+// A table is one piece of work, done by several contestants.
 type table struct {
 	Name string
 	Rows []row
 }
 
-// A row does the work for a round.
+// A row does the work for one round.
 type row struct {
 	Who   string
 	Round func() (values, error)
 }
 
-// A method says how often and how long.
+// A method says how often and how long to measure.
 type method struct {
-	Rounds   int           // of the codec
-	Codec    time.Duration // a round of it
-	Repeats  int           // of everything that has processes of its own
-	Traffic  time.Duration // a round of it
-	Idle     int           // connections
-	Messages int           // while connections are cut
+	Rounds   int           // of codecs
+	Codec    time.Duration // duration of a round
+	Repeats  int           // rounds of everything that has its own processes
+	Traffic  time.Duration // duration of a round
+	Idle     int           // number of connections
+	Messages int           // number of messages while connections are cut
 	Profile  string        `json:",omitempty"` // of the job
 }
 
-// A measured table.
+// A measured is a table with its results.
 type measured struct {
 	Name   string
 	Rows   []figures
 	Failed []string `json:",omitempty"` // rounds that failed once, and why
 }
 
-// Figures are what every round found out, in turns with the other rows.
+// Figures are the results of all rounds of a row.
 type figures struct {
 	Who    string
 	Rounds map[string][]float64 // by quantity
@@ -99,13 +99,13 @@ func (m method) rounds(table string) int {
 	return m.Repeats
 }
 
-// significant rounds to four digits: more is noise, and makes the file long.
+// significant rounds to four digits: more would be noise, and make the file long.
 func significant(x float64) float64 {
 	x, _ = strconv.ParseFloat(strconv.FormatFloat(x, 'g', 4, 64), 64)
 	return x
 }
 
-// inProcess is a row of work that needs no process of its own.
+// inProcess returns a row whose work needs no process of its own.
 func (m method) inProcess(who string, do func(n int)) row {
 	n := 0
 	return row{who, func() (values, error) {
@@ -124,7 +124,7 @@ func (m method) inProcess(who string, do func(n int)) row {
 	}}
 }
 
-// calibrate finds how many operations take a round.
+// calibrate determines how many operations take a round.
 func calibrate(do func(n int), round time.Duration) int {
 	for n := 1; ; n *= 2 {
 		start := time.Now()
@@ -135,7 +135,7 @@ func calibrate(do func(n int), round time.Duration) int {
 	}
 }
 
-// A spread is a median with the least and the most that were seen.
+// A spread is a median with the minimum and the maximum.
 type spread struct{ Median, Least, Most float64 }
 
 func spreadOf(samples []float64) spread {
@@ -158,7 +158,7 @@ func (m *measured) rounds() int {
 	return n
 }
 
-// of returns the figures of who, and whether there are any.
+// of returns the figures of who, and whether they exist.
 func (m *measured) of(who string) (figures, bool) {
 	i := slices.IndexFunc(m.Rows, func(f figures) bool { return f.Who == who })
 	if i < 0 {
@@ -167,7 +167,7 @@ func (m *measured) of(who string) (figures, bool) {
 	return m.Rows[i], true
 }
 
-// get returns a quantity of who; NaN if there is none.
+// get returns a quantity of who; NaN if it does not exist.
 func (m *measured) get(who, quantity string) spread {
 	f, _ := m.of(who)
 	return spreadOf(f.Rounds[quantity])
@@ -176,8 +176,8 @@ func (m *measured) get(who, quantity string) spread {
 // ratio returns ours over theirs: see quotient.
 func (m *measured) ratio(who, quantity string) spread { return m.quotient(ours, who, quantity) }
 
-// quotient returns what one has over what another has, round by round: what a machine does meanwhile
-// happens to both.
+// quotient returns the ratio of a quantity of one to that of other, round by round: other activity
+// on the machine affects both.
 func (m *measured) quotient(one, other, quantity string) spread {
 	a, _ := m.of(one)
 	b, _ := m.of(other)

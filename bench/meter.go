@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// The quantities of traffic, each of one message.
+// The quantities of traffic, each per message.
 const (
 	cpuTime = "cpu ns"   // user and system time of the process
-	wall    = "wall ns"  // time that passed
+	wall    = "wall ns"  // elapsed time
 	mallocs = "allocs"   // allocations
 	calls   = "calls"    // reads and writes of the connection
-	peak    = "peak RSS" // bytes, of the process
+	peak    = "peak RSS" // bytes, for the process
 	half    = "p50 ns"   // of a round trip
 	late    = "p99 ns"   // of a round trip
 )
@@ -48,7 +48,7 @@ func (m *meter) start() {
 	m.alloc, m.count, m.cpu, m.at = mem.Mallocs, m.calls.Load(), processor(), time.Now()
 }
 
-// stop returns what n messages have used since start.
+// stop returns what n messages have used since the start.
 func (m *meter) stop(n int) values {
 	took, cpu, count := time.Since(m.at), processor()-m.cpu, m.calls.Load()-m.count
 	var mem runtime.MemStats
@@ -67,11 +67,11 @@ func processor() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// resident returns bytes of this process from a line of /proc/self/status, and 0 where there is
-// none. (The maximum of getrusage is no use: it is inherited from the parent.)
+// resident returns a size in bytes from a line of /proc/self/status, or 0 if there is none. (The
+// maximum of getrusage is useless, since it is inherited from the parent.)
 func resident(line string) float64 { return residentOf(os.Getpid(), line) }
 
-// residentOf is resident of another process.
+// residentOf is resident for another process.
 func residentOf(pid int, line string) float64 {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -23,7 +23,7 @@ const (
 )
 
 // notThere are the exported names of paho v1.5.1 that package paho lacks or has with another type,
-// and why.
+// each with the reason.
 var notThere = map[string]string{
 	"mqtt.Store":              "client.Store: paho's can neither report an error nor keep two changes together",
 	"mqtt.FileStore":          "of package client/wal, opened by Connect: has the methods of client.Store",
@@ -34,7 +34,7 @@ var notThere = map[string]string{
 	"mqtt.TokenErrorSetter":   "its only method is not exported, so that no program can call or implement it",
 }
 
-// Every exported name of paho v1.5.1 is there with the same type, or stands in a list with its reason.
+// Every exported name of paho v1.5.1 exists with the same type, or is in a list with the reason.
 func TestPahoAPI(t *testing.T) {
 	theirs, ours := apiOf(t, pahoPath), apiOf(t, oursPath)
 	require.Greater(t, len(theirs), 300)
@@ -54,7 +54,7 @@ func TestPahoAPI(t *testing.T) {
 	require.Empty(t, listed, "listed, and not in paho")
 }
 
-// A name that is missing or has another type is found.
+// The comparison finds a name that is missing or has another type.
 func TestPahoAPIFindsDifferences(t *testing.T) {
 	theirs := apiOf(t, pahoPath)
 	require.Equal(t, "func(string, byte, bool, interface{}) mqtt.Token", theirs["mqtt.Client.Publish"])
@@ -64,8 +64,8 @@ func TestPahoAPIFindsDifferences(t *testing.T) {
 	require.Equal(t, "struct{FixedHeader packets.FixedHeader embedded; MessageID uint16}", theirs["packets.PubackPacket"])
 }
 
-// apiOf returns the exported names of the package at path, and of packets below it, with their types
-// in words in which the paths are the same for both.
+// apiOf returns the exported names of the package at path, and of packets below it, with
+// descriptions of their types in which the paths of both packages are the same.
 func apiOf(t *testing.T, path string) map[string]string {
 	cmd := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}}\t{{.Export}}", path, path+"/packets")
 	cmd.Stderr = os.Stderr
@@ -91,7 +91,7 @@ func apiOf(t *testing.T, path string) map[string]string {
 	return all
 }
 
-// apiWords say a type in words.
+// An apiWords describes types as text.
 type apiWords struct{ path string }
 
 func (a apiWords) object(all map[string]string, name string, o types.Object) {
@@ -119,7 +119,7 @@ func (a apiWords) object(all map[string]string, name string, o types.Object) {
 	}
 }
 
-// underlying says a type without its methods, and a struct without what is not exported.
+// underlying describes a type without its methods, and a struct without unexported fields.
 func (a apiWords) underlying(t types.Type) string {
 	switch u := t.Underlying().(type) {
 	case *types.Struct:
@@ -146,7 +146,7 @@ func (a apiWords) underlying(t types.Type) string {
 	}
 }
 
-// typ says a type; names of parameters are no part of it.
+// typ describes a type, without the names of parameters.
 func (a apiWords) typ(t types.Type) string {
 	if s, ok := t.(*types.Signature); ok {
 		words := "func(" + a.tuple(s.Params(), s.Variadic()) + ")"

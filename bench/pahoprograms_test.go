@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Programs that are written for paho print the same with package paho in its place, except where
-// docs/paho.md says what is better.
+// Programs written for paho print the same with package paho in its place, except where
+// docs/paho.md describes an improvement.
 func TestPahoPrograms(t *testing.T) {
 	sources, err := filepath.Abs("paho/programs")
 	require.NoError(t, err)
@@ -39,7 +39,8 @@ func TestPahoPrograms(t *testing.T) {
 	require.Equal(t, 14, strings.Count(out[oursPath], "# "))
 }
 
-// overlay returns a file for go build that gives the programs another import and changes nothing else.
+// overlay returns an overlay file for go build that changes an import in the programs and nothing
+// else.
 func overlay(t *testing.T, sources, path string) string {
 	files, err := filepath.Glob(filepath.Join(sources, "*.go"))
 	require.NoError(t, err)

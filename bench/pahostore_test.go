@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A scripted server over TCP takes one connection after the other.
+// scripted starts a server over TCP that accepts one connection after another.
 func scripted(t *testing.T) (addr string, next func() *clienttest.Conn) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -34,7 +34,7 @@ func scripted(t *testing.T) (addr string, next func() *clienttest.Conn) {
 	}
 }
 
-// leave has paho publish into a FileStore without an answer, and ends it.
+// leave lets paho publish into a FileStore without an answer, and ends it.
 func leave(t *testing.T, dir string, messages int) {
 	addr, next := scripted(t)
 	opts := pahomqtt.NewClientOptions().AddBroker(addr).SetClientID("moved").SetCleanSession(false).SetProtocolVersion(4)
@@ -76,7 +76,7 @@ func leftMessages(t *testing.T, dir string) (all []string) {
 	return all
 }
 
-// put writes a packet as paho's FileStore does.
+// put writes a packet like paho's FileStore.
 func put(t *testing.T, dir, key string, p pahopackets.ControlPacket) {
 	s := pahomqtt.NewFileStore(dir)
 	s.Open()
@@ -89,8 +89,8 @@ func takeOver(addr, dir string) facademqtt.Client {
 	return facademqtt.NewClient(opts.SetStore(facademqtt.NewFileStore(dir)).SetResumeSubs(true))
 }
 
-// What paho left in its FileStore is taken over once: messages are published anew, in order, PUBRELs
-// are completed under their identifiers, and subscriptions that were never answered are made.
+// What paho has left in its FileStore is taken over once: messages are published again, in order,
+// PUBRELs are completed under their identifiers, and unanswered subscriptions are made.
 func TestTakeOverWhatPahoLeft(t *testing.T) {
 	dir := t.TempDir()
 	const messages = 12
@@ -190,7 +190,7 @@ func TestTakeOverWhatPahoLeft(t *testing.T) {
 	c.Disconnect(0)
 }
 
-// What cannot be finished yet stays for the next attempt.
+// What cannot be completed yet is kept for the next attempt.
 func TestTakeOverIsTriedAgain(t *testing.T) {
 	dir := t.TempDir()
 	p := pahopackets.NewControlPacket(pahopackets.Pubrel).(*pahopackets.PubrelPacket)
@@ -216,7 +216,7 @@ func TestTakeOverIsTriedAgain(t *testing.T) {
 	c.Disconnect(0)
 }
 
-// A clean session drops what was left, as paho's does.
+// A clean session discards what was left, as in paho.
 func TestCleanSessionDropsWhatPahoLeft(t *testing.T) {
 	dir := t.TempDir()
 	leave(t, dir, 3)

@@ -8,20 +8,20 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 )
 
-// Payload and topic of every message: 256 and 31 bytes.
+// Every message has a payload of 256 bytes and a topic of 31.
 var payload256 = make([]byte, 256)
 
-// Options are what a connection needs.
+// Options are the parameters of a connection.
 type options struct {
 	addr   string
 	id     string
 	window int           // unanswered messages
 	calls  *atomic.Int64 // counts reads and writes
 	store  client.Store  // or nil
-	owned  bool          // the application keeps the payloads that it receives
+	owned  bool          // the application keeps received payloads
 }
 
-// dial opens the Network Connection. Every peer has the same one.
+// dial opens the Network Connection, which is the same for every peer.
 func (o options) dial() (net.Conn, error) {
 	conn, err := net.Dial("tcp", o.addr)
 	if err != nil {
@@ -30,25 +30,25 @@ func (o options) dial() (net.Conn, error) {
 	return counted{conn.(*net.TCPConn), o.calls}, nil
 }
 
-// A load is a message to publish.
+// A load is a number of messages to publish.
 type load struct {
 	n      int
 	qos    byte
-	before func() // called before each message, if it is not nil, by one goroutine at a time
+	before func() // if not nil, called before each message, by one goroutine at a time
 }
 
-// A conn is a connected client of somebody. An adapter does each thing as a good user of the
+// A conn is a connected client of a peer. Each adapter does everything as a good user of the
 // library would.
 type conn interface {
-	// publish publishes without waiting for each, and returns when all have kept the
-	// promise of their QoS.
+	// publish publishes without waiting for each message, and returns when the promise of the QoS is
+	// kept for all of them.
 	publish(l load) error
 
 	// block publishes one message and waits. Many goroutines may call it.
 	block(qos byte) error
 
-	// receive subscribes at a QoS and calls each with every message until the connection
-	// ends. Messages are acknowledged.
+	// receive subscribes at a QoS and calls each for every message until the connection ends. Messages
+	// are acknowledged.
 	receive(qos byte, each func()) error
 
 	close()

@@ -23,7 +23,7 @@ func connectAtwat(o options) (conn, error) {
 	return atwatConn{c, o.window}, err
 }
 
-// publish has a goroutine for each place of the window: Publish always waits.
+// publish uses a goroutine for each place in the window, because Publish always waits.
 func (a atwatConn) publish(l load) error {
 	var g errgroup.Group
 	var mu sync.Mutex

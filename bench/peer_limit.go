@@ -9,15 +9,14 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A limitConn writes bytes that are ready and counts bytes that come: what the same work costs
-// if all that is left is reads and writes, each of at most batch packets. It has one
-// goroutine.
+// A limitConn writes prepared bytes and counts received ones. It shows what the work costs if only
+// reads and writes are left, each of at most batch packets. It has one goroutine.
 type limitConn struct {
 	conn   net.Conn
 	batch  int
 	window int
 	owned  bool
-	bytes  map[string][]byte // of a window, by kind of packet
+	bytes  map[string][]byte // for a window, by kind of packet
 	acks   []byte
 }
 
@@ -41,7 +40,7 @@ func connectLimit(batch int) func(options) (conn, error) {
 	}
 }
 
-// windows encodes what a full window is answered with, and how it is asked.
+// windows encodes the packets of a full window, and the acknowledgements for it.
 func windows(window int) map[string][]byte {
 	all := make(map[string][]byte)
 	for i := range window {
@@ -119,7 +118,8 @@ func (l *limitConn) publish(load load) error {
 
 func (l *limitConn) block(qos byte) error { return l.publish(load{n: 1, qos: qos}) }
 
-// receive splits the stream by its lengths. With a batch of one it reads a packet at a time.
+// receive splits the stream by the lengths of packets. With a batch of one it reads one packet at a
+// time.
 func (l *limitConn) receive(qos byte, each func()) error {
 	s := packets.Subscribe{PacketID: 1, Subscriptions: []packets.Subscription{{Filter: topic, QoS: packets.QoS(qos)}}}
 	b, err := s.AppendBinary(nil)
@@ -172,8 +172,8 @@ func (l *limitConn) receive(qos byte, each func()) error {
 	}
 }
 
-// cut returns the body of the first packet in b and the length of the packet; 0 if it is not
-// all there.
+// cut returns the body of the first packet in b and the length of the packet, or 0 if it is
+// incomplete.
 func cut(b []byte) (body []byte, n int) {
 	if len(b) < 2 {
 		return nil, 0
@@ -185,7 +185,7 @@ func cut(b []byte) (body []byte, n int) {
 	return b[1+k : n], n
 }
 
-// answer appends what a receiver answers to a packet.
+// answer appends a receiver's answer to a packet.
 func answer(out []byte, header byte, body []byte) []byte {
 	switch packets.Type(header >> 4) {
 	case packets.PUBLISH:

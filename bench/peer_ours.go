@@ -27,7 +27,7 @@ func connectOurs(o options) (conn, error) {
 	return oursConn{c}, c.Connect(context.Background())
 }
 
-// publish takes a receipt where there is something to be told: at QoS 0 nobody answers.
+// publish uses a receipt where there is an outcome to wait for: at QoS 0 there is no answer.
 func (o oursConn) publish(l load) error {
 	ctx := context.Background()
 	m := client.Message{Topic: topic, Payload: payload256, QoS: packets.QoS(l.qos)}

@@ -17,7 +17,7 @@ type pahoConn struct {
 	window     int
 }
 
-// An outcome is that of either.
+// An outcome is a token of either.
 type outcome interface {
 	Wait() bool
 	Error() error

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Kinds of profiles, and what go tool pprof calls what they count.
+// Kinds of profiles, and the names of their samples in go tool pprof.
 const (
 	cpuProfile   = "cpu"
 	allocProfile = "allocs"
@@ -21,7 +21,7 @@ const (
 
 var samples = map[string]string{cpuProfile: "cpu", allocProfile: "alloc_objects", heapProfile: "inuse_space"}
 
-// profile begins the profile that the job asks for and returns what ends it.
+// profile starts the profile that the job asks for, and returns a function that ends it.
 func (j job) profile() (stop func() error, err error) {
 	kind, path, ok := strings.Cut(j.Profile, "=")
 	if !ok {
@@ -47,7 +47,7 @@ func (j job) profile() (stop func() error, err error) {
 	}, nil
 }
 
-// profiles leaves profiles of our rows in a folder, and says what costs most.
+// profiles writes profiles of our rows to a directory, and lists what costs most.
 func profiles(m method, dir, only string, w io.Writer) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err

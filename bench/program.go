@@ -13,11 +13,11 @@ import (
 const (
 	size     = "bytes"
 	linked   = "packages"
-	foreign  = "modules" // of others
+	foreign  = "modules" // of other authors
 	programs = "github.com/mqtt311/mqtt311/bench/minimal/"
 )
 
-// programTables are the size of the smallest program that publishes and receives, without its
+// programTables measure the size of the smallest program that publishes and receives, without
 // symbols.
 func programTables() []table {
 	build := func(who, name string) row {

@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-// Results are of one run.
+// Results are the results of a run.
 type results struct {
 	Machine map[string]string
 	Method  method
@@ -23,7 +23,7 @@ type results struct {
 	Targets []target
 }
 
-// machine describes what was measured, and the machine.
+// machine describes the software that was measured, and the machine.
 func machine() map[string]string {
 	m := map[string]string{"go": runtime.Version(), "os": runtime.GOOS + "/" + runtime.GOARCH, "cores": fmt.Sprint(runtime.NumCPU())}
 	if f, err := os.Open("/proc/cpuinfo"); err == nil {
@@ -54,7 +54,7 @@ func machine() map[string]string {
 	return m
 }
 
-// write leaves the results in a folder, for programs, readers and eyes.
+// write writes the results to a directory: as data, as text and as charts.
 func (r *results) write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -77,7 +77,7 @@ func (r *results) write(dir string) error {
 	return errors.Join(errs...)
 }
 
-// read returns results that were written.
+// read reads results that were written earlier.
 func read(dir string) (*results, error) {
 	b, err := os.ReadFile(filepath.Join(dir, "results.json"))
 	if err != nil {
@@ -87,17 +87,17 @@ func read(dir string) (*results, error) {
 	return r, json.Unmarshal(b, r)
 }
 
-// A section of the report is the tables whose names begin with its prefix, a line each.
+// A section of the report has the tables whose names begin with its prefix, one a line.
 type section struct {
 	prefix, title string
-	cell          string   // what stands in a cell
+	cell          string   // the contents of a cell
 	who           []string // columns
 	quantities    []quantity
-	ratio         string   // of which quantity
-	of            []string // and of whom
+	ratio         string   // of this quantity
+	of            []string // to these contestants
 }
 
-// A quantity as it is shown: in a unit, or as thousands a second.
+// A quantity says how a quantity is shown: in a unit, or as thousands per second.
 type quantity struct {
 	name   string
 	unit   float64
@@ -230,7 +230,7 @@ func (r *results) section(w io.Writer, s section) {
 	}
 }
 
-// of returns a quantity of who as it is shown; "" if there is none.
+// of formats a quantity of who; "" if it does not exist.
 func (q quantity) of(m *measured, who string) string {
 	x := m.get(who, q.name).Median
 	switch {
@@ -252,7 +252,7 @@ func (m *measured) cell(who string, quantities []quantity) string {
 	return strings.Join(parts, "; ")
 }
 
-// String shows a ratio: as a fraction where it is small.
+// String formats a ratio, as a fraction if it is small.
 func (s spread) String() string {
 	switch {
 	case math.IsNaN(s.Median):

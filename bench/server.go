@@ -16,7 +16,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// serve is the job of a server. It prints its address and serves until standard input ends.
+// serve is the job of a server. It prints its address and serves until its standard input ends.
 func serve(j job) error {
 	if j.Who == "publisher" {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -46,7 +46,7 @@ func serve(j job) error {
 	return nil
 }
 
-// accept gives every connection the null server, over what the job says.
+// accept serves every connection with the null server, over the job's transport.
 func (j job) accept(l net.Listener) {
 	switch j.Via {
 	case "ws":
@@ -71,7 +71,7 @@ func (j job) accept(l net.Listener) {
 	}
 }
 
-// A wsConn is the stream within the messages of a WebSocket.
+// A wsConn is the stream in the messages of a WebSocket.
 type wsConn struct {
 	net.Conn
 	ws   *websocket.Conn
@@ -99,9 +99,9 @@ func (c *wsConn) Write(b []byte) (int, error) {
 	return len(b), c.ws.WriteMessage(websocket.BinaryMessage, b)
 }
 
-// serveConn is the null server: it answers what the specification wants and keeps nothing.
-// Whoever subscribes is flooded with messages of the QoS of the subscription: without end at
-// QoS 0, else a window of them, and another for each that is finished.
+// serveConn is the null server: it sends the answers that the specification requires and keeps
+// nothing. A subscriber is flooded with messages at the QoS of its subscription: without end at QoS
+// 0, otherwise with a window of them, and one more for each that is completed.
 func (j job) serveConn(c net.Conn) {
 	defer c.Close()
 	size := 256 << 10
@@ -159,10 +159,10 @@ func (j job) reply(c net.Conn, out []byte, header byte, body []byte) []byte {
 	return answer(out, header, body)
 }
 
-// firstID is the first identifier of a server that has been in use for a while.
+// firstID is the first identifier, as from a server that has been in use for a while.
 const firstID = 1000
 
-// appendPublish appends a message. Its identifier is one that is free again.
+// appendPublish appends a message, with an identifier that is free again.
 func appendPublish(out []byte, qos byte, id []byte) []byte {
 	p := packets.Publish{Topic: topic, Payload: payload256, QoS: packets.QoS(qos)}
 	if qos > 0 {
@@ -173,7 +173,7 @@ func appendPublish(out []byte, qos byte, id []byte) []byte {
 	return out
 }
 
-// flood writes messages of QoS 0 until the connection ends.
+// flood writes QoS 0 messages until the connection ends.
 func flood(c net.Conn, window int) {
 	batch := bytes.Repeat(appendPublish(nil, 0, nil), window)
 	for {

@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// Processor time of the benchmarks of connector/jetstream: who spends it, and in which of their parts.
+// Processor time in the benchmarks of connector/jetstream: which process uses it, and in which
+// benchmark.
 var (
 	streamWho   = []string{"mosquitto", "ours", "nats"}
 	streamNames = map[string]string{"mosquitto": "mosquitto", "ours": "gateway or worker", "nats": "nats-server"}
@@ -23,8 +24,8 @@ var (
 	streamKinds = map[string]string{"mosquitto": "peer1", "ours": "ours", "nats": "peer2"}
 )
 
-// streamFigures reads what "go test -bench" has printed of the benchmarks of connector/jetstream with the server's default
-// sync: values by unit.
+// streamFigures reads the output of "go test -bench" for the benchmarks of connector/jetstream with the server's
+// default sync, as values by unit.
 func streamFigures(r io.Reader) (map[string]float64, error) {
 	text, err := io.ReadAll(r)
 	if err != nil {
@@ -50,7 +51,7 @@ func streamFigures(r io.Reader) (map[string]float64, error) {
 	return figures, nil
 }
 
-// drawStream draws the processor time of a message in each part, as bars with their values.
+// drawStream draws the processor time per message in each part, as bars with their values.
 func drawStream(from, to string) error {
 	f, err := os.Open(from)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// A line of the summary is one quantity of one table.
+// A line of the summary shows one quantity of one table.
 type line struct {
 	text, table string
 	quantity    quantity
@@ -32,7 +32,7 @@ var summary = []line{
 	{"smallest program over TCP: MB", "program: TCP", quantity{size, 1e6, "%.2f"}},
 }
 
-// short writes the summary: medians, and how much less than paho's ours is.
+// short writes the summary: medians, and the ratio of ours to paho's.
 func (r *results) short(w io.Writer) {
 	fmt.Fprintf(w, "| | %s | %s %s | %s %s | beside paho |\n|---|---|---|---|---|\n", ours,
 		paho, r.Machine["github.com/eclipse/paho.mqtt.golang"], atwat, r.Machine["github.com/at-wat/mqtt-go"])
@@ -46,7 +46,7 @@ func (r *results) short(w io.Writer) {
 	}
 }
 
-// fraction shows a ratio; "" where there is none.
+// fraction formats a ratio; "" if there is none.
 func fraction(x float64) string {
 	switch {
 	case x > 0.67:

@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// slack is what noise may add to a ratio before it counts as missed.
+// slack is how much noise may add to a ratio before the target counts as missed.
 const slack = 1.15
 
 // A target is a bound on one figure of one table.
 type target struct {
-	ID    string // as in the list of targets, P9 and so on
+	ID    string // number in the list of targets, such as P9
 	Table string
 	What  string
 	Bound float64
@@ -27,17 +27,17 @@ type bound struct {
 	get             func(m *measured) float64
 }
 
-// over is a quantity of ours as a part of somebody's.
+// over returns our value of a quantity as a fraction of who's.
 func over(who, quantity string) func(*measured) float64 {
 	return func(m *measured) float64 { return m.ratio(who, quantity).Median }
 }
 
-// by is a quantity of somebody's.
+// by returns who's value of a quantity.
 func by(who, quantity string) func(*measured) float64 {
 	return func(m *measured) float64 { return m.get(who, quantity).Median }
 }
 
-// own is a quantity of ours.
+// own returns our value of a quantity.
 func own(quantity string) func(*measured) float64 {
 	return by(ours, quantity)
 }
@@ -67,7 +67,7 @@ func bounds() []bound {
 	return slices.Concat(b, clientBounds(), connectorBounds(), otherBounds())
 }
 
-// clientBounds are those of the clients, processor time unless they say otherwise.
+// clientBounds are the bounds for clients, on processor time unless stated otherwise.
 func clientBounds() []bound {
 	var b []bound
 	add := func(id, table string, ofPaho, ofLimit, allocs float64) {
@@ -107,8 +107,8 @@ func clientBounds() []bound {
 	)
 }
 
-// connectorBounds are those of the connector: what it adds to the client in the same run, and what a
-// producer gets done over a long way.
+// connectorBounds are the bounds for the connector: what it adds to the client in the same run, and
+// the throughput of a producer over a long distance.
 func connectorBounds() []bound {
 	consume, produce := "connector: consume QoS 1", "afar: producer, QoS 1"
 	of := func(who, other, quantity string) func(*measured) float64 {
@@ -129,7 +129,7 @@ func connectorBounds() []bound {
 	}...)
 }
 
-// otherBounds are those of everything else.
+// otherBounds are all other bounds.
 func otherBounds() []bound {
 	var b []bound
 	add := func(id, table, what string, most float64, get func(*measured) float64) {
@@ -189,7 +189,7 @@ func otherBounds() []bound {
 	return b
 }
 
-// judge compares the tables that were measured with their targets.
+// judge compares the measured tables with their targets.
 func judge(tables []measured) []target {
 	var out []target
 	for _, b := range bounds() {
@@ -211,7 +211,7 @@ func judge(tables []measured) []target {
 	return out
 }
 
-// failed is an error if a round of ours failed.
+// failed returns an error if one of our rounds failed.
 func failed(tables []measured) error {
 	for _, t := range tables {
 		for _, why := range t.Failed {
@@ -223,7 +223,7 @@ func failed(tables []measured) error {
 	return nil
 }
 
-// missed is an error that names the targets that were missed.
+// missed returns an error that names the missed targets.
 func missed(targets []target) error {
 	var names []string
 	for _, t := range targets {

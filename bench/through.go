@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// ahead is how many messages a publisher may be before its subscriber: a server drops what a
-// slow subscriber leaves in its queue. Who is so far ahead waits until half of them came:
-// message for message, each would wait for the one before to come all the way back, which nobody
-// who publishes does.
+// ahead is how far a publisher may be ahead of its subscriber, in messages: a server drops what a
+// slow subscriber leaves in its queue. A publisher that is so far ahead waits until half of the
+// messages have arrived. If it waited after every message, each would wait for the previous one to
+// travel all the way, which no real publisher does.
 const ahead = 2 * window
 
 // through publishes with one client and receives with another, through a real server.
@@ -81,7 +81,7 @@ func through(j job) (values, error) {
 	})
 }
 
-// serverTables are the work of two clients and a real server between them.
+// serverTables measure two clients with a real server between them.
 func (m method) serverTables() []table {
 	starts := map[string]func() (*process, error){"mochi": func() (*process, error) { return job{Work: "serve", Who: "mochi"}.start(second) }}
 	names := []string{"mochi"}
@@ -103,7 +103,7 @@ func (m method) serverTables() []table {
 	return all
 }
 
-// against is a row that does the job with a fresh server.
+// against returns a row that does the job with a new server.
 func (j job) against(start func() (*process, error), core int) row {
 	return row{j.Who, func() (values, error) {
 		s, err := start()
@@ -116,7 +116,8 @@ func (j job) against(start func() (*process, error), core int) row {
 	}}
 }
 
-// findMosquitto returns the program, which distributions put where users do not look.
+// findMosquitto returns the path of the program, which distributions install outside of the users'
+// PATH.
 func findMosquitto() (string, error) {
 	for _, name := range []string{"mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -126,8 +127,7 @@ func findMosquitto() (string, error) {
 	return "", errors.New("mosquitto is not installed: apt-get install -y --no-install-recommends mosquitto")
 }
 
-// startMosquitto starts a mosquitto that keeps nothing and drops nothing, on the core of
-// servers.
+// startMosquitto starts a mosquitto that stores nothing and drops nothing, on the core for servers.
 func startMosquitto(program string) (*process, error) {
 	dir, err := os.MkdirTemp("", "mqtt311-bench-")
 	if err != nil {

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Each message has a payload of 256 bytes and a topic of 31; at most so many are unanswered.
+// Every message has a payload of 256 bytes and a topic of 31; at most window messages are
+// unanswered.
 const window = 100
 
 // open connects the client of a job.
@@ -20,7 +21,7 @@ func (j job) open() (conn, *meter, error) {
 	return c, m, err
 }
 
-// timed calls do with growing counts until one takes a fourth of a round, and then measures one
+// timed calls do with growing counts until a call takes a quarter of a round, and then measures one
 // that takes a round.
 func (j job) timed(m *meter, do func(n int) error) (values, error) {
 	for n := j.Window; ; n *= 2 {
@@ -54,7 +55,8 @@ func publish(j job) (values, error) {
 	return j.timed(m, func(n int) error { return c.publish(load{n: n, qos: j.QoS}) })
 }
 
-// receive takes what the server sends for a round, after a fourth of one to get going.
+// receive receives the messages of the server for a round, after a quarter of a round for warming
+// up.
 func receive(j job) (values, error) {
 	c, m, err := j.open()
 	if err != nil {
@@ -121,8 +123,8 @@ func latency(j job) (values, error) {
 	return v, nil
 }
 
-// blocked has goroutines that publish and wait: j.Count of them or, if that is zero, as many as the
-// window has places.
+// blocked runs goroutines that publish and wait: j.Count of them or, if that is zero, as many as
+// the window has places.
 func blocked(j job) (values, error) {
 	c, m, err := j.open()
 	if err != nil {
@@ -151,7 +153,7 @@ func blocked(j job) (values, error) {
 	})
 }
 
-// trafficTables are the work of clients against a server that does nothing.
+// trafficTables measure clients with a server that does nothing.
 func (m method) trafficTables() []table {
 	var all []table
 	for qos := range byte(3) {
@@ -169,7 +171,7 @@ func (m method) trafficTables() []table {
 	return all
 }
 
-// facadeTables are the same work for paho's API: over package client, and paho itself.
+// facadeTables measure the same for paho's API: over package client, and in paho itself.
 func (m method) facadeTables() []table {
 	var all []table
 	for _, work := range []string{"publish", "receive"} {
@@ -180,8 +182,8 @@ func (m method) facadeTables() []table {
 	return append(all, m.survivals("paho's API: ", facade)...)
 }
 
-// traffic is a table whose rows do a job against a null server. Client and server have a core
-// each, unless the client has goroutines of its own that wait.
+// traffic returns a table whose rows do a job with a null server. Client and server have a core
+// each, unless the client has waiting goroutines of its own.
 func (m method) traffic(j job, name string, who ...string) table {
 	t := table{Name: fmt.Sprintf(name, j.QoS)}
 	j.Round, j.Profile = m.Traffic, m.Profile

@@ -13,8 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// benchServer accepts one client over TCP and answers in the batches in which packets
-// come.
+// benchServer accepts one client over TCP and answers packets in the batches in which they arrive.
 func benchServer(b testing.TB, flood func(*clienttest.Conn)) (dial func(context.Context) (net.Conn, error)) {
 	b.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -106,7 +105,7 @@ func BenchmarkPublishSequentially(b *testing.B) {
 	}
 }
 
-// Nobody asks for the outcome: nothing is allocated.
+// Enqueue reports no result, and allocates nothing.
 func BenchmarkEnqueue(b *testing.B) {
 	c := benchClient(b, false, nil)
 	m := client.Message{Topic: "bench/a/topic/of/31/bytes/exact", Payload: make([]byte, 256)}
@@ -118,7 +117,7 @@ func BenchmarkEnqueue(b *testing.B) {
 	}
 }
 
-// A hundred callers wait at once: their messages share writes, and their receipts are used again.
+// A hundred callers publish at once: their messages share writes, and their receipts are reused.
 func BenchmarkPublishFromManyCallers(b *testing.B) {
 	for _, qos := range []packets.QoS{0, 1} {
 		b.Run(fmt.Sprintf("QoS%d", qos), func(b *testing.B) {

@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A call whose context is over sends nothing, and says so.
+// A call whose context has ended sends nothing, and its error says so.
 func TestCallsWithAContextThatIsOver(t *testing.T) {
 	connected(t, client.Config{Store: newDisk()}, func(d *dialogue) {
 		over, cancel := context.WithCancelCause(d.ctx)
@@ -56,7 +56,8 @@ func TestCallsWithAContextThatIsOver(t *testing.T) {
 	})
 }
 
-// A call that waits for the Server before Connect says so, and ends if Connect does not come.
+// A call that waits for the Server before Connect was called says so, and ends if Connect is not
+// called.
 func TestCallsBeforeConnect(t *testing.T) {
 	inBubble(t, client.Config{ConnectTimeout: 20 * time.Second}, func(d *dialogue) {
 		begun := time.Now()
@@ -83,7 +84,8 @@ func TestCallsBeforeConnect(t *testing.T) {
 	})
 }
 
-// A call that waits goes on when Connect comes in time, and waits 30 seconds if no attempt has a limit.
+// A waiting call continues when Connect is called in time. It waits for 30 seconds if attempts have no
+// time limit.
 func TestConnectInTime(t *testing.T) {
 	inBubble(t, client.Config{ConnectTimeout: 20 * time.Second}, func(d *dialogue) {
 		publish := d.start(func() error { return d.client.Publish(d.ctx, message("t", 1, "x")) })
@@ -124,7 +126,7 @@ func TestConnectInTime(t *testing.T) {
 	})
 }
 
-// What is refused before it was accepted was not sent: the error names the call and the topic.
+// A message refused before it was accepted was not sent: the error names the call and the topic.
 func TestRefusedMessages(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		for _, m := range []client.Message{
@@ -149,7 +151,7 @@ func TestRefusedMessages(t *testing.T) {
 	})
 }
 
-// New reports all mistakes, each once and by its field.
+// New reports all mistakes, each of them once and under the name of its field.
 func TestEveryMistakeAtOnce(t *testing.T) {
 	_, err := client.New(client.Config{
 		ClientID: "a\x00", UserName: "u\x00", Password: make([]byte, 65536), KeepAlive: 20 * time.Hour,
@@ -198,7 +200,8 @@ func TestEmptyUserNameAndPassword(t *testing.T) {
 	}
 }
 
-// Stats reads well, and counts what left: not a message whose connection ended before.
+// Stats formats its counters readably, and counts only packets that left, not those whose
+// connection ended first.
 func TestStatsReadWell(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		done := d.start(func() error { return d.client.Publish(d.ctx, message("t", 1, "x")) })
@@ -213,7 +216,7 @@ func TestStatsReadWell(t *testing.T) {
 	})
 }
 
-// traceSent notes the packets that leave.
+// traceSent records the packets that are sent.
 func traceSent(sent *[]string) func(client.Packet) {
 	return func(p client.Packet) {
 		if p.Sent {
@@ -222,7 +225,7 @@ func traceSent(sent *[]string) func(client.Packet) {
 	}
 }
 
-// Trace and PacketsSent tell what left, and not what was dropped with the connection.
+// Trace and PacketsSent report packets that left, and not those dropped with the connection.
 func TestTraceIsTrue(t *testing.T) {
 	var sent []string
 	disk := newDisk()
@@ -242,7 +245,8 @@ func TestTraceIsTrue(t *testing.T) {
 	})
 }
 
-// What still waits for its record when DISCONNECT goes is not sent: neither traced nor counted.
+// A message that still waits for its record when DISCONNECT leaves is not sent: it is neither
+// traced nor counted.
 func TestTraceBehindDisconnect(t *testing.T) {
 	var sent []string
 	disk := newDisk()
@@ -262,7 +266,7 @@ func TestTraceBehindDisconnect(t *testing.T) {
 	})
 }
 
-// Wait returns the outcome, whatever its context, to everybody who waits.
+// Wait returns the outcome to every caller, whatever the caller's context.
 func TestReceiptWait(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		r, err := d.client.PublishAsync(d.ctx, message("t", 1, "x"))
@@ -283,7 +287,7 @@ func TestReceiptWait(t *testing.T) {
 	})
 }
 
-// A receipt that is waited for costs one allocation: itself.
+// A receipt that is waited for costs one allocation: the receipt itself.
 func TestReceiptWaitAllocatesOnce(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))                               // so that each message has a write of its own
 	c, err := client.New(client.Config{ClientID: "c", Dial: benchServer(t, nil)}) // which allocates nothing
@@ -314,7 +318,8 @@ func TestReceiptWaitAllocatesOnce(t *testing.T) {
 	}
 }
 
-// Handlers come and go at any time: what came before the first one waits for it.
+// Handlers may be added and removed at any time. Messages that arrived before the first handler
+// wait for it.
 func TestHandlersAtAnyTime(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		var got []string
@@ -359,8 +364,8 @@ func TestHandlersAtAnyTime(t *testing.T) {
 	})
 }
 
-// Handlers come and go while messages arrive, from many goroutines: each message is handled by one of
-// them, by the handler for the rest, or waits; none is handled twice or lost.
+// Handlers are added and removed from many goroutines while messages arrive. Each message is handled
+// once, by one of them or by the handler for unmatched messages, or waits; none is lost.
 func TestHandlersWhileMessagesArrive(t *testing.T) {
 	const messages = 2000
 	server, conns := clienttest.NewServer(), make(chan *clienttest.Conn, 1)
@@ -424,7 +429,7 @@ func TestHandlersWhileMessagesArrive(t *testing.T) {
 	require.Zero(t, c.Stats().Unmatched)
 }
 
-// sortedPairs puts the handlers of message 5, whose order is not promised, into one order.
+// sortedPairs sorts the handlers that are called for message 5, whose order is not promised.
 func sortedPairs(got []string) []string {
 	for i := 1; i < len(got); i++ {
 		if strings.HasSuffix(got[i-1], " 5") && strings.HasSuffix(got[i], " 5") && got[i-1] > got[i] {
@@ -487,7 +492,7 @@ func TestWaitersInLine(t *testing.T) {
 	})
 }
 
-// Whose context ends in the middle of the line leaves it, and the others keep their order.
+// A caller whose context ends leaves the line, and the others keep their order.
 func TestLeavingTheLine(t *testing.T) {
 	connected(t, client.Config{QueueMessages: 1, MaxInflight: 1}, func(d *dialogue) {
 		const n = 9
@@ -518,8 +523,9 @@ func TestLeavingTheLine(t *testing.T) {
 	})
 }
 
-// Close ends the wait of those in line and finishes what was accepted. A Store that takes its time to
-// make room delays neither them nor DISCONNECT; Close waits for it, because the Store may be closed next.
+// Close ends the wait of callers in line and completes accepted messages. A Store that takes long to make
+// room delays neither them nor DISCONNECT, but Close waits for it, because the program may close the
+// Store next.
 func TestCloseWhileOthersWait(t *testing.T) {
 	connected(t, client.Config{QueueMessages: 1, MaxInflight: 1}, func(d *dialogue) {
 		var results []func() error

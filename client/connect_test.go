@@ -39,7 +39,7 @@ func TestConnectFailsAtOnceWithoutRetry(t *testing.T) {
 	})
 }
 
-// Hazard 34: with retry, Connect waits for the Server and names the last error.
+// Hazard 34: with ConnectRetry, Connect waits for the Server and reports the last error.
 func TestHazard34ConnectRetry(t *testing.T) {
 	inBubble(t, client.Config{ConnectRetry: true, ConnectRetryInterval: time.Second}, func(d *dialogue) {
 		d.server.Refuse(clienttest.ErrRefused)
@@ -58,7 +58,7 @@ func TestHazard34ConnectRetry(t *testing.T) {
 	})
 }
 
-// silent are servers of which one never hears, each in its way.
+// silent has servers that never answer, each at another stage.
 var silent = map[string]func(ctx context.Context) (net.Conn, error){
 	"dial": func(ctx context.Context) (net.Conn, error) {
 		<-ctx.Done()
@@ -100,7 +100,7 @@ func TestHazard6ConnectTimeout(t *testing.T) {
 	}
 }
 
-// The time limit is that of each attempt, and of nothing that comes after CONNACK.
+// The time limit applies to each attempt, and to nothing after CONNACK.
 func TestConnectTimeoutOfEachAttempt(t *testing.T) {
 	connected(t, client.Config{ConnectTimeout: 5 * time.Second, KeepAlive: -1}, func(d *dialogue) {
 		for range 3 {
@@ -122,7 +122,7 @@ func TestConnectTimeoutOfEachAttempt(t *testing.T) {
 	})
 }
 
-// The end of Connect's context, and Close, end the attempt that is under way at once.
+// The end of Connect's context, or Close, ends the current attempt at once.
 func TestGivingUpAnAttempt(t *testing.T) {
 	for name, dial := range silent {
 		t.Run(name, func(t *testing.T) {
@@ -144,7 +144,7 @@ func TestGivingUpAnAttempt(t *testing.T) {
 	}
 }
 
-// Hazard 32: refusals say why, and those that last are not hammered.
+// Hazard 32: a refusal gives its reason, and a client that keeps being refused slows down.
 func TestHazard32Refusals(t *testing.T) {
 	refuse := func(d *dialogue, code packets.ConnectCode) {
 		conn, err := d.server.Accept(d.ctx)
@@ -177,8 +177,8 @@ func TestHazard32Refusals(t *testing.T) {
 	})
 }
 
-// Hazard 29: the back-off applies to connections that the Server accepts and drops, and
-// is reset by a stable one only.
+// Hazard 29: the back-off applies to connections that the Server accepts and drops, and only a
+// stable connection resets it.
 func TestHazard29Backoff(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		var took time.Duration
@@ -204,8 +204,8 @@ func kinds(events []client.Event) (ks []client.EventKind) {
 	return ks
 }
 
-// Hazard 2: a peer that stops reading is found within KeepAlive and PingTimeout, with and
-// without something to write.
+// Hazard 2: a peer that stops reading is detected within KeepAlive and PingTimeout, whether or not
+// there is something to write.
 func TestHazard2PeerStopsReading(t *testing.T) {
 	for _, publishing := range []bool{false, true} {
 		connected(t, client.Config{KeepAlive: 30 * time.Second, PingTimeout: 10 * time.Second, NoReconnect: true}, func(d *dialogue) {
@@ -221,8 +221,8 @@ func TestHazard2PeerStopsReading(t *testing.T) {
 	}
 }
 
-// Hazard 3: a publisher that never hears an answer finds out, and a flood of messages
-// does not keep the client from sending.
+// Hazard 3: a publisher that never gets an answer notices that the connection is dead, and a flood
+// of messages does not keep the client from sending.
 func TestHazard3HalfOpen(t *testing.T) {
 	connected(t, client.Config{KeepAlive: 30 * time.Second, NoReconnect: true}, func(d *dialogue) {
 		start := time.Now()
@@ -262,7 +262,7 @@ func TestHazard3HalfOpen(t *testing.T) {
 	})
 }
 
-// A first attempt that fails says why, and not that the client is closed, which it is.
+// When the first attempt fails, the error gives the reason, not just that the client is closed.
 func TestFirstAttemptFails(t *testing.T) {
 	inBubble(t, client.Config{}, func(d *dialogue) {
 		d.server.Refuse(clienttest.ErrRefused)
@@ -328,8 +328,8 @@ func TestHazard39CloseAndAbort(t *testing.T) {
 	})
 }
 
-// Hazard 39 on a real socket: DISCONNECT arrives though the client has not read everything, and
-// then the end, not a reset, which could overtake it.
+// Hazard 39 on a real socket: the Server receives DISCONNECT although the client has not read
+// everything, and then the end of the stream, not a reset, which could overtake DISCONNECT.
 func TestHazard39HalfClose(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -373,7 +373,7 @@ func TestHazard39HalfClose(t *testing.T) {
 	require.NoError(t, <-last)
 }
 
-// Hazard 7: Close ends whatever the client is doing, at once and leaving nothing behind.
+// Hazard 7: Close ends whatever the client is doing at once, and leaves nothing behind.
 func TestHazard7CloseFromAnyState(t *testing.T) {
 	inBubble(t, client.Config{}, func(d *dialogue) { // idle
 		require.NoError(t, d.client.Close(d.ctx))
@@ -429,7 +429,7 @@ func TestHazard7CloseFromAnyState(t *testing.T) {
 	})
 }
 
-// Hazard 31: what cannot be read ends the connection; when it comes again and again, the
+// Hazard 31: a packet that cannot be read ends the connection. When it comes again and again, the
 // client stops instead of looping.
 func TestHazard31PoisonIncoming(t *testing.T) {
 	connected(t, client.Config{MaxPacketSize: 1024}, func(d *dialogue) {
@@ -446,8 +446,9 @@ func TestHazard31PoisonIncoming(t *testing.T) {
 	})
 }
 
-// What comes at QoS 0 is not sent again after a reconnect: it may end any number of connections,
-// and the client goes on; three of QoS 1 or 2 in a row end it, whatever came between.
+// A QoS 0 message is not sent again after a reconnect, so malformed ones may end any number of
+// connections and the client goes on. Three bad messages of QoS 1 or 2 in a row end the client,
+// whatever came between them.
 func TestPoisonOfQoS0EndsNoClient(t *testing.T) {
 	zero := []string{
 		"\x30\xff\xff\x7f",              // too large
@@ -484,8 +485,9 @@ func TestPoisonOfQoS0EndsNoClient(t *testing.T) {
 	})
 }
 
-// What a Server sends that is no message need not come again: no number of such connections ends a
-// client. Nor does a message that cannot be skipped, if skipping is asked for.
+// Malformed packets other than PUBLISH need not be sent again, so they never end a client, however
+// many connections they end. Nor does a PUBLISH that cannot be skipped although skipping is
+// enabled.
 func TestNonsenseEndsNoClient(t *testing.T) {
 	for name, row := range map[string]struct {
 		cfg    client.Config
@@ -533,7 +535,7 @@ func TestHazard35Credentials(t *testing.T) {
 	})
 }
 
-// Hazard 45: no secret and no payload in a log or an error.
+// Hazard 45: no secret and no payload appears in a log or an error.
 func TestHazard45NoSecrets(t *testing.T) {
 	var log strings.Builder
 	connected(t, client.Config{
@@ -564,7 +566,7 @@ func TestHazard9ManyReconnects(t *testing.T) {
 	}) // the bubble fails if a goroutine is left
 }
 
-// A server that is not MQTT, or says nothing, gives an error that says what to try.
+// If the server is silent or does not speak MQTT, the error says what to try.
 func TestServerIsNotMQTT(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer string
@@ -598,13 +600,13 @@ func TestServerIsNotMQTT(t *testing.T) {
 	}
 }
 
-// telling is an error of a transport that found out what is wrong.
+// A telling is an error of a transport that has found the cause.
 type telling struct{ error }
 
 func (telling) Hint() string   { return "use ws" }
 func (telling) HintZH() string { return "改用 ws" }
 
-// What a transport knows of the server is worth more than a guess.
+// A hint of the transport takes precedence over the client's guess.
 func TestHandshakeErrorPassesAHintOn(t *testing.T) {
 	err := &client.HandshakeError{Err: fmt.Errorf("read: %w", telling{io.EOF})}
 	require.Equal(t, "use ws", err.Hint())

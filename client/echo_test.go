@@ -17,8 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An echo is a server for one client whose session lasts: what is published to it comes back,
-// at the same QoS, with at most window messages unanswered.
+// An echo is a server for one client with a persistent session. It sends each message back at the
+// same QoS, with at most window messages unanswered.
 type echo struct {
 	window int
 	wake   chan struct{}
@@ -27,14 +27,14 @@ type echo struct {
 	taken map[uint16]bool // QoS 2 identifiers between PUBLISH and PUBREL
 	queue []*echoed       // not finished, oldest first
 	id    uint16
-	known bool // a session is there
+	known bool // a session exists
 	conn  *clienttest.Conn
 	out   []byte
-	saw   map[string]int       // if not nil: what was published to it, and how often
-	lag   func() time.Duration // if not nil: before each packet that is received
+	saw   map[string]int       // if not nil: how often each payload was published
+	lag   func() time.Duration // if not nil: the delay before each received packet
 }
 
-// An echoed is a message on its way back.
+// An echoed is a message on its way back to the client.
 type echoed struct {
 	p        packets.Publish
 	released bool
@@ -45,7 +45,7 @@ func newEcho(window int) *echo {
 	return &echo{window: window, taken: make(map[uint16]bool), wake: make(chan struct{}, 1)}
 }
 
-// serve serves one connection after the other.
+// serve serves one connection after another.
 func (e *echo) serve(ctx context.Context, server *clienttest.Server) {
 	for {
 		conn, err := server.Accept(ctx)
@@ -196,7 +196,7 @@ func (e *echo) add(topic string, payload []byte, qos packets.QoS) {
 	e.queue = append(e.queue, &echoed{p: p})
 }
 
-// publish sends a message of the server's own.
+// publish sends a message that originates at the server.
 func (e *echo) publish(topic string, payload []byte, qos packets.QoS) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -218,11 +218,11 @@ func (e *echo) pump() {
 	}
 }
 
-// A frail connection breaks after so many bytes of one direction; the last one arrives.
+// A frail connection breaks after a number of bytes in one direction; the last byte still arrives.
 type frail struct {
 	net.Conn
 	mu          sync.Mutex
-	read, write int // what is left; negative: no limit
+	read, write int // bytes left before it breaks; negative: no limit
 	nread, sent int
 }
 
@@ -266,9 +266,10 @@ func (f *frail) Write(b []byte) (int, error) {
 	return n, net.ErrClosed
 }
 
-// A scenario at all three QoS, played with the first connection cut after each byte of either
-// direction, against a server whose session lasts: what was published at QoS 1 comes back at
-// least once, at QoS 2 exactly once, in order; every call ends, and QoS 0 ends with the truth.
+// TestCutAtEveryByte runs a scenario at all three QoS against a server with a persistent session,
+// and cuts the first connection after each byte of either direction. Messages come back in order,
+// at QoS 1 at least once and at QoS 2 exactly once. Every call returns, and the result at QoS 0 is
+// true.
 func TestCutAtEveryByte(t *testing.T) {
 	nread, sent := cutAfter(t, -1, -1)
 	require.Greater(t, nread, 100)
@@ -281,7 +282,7 @@ func TestCutAtEveryByte(t *testing.T) {
 	}
 }
 
-// cutAfter plays the scenario and returns the bytes of either direction on the first
+// cutAfter runs the scenario and returns the number of bytes in each direction on the first
 // connection.
 func cutAfter(t *testing.T, read, write int) (nread, sent int) {
 	var first *frail

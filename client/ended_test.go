@@ -27,7 +27,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A failing connection reads and writes until it is told to fail.
+// A failing connection works until fail is called.
 type failing struct {
 	net.Conn
 	err atomic.Pointer[error]
@@ -47,8 +47,8 @@ func (f *failing) fail(err error) {
 	f.Conn.SetReadDeadline(time.Now())
 }
 
-// Ways in which a connection that is up can end: who ended it, whether that counts against the message that
-// was out, and that the message is told done on the next connection all the same.
+// The ways in which an established connection can end: who ended it, and whether that counts against the
+// unacknowledged message. In every case the message is completed on the next connection.
 func TestWhoEndedTheConnection(t *testing.T) {
 	sys := func(err error) func(*dialogue, *failing) {
 		return func(_ *dialogue, f *failing) { f.fail(&net.OpError{Op: "read", Err: err}) }
@@ -125,8 +125,8 @@ func TestWhoEndedTheConnection(t *testing.T) {
 	}
 }
 
-// Ways in which a connection that is up ends because its client does: what the event says, and what the
-// caller is told whose message was out. Only the Server counts against it.
+// The ways in which the client ends an established connection: which event it reports, and which error
+// the caller of Publish gets. Only a close by the Server counts against the message.
 func TestWhoEndsTheLastConnection(t *testing.T) {
 	broken, disk := errors.New("input/output error"), newDisk()
 	for _, row := range []struct {
@@ -194,8 +194,8 @@ func TestWhoEndsTheLastConnection(t *testing.T) {
 	}
 }
 
-// Ways in which a connection ends before the Server accepted it: what Connect says, and that a message
-// that waits pays nothing and is sent on the next one.
+// The ways in which a connection ends before the Server accepts it: which error Connect returns. None
+// counts against a waiting message, which is sent on the next connection.
 func TestWhoEndsAConnectionThatIsNotUp(t *testing.T) {
 	answer := func(b ...byte) func(*dialogue, *clienttest.Conn) {
 		return func(_ *dialogue, c *clienttest.Conn) { c.Write(b); c.Close() }
@@ -258,7 +258,8 @@ func TestWhoEndsAConnectionThatIsNotUp(t *testing.T) {
 	}
 }
 
-// An answer that came before the Server closed counts, though the writer meets the end first.
+// An answer that arrived before the Server closed the connection counts, even if the writer notices
+// the close first.
 func TestAnswerBeforeTheEnd(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -291,7 +292,7 @@ func TestAnswerBeforeTheEnd(t *testing.T) {
 	require.Zero(t, suspected.Load())
 }
 
-// The same over real sockets and layers: the Server closes each as it can.
+// The same over real sockets and layers: the Server closes each in the ways that it allows.
 func TestWhoEndedARealConnection(t *testing.T) {
 	for name, row := range map[string]struct {
 		serve func(t *testing.T, handle func(net.Conn, func())) (dial func(context.Context) (net.Conn, error))
@@ -393,7 +394,7 @@ func (l garbling) Accept() (net.Conn, error) {
 // badRecord is a record that TLS cannot open.
 var badRecord = "\x17\x03\x03\x00\x20" + strings.Repeat("x", 32)
 
-// A garbled connection makes up what it reads, when it is told to.
+// A garbled connection reads badRecord once garble is set.
 type garbled struct {
 	net.Conn
 	garble atomic.Bool
@@ -445,7 +446,7 @@ func serveHTTP(end func(*websocket.Conn), start func(*httptest.Server)) serving 
 	}
 }
 
-// A wsServerConn is the Server's end as a stream of bytes.
+// A wsServerConn is the Server's end of a WebSocket connection as a stream of bytes.
 type wsServerConn struct {
 	net.Conn
 	ws   *websocket.Conn
@@ -473,7 +474,7 @@ func dialTCP(addr string) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", addr) }
 }
 
-// deadLink answers PINGREQ until a packet of the type came, and nothing from then on.
+// deadLink answers PINGREQ until it receives a packet of the given type, and nothing from then on.
 func (d *dialogue) deadLink(until packets.Type) {
 	d.Helper()
 	for seen := false; ; {
@@ -491,7 +492,7 @@ func (d *dialogue) deadLink(until packets.Type) {
 	}
 }
 
-// Links that die over a message or a filter give up neither.
+// A message or a filter is not given up because links die while it is unanswered.
 func TestDeadLinksGiveUpNothing(t *testing.T) {
 	connected(t, client.Config{KeepAlive: 10 * time.Second}, func(d *dialogue) {
 		published := d.start(func() error { return d.client.Publish(d.ctx, message("t", 1, "x")) })
@@ -519,7 +520,7 @@ func TestDeadLinksGiveUpNothing(t *testing.T) {
 	})
 }
 
-// Abort is ours: it counts against nothing, and forgets no message that the Store has.
+// Abort is our own doing: it counts against no message, and removes none from the Store.
 func TestAbortForgetsNothing(t *testing.T) {
 	disk := newDisk()
 	connected(t, client.Config{Store: disk, NoScrub: true, KeepAlive: 10 * time.Minute}, func(d *dialogue) {
@@ -549,7 +550,7 @@ func TestAbortForgetsNothing(t *testing.T) {
 	})
 }
 
-// A slowRoom is a Store that takes its time to make room.
+// A slowRoom is a Store whose Room takes long.
 type slowRoom struct {
 	*slowDisk
 	takes time.Duration
@@ -557,7 +558,7 @@ type slowRoom struct {
 
 func (s *slowRoom) Room(int) error { time.Sleep(s.takes); return nil }
 
-// Room that takes long delays no PINGREQ, no Stats, no context and no Abort.
+// A slow Room delays neither PINGREQ, Stats and Abort, nor the end of a caller's context.
 func TestSlowRoom(t *testing.T) {
 	connected(t, client.Config{KeepAlive: time.Second, Store: &slowRoom{newDisk(), 15 * time.Second}}, func(d *dialogue) {
 		published := d.start(func() error { return d.client.Publish(d.ctx, message("t", 1, "x")) })

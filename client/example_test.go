@@ -11,7 +11,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// server starts the broker that the examples talk to.
+// server starts a broker for the examples.
 func server() (dial func(context.Context) (net.Conn, error), stop func()) {
 	b, err := broker.Start()
 	if err != nil {

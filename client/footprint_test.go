@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A quiet is a Network Connection whose Server accepts and then says nothing. It has next to
-// no memory of its own, so that what is measured is the client's.
+// A quiet is a Network Connection whose Server sends CONNACK and nothing else. It has next to no
+// memory of its own, so that the client's is measured.
 type quiet struct {
 	net.Conn
 	connack []byte
@@ -37,12 +37,12 @@ func (q *quiet) SetReadDeadline(time.Time) error  { return nil }
 func (q *quiet) SetWriteDeadline(time.Time) error { return nil }
 func (q *quiet) Close() error                     { q.once.Do(func() { close(q.end) }); return nil }
 
-// TestFootprint holds an idle connected client with keep alive to one goroutine, to 4.75 KiB of
-// heap, and to 8 KiB of heap and stack: 6.4, and what the runtime keeps of goroutines that
-// have ended. The reader's stack is the smallest there is: see Client.rest. As many clients
-// are connected before, because the runtime makes stacks as large as most were before. The
-// best of some rounds counts: on a busy machine goroutines that dial end late, and the runtime
-// keeps a record of each that stood at once.
+// TestFootprint limits an idle connected client with keep alive to one goroutine, 4.75 KiB of heap,
+// and 8 KiB of heap and stack: 6.4 KiB, and what the runtime keeps of goroutines that have ended.
+// The reader's stack has the smallest size there is: see Client.rest. The first 500 clients are not
+// measured, because the runtime sizes new stacks by the average of those it has scanned. The best
+// of several rounds counts: on a busy machine goroutines that dial end late, and the runtime keeps
+// a record of each that existed at the same time.
 func TestFootprint(t *testing.T) {
 	const clients, rounds = 500, 6
 	memory := func() (heap, stack int) {
@@ -88,8 +88,9 @@ func TestFootprint(t *testing.T) {
 	}
 }
 
-// A client that has ended is garbage at once: its pools, which the runtime keeps for two more collections, do
-// not keep it. A program that makes and closes many clients would hold all of the last ones.
+// A closed client can be collected at once: its pools, which the runtime keeps for two more collections, do
+// not refer to it. Otherwise a program that opens and closes many clients would hold all the latest ones in
+// memory.
 func TestEndedClientIsGarbage(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // so that there is one collection
 	const clients = 100

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// flood writes copies of a packet until it has written most, or the connection ends.
+// flood writes copies of a packet until it has written most of them or the connection ends.
 func (d *dialogue) flood(p packets.Packet, most int64) (written *atomic.Int64) {
 	one, err := p.AppendBinary(nil)
 	require.NoError(d, err)
@@ -34,8 +34,9 @@ func (d *dialogue) flood(p packets.Packet, most int64) (written *atomic.Int64) {
 	return written
 }
 
-// A Server that asks for more answers than it reads is not read either: what waits for it is bounded.
-// At QoS 1 it is anyhow: a message whose PUBACK waits is not answered again.
+// When a Server does not read the answers that it asks for, the client stops reading, too, so the
+// waiting answers are bounded. At QoS 1 they are bounded anyway: a message whose PUBACK waits is not
+// answered again.
 func TestAnswersThatNobodyReads(t *testing.T) {
 	const most = 2*65536 + 10_000 // what a batch adds, and copies that came before the first answer was due
 	for name, p := range map[string]packets.Packet{
@@ -77,7 +78,7 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 	})
 }
 
-// What waits for a disk that stands is bounded, too.
+// Answers that wait for a stalled disk are bounded, too.
 func TestAnswersThatWaitForADisk(t *testing.T) {
 	disk := newDisk()
 	connected(t, client.Config{NoScrub: true, Store: disk, KeepAlive: -1}, func(d *dialogue) {
@@ -95,8 +96,8 @@ func TestAnswersThatWaitForADisk(t *testing.T) {
 	})
 }
 
-// A packet that comes byte by byte for ever does not keep a connection, and one that is large and slow
-// does: it is on its way, and PINGRESP waits behind it.
+// A packet that arrives byte by byte without end does not keep a connection alive. A large packet on a
+// slow link does, because PINGRESP waits behind it.
 func TestPacketThatIsNeverComplete(t *testing.T) {
 	const size = 60_000
 	for _, row := range []struct {

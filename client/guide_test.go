@@ -27,7 +27,7 @@ import (
 	"github.com/mqtt311/mqtt311/transport/ws"
 )
 
-// What docs/client.md quotes. TestGuide compares.
+// The programs in docs/client.md. TestGuide in internal/house compares them with the document.
 
 // publishReading gives up after ten seconds.
 func publishReading(ctx context.Context, c *client.Client, celsius string) error {
@@ -44,7 +44,7 @@ func publishReading(ctx context.Context, c *client.Client, celsius string) error
 	}
 }
 
-// publishAll has up to Config.MaxInflight messages on their way at a time.
+// publishAll has up to Config.MaxInflight messages in flight at a time.
 func publishAll(ctx context.Context, c *client.Client, lines []string) error {
 	receipts := make([]*client.Receipt, len(lines))
 	for i, line := range lines {
@@ -99,7 +99,7 @@ func kept(dial func(context.Context) (net.Conn, error), dir string) (*client.Cli
 	return c, store, nil
 }
 
-// Messages that nobody could send are published by the next process.
+// Messages that could not be sent are published by the next process.
 func Example_keptSession() {
 	dir, err := os.MkdirTemp("", "sessions")
 	if err != nil {
@@ -145,7 +145,7 @@ func Example_keptSession() {
 	// unfinished: 0
 }
 
-// overTLS trusts an authority of the plant instead of those of the system.
+// overTLS trusts the plant's certificate authority instead of the system's.
 func overTLS() (func(context.Context) (net.Conn, error), error) {
 	return transport.Dialer("mqtts://mq.example.com:8883", &transport.Options{
 		TLS: &transport.TLSOptions{
@@ -174,7 +174,7 @@ func overProxy() (func(context.Context) (net.Conn, error), error) {
 	return transport.Dialer("mqtts://mq.example.com", &transport.Options{NetDial: through})
 }
 
-// credentials reads a token that somebody else renews.
+// credentials reads a token that another program renews.
 func credentials(context.Context) (string, []byte, error) {
 	token, err := os.ReadFile("/run/secrets/mqtt-token")
 	if err != nil {
@@ -183,7 +183,7 @@ func credentials(context.Context) (string, []byte, error) {
 	return "line-7", bytes.TrimSpace(token), nil
 }
 
-// Everybody sees whether the line is there.
+// Subscribers see whether the line is connected.
 func Example_lastWill() {
 	dial, stop := server()
 	defer stop()
@@ -219,14 +219,14 @@ func Example_lastWill() {
 	// Output: closed
 }
 
-// leave gives what is on its way ten seconds.
+// leave gives messages in flight ten seconds.
 func leave(c *client.Client) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return c.Close(ctx)
 }
 
-// watched tells the operator what happens to the connection.
+// watched reports the state of the connection to the operator.
 func watched(dial func(context.Context) (net.Conn, error), log *slog.Logger, connected func(bool)) (*client.Client, error) {
 	return client.New(client.Config{
 		Dial:         dial,
@@ -246,7 +246,7 @@ func watched(dial func(context.Context) (net.Conn, error), log *slog.Logger, con
 	})
 }
 
-// A program that would rather lose its newest reading than wait.
+// When the queue is full, this program drops its newest reading instead of waiting.
 func Example_fullQueue() {
 	nobody := func(context.Context) (net.Conn, error) { return nil, errors.New("no network") }
 	ctx := context.Background()
@@ -271,7 +271,7 @@ func Example_fullQueue() {
 	// 2 true
 }
 
-// A reading whose acknowledgement is lost is published again, and once only for the caller.
+// A reading whose acknowledgement is lost is published again, with a single call.
 func TestReadingIsPublishedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := clienttest.NewServer()
@@ -304,7 +304,7 @@ func TestReadingIsPublishedAgain(t *testing.T) {
 	})
 }
 
-// The functions of the guide do what it says.
+// The functions of the guide do what the guide says.
 func TestFunctionsOfTheGuide(t *testing.T) {
 	b, err := broker.Start()
 	require.NoError(t, err)

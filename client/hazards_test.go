@@ -17,13 +17,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// docs/hazards.md lists what users of MQTT clients suffer from; each row names its test.
+// docs/hazards.md lists the problems that users of MQTT clients have; each row names its test.
 
-// Hazard 4: a machine that slept asks once more before it gives the connection up.
-// The clock itself is the session's: session/testdata/07_keep_alive.txt.
+// Hazard 4: after sleep, the client sends one more PINGREQ before it gives up the connection. The
+// session has the test, in session/testdata/07_keep_alive.txt.
 
-// Hazard 8: any order of calls from any goroutine, with connections cut meanwhile: no
-// panic, no race, and everything ends.
+// Hazard 8: calls in any order from any goroutine while connections are cut cause no panic and no
+// race, and every call returns.
 func TestHazard8Stress(t *testing.T) {
 	for seed := range uint64(30) {
 		r := rand.New(rand.NewPCG(seed, 8))
@@ -74,7 +74,7 @@ func TestHazard8Stress(t *testing.T) {
 	}
 }
 
-// hospitable is a server that answers everything, and cuts connections at random.
+// hospitable is a server that answers every packet, and cuts connections at random.
 func hospitable(ctx context.Context, server *clienttest.Server, r *rand.Rand) {
 	for {
 		conn, err := server.Accept(ctx)
@@ -136,7 +136,7 @@ func TestHazard10States(t *testing.T) {
 	})
 }
 
-// Hazard 11: the loss of a connection is told while a handler blocks.
+// Hazard 11: the loss of a connection is reported while a handler blocks.
 func TestHazard11LossIsToldWhileAHandlerBlocks(t *testing.T) {
 	inBubble(t, client.Config{}, func(d *dialogue) {
 		require.NoError(t, d.client.Handle("#", func(ctx context.Context, _ *client.Delivery) { <-ctx.Done() }))
@@ -149,7 +149,7 @@ func TestHazard11LossIsToldWhileAHandlerBlocks(t *testing.T) {
 	})
 }
 
-// Hazard 14: after PUBREC only PUBREL, whatever Session Present says.
+// Hazard 14: PUBREC is followed by PUBREL, never by PUBLISH, whatever Session Present says.
 func TestHazard14PublishIsNotReplayed(t *testing.T) {
 	for _, sp := range []bool{true, false} {
 		connected(t, client.Config{}, func(d *dialogue) {
@@ -165,8 +165,8 @@ func TestHazard14PublishIsNotReplayed(t *testing.T) {
 	}
 }
 
-// Hazards 15 and 23: a QoS 2 message is delivered once, and its acknowledgement gates
-// PUBREC.
+// Hazards 15 and 23: a QoS 2 message is delivered once, and PUBREC waits for its acknowledgement by
+// the application.
 func TestHazard15Hazard23IncomingQoS2(t *testing.T) {
 	connected(t, client.Config{ManualAck: true}, func(d *dialogue) {
 		first := &packets.Publish{Topic: "t", QoS: 2, PacketID: 5, Payload: []byte("x")}
@@ -204,7 +204,7 @@ func TestHazard17WrongAcknowledgement(t *testing.T) {
 	})
 }
 
-// Hazard 19: a lost session makes incoming identifiers mean nothing.
+// Hazard 19: after a lost session, old incoming identifiers have no meaning.
 func TestHazard19SessionLost(t *testing.T) {
 	connected(t, client.Config{ManualAck: true}, func(d *dialogue) {
 		d.send(&packets.Publish{Topic: "t", QoS: 2, PacketID: 5, Payload: []byte("x")})
@@ -223,7 +223,8 @@ func TestHazard19SessionLost(t *testing.T) {
 	})
 }
 
-// Hazard 24: what is sent again after a reconnect keeps to the window, and pings pass it.
+// Hazard 24: messages sent again after a reconnect respect the window, and pings are not delayed by
+// them.
 func TestHazard24ResumeKeepsToTheWindow(t *testing.T) {
 	connected(t, client.Config{MaxInflight: 4, KeepAlive: 10 * time.Second, QueueMessages: -1}, func(d *dialogue) {
 		d.cut()
@@ -256,7 +257,8 @@ func TestHazard28QueueIsBounded(t *testing.T) {
 	})
 }
 
-// Hazard 30: a message that the Server closes over is given up; the others get through.
+// Hazard 30: a message over which the Server keeps closing the connection is given up; the others
+// are delivered.
 func TestHazard30PoisonOutgoing(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		bad := d.start(func() error { return d.client.Publish(d.ctx, message("bad", 1, "x")) })
@@ -282,8 +284,8 @@ func TestHazard30PoisonOutgoing(t *testing.T) {
 	})
 }
 
-// A message that the Server closes over costs three connections, not ever longer pauses before the next:
-// however many of them come, each verdict is as fast as the first.
+// A message that makes the Server close costs three connections, but no growing pauses: each further one
+// is given up as fast as the first.
 func TestPoisonCostsNoPauses(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		var took []time.Duration
@@ -309,7 +311,7 @@ func TestPoisonCostsNoPauses(t *testing.T) {
 	})
 }
 
-// Hazard 33: one CONNECT per attempt, of 3.1.1 and nothing else.
+// Hazard 33: each attempt sends one CONNECT, for 3.1.1 and no other version.
 func TestHazard33OneConnectPerAttempt(t *testing.T) {
 	inBubble(t, client.Config{}, func(d *dialogue) {
 		up := d.start(func() error { return d.client.Connect(d.ctx) })
@@ -325,8 +327,8 @@ func TestHazard33OneConnectPerAttempt(t *testing.T) {
 	})
 }
 
-// Hazards 40 and 41: routing is by what matches, not by subscription, and knows shared
-// ones.
+// Hazards 40 and 41: messages are routed by matching filters, not by subscription, and shared
+// subscriptions are supported.
 func TestHazard40Hazard41Routing(t *testing.T) {
 	got := make(map[string][]string)
 	inBubble(t, client.Config{}, func(d *dialogue) {
@@ -360,7 +362,7 @@ func TestHazard40Hazard41Routing(t *testing.T) {
 	}
 }
 
-// Hazard 42: at most so many filters to a packet.
+// Hazard 42: a packet has at most FiltersPerPacket filters.
 func TestHazard42FiltersPerPacket(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		var subs []packets.Subscription
@@ -378,7 +380,7 @@ func TestHazard42FiltersPerPacket(t *testing.T) {
 	})
 }
 
-// Hazard 47: what gathers while a write runs goes into the next one.
+// Hazard 47: packets that accumulate during a write share the next one.
 func TestHazard47WritesAreCoalesced(t *testing.T) {
 	connected(t, client.Config{MaxInflight: 100}, func(d *dialogue) {
 		before := d.client.Stats().Writes
@@ -394,8 +396,8 @@ func TestHazard47WritesAreCoalesced(t *testing.T) {
 	})
 }
 
-// A client whose application does not keep up parks instead of being cut: it sends
-// DISCONNECT, keeps the session, and comes back when there is room. Nothing is lost.
+// A client whose application does not keep up parks before the Server cuts it off: it sends
+// DISCONNECT, keeps the session, and reconnects when there is room. Nothing is lost.
 func TestParking(t *testing.T) {
 	connected(t, client.Config{InboxMessages: 4, InboxBytes: 1024}, func(d *dialogue) {
 		for range d.client.Messages(timeout(d.ctx, time.Millisecond)) {
@@ -430,7 +432,7 @@ func TestParking(t *testing.T) {
 	})
 }
 
-// A write that makes no progress ends the connection, without keep alive too.
+// A write that makes no progress ends the connection, even without keep alive.
 func TestWriteTimeout(t *testing.T) {
 	connected(t, client.Config{KeepAlive: -1, WriteTimeout: 5 * time.Second, NoReconnect: true}, func(d *dialogue) {
 		start := time.Now()
@@ -441,7 +443,7 @@ func TestWriteTimeout(t *testing.T) {
 	})
 }
 
-// Target P13: an idle connected client has two goroutines at the most.
+// Target P13: an idle connected client has at most two goroutines.
 func TestIdleGoroutines(t *testing.T) {
 	b := listen(t)
 	before := goroutines()

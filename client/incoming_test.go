@@ -25,8 +25,8 @@ func (d *dialogue) incoming() (texts []string) {
 	return texts
 }
 
-// A message with a malformed topic is gone past, if so asked: acknowledged as its QoS wants,
-// counted and told with what is known of it, and what comes behind it is received.
+// With SkipMalformed, a message with a malformed topic is skipped: acknowledged as its QoS
+// requires, counted, and reported with what is known of it. Messages behind it are received.
 func TestSkipMalformed(t *testing.T) {
 	for name, c := range map[string]struct {
 		in     string
@@ -82,8 +82,8 @@ func TestSkipMalformed(t *testing.T) {
 	}
 }
 
-// The same message again, before and after its acknowledgement: answered, and not told twice in one
-// session.
+// A skipped message that is sent again, before or after its acknowledgement, is answered, but
+// reported only once in a session.
 func TestSkippedMalformedComesAgain(t *testing.T) {
 	connected(t, client.Config{SkipMalformed: true}, func(d *dialogue) {
 		const bad = "\x34\x05\x00\x01#\x00\x07"
@@ -100,8 +100,8 @@ func TestSkippedMalformedComesAgain(t *testing.T) {
 	})
 }
 
-// Only the topic may be malformed; what makes the rest of the stream unreadable, or is not about a
-// topic, ends the connection, and so does anything of the kind before CONNACK.
+// Only the topic may be malformed. Any other violation, or one that makes the rest of the stream
+// unreadable, ends the connection, as does any violation before CONNACK.
 func TestSkipMalformedSkipsNothingElse(t *testing.T) {
 	for name, packet := range map[string]string{
 		"QoS 3": "\x36\x05\x00\x01#\x00\x01", "DUP at QoS 0": "\x38\x03\x00\x01#", "identifier zero": "\x32\x05\x00\x01t\x00\x00",
@@ -131,7 +131,7 @@ func TestSkipMalformedSkipsNothingElse(t *testing.T) {
 	}
 }
 
-// Without it the error that ends the connection says as much.
+// Without SkipMalformed, the error that ends the connection describes the message.
 func TestMalformedIsNamed(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		d.conn.Write([]byte("\x32\x08\x00\x03a\x00b\x00\x07x"))
@@ -148,7 +148,7 @@ func TestMalformedIsNamed(t *testing.T) {
 	})
 }
 
-// One that is too large and malformed is skipped only if both are allowed.
+// A message that is both too large and malformed is skipped only if both kinds are.
 func TestSkipOversizeAndMalformed(t *testing.T) {
 	large := append([]byte("\x32\xff\x0f\x00\x01#\x00\x07"), make([]byte, 2047-5)...)
 	for _, both := range []bool{false, true} {
@@ -167,7 +167,8 @@ func TestSkipOversizeAndMalformed(t *testing.T) {
 	}
 }
 
-// A flood of them is counted and told as events, and logged once a minute.
+// Each skipped message is counted and reported as an event, but a flood of them is logged once a
+// minute.
 func TestSkippedIsLoggedOnceAMinute(t *testing.T) {
 	var log strings.Builder
 	cfg := client.Config{SkipMalformed: true, KeepAlive: -1, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))}

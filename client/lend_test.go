@@ -17,8 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A loop that breaks off in the middle of what it took leaves the rest to the next one, in order,
-// whether memory is lent or not.
+// A loop that breaks leaves the messages that it has not yielded to the next loop, in order, with
+// LendPayloads or without.
 func TestMessagesBreakKeepsTheOrder(t *testing.T) {
 	for _, lend := range []bool{false, true} {
 		connected(t, client.Config{LendPayloads: lend}, func(d *dialogue) {
@@ -53,7 +53,7 @@ func TestMessagesBreakKeepsTheOrder(t *testing.T) {
 	}
 }
 
-// Several loops share what comes: none keeps messages that another could work on.
+// Loops share the incoming messages: none holds messages that another could process.
 func TestMessagesAreShared(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		took := make([]int, 2)
@@ -78,7 +78,7 @@ func TestMessagesAreShared(t *testing.T) {
 	})
 }
 
-// A context that has ended ends the loop, however much waits.
+// A loop ends with its context, however many messages wait.
 func TestMessagesEndWithTheContext(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		for range 20 {
@@ -101,7 +101,7 @@ func TestMessagesEndWithTheContext(t *testing.T) {
 	})
 }
 
-// Lent memory is used again, by handlers as well, and what is received is right all the same.
+// Lent memory is reused, by handlers as well, and received payloads are still right.
 func TestLentPayloads(t *testing.T) {
 	inBubble(t, client.Config{LendPayloads: true}, func(d *dialogue) {
 		seen := make(map[*client.Delivery]bool)
@@ -122,8 +122,8 @@ func TestLentPayloads(t *testing.T) {
 	})
 }
 
-// A message that is recycled is acknowledged, and its memory holds the next one of about its size. What is
-// not recycled stays as it is.
+// Recycle acknowledges a message and reuses its memory for the next one of about its size. Other messages
+// keep their memory.
 func TestRecycle(t *testing.T) {
 	connected(t, client.Config{ManualAck: true}, func(d *dialogue) {
 		id := uint16(0)
@@ -199,7 +199,7 @@ func TestRecycleMany(t *testing.T) {
 	})
 }
 
-// What is enqueued is sent like anything else; what goes wrong with it later is counted.
+// Enqueue sends like any other call; later failures are only counted.
 func TestEnqueue(t *testing.T) {
 	connected(t, client.Config{QueueQoS0: true}, func(d *dialogue) {
 		for qos := range 3 {
@@ -217,7 +217,7 @@ func TestEnqueue(t *testing.T) {
 	})
 }
 
-// An endingContext has ended before anybody is told.
+// An endingContext reports its end by Err before its Done channel is closed.
 type endingContext struct {
 	context.Context
 	over atomic.Bool
@@ -230,7 +230,7 @@ func (c *endingContext) Err() error {
 	return c.Context.Err()
 }
 
-// A loop that ends in the moment when it is told of a message tells the others.
+// A loop whose context ends just as it is woken for a message wakes another loop.
 func TestMessagesEndTellsTheOthers(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		ending := &endingContext{Context: d.ctx}
@@ -258,7 +258,8 @@ func TestMessagesEndTellsTheOthers(t *testing.T) {
 	})
 }
 
-// What a loop that broke off keeps stays as it is, though the next loop yields the message again.
+// A payload lent to a loop that broke is not overwritten, although the next loop yields the message
+// again.
 func TestLentPayloadOfABrokenLoop(t *testing.T) {
 	connected(t, client.Config{LendPayloads: true}, func(d *dialogue) {
 		var kept *client.Delivery
@@ -283,7 +284,7 @@ func TestLentPayloadOfABrokenLoop(t *testing.T) {
 	})
 }
 
-// A message of QoS 0 that is kept for the next connection has nothing to be accepted by but the queue.
+// A QoS 0 message queued for the next connection is accepted as soon as it is in the queue.
 func TestAcceptedOffline(t *testing.T) {
 	connected(t, client.Config{QueueQoS0: true}, func(d *dialogue) {
 		d.cut()

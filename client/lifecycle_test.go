@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// CONNACK and the end of Connect's context in the same moment: Connect returns, one way or
-// the other, and what it says is so.
+// If CONNACK arrives at the moment when Connect's context ends, Connect returns either result, and
+// the state of the client agrees with it.
 func TestConnectAndItsContextEndTogether(t *testing.T) {
 	for range 200 {
 		inBubble(t, client.Config{}, func(d *dialogue) {
@@ -44,7 +44,7 @@ func TestConnectAndItsContextEndTogether(t *testing.T) {
 	}
 }
 
-// Close ends a pause of reading, as it ends everything else.
+// Close ends a pause of reading, like everything else.
 func TestCloseWhileReadingPauses(t *testing.T) {
 	connected(t, client.Config{InboxMessages: 2}, func(d *dialogue) {
 		for range d.client.Messages(timeout(d.ctx, time.Millisecond)) {
@@ -86,7 +86,7 @@ func TestDialReturnsNothing(t *testing.T) {
 	})
 }
 
-// A login that no packet can carry fails the attempt, and its connection is closed.
+// Credentials that no packet can carry fail the attempt, and its connection is closed.
 func TestCredentialsThatCannotBeSent(t *testing.T) {
 	inBubble(t, client.Config{Credentials: func(context.Context) (string, []byte, error) {
 		return strings.Repeat("u", 65536), nil, nil
@@ -101,7 +101,7 @@ func TestCredentialsThatCannotBeSent(t *testing.T) {
 	})
 }
 
-// The configuration is copied: what the program does with its own copy changes nothing.
+// The configuration is copied: later changes to the program's own copy have no effect.
 func TestHazard43ConfigIsCopied(t *testing.T) {
 	password, will := []byte("secret"), &packets.Will{Topic: "will", Payload: []byte("gone")}
 	inBubble(t, client.Config{UserName: "u", Password: password, Will: will}, func(d *dialogue) {
@@ -115,8 +115,8 @@ func TestHazard43ConfigIsCopied(t *testing.T) {
 	})
 }
 
-// A client that has lost its connection never says that it is connected, not even while the
-// event is told.
+// A client that has lost its connection never reports the state Connected, not even during the
+// event.
 func TestHazard10NotConnectedWhenTheLossIsTold(t *testing.T) {
 	var c *client.Client
 	var states []client.State
@@ -132,8 +132,8 @@ func TestHazard10NotConnectedWhenTheLossIsTold(t *testing.T) {
 	require.Equal(t, []client.State{client.Waiting}, states)
 }
 
-// What answers before CONNACK and is not MQTT is a reason to try again like any other: behind a
-// balancer it may be there for the time of a restart.
+// A server that answers CONNECT with something other than MQTT is tried again: it may be a load
+// balancer during a restart.
 func TestNoiseBeforeConnackIsTriedAgain(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		d.cut()
@@ -150,7 +150,7 @@ func TestNoiseBeforeConnackIsTriedAgain(t *testing.T) {
 	})
 }
 
-// A handler that panics ends the program with its own words.
+// The panic of a handler ends the program with the handler's own message.
 func TestHandlerPanicIsSeen(t *testing.T) {
 	if os.Getenv("MQTT311_PANIC") != "" {
 		inBubble(t, client.Config{}, func(d *dialogue) {
@@ -168,8 +168,8 @@ func TestHandlerPanicIsSeen(t *testing.T) {
 	require.NotContains(t, string(out), "unlock of unlocked mutex")
 }
 
-// A handler that ends its goroutine, as a failed test does, leaves its message unacknowledged,
-// and the messages behind it are handled.
+// When a handler ends its goroutine, as a failed test does, its message stays unacknowledged and
+// the messages behind it are handled.
 func TestHandlerEndsItsGoroutineWithMoreWaiting(t *testing.T) {
 	inBubble(t, client.Config{}, func(d *dialogue) {
 		calls := 0
@@ -187,7 +187,7 @@ func TestHandlerEndsItsGoroutineWithMoreWaiting(t *testing.T) {
 	})
 }
 
-// A loop that panics has not done the work of its message: the next loop yields it again.
+// A loop that panics has not processed its message: the next loop yields it again.
 func TestMessagesPanicGivesBack(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: 7})
@@ -205,7 +205,7 @@ func TestMessagesPanicGivesBack(t *testing.T) {
 	})
 }
 
-// A subscription that never reached the network says so.
+// The error of a subscription that never reached the network says so.
 func TestSubscribeNeverSentIsNotSent(t *testing.T) {
 	inBubble(t, client.Config{}, func(d *dialogue) {
 		done := d.start(func() error {
@@ -220,7 +220,7 @@ func TestSubscribeNeverSentIsNotSent(t *testing.T) {
 	})
 }
 
-// Events that had to be dropped are counted.
+// Dropped events are counted.
 func TestEventsAreDroppedAndCounted(t *testing.T) {
 	var release chan struct{}
 	connected(t, client.Config{MaxReconnectInterval: time.Millisecond, OnEvent: func(client.Event) {
@@ -238,7 +238,7 @@ func TestEventsAreDroppedAndCounted(t *testing.T) {
 	})
 }
 
-// WaitCallbacks returns when everything was told, or its context ends.
+// WaitCallbacks returns when all callbacks have been made or its context ends.
 func TestWaitCallbacks(t *testing.T) {
 	var told []string
 	slow := func(text string) { time.Sleep(time.Minute); told = append(told, text) }
@@ -269,7 +269,7 @@ func TestWaitCallbacks(t *testing.T) {
 	})
 }
 
-// Remaining Lengths with more bytes than they need are tolerated, and counted.
+// Remaining Lengths with more bytes than they need are tolerated and counted.
 func TestOverlongLengthsAreCounted(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		d.conn.Write([]byte{0xd0, 0x80, 0x00})

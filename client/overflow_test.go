@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// consume makes the client know that somebody takes messages.
+// consume starts and ends a loop, after which the client expects messages to be taken.
 func (d *dialogue) consume() {
 	for range d.client.Messages(timeout(d.ctx, time.Millisecond)) {
 	}
@@ -32,7 +32,7 @@ func (d *dialogue) take(n int) {
 	}
 }
 
-// When a full inbox has been emptied, the next time begins with a pause again.
+// After a full inbox was emptied, the next overflow begins with a pause again.
 func TestFullInboxPausesEachTime(t *testing.T) {
 	connected(t, client.Config{InboxMessages: 4, KeepAlive: time.Minute}, func(d *dialogue) {
 		d.consume()
@@ -49,7 +49,7 @@ func TestFullInboxPausesEachTime(t *testing.T) {
 	})
 }
 
-// The policies for QoS 0 when the pause is over: which messages give way.
+// The overflow policies for QoS 0 at the end of a pause: which messages are dropped.
 func TestOverflowPolicies(t *testing.T) {
 	for policy, want := range map[client.OverflowPolicy]string{client.OverflowDropOldest: "3 4 5 6 ", client.OverflowDropNewest: "1 2 3 4 "} {
 		connected(t, client.Config{InboxMessages: 4, KeepAlive: time.Minute, QoS0Overflow: policy}, func(d *dialogue) {
@@ -70,8 +70,8 @@ func TestOverflowPolicies(t *testing.T) {
 	}
 }
 
-// What was left to the Server because nothing more could be kept comes again: the client
-// closes as soon as its own request is answered, even if the inbox is empty by then.
+// Messages left to the Server for lack of room are sent again: the client closes the connection as
+// soon as its own request is answered, even if the inbox is empty by then.
 func TestSheddingEndsWithTheRequest(t *testing.T) {
 	for _, clean := range []bool{false, true} {
 		t.Run(fmt.Sprint("clean session ", clean), func(t *testing.T) {
@@ -112,8 +112,8 @@ func count(events []client.Event, kind client.EventKind) (n int) {
 	return n
 }
 
-// Parking ends when there is room, after half a minute, or with a request of our own; what
-// happened before does not count.
+// Parking ends when there is room, after half a minute, or when the client has a request of its
+// own. Requests made before parking do not count.
 func TestParkingEnds(t *testing.T) {
 	parked := func(t *testing.T, f func(d *dialogue)) {
 		var log strings.Builder
@@ -178,8 +178,8 @@ func TestParkingEnds(t *testing.T) {
 	})
 }
 
-// A handler that publishes ten thousand messages to its own topic, with the windows of both
-// ends full and an inbox that is much smaller than either, ends; and every message comes.
+// A handler publishes ten thousand messages to its own topic, with the windows of both ends full
+// and an inbox much smaller than either. It returns, and every message arrives.
 func TestHandlerPublishesToItsOwnTopic(t *testing.T) {
 	const messages = 10_000
 	inBubble(t, client.Config{InboxMessages: 8, InboxBytes: 4096, MaxInflight: 16, MaxReconnectInterval: 10 * time.Millisecond}, func(d *dialogue) {
@@ -213,9 +213,10 @@ func TestHandlerPublishesToItsOwnTopic(t *testing.T) {
 	})
 }
 
-// A message that the session holds back, because the Server closed over it twice, is an own
-// request as well: a client whose inbox is full stays until it is answered. It would wait for a
-// connection that lasts, and the flow that publishes it, and so the inbox, would wait for it.
+// A message that the session holds back, because the Server closed over it twice, counts as an own
+// request: a client with a full inbox stays connected until it is answered. Otherwise the message
+// would wait for a lasting connection, the flow that publishes it would wait for the message, and
+// the inbox for the flow.
 func TestMessageHeldBackIsOutstanding(t *testing.T) {
 	connected(t, client.Config{InboxMessages: 2}, func(d *dialogue) {
 		d.consume()
@@ -237,8 +238,8 @@ func TestMessageHeldBackIsOutstanding(t *testing.T) {
 	})
 }
 
-// Reading pauses for no longer than keep alive: a server whose writer is blocked may not see a
-// PINGREQ, and cuts the client after one and a half keep alives.
+// Reading pauses for at most the keep alive interval: a server whose writer is blocked may not see
+// a PINGREQ, and disconnects the client after one and a half intervals.
 func TestPauseWithinKeepAlive(t *testing.T) {
 	connected(t, client.Config{InboxMessages: 2, KeepAlive: 3 * time.Second}, func(d *dialogue) {
 		d.consume()
@@ -251,8 +252,8 @@ func TestPauseWithinKeepAlive(t *testing.T) {
 	})
 }
 
-// A message that is too large is gone past, if so asked: acknowledged, counted and told, and what
-// comes behind it is received.
+// With SkipOversize, a message that is too large is skipped: acknowledged, counted and reported.
+// Messages behind it are received.
 func TestSkipOversize(t *testing.T) {
 	connected(t, client.Config{MaxPacketSize: 1 << 20, SkipOversize: true}, func(d *dialogue) {
 		large := make([]byte, 5<<20)
@@ -284,7 +285,7 @@ func TestSkipOversize(t *testing.T) {
 	})
 }
 
-// The first bytes of one that is too large may come together with a message before it.
+// The first bytes of a message that is too large may arrive together with a message before it.
 func TestSkipOversizeInABatch(t *testing.T) {
 	connected(t, client.Config{MaxPacketSize: 1 << 20, SkipOversize: true}, func(d *dialogue) {
 		var in []byte
@@ -313,9 +314,9 @@ func TestSkipOversizeInABatch(t *testing.T) {
 	})
 }
 
-// While an own request is outstanding, messages that are small are kept beyond twice the inbox,
-// as long as they fit in its bytes: the answer may stand behind a whole window. Leaving them to
-// the Server would cost a reconnect, and all of them would come again.
+// While an own request is outstanding, small messages are kept beyond twice InboxMessages as long
+// as they fit in InboxBytes: the answer may be behind a whole window. Leaving them to the Server
+// would cost a reconnect, and all of them would be sent again.
 func TestReadsOnToTheAnswer(t *testing.T) {
 	connected(t, client.Config{InboxMessages: 4}, func(d *dialogue) {
 		d.consume()
@@ -334,8 +335,8 @@ func TestReadsOnToTheAnswer(t *testing.T) {
 	})
 }
 
-// A client that comes back with a full inbox takes no new message, but what it knows comes again
-// and is acknowledged when it is done.
+// A client that reconnects with a full inbox takes no new message, but recognises those that it
+// has, and acknowledges them when they are done.
 func TestFullInboxKnowsWhatComesAgain(t *testing.T) {
 	connected(t, client.Config{InboxMessages: 2, InboxBytes: 1024, ManualAck: true}, func(d *dialogue) {
 		var taken []*client.Delivery
@@ -368,8 +369,8 @@ func TestFullInboxKnowsWhatComesAgain(t *testing.T) {
 	})
 }
 
-// A client that left messages to the Server for the sake of an own request stays until it has room
-// for them: while it stays, its requests are answered at once.
+// A client that left messages to the Server because of an own request stays connected until it has
+// room for them: meanwhile its requests are answered at once.
 func TestSheddingEndsWithRoom(t *testing.T) {
 	connected(t, client.Config{InboxMessages: 2, InboxBytes: 1024}, func(d *dialogue) {
 		d.consume()
@@ -401,8 +402,8 @@ func TestSheddingEndsWithRoom(t *testing.T) {
 	})
 }
 
-// Own requests without end do not keep a client from what it left to the Server: when there is
-// room, what is new waits for the next connection.
+// A continuous series of own requests does not keep a client from fetching messages that it left to
+// the Server: when there is room, new requests wait for the next connection.
 func TestSheddingEndsThoughRequestsDoNot(t *testing.T) {
 	connected(t, client.Config{InboxMessages: 2, InboxBytes: 1024}, func(d *dialogue) {
 		d.consume()
@@ -440,9 +441,9 @@ func TestSheddingEndsThoughRequestsDoNot(t *testing.T) {
 	})
 }
 
-// A client that left messages to the Server stays without room, and whoever takes messages may wait for an own
-// request: that goes on. It waited for the next connection, because there had been room for a moment, and the
-// next connection waited for room.
+// While a client that left messages to the Server has no room, its own requests are sent, because the
+// application may need their answers to make room. They once waited for the next connection, because there had
+// been room for a moment, and the next connection waited for room.
 func TestSheddingGoesOnWithoutRoom(t *testing.T) {
 	type request struct {
 		ask    func(d *dialogue) error
@@ -511,8 +512,8 @@ func TestSheddingGoesOnWithoutRoom(t *testing.T) {
 	}
 }
 
-// Close finishes what was accepted, also what waits for the next connection because messages were
-// left to the Server.
+// Close completes accepted messages, including those that wait for the next connection because
+// messages were left to the Server.
 func TestCloseWhileShedding(t *testing.T) {
 	connected(t, client.Config{InboxMessages: 2, InboxBytes: 1024}, func(d *dialogue) {
 		d.consume()
@@ -537,8 +538,8 @@ func TestCloseWhileShedding(t *testing.T) {
 	})
 }
 
-// A server with a window that is wider than the inbox stops by itself: a client whose application
-// is slow stays connected, as long as the window fits in the inbox's bytes.
+// A server whose window is larger than the inbox stops when its window is full: a client with a
+// slow application stays connected as long as the window fits in InboxBytes.
 func TestWindowWiderThanTheInbox(t *testing.T) {
 	connected(t, client.Config{InboxMessages: 4, KeepAlive: time.Minute}, func(d *dialogue) {
 		d.consume()

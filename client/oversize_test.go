@@ -27,18 +27,18 @@ func (d *dialogue) skipped() (bad []*client.IncomingError) {
 	return bad
 }
 
-// large is a message above a MaxPacketSize of 1 MiB.
+// large returns a message above a MaxPacketSize of 1 MiB.
 func large(qos packets.QoS, id uint16) *packets.Publish {
 	return &packets.Publish{Topic: "large", QoS: qos, PacketID: id, Retain: true, Payload: bytes.Repeat([]byte("0123456789abcde\n"), 5<<16)}
 }
 
-// taking is a configuration that takes messages above 1 MiB.
+// taking returns a configuration that passes messages above 1 MiB to take.
 func taking(take func(ctx context.Context, m *client.IncomingError, payload io.Reader) (bool, error)) client.Config {
 	return client.Config{MaxPacketSize: 1 << 20, SkipOversize: true, TakeOversize: take}
 }
 
-// A message that is too large goes to TakeOversize, whole and before it is acknowledged; of what it leaves
-// nothing is read as another packet.
+// A message that is too large goes to TakeOversize in full, before it is acknowledged. What TakeOversize
+// leaves unread is not read as another packet.
 func TestTakeOversize(t *testing.T) {
 	for _, qos := range []packets.QoS{0, 1, 2} {
 		for _, part := range []int64{5 << 20, 1 << 20, 0} {
@@ -82,8 +82,8 @@ func TestTakeOversize(t *testing.T) {
 	}
 }
 
-// What cannot be taken is not acknowledged: the connection ends, and it comes again. Where nothing comes
-// again, the connection stays.
+// A message that TakeOversize fails to take is not acknowledged: the connection ends, so that the Server
+// sends it again. Where it would not be sent again, the connection stays.
 func TestTakeOversizeFails(t *testing.T) {
 	full := errors.New("disk full")
 	for _, c := range []struct {
@@ -136,7 +136,7 @@ func TestTakeOversizeFails(t *testing.T) {
 	}
 }
 
-// A message that the session recognises is answered, and not taken twice.
+// A message that the session recognises is acknowledged but not taken again.
 func TestTakeOversizeOnce(t *testing.T) {
 	calls := 0
 	cfg := taking(func(context.Context, *client.IncomingError, io.Reader) (bool, error) { calls++; return true, nil })
@@ -160,8 +160,8 @@ func TestTakeOversizeOnce(t *testing.T) {
 	})
 }
 
-// As long as TakeOversize does not read, a silent Server is not given up, and PINGREQ leaves; one that
-// sends a payload byte by byte is.
+// While TakeOversize does not read, a silent Server is not given up, and PINGREQ is still sent. A
+// Server that sends a payload byte by byte is given up.
 func TestTakeOversizeKeepsAlive(t *testing.T) {
 	for _, slow := range []bool{true, false} {
 		t.Run(fmt.Sprint(slow), func(t *testing.T) {
@@ -218,8 +218,8 @@ func TestTakeOversizeKeepsAlive(t *testing.T) {
 	}
 }
 
-// The end of the connection ends the payload, and what waits for something else is told by its
-// context.
+// When the connection ends, so does the payload; the context ends a TakeOversize that waits for
+// something else.
 func TestTakeOversizeThroughAnEnd(t *testing.T) {
 	var got []error
 	cfg := taking(func(ctx context.Context, _ *client.IncomingError, payload io.Reader) (bool, error) {

@@ -14,10 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What other clients were seen to do, by the numbers of docs/hazards.md. The scenarios
-// that are hazards as well have their tests under those names.
+// Faults observed in other clients, under the numbers of docs/hazards.md. Those that are hazards as
+// well have their tests under those names.
 
-// T4: a CONNACK with a reserved code is a refusal, with its number.
+// T4: a CONNACK with a reserved code is a refusal with that code.
 func TestT4ReservedConnackCode(t *testing.T) {
 	inBubble(t, client.Config{}, func(d *dialogue) {
 		up := d.start(func() error { return d.client.Connect(d.ctx) })
@@ -35,7 +35,7 @@ func TestT4ReservedConnackCode(t *testing.T) {
 	})
 }
 
-// T5 and T6: a time-out of zero is the default, not at once.
+// T5 and T6: a timeout of zero means the default, not an immediate timeout.
 func TestT5T6ZeroTimeouts(t *testing.T) {
 	connected(t, client.Config{ConnectTimeout: 0, PingTimeout: 0, KeepAlive: 20 * time.Second}, func(d *dialogue) {
 		d.expect("PINGREQ")
@@ -66,7 +66,7 @@ func TestT7SubackWithWrongNumberOfCodes(t *testing.T) {
 	}
 }
 
-// T8: without a will no bit of it is set.
+// T8: without a will, none of its bits is set.
 func TestT8NoWillNoBits(t *testing.T) {
 	inBubble(t, client.Config{}, func(d *dialogue) {
 		up := d.start(func() error { return d.client.Connect(d.ctx) })
@@ -82,7 +82,7 @@ func TestT8NoWillNoBits(t *testing.T) {
 	})
 }
 
-// T9: QoS 0 before the first connection is an error at once, and never waits for ever.
+// T9: publishing QoS 0 before the first connection fails at once and never waits.
 func TestT9QoS0BeforeTheFirstConnection(t *testing.T) {
 	inBubble(t, client.Config{ConnectRetry: true}, func(d *dialogue) {
 		d.server.Refuse(errors.New("not yet"))
@@ -93,7 +93,7 @@ func TestT9QoS0BeforeTheFirstConnection(t *testing.T) {
 	})
 }
 
-// T16: nothing is re-sent into a clean session; what is published anew is new.
+// T16: nothing is sent again in a clean session; a message that is published anew is new.
 func TestT16CleanSessionResendsNothing(t *testing.T) {
 	connected(t, client.Config{CleanSession: true}, func(d *dialogue) {
 		one := d.start(func() error { return d.client.Publish(d.ctx, message("t", 1, "x")) })
@@ -110,7 +110,7 @@ func TestT16CleanSessionResendsNothing(t *testing.T) {
 	})
 }
 
-// T23: a keep alive below a second does not become 0, and too long a one is an error.
+// T23: a keep alive below a second does not become 0, and one that is too long is an error.
 func TestT23KeepAliveIsRoundedUp(t *testing.T) {
 	inBubble(t, client.Config{KeepAlive: 900 * time.Millisecond}, func(d *dialogue) {
 		up := d.start(func() error { return d.client.Connect(d.ctx) })
@@ -121,7 +121,7 @@ func TestT23KeepAliveIsRoundedUp(t *testing.T) {
 	require.ErrorContains(t, err, "KeepAlive")
 }
 
-// T25: what no Server takes is refused at the call, and never sent.
+// T25: a topic that no Server accepts is refused by the call and never sent.
 func TestT25WildcardIsRefusedAtTheCall(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		require.Error(t, d.client.Publish(d.ctx, message("a/#", 1, "x")))
@@ -129,7 +129,7 @@ func TestT25WildcardIsRefusedAtTheCall(t *testing.T) {
 	})
 }
 
-// T27: with two handlers for a message the acknowledgement leaves after the last.
+// T27: with two handlers for a message, the acknowledgement is sent after the last has returned.
 func TestT27AcknowledgedAfterTheLastHandler(t *testing.T) {
 	inBubble(t, client.Config{}, func(d *dialogue) {
 		for _, f := range []string{"t", "#"} {
@@ -145,7 +145,7 @@ func TestT27AcknowledgedAfterTheLastHandler(t *testing.T) {
 	})
 }
 
-// T30: what is published before the first connection is sent on it, clean session or not.
+// T30: a message published before the first connection is sent on it, in a clean session or not.
 func TestT30PublishBeforeTheFirstConnection(t *testing.T) {
 	inBubble(t, client.Config{ConnectRetry: true, CleanSession: true}, func(d *dialogue) {
 		done := d.start(func() error { return d.client.Publish(d.ctx, message("t", 1, "x")) })
@@ -159,7 +159,7 @@ func TestT30PublishBeforeTheFirstConnection(t *testing.T) {
 	})
 }
 
-// T31: without reconnecting, everything ends when the connection does.
+// T31: without reconnecting, every call ends when the connection does.
 func TestT31NoReconnectEndsEverything(t *testing.T) {
 	connected(t, client.Config{NoReconnect: true}, func(d *dialogue) {
 		done := d.start(func() error { return d.client.Publish(d.ctx, message("t", 1, "x")) })
@@ -171,8 +171,8 @@ func TestT31NoReconnectEndsEverything(t *testing.T) {
 	})
 }
 
-// T1, T2, T3, T10: results, PUBREL, copies and order across reconnects, in one conversation with
-// all of them at once: hazards 12, 14, 15 and 16 have them one by one.
+// T1, T2, T3, T10: results, PUBREL, copies and order across reconnects, all in one conversation.
+// Hazards 12, 14, 15 and 16 test them one by one.
 func TestT1T2T3T10AcrossReconnects(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		var results []func() error
@@ -201,7 +201,7 @@ func TestT1T2T3T10AcrossReconnects(t *testing.T) {
 	})
 }
 
-// T11: a refusal of one server changes nothing about what the next one is asked.
+// T11: the refusal of one server does not change the CONNECT that the next one gets.
 func TestT11TheSecondServerGetsTheSameConnect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first, second := clienttest.NewServer(), clienttest.NewServer()
@@ -237,7 +237,7 @@ func TestT11TheSecondServerGetsTheSameConnect(t *testing.T) {
 	})
 }
 
-// T14 and T15: one goroutine a connection (TestIdleGoroutines), and one read for many messages.
+// T14 and T15: one goroutine per connection (TestIdleGoroutines), and one read for many messages.
 func TestT15OneReadForManyMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := clienttest.NewServer()
@@ -263,7 +263,7 @@ func TestT15OneReadForManyMessages(t *testing.T) {
 	})
 }
 
-// A counted connection counts reads.
+// A counted connection counts its reads.
 type counted struct {
 	net.Conn
 	reads *int
@@ -274,8 +274,8 @@ func (c *counted) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// T20: what a Store held when the process began is sent before, and not replaced by, what the
-// program publishes as soon as it is connected.
+// T20: messages from the Store are sent before those that the program publishes as soon as it is
+// connected, and are not replaced by them.
 func TestT20StoredBeforeNew(t *testing.T) {
 	disk := newDisk()
 	connected(t, client.Config{Store: disk, NoScrub: true}, func(d *dialogue) {

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The table of outcomes: nil only when the promise is kept, and otherwise an error that
-// says whether it happened.
+// The outcomes of Publish: nil only when the promise of the QoS is kept, otherwise an error that
+// says whether the message may have been sent.
 
 func TestPublishQoS0IsDoneWhenWritten(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
@@ -42,8 +42,8 @@ func TestPublishQoS1IsDoneAtPuback(t *testing.T) {
 	})
 }
 
-// Hazard 12: a result is a success only on the acknowledgement of its own identifier,
-// across reconnects.
+// Hazard 12: a publish succeeds only when its own identifier is acknowledged, also across
+// reconnects.
 func TestHazard12ResultSurvivesReconnect(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		done := d.start(func() error { return d.client.Publish(d.ctx, message("t", 2, "x")) })
@@ -94,7 +94,7 @@ func TestPublishOfflineIsQueued(t *testing.T) {
 	})
 }
 
-// ctx ends before the message was sent: it is withdrawn, and will never be sent.
+// When ctx ends before the message was sent, it is withdrawn and never sent.
 func TestPublishWithdrawn(t *testing.T) {
 	connected(t, client.Config{MaxInflight: 1}, func(d *dialogue) {
 		_, err := d.client.PublishAsync(d.ctx, message("t", 1, "first"))
@@ -112,8 +112,8 @@ func TestPublishWithdrawn(t *testing.T) {
 	})
 }
 
-// ctx ends after bytes may have left: unknown, and the message goes on with a payload of
-// its own.
+// When ctx ends after bytes may have left, the outcome is unknown, and the message continues with a
+// copy of the payload.
 func TestPublishUnknownGoesOn(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		ctx, cancel := context.WithTimeout(d.ctx, time.Second)
@@ -136,7 +136,7 @@ func TestPublishUnknownGoesOn(t *testing.T) {
 	})
 }
 
-// Hazard 26: a write that broke off says that the message may have left.
+// Hazard 26: the error of an interrupted write says that the message may have left.
 func TestHazard26WriteBreaksOff(t *testing.T) {
 	connected(t, client.Config{NoReconnect: true}, func(d *dialogue) {
 		done := d.start(func() error { return d.client.Publish(d.ctx, message("t", 0, "long enough")) })
@@ -148,7 +148,7 @@ func TestHazard26WriteBreaksOff(t *testing.T) {
 	})
 }
 
-// What ends unknown with a connection says why that ended, also where the client connects again.
+// An unknown outcome gives the reason why the connection ended, even if the client reconnects.
 func TestUnknownNamesTheCause(t *testing.T) {
 	for qos, packet := range []string{`PUBLISH "t" qos=0 dup=0 size=1`, `PUBLISH "t" qos=1 id=1 dup=0 size=1`, `PUBLISH "t" qos=2 id=1 dup=0 size=1`} {
 		for _, once := range []bool{false, true} {
@@ -191,7 +191,7 @@ func TestPublishInvalid(t *testing.T) {
 	})
 }
 
-// Hazard 5: every operation ends exactly once, whatever happens.
+// Hazard 5: every call returns exactly once, whatever happens.
 func TestHazard5CloseEndsEverything(t *testing.T) {
 	connected(t, client.Config{MaxInflight: 1}, func(d *dialogue) {
 		sent := d.start(func() error { return d.client.Publish(d.ctx, message("t", 1, "x")) })
@@ -216,7 +216,7 @@ func TestHazard5CloseEndsEverything(t *testing.T) {
 	})
 }
 
-// Hazard 16: order, identifiers and DUP of what was queued while offline.
+// Hazard 16: order, identifiers and DUP of messages queued while offline.
 func TestHazard16OrderAfterReconnect(t *testing.T) {
 	connected(t, client.Config{MaxInflight: 20}, func(d *dialogue) {
 		for range 3 {
@@ -240,8 +240,8 @@ func TestHazard16OrderAfterReconnect(t *testing.T) {
 	})
 }
 
-// A message of which no byte was written is a first copy afterwards, though the one before it
-// in the same write ended with the piece that broke off.
+// A message of which no byte was written is later sent with DUP 0, even if the message before it,
+// in the same write, left completely.
 func TestFirstCopyBehindAWholePiece(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		const piece = 64 << 10

@@ -40,7 +40,7 @@ func TestMessagesAcknowledgesWhenTheLoopStepsOn(t *testing.T) {
 	})
 }
 
-// A loop that breaks off has not done the work: the next one gets the message again.
+// A loop that breaks has not processed its message: the next loop gets it again.
 func TestMessagesBreakGivesBack(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: 7})
@@ -63,8 +63,8 @@ func TestMessagesBreakGivesBack(t *testing.T) {
 	})
 }
 
-// Hazard 22: acknowledgements leave in the order of arrival; a stale one is an error and
-// nothing on the wire.
+// Hazard 22: acknowledgements leave in the order of arrival; a stale one is an error and sends
+// nothing.
 func TestHazard22ManualAck(t *testing.T) {
 	connected(t, client.Config{ManualAck: true}, func(d *dialogue) {
 		var ms []*client.Delivery
@@ -113,8 +113,8 @@ func TestHazard22ManualAck(t *testing.T) {
 	})
 }
 
-// Hazard 1: a handler may publish and wait, subscribe, unsubscribe and close, with more
-// messages behind the one that it handles.
+// Hazard 1: a handler may publish and wait, subscribe, unsubscribe and close, while more messages
+// wait behind the one that it handles.
 func TestHazard1HandlersMayBlock(t *testing.T) {
 	inBubble(t, client.Config{}, func(d *dialogue) {
 		results := make(chan error, 3)
@@ -157,8 +157,8 @@ func TestHazard1HandlersMayBlock(t *testing.T) {
 	})
 }
 
-// Hazard 21: messages right after CONNACK reach their handlers, and what matches none is
-// acknowledged and counted.
+// Hazard 21: messages that follow CONNACK at once reach their handlers, and those that match none
+// are acknowledged and counted.
 func TestHazard21UnmatchedIsAcknowledged(t *testing.T) {
 	inBubble(t, client.Config{}, func(d *dialogue) {
 		var got []string
@@ -182,7 +182,7 @@ func TestHazard21UnmatchedIsAcknowledged(t *testing.T) {
 	})
 }
 
-// Hazard 20: a refused filter is an error that names it, and the others are granted.
+// Hazard 20: a refused filter gives an error that names it, and the other filters are granted.
 func TestHazard20RefusedFilter(t *testing.T) {
 	connected(t, client.Config{}, func(d *dialogue) {
 		var granted []packets.QoS
@@ -218,7 +218,7 @@ func TestHazard20RefusedFilter(t *testing.T) {
 	})
 }
 
-// Hazard 18: the wanted subscriptions are made again when the Server lost them.
+// Hazard 18: wanted subscriptions are made again when the Server has lost them.
 func TestHazard18Resubscribes(t *testing.T) {
 	for name, cfg := range map[string]client.Config{"kept": {}, "lost": {}, "clean": {CleanSession: true}} {
 		t.Run(name, func(t *testing.T) {
@@ -243,8 +243,8 @@ func TestHazard18Resubscribes(t *testing.T) {
 	}
 }
 
-// A full inbox pauses reading for eight seconds and no longer; then QoS 0 gives way and
-// the connection lives on.
+// A full inbox pauses reading for at most eight seconds; then QoS 0 messages are dropped and the
+// connection continues.
 func TestFullInboxPausesThenDropsQoS0(t *testing.T) {
 	connected(t, client.Config{InboxMessages: 4, KeepAlive: 20 * time.Second}, func(d *dialogue) {
 		for range d.client.Messages(timeout(d.ctx, time.Millisecond)) {
@@ -262,8 +262,8 @@ func TestFullInboxPausesThenDropsQoS0(t *testing.T) {
 	})
 }
 
-// Reading never pauses while an own request is outstanding: the handler that publishes
-// and waits gets its answer past any number of messages.
+// Reading never pauses while an own request is outstanding: a handler that publishes and waits gets
+// its answer behind any number of messages.
 func TestNoDeadlockWithFullWindows(t *testing.T) {
 	inBubble(t, client.Config{InboxMessages: 4, MaxInflight: 2, CleanSession: true}, func(d *dialogue) {
 		published := make(chan error, 1)

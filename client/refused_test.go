@@ -13,7 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A refusingConn is one whose Server has said why it closes, before it was written to.
+// A refusingConn has already received the Server's reason for closing when the client first writes
+// to it.
 type refusingConn struct {
 	net.Conn
 	written chan struct{}
@@ -30,7 +31,7 @@ func (c *refusingConn) Read([]byte) (int, error) {
 	return 0, c.why
 }
 
-// An alertError is an error of a transport that knows what to do about it, as transport.DialError.
+// An alertError is a transport error that carries a hint, like transport.DialError.
 type alertError struct{}
 
 func (alertError) Error() string  { return "remote error: tls: certificate required" }
@@ -41,8 +42,8 @@ func (alertError) Unwrap() error {
 	return &net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}
 }
 
-// In TLS 1.3 a Server refuses the client's certificate when the client is already writing: the write fails with a reset, and what
-// the Server said is read. It is that which the error says, not the reset.
+// In TLS 1.3 a Server may refuse the client's certificate while the client is already writing: the write fails with
+// a reset, but the Server's reason can still be read. The error gives that reason, not the reset.
 func TestReasonOfTheServerBesideAFailedWrite(t *testing.T) {
 	for _, test := range []struct {
 		why  error

@@ -26,10 +26,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Rows of docs/hazards.md that other packages prove in depth, seen from a client.
+// Rows of docs/hazards.md that other packages prove in depth, as a client sees them.
 
-// Hazard 27: whatever is left of a log on disk, a client starts with a beginning of what it was
-// given, in order, or says that the log is damaged. Package wal tries every byte and every bit.
+// Hazard 27: from a damaged log, a client starts with a prefix of the messages that it was given,
+// in order, or reports that the log is damaged. Package wal tries every byte and every bit.
 func TestHazard27DamagedStore(t *testing.T) {
 	dir := t.TempDir()
 	options := func(dir string) wal.Options { return wal.Options{Dir: dir, Server: "mq", ClientID: "c"} }
@@ -79,8 +79,8 @@ func TestHazard27DamagedStore(t *testing.T) {
 	require.NotZero(t, complete)
 }
 
-// Hazard 37: any function that opens a connection is a transport: a unix socket, or TLS with a
-// configuration of this attempt over a way of one's own, with the name verified.
+// Hazard 37: any function that opens a connection can be the transport: a unix socket, or TLS with
+// a configuration per attempt over another dialer, with the name verified.
 func TestHazard37AnyDial(t *testing.T) {
 	serve := func(l net.Listener) {
 		t.Cleanup(func() { l.Close() })
@@ -132,7 +132,8 @@ func TestHazard37AnyDial(t *testing.T) {
 	require.ErrorAs(t, connect(over("other.test")), &wrong)
 }
 
-// Hazard 38: over WebSocket packets span frames as they like, and a refused handshake says why.
+// Hazard 38: over WebSocket, packets may span frames in any way, and a refused handshake gives its
+// reason.
 func TestHazard38WebSocket(t *testing.T) {
 	upgrade := websocket.Upgrader{Subprotocols: []string{"mqtt"}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -181,8 +182,8 @@ func TestHazard38WebSocket(t *testing.T) {
 	require.ErrorContains(t, err, "tell your administrator")
 }
 
-// Hazard 44: a program can be tested without a server: packet by packet, and on a network that
-// goes dead or cuts.
+// Hazard 44: a program can be tested without a server: packet by packet, and on a network that goes
+// silent or cuts connections.
 func TestHazard44TestKit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := clienttest.NewServer()
@@ -218,8 +219,9 @@ func TestHazard44TestKit(t *testing.T) {
 	})
 }
 
-// Hazard 46: what no conforming server sends ends the connection, with the statement that it
-// breaks; and what no packet can carry is refused at the call, never truncated.
+// Hazard 46: a packet that no conforming server sends ends the connection, and the error names the
+// statement that it violates. A message that no packet can carry is refused by the call, never
+// truncated.
 func TestHazard46StrictDecoder(t *testing.T) {
 	for statement, packet := range map[string]string{
 		"MQTT-2.2.2-2": "\x41\x02\x00\x01",              // PUBACK with a flag

@@ -20,8 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Hazard 36: of several servers the one that works is used and kept; the pause comes after
-// a round of all.
+// Hazard 36: of several servers, one that works is used and kept; the client pauses only after
+// trying all of them.
 func TestHazard36SeveralServers(t *testing.T) {
 	dead := clienttest.NewServer()
 	dead.Refuse(clienttest.ErrRefused)
@@ -48,8 +48,8 @@ func TestHazard36SeveralServers(t *testing.T) {
 	})
 }
 
-// Hazard 13, the other policy: QoS 0 is kept while offline, within limits, and sent in
-// order; an outcome is never invented.
+// Hazard 13, the other policy: QoS 0 messages are queued while offline, within limits, and sent in
+// order. An outcome is never invented.
 func TestHazard13QoS0Queued(t *testing.T) {
 	connected(t, client.Config{QueueQoS0: true, QueueMessages: 2}, func(d *dialogue) {
 		d.server.Refuse(clienttest.ErrRefused)
@@ -83,7 +83,7 @@ func TestHazard13QoS0Queued(t *testing.T) {
 }
 
 // The policies of a full queue: the caller waits (TestPublishOfflineIsQueued), the new message
-// fails, or the oldest one that was never sent gives way.
+// fails, or the oldest unsent one is dropped.
 func TestHazard28QueuePolicies(t *testing.T) {
 	for _, qos := range []packets.QoS{0, 1, 2} {
 		connected(t, client.Config{QueueMessages: 2, QueueQoS0: true, WhenFull: client.QueueFail}, func(d *dialogue) {
@@ -119,7 +119,7 @@ func TestHazard28QueuePolicies(t *testing.T) {
 	}
 }
 
-// Trace tells about every packet in order, and no payload, user name or password.
+// Trace reports every packet in order, and no payload, user name or password.
 func TestTrace(t *testing.T) {
 	var lines []string
 	connected(t, client.Config{
@@ -140,7 +140,7 @@ func TestTrace(t *testing.T) {
 	})
 }
 
-// After Close an acknowledgement says that nothing was sent.
+// After Close, Ack reports that no acknowledgement was sent.
 func TestAckAfterClose(t *testing.T) {
 	connected(t, client.Config{ManualAck: true}, func(d *dialogue) {
 		d.send(&packets.Publish{Topic: "t", QoS: 1, PacketID: 1})
@@ -153,7 +153,7 @@ func TestAckAfterClose(t *testing.T) {
 	})
 }
 
-// Hazard 9, memory: reconnects leave no heap behind.
+// Hazard 9, memory: reconnects leave nothing on the heap.
 func TestHazard9HeapIsFlat(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A Receipt is the one allocation of a PublishAsync, and a queue of a million has a million: one
-// more field, and the allocator takes 16 bytes more for each.
+// A Receipt is the one allocation of a PublishAsync, and a queue of a million messages has a
+// million of them. One more field, and the allocator would use 16 bytes more for each.
 func TestSizeOfAReceipt(t *testing.T) {
 	if strconv.IntSize < 64 {
 		t.Skip("words are smaller here")
@@ -18,7 +18,7 @@ func TestSizeOfAReceipt(t *testing.T) {
 	require.LessOrEqual(t, unsafe.Sizeof(client.Receipt{}), uintptr(64))
 }
 
-// The allocator has a size of 1,408 bytes, and then one of 1,536.
+// The allocator has a size class of 1,408 bytes; the next one is 1,536.
 func TestSizeOfAClient(t *testing.T) {
 	if strconv.IntSize < 64 {
 		t.Skip("words are smaller here")

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What happens to connections, and what goes over them, is counted.
+// Stats counts what happens to connections, and the packets on them.
 func TestStatsCountConnectionsAndPackets(t *testing.T) {
 	cfg := client.Config{ConnectRetry: true, ConnectRetryInterval: time.Second, KeepAlive: -1, MaxReconnectInterval: time.Second}
 	inBubble(t, cfg, func(d *dialogue) {

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A slowDisk is a Store in memory that takes as long as the test says.
+// A slowDisk is a Store in memory that takes as long as the test wants.
 type slowDisk struct {
 	mu    sync.Mutex
 	kept  map[string]string
@@ -24,7 +24,7 @@ type slowDisk struct {
 	fails error
 	full  error
 	syncs int
-	takes time.Duration // a Commit
+	takes time.Duration // the duration of a Commit
 }
 
 func newDisk() *slowDisk { return &slowDisk{kept: make(map[string]string)} }
@@ -95,7 +95,7 @@ func (s *slowDisk) set(f func()) {
 	f()
 }
 
-// crashed is the disk as a process finds it that starts now.
+// crashed returns the disk as a process finds it that starts now.
 func (s *slowDisk) crashed() *slowDisk {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,7 +145,7 @@ func TestStorePublishWaitsForItsRecord(t *testing.T) {
 	})
 }
 
-// Whatever gathers while the disk is busy shares one sync.
+// Changes that accumulate while the disk is busy share one sync.
 func TestStoreGroupsCommits(t *testing.T) {
 	disk := newDisk()
 	inBubble(t, client.Config{Store: disk}, func(d *dialogue) {
@@ -162,8 +162,8 @@ func TestStoreGroupsCommits(t *testing.T) {
 	})
 }
 
-// What was published while nothing was connected goes out after a restart, in order; what
-// was between PUBREC and PUBCOMP goes on with PUBREL [MQTT-4.1.0-1] [MQTT-4.4.0-1].
+// Messages published while offline are sent after a restart, in order; those between PUBREC and
+// PUBCOMP continue with PUBREL [MQTT-4.1.0-1] [MQTT-4.4.0-1].
 func TestStoreRestart(t *testing.T) {
 	disk := newDisk()
 	connected(t, client.Config{Store: disk}, func(d *dialogue) {
@@ -202,8 +202,8 @@ func TestStoreRestart(t *testing.T) {
 	require.Zero(t, disk.count(session.RecordReleased))
 }
 
-// An incoming QoS 2 message is on record before PUBREC leaves, and recognised by the next
-// process [MQTT-4.3.3-2].
+// An incoming QoS 2 message is on record before PUBREC is sent, and the next process recognises it
+// [MQTT-4.3.3-2].
 func TestStoreRecognisesAfterARestart(t *testing.T) {
 	disk := newDisk()
 	message := &packets.Publish{Topic: "t", QoS: 2, PacketID: 7, Payload: []byte("x")}
@@ -236,8 +236,7 @@ func TestStoreRecognisesAfterARestart(t *testing.T) {
 	require.Zero(t, disk.count(session.RecordReceived))
 }
 
-// A Store that fails ends the client: nothing leaves that is not on record, and the error
-// says so.
+// A Store that fails ends the client: nothing is sent that is not on record, and the error says so.
 func TestStoreFails(t *testing.T) {
 	broken := errors.New("input/output error")
 	disk := newDisk()
@@ -268,8 +267,9 @@ func TestStoreFailsBeforeConnect(t *testing.T) {
 	})
 }
 
-// A context that ends before the message left withdraws it, durably. A Store that stands still cannot tell whether
-// a crash would bring the message back, and gets half a second; the message is not sent either way.
+// When a context ends before the message was sent, the message is withdrawn, durably. The client waits half a
+// second for a stalled Store; after that it is unknown whether a crash would bring the message back. It is not
+// sent either way.
 func TestStoreWithdrawal(t *testing.T) {
 	disk := newDisk()
 	inBubble(t, client.Config{Store: disk}, func(d *dialogue) {
@@ -296,7 +296,7 @@ func TestStoreWithdrawal(t *testing.T) {
 	})
 }
 
-// A full Store takes no message, and goes on recording what finishes those that it has.
+// A full Store accepts no new message, but still records the completion of those that it has.
 func TestStoreFull(t *testing.T) {
 	disk := newDisk()
 	connected(t, client.Config{Store: disk}, func(d *dialogue) {
@@ -321,8 +321,8 @@ func TestStoreFull(t *testing.T) {
 	})
 }
 
-// A Store that was full has room again when somebody else has freed the disk, of which nothing
-// tells the client: Publish asks again.
+// A full Store may get room without the client's doing, when somebody else frees space on the disk:
+// Publish asks again.
 func TestStoreFullOfOthers(t *testing.T) {
 	disk := newDisk()
 	connected(t, client.Config{Store: disk}, func(d *dialogue) {
@@ -336,7 +336,7 @@ func TestStoreFullOfOthers(t *testing.T) {
 	})
 }
 
-// Records that make no sense stop the client before it does harm.
+// Invalid records stop the client before it does harm.
 func TestStoreWithGarbage(t *testing.T) {
 	disk := newDisk()
 	disk.kept["\x09"] = ""
@@ -385,7 +385,7 @@ func TestStoreNotes(t *testing.T) {
 	})
 }
 
-// Close leaves with everything on record, acknowledgements included.
+// Close ends with everything on record, acknowledgements included.
 func TestStoreClose(t *testing.T) {
 	disk := newDisk()
 	connected(t, client.Config{Store: disk, ManualAck: true}, func(d *dialogue) {
@@ -404,7 +404,7 @@ func TestStoreClose(t *testing.T) {
 	})
 }
 
-// A Store that does not answer is told by Stats, whatever it was asked.
+// Stats reports a Store that does not answer, in Commit as in Room.
 func TestStoreWaitsIsTold(t *testing.T) {
 	disk := newDisk()
 	for name, c := range map[string]struct {
@@ -432,7 +432,7 @@ func TestStoreWaitsIsTold(t *testing.T) {
 	}
 }
 
-// What waits for a Store that does not answer ends with the client all the same.
+// A receipt that waits for a Store that does not answer ends with the client.
 func TestStoreHangsOnADrop(t *testing.T) {
 	disk := newDisk()
 	inBubble(t, client.Config{Store: disk, QueueMessages: 1, WhenFull: client.QueueDropOldest}, func(d *dialogue) {
@@ -452,8 +452,8 @@ func TestStoreHangsOnADrop(t *testing.T) {
 	})
 }
 
-// An outcome that waits for its record when the client ends, and the Store does not answer, says
-// that the client has ended: nothing stays in flight.
+// When the client ends while an outcome waits for its record and the Store does not answer, the
+// outcome is ErrClosed: no receipt stays open.
 func TestStoreStandsWhileTheClientEnds(t *testing.T) {
 	disk := newDisk()
 	inBubble(t, client.Config{Store: disk, QueueMessages: 1, WhenFull: client.QueueDropOldest}, func(d *dialogue) {
@@ -471,8 +471,9 @@ func TestStoreStandsWhileTheClientEnds(t *testing.T) {
 	})
 }
 
-// What still waits for its record when DISCONNECT leaves was not sent. The Server sends the message
-// again then, and the application, which has acknowledged it, is not given it again.
+// An acknowledgement that still waits for its record when DISCONNECT is sent was not sent. The
+// Server sends the message again, and the client acknowledges it without delivering it to the
+// application a second time.
 func TestStoreStandsWhileTheClientParks(t *testing.T) {
 	disk := newDisk()
 	connected(t, client.Config{Store: disk, InboxMessages: 2, InboxBytes: 1024, ManualAck: true, NoScrub: true}, func(d *dialogue) {

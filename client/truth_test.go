@@ -19,11 +19,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What every call says is compared with what the server saw, over connections that break after
-// any number of bytes, with contexts that end at any time, and with callers who use their
-// memory again: nil means that it is there, ErrNotSent that it never was and never will be, QoS 2
-// that it is there once; and every call ends. All that comes back is taken in the end, though the
-// inbox is small and the consumer slow.
+// TestOutcomesAreTrue compares the result of every call with what the server saw, over connections
+// that break after any number of bytes, with contexts that end at any time, and with callers that
+// reuse their memory. After nil the message is there, at QoS 2 once; after ErrNotSent it never was
+// and never will be; and every call returns. All messages that come back are taken in the end,
+// although the inbox is small and the consumer slow.
 func TestOutcomesAreTrue(t *testing.T) {
 	seeds := 300
 	if raceEnabled || testing.Short() {

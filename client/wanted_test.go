@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Filters that are wanted before Connect are asked for once, right after CONNACK; what a Store
-// remembers may be replaced and given up there.
+// Filters subscribed to before Connect are requested once, right after CONNACK. Filters from the
+// Store may be replaced or unsubscribed in the same way.
 func TestSubscribeBeforeConnect(t *testing.T) {
 	disk := newDisk()
 	connected(t, client.Config{Store: disk}, func(d *dialogue) {
@@ -47,7 +47,7 @@ func TestSubscribeBeforeConnect(t *testing.T) {
 	})
 }
 
-// A SUBSCRIBE without an answer can be sent again: an answer to either copy counts.
+// AskAgain sends an unanswered SUBSCRIBE again: an answer to either copy counts.
 func TestAskAgain(t *testing.T) {
 	inBubble(t, client.Config{FiltersPerPacket: 1}, func(d *dialogue) {
 		require.Zero(t, d.client.AskAgain(), "there is no connection")

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// 流运行成功后确认: PUBACK leaves after the flow succeeded and not before.
+// 流运行成功后确认: PUBACK is sent after the flow has succeeded, and not before.
 func TestAckAfterFlowQoS1(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -31,8 +31,8 @@ func TestAckAfterFlowQoS1(t *testing.T) {
 	})
 }
 
-// At QoS 2 it is PUBREC that is withheld, because it says that we own the message; PUBREL
-// is answered at once.
+// At QoS 2 PUBREC is withheld, because it means that we have taken responsibility for the message;
+// PUBREL is answered at once.
 func TestAckAfterFlowQoS2(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -62,8 +62,8 @@ func TestQoS0HasNoAcknowledgement(t *testing.T) {
 	})
 }
 
-// 流开始前立即确认: the acknowledgement leaves while the flow runs, and its failure is
-// counted and nothing more.
+// 流开始前立即确认: the acknowledgement is sent while the flow runs, and a failure of the flow is only
+// counted.
 func TestAckImmediately(t *testing.T) {
 	for qos, ack := range map[packets.QoS]string{1: "PUBACK id=1", 2: "PUBREC id=1"} {
 		inBubble(t, func(d *dialogue) {
@@ -82,7 +82,7 @@ func TestAckImmediately(t *testing.T) {
 	}
 }
 
-// Flows end as they like; acknowledgements leave in the order of arrival [MQTT-4.6.0-2].
+// Flows end in any order; acknowledgements are sent in the order of arrival [MQTT-4.6.0-2].
 func TestAcksLeaveInOrderOfArrival(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -96,7 +96,7 @@ func TestAcksLeaveInOrderOfArrival(t *testing.T) {
 	})
 }
 
-// What a consumer gets is what arrived: bytes, topic, granted QoS and identifier.
+// A flow gets the message as it arrived: payload, topic, granted QoS and identifier.
 func TestConsumedMessage(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		var got []*flow.Message
@@ -144,7 +144,7 @@ func TestExtendedAttributes(t *testing.T) {
 	})
 }
 
-// mime_type and encoding stand in the payload's Entity.
+// mime_type and encoding are set in the payload's Entity.
 func TestMimeType(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		var got *flow.Message

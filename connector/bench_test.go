@@ -11,9 +11,8 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// BenchmarkConsumer is a message of QoS 1 from PUBLISH to PUBACK through a flow that does
-// nothing, 64 on their way at once: without a store, with one, and with the ledger, which
-// syncs before each run.
+// BenchmarkConsumer passes QoS 1 messages from PUBLISH to PUBACK through a flow that does nothing,
+// with 64 in flight: without a store, with one, and with the ledger, which syncs before each run.
 func BenchmarkConsumer(b *testing.B) {
 	for _, c := range []struct {
 		name          string

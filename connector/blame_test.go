@@ -22,9 +22,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The table of docs/connector.md, row by row: a message has two retries, and its flow fails in one way,
-// always or for a while. What it pays for sends it to `then` after its third run; what it does not pay for
-// never does.
+// The table of docs/connector.md, row by row. A message has two retries, and its flow fails in one way,
+// always or for a while. If the failure is charged to the message, it goes to `then` after its third run;
+// otherwise it never does.
 func TestWhoseFailureIsIt(t *testing.T) {
 	always := 1000
 	returns := func(err error) func(context.Context) error { return func(context.Context) error { return err } }
@@ -91,8 +91,8 @@ func TestWhoseFailureIsIt(t *testing.T) {
 	}
 }
 
-// Uncharged runs take nothing from the charged ones, in whatever order they come, and a message that was a
-// suspect once is one in each run that follows.
+// Uncharged runs do not affect the number of charged ones, in whatever order they come. A message that was
+// once a suspect remains one in every later run.
 func TestUnchargedBetweenCharged(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		failures := []error{flow.Uncharged(errGate), errGate, flow.Suspect(errGate), flow.Uncharged(errGate), errGate, flow.Suspect(errGate), errGate}
@@ -114,9 +114,9 @@ func TestUnchargedBetweenCharged(t *testing.T) {
 	require.ErrorIs(t, flow.Uncharged(errGate), errGate)
 }
 
-// A producer's failure is uncharged where its message only waited: for a connection, for room, for
-// the answer that a lost connection did not bring. A server that takes the message and never
-// answers is its own trouble.
+// A producer's failure is uncharged if its message only waited: for a connection, for room, or for
+// an answer that was lost with the connection. It is charged if a server accepts the message and
+// never answers.
 func TestProducerWaitsUncharged(t *testing.T) {
 	params := connector.ProducerParams{Topic: "out", QoS: 1, AckTimeout: ptr(5 * time.Second)}
 	for name, c := range map[string]struct {
@@ -165,15 +165,15 @@ func TestProducerWaitsUncharged(t *testing.T) {
 	}
 }
 
-// away ends the connection and lets nobody back.
+// away ends the connection and refuses new ones.
 func (d *dialogue) away() {
 	d.server.Refuse(errors.New("away"))
 	d.cut()
 	synctest.Wait()
 }
 
-// occupy lets another message be on its way that the server does not answer. The one behind it gives up
-// before that one does.
+// occupy publishes another message, which the server does not answer, and sets a context in which the
+// next message gives up before that one.
 func (d *dialogue) occupy() {
 	p := d.connector.Producer("out")
 	go p.Publish(d.ctx, client.Message{Topic: "first", QoS: 1})
@@ -184,10 +184,10 @@ func (d *dialogue) occupy() {
 	d.ctx = ctx
 }
 
-// A strict server keeps a session and closes the connection over a PUBLISH to out/denied.
+// A strict is a server that keeps a session and closes the connection over a PUBLISH to out/denied.
 type strict struct {
 	mu       sync.Mutex
-	waiting  []string // payloads that were not acknowledged yet, by identifier
+	waiting  []string // unacknowledged payloads, by identifier
 	arrived  map[string]int
 	closes   int
 	connects int
@@ -244,8 +244,8 @@ func (s *strict) left() int {
 	return len(s.waiting) - len(slices.DeleteFunc(slices.Clone(s.waiting), func(p string) bool { return p != "" }))
 }
 
-// Three of sixty messages lead to a topic over which the server closes the connection. They go to
-// the dead letters at once, nothing else does, and the whole takes less than a minute.
+// Three of sixty messages lead to a topic over which the server closes the connection. They become
+// dead letters at once, no other message does, and everything takes less than a minute.
 func TestRefusedPublishIsPaidForByItself(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		s := &strict{arrived: make(map[string]int)}
@@ -305,8 +305,8 @@ func TestRefusedPublishIsPaidForByItself(t *testing.T) {
 	})
 }
 
-// The flows of suspects run one at a time, whatever became of the one before, and with places for
-// others beside them.
+// The flows of suspects run one at a time, whatever happened to the previous one, while other
+// messages run beside them.
 func TestSuspectsRunOneAtATime(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		var mu sync.Mutex

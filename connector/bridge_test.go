@@ -23,8 +23,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A bridging is a dialogue with two servers: near has the consumer, and far is what the producer "up"
-// publishes to.
+// A bridging is a dialogue with two servers: near has the consumer, and the producer "up" publishes
+// to far.
 type bridging struct {
 	*dialogue
 	far     *clienttest.Server
@@ -45,7 +45,8 @@ func bridged(t *testing.T, talk func(b *bridging)) {
 	})
 }
 
-// forwarding is a connector that consumes t/# and has a producer that publishes to the far server.
+// forwarding returns a configuration that consumes t/# and has a producer that publishes to the far
+// server.
 func forwarding(p connector.ProducerParams) connector.Config {
 	cfg := kept(connector.ConsumerParams{})
 	cfg.Connections = map[string]connector.Connection{"cloud": {
@@ -69,7 +70,8 @@ func farStored(t *testing.T, cfg connector.Config, dir string) connector.Config 
 	return cfg
 }
 
-// begin starts the connector, whose flow publishes with the producer; the near server accepts it.
+// begin starts the connector, whose flow publishes with the producer, and accepts it at the near
+// server.
 func (b *bridging) begin(cfg connector.Config) {
 	b.Helper()
 	var up *connector.Producer
@@ -90,7 +92,7 @@ func (b *bridging) acceptFar(sessionPresent bool) *packets.Connect {
 	return p
 }
 
-// atFar lets the dialogue be with the far server.
+// atFar runs talk with the connection to the far server.
 func (b *bridging) atFar(talk func()) {
 	b.Helper()
 	near := b.conn
@@ -99,7 +101,7 @@ func (b *bridging) atFar(talk func()) {
 	b.conn = near
 }
 
-// take receives messages of a QoS in the order of payloads, and then answers them.
+// take receives messages of a QoS in the order of payloads, and then acknowledges them.
 func (b *bridging) take(qos packets.QoS, payloads ...string) {
 	b.Helper()
 	var ids []uint16
@@ -129,8 +131,8 @@ func (b *bridging) cloud() connector.ConnectionHealth {
 	return b.connector.Health().Connections["cloud"]
 }
 
-// A message goes from one server to the other, each with its own client id, and is acknowledged
-// when the far server has it.
+// A message is forwarded from one server to the other, each with its own client id, and
+// acknowledged when the far server has it.
 func TestBridge(t *testing.T) {
 	bridged(t, func(b *bridging) {
 		b.begin(forwarding(connector.ProducerParams{QoS: packets.AtLeastOnce}))
@@ -150,9 +152,9 @@ func TestBridge(t *testing.T) {
 	})
 }
 
-// A far server that is away keeps no consumer from starting, and changes nothing of whether the
-// connector is ready. What is wrong is told by name. Without a session store the messages wait,
-// unacknowledged.
+// If the far server is unreachable, consumers start and the connector can be ready nevertheless.
+// Health reports the problem under the name of the connection. Without a session store the messages
+// wait, unacknowledged.
 func TestBridgeFarEndAway(t *testing.T) {
 	bridged(t, func(b *bridging) {
 		var mu sync.Mutex
@@ -207,7 +209,8 @@ func TestBridgeFarEndAway(t *testing.T) {
 	})
 }
 
-// Without connect_retry Start fails if the far server is away, as it does for the connector's own.
+// Without connect_retry Start fails if the far server is unreachable, as for the connector's own
+// connection.
 func TestBridgeStartWithoutConnectRetry(t *testing.T) {
 	bridged(t, func(b *bridging) {
 		cfg := forwarding(connector.ProducerParams{})
@@ -222,7 +225,7 @@ func TestBridgeStartWithoutConnectRetry(t *testing.T) {
 	})
 }
 
-// Without auto_reconnect the connector ends with the far connection, as it does with its own.
+// Without auto_reconnect the connector ends with the far connection, as with its own.
 func TestBridgeWithoutAutoReconnect(t *testing.T) {
 	bridged(t, func(b *bridging) {
 		cfg := forwarding(connector.ProducerParams{})
@@ -239,8 +242,8 @@ func TestBridgeWithoutAutoReconnect(t *testing.T) {
 	})
 }
 
-// Store and forward: with done_when: stored the incoming message is acknowledged when its copy is durable.
-// Copies leave in their order when the far server is back, also with the next process.
+// Store and forward: with done_when: stored an incoming message is acknowledged once its copy is durable.
+// The copies are sent in order when the far server is back, even by the next process.
 func TestBridgeStoresAndForwards(t *testing.T) {
 	bridged(t, func(b *bridging) {
 		cfg := farStored(t, forwarding(connector.ProducerParams{QoS: packets.ExactlyOnce, DoneWhen: connector.DoneWhenStored}), t.TempDir())
@@ -266,7 +269,7 @@ func TestBridgeStoresAndForwards(t *testing.T) {
 	})
 }
 
-// A store that is full holds the messages back; they are not acknowledged, pay nothing, and leave later.
+// A full store holds the messages back: they are not acknowledged, not charged, and sent later.
 func TestBridgeStoreIsFull(t *testing.T) {
 	bridged(t, func(b *bridging) {
 		cfg := farStored(t, forwarding(connector.ProducerParams{QoS: packets.AtLeastOnce, DoneWhen: connector.DoneWhenStored, AckTimeout: ptr(time.Second)}), t.TempDir())
@@ -289,7 +292,8 @@ func TestBridgeStoreIsFull(t *testing.T) {
 	})
 }
 
-// At least once, also at QoS 2: a crash between storing and acknowledging publishes again.
+// Bridging is at least once, even at QoS 2: after a crash between storing and acknowledging, the
+// message is published again.
 func TestBridgeIsAtLeastOnce(t *testing.T) {
 	bridged(t, func(b *bridging) {
 		cfg := farStored(t, forwarding(connector.ProducerParams{QoS: packets.ExactlyOnce, DoneWhen: connector.DoneWhenStored}), t.TempDir())
@@ -320,8 +324,8 @@ func TestBridgeIsAtLeastOnce(t *testing.T) {
 	})
 }
 
-// A live message never becomes a retained one, and a retained one keeps its flag where that is asked for.
-// A flag that is dropped is counted, and the first is logged.
+// A live message never becomes a retained one. A retained message keeps its flag if the producer asks for
+// that. Dropped flags are counted, and the first is logged.
 func TestBridgeRetained(t *testing.T) {
 	for _, c := range []struct {
 		params             connector.ProducerParams
@@ -362,7 +366,7 @@ func TestBridgeRetained(t *testing.T) {
 	}
 }
 
-// Outside a consumer's flow the attribute says how a message came.
+// Outside a consumer's flow the attribute says whether a message was retained.
 func TestKeepRetainedOfAnAttribute(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.run(producing(connector.ProducerParams{Topic: "out", KeepRetained: true}), nil)
@@ -378,7 +382,7 @@ func TestKeepRetainedOfAnAttribute(t *testing.T) {
 	})
 }
 
-// Limits of the far connection hold for its producers, not those of the connector's own.
+// The producers of the far connection have its limits, not those of the connector's own.
 func TestBridgeHasItsOwnLimits(t *testing.T) {
 	bridged(t, func(b *bridging) {
 		cfg := forwarding(connector.ProducerParams{QoS: packets.AtLeastOnce})
@@ -397,7 +401,7 @@ func TestBridgeHasItsOwnLimits(t *testing.T) {
 	})
 }
 
-// A flow that publishes to its own topics is found where that is certain, and only there.
+// CheckThen reports a flow that publishes to its own topics, but only if that is certain.
 func TestCheckThen(t *testing.T) {
 	for _, c := range []struct {
 		filter, topic string
@@ -443,7 +447,7 @@ func TestCheckThen(t *testing.T) {
 	}
 }
 
-// A topic that a consumer may receive is warned of, and one that it cannot receive is not.
+// A warning is given for a topic that a consumer may receive, and not for one that it cannot.
 func TestPossibleLoops(t *testing.T) {
 	for _, c := range []struct {
 		filter, topic string
@@ -481,8 +485,8 @@ func TestPossibleLoops(t *testing.T) {
 	}
 }
 
-// The configuration of docs/connector.md runs: from one server to another, through an outage of the
-// far one.
+// The configuration in docs/connector.md works: from one server to another, through an outage of
+// the far one.
 func TestBridgeOfTheDocument(t *testing.T) {
 	text := documented(t, "Bridge")
 	near, err := broker.Start()
@@ -542,7 +546,7 @@ func TestBridgeOfTheDocument(t *testing.T) {
 	require.Equal(t, "three", string((<-got).Payload))
 }
 
-// documented returns the first configuration of a section of docs/connector.md.
+// documented returns the first configuration in a section of docs/connector.md.
 func documented(t *testing.T, heading string) string {
 	t.Helper()
 	text, err := os.ReadFile("../docs/connector.md")
@@ -560,7 +564,7 @@ func dialTo(addr string) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", addr) }
 }
 
-// A wire leads to a server, until it is cut.
+// A wire forwards connections to a server until it is cut.
 type wire struct {
 	addr string
 	mu   sync.Mutex
@@ -621,7 +625,7 @@ func (w *wire) mend() {
 	w.down = false
 }
 
-// Many producers and topics are compared in bounded time, and what was not compared is told.
+// Many producers and topics are compared in bounded time, and a finding says what was not compared.
 func TestPossibleLoopsScale(t *testing.T) {
 	for template, told := range map[string]string{"${attribute.topic}/%d/${variable.x}": "W241", "out/${attribute.topic}/%d": "W241/many"} {
 		cfg := kept(connector.ConsumerParams{})
@@ -644,7 +648,7 @@ func TestPossibleLoopsScale(t *testing.T) {
 	}
 }
 
-// A message that waits for the far server takes no place from a producer of another connection.
+// Messages that wait for the far server take no places from producers of another connection.
 func TestBridgeAwayTakesNoPlaceOfOthers(t *testing.T) {
 	bridged(t, func(b *bridging) {
 		cfg := farStored(t, forwarding(connector.ProducerParams{QoS: 1, DoneWhen: connector.DoneWhenStored}), t.TempDir())
@@ -665,7 +669,7 @@ func TestBridgeAwayTakesNoPlaceOfOthers(t *testing.T) {
 	})
 }
 
-// What becomes of messages that a further connection does not accept, its own settings say.
+// The settings of a further connection decide about messages that it does not accept.
 func TestBridgeUnacceptable(t *testing.T) {
 	for _, stop := range []bool{false, true} {
 		t.Run(fmt.Sprint("stop ", stop), func(t *testing.T) {

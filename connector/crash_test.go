@@ -18,19 +18,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A keeper is a Server that keeps its half of a session as section 4.1 asks: it sends again
-// what is unanswered, in its order, and gives out the lowest identifier that is free, so that
-// messages of equal content follow each other under one identifier.
+// A keeper is a Server that keeps its half of a session as section 4.1 requires. It sends
+// unacknowledged messages again in order, and uses the lowest free identifier, so that messages
+// with equal content often have the same identifier, one after another.
 type keeper struct {
 	mu       sync.Mutex
-	todo     []*packets.Publish // without identifiers
+	todo     []*packets.Publish // not sent yet, without identifiers
 	inflight []*sent
 	conn     *clienttest.Conn
 }
 
 type sent struct {
 	*packets.Publish
-	released bool // PUBREC came
+	released bool // PUBREC has been received
 }
 
 const keeperWindow = 12
@@ -106,8 +106,8 @@ func (k *keeper) cut() {
 	}
 }
 
-// A worker is a flow whose runs take some time, fail now and then, and count when they
-// end well, unless their process is dead by then.
+// A worker is a flow whose runs take some time and sometimes fail. It counts successful runs,
+// unless its process is dead by then.
 type worker struct {
 	mu   sync.Mutex
 	rnd  *rand.Rand
@@ -135,9 +135,9 @@ func (w *worker) Run(ctx context.Context, m *flow.Message) (*flow.Message, error
 
 var ledgerSeeds = flag.Uint64("ledger.seeds", 6, "how many lives of a session TestLedgerThroughCrashes tries")
 
-// Processes die and connections break at any moment, amid messages of which many are equal.
-// Every message runs to a good end as often as it was sent, at QoS 2 exactly as often; nothing is given
-// up, and little is left behind.
+// Processes die and connections break at any moment, while many messages are equal. Every message runs
+// successfully as often as it was sent, at QoS 2 exactly as often; none is given up, and little is left
+// behind.
 func TestLedgerThroughCrashes(t *testing.T) {
 	for seed := range *ledgerSeeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

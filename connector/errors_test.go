@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// errors.Is asks by ancestry.
+// errors.Is matches an error with its type and with all ancestors of that type.
 func TestErrorsIsByAncestry(t *testing.T) {
 	err := fmt.Errorf("step 3: %w", flow.AsError(&client.RefusedError{Code: packets.NotAuthorized}))
 	for _, wide := range []flow.ErrorType{flow.TypeNotAuthorized, flow.TypeRefused, flow.TypeConnectivity, flow.TypeRuntime, flow.TypeAny} {

@@ -15,7 +15,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A consumer whose flow works on each reading and publishes the result with a producer.
+// A consumer whose flow processes each reading and publishes the result with a producer.
 func Example() {
 	server, err := broker.Start()
 	if err != nil {
@@ -69,7 +69,7 @@ func Example() {
 	// <nil> <nil>
 }
 
-// A program that is no flow takes messages, and settles each when its work is done.
+// A program without a flow pulls messages, and settles each when its work is done.
 func ExampleConnector_Pull() {
 	server, err := broker.Start()
 	if err != nil {
@@ -113,8 +113,8 @@ func ExampleConnector_Pull() {
 	// <nil>
 }
 
-// A running connector gets another configuration: the consumer "doors" is new, and the connection
-// changes with the next start only.
+// A running connector gets another configuration: the consumer "doors" is added at once, and the
+// changed connection takes effect at the next start.
 func ExampleConnector_Reconfigure() {
 	server, err := broker.Start()
 	if err != nil {
@@ -183,7 +183,7 @@ func ExampleTry() {
 	// failed: <nil>
 }
 
-// An error tells its kind by ancestry, and explains itself in two languages.
+// An error matches its type and the ancestors of it, and explains itself in two languages.
 func ExampleError() {
 	err := flow.AsError(context.DeadlineExceeded)
 	fmt.Println(errors.Is(err, flow.TypeTimeout), errors.Is(err, flow.TypeConnectivity))
@@ -195,8 +195,8 @@ func ExampleError() {
 	// 流程运行超时，请调大 flow_timeout 或优化流程。
 }
 
-// A bridge takes messages from one server and publishes them to another one. While that one is away
-// they are stored, and acknowledged to the first.
+// A bridge takes messages from one server and publishes them to another. While the other is
+// unreachable, messages are stored, and acknowledged to the first.
 func ExampleConfig_bridge() {
 	near, err := broker.Start()
 	if err != nil {

@@ -49,7 +49,7 @@ func selfSigned(t *testing.T, name string) (cert, key string, pair tls.Certifica
 	return cert, key, pair
 }
 
-// bridge joins a connection to the broker until one of them ends.
+// bridge copies between a connection and the broker until one of them ends.
 func bridge(c io.ReadWriteCloser, addr string) {
 	defer c.Close()
 	if t, ok := c.(*tls.Conn); ok && t.Handshake() != nil {
@@ -84,8 +84,8 @@ func (s *wsStream) Write(b []byte) (int, error) {
 	return len(b), s.WriteMessage(websocket.BinaryMessage, b)
 }
 
-// fronts starts a server for each protocol before one broker: TLS and WebSocket Secure
-// want the client's certificate, WebSockets a path and a header.
+// fronts starts a server for each protocol in front of one broker: TLS and WebSocket Secure require
+// a client certificate, WebSockets a path and a header.
 func fronts(t *testing.T, server tls.Certificate, client string) map[connector.Protocol]string {
 	t.Helper()
 	b, err := broker.Start()
@@ -126,8 +126,8 @@ func fronts(t *testing.T, server tls.Certificate, client string) map[connector.P
 	}
 }
 
-// 连接协议 without a broker's program: a message makes its way over each, with certificates
-// as files and as text, a path and a header.
+// 连接协议 without an external broker: a message passes over each protocol, with certificates as files
+// and as text, a path and a header.
 func TestProtocolsInProcess(t *testing.T) {
 	serverCert, _, server := selfSigned(t, "server")
 	clientCert, clientKey, _ := selfSigned(t, "client")
@@ -170,8 +170,8 @@ func TestProtocolsInProcess(t *testing.T) {
 	}
 }
 
-// A server whose name is not the one in its certificate is refused, unless the extension
-// says which name to expect or not to look; ALPN offers what it lists.
+// A server whose certificate has another name is refused, unless the extension says which name to
+// expect or to skip the check; ALPN offers the listed protocols.
 func TestTLSNames(t *testing.T) {
 	serverCert, _, server := selfSigned(t, "server")
 	offered := make(chan []string, 1)

@@ -23,12 +23,13 @@ func onFailure(retries int, f connector.OnFailure) connector.ConsumerParams {
 	return connector.ConsumerParams{OnFailure: f}
 }
 
-// flow makes a flow of a function that only succeeds or fails.
+// step makes a flow of a function that only succeeds or fails.
 func step(f func(context.Context) error) flow.Flow {
 	return flow.Func(func(ctx context.Context, _ *flow.Message) (*flow.Message, error) { return nil, f(ctx) })
 }
 
-// The seed's default, 流运行失败的信息会重试: again and again, and never acknowledged.
+// The platform's default, 流运行失败的信息会重试: the flow is retried without end, and the message never
+// acknowledged.
 func TestHoldRetriesWithoutEnd(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		start, at := time.Now(), []time.Duration{}
@@ -52,8 +53,8 @@ func TestHoldRetriesWithoutEnd(t *testing.T) {
 	})
 }
 
-// Retries are in place: one message that fails does not stop those behind it from
-// running, only from being acknowledged.
+// A retry does not hold up other messages: those behind a failing one run, but are not
+// acknowledged.
 func TestRetryInPlace(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -72,7 +73,7 @@ func TestRetryInPlace(t *testing.T) {
 	})
 }
 
-// Pauses stay within their bounds whatever a configuration says.
+// Pauses stay within their limits, whatever the configuration says.
 func TestPauseBounds(t *testing.T) {
 	for _, f := range []connector.OnFailure{
 		{InitialDelay: ptr(100 * time.Hour), MaxDelay: ptr(1000 * time.Hour)},
@@ -108,8 +109,8 @@ func TestNegativeDelaysAreRefused(t *testing.T) {
 	require.ErrorContains(t, err, "E125 consumers.in.on_failure.max_delay")
 }
 
-// A dead letter goes to its topic at QoS 1, verbatim; the message is acknowledged after
-// the PUBACK of the dead letter and not before.
+// A dead letter is published to its topic at QoS 1, with the original payload. The message is
+// acknowledged after the PUBACK of the dead letter, and not before.
 func TestDeadLetterToTopic(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		p := onFailure(1, connector.OnFailure{Then: connector.DeadLetter, DeadLetterTopic: "dlq/t"})
@@ -127,8 +128,8 @@ func TestDeadLetterToTopic(t *testing.T) {
 	})
 }
 
-// A dead letter that the Server does not confirm is put away again until it does; the flow does not
-// run again.
+// A dead letter that the Server does not acknowledge is published again until it does; the flow
+// does not run again.
 func TestDeadLetterNotConfirmed(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		runs := 0
@@ -201,9 +202,9 @@ func splitLines(b []byte) (lines []json.RawMessage) {
 	return lines
 }
 
-// A dead letter file that cannot be written holds the message, and holds the next one of its order,
-// but no other; only the putting away is tried again, whether the retries are used up or the
-// failure is permanent.
+// If a dead letter file cannot be written, the message is held, and so is the next one in the same
+// order, but no other. Only writing is retried, whether the retries are used up or the failure is
+// permanent.
 func TestDeadLetterFileFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		retries int
@@ -289,8 +290,7 @@ func TestFlowTimeout(t *testing.T) {
 	})
 }
 
-// A panic and a Goexit are failures of the run and of nothing else: the next message of
-// the same order runs.
+// A panic or Goexit fails only that run: the next message in the same order runs.
 func TestFlowThatDies(t *testing.T) {
 	deaths := map[string]func(){"panic": func() { panic("division by zero") }, "Goexit": runtime.Goexit}
 	for name, die := range deaths {
@@ -317,7 +317,7 @@ func TestFlowThatDies(t *testing.T) {
 	}
 }
 
-// Stop's patience is no failure of a flow: what it cuts short is not disposed of.
+// A flow cut short by the end of Stop's patience has not failed: the failure policy is not applied.
 func TestStopDisposesOfNothing(t *testing.T) {
 	for _, then := range []connector.Disposition{connector.Drop, connector.DeadLetter, connector.Halt} {
 		inBubble(t, func(d *dialogue) {
@@ -358,8 +358,8 @@ func TestRetryOn(t *testing.T) {
 	}
 }
 
-// A dead letter may have what is known of it beside it; the message is acknowledged after
-// both.
+// A dead letter may be accompanied by its metadata; the message is acknowledged after both are
+// published.
 func TestDeadLetterMeta(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		p := onFailure(0, connector.OnFailure{Then: connector.DeadLetter, DeadLetterTopic: "dlq/t", DeadLetterMeta: true})
@@ -388,8 +388,8 @@ func TestDeadLetterMeta(t *testing.T) {
 	})
 }
 
-// A dead letter file that was cut off amid a line, by a full disk or a crash, loses that line
-// only: the next one does not hang on to it.
+// If a dead letter file was truncated within a line, by a full disk or a crash, only that line is
+// lost: the next one begins on a new line.
 func TestDeadLetterFileCutOff(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "dead.jsonl")
 	require.NoError(t, os.WriteFile(file, []byte(`{"time":"2026-`), 0o600))

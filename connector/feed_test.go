@@ -13,14 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A source gives messages to a consumer and keeps what it is told of them.
+// A source feeds messages to a consumer and records how they are settled.
 type source struct {
 	*dialogue
 	feed *connector.Feed
 	told chan string
 }
 
-// feeding is a connector whose consumer "in" is fed.
+// feeding builds a connector whose consumer "in" is fed.
 func (d *dialogue) feeding(cfg connector.Config, f flow.Flow) *source {
 	d.Helper()
 	c, err := connector.New(cfg, d.options)
@@ -42,7 +42,7 @@ func (s *source) input(key, payload string) connector.Input {
 		Settled: func(done bool) { s.told <- fmt.Sprint(payload, " ", done) }}
 }
 
-// hears waits for what the source is told, in this order.
+// hears waits until messages are settled as in want, in this order.
 func (s *source) hears(within time.Duration, want ...string) {
 	s.Helper()
 	for _, w := range want {
@@ -57,8 +57,8 @@ func (s *source) hears(within time.Duration, want ...string) {
 	require.Empty(s, s.told)
 }
 
-// What a source gives runs as what the connection brings: the flow sees the message, its key and the attempts,
-// and the source is told when it is done. Nothing is subscribed to.
+// A fed message runs like one from the connection: the flow sees the message, its key and the attempts, and
+// the source learns when it is done. Nothing is subscribed to.
 func TestFeed(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		s := d.feeding(kept(onFailure(1, connector.OnFailure{Then: connector.Drop})),
@@ -84,8 +84,7 @@ func TestFeed(t *testing.T) {
 	})
 }
 
-// A row is what has one OrderKey: while a message of it is tried again the others of the row wait, and those of
-// other rows go on.
+// While a message is retried, other messages with the same OrderKey wait, and those with another one continue.
 func TestFeedKeepsOrderByKey(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		s := d.feeding(kept(connector.ConsumerParams{OrderBy: connector.OrderTopic, OnFailure: connector.OnFailure{InitialDelay: ptr(time.Second)}}),
@@ -103,7 +102,8 @@ func TestFeedKeepsOrderByKey(t *testing.T) {
 	})
 }
 
-// Take waits for room, until its context ends. One that gave up is not told.
+// Take waits for room until its context ends. Settled is not called for a message that was not
+// taken.
 func TestFeedWaitsForRoom(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		release := make(chan struct{})
@@ -130,7 +130,7 @@ func TestFeedWaitsForRoom(t *testing.T) {
 	})
 }
 
-// Stop lets what runs end, and gives the rest back to the source.
+// Stop lets running flows end, and gives the other messages back to the source.
 func TestFeedAndStop(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		s := d.feeding(kept(connector.ConsumerParams{Concurrency: 1, MaxInFlight: 2}), flow.Func(func(context.Context, *flow.Message) (*flow.Message, error) {
@@ -148,7 +148,7 @@ func TestFeedAndStop(t *testing.T) {
 	})
 }
 
-// A feed is made before Start, for a consumer that has nothing else to do.
+// Feed must be called before Start, for a consumer that has no other use.
 func TestFeedIsRefused(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		nothing := flow.Func(func(context.Context, *flow.Message) (*flow.Message, error) { return nil, nil })
@@ -173,8 +173,8 @@ func TestFeedIsRefused(t *testing.T) {
 	})
 }
 
-// When the context of a message ends, a run of it ends uncharged, and what waits does not begin: the source gets both
-// back.
+// When the context of a message ends, its running flow is cancelled uncharged, and a waiting one does not begin:
+// the source gets both messages back.
 func TestFeedContextEnds(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		s := d.feeding(kept(onFailure(9, connector.OnFailure{Then: connector.Drop, InitialDelay: ptr(time.Minute)})), flow.Func(func(ctx context.Context, m *flow.Message) (*flow.Message, error) {
@@ -213,7 +213,7 @@ func TestFeedContextEnds(t *testing.T) {
 	})
 }
 
-// Stop may be called again, also when there is a feed.
+// Stop may be called twice, also with a feed.
 func TestFeedAndStopTwice(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		s := d.feeding(kept(connector.ConsumerParams{}), idle)
@@ -229,8 +229,8 @@ func TestFeedAndStopTwice(t *testing.T) {
 	})
 }
 
-// A source gets a message back whose context has ended also if it would have been acknowledged when its flow
-// begins, and if it waits for a dead letter that cannot be written.
+// A source gets back a message whose context has ended, even if it would have been acknowledged when its
+// flow begins, or if it waits for a dead letter that cannot be written.
 func TestFeedContextEndsElsewhere(t *testing.T) {
 	t.Run("immediately", func(t *testing.T) {
 		inBubble(t, func(d *dialogue) {
@@ -261,7 +261,7 @@ func TestFeedContextEndsElsewhere(t *testing.T) {
 	})
 }
 
-// What matches no consumer cannot go to a fed one after Reconfigure either.
+// Reconfigure refuses to send unmatched messages to a fed consumer, too.
 func TestFeedAndReconfigureUnmatched(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.feeding(kept(connector.ConsumerParams{}), idle)

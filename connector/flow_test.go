@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// set is a flow that replaces the payload.
+// set returns a flow that replaces the payload.
 func set(payload string) flow.Flow {
 	return flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
 		next := m.Clone()
@@ -24,7 +24,7 @@ func set(payload string) flow.Flow {
 	})
 }
 
-// appendText is a flow whose result shows that it ran, and after what.
+// appendText returns a flow whose result shows that it ran, and after which others.
 func appendText(s string) flow.Flow {
 	return flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
 		next := m.Clone()
@@ -35,7 +35,7 @@ func appendText(s string) flow.Flow {
 
 var errFlow = errors.New("out of order")
 
-// failing fails its first n runs and counts them all.
+// failing returns a flow that fails in its first n runs and counts all of them.
 func failing(n int, runs *int, err error) flow.Flow {
 	return flow.Func(func(context.Context, *flow.Message) (*flow.Message, error) {
 		if *runs++; *runs <= n {
@@ -62,7 +62,7 @@ func TestChainStopsAtTheFirstFailure(t *testing.T) {
 	require.Zero(t, runs)
 }
 
-// A step may tell of its failure by the message alone, as the platform does.
+// A step may report its failure only in the message, as the platform does.
 func TestMessageWithErrorIsAFailure(t *testing.T) {
 	step := flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
 		return m.WithError(errFlow), nil
@@ -125,8 +125,8 @@ func raised(code string) error {
 	return err
 }
 
-// The catch sees the message as it came, with the error in the platform's form; a chain of
-// several steps handles it as well as one.
+// The catch sees the original message, with the error in the platform's form, whether one step or a
+// chain of them failed.
 func TestCatchSeesTheError(t *testing.T) {
 	var seen *flow.Error
 	look := flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
@@ -142,7 +142,7 @@ func TestCatchSeesTheError(t *testing.T) {
 	require.Nil(t, out.Error)
 }
 
-// A catch may be a Try of its own, and may fail by panic.
+// A catch may itself be a Try, and may fail by panicking.
 func TestCatchNests(t *testing.T) {
 	panics := flow.Func(func(context.Context, *flow.Message) (*flow.Message, error) { panic("again") })
 	inner := flow.Try(panics, flow.Catch{Flow: set("inner")})
@@ -154,7 +154,7 @@ func TestCatchNests(t *testing.T) {
 	require.ErrorContains(t, err, "again")
 }
 
-// Each catch counts its own retries, and pauses before each.
+// Each catch counts its own retries, with a pause before each.
 func TestTryRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, runs := time.Now(), 0
@@ -174,7 +174,7 @@ func TestTryRetries(t *testing.T) {
 	})
 }
 
-// What a failed run changed is not there in the next.
+// Changes of a failed run are not visible in the next.
 func TestRetryStartsFromTheMessageAsItCame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		runs := 0
@@ -218,7 +218,7 @@ func TestUntilSuccessful(t *testing.T) {
 	})
 }
 
-// A pause ends with the context, and says so.
+// A pause ends with the context, with an error that says so.
 func TestPausesEndWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, f := range []flow.Flow{
@@ -249,8 +249,8 @@ func TestRaiseError(t *testing.T) {
 	require.Equal(t, flow.CodeRuntime, e.Code, "the common error")
 }
 
-// A Goexit of a step ends the goroutine that runs the flow; Chain cannot stop that, and
-// hides nothing.
+// A Goexit in a step ends the goroutine that runs the flow; Chain cannot prevent that and does not
+// hide it.
 func TestGoexitEndsTheCaller(t *testing.T) {
 	ended := make(chan bool, 1)
 	go func() {
@@ -265,8 +265,8 @@ func TestGoexitEndsTheCaller(t *testing.T) {
 	require.True(t, <-ended)
 }
 
-// An error that cannot be read, as a nil pointer, is a failure of the run and of nothing else,
-// whether Run returns it or the handle of Defer gets it.
+// An error whose methods panic, such as a nil pointer, fails only that run, whether Run returns it
+// or the handle of Defer gets it.
 func TestErrorThatCannotBeRead(t *testing.T) {
 	var none *flow.Error
 	for name, err := range map[string]error{"nil": none, "another's": (*os.PathError)(nil), "wrapped": fmt.Errorf("x: %w", none)} {

@@ -12,14 +12,14 @@ import (
 	"github.com/mqtt311/mqtt311/client/clienttest"
 )
 
-// A standing store answers a Commit when it is let go, as on a disk that hangs.
+// A standingStore blocks in Commit until it is released, like a disk that hangs.
 type standingStore struct{ goOn chan struct{} }
 
 func (s *standingStore) Load(func(key, value []byte) error) error { return nil }
 func (s *standingStore) Room(int) error                           { return nil }
 func (s *standingStore) Commit([]client.Change) error             { <-s.goOn; return nil }
 
-// Whoever asks a connector whose disk hangs gets an answer at once, and it names the store.
+// Health and Ready of a connector whose disk hangs return at once and name the store.
 func TestReadyNamesTheStore(t *testing.T) {
 	for name, of := range map[string]func(*Connector) *connection{
 		"of the consumers": func(c *Connector) *connection { return c.conn },

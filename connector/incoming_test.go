@@ -14,9 +14,9 @@ import (
 )
 
 // unacceptable are messages that a connector with max_packet_size 1024 does not accept, without
-// their flags: what they are, and the answer at QoS 1.
+// their flags.
 var unacceptable = map[string]struct {
-	body   string // behind the topic's length
+	body   string // after the length of the topic
 	length int    // of the topic
 	is     flow.ErrorType
 	told   string
@@ -31,7 +31,7 @@ var unacceptable = map[string]struct {
 	"without an answer": {"t/#", 3, flow.TypeMalformed, `its identifier cannot be read`, false},
 }
 
-// raw is a PUBLISH of any content.
+// raw returns a PUBLISH with any content.
 func raw(flags byte, length int, body string) []byte {
 	n := len(body) + 2
 	head := []byte{0x30 | flags, byte(n)}
@@ -42,7 +42,7 @@ func raw(flags byte, length int, body string) []byte {
 }
 
 // A message that is too large, or whose topic is malformed, does not stop the connector: it is
-// acknowledged, counted and told, and what comes behind it runs.
+// acknowledged, counted and reported, and messages behind it run.
 func TestUnacceptableIsSkipped(t *testing.T) {
 	for name, c := range unacceptable {
 		for _, qos := range []packets.QoS{0, 1, 2} {
@@ -85,7 +85,7 @@ func TestUnacceptableIsSkipped(t *testing.T) {
 	}
 }
 
-// Any number of them: ten a minute are told.
+// Of any number of such messages, ten a minute are reported.
 func TestUnacceptableIsToldTenTimesAMinute(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		var told []string
@@ -108,8 +108,8 @@ func TestUnacceptableIsToldTenTimesAMinute(t *testing.T) {
 	})
 }
 
-// With stop the connector ends over the first one, and says which setting wants that; the message
-// is not acknowledged. Each policy is for its own kind.
+// With stop the connector ends at the first such message, and the error names the setting; the
+// message is not acknowledged. Each policy applies only to its own kind.
 func TestUnacceptableStops(t *testing.T) {
 	for name, c := range unacceptable {
 		for _, reconnect := range []bool{false, true} {
@@ -141,7 +141,8 @@ func TestUnacceptableStops(t *testing.T) {
 	}
 }
 
-// One that comes before the connector has started ends Start with what it is, not with a time-out.
+// If such a message arrives before the connector has started, Start returns the error about it, not
+// a timeout.
 func TestUnacceptableStopsStart(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := kept(connector.ConsumerParams{})
@@ -159,7 +160,7 @@ func TestUnacceptableStopsStart(t *testing.T) {
 	})
 }
 
-// What only the producers' own connection brings is counted and told as well.
+// Such messages on the separate connection of the producers are counted and reported, too.
 func TestUnacceptableOfTheProducersConnection(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		w := new(witness)

@@ -16,15 +16,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A dialogue is a connector and its Server in a bubble: time is exact, and a goroutine
-// that is left behind fails the test.
+// A dialogue is a connector and its Server in a bubble: time is exact, and a goroutine that is left
+// behind fails the test.
 type dialogue struct {
 	*testing.T
 	ctx       context.Context
 	server    *clienttest.Server
 	connector *connector.Connector
 	conn      *clienttest.Conn
-	options   connector.Options // of the next build
+	options   connector.Options // for the next build
 }
 
 func inBubble(t *testing.T, talk func(d *dialogue)) {
@@ -42,8 +42,8 @@ func inBubble(t *testing.T, talk func(d *dialogue)) {
 	})
 }
 
-// kept is a connector with one consumer, "in" of t/#, at QoS 2 with a kept session, and
-// without PINGREQs that a test would have to read.
+// kept returns a configuration with one consumer, "in" of t/# at QoS 2, with a persistent session
+// and without PINGREQs that a test would have to read.
 func kept(p connector.ConsumerParams) connector.Config {
 	if len(p.Topics) == 0 {
 		p.Topics = []connector.TopicQoS{{Topic: "t/#"}}
@@ -58,7 +58,7 @@ func kept(p connector.ConsumerParams) connector.Config {
 
 func ptr[T any](v T) *T { return &v }
 
-// build makes the connector; every consumer gets the flow.
+// build makes the connector and gives every consumer the flow.
 func (d *dialogue) build(cfg connector.Config, f flow.Flow) {
 	d.Helper()
 	c, err := connector.New(cfg, d.options)
@@ -69,7 +69,7 @@ func (d *dialogue) build(cfg connector.Config, f flow.Flow) {
 	d.connector = c
 }
 
-// run starts the connector; the Server accepts it and grants what it asks for.
+// run starts the connector, accepts it, and grants its subscriptions.
 func (d *dialogue) run(cfg connector.Config, f flow.Flow) {
 	d.Helper()
 	d.build(cfg, f)
@@ -97,7 +97,7 @@ func (d *dialogue) accept(sessionPresent bool) *packets.Connect {
 	return p
 }
 
-// grant receives SUBSCRIBE and grants what it asks for.
+// grant receives SUBSCRIBE and grants all its filters.
 func (d *dialogue) grant() []packets.Subscription {
 	d.Helper()
 	p, err := d.conn.Receive()
@@ -113,7 +113,7 @@ func (d *dialogue) grant() []packets.Subscription {
 	return subs
 }
 
-// start runs f beside the dialogue; the returned function waits for its result.
+// start runs f concurrently; the returned function waits for its result.
 func (d *dialogue) start(f func() error) func() error {
 	ch := make(chan error, 1)
 	go func() { ch <- f() }()
@@ -129,7 +129,7 @@ func (d *dialogue) start(f func() error) func() error {
 	}
 }
 
-// stop stops the connector while the Server reads on, and returns what the Server read.
+// stop stops the connector while the Server keeps reading, and returns what the Server has read.
 func (d *dialogue) stop(patience time.Duration) (read []string) {
 	d.Helper()
 	var reading sync.WaitGroup
@@ -156,7 +156,7 @@ func (d *dialogue) stop(patience time.Duration) (read []string) {
 	return read
 }
 
-// text shows a packet; of a PUBLISH the payload as well.
+// text returns the text of a packet, including the payload of a PUBLISH.
 func text(p packets.Packet) string {
 	pub, ok := p.(*packets.Publish)
 	if !ok {
@@ -176,7 +176,7 @@ func (d *dialogue) expect(texts ...string) {
 	synctest.Wait()
 }
 
-// expectNothing lets time pass in which nothing may come.
+// expectNothing lets time pass in which no packet may arrive.
 func (d *dialogue) expectNothing(for_ time.Duration) {
 	d.Helper()
 	d.conn.SetReadDeadline(time.Now().Add(for_))
@@ -209,7 +209,7 @@ func publish(topic string, qos packets.QoS, id uint16, payload string) *packets.
 	return &packets.Publish{Topic: topic, QoS: qos, PacketID: id, Payload: []byte(payload)}
 }
 
-// A gate is a flow whose runs wait until the test says how they end.
+// A gate is a flow whose runs wait until the test ends them.
 type gate struct {
 	mu    sync.Mutex
 	began []string // payloads, in the order in which their runs began
@@ -241,7 +241,7 @@ func (g *gate) Run(ctx context.Context, m *flow.Message) (*flow.Message, error) 
 	}
 }
 
-// running returns what began so far.
+// running returns the payloads of the runs that have begun so far.
 func (g *gate) running() []string {
 	synctest.Wait()
 	g.mu.Lock()
@@ -249,7 +249,7 @@ func (g *gate) running() []string {
 	return append([]string(nil), g.began...)
 }
 
-// finish ends the run of each payload well.
+// finish lets the run of each payload succeed.
 func (g *gate) finish(payloads ...string) {
 	for _, p := range payloads {
 		g.end(p) <- nil

@@ -11,10 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A flow that ended behind one that ran is believed only as long as the acknowledgements wait:
-// what was the proof of that ends durably before they may leave. Otherwise a process that
-// is killed right after them would find the proof, and another message with that identifier and
-// the same content would be acknowledged without a run.
+// The record that a later flow ended while an earlier one ran is trusted only as long as the
+// acknowledgements wait: what proves that is durably removed before they may be sent. Otherwise a
+// process that is killed right after sending them would leave the proof behind, and another message
+// with the same identifier and content would be acknowledged without a run.
 func TestLedgerProofEndsBeforeTheAcknowledgement(t *testing.T) {
 	store, err := wal.Open(wal.Options{Dir: t.TempDir(), Server: "s", ClientID: "c"})
 	require.NoError(t, err)

@@ -19,7 +19,7 @@ func TestKeepAliveOff(t *testing.T) {
 	})
 }
 
-// ack_timeout of the extension is what a producer without its own waits.
+// ack_timeout of the extension applies to producers without their own.
 func TestAckTimeoutOfTheExtension(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := producing(connector.ProducerParams{Topic: "t", QoS: 1})
@@ -33,9 +33,9 @@ func TestAckTimeoutOfTheExtension(t *testing.T) {
 	})
 }
 
-// max_inflight is how many messages of all producers wait for the Server at once, max_inflight_qos2
-// how many of them are of QoS 2. What is out of range is a mistake, also in a configuration that a
-// program makes.
+// max_inflight limits how many messages of all producers wait for the Server at once, and
+// max_inflight_qos2 how many of them are QoS 2. A value out of range is a mistake, also in a
+// configuration made by a program.
 func TestMaxInflight(t *testing.T) {
 	for _, c := range []struct {
 		name             string
@@ -71,7 +71,7 @@ func TestMaxInflight(t *testing.T) {
 	}
 }
 
-// max_in_flight of a producer is how many of its messages wait for the Server at once.
+// max_in_flight of a producer limits how many of its messages wait for the Server at once.
 func TestProducerMaxInFlight(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.run(producing(connector.ProducerParams{Topic: "t", QoS: 1, MaxInFlight: 1}), nil)

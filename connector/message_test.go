@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The platform's example of attribute, field by field.
+// Attributes are as in the platform's example, field by field.
 func TestAttributeIsThePlatforms(t *testing.T) {
 	m := flow.NewMessage("some topic", []byte{0xff, 0}, packets.AtLeastOnce, 4)
 	b, err := json.Marshal(m.Attribute)
@@ -36,7 +36,7 @@ func TestAttributeIsThePlatforms(t *testing.T) {
 	require.Equal(t, "some topic", m.Topic())
 }
 
-// The platform's example of error, byte by byte.
+// Errors are as in the platform's example, byte by byte.
 func TestErrorIsThePlatforms(t *testing.T) {
 	m := reading().WithError(errors.New("some error message."))
 	b, err := json.Marshal(m.Error)
@@ -62,7 +62,7 @@ func TestWithErrorLeavesTheMessageAlone(t *testing.T) {
 	require.Empty(t, m.Variable)
 }
 
-// Every error of the layers below has its type, and the Code stays the platform's.
+// Every error from the layers below has its type, and its Code is the platform's.
 func TestErrorTypes(t *testing.T) {
 	cases := []struct {
 		err  error
@@ -138,7 +138,7 @@ func TestErrorTypeAncestry(t *testing.T) {
 	require.Empty(t, flow.TypeAny.Parent())
 }
 
-// No way to print a configuration shows what is secret.
+// No way of printing a configuration shows a secret.
 func TestSecretIsNeverShown(t *testing.T) {
 	const hidden = "hunter2"
 	cfg := connector.Config{

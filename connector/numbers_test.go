@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// only returns the bucket that has one duration, by its bound, and how long it took.
+// only returns the bound of the single bucket that has a duration, and the sum of the histogram.
 func only(t *testing.T, h connector.Histogram) (bound, sum time.Duration) {
 	t.Helper()
 	require.EqualValues(t, 1, h.Count())
@@ -25,7 +25,7 @@ func only(t *testing.T, h connector.Histogram) (bound, sum time.Duration) {
 	return bound, h.Sum
 }
 
-// How long flows take, and how they end, is in Health.
+// Health has the durations and outcomes of flows.
 func TestHealthOfFlows(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.run(kept(connector.ConsumerParams{}), step(func(context.Context) error { time.Sleep(3 * time.Second); return nil }))
@@ -65,7 +65,7 @@ func TestHealthOfFlows(t *testing.T) {
 	})
 }
 
-// What producers publish is in Health by QoS and by whether it arrived.
+// Health has the published messages of producers by QoS and outcome.
 func TestHealthOfProducers(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.run(producing(connector.ProducerParams{Topic: "one", QoS: packets.AtLeastOnce}), nil)
@@ -94,7 +94,7 @@ func TestHealthOfProducers(t *testing.T) {
 	})
 }
 
-// The end of the server's certificate is in Health, over TLS and WebSocket Secure.
+// Health has the expiry of the server's certificate, over TLS and WebSocket Secure.
 func TestHealthOfCertificates(t *testing.T) {
 	b := mosquitto.Start(t, mosquitto.Options{})
 	for url, protocol := range map[string]connector.Protocol{b.TLS: connector.TLS, b.WSS: connector.WebSocketSecure} {

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// 是否顺序发送: one flow after the other in the order of arrival; one that is retried
-// holds the rest.
+// 是否顺序发送: flows run one after another in the order of arrival; one that is retried holds up the
+// rest.
 func TestOrder(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -35,7 +35,7 @@ func TestOrder(t *testing.T) {
 	})
 }
 
-// Without order flows run at once, as many as concurrency says and 64 if it says nothing.
+// Without an order, flows run concurrently: as many as concurrency says, or else 64.
 func TestConcurrency(t *testing.T) {
 	for concurrency, want := range map[int]int{0: 64, 3: 3, 1: 1} {
 		t.Run(fmt.Sprint(concurrency), func(t *testing.T) {
@@ -57,7 +57,7 @@ func TestConcurrency(t *testing.T) {
 	}
 }
 
-// order_by: topic keeps the order within a topic and runs topics beside each other.
+// order_by: topic keeps the order within a topic and runs topics concurrently.
 func TestOrderByTopic(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -83,8 +83,8 @@ func TestOrderByTopicWaitsInItsLane(t *testing.T) {
 	})
 }
 
-// Order none of a consumer outranks order of the connection, and by connection needs no
-// order.
+// order_by: none of a consumer overrides order of the connection, and order_by: connection does not
+// need order.
 func TestOrderByOutranksOrder(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -102,7 +102,7 @@ func TestOrderByOutranksOrder(t *testing.T) {
 	})
 }
 
-// max_in_flight bounds what was taken and is not settled, whatever waits for what.
+// max_in_flight limits the messages taken and not settled, whatever they wait for.
 func TestMaxInFlight(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -117,7 +117,7 @@ func TestMaxInFlight(t *testing.T) {
 	})
 }
 
-// max_in_flight_bytes bounds payloads; one that is larger than all of it runs alone.
+// max_in_flight_bytes limits payloads; a payload above the limit runs alone.
 func TestMaxInFlightBytes(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -136,8 +136,8 @@ func TestMaxInFlightBytes(t *testing.T) {
 	})
 }
 
-// A flow may publish at QoS 1 on its own connection while the inbox is full and nothing
-// more is read for it: its PUBACK is read all the same.
+// A flow may publish at QoS 1 on its own connection while the inbox is full and no further message
+// is read: its PUBACK is read nevertheless.
 func TestFlowPublishesWhileTheInboxIsFull(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := kept(connector.ConsumerParams{MaxInFlight: 1, Concurrency: 1})
@@ -178,8 +178,7 @@ func TestFlowPublishesWhileTheInboxIsFull(t *testing.T) {
 	})
 }
 
-// Two consumers that match one message both run it; it is acknowledged when both are
-// done, once.
+// If two consumers match a message, both run it, and it is acknowledged once, when both are done.
 func TestTwoConsumersOneMessage(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := kept(connector.ConsumerParams{})
@@ -196,8 +195,8 @@ func TestTwoConsumersOneMessage(t *testing.T) {
 	})
 }
 
-// A filter that two consumers share is subscribed to once, with the higher QoS: a second
-// SUBSCRIBE would replace the first [MQTT-3.8.4-3].
+// A filter that two consumers share is subscribed to once, with the higher QoS: a second SUBSCRIBE
+// would replace the first [MQTT-3.8.4-3].
 func TestSharedFilterIsSubscribedOnce(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := kept(connector.ConsumerParams{Topics: []connector.TopicQoS{
@@ -215,7 +214,7 @@ func TestSharedFilterIsSubscribedOnce(t *testing.T) {
 	})
 }
 
-// Messages of no consumer, of an earlier configuration's subscription perhaps, are
+// Messages that match no consumer, perhaps from a subscription of an earlier configuration, are
 // acknowledged and counted.
 func TestUnmatchedIsAcknowledged(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
@@ -228,7 +227,7 @@ func TestUnmatchedIsAcknowledged(t *testing.T) {
 	})
 }
 
-// What a share group delivers matches the filter without the group.
+// A message from a share group matches the filter without the group.
 func TestShareGroupMatches(t *testing.T) {
 	for _, p := range []connector.ConsumerParams{
 		{Topics: []connector.TopicQoS{{Topic: "t/#"}}, ShareGroup: "g"},
@@ -247,8 +246,8 @@ func TestShareGroupMatches(t *testing.T) {
 	}
 }
 
-// A filter with a decoration is asked for as it stands, and matched by what it stands for; where
-// the server does not know the decoration, as it is written.
+// A filter with a prefix such as $share is subscribed to as written and matched without the prefix;
+// if the server does not know the prefix, it is matched as written.
 func TestDecoratedFiltersMatch(t *testing.T) {
 	for _, prefix := range []string{"$queue/", "$exclusive/", "$share/g/", "$oshare/g/", "$share:g:", "$local/"} {
 		inBubble(t, func(d *dialogue) {

@@ -19,21 +19,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// noise is a payload of n bytes.
+// noise returns a payload of n bytes.
 func noise(n int) []byte {
 	b := make([]byte, n)
 	rand.NewChaCha8([32]byte{}).Read(b)
 	return b
 }
 
-// putsOversize is a configuration whose consumer "in" of t/# has a dead letter file, and takes at most a kilobyte.
+// putsOversize returns a configuration that accepts at most a kilobyte, and whose consumer "in" of t/# has a dead
+// letter file.
 func putsOversize(file string) connector.Config {
 	cfg := kept(connector.ConsumerParams{OnFailure: connector.OnFailure{Retries: ptr(0), Then: connector.DeadLetter, DeadLetterFile: file}})
 	cfg.Extension.MaxPacketSize = 1024
 	return cfg
 }
 
-// deadLetters reads a dead letter file. Beside it there is nothing.
+// deadLetters reads a dead letter file, and checks that its folder contains nothing else.
 func deadLetters(t *testing.T, file string) (records []connector.DeadLetterRecord) {
 	t.Helper()
 	names, err := os.ReadDir(filepath.Dir(file))
@@ -58,8 +59,8 @@ func deadLetters(t *testing.T, file string) (records []connector.DeadLetterRecor
 	}
 }
 
-// A message that is too large is in the dead letter file before it is acknowledged, beside those of
-// flows that failed.
+// A message that is too large is in the dead letter file before it is acknowledged, beside the dead
+// letters of failed flows.
 func TestOversizeDeadLetter(t *testing.T) {
 	for _, qos := range []packets.QoS{0, 1, 2} {
 		for _, size := range []int{1024, 100_001, 5 << 20} {
@@ -106,8 +107,8 @@ func TestOversizeDeadLetter(t *testing.T) {
 	}
 }
 
-// Whose file it is: that of the first consumer whose topics match and who has one; of what matches nobody,
-// that of unmatched.
+// The message goes to the file of the first consumer that matches its topic and has one; if no consumer
+// matches, to that of unmatched.
 func TestOversizeDeadLetterPlace(t *testing.T) {
 	file := connector.OnFailure{DeadLetterFile: "FILE"}
 	for name, c := range map[string]struct {
@@ -162,8 +163,8 @@ func TestOversizeDeadLetterPlace(t *testing.T) {
 	}
 }
 
-// A file that cannot be written: the message is not acknowledged and comes again until it can; the server
-// is not asked too often.
+// If the file cannot be written, the message is not acknowledged and is sent again until it can. The client
+// does not reconnect too often.
 func TestOversizeDeadLetterNotWritten(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		w := new(witness)
@@ -196,7 +197,7 @@ func TestOversizeDeadLetterNotWritten(t *testing.T) {
 	})
 }
 
-// Where nothing comes again, it is lost, and that is told.
+// A message that would not be sent again is lost, and that is reported.
 func TestOversizeDeadLetterLost(t *testing.T) {
 	for _, clean := range []bool{false, true} {
 		inBubble(t, func(d *dialogue) {
@@ -219,7 +220,7 @@ func TestOversizeDeadLetterLost(t *testing.T) {
 	}
 }
 
-// A connection that ends amid the message leaves nothing behind.
+// If the connection ends within the message, nothing is left behind.
 func TestOversizeDeadLetterCutOff(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		file := filepath.Join(t.TempDir(), "dead.jsonl")
@@ -240,7 +241,7 @@ func TestOversizeDeadLetterCutOff(t *testing.T) {
 	})
 }
 
-// Stop amid the message leaves it to the server.
+// Stop within the message leaves it to the server.
 func TestOversizeDeadLetterStopped(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		file := filepath.Join(t.TempDir(), "dead.jsonl")
@@ -256,7 +257,7 @@ func TestOversizeDeadLetterStopped(t *testing.T) {
 	})
 }
 
-// Its size does not matter for memory.
+// The size of the message does not matter for memory.
 func TestOversizeDeadLetterMemory(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		file := filepath.Join(t.TempDir(), "dead.jsonl")
@@ -280,7 +281,7 @@ func TestOversizeDeadLetterMemory(t *testing.T) {
 	})
 }
 
-// What goes to the file can change while the connector runs.
+// The size limit for the file can be changed while the connector runs.
 func TestReconfigureMaxOversize(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		file := filepath.Join(t.TempDir(), "dead.jsonl")

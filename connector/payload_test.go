@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The memory of a message is used again when it is settled, and nobody notices: not a flow that keeps its
-// payload, or writes into it and fails; not a program that pulls the same message, is late, and looks at it
-// while further messages come.
+// The memory of a message is reused once it is settled, without visible effects: not for a flow that keeps
+// its payload, or writes into it and fails, nor for a program that pulls the same message, is late, and
+// reads it while further messages arrive.
 func TestPayloadsStay(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := kept(connector.ConsumerParams{OnFailure: connector.OnFailure{Retries: ptr(3)}})

@@ -23,7 +23,7 @@ func closed(ch <-chan struct{}) bool {
 	}
 }
 
-// PublishAsync does not wait; what it returns says how it ends.
+// PublishAsync does not wait; the returned Pending reports the outcome.
 func TestPublishAsync(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.run(producing(connector.ProducerParams{Topic: "out", MaxInFlight: 2}), nil)
@@ -56,8 +56,8 @@ func TestPublishAsync(t *testing.T) {
 	})
 }
 
-// RunAsync queues what Run publishes. Its Pending ends when Run would have: when the store has the message, or when
-// the server has answered. Before the first connection the store has it, too.
+// RunAsync queues the message that Run would publish. Its Pending ends when Run would have returned: when the store
+// has the message, or the server has answered. Before the first connection the store accepts it, too.
 func TestRunAsync(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := stored(t, producing(connector.ProducerParams{Topic: "out/${attribute.topic}", QoS: packets.AtLeastOnce, DoneWhen: connector.DoneWhenStored}))
@@ -96,8 +96,8 @@ func TestRunAsync(t *testing.T) {
 	})
 }
 
-// The offline queue: what is published without a connection is in the store at once, goes out
-// when there is one, and if need be with the next process, in its order.
+// The offline queue: a message published without a connection is in the store at once, and is sent,
+// in order, when there is a connection, if necessary by the next process.
 func TestOfflineQueue(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := stored(t, producing(connector.ProducerParams{Topic: "out", QoS: packets.AtLeastOnce, DoneWhen: connector.DoneWhenStored}))
@@ -128,8 +128,8 @@ func TestOfflineQueue(t *testing.T) {
 	})
 }
 
-// Run waits for a connection as long as ack_timeout allows, and then takes its message back:
-// nothing happened, and nothing will, so that a flow that is retried sends it once.
+// Run waits for a connection for up to ack_timeout, and then withdraws its message: it was not sent
+// and never will be, so a retried flow sends it once.
 func TestProducerTakesItsMessageBack(t *testing.T) {
 	for _, keep := range []bool{false, true} {
 		inBubble(t, func(d *dialogue) {
@@ -164,7 +164,7 @@ func TestProducerTakesItsMessageBack(t *testing.T) {
 	}
 }
 
-// max_messages bounds the queue: then publishing waits, and says that nothing happened.
+// max_messages limits the queue: then publishing waits, and the error says that nothing was sent.
 func TestOfflineQueueIsBounded(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := stored(t, producing(connector.ProducerParams{Topic: "out", QoS: packets.AtLeastOnce, DoneWhen: connector.DoneWhenStored, AckTimeout: ptr(time.Second)}))
@@ -181,8 +181,8 @@ func TestOfflineQueueIsBounded(t *testing.T) {
 	})
 }
 
-// producer_connection: separate gives producers and dead letters a connection of their own: it
-// has a name of its own, no will, and its loss is known.
+// producer_connection: separate gives producers and dead letters their own connection, with its own
+// client id and without a will, and Health reports its loss.
 func TestSeparateProducerConnection(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := kept(onFailure(0, connector.OnFailure{Then: connector.DeadLetter, DeadLetterTopic: "dlq"}))
@@ -230,8 +230,8 @@ func TestSeparateProducerConnection(t *testing.T) {
 	})
 }
 
-// A producer whose messages have several QoS gives the place of one back when that one ends, whatever came
-// before it.
+// A producer whose messages have different QoS frees the place of a message when that one ends, in
+// whatever order.
 func TestMaxInFlightOfSeveralQoS(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.run(producing(connector.ProducerParams{Topic: "out", QoSFrom: "${variable.qos}", MaxInFlight: 2}), nil)

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A failure that is permanent is not retried, with whatever number of retries.
+// A permanent failure is not retried, whatever the number of retries.
 func TestPermanentFailureIsNotRetried(t *testing.T) {
 	require.NoError(t, flow.Permanent(nil))
 	require.ErrorIs(t, flow.Permanent(errGate), errGate)
@@ -26,7 +26,7 @@ func TestPermanentFailureIsNotRetried(t *testing.T) {
 	}
 }
 
-// With the platform's policy, to hold, even such a message stays, and is tried again.
+// With the platform's policy, hold, even such a message stays and is retried.
 func TestPermanentFailureIsHeld(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		runs := 0

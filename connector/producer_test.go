@@ -21,8 +21,7 @@ func producing(p connector.ProducerParams) connector.Config {
 	return cfg
 }
 
-// A producer is done when the promise of its QoS is kept, and passes the message on as it
-// came.
+// A producer is done when the promise of its QoS is kept, and passes the message on unchanged.
 func TestProducerWaitsForItsQoS(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.run(producing(connector.ProducerParams{Topic: "out/${variable.line}", QoS: packets.ExactlyOnce, Retained: true}), nil)
@@ -65,8 +64,8 @@ func TestProducerAtQoS1AndQoS0(t *testing.T) {
 	})
 }
 
-// 消息内容: unset publishes the message's payload, empty publishes nothing, a template its
-// text.
+// 消息内容: if unset, the payload of the message is published; if empty, an empty payload; a template
+// gives its text.
 func TestProducerPayload(t *testing.T) {
 	for want, payload := range map[string]*string{"21": nil, "": ptr(""), "now 21": ptr("now ${payload}")} {
 		inBubble(t, func(d *dialogue) {
@@ -78,8 +77,8 @@ func TestProducerPayload(t *testing.T) {
 	}
 }
 
-// A producer that fails puts the error into the message, and says whether the message may
-// have arrived.
+// A producer that fails sets the error in the message, and says whether the message may have
+// arrived.
 func TestProducerErrorInMessage(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.run(producing(connector.ProducerParams{Topic: "out", QoS: packets.AtLeastOnce, AckTimeout: ptr(5 * time.Second)}), nil)
@@ -140,7 +139,7 @@ func TestProducerErrors(t *testing.T) {
 	})
 }
 
-// A QoS 2 message that the Server took at QoS 1 was published, and did not fail.
+// A QoS 2 message that the Server accepted at QoS 1 was published, and did not fail.
 func TestProducerDowngraded(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.run(producing(connector.ProducerParams{Topic: "out", QoS: packets.ExactlyOnce}), nil)
@@ -152,7 +151,7 @@ func TestProducerDowngraded(t *testing.T) {
 	})
 }
 
-// Without a connection QoS 0 is not sent, and QoS 1 waits for the next.
+// Without a connection a QoS 0 message is not sent, and a QoS 1 message waits for the next one.
 func TestProducerWithoutConnection(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := producing(connector.ProducerParams{Topic: "one", QoS: packets.AtLeastOnce})
@@ -173,7 +172,7 @@ func TestProducerWithoutConnection(t *testing.T) {
 	})
 }
 
-// What is larger than the limit does not leave.
+// A message above the size limit is not sent.
 func TestProducerMaxPacketSize(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := producing(connector.ProducerParams{Topic: "out", QoS: packets.AtLeastOnce})
@@ -190,7 +189,7 @@ func TestProducerMaxPacketSize(t *testing.T) {
 	})
 }
 
-// A message that is in the session store when the connector ends goes out with the next one.
+// A message in the session store when the connector ends is sent by the next one.
 func TestProducerStoredForLater(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := stored(t, producing(connector.ProducerParams{Topic: "out", QoS: packets.AtLeastOnce, AckTimeout: ptr(time.Hour)}))
@@ -212,7 +211,7 @@ func TestProducerStoredForLater(t *testing.T) {
 	})
 }
 
-// QoS and retained may be said by the message; what they say has to mean something.
+// QoS and retained may come from expressions on the message; invalid values are errors.
 func TestProducerQoSAndRetainedByExpression(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.run(producing(connector.ProducerParams{Topic: "out", QoSFrom: "${variable.q}", RetainedFrom: "${variable.keep}"}), nil)
@@ -244,9 +243,9 @@ func TestProducerQoSAndRetainedByExpression(t *testing.T) {
 	})
 }
 
-// What section 1.5.3 discourages in a topic, and what no topic may have, is refused where the topic is
-// made: the message fails, nothing is sent, and the next one goes out. topic_characters: any
-// allows the former.
+// A topic with characters that section 1.5.3 discourages, or that no topic may have, is refused where
+// the topic is made: the message fails, nothing is sent, and the next one is sent. topic_characters:
+// any allows the former.
 func TestTopicCharacters(t *testing.T) {
 	run := func(d *dialogue, v string) error {
 		m := reading()

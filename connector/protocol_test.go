@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A Producer and a Consumer meet through mosquitto over each protocol of the general
-// tab, at each QoS, with and without a client certificate.
+// A Producer and a Consumer communicate through mosquitto over each protocol of the general tab, at
+// each QoS, with and without a client certificate.
 func TestProtocols(t *testing.T) {
 	b := mosquitto.Start(t, mosquitto.Options{})
 	ca, cert, key := b.CAFile, b.ClientCert, connector.Secret(b.ClientKey)

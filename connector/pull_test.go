@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// pulling is a connector whose consumer a test pulls from.
+// pulling starts a connector whose consumer is pulled by the test.
 func (d *dialogue) pulling(cfg connector.Config) {
 	d.Helper()
 	c, err := connector.New(cfg, d.options)
@@ -28,7 +28,7 @@ func (d *dialogue) pulling(cfg connector.Config) {
 	d.accepted(true)
 }
 
-// next pulls one delivery, which has to be there within a time.
+// next pulls one delivery, which must come within a time.
 func (d *dialogue) next(within time.Duration) *connector.Delivery {
 	d.Helper()
 	ctx, cancel := context.WithTimeout(d.ctx, within)
@@ -40,7 +40,7 @@ func (d *dialogue) next(within time.Duration) *connector.Delivery {
 	return nil
 }
 
-// none makes sure that nothing can be pulled for a time.
+// none checks that nothing can be pulled for a time.
 func (d *dialogue) none(for_ time.Duration) {
 	d.Helper()
 	ctx, cancel := context.WithTimeout(d.ctx, for_)
@@ -51,8 +51,8 @@ func (d *dialogue) none(for_ time.Duration) {
 	}
 }
 
-// Deliveries are settled in any order; acknowledgements leave in the order of arrival. A second Settle is
-// stale.
+// Deliveries are settled in any order; acknowledgements are sent in the order of arrival. A second Settle
+// is stale.
 func TestPull(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.pulling(kept(connector.ConsumerParams{}))
@@ -84,8 +84,8 @@ func TestPull(t *testing.T) {
 	})
 }
 
-// The payload is the program's also when the message is settled: a pipeline may have acknowledged what it has
-// only stored.
+// The payload still belongs to the program after the message is settled: a pipeline may acknowledge a message
+// that it has only stored.
 func TestPullLeavesThePayload(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.pulling(kept(connector.ConsumerParams{}))
@@ -102,7 +102,8 @@ func TestPullLeavesThePayload(t *testing.T) {
 	})
 }
 
-// A failure is one of the policy: again after a pause, with the next attempt, and then the dead letters.
+// The failure policy applies to a failed delivery: it comes again after a pause, with the next attempt,
+// and then becomes a dead letter.
 func TestPullFails(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.pulling(kept(onFailure(1, connector.OnFailure{Then: connector.DeadLetter, DeadLetterTopic: "dlq"})))
@@ -126,7 +127,7 @@ func TestPullFails(t *testing.T) {
 	})
 }
 
-// Release gives back at once, in the old place, and uncharged.
+// Release returns a delivery at once, in its old place, and uncharged.
 func TestPullRelease(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.pulling(kept(onFailure(0, connector.OnFailure{Then: connector.Drop})))
@@ -145,7 +146,7 @@ func TestPullRelease(t *testing.T) {
 	})
 }
 
-// flow_timeout is over: the delivery has failed, and whoever settles it later changes nothing.
+// When flow_timeout is over, the delivery has failed, and settling it later has no effect.
 func TestPullTimeout(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		p := onFailure(1, connector.OnFailure{Then: connector.Drop})
@@ -170,7 +171,7 @@ func TestPullTimeout(t *testing.T) {
 	})
 }
 
-// What is pulled and not settled is bounded, in messages and in bytes.
+// Deliveries that are pulled and not settled are limited, in messages and in bytes.
 func TestPullIsBounded(t *testing.T) {
 	for name, p := range map[string]connector.ConsumerParams{"messages": {MaxInFlight: 2}, "bytes": {MaxInFlightBytes: 2}} {
 		t.Run(name, func(t *testing.T) {
@@ -188,7 +189,7 @@ func TestPullIsBounded(t *testing.T) {
 	}
 }
 
-// With an order a lane waits for its own message, through pauses as well, and for no other.
+// With an order, a lane waits for its own message, during pauses as well, and for no other.
 func TestPullInLanes(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.pulling(kept(connector.ConsumerParams{OrderBy: connector.OrderTopic}))
@@ -204,7 +205,8 @@ func TestPullInLanes(t *testing.T) {
 	})
 }
 
-// A batch is what is there. One that fails as a whole charges nobody, and comes back one by one.
+// A batch has the messages that are available. If it fails as a whole, no message is charged, and
+// they come back one by one.
 func TestPullBatch(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.pulling(kept(onFailure(0, connector.OnFailure{Then: connector.Drop})))
@@ -250,7 +252,7 @@ func TestPullBatch(t *testing.T) {
 	})
 }
 
-// Stop waits for what is pulled; when its patience is over, it takes it back.
+// Stop waits for pulled deliveries; when its patience ends, it takes them back.
 func TestPullAndStop(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.pulling(kept(connector.ConsumerParams{}))

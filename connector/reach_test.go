@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// closedPort is an address where nobody listens.
+// closedPort returns an address on which nothing listens.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -22,7 +22,7 @@ func closedPort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// When a server is down the next one of failover_urls is tried, at once.
+// When a server is down, the next one of failover_urls is tried at once.
 func TestFailoverURLs(t *testing.T) {
 	b, err := broker.Start()
 	require.NoError(t, err)
@@ -38,7 +38,7 @@ func TestFailoverURLs(t *testing.T) {
 	require.NoError(t, c.Stop(t.Context()))
 }
 
-// A proxy is asked for the server of broker_url; its password is shown nowhere.
+// The proxy is asked for the server of broker_url; its password is never shown.
 func TestProxy(t *testing.T) {
 	b, err := broker.Start()
 	require.NoError(t, err)
@@ -89,7 +89,7 @@ func TestProxy(t *testing.T) {
 	require.NotContains(t, err.Error(), "hunter2")
 }
 
-// tls_min_version refuses a server that only has an older one.
+// tls_min_version refuses a server that only supports an older version.
 func TestTLSMinVersion(t *testing.T) {
 	serverCert, _, server := selfSigned(t, "server")
 	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{server}, MaxVersion: tls.VersionTLS12})

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What Reconfigure calls settings is what a configuration calls them, whatever differs.
+// Reconfigure names settings as a configuration does, whichever of them differ.
 func TestReconfigureNamesSettings(t *testing.T) {
 	var schema struct {
 		Defs map[string]struct {
@@ -61,7 +61,7 @@ func TestReconfigureNamesSettings(t *testing.T) {
 	}
 }
 
-// filled returns a struct in which nothing is zero.
+// filled returns a struct without zero fields.
 func filled[T any]() reflect.Value {
 	v := reflect.New(reflect.TypeFor[T]()).Elem()
 	fill(v)
@@ -92,7 +92,7 @@ func fill(v reflect.Value) {
 	}
 }
 
-// The document has every setting that can be changed.
+// The document lists every setting that can be changed.
 func TestReconfigureIsDocumented(t *testing.T) {
 	text, err := os.ReadFile("../docs/connector.md")
 	require.NoError(t, err)

@@ -21,14 +21,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A reconfiguration is what is to come of Reconfigure.
+// A reconfiguration is a call of Reconfigure in progress.
 type reconfiguration struct {
 	d       *dialogue
 	changes connector.Changes
 	over    func() error
 }
 
-// reconfigure begins to apply a configuration; every consumer that is not there yet gets the flow.
+// reconfigure starts to apply a configuration; new consumers get their flows from flows.
 func (d *dialogue) reconfigure(cfg connector.Config, flows func(string) flow.Flow) *reconfiguration {
 	r := &reconfiguration{d: d}
 	r.over = d.start(func() (err error) {
@@ -65,7 +65,8 @@ func topics(filters ...string) (to []connector.TopicQoS) {
 	return to
 }
 
-// with returns a configuration whose consumers have these topics, each with its name before a colon.
+// with returns a configuration whose consumers have these topics, each written as a name, a colon
+// and the topics.
 func with(consumers ...string) connector.Config {
 	cfg := kept(connector.ConsumerParams{})
 	delete(cfg.Consumers, "in")
@@ -76,7 +77,7 @@ func with(consumers ...string) connector.Config {
 	return cfg
 }
 
-// ran notes which flow ran on what.
+// A ran records which flow ran for which payload.
 type ran []string
 
 func (r *ran) flow(name string) flow.Flow {
@@ -93,8 +94,8 @@ func (d *dialogue) comes(id uint16, topic, payload string) {
 	d.expect(fmt.Sprintf("PUBACK id=%d", id))
 }
 
-// Only filters that changed are sent: what stays is not subscribed to again, because that brings
-// retained messages again.
+// Only changed filters are sent: subscribing to the others again would bring retained messages
+// again.
 func TestReconfigureFilters(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		var ran ran
@@ -132,8 +133,8 @@ func TestReconfigureFilters(t *testing.T) {
 	})
 }
 
-// A consumer that is gone, and a topic that is gone, keep the flow for what still comes; nobody has
-// it twice.
+// A removed consumer, or one that lost a topic, still runs its flow for messages that arrive on it;
+// no message runs twice.
 func TestReconfigureGone(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		var ran ran
@@ -190,7 +191,7 @@ func TestReconfigureGone(t *testing.T) {
 	})
 }
 
-// What is refused changes nothing.
+// A refused configuration changes nothing.
 func TestReconfigureRefused(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		var ran ran
@@ -264,13 +265,14 @@ func pulling(d *dialogue, c *connector.Connector, name string) (next chan *conne
 	return next, cancel
 }
 
-// ordered returns the configuration of a consumer with an order, in which a message that fails
-// waits for seconds.
+// ordered returns a configuration of a consumer with an order, in which a failed message waits for
+// seconds.
 func ordered(by connector.OrderBy) connector.Config {
 	return kept(connector.ConsumerParams{OrderBy: by, OnFailure: connector.OnFailure{InitialDelay: ptr(time.Second), MaxDelay: ptr(time.Second)}})
 }
 
-// A new order holds for what comes after it, and that waits until everything before it is settled.
+// A new order applies to messages that arrive after the change; they wait until everything before
+// them is settled.
 func TestReconfigureOrder(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -313,7 +315,7 @@ func TestReconfigureOrder(t *testing.T) {
 	})
 }
 
-// A change that is taken back does not wait.
+// A change of the order that is reverted does not make messages wait.
 func TestReconfigureOrderTakenBack(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -337,9 +339,8 @@ func TestReconfigureOrderTakenBack(t *testing.T) {
 	})
 }
 
-// Whatever the order becomes in whatever moment: every message is run until it succeeds, is
-// acknowledged in the order of arrival, and begins only when no message before it is under way that
-// it has to come after.
+// The order changes at random moments. Every message runs until it succeeds, is acknowledged in the
+// order of arrival, and does not begin while an earlier message that it must follow is running.
 func TestReconfigureOrderAtRandom(t *testing.T) {
 	orders := []connector.OrderBy{connector.OrderNone, connector.OrderTopic, connector.OrderConnection}
 	for seed := range uint64(150) {
@@ -442,7 +443,7 @@ func TestReconfigureOrderAtRandom(t *testing.T) {
 	}
 }
 
-// Stop during a change of the order leaves what the Server keeps.
+// Stop during a change of the order leaves the unfinished messages to the Server.
 func TestReconfigureOrderThenStop(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -462,7 +463,7 @@ func TestReconfigureOrderThenStop(t *testing.T) {
 	})
 }
 
-// How a message is acknowledged is decided when it is taken.
+// The acknowledgement mode of a message is decided when it is taken.
 func TestReconfigureAckMode(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -490,7 +491,7 @@ func TestReconfigureAckMode(t *testing.T) {
 	})
 }
 
-// That holds for a message that waits, too.
+// The same holds for a message that waits to be run.
 func TestReconfigureAckModeOfWaiting(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -516,7 +517,7 @@ func TestReconfigureAckModeOfWaiting(t *testing.T) {
 	})
 }
 
-// The failure policy of the moment decides what becomes of a message that failed.
+// The failure policy in force when a message fails decides what happens to it.
 func TestReconfigureOnFailure(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -544,7 +545,7 @@ func TestReconfigureOnFailure(t *testing.T) {
 	})
 }
 
-// A dead letter that cannot be put away goes to the place that there is now.
+// A dead letter that cannot be written goes to the new place.
 func TestReconfigureDeadLetterPlace(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		dir := t.TempDir()
@@ -578,7 +579,8 @@ func TestReconfigureDeadLetterPlace(t *testing.T) {
 	})
 }
 
-// More, and fewer, flows run at once; a bound that was reached gives way.
+// A change of concurrency lets more or fewer flows run at once, and a raised limit frees waiting
+// messages.
 func TestReconfigureConcurrency(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -620,8 +622,8 @@ func TestReconfigureBytes(t *testing.T) {
 	})
 }
 
-// A run that has begun keeps its flow and its time; the next one has the new ones, and says so in
-// its message.
+// A run that has begun keeps its flow and time limit; the next one has the new ones, and its
+// message says so.
 func TestReconfigureFlow(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -652,7 +654,7 @@ func TestReconfigureFlow(t *testing.T) {
 	})
 }
 
-// What a consumer takes: a share of the topics, and retained messages or not.
+// A change of what a consumer takes: a share of the topics, and retained messages or not.
 func TestReconfigureWhatIsTaken(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		var ran ran
@@ -685,7 +687,7 @@ func TestReconfigureWhatIsTaken(t *testing.T) {
 	})
 }
 
-// Errors of the connector trigger the flows of consumers that want it now.
+// Errors of the connector trigger the flows of consumers that now ask for it.
 func TestReconfigureTriggerOnError(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		w := new(witness)
@@ -701,7 +703,7 @@ func TestReconfigureTriggerOnError(t *testing.T) {
 	})
 }
 
-// A consumer that is pulled is reconfigured like others, and may be gone and come back.
+// A pulled consumer is reconfigured like others, and may be removed and added again.
 func TestReconfigurePulled(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		c, err := connector.New(ordered(connector.OrderNone), d.options)
@@ -731,8 +733,8 @@ func TestReconfigurePulled(t *testing.T) {
 	})
 }
 
-// A consumer that is new may be pulled: what comes for it waits for the first Pull. One that has a flow keeps
-// having one, and the reverse.
+// A new consumer may be pulled: its messages wait for the first Pull. A consumer with a flow cannot change to
+// pulling, nor the reverse.
 func TestReconfigureNewPulled(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		c, err := connector.New(with("in:t/#"), d.options)
@@ -767,7 +769,7 @@ func TestReconfigureNewPulled(t *testing.T) {
 	})
 }
 
-// A producer that a flow holds uses its new parameters.
+// A producer held by a flow uses its new parameters.
 func TestReconfigureProducer(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := func(p connector.ProducerParams) connector.Config {
@@ -813,7 +815,7 @@ func TestReconfigureProducer(t *testing.T) {
 	})
 }
 
-// A producer may be done when the session store has the message, and not be any more.
+// done_when of a producer can be changed to stored, and back.
 func TestReconfigureDoneWhen(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := stored(t, with())
@@ -840,7 +842,7 @@ func TestReconfigureDoneWhen(t *testing.T) {
 	})
 }
 
-// The time and the characters that a producer does not say itself are those of the extensions.
+// A producer without its own ack_timeout and topic_characters uses the extension's.
 func TestReconfigureExtension(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := with("in:t/#")
@@ -861,7 +863,7 @@ func TestReconfigureExtension(t *testing.T) {
 	})
 }
 
-// Where messages go that match no consumer.
+// A change of unmatched decides where messages go that match no consumer.
 func TestReconfigureUnmatched(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		var ran ran
@@ -898,7 +900,7 @@ func TestReconfigureUnmatched(t *testing.T) {
 	})
 }
 
-// What is held stays so until its session ends.
+// A held message stays held until its session ends.
 func TestReconfigureHeld(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := with("in:t/#")
@@ -917,7 +919,7 @@ func TestReconfigureHeld(t *testing.T) {
 	})
 }
 
-// What needs a restart is named, with what else was said, and the rest is applied.
+// Changes that need a restart are reported, and the others are applied.
 func TestReconfigureRestart(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := with("in:t/#")
@@ -962,7 +964,7 @@ func TestReconfigureRestart(t *testing.T) {
 	})
 }
 
-// The ledger of a session store can be had at any time.
+// The ledger of a session store can be switched on at any time.
 func TestReconfigureLedger(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		ledger := func(on bool) connector.Config {
@@ -998,7 +1000,7 @@ func TestReconfigureLedger(t *testing.T) {
 	})
 }
 
-// What the ledger of an earlier process knows is of an earlier session.
+// What the ledger of an earlier process knows belongs to an earlier session.
 func TestReconfigureLedgerOfBefore(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		hours := connector.OnFailure{InitialDelay: ptr(time.Hour), MaxDelay: ptr(time.Hour)}
@@ -1022,8 +1024,8 @@ func TestReconfigureLedgerOfBefore(t *testing.T) {
 	})
 }
 
-// A filter that the server refuses is said, keeps the connector from being ready through
-// reconnects, and is asked for when there is another configuration.
+// A filter that the server refuses is reported, keeps the connector from being ready through
+// reconnects, and is requested again with the next configuration.
 func TestReconfigureRefusedFilter(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		w := new(witness)
@@ -1048,7 +1050,7 @@ func TestReconfigureRefusedFilter(t *testing.T) {
 	})
 }
 
-// A lower QoS is told, too, if another filter is refused.
+// A lower QoS is reported even if another filter is refused.
 func TestReconfigureDowngradedBesideRefused(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		w := new(witness)
@@ -1062,7 +1064,8 @@ func TestReconfigureDowngradedBesideRefused(t *testing.T) {
 	})
 }
 
-// A SUBSCRIBE without an answer is in force all the same, and sent again.
+// A configuration whose SUBSCRIBE is not answered is in force nevertheless, and SUBSCRIBE is sent
+// again.
 func TestReconfigureNotAnswered(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		var ran ran
@@ -1080,7 +1083,7 @@ func TestReconfigureNotAnswered(t *testing.T) {
 	})
 }
 
-// Without a connection the filters wait for the next one.
+// Without a connection, filters wait for the next one.
 func TestReconfigureDisconnected(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		var ran ran
@@ -1097,8 +1100,8 @@ func TestReconfigureDisconnected(t *testing.T) {
 	})
 }
 
-// A connector that had no consumers gets one, and notices when it stalls; a flow that a consumer
-// gets can use a producer that comes with it.
+// A connector without consumers gets one, and notices when it stalls; the flow of the new consumer
+// can use a producer that is added with it.
 func TestReconfigureFirstConsumer(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.run(with(), nil)
@@ -1117,7 +1120,7 @@ func TestReconfigureFirstConsumer(t *testing.T) {
 	})
 }
 
-// Reconfigure, Stop and messages at once: for the race detector, and nothing is lost.
+// Reconfigure, Stop and messages run concurrently, for the race detector; nothing is lost.
 func TestReconfigureWhileMessagesCome(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		f := flow.Func(func(ctx context.Context, m *flow.Message) (*flow.Message, error) {
@@ -1164,8 +1167,8 @@ func TestReconfigureWhileMessagesCome(t *testing.T) {
 	})
 }
 
-// A producer over a connection that is not there yet waits for a restart, and so does a producer
-// that changes its connection; one that comes back over another connection is another one.
+// A producer that uses a new connection waits for a restart, and so does one that changes its
+// connection; one that was removed and returns with another connection is a new producer.
 func TestReconfigureConnections(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		var ran ran
@@ -1188,8 +1191,8 @@ func TestReconfigureConnections(t *testing.T) {
 	})
 }
 
-// Whether a producer may be done when its message is stored depends on the connection that it
-// publishes over, as that was started.
+// Whether done_when may be stored depends on the connection of the producer, as it was at the
+// start.
 func TestReconfigureDoneWhenOverAConnection(t *testing.T) {
 	for name, c := range map[string]struct {
 		near, far        bool // have a session store
@@ -1222,7 +1225,7 @@ func TestReconfigureDoneWhenOverAConnection(t *testing.T) {
 	}
 }
 
-// What was given to New does not change with the caller's map of connections.
+// Changes to the caller's map of connections do not affect the configuration passed to New.
 func TestReconfigureWithTheSameMapOfConnections(t *testing.T) {
 	bridged(t, func(b *bridging) {
 		cfg := forwarding(connector.ProducerParams{QoS: 1})
@@ -1239,7 +1242,7 @@ func TestReconfigureWithTheSameMapOfConnections(t *testing.T) {
 	})
 }
 
-// An UNSUBSCRIBE without an answer is sent again after ack_timeout.
+// An unanswered UNSUBSCRIBE is sent again after ack_timeout.
 func TestReconfigureUnsubscribeAgain(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		var ran ran

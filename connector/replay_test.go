@@ -16,7 +16,7 @@ func letter(payload string) *connector.DeadLetterRecord {
 	return &connector.DeadLetterRecord{Consumer: "in", Topic: "t/" + payload, QoS: 1, MessageID: 7, Key: "key " + payload, Payload: []byte(payload)}
 }
 
-// replay replays beside the dialogue.
+// replay starts a replay; the returned function waits for its outcome.
 func (d *dialogue) replay(ctx context.Context, payload string) (outcome func() error) {
 	c := d.connector
 	outcome = d.start(func() error { return c.Replay(ctx, letter(payload)) })
@@ -24,7 +24,7 @@ func (d *dialogue) replay(ctx context.Context, payload string) (outcome func() e
 	return outcome
 }
 
-// The flow sees what was put away. Nothing of it is counted as received, or acknowledged, and the Server hears nothing.
+// The flow gets the dead letter. It does not count as received or acknowledged, and nothing is sent to the Server.
 func TestReplay(t *testing.T) {
 	for _, mode := range []connector.AckMode{connector.AfterFlowSuccess, connector.Immediately} {
 		inBubble(t, func(d *dialogue) {
@@ -57,7 +57,8 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// A run that fails is the asker's, whatever the failure policy says: it is not repeated, and nothing is put away again.
+// The caller of Replay gets the failure of the run, whatever the failure policy says: it is not retried, and no new
+// dead letter is written.
 func TestReplayFails(t *testing.T) {
 	for _, mode := range []connector.AckMode{connector.AfterFlowSuccess, connector.Immediately} {
 		for _, f := range []connector.OnFailure{
@@ -130,7 +131,7 @@ func TestReplayRefused(t *testing.T) {
 	})
 }
 
-// With an order a replay waits for the messages of its row that came before it, and those that come wait for the replay.
+// With an order, a replay waits for earlier messages that it must follow, and later ones wait for the replay.
 func TestReplayKeepsOrder(t *testing.T) {
 	for _, order := range []connector.OrderBy{connector.OrderTopic, connector.OrderConnection} {
 		inBubble(t, func(d *dialogue) {
@@ -156,7 +157,7 @@ func TestReplayKeepsOrder(t *testing.T) {
 	}
 }
 
-// Replays wait for room within the limits of the consumer beside the messages that come, and none of them waits forever.
+// Replays and messages wait for room within the limits of the consumer, and none waits for ever.
 func TestReplaysWaitForRoom(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -182,7 +183,7 @@ func TestReplaysWaitForRoom(t *testing.T) {
 	})
 }
 
-// Room that a new configuration makes is noticed by all who wait for it.
+// When a new configuration makes room, all who wait for it notice.
 func TestReplayAndMessageWaitForRoom(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -199,7 +200,7 @@ func TestReplayAndMessageWaitForRoom(t *testing.T) {
 	})
 }
 
-// One dead letter runs at a time, beside messages.
+// Dead letters are replayed one at a time, beside messages.
 func TestReplaysOneAtATime(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -215,7 +216,7 @@ func TestReplaysOneAtATime(t *testing.T) {
 	})
 }
 
-// A replay that nobody waits for any more is not begun, and cut short if it was; the consumer goes on.
+// A replay whose caller gives up does not begin, or is cut short; the consumer continues.
 func TestReplayGivenUp(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -233,7 +234,7 @@ func TestReplayGivenUp(t *testing.T) {
 	})
 }
 
-// A connector that stops lets the run end that has begun, and begins no other; nothing is left behind.
+// A connector that stops lets a running replay end, and begins no other; nothing is left behind.
 func TestReplayWhileStopping(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -253,7 +254,7 @@ func TestReplayWhileStopping(t *testing.T) {
 	})
 }
 
-// Whenever the connector stops, each replay returns.
+// Whenever the connector stops, each call of Replay returns.
 func TestReplaysBesideStop(t *testing.T) {
 	for pause := range 20 {
 		inBubble(t, func(d *dialogue) {

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A message that waits for its next attempt keeps no other from running.
+// A message that waits for its next attempt does not keep others from running.
 func TestRetryTakesNoWorker(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()

@@ -23,7 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// refused is an attempt of a dialogue that the Server refuses; it returns what was sent.
+// refused receives a CONNECT, refuses it, and returns it.
 func (d *dialogue) refused() *packets.Connect {
 	d.Helper()
 	conn, err := d.server.Accept(d.ctx)
@@ -35,9 +35,8 @@ func (d *dialogue) refused() *packets.Connect {
 	return p.(*packets.Connect)
 }
 
-// A user name and a password that are kept elsewhere are read for every attempt, so that a
-// renewed token is used by the next one: a password in a file, one in the environment, one
-// that a command prints.
+// A user name and a password from a source are read at every attempt, so that the next attempt uses
+// a renewed token: from a file, from the environment, or from a command.
 func TestSecretsAreReadAtEveryAttempt(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "secret")
 	write := func(text string) { require.NoError(t, os.WriteFile(file, []byte(text), 0o600)) }
@@ -88,8 +87,8 @@ func TestSecretsAreReadAtEveryAttempt(t *testing.T) {
 	}
 }
 
-// A secret that cannot be read fails the attempt, which is made again, and is named without
-// any of it.
+// A secret that cannot be read fails the attempt, which is repeated. The error names the source and
+// contains no part of the secret.
 func TestSecretThatCannotBeRead(t *testing.T) {
 	folder := t.TempDir()
 	script := filepath.Join(folder, "token.sh")
@@ -189,7 +188,7 @@ func TestProxyIsReadAtEveryAttempt(t *testing.T) {
 	require.NoError(t, c.Stop(t.Context()))
 }
 
-// Where a secret is may be shown, but not the arguments of a command.
+// The source of a secret may be shown, but not the arguments of a command.
 func TestSecretSourceIsShownWithoutArguments(t *testing.T) {
 	for want, s := range map[string]connector.SecretSource{
 		`exec "vault"`: {Exec: []string{"vault", "read", "hunter2"}},
@@ -209,7 +208,7 @@ func TestSecretSourceIsShownWithoutArguments(t *testing.T) {
 	}
 }
 
-// A zone of an IPv6 address is understood as everywhere else.
+// The zone of an IPv6 address is accepted in the usual form.
 func TestIPv6Zone(t *testing.T) {
 	for url, mistakes := range map[string]bool{
 		"[fe80::1%eth0]:1883": false, "[::1%25lo]:1883": false, "[::1%lo]:8083/mqtt?a=%20b": false, "[::1%lo:1883": true, "::1%lo:1883": true,
@@ -223,7 +222,7 @@ func TestIPv6Zone(t *testing.T) {
 	}
 }
 
-// The key of a client certificate may come from a command, for every connection; what is no key fails
+// The key of a client certificate may come from a command, for every connection; an invalid key fails
 // the attempt.
 func TestTLSKeyIsReadAtEveryAttempt(t *testing.T) {
 	cert, key, _ := selfSigned(t, "client")
@@ -255,7 +254,7 @@ func TestTLSKeyIsReadAtEveryAttempt(t *testing.T) {
 	require.ErrorContains(t, err, "E101")
 }
 
-// A program may write what a file cannot: no source, or two.
+// A program may write what a file cannot: a secret with no source, or with two. Both are refused.
 func TestSecretSourceOfAProgram(t *testing.T) {
 	for want, s := range map[string]connector.SecretSource{
 		"E147": {}, "E140": {File: "f", Env: "E"}, "E140 ": {Exec: []string{"true"}, File: "f"}, "E147 ": {Exec: []string{}},

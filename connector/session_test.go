@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A late flow gets its step after the connector that has the step was made.
+// A late is a flow whose step is set after the connector was made.
 type late struct{ flow.Flow }
 
 // cut ends the connection from the Server's side.
@@ -23,8 +23,8 @@ func (d *dialogue) cut() {
 	synctest.Wait()
 }
 
-// A connection that breaks while flows run: the Server sends their messages again, and
-// each runs once all the same. The acknowledgement goes out on the new connection.
+// The connection breaks while flows run: the Server sends their messages again, but each runs only
+// once. The acknowledgement is sent on the new connection.
 func TestReconnectRunsNothingTwice(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -50,7 +50,7 @@ func TestReconnectRunsNothingTwice(t *testing.T) {
 	})
 }
 
-// The first in the order of acknowledgements ends while there is no connection.
+// The flow whose acknowledgement comes first ends while there is no connection.
 func TestDoneWithoutConnectionIsNotRunAgain(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -69,8 +69,8 @@ func TestDoneWithoutConnectionIsNotRunAgain(t *testing.T) {
 	})
 }
 
-// A session that the Server lost: what was running ends, its acknowledgement would name
-// a message that is not there any more, and is counted instead of sent.
+// The Server has lost the session: a running flow ends, but its acknowledgement would refer to a
+// message that no longer exists, and is counted instead of sent.
 func TestStaleAcksAreCounted(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -89,8 +89,8 @@ func TestStaleAcksAreCounted(t *testing.T) {
 	})
 }
 
-// Stop drains: what runs may end and is acknowledged, what waits is left to the Server,
-// what comes is not taken.
+// Stop drains: running flows may end and are acknowledged, waiting messages are left to the Server,
+// and new ones are not taken.
 func TestStopDrains(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -111,7 +111,7 @@ func TestStopDrains(t *testing.T) {
 	})
 }
 
-// A flow that is being retried does not hold Stop up.
+// A flow that is being retried does not delay Stop.
 func TestStopEndsRetries(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.run(kept(connector.ConsumerParams{OnFailure: connector.OnFailure{InitialDelay: ptr(time.Hour), MaxDelay: ptr(time.Hour)}}),
@@ -123,7 +123,7 @@ func TestStopEndsRetries(t *testing.T) {
 	})
 }
 
-// The flows' context ends when Stop's patience does.
+// The context of flows ends when Stop's patience does.
 func TestStopCancelsFlowsWhenItsPatienceEnds(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		var ended time.Duration
@@ -140,7 +140,8 @@ func TestStopCancelsFlowsWhenItsPatienceEnds(t *testing.T) {
 	})
 }
 
-// Without auto_reconnect the platform's default applies: the connector ends, and says why.
+// Without auto_reconnect, the platform's default, the connector ends when the connection does, and
+// gives the reason.
 func TestConnectionLostWithoutReconnect(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := kept(connector.ConsumerParams{})
@@ -188,7 +189,7 @@ func TestSubscriptionRefused(t *testing.T) {
 	})
 }
 
-// connect_retry is the patience of the first connect, with its interval.
+// With connect_retry the first connection is retried, at its interval.
 func TestConnectRetry(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := kept(connector.ConsumerParams{})
@@ -211,7 +212,7 @@ func TestConnectRetry(t *testing.T) {
 	})
 }
 
-// CONNECT carries what the two tabs say.
+// CONNECT has the settings of the two tabs.
 func TestConnectCarriesTheTabs(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.build(connector.Config{

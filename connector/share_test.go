@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// partition: each message runs in exactly one of the processes, and every process
-// acknowledges all.
+// partition: each message runs in exactly one of the processes, and every process acknowledges all
+// messages.
 func TestPartition(t *testing.T) {
 	ran := make(map[string]int)
 	perProcess := make([]int, 3)
@@ -50,7 +50,7 @@ func TestPartition(t *testing.T) {
 	}
 }
 
-// retained: messages that the Server had kept can be left out, or be the only ones.
+// retained: retained messages can be excluded, or be the only ones.
 func TestRetainedPolicy(t *testing.T) {
 	for policy, want := range map[connector.RetainedPolicy][]string{
 		connector.RetainedDeliver: {"kept", "live"}, connector.RetainedSkip: {"live"}, connector.RetainedOnly: {"kept"},
@@ -69,8 +69,8 @@ func TestRetainedPolicy(t *testing.T) {
 	}
 }
 
-// partition by key: messages with one key go to one process, whatever their topic; those
-// without it go by their topic, and nowhere twice.
+// partition by key: messages with the same key run in the same process, whatever their topic. Those
+// without a key are divided by topic, and none runs twice.
 func TestPartitionByKey(t *testing.T) {
 	runs := make(map[string][]int) // payload: processes
 	for index := range 4 {
@@ -110,7 +110,7 @@ func TestPartitionByKey(t *testing.T) {
 	require.Len(t, of, 5)
 }
 
-// qos0_overflow: which message of QoS 0 gives way when flows do not keep up.
+// qos0_overflow: which QoS 0 messages are dropped when flows do not keep up.
 func TestQoS0Overflow(t *testing.T) {
 	for policy, newest := range map[client.OverflowPolicy]bool{client.OverflowDropOldest: true, client.OverflowDropNewest: false} {
 		inBubble(t, func(d *dialogue) {
@@ -143,7 +143,7 @@ func TestQoS0Overflow(t *testing.T) {
 	}
 }
 
-// A count of any size is a count.
+// The count of a partition may be of any size.
 func TestPartitionOfMany(t *testing.T) {
 	count := int64(1) << 32
 	if int64(int(count)) != count {

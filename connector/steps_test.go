@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The platform's numbers are bounds: what is outside is refused when the consumer gets its
-// flow, wherever in it it stands, and does nothing if it is run all the same.
+// The platform's limits are enforced: a value out of range is refused when the consumer gets its
+// flow, wherever in the flow it is. If the flow is run nevertheless, the step does nothing.
 func TestFlowNumbersOutOfRange(t *testing.T) {
 	ran := 0
 	body := failing(0, &ran, nil)
@@ -76,8 +76,8 @@ func TestChoice(t *testing.T) {
 	require.Same(t, m, out)
 }
 
-// Flows run at once, each on a copy; variables come together, and the failure that comes
-// first ends the others.
+// Parallel runs flows concurrently, each on a copy of the message. Their variables are merged, and
+// the first failure ends the others.
 func TestParallel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := func(d time.Duration, name string) flow.Flow {
@@ -142,7 +142,7 @@ func TestLog(t *testing.T) {
 	require.ErrorIs(t, err, flow.TypeExpression)
 }
 
-// A flow that defers is acknowledged when its handle is called, and not when it returns.
+// A deferring flow is acknowledged when its handle is called, and not when it returns.
 func TestDefer(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		var settle []func(error)

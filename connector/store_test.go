@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stored is cfg with a session store, and a ledger for its consumers.
+// stored returns cfg with a session store, and a ledger for its consumers.
 func stored(t *testing.T, cfg connector.Config) connector.Config {
 	cfg.Extension.SessionStore = &connector.SessionStore{Dir: t.TempDir()}
 	for name, p := range cfg.Consumers {
@@ -30,8 +30,8 @@ func stored(t *testing.T, cfg connector.Config) connector.Config {
 	return cfg
 }
 
-// crash ends the process as kill -9 does, and returns the configuration of the next one: it
-// finds the store as it was at this moment.
+// crash ends the process like kill -9, and returns the configuration of the next one, which finds
+// the store as it was at this moment.
 func (d *dialogue) crash(cfg connector.Config) connector.Config {
 	d.Helper()
 	synctest.Wait()
@@ -56,7 +56,7 @@ func (d *dialogue) copyStore(cfg connector.Config) string {
 	return dir
 }
 
-// resume starts the next process; the Server has kept the session.
+// resume starts the next process, whose session the Server has kept.
 func (d *dialogue) resume(cfg connector.Config, f flow.Flow) {
 	d.Helper()
 	d.build(cfg, f)
@@ -74,8 +74,8 @@ func again(p *packets.Publish) *packets.Publish {
 	return p
 }
 
-// What a producer published and the Server did not answer goes out again with the next
-// process, under its identifier.
+// A published message that the Server did not acknowledge is sent again by the next process, under
+// its identifier.
 func TestSessionStorePublishesAgain(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := stored(t, producing(connector.ProducerParams{Topic: "out", QoS: packets.AtLeastOnce}))
@@ -93,8 +93,8 @@ func TestSessionStorePublishesAgain(t *testing.T) {
 	})
 }
 
-// A message of QoS 2 whose flow ended is recognised by the next process: PUBREC again, and
-// no second run.
+// A QoS 2 message whose flow has ended is recognised by the next process: PUBREC is sent again,
+// without a second run.
 func TestSessionStoreRecognisesQoS2(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		g := newGate()
@@ -115,7 +115,8 @@ func TestSessionStoreRecognisesQoS2(t *testing.T) {
 	})
 }
 
-// One process has the store; a second one is told so, and the first one lets it go with Stop.
+// The store belongs to one process; a second one gets an error that says so, and the first releases
+// it in Stop.
 func TestSessionStoreIsLocked(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := stored(t, kept(connector.ConsumerParams{}))
@@ -138,7 +139,7 @@ func TestSessionStoreIsLocked(t *testing.T) {
 	})
 }
 
-// A volume that others may write to holds a store only where the configuration says so.
+// A store may be on a volume that others can write to only if the configuration allows it.
 func TestAllowShared(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := stored(t, kept(connector.ConsumerParams{}))
@@ -153,7 +154,8 @@ func TestAllowShared(t *testing.T) {
 	})
 }
 
-// A producer that is used before Start has opened the store says that nothing happened.
+// Using a producer before Start has opened the store returns an error that says that nothing was
+// sent.
 func TestSessionStoreBeforeStart(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.build(stored(t, producing(connector.ProducerParams{Topic: "out", QoS: packets.AtLeastOnce})), nil)
@@ -165,7 +167,7 @@ func TestSessionStoreBeforeStart(t *testing.T) {
 	})
 }
 
-// A topic that only the configuration of before had is given up.
+// A topic that only the previous configuration had is unsubscribed from.
 func TestSessionStoreForgetsTopicsOfBefore(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := stored(t, kept(connector.ConsumerParams{Topics: []connector.TopicQoS{{Topic: "a"}, {Topic: "b"}}}))
@@ -188,7 +190,7 @@ func TestSessionStoreForgetsTopicsOfBefore(t *testing.T) {
 	})
 }
 
-// A store that cannot be opened is an error of its own type.
+// A store that cannot be opened gives an error of its own type.
 func TestSessionStoreCannotBeOpened(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		file := filepath.Join(t.TempDir(), "file")
@@ -202,8 +204,8 @@ func TestSessionStoreCannotBeOpened(t *testing.T) {
 	})
 }
 
-// A killer is a flow that never returns from some payloads: the process dies of them. It
-// notes what it ran, with the key and the number of the attempt.
+// A killer is a flow that never returns for some payloads, which kill the process. It records its
+// runs, with the key and the number of the attempt.
 type killer struct {
 	kills []string
 	mu    sync.Mutex
@@ -234,8 +236,8 @@ func (k *killer) runs() []string {
 	return k.ran
 }
 
-// A message that kills the process is counted across restarts, is tried alone, and then goes
-// to the dead letters without being tried again. Those that ran beside it lose no attempt.
+// A message that kills the process is counted across restarts, is tried alone, and then becomes a
+// dead letter without another try. Messages that ran beside it lose no attempt.
 func TestLedgerPoisonAcrossRestarts(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		p := onFailure(2, connector.OnFailure{Then: connector.DeadLetter, DeadLetterTopic: "dlq"})
@@ -277,7 +279,7 @@ func TestLedgerPoisonAcrossRestarts(t *testing.T) {
 	})
 }
 
-// A server that gives the message a new identifier does not hide it.
+// A message that kills the process is recognised even if the server gives it a new identifier.
 func TestLedgerKnowsContentUnderAnotherIdentifier(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := stored(t, kept(connector.ConsumerParams{}))
@@ -292,8 +294,8 @@ func TestLedgerKnowsContentUnderAnotherIdentifier(t *testing.T) {
 	})
 }
 
-// Flows that ended behind one that runs are not run again after a crash: their
-// acknowledgements cannot have left.
+// Flows that ended behind a running one are not run again after a crash: their acknowledgements
+// cannot have been sent.
 func TestLedgerDoneIsAcknowledgedWithoutARun(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := stored(t, kept(connector.ConsumerParams{}))
@@ -323,8 +325,8 @@ func TestLedgerDoneIsAcknowledgedWithoutARun(t *testing.T) {
 	})
 }
 
-// A flow that ended is believed only where its acknowledgement cannot have left: not behind a
-// message of another QoS, whose acknowledgements have an order of their own, and not under
+// The record of a finished flow is used only if its acknowledgement cannot have been sent: not
+// behind a message of another QoS, whose acknowledgements are ordered separately, and not under
 // another identifier.
 func TestLedgerDoesNotBelieveMoreThanItKnows(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
@@ -355,7 +357,7 @@ func TestLedgerDoesNotBelieveMoreThanItKnows(t *testing.T) {
 	})
 }
 
-// A message that two consumers take, of which one has ended, is run again by the other only.
+// If two consumers take a message and only one has finished, only the other runs it again.
 func TestLedgerOfTwoConsumers(t *testing.T) {
 	for qos, ack := range map[packets.QoS]string{1: "PUBACK id=1", 2: "PUBREC id=1"} {
 		inBubble(t, func(d *dialogue) {
@@ -392,7 +394,7 @@ func TestLedgerOfTwoConsumers(t *testing.T) {
 	}
 }
 
-// What is settled leaves nothing behind in the store.
+// Settled messages leave nothing behind in the store.
 func TestLedgerForgets(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := stored(t, kept(connector.ConsumerParams{}))
@@ -412,8 +414,7 @@ func TestLedgerForgets(t *testing.T) {
 	})
 }
 
-// notes returns the identifiers of the messages that the ledger knows, as the next process
-// would find them.
+// notes returns the identifiers of the messages in the ledger, as the next process would find them.
 func (d *dialogue) notes(cfg connector.Config) (ids []uint16) {
 	d.Helper()
 	time.Sleep(time.Second)
@@ -432,7 +433,7 @@ func (d *dialogue) notes(cfg connector.Config) (ids []uint16) {
 	return ids
 }
 
-// What the Server has forgotten means nothing any more.
+// The ledger's records of messages that the Server has forgotten are not used.
 func TestLedgerEndsWithTheSession(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := stored(t, kept(connector.ConsumerParams{}))
@@ -460,8 +461,8 @@ func TestLedgerEndsWithTheSession(t *testing.T) {
 	})
 }
 
-// Nor does it when a message of the new session is faster than the word of it: here, whoever is told
-// of events does not return.
+// Nor are they used if a message of the new session arrives before the event about it: here OnEvent
+// does not return.
 func TestLedgerEndsWithTheSessionAtItsFirstMessage(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := stored(t, kept(connector.ConsumerParams{}))
@@ -487,7 +488,7 @@ func TestLedgerEndsWithTheSessionAtItsFirstMessage(t *testing.T) {
 	})
 }
 
-// A flow that Stop cuts short has not failed.
+// A flow that Stop cuts short does not count as failed.
 func TestLedgerDoesNotCountStop(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := stored(t, kept(connector.ConsumerParams{}))
@@ -502,8 +503,8 @@ func TestLedgerDoesNotCountStop(t *testing.T) {
 	})
 }
 
-// Each message has a key of its own, also under the same identifier and with the same content,
-// and each run of it has the same.
+// Each message has its own key, even with the same identifier and content as another, and each run
+// of it has the same key.
 func TestIdempotencyKey(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		var keys []string
@@ -529,7 +530,7 @@ func TestIdempotencyKey(t *testing.T) {
 	})
 }
 
-// A connector that was stopped does not start, and locks nothing.
+// A connector that was stopped before Start does not start, and locks nothing.
 func TestSessionStoreStopBeforeStart(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := stored(t, kept(connector.ConsumerParams{}))

@@ -22,7 +22,7 @@ func steps(r *connector.TestReport) (out []transport.Step) {
 	return out
 }
 
-// tested runs Test in a dialogue; the function answers after CONNECT was accepted.
+// tested runs Test in a dialogue; talk continues after CONNECT was accepted.
 func (d *dialogue) tested(cfg connector.Config, o connector.TestOptions, talk func(*packets.Connect)) *connector.TestReport {
 	d.Helper()
 	c, err := connector.New(cfg, connector.Options{Dial: d.server.Dial})
@@ -37,8 +37,8 @@ func (d *dialogue) tested(cfg connector.Config, o connector.TestOptions, talk fu
 	return <-done
 }
 
-// A test has an id of its own, a clean session and no will; it asks for every topic at its
-// QoS, without share groups, and tells what was granted.
+// A test uses its own client id, a clean session and no will. It subscribes to every topic at its
+// QoS, without share groups, and reports what was granted.
 func TestTestConnection(t *testing.T) {
 	cfg := kept(connector.ConsumerParams{Topics: []connector.TopicQoS{{Topic: "a"}, {Topic: "b", QoS: 1, HasQoS: true}}})
 	cfg.Consumers["shared"] = connector.ConsumerParams{Topics: []connector.TopicQoS{{Topic: "c"}}, QoS: 1, ShareGroup: "g"}
@@ -70,7 +70,7 @@ func TestTestConnection(t *testing.T) {
 	})
 }
 
-// With its own id the test is what the connector would be; a refusal says which topic.
+// With OwnID the test connects like the connector; a refusal names the topic.
 func TestTestWithTheOwnID(t *testing.T) {
 	cfg := kept(connector.ConsumerParams{Topics: []connector.TopicQoS{{Topic: "a"}, {Topic: "b"}}})
 	inBubble(t, func(d *dialogue) {
@@ -89,7 +89,8 @@ func TestTestWithTheOwnID(t *testing.T) {
 	})
 }
 
-// Each way and each failure through a real server: which step, what type, what to try.
+// Each kind of connection and failure with a real server: which step fails, with what type and
+// hint.
 func TestTestStepByStep(t *testing.T) {
 	no := false
 	b := mosquitto.Start(t, mosquitto.Options{Anonymous: &no})
@@ -156,8 +157,8 @@ func TestTestStepByStep(t *testing.T) {
 	}
 }
 
-// Every connection is tested, each by name and whatever came of those before; the others have no
-// subscriptions.
+// Every connection is tested and reported by name, whatever the results before it; further
+// connections have no subscriptions.
 func TestTestEveryConnection(t *testing.T) {
 	bridged(t, func(b *bridging) {
 		cfg := forwarding(connector.ProducerParams{})

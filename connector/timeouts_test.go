@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// connect 超时时间: from the name to CONNACK.
+// connect 超时时间: the time from resolving the name to CONNACK.
 func TestConnectTimeout(t *testing.T) {
 	for set, want := range map[*time.Duration]time.Duration{nil: 30 * time.Second, ptr(7 * time.Second): 7 * time.Second} {
 		inBubble(t, func(d *dialogue) {
@@ -32,7 +32,7 @@ func TestConnectTimeout(t *testing.T) {
 	}
 }
 
-// keep-alive 超时时间 and ping 超时时间: a Server that falls silent is left within both.
+// keep-alive 超时时间 and ping 超时时间: the connection to a silent Server ends within both.
 func TestPingTimeout(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := kept(connector.ConsumerParams{})
@@ -62,7 +62,7 @@ func TestWriteTimeout(t *testing.T) {
 	})
 }
 
-// 是否自动重试连接 and reconnect 最大间隔时间: the pauses grow to that and no further.
+// 是否自动重试连接 and reconnect 最大间隔时间: the pauses grow to that time and no further.
 func TestMaxReconnectInterval(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := kept(connector.ConsumerParams{})

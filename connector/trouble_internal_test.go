@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// When the producers' own connection is down as well, Health has the consumers' trouble.
+// If both connections are down, Health reports the problem of the consumers', not that of the
+// producers'.
 func TestProblemOfTheConsumersComesFirst(t *testing.T) {
 	c, err := New(Config{
 		General:   General{BrokerURL: "127.0.0.1:1883", ClientID: "c"},

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A witness is told the errors of a connector, and is a flow that is triggered by them.
+// A witness records the errors of a connector, and is a flow that they trigger.
 type witness struct {
 	mu       sync.Mutex
 	errors   []flow.ErrorType
@@ -44,7 +44,7 @@ func (w *witness) types() []flow.ErrorType {
 	return slices.Clone(w.errors)
 }
 
-// run starts a connector whose errors w is told.
+// run starts a connector that reports its errors to w.
 func (w *witness) run(d *dialogue, cfg connector.Config) {
 	d.Helper()
 	c, err := connector.New(cfg, connector.Options{Dial: d.server.Dial, OnError: w.told})
@@ -53,8 +53,8 @@ func (w *witness) run(d *dialogue, cfg connector.Config) {
 	d.connector = c
 }
 
-// A connection that is lost is in Health until there is one again, and is told to OnError; a
-// consumer that wants it gets a message with the error and nothing else.
+// A lost connection is in Health until there is a new one, and is reported to OnError. A consumer
+// that asks for it gets a message that contains only the error.
 func TestTriggerOnError(t *testing.T) {
 	for _, format := range []connector.ErrorFormat{connector.ErrorsPlatform, connector.ErrorsExtended} {
 		inBubble(t, func(d *dialogue) {
@@ -97,7 +97,7 @@ func ready(d *dialogue) error {
 	return h.Ready()
 }
 
-// Off is the default: only Health and OnError know.
+// The default is off: only Health and OnError report errors.
 func TestErrorsDoNotTriggerByDefault(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		w := new(witness)
@@ -110,7 +110,7 @@ func TestErrorsDoNotTriggerByDefault(t *testing.T) {
 	})
 }
 
-// What keeps a connector from starting triggers as well, before Start returns.
+// An error that keeps a connector from starting triggers flows as well, before Start returns.
 func TestTriggerOnFailedStart(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		w := new(witness)
@@ -123,7 +123,7 @@ func TestTriggerOnFailedStart(t *testing.T) {
 	})
 }
 
-// A flow that an error has triggered is waited for, as long as the context of Start lasts.
+// Start waits for a flow triggered by an error, as long as its context lasts.
 func TestTriggeredFlowEndsWithStart(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		c, err := connector.New(kept(connector.ConsumerParams{TriggerOnError: true}), connector.Options{Dial: d.server.Dial})
@@ -138,8 +138,8 @@ func TestTriggeredFlowEndsWithStart(t *testing.T) {
 	})
 }
 
-// A server that closes every connection soon after it accepted it has another client of the
-// same name, probably.
+// If a server closes every connection soon after accepting it, another client probably uses the
+// same client id.
 func TestClientIDInUse(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		w := new(witness)
@@ -154,7 +154,7 @@ func TestClientIDInUse(t *testing.T) {
 	})
 }
 
-// A topic that is refused after a reconnect is named until the server is asked again.
+// A topic refused after a reconnect is reported until the server is asked again.
 func TestRefusedTopicAfterReconnect(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		w := new(witness)
@@ -188,7 +188,7 @@ func (d *dialogue) asked() *packets.Subscribe {
 	return &again
 }
 
-// answer grants what a SUBSCRIBE asks for.
+// answer grants the filters of a SUBSCRIBE.
 func (d *dialogue) answer(p *packets.Subscribe) {
 	d.Helper()
 	ack := &packets.Suback{PacketID: p.PacketID}
@@ -198,9 +198,9 @@ func (d *dialogue) answer(p *packets.Subscribe) {
 	d.send(ack)
 }
 
-// A server that lost the session and does not answer SUBSCRIBE: the connector is not ready from the
-// reconnect on, there is an error after ack_timeout, and the server is asked again until it
-// answers.
+// If a server has lost the session and does not answer SUBSCRIBE, the connector is not ready from
+// the reconnect on. After ack_timeout there is an error, and SUBSCRIBE is sent again until the
+// server answers.
 func TestNotGrantedAfterReconnect(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		inBubble(t, func(d *dialogue) {
@@ -239,8 +239,8 @@ func TestNotGrantedAfterReconnect(t *testing.T) {
 	}
 }
 
-// One of several SUBSCRIBE packets stays unanswered: its filters are named, it alone is sent again,
-// and what the server grants works meanwhile.
+// If one of several SUBSCRIBE packets is not answered, the error names its filters, only that
+// packet is sent again, and the granted filters work meanwhile.
 func TestOneSubscribeNotAnswered(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		var p connector.ConsumerParams
@@ -271,7 +271,8 @@ func TestOneSubscribeNotAnswered(t *testing.T) {
 	})
 }
 
-// A session that goes on needs no SUBSCRIBE; what a lost connection left unanswered is the next one's.
+// A resumed session needs no SUBSCRIBE; one that was unanswered when the connection was lost is sent
+// on the next.
 func TestGrantsOfAKeptSession(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		w := new(witness)
@@ -298,7 +299,7 @@ func TestGrantsOfAKeptSession(t *testing.T) {
 	})
 }
 
-// An UNSUBSCRIBE without an answer is sent again as well. It is no reason not to be ready.
+// An unanswered UNSUBSCRIBE is sent again, too. It does not keep the connector from being ready.
 func TestUnsubscribeIsSentAgain(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := stored(t, kept(connector.ConsumerParams{Topics: []connector.TopicQoS{{Topic: "a"}, {Topic: "b"}}}))
@@ -323,7 +324,7 @@ func TestUnsubscribeIsSentAgain(t *testing.T) {
 	})
 }
 
-// A server that never answers is asked again and again, in the end every five minutes.
+// To a server that never answers, SUBSCRIBE is sent again and again, in the end every five minutes.
 func TestAskedAgainAndAgain(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		w := new(witness)
@@ -341,7 +342,7 @@ func TestAskedAgainAndAgain(t *testing.T) {
 	})
 }
 
-// A QoS that the server lowers is told.
+// A granted QoS that is lower than requested is reported.
 func TestDowngradedSubscription(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		w := new(witness)
@@ -357,7 +358,7 @@ func TestDowngradedSubscription(t *testing.T) {
 	})
 }
 
-// Also after a reconnect, if it is lower than before.
+// It is reported after a reconnect, too, if it is lower than before.
 func TestDowngradedAfterReconnect(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		w := new(witness)
@@ -371,7 +372,7 @@ func TestDowngradedAfterReconnect(t *testing.T) {
 	})
 }
 
-// A server that does not answer SUBSCRIBE is told from one that says no.
+// A server that does not answer SUBSCRIBE gives another error than one that refuses.
 func TestSubscribeTimeout(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		w := new(witness)
@@ -387,8 +388,8 @@ func TestSubscribeTimeout(t *testing.T) {
 	})
 }
 
-// A server that goes on with a session may answer behind all that has gathered. Start does not fail then, and
-// the connector is ready when the answer comes; before, it asks again as after a reconnect.
+// A server that resumes a session may answer only after all queued messages. Start then does not fail, and
+// the connector is ready when the answer comes; until then SUBSCRIBE is sent again, as after a reconnect.
 func TestSubscribeAnsweredBehindTheQueue(t *testing.T) {
 	for _, c := range []struct{ present, comes, fails bool }{{true, true, false}, {true, false, true}, {false, true, true}} {
 		t.Run(fmt.Sprint(c), func(t *testing.T) {
@@ -424,8 +425,8 @@ func TestSubscribeAnsweredBehindTheQueue(t *testing.T) {
 	}
 }
 
-// A message that is unacknowledged for too long is told once, and makes the connector not
-// ready until it is settled.
+// A message that is unacknowledged for too long is reported once, and keeps the connector from
+// being ready until it is settled.
 func TestStallTimeout(t *testing.T) {
 	for limit, told := range map[time.Duration]int{time.Minute: 1, 0: 0} {
 		inBubble(t, func(d *dialogue) {
@@ -457,7 +458,7 @@ func TestStallTimeout(t *testing.T) {
 	}
 }
 
-// A connector that is over is not alive.
+// A connector that has ended is not alive.
 func TestLive(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := kept(connector.ConsumerParams{})
@@ -473,7 +474,7 @@ func TestLive(t *testing.T) {
 	})
 }
 
-// An extended error says everything, and is the same error.
+// An extended error has all details, and is the same error.
 func TestErrorFormatExtended(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := producing(connector.ProducerParams{Topic: "out", QoS: packets.AtLeastOnce, AckTimeout: ptr(time.Second)})
@@ -511,7 +512,7 @@ func TestErrorFormatExtended(t *testing.T) {
 	})
 }
 
-// What is missing names the package once.
+// The reason for not being ready names the package once.
 func TestReadyNamesThePackageOnce(t *testing.T) {
 	bridged(t, func(b *bridging) {
 		b.far.Refuse(errGate)

@@ -16,7 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// twoConsumers has consumers "in" of t/# and "rest" of r/#, with their policies.
+// twoConsumers returns a configuration with consumers "in" of t/# and "rest" of r/#, and their
+// policies.
 func twoConsumers(in, rest connector.OnFailure) connector.Config {
 	cfg := kept(connector.ConsumerParams{OnFailure: in})
 	cfg.Consumers["rest"] = connector.ConsumerParams{
@@ -26,8 +27,8 @@ func twoConsumers(in, rest connector.OnFailure) connector.Config {
 	return cfg
 }
 
-// A message of no consumer goes where unmatched says, and is counted. Unset, it is an error, and
-// for a minute the connector is not ready.
+// A message that matches no consumer goes where unmatched says, and is counted. If unmatched is not
+// set, it is an error, and for a minute the connector is not ready.
 func TestUnmatched(t *testing.T) {
 	toX, toY := connector.OnFailure{DeadLetterTopic: "x"}, connector.OnFailure{DeadLetterTopic: "y"}
 	const away = "PUBLISH x qos=1 id=1 dup=false payload=stray"
@@ -102,7 +103,8 @@ func index(b bool) int {
 	return 0
 }
 
-// At QoS 0, too; what came is told once a minute, with the number of those that were not.
+// The same holds at QoS 0; one message a minute is reported, with the number of those that were
+// not.
 func TestUnmatchedIsToldOnceAMinute(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		var told []string
@@ -127,7 +129,7 @@ func TestUnmatchedIsToldOnceAMinute(t *testing.T) {
 	})
 }
 
-// The line of a file says what it was, and that no flow ran; a file that cannot be written is tried again.
+// The line in a file describes the message and says that no flow ran; a write that fails is retried.
 func TestUnmatchedToAFile(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "later")
 	inBubble(t, func(d *dialogue) {
@@ -149,7 +151,7 @@ func TestUnmatchedToAFile(t *testing.T) {
 	require.Contains(t, r.Error.Description, "[MQTT:UNMATCHED]")
 }
 
-// Stop waits for no dead letter that cannot be put away: the server keeps the message.
+// Stop does not wait for a dead letter that cannot be written: the server keeps the message.
 func TestUnmatchedIsLeftByStop(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.run(kept(connector.ConsumerParams{OnFailure: connector.OnFailure{DeadLetterFile: filepath.Join(t.TempDir(), "none", "x")}}), newGate())
@@ -161,7 +163,7 @@ func TestUnmatchedIsLeftByStop(t *testing.T) {
 	})
 }
 
-// A subscription that is left over brings the dead letters back: they do not become dead letters again.
+// If a leftover subscription brings dead letters back, they do not become dead letters again.
 func TestUnmatchedDeadLetterDoesNotGoRound(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.run(kept(connector.ConsumerParams{OnFailure: connector.OnFailure{DeadLetterTopic: "x", DeadLetterMeta: true}}), newGate())
@@ -176,7 +178,7 @@ func TestUnmatchedDeadLetterDoesNotGoRound(t *testing.T) {
 	})
 }
 
-// What is held is settled when the session ends that it came in, and adopted when that goes on.
+// A held message is settled when its session ends, and still held when the session is resumed.
 func TestUnmatchedHeldThroughSessions(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := kept(connector.ConsumerParams{})
@@ -196,8 +198,8 @@ func TestUnmatchedHeldThroughSessions(t *testing.T) {
 	})
 }
 
-// The share of another process, what a consumer leaves out, and topics that the connector gave up
-// are expected.
+// Messages for the share of another process, those that a consumer excludes, and topics that the
+// connector has unsubscribed from do not count as unmatched.
 func TestNotUnmatched(t *testing.T) {
 	quiet := func(d *dialogue, w *witness, skipped int) {
 		h := d.connector.Health()
@@ -245,7 +247,7 @@ func TestNotUnmatched(t *testing.T) {
 	})
 }
 
-// A consumer that takes what matches none gets it whole, also if its messages are acknowledged
+// A consumer that takes unmatched messages gets their payloads, even if they are acknowledged
 // before the flow runs.
 func TestUnmatchedKeepsItsPayload(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
@@ -260,7 +262,7 @@ func TestUnmatchedKeepsItsPayload(t *testing.T) {
 	})
 }
 
-// A message that is held, and comes to the connector only when its session is over, holds nothing.
+// A message to be held that reaches the connector only after its session has ended is not held.
 func TestUnmatchedHeldTooLate(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		cfg := kept(connector.ConsumerParams{MaxInFlight: 1})

@@ -10,8 +10,8 @@ import (
 // clientMutantSeeds is how many seeds a bug around the client may survive.
 const clientMutantSeeds = 1000
 
-// TestClientMutants puts in one bug after the other, between the client and the world. The seeds are the
-// same each time.
+// TestClientMutants puts bugs between the client and the world, one at a time, with the same seeds in
+// each run.
 func TestClientMutants(t *testing.T) {
 	for _, m := range clientsim.Mutants() {
 		t.Run(m.String(), func(t *testing.T) {

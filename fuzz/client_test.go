@@ -49,17 +49,18 @@ func TestClientSim(t *testing.T) {
 	require.Greater(t, total.Delivered, n)
 }
 
-// Seeds that the oracle once judged wrongly, see clientsim's TestBehindPauses, or that the client failed.
+// Seeds that once failed, through a fault of the client or, as in clientsim's TestBehindPauses, of the
+// oracle.
 func TestClientSimSeedsOnceFailed(t *testing.T) {
 	for _, seed := range []uint64{342829424973, 342829516372, 342829463130} {
 		clientRun(t, seed, nil)
 	}
 }
 
-// TestClientSimChild is the process that runs the seeds for the other tests.
+// TestClientSimChild is the child process that runs the seeds of the other tests.
 func TestClientSimChild(t *testing.T) { clientsim.ServeChild(t) }
 
-// clientBatch returns b with what all batches have.
+// clientBatch returns b with the settings that all batches share.
 func clientBatch(b clientsim.Batch) clientsim.Batch {
 	b.Test, b.Simpler = "TestClientSimChild", simpler()
 	if b.Aim == "" {
@@ -75,7 +76,8 @@ func simpler() []string {
 	return strings.FieldsFunc(*simSimpler, func(r rune) bool { return r == ',' })
 }
 
-// clientRun runs a seed in this process, and prints it if it fails or is asked for.
+// clientRun runs a seed in this process, and prints its transcript if it fails or the flags ask for
+// it.
 func clientRun(t *testing.T, seed uint64, simpler []string) {
 	dog := time.AfterFunc(*simHangs, func() { panic(fmt.Sprintf("seed %d hangs", seed)) })
 	defer dog.Stop()
@@ -86,10 +88,10 @@ func clientRun(t *testing.T, seed uint64, simpler []string) {
 	require.NoError(t, err)
 }
 
-// again is how often a seed that failed is run again.
+// again is how often a failed seed is run again.
 const again = 100
 
-// explainClient says how often a failure comes, and prints a transcript, made simpler if it can be.
+// explainClient reports how often a failure occurs, and prints a transcript of the simplest run.
 func explainClient(t *testing.T, f *clientsim.Failure) {
 	b := clientBatch(clientsim.Batch{First: f.Seed, Repeat: again})
 	e, err := clientsim.Explain(t.Context(), b, *simExplain)
@@ -107,7 +109,7 @@ func explainClient(t *testing.T, f *clientsim.Failure) {
 		f, text, f.Seed, strings.Join(e.Simpler, ","))
 }
 
-// A run that hangs, or that takes the process with it, is a finding and names its seed.
+// A run that hangs or crashes its process is a failure that names its seed.
 func TestClientSimSeesHangs(t *testing.T) {
 	b := clientBatch(clientsim.Batch{Options: clientsim.Options{Mutant: clientsim.Hangs}, Seeds: 50, Hangs: 2 * time.Second})
 	r, err := b.Run(t.Context())
@@ -125,7 +127,7 @@ func TestClientSimSeesHangs(t *testing.T) {
 	require.Contains(t, string(r.Failures[0].Transcript), "panic: a bug")
 }
 
-// What a failure does not need is left out of its seed.
+// Parts of a seed that its failure does not need are left out.
 func TestClientSimMakesFailuresSimpler(t *testing.T) {
 	b := clientBatch(clientsim.Batch{Options: clientsim.Options{Mutant: clientsim.DoublePublish}, Seeds: 50})
 	r, err := b.Run(t.Context())

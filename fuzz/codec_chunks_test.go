@@ -13,8 +13,8 @@ import (
 	"github.com/mqtt311/mqtt311/packets/vectors"
 )
 
-// cutStream hands out a stream in pieces of the given sizes, over and over; 0 is a read
-// without bytes.
+// cutStream returns a stream in pieces of the given sizes, over and over; 0 means a read without
+// bytes.
 type cutStream struct {
 	b    []byte
 	cuts []byte
@@ -41,8 +41,8 @@ func (c *cutStream) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// readAll returns copies of the packets of a stream, with payloads that were streamed put
-// back, and how the stream ended.
+// readAll returns copies of the packets of a stream, including streamed payloads, and the error
+// that ended the stream.
 func readAll(r *packets.Reader) (all []packets.Packet, err error) {
 	for {
 		p, err := r.ReadPacket()
@@ -61,8 +61,8 @@ func readAll(r *packets.Reader) (all []packets.Packet, err error) {
 	}
 }
 
-// FuzzChunks reads one stream whole, in chunks and with its payloads streamed: the same
-// packets, the same end, the same tolerances used.
+// FuzzChunks reads a stream in one piece, in chunks, and with its payloads streamed: the packets,
+// the final error and the tolerances used are the same.
 func FuzzChunks(f *testing.F) {
 	var all []byte
 	for _, v := range vectors.Packets {
@@ -99,8 +99,8 @@ func FuzzChunks(f *testing.F) {
 	})
 }
 
-// requireSame compares the error over a stream that comes at once with that over its pieces, which may
-// not have brought all of the topic of a packet that is too large.
+// requireSame compares the errors of reading a stream in one piece and in several. For a packet that
+// is too large, the pieces may hold only a part of the topic.
 func requireSame(t *testing.T, whole, pieces error) {
 	t.Helper()
 	var a, b *packets.TooLargeError

@@ -22,9 +22,9 @@ func seedWithVectors(add func(b []byte)) {
 	}
 }
 
-// FuzzDecode compares Parse with the plain judge: the same verdict, the same length, the
-// same first fault. A legal packet is written as it was read, a Reader sees the same, and
-// no length that bytes claim is allocated.
+// FuzzDecode compares Parse with the judge of package vectors: the same verdict, the same length,
+// the same first fault. A legal packet is encoded as it was read, a Reader gives the same result,
+// and no length claimed by a header is allocated before the bytes arrive.
 func FuzzDecode(f *testing.F) {
 	seedWithVectors(func(b []byte) { f.Add(b) })
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -56,8 +56,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// readOne reads a packet from a stream that ends after b. Where that is in the middle of
-// a packet, what is allocated must follow what came, whatever the header claims.
+// readOne reads a packet from a stream that ends after b. If b ends within the packet, the
+// allocations must be in proportion to the bytes received, whatever the header claims.
 func readOne(t *testing.T, b []byte, short bool) (packets.Packet, error) {
 	r := packets.NewReader(bytes.NewReader(b), packets.ReaderOptions{Max: 1 << 30})
 	if !short {
@@ -71,8 +71,8 @@ func readOne(t *testing.T, b []byte, short bool) (packets.Packet, error) {
 	return p, err
 }
 
-// requireWrittenAgain wants p to give its bytes again. Only a CONNACK is read that may
-// not be written: a refusal by a Server that is not strict.
+// requireWrittenAgain checks that p encodes to its original bytes. The one packet that is read but
+// may not be written is a CONNACK with a reserved return code.
 func requireWrittenAgain(t *testing.T, b []byte, p packets.Packet) {
 	again, err := p.AppendBinary(nil)
 	var refused *packets.EncodeError

@@ -11,7 +11,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// asPattern is section 4.7.1 as a regular expression.
+// asPattern translates a filter into a regular expression, as section 4.7.1 defines it.
 func asPattern(filter string) *regexp.Regexp {
 	var levels []string
 	for _, level := range strings.Split(filter, "/") {
@@ -43,7 +43,7 @@ var (
 	toAlphabet  = []string{"a", "b", "/", "+", "#", "$", "/", "é"}
 )
 
-// spelled turns any bytes into the few characters that matter to a filter.
+// spelled maps arbitrary bytes to the few characters that matter in a filter.
 func spelled(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
@@ -52,8 +52,8 @@ func spelled(s string) string {
 	return b.String()
 }
 
-// FuzzMatcher compares filters and names with regular expressions: which of them are
-// valid, and which match.
+// FuzzMatcher compares filters and names with regular expressions: which are valid, and which
+// match.
 func FuzzMatcher(f *testing.F) {
 	for _, s := range [][2]string{
 		{"#", "a"}, {"+/+", "/a"}, {"a/#", "a"}, {"$SYS/#", "$SYS/a"}, {"+", "$a"}, {"a//b", "a//b"}, {"a#", "\x00"},

@@ -16,8 +16,8 @@ import (
 	"github.com/mqtt311/mqtt311/packets/vectors"
 )
 
-// mochiParse does what mochi's server does with the bytes of a packet, for a peer of
-// MQTT 3.1.1: decode, then validate.
+// mochiParse treats the bytes of a packet as mochi's server does for an MQTT 3.1.1 peer: decode,
+// then validate.
 func mochiParse(b []byte) (pk mochi.Packet, err error) {
 	pk.ProtocolVersion = 4
 	if err := pk.FixedHeader.Decode(b[0]); err != nil {
@@ -128,15 +128,15 @@ func asOurs(pk mochi.Packet) packets.Packet {
 	return &packets.Disconnect{}
 }
 
-// theyRefuse are legal packets that mochi v2.7.9 refuses, by its error, each with why we
-// read them.
+// theyRefuse are legal packets that mochi v2.7.9 refuses, by its error, each with the reason why we
+// accept them.
 var theyRefuse = map[string]string{
 	mochi.ErrProtocolViolationFlagNoPassword.Error():    "an empty password is a password, section 3.1.3.5",
 	mochi.ErrProtocolViolationWillFlagNoPayload.Error(): "a Will Message may have no bytes, section 3.1.3.3",
 }
 
-// theyRead are illegal packets that mochi v2.7.9 reads, by type and statement, or by the
-// reason where there is no statement, each with why they do.
+// theyRead are illegal packets that mochi v2.7.9 reads, by type and statement (or by the reason
+// where there is no statement), each with the cause in mochi.
 var theyRead = map[string]string{
 	"remaining length takes more bytes than it needs (section 2.2.3)": "3.1.1 has no statement; we have a tolerance for it",
 	"remaining length has more than four bytes (section 2.2.3)":       "they look at the value, and stop only above 268,435,455",
@@ -170,7 +170,7 @@ var theyRead = map[string]string{
 	"UNSUBSCRIBE MQTT-4.7.3-1": "such a filter is not found among the subscriptions",
 }
 
-// disagreement names how the two codecs differ about b; "" if they do not.
+// disagreement returns how the two codecs differ about b, or "" if they agree.
 func disagreement(t *testing.T, b []byte) (list map[string]string, key string) {
 	ours, n, err := packets.Parse(b)
 	if err == packets.ErrShort {
@@ -194,7 +194,7 @@ func disagreement(t *testing.T, b []byte) (list map[string]string, key string) {
 	return theyRead, fmt.Sprintf("%v %s", fault.Type, fault.Spec)
 }
 
-// mutant changes a vector in one to three places.
+// mutant changes one to three places of a vector.
 func mutant(r *rand.Rand) []byte {
 	b := bytes.Clone(vectors.Packets[r.IntN(len(vectors.Packets))].Bytes)
 	if r.IntN(4) == 0 {
@@ -227,9 +227,8 @@ func mutant(r *rand.Rand) []byte {
 	return b
 }
 
-// Two codecs, 300,000 mutants: where both read a packet they read the same, and where one
-// reads what the other refuses the reason stands in a list. A reason that is no longer
-// needed has to leave it.
+// Two codecs and 300,000 mutants: where both read a packet, they read the same, and where only one
+// does, the reason is in a list. A reason that is no longer needed must be removed.
 func TestDifferentialMochi(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 11))
 	used := map[string]int{}

@@ -9,7 +9,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets/vectors"
 )
 
-// packetOf makes a packet of any type out of parts, legal or not.
+// packetOf makes a packet of any type from parts, legal or not.
 func packetOf(kind, flags, level byte, id uint16, s, more string, b []byte) packets.Packet {
 	bit := func(n int) bool { return flags>>n&1 == 1 }
 	if b == nil {
@@ -68,8 +68,9 @@ func packetOf(kind, flags, level byte, id uint16, s, more string, b []byte) pack
 	return &packets.Disconnect{}
 }
 
-// FuzzRoundTrip writes values: what may be sent is what a judge calls legal and reads as
-// the same value; what may not is refused with a field, and nothing is appended.
+// FuzzRoundTrip encodes values. What a value encodes to is legal to the judge and decodes to the
+// same value. A value that may not be sent is refused with the name of a field, and nothing is
+// appended.
 func FuzzRoundTrip(f *testing.F) {
 	for kind := range byte(14) {
 		f.Add(kind, byte(0x1F), byte(1), uint16(7), "client/or/topic", "more/+", []byte("payload"))

@@ -11,9 +11,9 @@ import (
 	"github.com/mqtt311/mqtt311/connector/config"
 )
 
-// FuzzConfig reads any text as a configuration: no panic, every refusal has its place,
-// what is accepted makes a connector, and a password shows nowhere. The password is put
-// where the text says PASSWORD.
+// FuzzConfig reads arbitrary text as a configuration: nothing panics, every refusal has its place
+// in the text, an accepted configuration makes a connector, and a password appears nowhere. The
+// password replaces the word PASSWORD in the text.
 func FuzzConfig(f *testing.F) {
 	const secret = "hunter2SECRET"
 	example, err := os.ReadFile(filepath.Join("..", "connector", "config", "testdata", "example.yaml"))

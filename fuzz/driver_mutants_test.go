@@ -20,12 +20,12 @@ var (
 	mutantOnly      = flag.String("sim.mutant", "", "the only bug of TestDriverMutants to run")
 )
 
-// A driverMutant is a bug inside the shipped code: a statement is replaced, in a copy of its file.
+// A driverMutant is a bug in the shipped code: in a copy of its file, a statement is replaced.
 type driverMutant struct {
 	name     string
 	file     string
-	old, new string // statements; old is there once
-	seeds    uint64 // how many it may survive
+	old, new string // statements; old occurs once
+	seeds    uint64 // how many it may survive at most
 }
 
 // driverMutants are bugs in the client, the log and the session.
@@ -249,15 +249,15 @@ var driverMutants = []driverMutant{
 	},
 }
 
-// mutantAims says what the seeds are about for a bug that others find only in thousands.
+// mutantAims has the aims of bugs that otherwise take thousands of seeds to find.
 var mutantAims = map[string]string{"an older copy of the store is believed": "older-copy"}
 
-// mutantHangs is how long a run may take here: some of these bugs are a lock that is never released.
+// mutantHangs is how long a run may take here: some of these bugs never release a lock.
 const mutantHangs = 5 * time.Second
 
-// TestDriverMutants puts one bug after the other into the shipped code, and the simulation has to find
-// it. All of them are compiled into one test binary, through go build -overlay, so that no shipped file
-// has any; an environment variable says which one is in force.
+// TestDriverMutants puts bugs into the shipped code, one at a time, and the simulation has to find
+// each. All of them are compiled into one test binary with go build -overlay, so that no shipped file
+// contains any; an environment variable selects one.
 func TestDriverMutants(t *testing.T) {
 	if *simSeeds <= fewSeeds && *mutantOnly == "" {
 		t.Skip("it takes a build and a minute and a half: make sim runs it, with more seeds")
@@ -297,7 +297,7 @@ func TestDriverMutants(t *testing.T) {
 
 const mutantVar = "MQTT311_MUTANT"
 
-// buildMutants returns a test binary of this package in which every bug sleeps.
+// buildMutants returns a test binary of this package that contains all bugs, none of them active.
 func buildMutants(t *testing.T) string {
 	root, err := filepath.Abs("..")
 	require.NoError(t, err)

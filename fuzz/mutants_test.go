@@ -15,8 +15,7 @@ import (
 // mutantSeeds is how many seeds a bug may survive.
 const mutantSeeds = 2000
 
-// TestMutants puts in one bug after the other. A simulation that overlooks one of them
-// is not worth its runs.
+// TestMutants puts in bugs, one at a time. A simulation that overlooks one of them proves little.
 func TestMutants(t *testing.T) {
 	for _, m := range sim.Mutants() {
 		t.Run(m.String(), func(t *testing.T) {
@@ -34,7 +33,7 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// The documents say how many bugs there are.
+// The documents state the right number of bugs.
 func TestNumbersOfMutants(t *testing.T) {
 	for file, texts := range map[string][]string{
 		"conformance.md":    {fmt.Sprintf("each of %d bugs is found", len(sim.Mutants()))},

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fewSeeds are for a plain go test.
+// fewSeeds is the number of seeds in a plain go test.
 const fewSeeds = 500
 
 var (
@@ -24,8 +24,8 @@ var (
 	simSeed  = flag.Int64("sim.seed", -1, "run one seed; with -v its transcript")
 )
 
-// firstSeed returns the first seed of a simulation: another one each time, so that what runs often
-// covers much, unless it is asked for.
+// firstSeed returns the first seed of a simulation: a random one, so that frequent runs cover more,
+// unless a flag sets it.
 func firstSeed(t *testing.T) uint64 {
 	first := uint64(*simFirst)
 	if *simFirst < 0 {
@@ -35,7 +35,8 @@ func firstSeed(t *testing.T) uint64 {
 	return first
 }
 
-// minutely returns a function that is told how many seeds have run, and tells it once a minute.
+// minutely returns a function to call with the number of seeds that have run, which it logs once a
+// minute.
 func minutely(t *testing.T) func(runs int) {
 	began := time.Now()
 	last := began
@@ -93,8 +94,8 @@ func TestSim(t *testing.T) {
 	require.Greater(t, total.delivered.Load(), int64(*simSeeds))
 }
 
-// Seeds that the oracle once judged wrongly: it took the PUBRELs that release Packet Identifiers
-// after the disk was lost for those of messages before.
+// Seeds that the oracle once misjudged: it took PUBRELs that release Packet Identifiers after the
+// loss of the disk for those of earlier messages.
 func TestSimSeedsOnceMisjudged(t *testing.T) {
 	for _, seed := range []uint64{479321, 226381547942866} {
 		_, err := sim.Run(sim.Options{Seed: seed})
@@ -102,7 +103,7 @@ func TestSimSeedsOnceMisjudged(t *testing.T) {
 	}
 }
 
-// seeds runs f for seeds on all processors until one returns false.
+// seeds calls f for each seed, on all processors, until a call returns false.
 func seeds(first, n uint64, f func(seed uint64) bool) {
 	var wg sync.WaitGroup
 	var next atomic.Uint64
@@ -122,7 +123,7 @@ func seeds(first, n uint64, f func(seed uint64) bool) {
 	wg.Wait()
 }
 
-// explain prints the shortest transcript of a failure.
+// explain prints the shortest transcript of a failure that it finds.
 func explain(t *testing.T, o sim.Options) {
 	o = sim.Shrink(o)
 	o.Trace = t.Output()
@@ -130,7 +131,7 @@ func explain(t *testing.T, o sim.Options) {
 	t.Logf("the shortest run found: %v; without steps %v, at most %d messages of a kind", err, o.Without, o.Limit)
 }
 
-// One seed is one run, whatever else happens on the machine.
+// A seed always gives the same run.
 func TestSimIsDeterministic(t *testing.T) {
 	for seed := range uint64(50) {
 		a, errA := sim.Run(sim.Options{Seed: seed})
@@ -140,5 +141,5 @@ func TestSimIsDeterministic(t *testing.T) {
 	}
 }
 
-// gcPercent lets the collector come seldom, because a run leaves little behind: a third faster.
+// gcPercent makes garbage collections rare, because a run leaves little behind: a third faster.
 const gcPercent = 800

@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzWAL makes a log on real files, cuts it, and writes bytes over it. What opens then is what
-// was kept after some commit; everything else is refused as damage. Nothing panics, and
-// nothing is read that was not written.
+// FuzzWAL writes a log to real files, truncates it, and overwrites bytes. A log that opens has the
+// contents after some commit; any other is refused as damaged. Nothing panics, and nothing is read
+// that was not written.
 func FuzzWAL(f *testing.F) {
 	f.Add(uint16(3), uint32(1<<20), uint32(100), []byte{1})
 	f.Add(uint16(40), uint32(900), uint32(0), []byte{})
@@ -44,7 +44,7 @@ func FuzzWAL(f *testing.F) {
 	})
 }
 
-// fill makes commits and returns what is kept after each.
+// fill makes commits and returns the contents after each.
 func fill(t *testing.T, opt wal.Options, commits int) []map[string]string {
 	s, err := wal.Open(opt)
 	require.NoError(t, err)

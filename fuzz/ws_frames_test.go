@@ -20,9 +20,9 @@ import (
 	"github.com/mqtt311/mqtt311/transport/ws"
 )
 
-// deframe is a naive reading of RFC 6455, section 5, and of section 6 of MQTT:
-// the bytes that a client may pass on before a stream of frames ends or breaks
-// a rule. It is slow, short, and shares nothing with what it checks.
+// deframe is a naive implementation of RFC 6455, section 5, and of section 6 of MQTT: it returns
+// the bytes that a client may pass on before a stream of frames ends or breaks a rule. It is slow
+// and short, and shares no code with what it checks.
 func deframe(stream []byte, maxMessage int) (payload []byte) {
 	inMessage, length := false, 0
 	for len(stream) >= 2 {
@@ -65,7 +65,7 @@ func deframe(stream []byte, maxMessage int) (payload []byte) {
 	return payload
 }
 
-// answering runs the handshake as a server should, sends frames, and ends.
+// answering returns a server that runs the handshake correctly, sends frames, and ends.
 func answering(frames []byte, piece int) func(net.Conn) {
 	return func(conn net.Conn) {
 		request, err := http.ReadRequest(bufio.NewReader(conn))
@@ -100,8 +100,8 @@ func open(t *testing.T, maxMessage int64, script func(net.Conn)) (net.Conn, erro
 	return ws.Dial(context.Background(), "ws://broker.test/mqtt?token=sEcReT", &o)
 }
 
-// FuzzWSFrames: whatever frames a server sends, what is read is what a naive
-// reading of the specifications makes of them, and the end is an error.
+// FuzzWSFrames checks that, whatever frames a server sends, the client reads what deframe returns,
+// and then an error.
 func FuzzWSFrames(f *testing.F) {
 	for _, seed := range []string{
 		"", "\x82\x05hello", "\x02\x02he\x80\x03llo", "\x02\x01h\x89\x04ping\x00\x00\x80\x01i\x82\x00", "\x81\x02hi", "\x88\x02\x03\xe8", "\x88\x00",
@@ -123,8 +123,8 @@ func FuzzWSFrames(f *testing.F) {
 	})
 }
 
-// FuzzWSHandshake: whatever answers the handshake, it ends in an agreement on
-// "mqtt" or in a DialError of bounded length without the query of the URL.
+// FuzzWSHandshake checks that, whatever answers the handshake, it ends in an agreement on "mqtt" or
+// in a DialError of bounded length without the query of the URL.
 func FuzzWSHandshake(f *testing.F) {
 	const ok = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Accept: KEY\r\n"
 	for _, seed := range []string{

@@ -8,8 +8,8 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// Each benchmark stands beside a limit row: the same bytes moved by code that knows
-// where everything is and checks nothing. Only the ratio within one run counts.
+// Each benchmark is paired with a limit: the same bytes moved by code that knows where everything
+// is and checks nothing. Only the ratio within one run counts.
 
 const benchTopic = "plant/7/line/3/machine/42/state" // 31 bytes
 
@@ -25,7 +25,7 @@ func encoded(tb testing.TB, p packets.Packet) []byte {
 	return b
 }
 
-// endless is a stream that repeats itself.
+// An endless is a stream that repeats itself.
 type endless struct {
 	unit []byte
 	at   int
@@ -42,8 +42,8 @@ func (e *endless) Read(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// packed is an endless stream of p, in units large enough that copying them costs what
-// it costs a kernel.
+// packed returns an endless stream of p, in units so large that copying them costs what it costs a
+// kernel.
 func packed(tb testing.TB, p packets.Packet) *endless {
 	one := encoded(tb, p)
 	return &endless{unit: bytes.Repeat(one, 1+(128<<10)/len(one))}
@@ -117,8 +117,8 @@ var kept []byte
 
 func own(p packets.Packet) { kept = bytes.Clone(p.(*packets.Publish).Payload) }
 
-// benchReadLimit frames a PUBLISH of QoS 0 by its two lengths, out of a buffer of
-// 64 KiB, or of one packet if that is larger.
+// benchReadLimit splits a stream of QoS 0 PUBLISHes by its two lengths, out of a buffer of 64 KiB,
+// or of one packet if that is larger.
 func benchReadLimit(b *testing.B, p *packets.Publish, keep func([]byte)) {
 	s := packed(b, p)
 	buf, r, w := make([]byte, max(64<<10, len(encoded(b, p)))), 0, 0

@@ -10,8 +10,8 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A length of two bytes counts to 65,535. One more, and a peer that cuts it to 16 bits
-// sends the rest of the field as whatever comes next: CVE-2025-10543.
+// A two-byte length counts to 65,535. If a field is one byte longer and the encoder truncates its
+// length to 16 bits, the rest of the field is read as further packets: CVE-2025-10543.
 func TestFieldsOfTheLargestLength(t *testing.T) {
 	fields := []struct {
 		name string
@@ -59,8 +59,8 @@ func TestFieldsOfTheLargestLength(t *testing.T) {
 	}
 }
 
-// Section 2.2.3, table 2.4: the borders of each length of a Remaining Length, and both
-// forms of the largest.
+// Section 2.2.3, table 2.4: the limits of each size of a Remaining Length, and both forms of the
+// largest one.
 func TestRemainingLength(t *testing.T) {
 	for _, c := range []struct {
 		remaining int
@@ -89,8 +89,8 @@ func TestRemainingLength(t *testing.T) {
 	require.Equal(t, packets.ErrShort, err, "268,435,455 is legal")
 }
 
-// The sum of the fields of a list can be larger than the protocol, and than an int of 32
-// bits, though the memory behind it is small.
+// The total size of a list's fields can exceed the protocol's limit, and a 32-bit int, though the
+// memory behind it is small.
 func TestListsLongerThanAPacket(t *testing.T) {
 	long := strings.Repeat("f", 65535)
 	for _, n := range []int{4096, 40_000, 70_000} { // just too long, and above 2 and 4 GiB
@@ -113,7 +113,7 @@ func TestPublishLongerThanAPacket(t *testing.T) {
 	refusesToSend(t, &packets.Suback{PacketID: 1, Codes: make([]packets.SubscribeCode, packets.MaxRemainingLength)}, "Codes", "")
 }
 
-// With room for the packet nothing is allocated, and what stood before stays.
+// With room for the packet nothing is allocated, and the bytes before it are kept.
 func TestAppendKeepsWhatIsThere(t *testing.T) {
 	p := &packets.Publish{Topic: "t", Payload: []byte("payload")}
 	b := append(make([]byte, 0, 100), "before"...)

@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// publishBytes is a PUBLISH of any topic; length is what its topic claims to have.
+// publishBytes returns a PUBLISH with any topic; length is the length that the topic claims to
+// have.
 func publishBytes(flags byte, length int, topic, rest string) []byte {
 	body := append([]byte{byte(length >> 8), byte(length)}, topic+rest...)
 	b := []byte{0x30 | flags}
@@ -25,8 +26,8 @@ func publishBytes(flags byte, length int, topic, rest string) []byte {
 	return append(b, body...)
 }
 
-// A PUBLISH with a malformed topic can be passed: what can be read of it is returned with the
-// fault, and so is what comes behind it.
+// A PUBLISH with a malformed topic can be passed on: the readable parts are returned with the
+// fault, and the packets after it are read.
 func TestPassMalformed(t *testing.T) {
 	next := publishBytes(0x02, 1, "t", "\x00\x09next")
 	for name, c := range map[string]struct {
@@ -74,8 +75,8 @@ func TestPassMalformed(t *testing.T) {
 	}
 }
 
-// What is wrong with something else than the topic stays an error, and so does what makes the next
-// packet unreadable.
+// A fault in anything but the topic remains an error, and so does one that makes the next packet
+// unreadable.
 func TestPassMalformedPassesNothingElse(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"identifier zero":     publishBytes(2, 1, "t", "\x00\x00x"),
@@ -96,7 +97,7 @@ func TestPassMalformedPassesNothingElse(t *testing.T) {
 	}
 }
 
-// A malformed topic of a message that is streamed: the payload is read, or left out, as that of others.
+// The payload of a streamed message with a malformed topic is read or skipped like any other.
 func TestPassMalformedStreamed(t *testing.T) {
 	b := publishBytes(2, 1, "#", "\x00\x07"+strings.Repeat("x", 5000))
 	for _, read := range []bool{false, true} {

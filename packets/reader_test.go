@@ -20,7 +20,7 @@ func reader(b []byte, opts packets.ReaderOptions) *packets.Reader {
 	return packets.NewReader(bytes.NewReader(b), opts)
 }
 
-// claim is a fixed header that announces a PUBLISH of n bytes in all.
+// claim returns a fixed header that announces a PUBLISH of n bytes in all.
 func claim(n int) []byte {
 	b := []byte{0x30, 0, 0, 0, 0}
 	for i, v := 1, n-5; i < 5; i, v = i+1, v>>7 {
@@ -65,7 +65,7 @@ func allocated(f func()) int {
 	return int(after.TotalAlloc - before.TotalAlloc)
 }
 
-// Memory grows with what arrives: five bytes that announce 256 MiB cost one small buffer,
+// Memory grows with the bytes that arrive: a header that announces 256 MiB costs one small buffer,
 // and a body that stops early at most a few times its own length.
 func TestReaderMemory(t *testing.T) {
 	for _, arrives := range []int{0, 1, 1000, 100_000, 1 << 20} {
@@ -82,8 +82,8 @@ func TestReaderMemory(t *testing.T) {
 	}
 }
 
-// A buffer that was made for a large packet is given up when small ones follow, and one
-// that serves large packets all the time is kept.
+// A buffer made for a large packet is released when small ones follow, and kept if large packets
+// keep coming.
 func TestReaderGivesMemoryBack(t *testing.T) {
 	large, small := encoded(t, publishOf(8<<20)), encoded(t, &packets.Pingresp{})
 	streams := []io.Reader{bytes.NewReader(large)}
@@ -152,7 +152,7 @@ func TestReaderEnds(t *testing.T) {
 	})
 }
 
-// A timeout in the middle of a packet loses nothing: the next call goes on.
+// A timeout in the middle of a packet loses nothing: the next call continues.
 func TestReaderGoesOnAfterATimeout(t *testing.T) {
 	p := publishOf(1000)
 	r := packets.NewReader(iotest.TimeoutReader(iotest.HalfReader(bytes.NewReader(encoded(t, p)))), packets.ReaderOptions{})
@@ -177,7 +177,7 @@ func TestReaderOfABrokenReader(t *testing.T) {
 	}
 }
 
-// Buffered tells a driver whether more packets are at hand without a read.
+// Buffered reports whether more packets can be had without a read.
 func TestReaderBuffered(t *testing.T) {
 	one := encoded(t, &packets.Puback{PacketID: 1})
 	r := reader(bytes.Repeat(one, 3), packets.ReaderOptions{})
@@ -214,8 +214,8 @@ func TestReaderTolerances(t *testing.T) {
 	require.Equal(t, packets.Tolerated{SubackCodes: 2}, r.Tolerated())
 }
 
-// Topic Names are strings that stay, whatever happens to the buffer, and one that was
-// seen does not let another one pass unchecked.
+// Topic Names are strings that do not change with the buffer, and a cached one does not let another
+// one pass unchecked.
 func TestReaderTopicNames(t *testing.T) {
 	var stream []byte
 	var want []string
@@ -253,7 +253,7 @@ func TestReaderTopicNames(t *testing.T) {
 	}
 }
 
-// Topic Names differ enough to fall on the same place of the table again and again.
+// So many different Topic Names that they share the places of the cache again and again.
 func TestReaderForgetsTopicNames(t *testing.T) {
 	src := &endlessNames{}
 	r := packets.NewReader(src, packets.ReaderOptions{})
@@ -274,7 +274,7 @@ func TestReaderForgetsTopicNames(t *testing.T) {
 	runtime.KeepAlive(r)
 }
 
-// endlessNames is a stream of PUBLISH packets, no two with the same Topic Name.
+// An endlessNames is a stream of PUBLISH packets, each with another Topic Name.
 type endlessNames struct {
 	i    int
 	left []byte
@@ -291,7 +291,7 @@ func (e *endlessNames) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// What a Reader reuses for lists holds nothing of the list before.
+// Memory that a Reader reuses for lists keeps nothing of an earlier list.
 func TestReaderReusesLists(t *testing.T) {
 	var stream []byte
 	want := []packets.Packet{
@@ -315,7 +315,7 @@ func TestReaderReusesLists(t *testing.T) {
 	require.Equal(t, want, clones)
 }
 
-// Appending to a slice of a packet does not write into what follows it.
+// Appending to a slice of a packet does not overwrite the bytes after it.
 func TestSlicesEndWhereTheyEnd(t *testing.T) {
 	everything := withWill(packets.Will{Topic: "w", Payload: []byte("gone")})
 	everything.HasUserName, everything.HasPassword, everything.Password = true, true, []byte("pass")
@@ -332,7 +332,7 @@ func TestSlicesEndWhereTheyEnd(t *testing.T) {
 	require.Equal(t, before, stream)
 }
 
-// ReadBuffered returns what is whole already, and never waits.
+// ReadBuffered returns packets that are already complete, and never waits.
 func TestReadBuffered(t *testing.T) {
 	in := []byte{0xd0, 0, 0x40, 2, 0, 1, 0x40, 2, 0}
 	r := packets.NewReader(bytes.NewReader(in), packets.ReaderOptions{})
@@ -361,7 +361,7 @@ func TestReadBuffered(t *testing.T) {
 	require.ErrorAs(t, err, &format, "for good")
 }
 
-// A PUBLISH that is streamed may be larger than any other packet, and not without limit.
+// A streamed PUBLISH may be larger than any other packet, up to MaxStream.
 func TestMaxStream(t *testing.T) {
 	opts := packets.ReaderOptions{Max: 20, StreamAbove: 20, MaxStream: 100}
 	large, err := (&packets.Publish{Topic: "t", Payload: make([]byte, 50)}).AppendBinary(nil)
@@ -377,7 +377,8 @@ func TestMaxStream(t *testing.T) {
 	}
 }
 
-// A PUBLISH whose payload is streamed is not whole, so ReadBuffered leaves it to ReadPacket.
+// A PUBLISH with a streamed payload is never complete in the buffer, so ReadBuffered leaves it to
+// ReadPacket.
 func TestReadBufferedStream(t *testing.T) {
 	for _, size := range []int{50, 5000} {
 		large, err := (&packets.Publish{Topic: "t", Payload: make([]byte, size)}).AppendBinary([]byte{0xd0, 0})

@@ -11,12 +11,11 @@ import (
 	"github.com/mqtt311/mqtt311/packets/vectors"
 )
 
-// A test for each conformance statement that a codec can obey, named after it. What a
-// statement forbids to send is refused by AppendBinary, and what a peer sends against it
-// is refused by Parse; the exact bytes and offsets stand in package vectors.
+// A test for each conformance statement that concerns a codec, named after the statement.
+// AppendBinary refuses what a statement forbids to send, and Parse refuses it from a peer; package
+// vectors has the exact bytes and offsets.
 
-// refusesToSend wants AppendBinary to name the field and the statement, and to append
-// nothing.
+// refusesToSend requires AppendBinary to name the field and the statement, and to append nothing.
 func refusesToSend(t *testing.T, p packets.Packet, field, spec string) {
 	t.Helper()
 	b, err := p.AppendBinary([]byte("kept"))
@@ -28,7 +27,7 @@ func refusesToSend(t *testing.T, p packets.Packet, field, spec string) {
 	require.Contains(t, err.Error(), "packets: "+p.Type().String()+": "+field+": ")
 }
 
-// refusesToRead wants every refusal vector of the names to break the statement.
+// refusesToRead requires each named refusal vector to violate the statement.
 func refusesToRead(t *testing.T, spec string, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -44,7 +43,7 @@ func refusesToRead(t *testing.T, spec string, names ...string) {
 	}
 }
 
-// reads wants the vector of the name to be read and written again.
+// reads requires the named vector to be read and written again.
 func reads(t *testing.T, name string) packets.Packet {
 	t.Helper()
 	for _, v := range vectors.Packets {
@@ -77,7 +76,7 @@ func unsubscribe(filter string) *packets.Unsubscribe {
 	return &packets.Unsubscribe{PacketID: 1, Filters: []string{filter}}
 }
 
-// illFormed is text that is not well-formed UTF-8.
+// illFormed are texts that are not well-formed UTF-8.
 var illFormed = map[string]string{
 	"a stray continuation byte": "a\x80",
 	"an over-long NUL":          "\xC0\x80",
@@ -89,7 +88,7 @@ var illFormed = map[string]string{
 	"0xFF":                      "\xFF",
 }
 
-// textFields puts s into each field that is text, with the statement that makes it so.
+// textFields puts s into each text field, with the statement that requires it to be text.
 func textFields(s string) []struct {
 	field, spec string
 	p           packets.Packet

@@ -12,7 +12,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// counting is an endless payload whose bytes tell where they stand.
+// A counting is an endless payload whose bytes depend on their position.
 type counting struct{ at int }
 
 func (c *counting) Read(b []byte) (int, error) {
@@ -73,7 +73,7 @@ func TestStreamToFaults(t *testing.T) {
 	}
 }
 
-// failing is a writer that takes so many bytes.
+// A failing is a writer that fails after a number of bytes.
 type failing struct {
 	after int
 	err   error
@@ -87,8 +87,8 @@ func (f *failing) Write(b []byte) (int, error) {
 	return f.after, f.err
 }
 
-// A PUBLISH above the limit comes with its payload as a stream, one below it whole, and
-// the packets around them are not disturbed, read or not, however the bytes arrive.
+// The payload of a PUBLISH above the limit is streamed, and one below it is read whole. Packets
+// around them are not affected, whether the payload is read or not, and however the bytes arrive.
 func TestPayload(t *testing.T) {
 	large := &packets.Publish{QoS: packets.ExactlyOnce, Topic: "large", PacketID: 9, Payload: make([]byte, 5000)}
 	_, _ = (&counting{}).Read(large.Payload)
@@ -151,7 +151,7 @@ func TestPayloadOfNothing(t *testing.T) {
 	require.Nil(t, r.Payload())
 }
 
-// The fields before a payload that is streamed are as strict as ever.
+// The fields before a streamed payload are checked as strictly as ever.
 func TestPayloadRefusals(t *testing.T) {
 	for name, c := range map[string]struct {
 		b      []byte
@@ -173,7 +173,7 @@ func TestPayloadRefusals(t *testing.T) {
 	}
 }
 
-// The end of the stream that comes with the last byte of a payload is not inside it.
+// If a stream ends with the last byte of a payload, that is not an end within the payload.
 func TestPayloadThatEndsTheStream(t *testing.T) {
 	p := publishOf(5000)
 	r := packets.NewReader(iotest.DataErrReader(bytes.NewReader(encoded(t, p))), packets.ReaderOptions{StreamAbove: 100})
@@ -219,7 +219,7 @@ func TestPayloadEndsEarly(t *testing.T) {
 	require.Equal(t, broken, err, "still inside the payload")
 }
 
-// The largest packet there is goes through both ends in constant memory.
+// The largest possible packet is written and read in constant memory.
 func TestLargestPacketInConstantMemory(t *testing.T) {
 	const size = packets.MaxRemainingLength - 3
 	in, out := io.Pipe()

@@ -10,7 +10,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// What is logged of a packet holds no secret and no payload, however it is formatted.
+// The text of a packet contains no secret and no payload, however it is formatted.
 func TestNoSecretInText(t *testing.T) {
 	const canary = "canary"
 	connect := &packets.Connect{
@@ -92,8 +92,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// Section 1.5.3 has no id for it: control characters and noncharacters should not be
-// sent, and a receiver may close because of them. We read and write them, and tell.
+// Section 1.5.3, without an id: control characters and noncharacters should not be sent, and a
+// receiver may close because of them. We read, write and report them.
 func TestDuty_1_5_3_discouraged(t *testing.T) {
 	for s, at := range map[string]int{
 		"a\x01": 1, "\x1f": 0, "ab\x7f": 2, "\u0080": 0, "é\u009f": 2, "\ufdd0": 0, "\ufdef": 0,
@@ -111,7 +111,7 @@ func TestDuty_1_5_3_discouraged(t *testing.T) {
 	}
 }
 
-// Section 3.2.2.1 has no id for it: bits 7 to 1 of the Connect Acknowledge Flags are 0.
+// Section 3.2.2.1, without an id: bits 7 to 1 of the Connect Acknowledge Flags are 0.
 func TestDuty_3_2_2_1_reserved_flags(t *testing.T) {
 	for flags := 2; flags < 256; flags++ {
 		b := []byte{0x20, 2, byte(flags), 0}
@@ -120,7 +120,7 @@ func TestDuty_3_2_2_1_reserved_flags(t *testing.T) {
 	}
 }
 
-// Section 2.2.3 has no id for it: a Remaining Length has four bytes at the most.
+// Section 2.2.3, without an id: a Remaining Length has at most four bytes.
 func TestDuty_2_2_3_four_bytes(t *testing.T) {
 	refusesToRead(t, "", "Remaining Length of five bytes", "Remaining Length of four bytes that go on")
 	_, _, err := packets.Parse([]byte{0x30, 0x80, 0x80, 0x80, 0x01})

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A message that is too large is named as far as its topic has come.
+// The error about a message that is too large has as much of its topic as has arrived.
 func TestTooLargeIsNamed(t *testing.T) {
 	long := strings.Repeat("a", 300)
 	for _, c := range []struct {
@@ -33,7 +33,7 @@ func TestTooLargeIsNamed(t *testing.T) {
 		`packets: PUBLISH of 9 bytes is above the limit of 8 bytes: "a\x00"`)
 }
 
-// A topic that is refused is named: escaped, and no more of it than helps.
+// The error about a refused topic quotes it: escaped, and no more of it than helps.
 func TestRefusedTopicIsNamed(t *testing.T) {
 	for topic, want := range map[string]string{
 		"plant/\x00door":               `"plant/\x00door"`,

@@ -10,7 +10,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// The examples of section 4.7, and the corners between them.
+// The examples of section 4.7, and corner cases.
 func TestMatch(t *testing.T) {
 	for _, c := range []struct {
 		filter string
@@ -46,7 +46,7 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// naiveMatch is section 4.7 by recursion over levels.
+// naiveMatch implements section 4.7 by recursion over levels.
 func naiveMatch(filter, topic []string) bool {
 	switch {
 	case len(filter) == 1 && filter[0] == "#":
@@ -59,8 +59,8 @@ func naiveMatch(filter, topic []string) bool {
 	return naiveMatch(filter[1:], topic[1:])
 }
 
-// Every filter and every name of up to five characters out of the few that matter: valid
-// or not is as a grammar of levels says, and the match is as the recursion says.
+// All filters and names of up to five of the characters that matter: they are valid if a grammar of
+// levels says so, and match if the recursion says so.
 func TestAllShortFiltersAndNames(t *testing.T) {
 	const alphabet = "a/+#$"
 	var all []string
@@ -102,8 +102,8 @@ func TestAllShortFiltersAndNames(t *testing.T) {
 	}
 }
 
-// Names are checked eight bytes at a time: each byte value at each place of names of each
-// length up to three words.
+// Names are checked eight bytes at a time: each byte value at each position of names of up to three
+// words.
 func TestEveryByteAtEveryPlaceOfAName(t *testing.T) {
 	for n := 1; n <= 24; n++ {
 		for i := range n {

@@ -57,7 +57,7 @@ func TestText(t *testing.T) {
 	})
 }
 
-// A prefix of a packet asks for more, in a slice and in a stream.
+// Parse and a Reader ask for more bytes after each prefix of a packet.
 func TestPrefixes(t *testing.T) {
 	eachPacket(t, func(t *testing.T, v vectors.Legal) {
 		for n := range v.Bytes {
@@ -76,8 +76,8 @@ func TestPrefixes(t *testing.T) {
 	})
 }
 
-// What follows a packet is not part of it, and a byte too many inside is its fault or
-// shifts the next packet: Judge knows which.
+// Bytes after a packet are not part of it. An extra byte within it is a fault, or shifts the next
+// packet: Judge knows which.
 func TestTrailingByte(t *testing.T) {
 	eachPacket(t, func(t *testing.T, v vectors.Legal) {
 		for _, extra := range []byte{0x00, 0x01, 0x30, 0x7F, 0x80, 0xFF} {
@@ -119,7 +119,7 @@ func TestEveryByteReplacedAndRemoved(t *testing.T) {
 	})
 }
 
-// Every packet of up to three bytes there is.
+// Every packet of up to three bytes.
 func TestAllShortPackets(t *testing.T) {
 	for n := range 1 << 24 {
 		b := [3]byte{byte(n >> 16), byte(n >> 8), byte(n)}
@@ -134,8 +134,8 @@ func TestAllShortPackets(t *testing.T) {
 	}
 }
 
-// requireAsJudged wants Parse to see in b what Judge sees: the same packet length, or
-// the same fault.
+// requireAsJudged requires Parse to agree with Judge about b: the same packet length, or the same
+// fault.
 func requireAsJudged(t *testing.T, b []byte) {
 	t.Helper()
 	p, n, err := packets.Parse(b)
@@ -168,8 +168,8 @@ func requireFault(t *testing.T, err error, typ packets.Type, offset int, spec st
 	require.Equal(t, want, err.Error())
 }
 
-// requireRoundTrip wants the bytes of p again, unless the packet is one that is read for
-// a peer's sake but may not be sent.
+// requireRoundTrip requires p to encode to the same bytes, unless it is a packet that we accept
+// from a peer but may not send.
 func requireRoundTrip(t *testing.T, b []byte, p packets.Packet) {
 	t.Helper()
 	if c, ok := p.(*packets.Connack); ok && (c.Code > packets.NotAuthorized || b[2] == 1 && b[3] != 0) {
@@ -198,7 +198,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// chunks hands out a stream in pieces that end where cut says so.
+// A chunks returns a stream in pieces that end where cut says so.
 type chunks struct {
 	b   []byte
 	at  int
@@ -221,8 +221,8 @@ func (c *chunks) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// However a stream is cut, the same packets come out of it: all cuts of a short packet,
-// all pairs of cuts of a longer one, and byte by byte.
+// The packets are the same however the stream is cut: at every place in a short packet, at every
+// two places in a longer one, and byte by byte.
 func TestChunks(t *testing.T) {
 	eachPacket(t, func(t *testing.T, v vectors.Legal) {
 		stream := append(bytes.Clone(v.Bytes), 0xC0, 0x00)
@@ -255,8 +255,8 @@ func requireStream(t *testing.T, stream []byte, want packets.Packet, cut func(in
 	require.True(t, errors.Is(err, io.EOF), "%v", err)
 }
 
-// All vectors one after the other, read by one Reader, which reuses its structs: nothing
-// of a packet is left in the next of its type.
+// One Reader, which reuses its structs, reads all vectors in sequence: nothing of a packet is left
+// in the next one of its type.
 func TestOneReaderForAll(t *testing.T) {
 	var stream []byte
 	for range 3 {
@@ -275,7 +275,7 @@ func TestOneReaderForAll(t *testing.T) {
 	require.Zero(t, r.Buffered())
 }
 
-// A clone stays what it was when the memory under the packet is used again.
+// A clone does not change when the memory of the packet is reused.
 func TestClone(t *testing.T) {
 	eachPacket(t, func(t *testing.T, v vectors.Legal) {
 		b := bytes.Clone(v.Bytes)

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A round is a driver that takes outputs and does nothing with them: what is measured is the
-// session. What encoding costs, package packets measures.
+// A round is a driver that takes outputs and discards them, so only the session is measured.
+// Package packets has the benchmarks of encoding.
 type round struct {
 	s     *session.Session
 	now   time.Time
@@ -53,7 +53,7 @@ func (r *round) receive(p packets.Packet) {
 	r.drain()
 }
 
-// The four round trips of QoS 1 and 2, in both directions.
+// The packets of the four round trips: QoS 1 and 2, in both directions.
 var (
 	message  = session.Message{Topic: "plant/line/1", Payload: make([]byte, 256)}
 	incoming = packets.Publish{Topic: "plant/line/1", Payload: make([]byte, 256), PacketID: 7}

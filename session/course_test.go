@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A wire is a packet as it goes over the Network Connection.
+// A wire is a packet as it is sent over the Network Connection.
 type wire struct {
 	Way   string
 	Text  string
@@ -31,7 +31,7 @@ func wireOf(t *testing.T, way string, p packets.Packet) wire {
 const courseDir = "../docs/course"
 
 // writeCourse makes the page of a file of conversations: its prose, a diagram of each conversation and the bytes
-// of the packets in it. It compares that with what stands in docs/course, or with -update writes it there.
+// of its packets. It compares the page with the one in docs/course, or writes it there with -update.
 func writeCourse(t *testing.T, file string, files []string, blocks []script.Block, wires [][]wire) {
 	name := lesson(file)
 	var page strings.Builder
@@ -77,7 +77,8 @@ func writeCourse(t *testing.T, file string, files []string, blocks []script.Bloc
 
 func lesson(file string) string { return strings.TrimSuffix(filepath.Base(file), ".txt") }
 
-// prose makes Markdown of a paragraph. An answer is folded until the reader wants it.
+// prose turns a paragraph into Markdown. The answer to a question is folded until the reader opens
+// it.
 func prose(text string) string {
 	question, answer, ok := strings.Cut(text, "\nAnswer: ")
 	if !ok {
@@ -86,14 +87,15 @@ func prose(text string) string {
 	return fmt.Sprintf("**Question.** %s\n\n<details><summary>Answer</summary>\n\n%s\n\n</details>", escape(strings.TrimPrefix(question, "Question: ")), escape(answer))
 }
 
-// escape keeps what is no Markdown from being read as such.
+// escape escapes characters that have a meaning in Markdown.
 func escape(text string) string {
 	return strings.NewReplacer("*", `\*`, "_", `\_`, "<", "&lt;", "#", `\#`, "|", `\|`).Replace(text)
 }
 
 func code(text string) string { return "`" + strings.ReplaceAll(text, "|", `\|`) + "`" }
 
-// hexOf shows bytes in groups: the fixed header's first byte, the Remaining Length, and the rest.
+// hexOf formats a packet in groups: the first byte of the fixed header, the Remaining Length, and
+// the rest.
 func hexOf(b []byte) string {
 	const most = 48
 	if len(b) == 0 {
@@ -106,7 +108,7 @@ func hexOf(b []byte) string {
 	return s
 }
 
-// same compares a file of the course with what it should be, or writes it.
+// same compares a file of the course with its expected contents, or with -update writes it.
 func same(t *testing.T, name, want string) {
 	t.Helper()
 	path := filepath.Join(courseDir, name)
@@ -119,7 +121,7 @@ func same(t *testing.T, name, want string) {
 	require.Equal(t, string(got), want, "%s is not what the conversations say: make golden", path)
 }
 
-// Each file of the course is of a conversation that there is, and each lesson has questions.
+// Each file of the course belongs to an existing conversation, and each lesson has questions.
 func TestCourse(t *testing.T) {
 	if script.Updating() {
 		t.Skip("the files are being written")

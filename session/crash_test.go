@@ -11,10 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestCrashAnywhere lets the process die before every single output, and the next one
-// before every single output of its own, and the third one finish [MQTT-4.1.0-1]: what
-// was accepted arrives at least once at QoS 1 and exactly once at QoS 2, and so does
-// what the Server sends.
+// TestCrashAnywhere kills a process before each of its outputs, kills the next process before each
+// of its own, and lets a third one finish [MQTT-4.1.0-1]. Accepted messages arrive at least once at
+// QoS 1 and exactly once at QoS 2, in both directions.
 func TestCrashAnywhere(t *testing.T) {
 	for _, grouped := range []bool{false, true} {
 		for _, lateForgets := range []bool{false, true} {
@@ -46,12 +45,12 @@ func TestCrashAnywhere(t *testing.T) {
 	}
 }
 
-// A machine is the disk, the application and the Server, which outlive the process.
+// A machine holds what outlives the process: the disk, the application and the Server.
 type machine struct {
 	t           *testing.T
 	story       string
-	grouped     bool // Saves become durable when a Send needs them
-	lateForgets bool // a Forget becomes durable when a Send needs it
+	grouped     bool // Saves become durable only when a Send needs them
+	lateForgets bool // a Forget becomes durable only when a Send needs it
 	outputs     int
 
 	disk    []session.Record
@@ -65,7 +64,7 @@ type machine struct {
 	arrived  map[string]int     // at the Server
 	known    map[uint16]bool    // QoS 2 identifiers there
 	owed     []*packets.Publish // to the client, in order
-	rel      map[uint16]bool    // of those, PUBREC came
+	rel      map[uint16]bool    // those of known whose PUBREC has been received
 	present  bool
 
 	s       *session.Session
@@ -85,7 +84,8 @@ func newMachine(t *testing.T, grouped, lateForgets bool) *machine {
 	return m
 }
 
-// live runs a process until it finished, or until it dies before its next output.
+// live runs a process until it has finished or dies before its next output. It reports whether it
+// finished.
 func (m *machine) live(outputs int) bool {
 	m.tails, m.acks, m.answers = make(map[uint64]int), make(map[uint16]string), nil
 	if m.lateForgets {
@@ -174,7 +174,7 @@ func (m *machine) perform(o session.Output) {
 	}
 }
 
-// sync makes what was put out up to n durable.
+// sync makes the outputs up to n durable.
 func (m *machine) sync(n uint64) {
 	for len(m.pending) > 0 && m.pending[0].N <= n {
 		o := m.pending[0]
@@ -195,7 +195,7 @@ func (m *machine) sync(n uint64) {
 	}
 }
 
-// serve is the Server: strict, with method B of figure 4.3.
+// serve plays the Server: a strict one, with method B of figure 4.3.
 func (m *machine) serve(p packets.Packet) {
 	answer := func(p packets.Packet) { m.answers = append(m.answers, p) }
 	switch p := p.(type) {

@@ -8,8 +8,8 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// A driver in a few lines: its network is a list of what the Server answers, its store is printed,
-// and its clock stands still.
+// A minimal driver: its network is a list of the Server's answers, its store prints, and its clock
+// stands still.
 func ExampleSession() {
 	s, err := session.New(session.Config{ClientID: "c", Durable: true})
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Hazard 4: a machine that slept asks once more before it gives the connection up, and a clock
-// that goes back means nothing.
+// Hazard 4: after sleep, the client sends one more PINGREQ before it gives up the connection. A
+// clock that is set back has no effect.
 func TestHazard4SleepAndClockSteps(t *testing.T) {
 	start := func() (*session.Session, time.Time) {
 		s, err := session.New(session.Config{ClientID: "c", KeepAlive: time.Minute, PingTimeout: 10 * time.Second})
@@ -52,7 +52,8 @@ func TestHazard4SleepAndClockSteps(t *testing.T) {
 	require.Equal(t, []string{"PINGREQ"}, outputs(s, now))
 }
 
-// outputs takes what the session asks for, in words, and tells it that all was written.
+// outputs returns the session's outputs in words, and reports to the session that everything was
+// written.
 func outputs(s *session.Session, now time.Time) (words []string) {
 	for {
 		o, ok := s.Next()
@@ -68,8 +69,8 @@ func outputs(s *session.Session, now time.Time) (words []string) {
 	}
 }
 
-// Hazard 25: identifiers never run out, never collide and are never zero: the window waits, and
-// what becomes free is used again only when nothing holds it.
+// Hazard 25: identifiers never run out, collide or become zero. When all are in use the window
+// waits, and an identifier is used again only when nothing holds it.
 func TestHazard25IdentifiersDoNotRunOut(t *testing.T) {
 	s, err := session.New(session.Config{ClientID: "c", MaxInflight: 65535, MaxInflightQoS2: 65535, QueueMessages: -1, QueueBytes: -1, NoScrub: true})
 	require.NoError(t, err)

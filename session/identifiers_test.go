@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The table of identifiers does what a map does, whatever comes: in a row, all in one place, at
-// random, around the end of the identifiers.
+// The table of identifiers behaves like a map for identifiers in sequence, in one bucket, at
+// random, around the wrap at 65,535.
 func TestIdentifiersAreAMap(t *testing.T) {
 	for name, id := range map[string]func(r *rand.Rand, n int) uint16{
 		"in a row":         func(_ *rand.Rand, n int) uint16 { return uint16(n) },

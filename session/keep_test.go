@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A message that is done is not kept, however long the next one takes to come: a payload may
-// have 256 MB.
+// A finished message is not kept in memory, however long it takes until the next one comes: a
+// payload can be as large as 256 MB.
 func TestNothingIsKept(t *testing.T) {
 	now := time.Now()
 	for qos := packets.AtMostOnce; qos <= packets.ExactlyOnce; qos++ {

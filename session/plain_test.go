@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Plain takes what Received would only deliver, as a sign of life too, and nothing else.
+// Plain accepts exactly the packets that Received would only deliver. They count as a sign of life.
 func TestPlain(t *testing.T) {
 	s, err := session.New(session.Config{ClientID: "c", KeepAlive: time.Minute})
 	require.NoError(t, err)
@@ -40,7 +40,7 @@ func TestPlain(t *testing.T) {
 	require.Empty(t, outputs(s, now), "it lives")
 }
 
-// DropOldest ends what was never sent, oldest first, and nothing that may have left.
+// DropOldest drops messages that were never sent, oldest first, and none that may have left.
 func TestDropOldest(t *testing.T) {
 	s, err := session.New(session.Config{ClientID: "c", MaxInflight: 1})
 	require.NoError(t, err)
@@ -67,7 +67,7 @@ func TestDropOldest(t *testing.T) {
 	require.False(t, s.DropOldest(), "and goes again")
 }
 
-// Awaits says what Received does then: it delivers, or recognises, or leaves the message to the Server.
+// Awaits predicts whether Received will deliver a PUBLISH, or recognise it or leave it to the Server.
 func TestAwaits(t *testing.T) {
 	s, err := session.New(session.Config{ClientID: "c"})
 	require.NoError(t, err)

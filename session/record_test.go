@@ -35,8 +35,8 @@ func TestRecordsSurviveTheirBinaryForm(t *testing.T) {
 	}
 }
 
-// What a disk gives back is not trusted: every record that is cut anywhere or has a byte
-// too many is refused or is another whole record, and nothing panics.
+// Data from a disk is not trusted: a record that is cut anywhere or has an extra byte is refused or
+// read as another whole record, and nothing panics.
 func TestRecordsThatAreCut(t *testing.T) {
 	for _, r := range everyKind {
 		key, value := r.AppendKey(nil), r.AppendValue(nil)
@@ -84,7 +84,7 @@ func TestRecordsThatAreWrong(t *testing.T) {
 	}
 }
 
-// What an earlier version has written is read as it was meant: the bytes of a record never change.
+// The bytes of a record never change: records of earlier versions are read as they were meant.
 func TestBytesOfRecords(t *testing.T) {
 	for _, c := range []struct {
 		key, value string

@@ -16,21 +16,21 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// A quotaServer is a Server that keeps so many incoming messages of QoS 2 at the most, between PUBLISH
-// and PUBREL. What is above that waits without an answer, or makes it close.
+// A quotaServer is a Server that holds at most quota incoming QoS 2 messages between PUBLISH and
+// PUBREL. Messages above the quota wait without an answer, or make it close the connection.
 type quotaServer struct {
 	quota  int
 	closes bool
-	bears  int // PUBRELs in a row, before it closes; 0: any number
+	bears  int // how many PUBRELs in a row it tolerates; 0: any number
 
 	row       int
 	holds     map[uint16]string
 	waiting   []*packets.Publish
 	delivered map[string]int
-	snapshots []map[uint16]string // one for each tenth of a second, of the last second
+	snapshots []map[uint16]string // one for each tenth of the last second
 }
 
-// receive returns the answers to a packet; false if the connection is closed.
+// receive returns the answers to a packet, and false if it closes the connection.
 func (v *quotaServer) receive(p packets.Packet) ([]packets.Packet, bool) {
 	if v.row++; p.Type() != packets.PUBREL {
 		v.row = 0
@@ -75,7 +75,7 @@ type flight struct {
 	p  packets.Packet
 }
 
-// A rollback is a publisher of QoS 2 with one of these Servers, at some distance.
+// A rollback is a QoS 2 publisher connected to a quotaServer, with a network delay.
 type rollback struct {
 	t       *testing.T
 	s       *session.Session
@@ -132,7 +132,7 @@ func (w *rollback) cut(by session.EndedBy) {
 	w.s.Lost(w.now, session.Loss{Position: w.sent, By: by})
 }
 
-// run lets time pass and returns how many messages were done meanwhile.
+// run lets time pass and returns how many messages were completed meanwhile.
 func (w *rollback) run(d time.Duration) int {
 	end, before := w.now.Add(d), w.done
 	for {
@@ -204,18 +204,18 @@ func (w *rollback) run(d time.Duration) int {
 	}
 }
 
-// A history is a publisher with a Server that comes back four times from a snapshot of a second ago.
+// A history is a publisher whose Server returns four times to a snapshot that is a second old.
 type history struct {
 	session.Config
 	quota  int
 	closes bool            // above the quota
 	delay  time.Duration   // one way
-	by     session.EndedBy // how the ends of the Server look
+	by     session.EndedBy // who appears to have ended the connections
 	pauses [4]time.Duration
 }
 
-// run returns how many messages were done in ten seconds before and, a minute after, again. Nothing that
-// was published since is lost or doubled, and no message is given up.
+// run returns how many messages were completed in ten seconds before the rollbacks, and in ten seconds a
+// minute after them. No message published after them is lost or duplicated, and none is given up.
 func (h *history) run(t *testing.T) (good, minute int) {
 	s, err := session.New(h.Config)
 	require.NoError(t, err)
@@ -245,9 +245,9 @@ func (h *history) run(t *testing.T) (good, minute int) {
 	return good, minute
 }
 
-// TestServerIsRolledBack has a Server with a quota come back four times from a snapshot of a second
-// ago. Its quota is full then of Packet Identifiers that we have used and never use again. They are
-// released again: within a minute half of the throughput is back.
+// TestServerIsRolledBack restores a Server with a quota four times to a snapshot that is a second
+// old. Its quota is then full of Packet Identifiers that we have used and will never use again. The
+// session releases them: within a minute half of the throughput is back.
 func TestServerIsRolledBack(t *testing.T) {
 	for _, closes := range []bool{false, true} {
 		for _, delay := range thorough.Pick([]time.Duration{25 * time.Millisecond}, []time.Duration{5 * time.Millisecond, 25 * time.Millisecond}) {
@@ -271,10 +271,10 @@ var (
 	rollbackSeed  = flag.Uint64("rollback.seed", 0, "the seed of the only one; 0: it draws some")
 )
 
-// TestServerIsRolledBackSomehow does the same in histories that are drawn. In that of seed 75 a sweep went on
-// below the identifiers that a later rollback had taken; in that of seed 90 a few places of the quota
-// were left, so that nothing ever stood still. In that of 80006666 Deadline stayed in the past while a sweep
-// kept a message from going on after its probation.
+// TestServerIsRolledBackSomehow does the same with random histories. With seed 75, a sweep once stayed below
+// the identifiers that a later rollback had taken; with seed 90, a few places of the quota were left, so that
+// traffic never stopped completely. With seed 80006666, Deadline stayed in the past while a sweep held back a
+// message after its probation.
 func TestServerIsRolledBackSomehow(t *testing.T) {
 	seeds := []uint64{75, 90, 80006666}
 	for range *rollbackSeeds {
@@ -299,9 +299,9 @@ func TestServerIsRolledBackSomehow(t *testing.T) {
 	}
 }
 
-// TestServerHoldsIdentifiersAhead begins from an older copy of a Store, or without one: the quota of the Server is
-// full of Packet Identifiers that a later process had used, further ahead than those that are released before their use.
-// They are released, and no message is given up.
+// TestServerHoldsIdentifiersAhead starts from an older copy of a Store, or without one. The quota of the Server is
+// full of Packet Identifiers that a later process had used, further ahead than the session releases identifiers
+// before their use. They are released, and no message is given up.
 func TestServerHoldsIdentifiersAhead(t *testing.T) {
 	for _, closes := range []bool{false, true} {
 		for _, ahead := range []int{100, 5000, 32000} {
@@ -329,8 +329,8 @@ func TestServerHoldsIdentifiersAhead(t *testing.T) {
 	}
 }
 
-// TestServerBearsFewPubrels has the same with a Server that closes when many PUBRELs come in a row. Releasing
-// is given up for a while then, instead of going on for ever.
+// TestServerBearsFewPubrels does the same with a Server that closes when many PUBRELs come in a row. The
+// session then stops releasing for a while instead of trying for ever.
 func TestServerBearsFewPubrels(t *testing.T) {
 	s, err := session.New(session.Config{ClientID: "c", KeepAlive: 5 * time.Second, MaxInflightQoS2: 2})
 	require.NoError(t, err)

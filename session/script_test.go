@@ -57,7 +57,7 @@ func TestConversations(t *testing.T) {
 	}
 }
 
-// A world is a driver with a store and a clock of its own.
+// A world is a driver with a store and a clock.
 type world struct {
 	s       *session.Session
 	cfg     session.Config
@@ -68,7 +68,7 @@ type world struct {
 	names   map[session.Token]string
 	counts  map[string]int
 	tokens  []session.Token // of deliveries, by number
-	wires   []wire          // what went over the Network Connection since somebody looked
+	wires   []wire          // packets sent and received since the last look
 }
 
 func (w *world) do(t *testing.T, command string) []string {
@@ -241,8 +241,8 @@ func (w *world) wait(t *testing.T, s string) []string {
 	return append(out, w.drain()...)
 }
 
-// drain performs all outputs and tells about each, but for the PUBRELs that release Packet
-// Identifiers: a chunk of them is one line.
+// drain performs all outputs and describes each in a line, but puts a batch of PUBRELs that release
+// Packet Identifiers into one line.
 func (w *world) drain() []string {
 	out, chunk := w.drainEach(), -1
 	for i := range out {

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every mistake in a Config is told at once, and by Restore as by New.
+// New and Restore report every mistake in a Config at once.
 func TestConfigErrors(t *testing.T) {
 	cfg := session.Config{KeepAlive: 20 * time.Hour}
 	_, err := session.New(cfg)
@@ -24,7 +24,7 @@ func TestConfigErrors(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A login that no CONNECT can carry is refused, and the Network Connection is not begun.
+// Opened refuses a login that no CONNECT can carry, and does not begin the Network Connection.
 func TestOpenedRefusesALogin(t *testing.T) {
 	s, err := session.New(session.Config{ClientID: "c"})
 	require.NoError(t, err)
@@ -35,7 +35,7 @@ func TestOpenedRefusesALogin(t *testing.T) {
 	require.NoError(t, s.Opened(now, session.Login{}))
 }
 
-// What a driver asks between its inputs.
+// The queries that a driver may make between its inputs.
 func TestQueries(t *testing.T) {
 	w := connected(t, "durable=1")
 	require.True(t, w.s.Up())
@@ -64,7 +64,7 @@ func TestQueries(t *testing.T) {
 	require.False(t, w.s.Up())
 }
 
-// Tokens that never were mean nothing.
+// Tokens that the session never issued have no effect.
 func TestForeignTokens(t *testing.T) {
 	w := connected(t, "")
 	for _, token := range []session.Token{0, 99, 1 << 40, 1<<62 | 7, 3 << 62, ^session.Token(0)} {
@@ -76,7 +76,7 @@ func TestForeignTokens(t *testing.T) {
 	require.Empty(t, w.drain())
 }
 
-// After Keep the caller may use its memory again.
+// After Keep the caller may reuse its memory.
 func TestKeep(t *testing.T) {
 	s, err := session.New(session.Config{ClientID: "c"})
 	require.NoError(t, err)
@@ -98,7 +98,7 @@ func TestKeep(t *testing.T) {
 	require.Contains(t, string(sent), "first")
 }
 
-// A message that no packet can carry is refused, and nothing happened.
+// A message that no packet can carry is refused and changes nothing.
 func TestPublishRefuses(t *testing.T) {
 	w := connected(t, "")
 	for _, qos := range []packets.QoS{0, 1, 2, 3} {
@@ -120,7 +120,7 @@ func TestErrorKinds(t *testing.T) {
 	require.Equal(t, "event 0", session.EventKind(0).String())
 }
 
-// What a Send is can be read, of packets and of acknowledgements.
+// Output.String describes a Send, of a packet as of an acknowledgement.
 func TestSendInWords(t *testing.T) {
 	s, err := session.New(session.Config{ClientID: "c"})
 	require.NoError(t, err)
@@ -138,7 +138,7 @@ func TestSendInWords(t *testing.T) {
 	require.Equal(t, []string{`CONNECT client="c" clean=false keepalive=30s`, "PUBCOMP id=7", "DISCONNECT"}, said)
 }
 
-// A store in disorder, or with leftovers, is read for what it says.
+// Restore accepts records in any order, and ignores what belongs to no message.
 func TestRestoreLeftovers(t *testing.T) {
 	publish := func(seq uint64) session.Record {
 		return session.Record{Kind: session.RecordPublish, Seq: seq, Publish: &packets.Publish{Topic: "t", QoS: 2}}
@@ -158,8 +158,8 @@ func TestRestoreLeftovers(t *testing.T) {
 		only(talk(t, w, "open\nrecv CONNACK sp=1"), "PUB"))
 }
 
-// SUBSCRIBE and UNSUBSCRIBE take turns within the limits of a packet and of what may be
-// unanswered.
+// SUBSCRIBE and UNSUBSCRIBE alternate within the limits on filters per packet and on unanswered
+// requests.
 func TestManyRequests(t *testing.T) {
 	w := connected(t, "filters=2")
 	var commands strings.Builder

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The allocator rounds a Session up to a kilobyte, of which it wants eight bytes for itself: one
-// more field, and each client has 128 bytes more.
+// The allocator rounds a Session up to 1,024 bytes, eight of which it needs itself. One more field
+// would cost each client another 128 bytes.
 func TestSizeOfASession(t *testing.T) {
 	if strconv.IntSize < 64 {
 		t.Skip("words are smaller here")

@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// While the oldest message is unanswered, any number of others may be given up behind it: they
-// take no memory, and what is left is sent in order and under its own identifiers
-// [MQTT-2.3.1-3] [MQTT-4.6.0-1].
+// While the oldest message is unanswered, any number of messages behind it may be given up. They
+// take no memory, and the rest are sent in order under their own identifiers [MQTT-2.3.1-3]
+// [MQTT-4.6.0-1].
 func TestWhatWasGivenUpTakesNoMemory(t *testing.T) {
 	s, err := session.New(session.Config{ClientID: "c", NoScrub: true, QueueMessages: 10})
 	require.NoError(t, err)
@@ -73,7 +73,7 @@ func TestWhatWasGivenUpTakesNoMemory(t *testing.T) {
 	require.Zero(t, n)
 }
 
-// DropOldest finds the oldest however many were dropped before it.
+// DropOldest finds the oldest message however many were dropped before it.
 func TestDropOldestBehindAnUnansweredMessage(t *testing.T) {
 	s, err := session.New(session.Config{ClientID: "c", NoScrub: true, QueueMessages: 3})
 	require.NoError(t, err)
@@ -117,7 +117,7 @@ func TestDropOldestBehindAnUnansweredMessage(t *testing.T) {
 	require.Equal(t, []string{"0", "997", "998", "999"}, sent)
 }
 
-// A store may hold messages that are far apart: what lies between them takes no memory.
+// A store may hold messages with distant sequence numbers: the gaps take no memory.
 func TestRestoreOfDistantMessages(t *testing.T) {
 	record := func(seq uint64) session.Record {
 		id := uint16(1 + seq%32767)

@@ -9,11 +9,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A test for each conformance statement that the state of a Client can obey or has to
-// cope with, named after it. The words are those of the conversations, see
-// TestConversations; those tell the whole stories.
+// A test for each conformance statement that concerns the state of a Client, named after the
+// statement. The commands are those of the conversations (see TestConversations), which show each
+// rule in context.
 
-// talk plays commands, a line each, and returns what came of them.
+// talk runs commands, one a line, and returns the results.
 func talk(t *testing.T, w *world, commands string) []string {
 	t.Helper()
 	var out []string
@@ -25,7 +25,7 @@ func talk(t *testing.T, w *world, commands string) []string {
 	return out
 }
 
-// connected returns a world in which a session is up.
+// connected returns a world with a session that is connected.
 func connected(t *testing.T, settings string) *world {
 	t.Helper()
 	w := &world{now: time.Unix(0, 0)}
@@ -33,7 +33,7 @@ func connected(t *testing.T, settings string) *world {
 	return w
 }
 
-// only returns the lines that have a word.
+// only returns the lines that contain a word.
 func only(lines []string, word string) []string {
 	return slices.DeleteFunc(slices.Clone(lines), func(s string) bool { return !strings.Contains(s, word) })
 }
@@ -113,8 +113,8 @@ func TestMQTT_3_1_0_2(t *testing.T) {
 	require.Equal(t, []string{"error   session: CONNECT: a network connection is up already [MQTT-3.1.0-2]"}, got)
 }
 
-// refused wants a refusal to end the connection with its code, and nothing else to be
-// sent on it: [MQTT-3.1.2-2] [MQTT-3.1.3-9] [MQTT-3.2.2-5].
+// refused checks that a refusal ends the connection with its code, and that nothing else is sent on
+// it: [MQTT-3.1.2-2] [MQTT-3.1.3-9] [MQTT-3.2.2-5].
 func refused(t *testing.T, code, text string) {
 	t.Helper()
 	w := &world{now: time.Unix(0, 0)}
@@ -189,7 +189,7 @@ func TestMQTT_3_1_4_4(t *testing.T) {
 	}, talk(t, w, "recv CONNACK"))
 }
 
-// Nothing follows CONNECT before CONNACK, so nothing is lost by a refusal.
+// Nothing follows CONNECT before CONNACK, so a refusal loses nothing.
 func TestMQTT_3_1_4_5(t *testing.T) {
 	w := &world{now: time.Unix(0, 0)}
 	got := talk(t, w, "session\nopen\npublish t qos=1\npublish t qos=0\nsubscribe a:0\nrecv CONNACK code=3\nlost\nopen\nrecv CONNACK")
@@ -217,14 +217,14 @@ func TestMQTT_3_2_2_1(t *testing.T) {
 	require.Len(t, only(got, "close"), 1)
 }
 
-// Session Present 1: what the Server sends again is known.
+// Session Present 1: messages that the Server sends again are recognised.
 func TestMQTT_3_2_2_2(t *testing.T) {
 	got := talk(t, connected(t, ""), "recv PUBLISH t qos=2 id=5\nack 1\nlost\nopen\nrecv CONNACK sp=1\nrecv PUBLISH t qos=2 id=5 dup=1")
 	require.Len(t, only(got, "deliver"), 1)
 	require.Len(t, only(got, "PUBREC id=5"), 2)
 }
 
-// Session Present 0: what comes is new, and subscriptions are made again.
+// Session Present 0: every incoming message is new, and subscriptions are made again.
 func TestMQTT_3_2_2_3(t *testing.T) {
 	w := connected(t, "")
 	talk(t, w, "subscribe a:1\nrecv SUBACK id=32768 codes=1\nrecv PUBLISH t qos=2 id=5\nack 1\nlost\nopen")
@@ -239,8 +239,8 @@ func TestMQTT_3_3_1_1(t *testing.T) {
 	require.Contains(t, got, `send    4 PUBLISH "t" qos=1 id=1 dup=1 size=0`)
 }
 
-// A message that fits no filter of ours is delivered like any other: whether somebody
-// takes it is not for the session to say.
+// A message that matches no filter of ours is delivered like any other: the session does not decide
+// whether anyone wants it.
 func TestMQTT_3_3_2_3(t *testing.T) {
 	got := talk(t, connected(t, ""), "subscribe a:1\nrecv PUBLISH b qos=1 id=1\nack 1")
 	require.Contains(t, got, `deliver #1 PUBLISH "b" qos=1 id=1 dup=0 size=0`)
@@ -396,8 +396,8 @@ func TestMQTT_4_4_0_1(t *testing.T) {
 	}
 }
 
-// What the application does not want it still takes over: nothing else would ever be
-// acknowledged after it.
+// The application acknowledges unwanted messages, too: otherwise nothing after them would ever be
+// acknowledged.
 func TestMQTT_4_5_0_2(t *testing.T) {
 	got := talk(t, connected(t, ""), "recv PUBLISH unwanted qos=1 id=1\nrecv PUBLISH unwanted qos=2 id=2\nack 1\nack 2")
 	require.Equal(t, []string{"send    2 PUBACK id=1", "send    3 PUBREC id=2"}, only(got, "send"))
@@ -420,8 +420,8 @@ func TestMQTT_4_6_0_1(t *testing.T) {
 	}, got[len(got)-3:])
 }
 
-// inOrder wants acknowledgements to leave in the order of arrival, whatever order the
-// application has.
+// inOrder checks that acknowledgements leave in the order of arrival, in whatever order the
+// application acknowledges.
 func inOrder(t *testing.T, qos, ack string) {
 	t.Helper()
 	var commands strings.Builder
@@ -453,8 +453,8 @@ func TestMQTT_4_8_0_1(t *testing.T) {
 	}
 }
 
-// What cannot be taken in is left to the Server, and so is all that comes after it: it
-// comes again on the next connection.
+// A message that cannot be taken in is left to the Server, with all that follow it. The Server
+// sends them again on the next connection.
 func TestMQTT_4_8_0_2(t *testing.T) {
 	w := connected(t, "")
 	require.Empty(t, talk(t, w, "shed\nrecv PUBLISH t qos=1 id=1\nrecv PUBLISH t qos=2 id=2"))

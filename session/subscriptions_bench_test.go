@@ -45,7 +45,7 @@ func BenchmarkSubscribe(b *testing.B) {
 	}
 }
 
-// subscribed returns a session that is connected and has so many subscriptions.
+// subscribed returns a connected session with n subscriptions.
 func subscribed(tb testing.TB, n int) *session.Session {
 	s, err := session.New(session.Config{ClientID: "c", KeepAlive: -1})
 	require.NoError(tb, err)

@@ -14,7 +14,7 @@ import (
 	"github.com/mqtt311/mqtt311/transport"
 )
 
-// The parts of an address are dialled as they are: none of them is read as part of a URL.
+// The parts of an address are dialled unchanged: none of them is parsed as part of a URL.
 func TestAddressDialer(t *testing.T) {
 	for _, test := range []struct {
 		address       transport.Address
@@ -73,7 +73,7 @@ func TestAddressDialerOverTLS(t *testing.T) {
 	}
 }
 
-// InsecureSkipHostName leaves out the name, and nothing else.
+// InsecureSkipHostName skips the check of the name, and nothing else.
 func TestInsecureSkipHostName(t *testing.T) {
 	ca, other := testcert.Authority(t), testcert.Authority(t)
 	for name, test := range map[string]struct {
@@ -95,7 +95,7 @@ func TestInsecureSkipHostName(t *testing.T) {
 	}
 }
 
-// A resumed session shows the certificate of the first one, and it is verified again.
+// A resumed session presents the certificate of the first one, which is verified again.
 func TestInsecureSkipHostNameOfResumedSessions(t *testing.T) {
 	ca, other := testcert.Authority(t), testcert.Authority(t)
 	addr := serve(t, server(ca.Issue(t, testcert.Names("other.test"))))
@@ -117,7 +117,7 @@ func TestInsecureSkipHostNameOfResumedSessions(t *testing.T) {
 	require.Equal(t, "unknown-authority", h.Code)
 }
 
-// The roots of the system are trusted beside a bundle only if asked for.
+// With a CA file, the system's roots are trusted only on request.
 func TestWithSystemRoots(t *testing.T) {
 	ca := testcert.Authority(t)
 	alone, err := trust(ca).Config("broker.test", nil)

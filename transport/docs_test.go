@@ -16,7 +16,7 @@ import (
 	"github.com/mqtt311/mqtt311/transport/internal/failure"
 )
 
-// The table of docs/transport.md holds each hint once, word for word, and so does that of the Chinese page.
+// The table of docs/transport.md has each hint once, word for word, and so does that of the Chinese page.
 func TestTableOfFailures(t *testing.T) {
 	var got []transport.Hint
 	for _, row := range failure.Table(t) {
@@ -35,7 +35,7 @@ func TestTableOfFailures(t *testing.T) {
 	require.False(t, ok)
 }
 
-// An error of a layer above knows itself what to try; what is known of the cause comes first.
+// An error of a higher layer may have its own hint, but a hint about the cause takes precedence.
 func TestHintOfALayerAbove(t *testing.T) {
 	h, ok := transport.HintOf(fmt.Errorf("start: %w", &client.HandshakeError{Err: io.EOF}))
 	require.True(t, ok)
@@ -49,7 +49,7 @@ func TestHintOfALayerAbove(t *testing.T) {
 	require.False(t, ok)
 }
 
-// The address stands in the text once, however the socket tells it.
+// The address appears in the text once, in whatever form the socket reports it.
 func TestAddressOnce(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -10,8 +10,8 @@ import (
 	"github.com/mqtt311/mqtt311/transport"
 )
 
-// The dialer is what the client's configuration takes. A wrong URL is found
-// here, before anything is dialled.
+// The dialer is used in the client's configuration. A wrong URL is detected here, before anything
+// is dialled.
 func ExampleDialer() {
 	_, err := transport.Dialer("mqtt:broker.example.com", nil)
 	fmt.Println(err)
@@ -30,7 +30,7 @@ func ExampleDialer() {
 	// true <nil>
 }
 
-// A failure says at which step it was, and what to do about it.
+// A DialError says at which step dialling failed, and what to do about it.
 func ExampleDialError() {
 	ln, _ := net.Listen("tcp", "127.0.0.1:0")
 	ln.Close() // nobody listens here any more

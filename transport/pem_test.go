@@ -16,7 +16,7 @@ import (
 	"github.com/mqtt311/mqtt311/transport"
 )
 
-// Files as editors and scripts leave them: all their certificates are trusted.
+// All certificates in a file are trusted, in the forms that editors and scripts produce.
 func TestBundles(t *testing.T) {
 	ca, other := testcert.Authority(t), testcert.Authority(t)
 	a, b := ca.CertPEM(), other.CertPEM()
@@ -55,7 +55,7 @@ func utf16Of(order binary.AppendByteOrder, text string) string {
 	return string(out)
 }
 
-// The client's files come from the same editors.
+// The client's certificate and key files may have the same forms.
 func TestClientFilesWithMarks(t *testing.T) {
 	ca := testcert.Authority(t)
 	client := ca.Issue(t, testcert.ForClients())
@@ -73,7 +73,8 @@ func TestClientFilesWithMarks(t *testing.T) {
 	}
 }
 
-// What openssl x509 -trustout writes is trusted, unless it says that it is not, for servers.
+// A file written by openssl x509 -trustout is trusted, unless it says that it is not trusted for
+// servers.
 func TestTrustedCertificates(t *testing.T) {
 	openssl, err := exec.LookPath("openssl")
 	if err != nil {

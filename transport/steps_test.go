@@ -22,7 +22,7 @@ import (
 
 type netDial = func(context.Context, string, string) (net.Conn, error)
 
-// A stall is a step that never ends.
+// stalls are dial functions and servers, each of which stalls in another step.
 var stalls = map[string]netDial{
 	"resolve": func(ctx context.Context, _, addr string) (net.Conn, error) {
 		<-ctx.Done()
@@ -30,17 +30,17 @@ var stalls = map[string]netDial{
 	},
 	"tcp": func(ctx context.Context, _, _ string) (net.Conn, error) {
 		<-ctx.Done()
-		return nil, os.ErrDeadlineExceeded // as net.Dialer has it
+		return nil, os.ErrDeadlineExceeded // like net.Dialer
 	},
 	"tls": func(context.Context, string, string) (net.Conn, error) {
 		here, there := net.Pipe()
-		go io.Copy(io.Discard, there) // reads, answers nothing
+		go io.Copy(io.Discard, there) // reads, and answers nothing
 		return here, nil
 	},
 }
 
-// Each step stalled for ever ends at the one deadline, says which it was, and
-// leaves nothing behind: synctest fails on a goroutine that stays.
+// A step that stalls for ever ends at the common deadline, the error names the step, and nothing is
+// left behind: synctest fails if a goroutine stays.
 func TestEachStepEndsInTime(t *testing.T) {
 	for step, dial := range stalls {
 		for timeout, want := range map[time.Duration]time.Duration{0: 30 * time.Second, 7 * time.Second: 7 * time.Second} {
@@ -59,7 +59,7 @@ func TestEachStepEndsInTime(t *testing.T) {
 	}
 }
 
-// The caller can give up at each step, and the time can be without limit.
+// The caller can give up during each step, and the time may be unlimited.
 func TestEachStepCanBeCanceled(t *testing.T) {
 	for step, dial := range stalls {
 		t.Run(step, func(t *testing.T) {
@@ -77,7 +77,7 @@ func TestEachStepCanBeCanceled(t *testing.T) {
 	}
 }
 
-// The real resolver too: its server gets the question and never answers.
+// The real resolver, too: its server receives the query and never answers.
 func TestSilentDNSServer(t *testing.T) {
 	dns, err := net.ListenPacket("udp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -128,7 +128,7 @@ func TestFailuresOfTheNetwork(t *testing.T) {
 	require.ErrorContains(t, err, "no connection and no error")
 }
 
-// answering is a server that reads what comes first, says text, and ends.
+// answering starts a server that reads once, sends text, and closes.
 func answering(t *testing.T, text string) string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -149,7 +149,7 @@ func answering(t *testing.T, text string) string {
 	return ln.Addr().String()
 }
 
-// Ports that are mixed up are named as such, in both directions.
+// The error says so if the ports for TLS and plain TCP are mixed up, in both directions.
 func TestMixedUpPorts(t *testing.T) {
 	const tooMany = "HTTP/1.1 400 Bad Request\r\n\r\n"
 	_, err := transport.Dial(context.Background(), "mqtts://"+answering(t, tooMany), nil)
@@ -187,7 +187,7 @@ func TestMixedUpPorts(t *testing.T) {
 // connect is a CONNECT packet.
 const connect = "\x10\x11\x00\x04MQTT\x04\x02\x00\x3c\x00\x05hello"
 
-// A connection by a dial function of one's own that cannot half-close says so.
+// A connection of a custom dial function that cannot half-close says so.
 func TestCloseWriteUnsupported(t *testing.T) {
 	here, there := net.Pipe()
 	defer there.Close()

@@ -22,7 +22,7 @@ import (
 	"github.com/mqtt311/mqtt311/transport/internal/failure"
 )
 
-// serve listens with TLS and answers a line with itself.
+// serve starts a TLS server that echoes a line.
 func serve(t *testing.T, config *tls.Config) (addr string) {
 	t.Helper()
 	ln, err := tls.Listen("tcp", "127.0.0.1:0", config)
@@ -39,7 +39,7 @@ func trust(p *testcert.Pair) *transport.TLSOptions {
 	return &transport.TLSOptions{ServerCert: transport.File(p.CertPEM())}
 }
 
-// to dials addr under the name host, as DNS would lead there.
+// to returns a dial function that leads every host to addr, like DNS.
 func to(addr string) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, addr)
@@ -55,7 +55,7 @@ func dialTLS(t *testing.T, url, addr string, o *transport.TLSOptions) error {
 	return err
 }
 
-// The host of the URL is verified whatever the dial function does.
+// The host of the URL is verified, whatever the dial function does.
 func TestHostName(t *testing.T) {
 	ca := testcert.Authority(t)
 	for _, test := range []struct{ names, url, code string }{
@@ -135,7 +135,7 @@ func TestServerCertificates(t *testing.T) {
 	}
 }
 
-// TLS 1.2 is the least, and it can be more.
+// TLS 1.2 is the minimum, which can be raised.
 func TestVersions(t *testing.T) {
 	ca := testcert.Authority(t)
 	old := server(ca.Issue(t))
@@ -168,8 +168,8 @@ func TestALPN(t *testing.T) {
 	failure.Is(t, "alpn", dialTLS(t, "mqtts://localhost", addr, o))
 }
 
-// refusal dials and returns the error, be it from the handshake (TLS 1.2) or
-// from the first Read (TLS 1.3).
+// refusal dials and returns the error, from the handshake (TLS 1.2) or from the first Read (TLS
+// 1.3).
 func refusal(t *testing.T, addr string, o *transport.TLSOptions) error {
 	t.Helper()
 	conn, err := transport.Dial(context.Background(), "mqtts://"+addr, &transport.Options{TLS: o})
@@ -181,8 +181,8 @@ func refusal(t *testing.T, addr string, o *transport.TLSOptions) error {
 	return err
 }
 
-// A server that wants a certificate refuses a client without one, and one
-// whose authority it does not know, in words a person can act on.
+// A server that requires a certificate refuses a client without one, or with one of an unknown
+// authority, with an error that says what to do.
 func TestClientCertificates(t *testing.T) {
 	ca, other := testcert.Authority(t), testcert.Authority(t)
 	config := server(ca.Issue(t))
@@ -295,7 +295,7 @@ func TestWrongFiles(t *testing.T) {
 	}
 }
 
-// A File shows where it is, and never what is in it.
+// A File prints its path, and never its contents.
 func TestFileShowsNoKey(t *testing.T) {
 	inline := transport.File("-----BEGIN PRIVATE KEY-----\n" + failure.Canary)
 	var log bytes.Buffer
@@ -307,7 +307,7 @@ func TestFileShowsNoKey(t *testing.T) {
 	require.Empty(t, transport.File("").String())
 }
 
-// What is dangerous or about to end is logged with every connection.
+// Dangerous settings and certificates about to expire are logged with every connection.
 func TestWarnings(t *testing.T) {
 	ca := testcert.Authority(t)
 	for _, test := range []struct {
@@ -348,7 +348,7 @@ func TestWarnings(t *testing.T) {
 	require.NotContains(t, log.String(), "anybody on the way")
 }
 
-// Close waits a quarter of a second, not five, for a peer that reads nothing.
+// If the peer reads nothing, Close waits a quarter of a second, not five seconds.
 func TestCloseOfTLSIsSoon(t *testing.T) {
 	cert := testcert.SelfSigned(t)
 	synctest.Test(t, func(t *testing.T) {

@@ -15,8 +15,8 @@ import (
 	"github.com/mqtt311/mqtt311/transport"
 )
 
-// echo serves listeners that answer a line with itself, and then wait for the
-// end of the stream, as a server does after DISCONNECT.
+// echo serves listeners that echo a line, and then wait for the end of the stream, like a server
+// after DISCONNECT.
 func echo(t *testing.T, ln net.Listener) {
 	t.Cleanup(func() { ln.Close() })
 	go func() {
@@ -41,8 +41,8 @@ func echo(t *testing.T, ln net.Listener) {
 	}()
 }
 
-// Each scheme carries bytes both ways, and half-closing leaves the way back
-// open [MQTT-7.1.2-1].
+// Each scheme carries bytes both ways, and half-closing leaves the other direction open
+// [MQTT-7.1.2-1].
 func TestSchemes_MQTT_7_1_2_1(t *testing.T) {
 	ca := testcert.Authority(t)
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")

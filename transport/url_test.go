@@ -11,7 +11,7 @@ import (
 	"github.com/mqtt311/mqtt311/transport/internal/failure"
 )
 
-// asked dials a URL and returns what was asked of the network.
+// asked dials a URL and returns the network and the address that were dialled.
 func asked(t *testing.T, url string) (network, addr string) {
 	t.Helper()
 	_, err := transport.Dial(context.Background(), url, &transport.Options{
@@ -45,8 +45,8 @@ func TestURLs(t *testing.T) {
 	}
 }
 
-// A wrong URL is found when the dialer is made, and shows nothing of itself
-// that may be a secret.
+// A wrong URL is detected when the dialer is made, and the error shows no part of it that may be
+// secret.
 func TestWrongURLs(t *testing.T) {
 	const c = failure.Canary
 	for url, says := range map[string]string{

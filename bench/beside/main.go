@@ -1,6 +1,6 @@
-// Beside is a Benthos that takes messages of one topic from an MQTT server and publishes them to another, at
-// QoS 1, by way of paho: acknowledged when the Server has answered, as the components of Redpanda Connect
-// do it.
+// Beside is a Benthos program that moves messages from one topic of an MQTT server to another at QoS 1,
+// using paho. It acknowledges a message after the Server has acknowledged its copy, like the components of
+// Redpanda Connect.
 package main
 
 import (
@@ -77,7 +77,7 @@ func connect(server, id string, more func(*paho.ClientOptions)) (paho.Client, er
 	return c, t.Error()
 }
 
-// An input yields the messages of a topic; paho acknowledges them when the stream has.
+// An input yields the messages of a topic, and lets paho acknowledge them when the stream has.
 type input struct {
 	server, topic string
 
@@ -139,7 +139,7 @@ func (in *input) Close(context.Context) error {
 	return nil
 }
 
-// An output publishes and waits for PUBACK.
+// An output publishes a message and waits for PUBACK.
 type output struct {
 	server, topic string
 	c             paho.Client

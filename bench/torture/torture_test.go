@@ -1,5 +1,5 @@
-// Package torture kills a peer the same way as internal/torture kills our client: it shows that
-// the harness sees what a file store without syncs and without the state of QoS 2 loses.
+// Package torture kills a peer in the same way as internal/torture kills our client: it shows that
+// the harness detects the losses of a file store without syncs and without QoS 2 state.
 package torture_test
 
 import (
@@ -22,9 +22,9 @@ var (
 
 func TestMain(m *testing.M) { torture.Main(m, child) }
 
-// TestControl kills paho.mqtt.golang with its file store and cuts its links, nothing else. What it promises
-// is counted with care: a number is accepted only when its token is done without an error, which is PUBACK
-// or PUBCOMP. A message is acknowledged after it was noted, as everywhere.
+// TestControl kills paho.mqtt.golang with its file store and cuts its links, nothing else. Its promises are
+// counted with care: a number is accepted only when its token is done without an error, which means PUBACK
+// or PUBCOMP. A message is acknowledged after it was noted, as in the other tests.
 func TestControl(t *testing.T) {
 	if *number == 0 {
 		t.Skip("no control was asked for: -torture.n=0")
@@ -50,7 +50,7 @@ func TestControl(t *testing.T) {
 	}
 }
 
-// mostTries is how often a few kills may show nothing.
+// mostTries is how often a run with few kills may show nothing.
 const mostTries = 5
 
 func child(ctx context.Context, told *torture.Child) error {
@@ -91,7 +91,7 @@ func child(ctx context.Context, told *torture.Child) error {
 	return nil
 }
 
-// publish publishes numbers, with no more unfinished than have room in the window.
+// publish publishes numbers, with at most a window of them unfinished.
 func publish(told *torture.Child, c mqtt.Client, qos byte, window chan struct{}) {
 	for {
 		select {
@@ -112,8 +112,8 @@ func publish(told *torture.Child, c mqtt.Client, qos byte, window chan struct{})
 	}
 }
 
-// drain gives the client, which sends again what its store has, the time to do it. It cannot ask
-// how much there is.
+// drain gives the client time to send the messages in its store again. It cannot ask how many there
+// are.
 func drain(told *torture.Child) {
 	<-told.Calm()
 	time.Sleep(8 * time.Second)

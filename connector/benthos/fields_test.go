@@ -18,7 +18,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A configuration of the engine's own mqtt components moves by changing a word: these have every field of them.
+// A configuration of the engine's own mqtt components can be migrated by changing a word: mqtt311 has all their
+// fields.
 func TestFieldsOfMQTT(t *testing.T) {
 	in := (&reader{p: parsed(t, inputSpec(), `
 urls: ["ssl://a:18883,ssl://b"]
@@ -71,7 +72,7 @@ func (r *reader) mustInput(t *testing.T) *settings {
 	return s
 }
 
-// Our own fields, and all defaults.
+// The fields that only mqtt311 has, and all defaults.
 func TestFieldsOfOurs(t *testing.T) {
 	s := (&reader{p: parsed(t, inputSpec(), "{urls: [ws://a/mqtt], topics: [t]}")}).mustInput(t)
 	require.Equal(t, "a:80/mqtt", s.cfg.General.BrokerURL)
@@ -104,7 +105,7 @@ ledger: true
 	require.Equal(t, dir, s.cfg.Extension.SessionStore.Dir)
 }
 
-// A suffix is different each time.
+// A dynamic suffix of the client id is different each time.
 func TestDynamicClientID(t *testing.T) {
 	fields := "{urls: [tcp://a], topics: [t], client_id: c-, dynamic_client_id_suffix: nanoid}"
 	one, two := (&reader{p: parsed(t, inputSpec(), fields)}).mustInput(t), (&reader{p: parsed(t, inputSpec(), fields)}).mustInput(t)
@@ -112,7 +113,8 @@ func TestDynamicClientID(t *testing.T) {
 	require.NotEqual(t, one.cfg.General.ClientID, two.cfg.General.ClientID)
 }
 
-// Mistakes are refused with the name of the field, and those that need no look at the world by lint already.
+// Mistakes are refused with the name of the field. Those that can be found in the configuration alone are
+// found by lint.
 func TestMistakes(t *testing.T) {
 	for name, c := range map[string]struct{ kind, fields, lint, refused string }{
 		"suffix of a kept session": {"input", "{client_id: c, clean_session: false, dynamic_client_id_suffix: nanoid}", "remove dynamic_client_id_suffix", "dynamic_client_id_suffix"},
@@ -181,7 +183,7 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// What is likely not meant is warned of.
+// Settings that are probably unintended cause a warning.
 func TestWarnings(t *testing.T) {
 	var log bytes.Buffer
 	res := service.MockResources(service.MockResourcesOptUseLogger(service.NewLoggerFromSlog(slog.New(slog.NewTextHandler(&log, nil)))))
@@ -193,7 +195,7 @@ func TestWarnings(t *testing.T) {
 	require.NotContains(t, log.String(), "consumers.")
 }
 
-// The TLS fields of the engine are used, authorities and client certificates included.
+// The TLS fields of the engine are used, including authorities and client certificates.
 func TestTLS(t *testing.T) {
 	b := mosquitto.Start(t, mosquitto.Options{})
 	address := b.MTLS[len("mqtts://"):]
@@ -208,7 +210,7 @@ func TestTLS(t *testing.T) {
 	require.ErrorContains(t, connect(`{enabled: false}`), "MQTT:TLS_UNTRUSTED")
 }
 
-// The log of the connector reaches the engine's, with its attributes.
+// The log of the connector is written to the engine's, with its attributes.
 func TestLog(t *testing.T) {
 	var log bytes.Buffer
 	to := service.NewLoggerFromSlog(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
@@ -230,7 +232,7 @@ func newMuted() *atomic.Bool {
 	return muted
 }
 
-// merged writes fields that a base has, with others instead or beside them.
+// merged returns the fields of base, with some replaced or added.
 func merged(t *testing.T, base map[string]any, fields string) string {
 	t.Helper()
 	var more map[string]any

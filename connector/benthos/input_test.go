@@ -15,8 +15,8 @@ import (
 
 const dropAtOnce = "on_failure: {retries: 0, then: drop}\n"
 
-// Messages are settled in any order; acknowledgements leave in that of arrival, and not before the engine says
-// so.
+// Messages are settled in any order; acknowledgements are sent in the order of arrival, and not before the
+// engine has settled the message.
 func TestAcknowledgedInOrder(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.input("")
@@ -68,7 +68,7 @@ func TestFailedDelivery(t *testing.T) {
 	})
 }
 
-// The engine may say again what it has said.
+// If the engine settles a message twice, the second time has no effect.
 func TestSettledTwice(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.input(dropAtOnce)
@@ -81,7 +81,8 @@ func TestSettledTwice(t *testing.T) {
 	})
 }
 
-// With then: stop the pipeline ends over a message that cannot be delivered, and the server keeps it.
+// With then: stop the pipeline ends at a message that cannot be delivered, which stays with the
+// server.
 func TestStops(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.input("on_failure: {retries: 0, then: stop}\n")
@@ -97,7 +98,7 @@ func TestStops(t *testing.T) {
 	})
 }
 
-// Of a batch that fails in part, what failed pays for it, and what was delivered is acknowledged.
+// If a batch fails in part, the failed messages are charged and the others are acknowledged.
 func TestPartOfABatchFails(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.input(dropAtOnce + "batch_size: 10\n")
@@ -110,7 +111,7 @@ func TestPartOfABatchFails(t *testing.T) {
 	})
 }
 
-// An error is about a batch of which processors have reordered, copied and left out messages.
+// An error may concern a batch whose messages have been reordered, copied or removed by processors.
 func TestPartOfAChangedBatchFails(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.input(dropAtOnce + "batch_size: 10\n")
@@ -129,7 +130,8 @@ func TestPartOfAChangedBatchFails(t *testing.T) {
 	})
 }
 
-// One of the messages that failed is none of the batch's: it cannot be told which of them it came of.
+// If a failed message does not belong to the batch, it is unknown from which message it came: no
+// message is charged.
 func TestStrangerOfABatchFails(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.input(dropAtOnce + "batch_size: 10\n")
@@ -143,7 +145,7 @@ func TestStrangerOfABatchFails(t *testing.T) {
 	})
 }
 
-// A batch that fails as a whole charges nobody, and comes back one by one.
+// If a batch fails as a whole, no message is charged, and they come back one by one.
 func TestBatchFails(t *testing.T) {
 	for name, failure := range map[string]func(handful) error{
 		"with a plain error":       func(handful) error { return errSink },
@@ -168,7 +170,7 @@ func TestBatchFails(t *testing.T) {
 	}
 }
 
-// The engine ends: what it has not delivered stays with the server.
+// When the engine ends, messages that it has not delivered stay with the server.
 func TestEngineEnds(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.input(dropAtOnce)
@@ -186,8 +188,8 @@ func TestEngineEnds(t *testing.T) {
 	})
 }
 
-// At QoS 0 and in a clean session nobody would send again what was not read; Close does not wait for somebody
-// to read it.
+// At QoS 0 and in a clean session, unread messages would not be sent again; Close does not wait for anyone to
+// read them.
 func TestCloseWithMessagesOfACleanSession(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.input("") // kept: the messages below are of QoS 0
@@ -220,7 +222,7 @@ func TestLanes(t *testing.T) {
 	})
 }
 
-// What is in hand is bounded.
+// The number of messages handed over and not settled is limited.
 func TestMaxInflight(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.input("max_inflight: 2\nbatch_size: 10\n")
@@ -234,8 +236,8 @@ func TestMaxInflight(t *testing.T) {
 	})
 }
 
-// The connection is lost with messages in hand. The engine hears of it, what is here is handed over all the
-// same, and nothing is handed over twice.
+// The connection is lost while messages are handed over. The engine is informed, the messages already
+// received are handed over nevertheless, and none is handed over twice.
 func TestConnectionLost(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.input("")
@@ -258,7 +260,7 @@ func TestConnectionLost(t *testing.T) {
 	})
 }
 
-// Connect fails while the server is away, and asks for pauses that grow.
+// While the server is unreachable, Connect fails and asks for growing pauses.
 func TestServerAway(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		in, err := newInput(parsed(t, inputSpec(), "{urls: [tcp://127.0.0.1:1883], topics: [t]}"), service.MockResources())

@@ -37,7 +37,7 @@ func inBubble(t *testing.T, talk func(d *dialogue)) {
 	})
 }
 
-// parsed reads fields as the engine does.
+// parsed parses fields like the engine.
 func parsed(t *testing.T, spec *service.ConfigSpec, fields string) *service.ParsedConfig {
 	t.Helper()
 	p, err := spec.ParseYAML(fields, nil)
@@ -45,8 +45,8 @@ func parsed(t *testing.T, spec *service.ConfigSpec, fields string) *service.Pars
 	return p
 }
 
-// input makes an input with a kept session and without PINGREQs that a test would have to read, and connects
-// it.
+// input makes an input with a persistent session and without PINGREQs that a test would have to read, and
+// connects it.
 func (d *dialogue) input(fields string) {
 	d.Helper()
 	in, err := newInput(parsed(d.T, inputSpec(), `
@@ -92,7 +92,7 @@ func (d *dialogue) accept(sessionPresent bool) {
 	synctest.Wait()
 }
 
-// grant receives SUBSCRIBE and grants what it asks for.
+// grant receives SUBSCRIBE and grants all its filters.
 func (d *dialogue) grant() {
 	d.Helper()
 	p, err := d.conn.Receive()
@@ -106,7 +106,7 @@ func (d *dialogue) grant() {
 	d.send(ack)
 }
 
-// begin runs f beside the dialogue; the returned function waits for its result.
+// begin runs f concurrently; the returned function waits for its result.
 func (d *dialogue) begin(f func() error) func() error {
 	ch := make(chan error, 1)
 	go func() { ch <- f() }()
@@ -122,7 +122,7 @@ func (d *dialogue) begin(f func() error) func() error {
 	}
 }
 
-// close ends the component while the Server reads on.
+// close closes the component while the Server keeps reading.
 func (d *dialogue) close() {
 	var reading sync.WaitGroup
 	if conn := d.conn; conn != nil {
@@ -148,7 +148,7 @@ func (d *dialogue) close() {
 	reading.Wait()
 }
 
-// text shows a packet; of a PUBLISH the payload as well.
+// text returns the text of a packet, including the payload of a PUBLISH.
 func text(p packets.Packet) string {
 	if pub, ok := p.(*packets.Publish); ok {
 		return fmt.Sprintf("PUBLISH %s qos=%d id=%d dup=%t retain=%t payload=%s", pub.Topic, pub.QoS, pub.PacketID, pub.Dup, pub.Retain, pub.Payload)
@@ -167,7 +167,7 @@ func (d *dialogue) expect(texts ...string) {
 	synctest.Wait()
 }
 
-// expectNothing lets time pass in which nothing may come.
+// expectNothing lets time pass in which no packet may arrive.
 func (d *dialogue) expectNothing(for_ time.Duration) {
 	d.Helper()
 	d.conn.SetReadDeadline(time.Now().Add(for_))
@@ -185,7 +185,7 @@ func (d *dialogue) send(ps ...packets.Packet) {
 	synctest.Wait()
 }
 
-// deliver sends messages of QoS 1 to the topic t/x; identifiers count from first.
+// deliver sends QoS 1 messages to the topic t/x; identifiers count from first.
 func (d *dialogue) deliver(first uint16, payloads ...string) {
 	d.Helper()
 	for i, s := range payloads {
@@ -193,20 +193,20 @@ func (d *dialogue) deliver(first uint16, payloads ...string) {
 	}
 }
 
-// A handful is what the engine was given at once.
+// A handful is a batch that was handed to the engine.
 type handful struct {
 	service.MessageBatch
 	ack service.AckFunc
 }
 
-// settle says what became of it.
+// settle settles the batch.
 func (h handful) settle(t testing.TB, err error) {
 	t.Helper()
 	require.NoError(t, h.ack(context.Background(), err))
 	synctest.Wait()
 }
 
-// payloads returns what the messages hold, for a comparison.
+// payloads returns the payloads of the messages.
 func (h handful) payloads(t testing.TB) (all []string) {
 	for _, m := range h.MessageBatch {
 		b, err := m.AsBytes()
@@ -216,7 +216,7 @@ func (h handful) payloads(t testing.TB) (all []string) {
 	return all
 }
 
-// read reads what has to be there within a time.
+// read reads a batch with these payloads, which must come within a time.
 func (d *dialogue) read(within time.Duration, payloads ...string) handful {
 	d.Helper()
 	ctx, cancel := context.WithTimeout(d.Context(), within)
@@ -228,7 +228,8 @@ func (d *dialogue) read(within time.Duration, payloads ...string) handful {
 	return h
 }
 
-// settleSingly reads n messages, each of which has to come by itself, and settles it with an outcome.
+// settleSingly reads n messages, each of which must come in a batch of its own, and settles it with
+// outcome.
 func (d *dialogue) settleSingly(n int, outcome func(payload string) error) {
 	d.Helper()
 	for range n {
@@ -242,7 +243,7 @@ func (d *dialogue) settleSingly(n int, outcome func(payload string) error) {
 	}
 }
 
-// none makes sure that nothing is there for a time.
+// none checks that no message comes for a time.
 func (d *dialogue) none(for_ time.Duration) {
 	d.Helper()
 	ctx, cancel := context.WithTimeout(d.Context(), for_)
@@ -251,7 +252,7 @@ func (d *dialogue) none(for_ time.Duration) {
 	require.ErrorIs(d, err, context.DeadlineExceeded)
 }
 
-// write writes messages; the returned function waits for what came of it.
+// write writes messages; the returned function waits for the result.
 func (d *dialogue) write(payloads ...string) func() error {
 	var batch service.MessageBatch
 	for _, s := range payloads {

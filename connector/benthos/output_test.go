@@ -40,7 +40,7 @@ func TestDoneWhenTheQoSIsKept(t *testing.T) {
 	})
 }
 
-// Errors say what became of the message, and whose fault it is.
+// Errors say what became of the message, and whether it caused the failure.
 func TestOutputErrors(t *testing.T) {
 	t.Run("the message's own", func(t *testing.T) {
 		inBubble(t, func(d *dialogue) {
@@ -122,8 +122,8 @@ func TestOutputErrors(t *testing.T) {
 	})
 }
 
-// The connection is lost while messages are on their way: they go out again, however long it takes, and the
-// time without a server does not count.
+// The connection is lost while messages are in flight: they are sent again, however long the outage, which
+// does not count towards the timeout.
 func TestOutputThroughAnOutage(t *testing.T) {
 	inBubble(t, func(d *dialogue) {
 		d.output("ack_timeout: 10s\n")

@@ -22,8 +22,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A wire is the link between a gateway and the Server. It reads each packet before it passes on, notes which message the
-// Server sends after it has said that it never will, and does with the packet what the test says.
+// A wire is a proxy between a gateway and the Server. It decodes each packet before passing it on, records which
+// messages the Server sends again after PUBREL, which it must not do, and treats each packet as the test decides.
 type wire struct {
 	ln     net.Listener
 	target string
@@ -33,21 +33,21 @@ type wire struct {
 	conns    int
 	live     map[net.Conn]struct{}
 	of       map[uint16]string // the newest message under a Packet Identifier
-	released map[string]bool   // its PUBREL has passed to the gateway, and it did not come again since then
+	released map[string]bool   // its PUBREL was passed to the gateway, and it was not sent again since
 	again    map[string]bool   // published after PUBREL [MQTT-4.3.3-1]
 	taken    map[string]bool   // another message had its identifier before its PUBREL
-	most     int               // messages at once between PUBLISH and PUBREL
+	most     int               // the most messages between PUBLISH and PUBREL at a time
 	wait     sync.WaitGroup
 }
 
-// A fate is what becomes of a packet.
+// A fate is what a wire does with a packet.
 type fate byte
 
 const (
 	passes fate = iota
-	isLost      // the connection goes on
-	isCut       // both ends of the connection are closed instead
-	isLast      // the same, behind the packet
+	isLost      // the packet is dropped, and the connection continues
+	isCut       // the connection is cut instead of passing the packet
+	isLast      // the connection is cut after the packet
 )
 
 func newWire(t *testing.T, target string, f func(conn int, up bool, p packets.Packet) fate) *wire {
@@ -69,7 +69,7 @@ func newWire(t *testing.T, target string, f func(conn int, up bool, p packets.Pa
 
 func (w *wire) addr() string { return w.ln.Addr().String() }
 
-// cut ends the connections that there are.
+// cut ends the open connections.
 func (w *wire) cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -151,7 +151,7 @@ func (w *wire) pump(conn int, from, to net.Conn, up bool) {
 	}
 }
 
-// note is about a packet of the Server that the gateway is about to get.
+// note records a packet of the Server that is about to be passed to the gateway.
 func (w *wire) note(p packets.Packet) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -175,7 +175,7 @@ func (w *wire) note(p packets.Packet) {
 	}
 }
 
-// keys are the idempotency keys in the stream, by payload.
+// keys returns the idempotency keys in the stream, by payload.
 func (p *plant) keys(nc *nats.Conn, n int) map[string]map[string]bool {
 	p.Helper()
 	js, err := natsjs.New(nc)
@@ -202,8 +202,8 @@ func (p *plant) keys(nc *nats.Conn, n int) map[string]map[string]bool {
 	}
 }
 
-// gateway runs a gateway in this process, with a stream that keeps what it gets. Id is the template of a message id; none
-// if it is empty.
+// gateway runs a gateway in this process, with a stream that keeps its messages. id is the template of a message
+// id, or empty.
 func (p *plant) gateway(nc *nats.Conn, server, id string) *jetstream.Gateway {
 	p.Helper()
 	stream, err := jetstream.Open(p.Context(), nc, jetstream.Config{Name: "TEST", Partitions: streamPartitions, Keep: time.Hour})
@@ -237,8 +237,8 @@ func (p *plant) gatewayInto(stream *jetstream.Stream, server, id string) *jetstr
 	return g
 }
 
-// twice returns what the stream has under more than one key. It fails if the Server has not published that again after
-// its PUBREL: then the gateway, or the session below it, has made two messages of one.
+// twice returns the messages that the stream has under more than one key. It fails the test if the Server did not
+// publish them again after their PUBREL: then the gateway, or its session, has made two messages of one.
 func (p *plant) twice(w *wire, nc *nats.Conn, n int) (twice []string) {
 	p.Helper()
 	for name, keys := range p.keys(nc, n) {
@@ -254,10 +254,10 @@ func (p *plant) twice(w *wire, nc *nats.Conn, n int) (twice []string) {
 	return twice
 }
 
-// mosquitto 2.0 forgets that it has sent PUBREL when a connection ends between CONNECT and the PUBREL that it would send
-// again, and publishes on the next one, which [MQTT-4.3.3-1] forbids. The gateway has released the Packet Identifier by
-// then, so the message is a new one to it. That is what the stream has twice, and nothing else; where messages have an
-// id of their sender, it has nothing twice.
+// mosquitto 2.0 forgets that it has sent PUBREL when a connection ends after CONNECT and before the repeated
+// PUBREL, and publishes again on the next connection, which [MQTT-4.3.3-1] forbids. By then the gateway has
+// released the Packet Identifier, so it sees a new message. The stream has exactly these messages twice. If the
+// messages have an id from their sender, it has none twice.
 func TestAgainAfterPubrel(t *testing.T) {
 	t.Parallel()
 	for name, id := range map[string]string{"key of the gateway": "", "id of the sender": "${payload.id}"} {
@@ -316,8 +316,8 @@ func TestAgainAfterPubrel(t *testing.T) {
 	}
 }
 
-// Connections that end at any moment, also two in a row: nothing is lost, and the stream has twice what the Server has
-// published again after PUBREL, and nothing else.
+// Connections end at any moment, even twice in a row: nothing is lost, and the stream has twice exactly the
+// messages that the Server has published again after PUBREL.
 func TestCuts(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
@@ -356,9 +356,9 @@ func TestCuts(t *testing.T) {
 	t.Logf("%d messages, %d cuts: the Server had up to %d on the way before PUBREL, published %d again after PUBREL, and the stream has %d twice", n, cuts, w.most, len(w.again), len(twice))
 }
 
-// mosquitto 2.0.11 sends more than max_inflight_messages when it has a queue, in the end all of it. When that is more
-// than there are Packet Identifiers it gives one in use to another message, which the session tells as "session
-// mismatch". The gateway has both messages, and the stream gets each once.
+// mosquitto 2.0.11 sends more than max_inflight_messages when it has a queue, eventually all of it. If that is more
+// than there are Packet Identifiers, it assigns one in use to another message, which the session reports as
+// "session mismatch". The gateway gets both messages, and the stream gets each once.
 func TestIdentifiersInUse(t *testing.T) {
 	if !*long {
 		t.Skip("takes more than 65,535 messages: -jetstream.long")
@@ -379,8 +379,8 @@ func TestIdentifiersInUse(t *testing.T) {
 	t.Logf("the Server had up to %d messages on the way before PUBREL; %d had an identifier that another one got before that; the stream has %d twice", w.most, len(w.taken), len(twice))
 }
 
-// The id of a message's sender is the idempotency key: the stream takes the first message of each id. What has none, or
-// none that tells messages apart, gets a key of its own.
+// The id of a message's sender is the idempotency key: the stream stores the first message with each id. A message
+// without an id, or with one that does not identify it, gets a key of its own.
 func TestMessageID(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)

@@ -27,18 +27,17 @@ import (
 
 var rounds = flag.Int("jetstream.rounds", 3, "how often a benchmark measures in turn; it reports medians")
 
-// BenchmarkGateway moves messages of 256 bytes at QoS 1 from mosquitto into a stream on disk, and says which share that
-// is of what mosquitto can send and the stream can take by themselves, whichever is less. The messages wait in a session
-// at the Server before the time begins. All are measured in turn, and processor time is measured beside it, because on a
-// machine with few cores the processes take them from one another:
-//
-//	make bench-jetstream
+// BenchmarkGateway moves messages of 256 bytes at QoS 1 from mosquitto into a stream on disk. It reports the
+// throughput as a share of what mosquitto can send or the stream can store by itself, whichever is less. The
+// messages wait in a session at the Server before the time starts. All are measured in turn, together with
+// processor time, because on a machine with few cores the processes compete for it. Run it with make
+// bench-jetstream.
 func BenchmarkGateway(b *testing.B) {
 	b.Run("sync=default", func(b *testing.B) { benchmarkGateway(b, false) })
 	b.Run("sync=always", func(b *testing.B) { benchmarkGateway(b, true) })
 }
 
-// unbounded has the Server keep and send whatever there is.
+// unbounded lets the Server keep and send any number of messages.
 var unbounded = mosquitto.Options{
 	Config: "log_type none\nmax_queued_messages 0\nmax_inflight_messages 0\nautosave_on_changes false\nautosave_interval 1800",
 }
@@ -91,7 +90,7 @@ func benchmarkGateway(b *testing.B, sync bool) {
 	b.ReportMetric(0, "ns/op") // of all together: it says nothing
 }
 
-// BenchmarkWorker takes messages of 256 bytes out of a stream on disk, and gives them to a flow that does nothing.
+// BenchmarkWorker takes messages of 256 bytes from a stream on disk and passes them to a flow that does nothing.
 func BenchmarkWorker(b *testing.B) {
 	mqtt := mosquitto.Start(b, unbounded)
 	server := internalnats.Start(b, internalnats.Options{})
@@ -142,7 +141,7 @@ func BenchmarkWorker(b *testing.B) {
 
 var payload = bytes.Repeat([]byte("x"), 256)
 
-// fill makes a session of a client id at the Server in which n messages wait.
+// fill makes a session at the Server, for a client id, in which n messages wait.
 func fill(b *testing.B, mqtt *mosquitto.Broker, id string, n int) {
 	dial, err := transport.Dialer(mqtt.TCP, nil)
 	require.NoError(b, err)
@@ -165,7 +164,8 @@ func fill(b *testing.B, mqtt *mosquitto.Broker, id string, n int) {
 	time.Sleep(time.Second) // the Server may still be at its file
 }
 
-// receives takes and acknowledges what waits, and does nothing with it.
+// receives returns a function that receives and acknowledges the waiting messages and discards
+// them.
 func receives(b *testing.B, mqtt *mosquitto.Broker, id string, n int) func() {
 	fill(b, mqtt, id, n)
 	dial, err := transport.Dialer(mqtt.TCP, nil)
@@ -187,7 +187,7 @@ func receives(b *testing.B, mqtt *mosquitto.Broker, id string, n int) func() {
 	}
 }
 
-// stores publishes to a stream as fast as it takes it.
+// stores returns a function that publishes to a stream as fast as it accepts messages.
 func stores(b *testing.B, nc *nats.Conn, name string, n int) func() {
 	js, err := natsjs.New(nc, natsjs.WithPublishAsyncMaxPending(1024))
 	require.NoError(b, err)
@@ -202,7 +202,7 @@ func stores(b *testing.B, nc *nats.Conn, name string, n int) func() {
 	}
 }
 
-// moves runs a gateway until the stream has everything.
+// moves returns a function that runs a gateway until the stream has all messages.
 func moves(b *testing.B, mqtt *mosquitto.Broker, stream *jetstream.Stream, name string, n int, order jetstream.Order) func() {
 	fill(b, mqtt, name, n)
 	conn, err := connector.New(connector.Config{
@@ -229,7 +229,7 @@ func moves(b *testing.B, mqtt *mosquitto.Broker, stream *jetstream.Stream, name 
 	}
 }
 
-// processor is the processor time that a process has used, in user and kernel mode.
+// processor returns the processor time used by a process, user and system.
 func processor(b *testing.B, pid int) time.Duration {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	require.NoError(b, err)

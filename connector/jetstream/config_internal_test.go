@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The text of a .creds file gives the JWT, and signs with the seed.
+// The text of a .creds file provides the JWT, and the seed for signing.
 func TestCredentials(t *testing.T) {
 	pair, err := nkeys.CreateUser()
 	require.NoError(t, err)

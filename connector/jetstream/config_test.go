@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A password is read at every attempt to connect, and a server that refuses it says so.
+// A password is read at every attempt to connect, and the error says so if a server refuses it.
 func TestDialWithPassword(t *testing.T) {
 	t.Parallel()
 	server := internalnats.Start(t, internalnats.Options{Config: `accounts {
@@ -40,7 +40,8 @@ no_auth_user: anybody`})
 	nc.Close()
 }
 
-// The certificates of a configuration are used both ways, and what they are not for is refused.
+// The certificates in a configuration are used in both directions; one for another name or
+// authority is refused.
 func TestDialOverTLS(t *testing.T) {
 	t.Parallel()
 	ca := testcert.Authority(t)
@@ -68,7 +69,7 @@ func TestDialOverTLS(t *testing.T) {
 	nc.Close()
 }
 
-// Servers that are away are another matter than a stream that does not fit.
+// An unreachable server is a temporary error; a stream that does not fit is not.
 func TestTemporary(t *testing.T) {
 	t.Parallel()
 	_, err := jetstream.Dial(&connector.NATS{URLs: []string{"nats://127.0.0.1:1"}}, "test", nil)
@@ -84,7 +85,7 @@ func TestTemporary(t *testing.T) {
 	}
 }
 
-// What a configuration says reaches the stream, the gateway and the leases.
+// The settings of a configuration reach the stream, the gateway and the leases.
 func TestConfigurationOfAStream(t *testing.T) {
 	n := &connector.NATS{
 		Stream: "PLANT", Prefix: "p", Partitions: 4, Replicas: 3, MaxBytes: 1 << 20, Keep: new(time.Hour), Duplicates: new(time.Minute), AckTimeout: new(time.Second),
@@ -125,7 +126,8 @@ func TestConfigurationOfAStream(t *testing.T) {
 	require.Zero(t, leases.TTL)
 }
 
-// With Keep, what is done stays in the stream and is not counted for the group that has done it.
+// With Keep, finished messages stay in the stream, but do not count for the group that has finished
+// them.
 func TestLag(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)

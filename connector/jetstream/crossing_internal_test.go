@@ -18,7 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A script is a stream that a test plays: it answers each message with what the test says; nothing if that is empty.
+// A script is a stream played by a test: it answers each message with the result of answer, or not at all if that
+// is empty.
 type script struct {
 	*testing.T
 	gateway *Gateway
@@ -28,7 +29,7 @@ type script struct {
 	got []string // payloads
 }
 
-// play runs a gateway into a stream that is played.
+// play runs a gateway into a played stream.
 func play(t *testing.T, timeout time.Duration, order Order, answer func(n int, payload string) string) *script {
 	mqtt := mosquitto.Start(t, mosquitto.Options{})
 	server := internalnats.Start(t, internalnats.Options{})
@@ -85,7 +86,7 @@ func play(t *testing.T, timeout time.Duration, order Order, answer func(n int, p
 	return s
 }
 
-// stores waits until the gateway has n answers, and returns what was sent.
+// stores waits until the stream has sent n answers, and returns the payloads that were sent.
 func (s *script) stores(n uint64) []string {
 	s.Helper()
 	require.Eventually(s, func() bool { return s.gateway.Stats().Stored >= n }, time.Minute, 5*time.Millisecond)
@@ -96,7 +97,7 @@ func (s *script) stores(n uint64) []string {
 
 const taken = `{"stream":"PLAYED","seq":1}`
 
-// A stream that takes longer than AckTimeout for all that is on its way, but answers in turn, gets nothing twice.
+// A stream that takes longer than AckTimeout for everything in flight, but answers in turn, gets nothing twice.
 func TestSlowAnswers(t *testing.T) {
 	t.Parallel()
 	const timeout, each, n = 3 * time.Second, 150 * time.Millisecond, 30
@@ -110,8 +111,8 @@ func TestSlowAnswers(t *testing.T) {
 	require.Zero(t, s.gateway.Stats().Again)
 }
 
-// What is not answered, and what is refused for a time, is sent again; with OrderStrict before the next of its key, while
-// other keys go on.
+// Messages that are not answered, or are refused temporarily, are sent again; with OrderStrict before the next one
+// of their key, while other keys continue.
 func TestLostAnswers(t *testing.T) {
 	t.Parallel()
 	for _, lost := range []string{"", `{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}`, "nonsense"} {
@@ -140,7 +141,8 @@ func TestLostAnswers(t *testing.T) {
 	}
 }
 
-// What the stream says for good is the failure policy's, and the next of the key goes on.
+// The failure policy applies to messages that the stream refuses permanently, and the next one of
+// the key continues.
 func TestRefusedAnswers(t *testing.T) {
 	t.Parallel()
 	s := play(t, time.Minute, OrderStrict, func(_ int, payload string) string {
@@ -155,8 +157,8 @@ func TestRefusedAnswers(t *testing.T) {
 	require.EqualValues(t, 1, s.gateway.Stats().Refused)
 }
 
-// A gateway whose lease is over sends nothing, also before the end of the lease has been told: its process was stopped, and
-// goes on with whatever it had begun.
+// A gateway whose lease is over sends nothing, even before the end of the lease is noticed: its process was
+// stopped, and continues with whatever it was doing.
 func TestGatewayOfLeaseThatIsOver(t *testing.T) {
 	t.Parallel()
 	s := play(t, time.Minute, OrderFast, func(int, string) string { return taken })

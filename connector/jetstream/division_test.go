@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sessions waits until each session of the division has been subscribed to.
+// sessions waits until each session of the division has its subscriptions.
 func (p *plant) sessions() {
 	p.Helper()
 	p.waits("SUBACK for each share", func() bool {
@@ -31,7 +31,7 @@ func (p *plant) sessions() {
 	})
 }
 
-// owners waits until the processes of some names have all the shares, and each at least one.
+// owners waits until the processes with these names own all shares, and each of them at least one.
 func (p *plant) owners(leases *jetstream.Leases, names ...string) {
 	p.Helper()
 	p.waits(fmt.Sprintf("the shares are those of %v", names), func() bool {
@@ -47,10 +47,11 @@ func (p *plant) owners(leases *jetstream.Leases, names ...string) {
 	})
 }
 
-// Processes come and go under load, one of them is killed and one is stopped for longer than its leases: together they
-// have run the flow for each message, and each device keeps its order. When the stopped one goes on, it acknowledges
-// nothing: the Server has given its sessions to others. What has run again is at most what the Server had no
-// acknowledgement for when a session passed on. Its window does not bound that: see docs/brokers.md.
+// Processes join and leave under load; one is killed, and one is stopped for longer than its leases. Together they
+// run the flow for each message, and each device keeps its order. When the stopped process continues, it
+// acknowledges nothing: the Server has given its sessions to others. At most those messages run again for which the
+// Server had no acknowledgement when a session changed hands. The Server's window does not limit their number: see
+// docs/brokers.md.
 func TestDivision(t *testing.T) {
 	t.Parallel()
 	const n = 2500
@@ -99,7 +100,7 @@ func TestDivision(t *testing.T) {
 	require.LessOrEqual(t, c.copies, again)
 }
 
-// A division that would lose messages is refused, with everything that is wrong.
+// A division that would lose messages is refused, with all the reasons.
 func TestNewDivisionRefuses(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

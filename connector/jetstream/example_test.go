@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Every topic has a subject of its own, so that NATS can select what MQTT wildcards would.
+// Every topic has its own subject, so that NATS can select the same topics as MQTT wildcards.
 func ExampleTopicSubject() {
 	fmt.Println(jetstream.TopicSubject("plant/line 1/temp"))
 	fmt.Println(jetstream.TopicSubject("v1.2//温度"))
@@ -20,7 +20,7 @@ func ExampleTopicSubject() {
 	// v1%2E2.%.%E6%B8%A9%E5%BA%A6
 }
 
-// A gateway: what the consumer "readings" receives goes into the stream PLANT.
+// A gateway moves the messages of the consumer "readings" into the stream PLANT.
 func ExampleGateway() {
 	ctx := context.Background()
 	nc, err := nats.Connect("nats://127.0.0.1:4222", nats.MaxReconnects(-1))
@@ -44,8 +44,8 @@ func ExampleGateway() {
 	conn.Stop(ctx)
 }
 
-// A worker, of which there may be as many as the stream has partitions: the flow runs for what the gateways have put
-// into the stream, with the failure policy of the consumer "readings".
+// A worker runs the flow for messages that gateways have put into the stream, with the failure policy of the
+// consumer "readings". There may be as many workers as the stream has partitions.
 func ExampleWorker() {
 	ctx := context.Background()
 	nc, err := nats.Connect("nats://127.0.0.1:4222", nats.MaxReconnects(-1))
@@ -80,7 +80,7 @@ func ExampleWorker() {
 	conn.Stop(ctx)
 }
 
-// store is a flow that writes where only the owner of a partition may.
+// store is a flow that writes to a place where only the owner of a partition may write.
 func store(ctx context.Context, m *flow.Message) (*flow.Message, error) {
 	epoch, err := jetstream.Fence(ctx)
 	if err != nil {

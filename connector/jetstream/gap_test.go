@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A message that was lost on its way to a worker would come after those behind it. The worker sees that its number is
-// missing, and reads the partition anew before it runs any of them. Here another one gets it.
+// A message lost on its way to a worker would come after later ones. The worker notices that its number is missing,
+// and reads the partition again before it runs any of them. In this test another reader takes the message.
 func TestGap(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)

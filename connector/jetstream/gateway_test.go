@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A connector that stops waits for what is on its way to the stream, and then the gateway ends.
+// A connector that stops waits for messages in flight to the stream, and then the gateway ends.
 func TestGatewayStopsInOrder(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)

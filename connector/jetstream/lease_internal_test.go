@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A lease ends with its time unless it is renewed, and one that has ended stays over.
+// A lease expires unless it is renewed, and an expired lease stays expired.
 func TestLeaseEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLease(t.Context(), 3, 7, 7, time.Now().Add(10*time.Second))
@@ -35,7 +35,7 @@ func TestLeaseEnds(t *testing.T) {
 	})
 }
 
-// Err looks at the clock: it is right before the timer is.
+// Err checks the clock: it is right even before the timer fires.
 func TestLeaseContextIsExact(t *testing.T) {
 	l := newLease(t.Context(), 0, 1, 1, time.Now().Add(time.Hour))
 	flow, cancel := l.withCancel()
@@ -49,8 +49,8 @@ func TestLeaseContextIsExact(t *testing.T) {
 	require.ErrorIs(t, flow.Err(), context.Canceled)
 }
 
-// A server whose clock was set back says that its bucket is younger than it is, or will be made yet. What this process has
-// known for the TTL is as old as that.
+// A server whose clock was set back reports an age of the bucket that is too low or negative. A bucket that this
+// process has known for the TTL is at least that old.
 func TestAgeOfBucket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ls := new(Leases)
@@ -63,7 +63,7 @@ func TestAgeOfBucket(t *testing.T) {
 	})
 }
 
-// Flows of other sources have no fence.
+// A flow of another source has no fence.
 func TestFenceOfOthers(t *testing.T) {
 	epoch, err := Fence(t.Context())
 	require.NoError(t, err)

@@ -18,7 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A house is processes that divide shares, and notes who works on which.
+// A house is a group of processes that divide shares. It records which process works on which
+// share.
 type house struct {
 	*testing.T
 	nats *internalnats.Broker
@@ -33,7 +34,7 @@ func newHouse(t *testing.T) *house {
 	return &house{T: t, nats: internalnats.Start(t, internalnats.Options{}), owner: make(map[int]string), epochs: make(map[int]uint64)}
 }
 
-// A member is one of the processes.
+// A member is one of these processes.
 type member struct {
 	leases *jetstream.Leases
 	stop   context.CancelFunc
@@ -50,7 +51,7 @@ func (h *house) member(name string, ttl time.Duration) *member {
 	})
 }
 
-// memberWho is a member that does something with its shares.
+// memberWho returns a member that calls hold with its shares.
 func (h *house) memberWho(name string, ttl time.Duration, hold func(context.Context, *jetstream.Lease) error) *member {
 	h.Helper()
 	nc, err := nats.Connect(h.nats.Client, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
@@ -88,7 +89,7 @@ func (h *house) end(name string, l *jetstream.Lease) {
 	}
 }
 
-// settles waits until the members have so many shares each.
+// settles waits until each member has so many shares.
 func (h *house) settles(shares map[*member]int) {
 	h.Helper()
 	require.Eventually(h, func() bool {
@@ -108,7 +109,8 @@ func (h *house) settles(shares map[*member]int) {
 	require.Empty(h, h.wrong)
 }
 
-// Processes come and go: each share has one owner at a time, and each process about as many as the others.
+// Processes join and leave: each share has at most one owner at a time, and all processes have about the
+// same number.
 func TestLeases(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -121,7 +123,7 @@ func TestLeases(t *testing.T) {
 	h.settles(map[*member]int{two: 8})
 }
 
-// A process that cannot work on its shares leaves them to the others.
+// A process that cannot work on its shares leaves them to others.
 func TestLeasesOfProcessThatFails(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -135,7 +137,8 @@ func TestLeasesOfProcessThatFails(t *testing.T) {
 	h.settles(map[*member]int{h.member("one", ttl): 8})
 }
 
-// A process that cannot reach the server loses its shares with their time, before another can have them.
+// A process that cannot reach the server loses its shares when their time is over, before another
+// process can have them.
 func TestLeasesWithoutServer(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -148,8 +151,8 @@ func TestLeasesWithoutServer(t *testing.T) {
 	h.settles(map[*member]int{one: 8})
 }
 
-// A bucket that was deleted and made again has revisions that begin at 1. Whoever takes a share has a higher epoch all the
-// same, and nobody takes one before the leases of the old bucket have ended.
+// In a bucket that was deleted and created again, revisions start at 1. An owner has a higher epoch than earlier
+// ones nevertheless, and no share is taken before the leases of the old bucket have ended.
 func TestLeasesOfNewBucket(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -176,8 +179,8 @@ func TestLeasesOfNewBucket(t *testing.T) {
 	}, time.Minute, 10*time.Millisecond)
 }
 
-// A bucket that is deleted while shares are worked on is made anew by the processes themselves. Each share has one owner at
-// a time all the same.
+// A bucket that is deleted while shares are in use is created again by the processes themselves. Each share still
+// has at most one owner at a time.
 func TestLeasesOfDeletedBucket(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

@@ -28,7 +28,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// taskVariable makes this program a gateway or a worker, and says which.
+// taskVariable is the environment variable that makes this program a gateway or a worker and
+// describes its task.
 const taskVariable = "MQTT311_JETSTREAM_TASK"
 
 func TestMain(m *testing.M) {
@@ -49,7 +50,7 @@ type task struct {
 	Ledger    bool
 	KeepAlive time.Duration // of a gateway; if zero, the default
 	Store     string        // the session store of a gateway
-	Journal   string        // where the flow of a worker notes what it did
+	Journal   string        // where the flow of a worker records its runs
 	FlowTime  time.Duration
 	TTL       time.Duration // of leases
 	Replicas  int           // of the stream and the bucket
@@ -183,7 +184,7 @@ func (job *task) run(ctx context.Context) error {
 	return conn.Stop(within)
 }
 
-// leases opens those of a group, as soon as the servers have a leader for the bucket.
+// leases opens the leases of a group, once the servers have a leader for the bucket.
 func (job *task) leases(ctx context.Context, nc *nats.Conn, group string, log *slog.Logger) (*jetstream.Leases, error) {
 	for {
 		l, err := jetstream.NewLeases(ctx, nc, jetstream.LeaseConfig{Group: group, Count: streamPartitions, TTL: job.TTL, Replicas: job.Replicas, Name: job.Name, Logger: log})
@@ -272,7 +273,7 @@ func (c *child) again() {
 	c.start()
 }
 
-// memory returns what is resident, in bytes.
+// memory returns the resident memory in bytes.
 func (c *child) memory() int {
 	c.t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.process.Process.Pid))
@@ -285,7 +286,7 @@ func (c *child) memory() int {
 	return kib << 10
 }
 
-// A plant is a Server, a stream's server, and what devices publish.
+// A plant is a Server, a NATS server with a stream, and a client that publishes for devices.
 type plant struct {
 	*testing.T
 	mqtt    *mosquitto.Broker
@@ -303,7 +304,7 @@ func newPlant(t *testing.T) *plant {
 	return p
 }
 
-// newSite is a plant without a stream's server.
+// newSite returns a plant without a NATS server.
 func newSite(t *testing.T) *plant {
 	t.Helper()
 	p := &plant{T: t, journal: filepath.Join(t.TempDir(), "journal")}
@@ -320,13 +321,13 @@ func newSite(t *testing.T) *plant {
 	return p
 }
 
-// subscribed waits until the gateway is.
+// subscribed waits until the gateway has subscribed.
 func (p *plant) subscribed() {
 	p.Helper()
 	p.waits("SUBACK for the gateway", func() bool { return strings.Contains(p.log(), "Sending SUBACK to gateway") })
 }
 
-// log is what the Server has written.
+// log returns the log of the Server.
 func (p *plant) log() string {
 	text, err := os.ReadFile(p.mqtt.LogFile)
 	require.NoError(p, err)
@@ -346,7 +347,7 @@ func (p *plant) task(role, name string) task {
 	return task{Role: role, Name: name, MQTT: p.mqtt.Addr(), NATS: p.stream, Journal: p.journal, QoS: packets.ExactlyOnce, TTL: 2 * time.Second}
 }
 
-// publish publishes n messages of some devices, in an order for each, at a rate.
+// publish publishes n messages of several devices, in order for each device, at a rate per second.
 func (p *plant) publish(from, n, devices int, rate int) {
 	p.Helper()
 	begin := time.Now()
@@ -366,10 +367,10 @@ func (p *plant) publish(from, n, devices int, rate int) {
 	}
 }
 
-// A count is what the journal says.
+// A count is a summary of the journal.
 type count struct {
 	first, copies int
-	twice         int      // of copies: under another key, so that the stream had the message twice
+	twice         int      // copies under another key, so that the stream had the message twice
 	disorder      []string // first occurrences that came after a later one of their device
 	keys          map[int]string
 }

@@ -23,7 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// marks counts the sessions that are noted as made.
+// marks returns the number of sessions with a mark.
 func (p *plant) marks(nc *nats.Conn) int {
 	p.Helper()
 	js, err := natsjs.New(nc)
@@ -49,8 +49,8 @@ func (p *plant) dial() *nats.Conn {
 	return nc
 }
 
-// Two processes start at once, while devices publish. Nothing is acknowledged in any session before all are there, and
-// what is published from then on arrives, in order for each device.
+// Two processes start together while devices publish. Nothing is acknowledged in any session before all sessions
+// exist, and messages published from then on arrive, in order for each device.
 func TestSessionsBeforeFlows(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
@@ -72,7 +72,8 @@ func TestSessionsBeforeFlows(t *testing.T) {
 	p.sessionsBeforeFlows()
 }
 
-// holds waits until the flows have run for the messages with some numbers, of each device in order.
+// holds waits until the flows have run for the messages with these numbers, and checks the order of
+// each device.
 func (p *plant) holds(from, to int) {
 	p.Helper()
 	p.waits("what was published when all sessions were there arrives", func() bool {
@@ -87,7 +88,8 @@ func (p *plant) holds(from, to int) {
 	require.Empty(p, p.read().disorder)
 }
 
-// sessionsBeforeFlows checks that nothing was acknowledged in any session before all had been subscribed to.
+// sessionsBeforeFlows checks that nothing was acknowledged in any session before all had their
+// subscriptions.
 func (p *plant) sessionsBeforeFlows() {
 	p.Helper()
 	log := p.log()
@@ -98,7 +100,8 @@ func (p *plant) sessionsBeforeFlows() {
 	}
 }
 
-// A door passes connections on to an address. Those whose first bytes have a text that it shuts out hear nothing.
+// A door forwards connections to an address. A connection whose first bytes contain a text that it shuts out gets
+// no answer.
 type door struct {
 	addr string
 
@@ -165,8 +168,8 @@ func newDoor(t *testing.T, to string) *door {
 	return d
 }
 
-// A process is killed when it has made some of the sessions. Until then it has acknowledged nothing, though they have
-// messages. The next process makes the others, and those alone.
+// A process is killed after it has created some of the sessions. Until then it has acknowledged nothing, although
+// the sessions have messages. The next process creates the others, and only those.
 func TestSessionsAfterKill(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
@@ -216,7 +219,7 @@ func (p *plant) division(nc *nats.Conn, log *slog.Logger, change func(*connector
 	return d, stop
 }
 
-// A process that cannot reach the Server says so, and leaves the sessions to one that can.
+// A process that cannot reach the Server logs that, and leaves the sessions to one that can.
 func TestSessionsOfProcessThatFails(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
@@ -239,7 +242,7 @@ func TestSessionsOfProcessThatFails(t *testing.T) {
 	p.waits("the other makes all", func() bool { return len(good.Missing()) == 0 })
 }
 
-// lines gets each Write as a string; what nobody takes is dropped.
+// A lines receives each Write as a string, and drops those that nobody takes.
 type lines chan<- string
 
 func (l lines) Write(b []byte) (int, error) {
@@ -250,7 +253,7 @@ func (l lines) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Sessions that are made are not made again, unless the Topic Filters change.
+// Existing sessions are not created again, unless the Topic Filters change.
 func TestSessionsOfOtherFilters(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
@@ -273,7 +276,7 @@ func TestSessionsOfOtherFilters(t *testing.T) {
 	require.Equal(t, 2*streamPartitions, visits("in/#"), "what was made for others does not count")
 }
 
-// counting counts the records with a message.
+// A counting counts the log records with a message.
 type counting struct {
 	slog.Handler
 	message string

@@ -22,7 +22,7 @@ import (
 
 var long = flag.Bool("jetstream.long", false, "run the long forms")
 
-// scale is how many there are in the short form, or in the long one.
+// scale returns the value for the short or the long form.
 func scale[T any](short, longer T) T {
 	if *long {
 		return longer
@@ -30,8 +30,8 @@ func scale[T any](short, longer T) T {
 	return short
 }
 
-// From the Server into the stream, and out of it through the flows of two workers: each message once, in order for
-// each device.
+// From the Server into the stream, and from there through the flows of two workers: each message once, in order
+// for each device.
 func TestThrough(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
@@ -45,8 +45,8 @@ func TestThrough(t *testing.T) {
 	require.Zero(t, c.copies)
 }
 
-// kill -9 of each role in turn, of the stream's server as well: nothing is lost, what happens first happens in order
-// for each device, and the stream has nothing twice: the gateway subscribes at QoS 2 and has a ledger.
+// Each role is killed in turn, and so is the NATS server: nothing is lost, the first runs are in order for each
+// device, and the stream has nothing twice, since the gateway subscribes at QoS 2 and has a ledger.
 func TestKills(t *testing.T) {
 	t.Parallel()
 	n := scale(3000, 100_000)
@@ -88,7 +88,7 @@ func TestKills(t *testing.T) {
 	require.Zero(t, c.twice)
 }
 
-// Three servers keep the stream. While one of them after the other is killed, nothing is lost, and each device keeps
+// Three servers keep the stream. While they are killed one after another, nothing is lost, and each device keeps
 // its order.
 func TestCluster(t *testing.T) {
 	t.Parallel()
@@ -129,8 +129,8 @@ func TestCluster(t *testing.T) {
 	require.Zero(t, c.twice)
 }
 
-// A worker that was stopped for longer than its leases, and goes on, does not run what another process has by now
-// before that: each device keeps its order.
+// A worker that was stopped for longer than its leases does not run messages that another process has taken
+// meanwhile: each device keeps its order.
 func TestStoppedWorker(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
@@ -160,8 +160,9 @@ func TestStoppedWorker(t *testing.T) {
 	require.Empty(t, c.disorder)
 }
 
-// While the stream stands still the gateway acknowledges nothing that the stream does not have: what was published
-// meanwhile arrives, though the gateway is killed. It keeps its connection to the Server, and its memory is bounded.
+// While the stream does not respond, the gateway acknowledges no message that the stream does not have: messages
+// published meanwhile arrive, although the gateway is killed. It keeps its connection to the Server, and its memory
+// is bounded.
 func TestStreamStands(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
@@ -192,7 +193,7 @@ func TestStreamStands(t *testing.T) {
 	t.Logf("%d ran again", c.copies)
 }
 
-// Poison goes to the dead letters after its retries; its neighbours do not notice.
+// A poisonous message becomes a dead letter after its retries, and does not affect its neighbours.
 func TestPoison(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
@@ -218,7 +219,7 @@ func TestPoison(t *testing.T) {
 	require.Zero(t, p.read().copies)
 }
 
-// A stream that exists is used as it is, or refused with what does not fit.
+// An existing stream is used unchanged, or refused with an error that says what does not fit.
 func TestOpen(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)

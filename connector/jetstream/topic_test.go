@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every legal topic has a subject of its own, and leads back.
+// Every legal topic has its own subject, from which it can be decoded.
 func TestTopicSubject(t *testing.T) {
 	for topic, subject := range map[string]string{
 		"a":                       "a",
@@ -36,7 +36,8 @@ func TestTopicSubject(t *testing.T) {
 	}
 }
 
-// What would pass the limits of a server becomes a hash, which leads nowhere but is different for each topic.
+// A topic that would exceed the limits of a server becomes a hash, which cannot be decoded but is different
+// for each topic.
 func TestTopicSubjectHash(t *testing.T) {
 	seen := make(map[string]bool)
 	for _, topic := range []string{
@@ -80,7 +81,7 @@ func FuzzTopicSubject(f *testing.F) {
 	})
 }
 
-// A message that something else has put into the stream is refused, with the header that is wrong.
+// A message stored by another program is refused, with the invalid header.
 func TestParseRecordRefuses(t *testing.T) {
 	good := func() nats.Header {
 		return nats.Header{

@@ -26,8 +26,9 @@ func (p *plant) large(n int) {
 	}
 }
 
-// A stream that is full takes nothing and removes nothing. The gateway waits, and everything moves on, in the order of each
-// device, when a worker has made room. The server has room for the leases beside the stream, or no worker could.
+// A full stream accepts nothing and removes nothing. The gateway waits, and messages continue, in the order of each
+// device, when a worker has made room. The server has room for the leases beside the stream; otherwise no worker
+// could start.
 func TestFullStream(t *testing.T) {
 	t.Parallel()
 	const n = 100
@@ -50,7 +51,8 @@ func TestFullStream(t *testing.T) {
 	p.waits("the gateway has settled all", func() bool { return g.Stats().Stored == n && g.Stats().Problem == "" })
 }
 
-// A stream that was deleted takes nothing; what comes meanwhile goes into the one that is made in its place.
+// A deleted stream accepts nothing; messages received meanwhile go into the stream that is created in its
+// place.
 func TestStreamIsDeleted(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
@@ -71,8 +73,8 @@ func TestStreamIsDeleted(t *testing.T) {
 	p.waits("all is stored", func() bool { return g.Stats().Stored == 200 && g.Stats().Problem == "" })
 }
 
-// The bucket of the leases is deleted under load, twice: the workers make it anew and go on, nothing is lost, and each
-// device keeps its order.
+// The bucket of the leases is deleted twice under load: the workers create it again and continue, nothing is lost,
+// and each device keeps its order.
 func TestBucketIsDeleted(t *testing.T) {
 	t.Parallel()
 	const n = 3000
@@ -103,8 +105,8 @@ func TestBucketIsDeleted(t *testing.T) {
 	require.Empty(t, c.disorder)
 }
 
-// A stream that somebody has made or changed so that it would lose messages, or keep less than it is asked to, is refused
-// with what is wrong.
+// A stream that was created or changed by others, so that it would lose messages or keep fewer than requested, is
+// refused with the reason.
 func TestOpenRefusesStreams(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)

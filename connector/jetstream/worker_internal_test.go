@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An owner whose work was broken off goes on with its lease: it is not in the way of itself.
+// An owner whose work was interrupted continues under its lease: its own earlier consumer does not
+// block it.
 func TestOwnAgain(t *testing.T) {
 	b := internalnats.Start(t, internalnats.Options{})
 	nc, err := nats.Connect(b.Client)
@@ -60,7 +61,7 @@ func TestOwnAgain(t *testing.T) {
 	}
 }
 
-// What is done is known for as many messages as the server can give again.
+// Finished messages are remembered, as many as the server can redeliver.
 func TestPast(t *testing.T) {
 	p := new(past)
 	for i := range uint64(100) {
@@ -73,7 +74,7 @@ func TestPast(t *testing.T) {
 	require.False(t, p.has(50))
 }
 
-// Names of other groups and partitions are none of ours.
+// Names of consumers for other groups and partitions are ignored.
 func TestOwnerOf(t *testing.T) {
 	epoch, n, ok := ownerOf("flows-3-17-2", "flows-3-")
 	require.True(t, ok)

@@ -1,5 +1,5 @@
-// Package aedes runs the aedes broker under Node for tests: somebody else's MQTT and WebSocket,
-// in another language.
+// Package aedes runs the aedes broker under Node for tests: an MQTT and WebSocket implementation by
+// other authors, in another language.
 package aedes
 
 import (
@@ -15,17 +15,17 @@ import (
 	"github.com/mqtt311/mqtt311/internal/testcert"
 )
 
-// A Broker listens until its test ends. Its sessions live as long.
+// A Broker runs until its test ends, and so do its sessions.
 type Broker struct {
 	TCP, WS, WSS string // URLs
 	CA           *testcert.Pair
 }
 
-// install says how to get the program, from the top of the repository.
+// install says how to install the program, from the root of the repository.
 const install = "make aedes (it needs node and npm)"
 
-// Start starts a broker. Where it is not installed the test is skipped, or fails if the
-// environment says CI=true.
+// Start starts a broker. If aedes is not installed, the test is skipped, or fails if CI=true is set
+// in the environment.
 func Start(t testing.TB) *Broker {
 	t.Helper()
 	node, folder := find(t)

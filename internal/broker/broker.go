@@ -13,7 +13,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/listeners"
 )
 
-// A Broker is a server on a free port of the loopback interface that lets everybody in.
+// A Broker is a server on a free port of the loopback interface that accepts every client.
 type Broker struct {
 	// Addr is its host:port.
 	Addr string
@@ -24,7 +24,7 @@ type Broker struct {
 	listener *listener
 }
 
-// Start starts a broker. What it can do may be changed first.
+// Start starts a broker. Each change may modify its capabilities first.
 func Start(change ...func(*mochi.Capabilities)) (*Broker, error) {
 	able := mochi.NewDefaultServerCapabilities()
 	for _, f := range change {

@@ -15,7 +15,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// lateHook makes the time longer between an acknowledgement and what follows, and between the copy of a session and
+// A lateHook extends the time between an acknowledgement and what follows, and between the copying of a session and
 // its use.
 type lateHook struct{ mochi.HookBase }
 
@@ -29,7 +29,8 @@ func (*lateHook) OnPacketSent(_ *mochi.Client, p mochipackets.Packet, _ []byte) 
 	}
 }
 
-// What is acknowledged is not lost when its session goes to another connection at that moment.
+// An acknowledged message is not lost when its session is taken over by another connection at that
+// moment.
 func TestTakeover(t *testing.T) {
 	b, err := Start()
 	require.NoError(t, err)

@@ -6,14 +6,15 @@ import (
 )
 
 // A listener knows which connections the server has not begun to read. The server's Close must not be
-// called while it takes one in: it would wait for its connections and count one at the same time.
+// called while the server takes in a connection: it would wait for its connections and count one at
+// the same time.
 type listener struct {
 	net.Listener
 	closed func(net.Conn)
 
-	mu      sync.Mutex // guards the rest
-	none    sync.Cond  // fresh is 0
-	fresh   int        // connections of which nothing was read yet
+	mu      sync.Mutex // guards the following fields
+	none    sync.Cond  // signals that fresh is 0
+	fresh   int        // connections from which nothing was read yet
 	stopped bool
 }
 
@@ -47,7 +48,8 @@ func (l *listener) known() {
 	}
 }
 
-// stop accepts no more, and waits until the server has begun to read all that was accepted.
+// stop accepts no further connections, and waits until the server has begun to read all that were
+// accepted.
 func (l *listener) stop() {
 	l.Listener.Close()
 	l.mu.Lock()

@@ -14,11 +14,11 @@ import (
 type takeover struct {
 	mochi.HookBase
 
-	mu      sync.Mutex // guards the rest
+	mu      sync.Mutex // guards the following fields
 	changed sync.Cond
-	taking  map[net.Conn]bool // those that are about to get their session
-	came    map[net.Conn]bool // publishers of a message; true: it is acknowledged, and is being passed on
-	passing int               // those of came that are true
+	taking  map[net.Conn]bool // connections that are about to get their session
+	came    map[net.Conn]bool // connections that publish a message; true: it is acknowledged, and is being passed on
+	passing int               // how many of came are true
 }
 
 func newTakeover() *takeover {
@@ -100,7 +100,7 @@ func (t *takeover) took(c net.Conn) {
 	t.changed.Broadcast()
 }
 
-// closed is called when a connection is over, possibly while a message is passed on, which continues.
+// closed is called when a connection has ended, possibly while its message is still being passed on.
 func (t *takeover) closed(c net.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

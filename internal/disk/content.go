@@ -7,8 +7,9 @@ import (
 
 const sector = 512
 
-// A content is the data of a file, by sector. Sectors are never modified, so copies of a disk share them. A nil sector is all zeros, as
-// is most of a log that has reserved space ahead. Behind size, the last sector has zeros.
+// A content is the data of a file, by sector. Sectors are never modified, so copies of a disk share them. A nil
+// sector is all zeros, like most of a log that has reserved space ahead. The part of the last sector beyond size is
+// zeros.
 type content struct {
 	size    int
 	sectors []*[sector]byte
@@ -23,7 +24,7 @@ func (c *content) set(o *content) {
 	c.size, c.sectors = o.size, append(c.sectors[:0], o.sectors...)
 }
 
-// resize cuts the content, or adds zeros.
+// resize truncates the content, or extends it with zeros.
 func (c *content) resize(size int) {
 	n := (size + sector - 1) / sector
 	if n > len(c.sectors) {
@@ -39,7 +40,7 @@ func (c *content) resize(size int) {
 	c.size = size
 }
 
-// read returns how many bytes there are.
+// read returns how many bytes it has read.
 func (c *content) read(b []byte, off int) (n int) {
 	for n < len(b) && off+n < c.size {
 		at := off + n
@@ -52,7 +53,7 @@ func (c *content) read(b []byte, off int) (n int) {
 	return n
 }
 
-// write replaces bytes, and adds zeros before them if it has to.
+// write replaces bytes. If off is beyond the end, it fills the gap with zeros.
 func (c *content) write(b []byte, off int) {
 	if end := off + len(b); end > c.size {
 		c.resize(end)
@@ -76,7 +77,7 @@ func (c *content) write(b []byte, off int) {
 	}
 }
 
-// take takes sector i from another content, as far as both have it.
+// take copies sector i from another content, as far as both have it.
 func (c *content) take(o *content, i int) {
 	at := i * sector
 	end := min(at+sector, c.size, o.size)

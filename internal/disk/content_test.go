@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A content is what a slice of bytes would be, whatever is done to it, and a copy stays what it was.
+// A content behaves like a slice of bytes, and a copy does not change with the original.
 func TestContent(t *testing.T) {
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 0))
@@ -63,7 +63,7 @@ func TestContent(t *testing.T) {
 	}
 }
 
-// After a loss of power a sector is what was synced or what was written since, and after a kill
+// After a loss of power each sector is what was synced or what was written since. After a kill
 // everything that was written is there.
 func TestRAMForgets(t *testing.T) {
 	d := NewRAM()

@@ -6,17 +6,18 @@ import (
 	"syscall"
 )
 
-// A Layer is a Disk that stands over another one. A log that is given one in the place of a Disk
-// opens its own folder and calls On before anything else.
+// A Layer is a Disk on top of another one. A log that is given a Layer as its Disk opens its own
+// folder and calls On before anything else.
 type Layer interface {
 	Disk
 	On(Disk)
 }
 
-// An Ill wraps a real folder in a tortured process. It stalls, or reports a full disk, while it is told to, and otherwise passes
-// operations to the folder. Unlike a file system of its own it needs no privileges. Its methods are safe for concurrent use.
+// An Ill wraps a real folder in a tortured process. On command it stalls or reports a full disk; otherwise it
+// passes operations to the folder. Unlike a real file system for the purpose, it needs no privileges. Its methods
+// are safe for concurrent use.
 type Ill struct {
-	Disk // the one below
+	Disk // the wrapped one
 
 	mu      sync.Mutex
 	well    sync.Cond // broadcast when stalled becomes false
@@ -26,7 +27,7 @@ type Ill struct {
 	greedy  bool  // while full, another program takes freed space
 }
 
-// NewIll returns one that is well.
+// NewIll returns an Ill that works normally.
 func NewIll() *Ill {
 	d := new(Ill)
 	d.well.L = &d.mu
@@ -43,7 +44,7 @@ func (d *Ill) Stall() {
 	d.stalled = true
 }
 
-// Fill leaves room bytes; if greedy, another program takes the space that is freed from then on.
+// Fill leaves space for room bytes. If greedy, another program takes space as soon as it is freed.
 func (d *Ill) Fill(room int64, greedy bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -58,7 +59,7 @@ func (d *Ill) Heal() {
 	d.well.Broadcast()
 }
 
-// wait returns when the disk works. The caller holds mu.
+// wait waits until the disk works. The caller holds mu.
 func (d *Ill) wait() {
 	for d.stalled {
 		d.well.Wait()
@@ -72,7 +73,7 @@ func (d *Ill) pass() {
 	d.wait()
 }
 
-// take returns how many of n more bytes there is room for, and takes them.
+// take reserves up to n bytes and returns how many there was room for.
 func (d *Ill) take(n int64) int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -91,7 +92,8 @@ func (d *Ill) giveBack(n int64) {
 	}
 }
 
-// block is what a file system gives to files: within it a file grows though the disk is full.
+// block is the unit in which a file system allocates space: within its last block a file can grow
+// on a full disk.
 const block = 4096
 
 func blocks(size int64) int64 { return (size + block - 1) / block * block }
@@ -159,11 +161,11 @@ func (d *Ill) Intact(newest string, segment, head File) error {
 
 // An illFile is a file of an Ill.
 type illFile struct {
-	File // the one below
+	File // the wrapped one
 	d    *Ill
 }
 
-// WriteAt implements File. What there is room for is written, as a file system does.
+// WriteAt implements File. Like a file system, it writes as many bytes as there is room for.
 func (f *illFile) WriteAt(b []byte, off int64) (int, error) {
 	f.d.pass()
 	size, err := f.File.Size()

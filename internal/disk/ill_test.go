@@ -12,8 +12,8 @@ import (
 	"github.com/mqtt311/mqtt311/internal/disk"
 )
 
-// On a full disk a file grows within its last block and by what room there is, as in a file system,
-// and what is removed makes room unless another program takes it.
+// As in a file system, a file on a full disk can grow within its last block and by the room that is
+// left. Removing a file makes room unless another program takes it.
 func TestIllIsFull(t *testing.T) {
 	for _, greedy := range []bool{false, true} {
 		d := disk.NewIll()
@@ -48,7 +48,7 @@ func TestIllIsFull(t *testing.T) {
 	}
 }
 
-// While it stalls everything waits, and goes on afterwards.
+// During a stall every operation waits, and continues afterwards.
 func TestIllStalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := disk.NewIll()

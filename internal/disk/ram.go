@@ -11,11 +11,11 @@ import (
 	"syscall"
 )
 
-// ErrPower is the error of everything after the power is gone.
+// ErrPower is the error of every operation after a loss of power.
 var ErrPower = errors.New("the power is gone")
 
-// A RAM is a disk that forgets whatever was not synced: contents by sector, names by entry. Its fields may be used while no
-// method runs.
+// A RAM is a disk that forgets everything that was not synced: contents by sector, names by entry. Its fields may
+// be used while no method runs.
 type RAM struct {
 	mu sync.Mutex
 
@@ -25,11 +25,11 @@ type RAM struct {
 	Greedy   bool                // another program takes freed space at once
 	Ops      int
 	PowerAt  int    // the operation that is interrupted; 0: none
-	Gone     func() // called when that comes; it must not use the disk
+	Gone     func() // called at that operation; it must not use the disk
 	SyncErr  error
-	NoRename bool // of a file that is open
-	NoFiles  bool // the process has no descriptor left for another one
-	created  int  // files, ever
+	NoRename bool // Rename refuses an open file
+	NoFiles  bool // the process has no file descriptor left
+	created  int  // how many files were ever created
 	R        *rand.Rand
 }
 
@@ -60,22 +60,22 @@ func (d *RAM) op() error {
 	return nil
 }
 
-// Stop lets every further operation fail, as if the power were gone.
+// Stop makes every further operation fail, as if the power were lost.
 func (d *RAM) Stop() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.PowerAt, d.Gone = max(1, d.Ops), nil
 }
 
-// Fail lets every further sync of a file fail with err.
+// Fail makes every further sync of a file fail with err.
 func (d *RAM) Fail(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.SyncErr = err
 }
 
-// After returns the disk as the next process finds it. After a kill that is everything written; after a loss of power it is
-// everything synced, and a random part of the other sectors and names.
+// After returns the disk as the next process finds it. After a kill that is everything that was written. After a
+// loss of power it is everything that was synced, and a random part of the other sectors and names.
 func (d *RAM) After(power bool, r *rand.Rand) *RAM {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -127,7 +127,7 @@ func (d *RAM) After(power bool, r *rand.Rand) *RAM {
 	return n
 }
 
-// Copy is the disk after a kill, with a copy of each file.
+// Copy returns the disk as after a kill, in which each file is a copy with a new identity.
 func (d *RAM) Copy(r *rand.Rand) *RAM {
 	n := d.After(false, r)
 	for _, f := range n.Files {
@@ -337,11 +337,11 @@ func (f *RAMFile) Bytes() []byte {
 	return b
 }
 
-// Put writes bytes to the file that no sync and no count of operations knows of, as a bad disk does.
-// A test may do that while nobody uses the disk.
+// Put writes bytes to the file without a sync and without counting an operation, like a faulty disk.
+// A test may call it while nobody uses the disk.
 func (f *RAMFile) Put(b []byte, off int64) { f.data.write(b, int(off)) }
 
-// Flip changes bits of a byte in the same way.
+// Flip inverts bits of a byte in the same way.
 func (f *RAMFile) Flip(off int64, bits byte) {
 	var b [1]byte
 	f.data.read(b[:], int(off))
@@ -349,5 +349,5 @@ func (f *RAMFile) Flip(off int64, bits byte) {
 	f.Put(b[:], off)
 }
 
-// Cut shortens the file in the same way.
+// Cut truncates the file in the same way.
 func (f *RAMFile) Cut(size int64) { f.data.resize(int(size)) }

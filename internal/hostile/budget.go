@@ -7,29 +7,31 @@ import (
 	"time"
 )
 
-// A Budget is what a victim may cost while a server is hostile. Zero fields: the usual.
+// A Budget limits what a victim may use while a server is hostile. Zero fields mean the usual
+// limits.
 type Budget struct {
-	Memory     int     // MiB that are resident
-	Files      int     // descriptors
-	Goroutines int     // if the victim can tell
-	Log        int     // KiB in ten seconds
+	Memory     int     // MiB of resident memory
+	Files      int     // file descriptors
+	Goroutines int     // if the victim reports them
+	Log        int     // KiB per ten seconds
 	CPU        float64 // share of a core
 }
 
-// AnyCPU is as much as the process can get.
+// AnyCPU is more than a process can use.
 const AnyCPU = 1e6
 
-// A Kind is what a server meets.
+// A Kind is a kind of victim: a program that meets the servers.
 type Kind string
 
-// The victims.
+// The kinds of victims.
 const (
 	Client  Kind = "client"  // client.Client
 	Store   Kind = "store"   // the same with client/wal
 	Command Kind = "command" // mqtt311 run, with a consumer and a session store
 )
 
-// Budget returns the usual one. Memory is counted from the start of the process, whose own part is 15 MiB, and of the command 25.
+// Budget returns the usual budget of a kind. Memory is counted from the start of the process, which itself takes 15
+// MiB, or 25 as the command.
 func (k Kind) Budget() Budget {
 	b := Budget{Memory: 64, Files: 12, Goroutines: 16, Log: 64, CPU: 0.1}
 	switch k {
@@ -41,7 +43,7 @@ func (k Kind) Budget() Budget {
 	return b
 }
 
-// Over returns b with the fields of c that are set.
+// Over returns b, with the fields that are set in c replaced.
 func (b Budget) Over(c Budget) Budget {
 	return Budget{
 		Memory:     cmp.Or(c.Memory, b.Memory),
@@ -52,14 +54,14 @@ func (b Budget) Over(c Budget) Budget {
 	}
 }
 
-// Figures are what a victim did cost.
+// Figures are what a victim has used.
 type Figures struct {
-	Memory     int // bytes, at most
-	Files      int // at most
-	Goroutines int // at most; 0: the victim does not tell
+	Memory     int // bytes, maximum
+	Files      int // maximum
+	Goroutines int // maximum; 0: the victim does not report it
 	Log        int // bytes
 	CPU        time.Duration
-	Wall       time.Duration // the time in which all this was used
+	Wall       time.Duration // the time in which CPU and Log were used
 }
 
 // Exceeds describes each figure that is above the budget.

@@ -12,31 +12,32 @@ import (
 	"net/http"
 )
 
-// Ask reads the client's HTTP request.
+// Ask reads an HTTP request from the client.
 func (c *Conn) Ask() (*http.Request, error) {
 	r := bufio.NewReader(oneByOne{c.Conn}) // bytes after the request must stay in the connection
 	return http.ReadRequest(r)
 }
 
-// oneByOne reads no further than it must.
+// A oneByOne reads one byte at a time, so as not to read too far.
 type oneByOne struct{ r io.Reader }
 
 func (o oneByOne) Read(b []byte) (int, error) { return o.r.Read(b[:min(1, len(b))]) }
 
-// key returns the answer to a Sec-WebSocket-Key.
+// key returns the Sec-WebSocket-Accept for a request.
 func key(r *http.Request) string {
 	sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// Switch answers a WebSocket handshake, with further lines of the header.
+// Switch answers a WebSocket handshake with 101, the given Sec-WebSocket-Accept, and further header
+// lines.
 func (c *Conn) Switch(accept string, lines string) error {
 	_, err := fmt.Fprintf(c.Conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
 		"Sec-WebSocket-Accept: %s\r\n%s\r\n", accept, lines)
 	return err
 }
 
-// Upgrade does the WebSocket handshake.
+// Upgrade performs the WebSocket handshake.
 func (c *Conn) Upgrade() error {
 	r, err := c.Ask()
 	if err != nil {
@@ -49,8 +50,7 @@ func (c *Conn) Upgrade() error {
 	return nil
 }
 
-// frame returns the start of a WebSocket frame with these first two bytes, whose second has the mask bit
-// or nothing, and a length.
+// frame returns the start of a WebSocket frame: its first byte, the mask bit or zero, and the length.
 func frame(first, mask byte, size uint64) []byte {
 	switch {
 	case size < 126:
@@ -61,7 +61,7 @@ func frame(first, mask byte, size uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{first, mask | 127}, size)
 }
 
-// The first bytes of frames that are whole messages.
+// The first bytes of unfragmented frames.
 const (
 	text   = 0x81
 	binry  = 0x82
@@ -73,7 +73,7 @@ const (
 // A framed is the server's end of a WebSocket connection.
 type framed struct {
 	net.Conn
-	left uint64 // of the frame that is read
+	left uint64 // bytes left in the current frame
 	mask [4]byte
 	at   int
 }
@@ -134,7 +134,8 @@ func (f *framed) next() error {
 	return err
 }
 
-// Socks is the proxy's part of SOCKS5, RFC 1928; the server is this one, too.
+// Socks performs the proxy's part of SOCKS5, RFC 1928. The server then continues on the same
+// connection.
 func (c *Conn) Socks() error {
 	if err := c.greeted(); err != nil {
 		return err
@@ -143,7 +144,7 @@ func (c *Conn) Socks() error {
 	return err
 }
 
-// greeted does it up to the client's request.
+// greeted performs SOCKS5 up to the client's request.
 func (c *Conn) greeted() error {
 	var b [2]byte
 	if _, err := io.ReadFull(c.Conn, b[:]); err != nil {
@@ -173,7 +174,7 @@ func (c *Conn) greeted() error {
 	return err
 }
 
-// Tunnel is the proxy's part of CONNECT; the server is this one, too.
+// Tunnel performs the proxy's part of CONNECT. The server then continues on the same connection.
 func (c *Conn) Tunnel() error {
 	if _, err := c.Ask(); err != nil {
 		return err

@@ -2,14 +2,14 @@ package hostile_test
 
 import "github.com/mqtt311/mqtt311/internal/hostile"
 
-// carriersInChinese has the values of Server.Over that have a Chinese name.
+// carriersInChinese translates the values of Server.Over that have a Chinese name.
 var carriersInChinese = map[hostile.Carrier]string{
 	hostile.WSS:   "WebSocket（TLS）",
 	hostile.Socks: "SOCKS5 代理",
 	hostile.HTTP:  "HTTP 代理",
 }
 
-// inChinese has the texts of Server.Does and Server.Why.
+// inChinese translates the texts of Server.Does and Server.Why.
 var inChinese = map[string]string{
 	"accepts connections and closes them":                                              "接受连接后随即关闭",
 	"accepts connections and resets them":                                              "接受连接后随即重置",
@@ -111,7 +111,7 @@ var inChinese = map[string]string{
 	"says that the tunnel is there, and sends a page":                    "声称隧道已建立，却发来网页",
 	"refuses with 407 and shows the password that it got":                "以 407 拒绝，并回显收到的密码",
 
-	// Reasons for a budget.
+	// The reasons for a budget.
 	"it works as fast as the server reads":                                "服务端读多快，它就处理多快",
 	"it tries again after each time-out":                                  "每次超时之后重试",
 	"it tries again after each time-out, and takes what comes until then": "每次超时之后重试，其间到来的都要处理",

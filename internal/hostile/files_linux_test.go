@@ -13,11 +13,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// good is a server that does what it should.
+// good is a server that behaves correctly.
 var good = hostile.Server{Name: "good", Script: func(c *hostile.Conn) { c.Serve(nil) }}
 
-// A process without a free file descriptor loses neither its store nor itself: attempts to connect fail
-// until there are some, and what was accepted arrives.
+// A process without a free file descriptor does not fail and does not lose its store: attempts to
+// connect fail until descriptors are available again, and accepted messages are delivered.
 func TestNoDescriptorIsLeft(t *testing.T) {
 	ca := testcert.Authority(t)
 	for _, kind := range []hostile.Kind{hostile.Client, hostile.Store} {
@@ -51,7 +51,7 @@ func TestNoDescriptorIsLeft(t *testing.T) {
 
 var listening = regexp.MustCompile(`"msg":"listening".*"address":"([^"]+)"`)
 
-// Whoever connects to --listen and stays takes no descriptor that the server, the store or a supervisor
+// Connections to --listen that stay open take no descriptor that the server, the store or a supervisor
 // needs.
 func TestListenIsFull(t *testing.T) {
 	t.Parallel()

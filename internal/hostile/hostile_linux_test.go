@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	hostile.Main(m)
 }
 
-// duration is how long a server is hostile, and times what the victims wait for.
+// duration returns how long a server is hostile, and the timeouts of the victims.
 func duration() (time.Duration, hostile.Times) {
 	if *long {
 		return 30 * time.Second, hostile.Times{
@@ -53,11 +53,11 @@ var command = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// busy has a place for each server that keeps processors at work, of which the machine has few.
+// busy limits how many servers that keep processors busy run at once.
 var busy = make(chan struct{}, 3)
 
-// Each server meets each victim, which keeps within its budget while the server is hostile, says what
-// is wrong, does what it was made for when the server behaves, and ends when it is asked to.
+// Each server meets each victim. The victim keeps within its budget while the server is hostile, logs
+// what is wrong, does its work when the server behaves, and ends on request.
 func TestHostile(t *testing.T) {
 	if raced {
 		t.Skip("the race detector takes a multiple of memory and time")
@@ -89,8 +89,8 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// meets waits until a victim has met a server. What takes long on a machine that is busy with something
-// else is waited for, and does not count.
+// meets checks one victim with one server. It waits for slow steps on a busy machine and does not count
+// them against the victim.
 func meets(t *testing.T, kind hostile.Kind, l *hostile.Listener, v *hostile.Victim) {
 	s := l.Server
 	failed := false
@@ -173,7 +173,7 @@ func meets(t *testing.T, kind hostile.Kind, l *hostile.Listener, v *hostile.Vict
 
 var reason = regexp.MustCompile(`"reason":"(?:[^"\\]|\\.)*"`)
 
-// says returns the newest reason in a log that is not a time-out, if there is one.
+// says returns the newest reason in a log other than a timeout, or else the first one.
 func says(log string) string {
 	last := ""
 	for _, r := range reason.FindAllString(log, -1) {
@@ -184,7 +184,7 @@ func says(log string) string {
 	return last
 }
 
-// patience is for a machine that is slow and busy: what succeeds never uses it up.
+// patience allows for a slow and busy machine; a step that succeeds never needs all of it.
 const patience = 5 * time.Minute
 
 func eventually(ok func() bool) bool { return within(patience, ok) }

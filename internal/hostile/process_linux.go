@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// limitFiles sets how many descriptors this process may have.
+// limitFiles sets how many file descriptors this process may have.
 func limitFiles(n uint64) error {
 	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: n, Max: n})
 }
@@ -26,17 +26,17 @@ func limitFiles(n uint64) error {
 // A Victim is a process that meets a Server.
 type Victim struct {
 	Order Order
-	Log   Log // its standard error
+	Log   Log // standard error
 
 	process *exec.Cmd
-	ended   chan struct{} // closed when it has
-	err     error         // then: how
+	ended   chan struct{} // closed when the process has ended
+	err     error         // how it ended, once ended is closed
 
 	mu     sync.Mutex
-	most   Figures // Log and Wall not
+	most   Figures // without Log and Wall
 	last   Report
 	cpu    time.Duration
-	halted chan struct{} // closed to end the looking
+	halted chan struct{} // closed to end look
 	looks  sync.WaitGroup
 }
 
@@ -72,8 +72,8 @@ func (l *Log) String() string {
 	return l.text.String()
 }
 
-// Start starts a victim. command is the path of the command, which the Kind Command wants, with further
-// arguments of run.
+// Start starts a victim. command is the path of the command, for the Kind Command, and args are further
+// arguments of its run verb.
 func Start(t testing.TB, o Order, command string, args ...string) *Victim {
 	t.Helper()
 	v := &Victim{Order: o, ended: make(chan struct{}), halted: make(chan struct{})}
@@ -126,7 +126,7 @@ func Start(t testing.TB, o Order, command string, args ...string) *Victim {
 	return v
 }
 
-// feed gives the command something to publish.
+// feed gives the command messages to publish.
 func (v *Victim) feed(stdin io.Writer) {
 	for {
 		if _, err := io.WriteString(stdin, `{"producer": "out", "payload": "something"}`+"\n"); err != nil {
@@ -152,7 +152,7 @@ func (v *Victim) read(stdout io.Reader) {
 	}
 }
 
-// halt ends the looking.
+// halt ends look.
 func (v *Victim) halt() {
 	v.mu.Lock()
 	select {
@@ -164,7 +164,7 @@ func (v *Victim) halt() {
 	v.looks.Wait()
 }
 
-// look looks at the process now and then.
+// look measures the process at intervals.
 func (v *Victim) look() {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -195,7 +195,8 @@ func (v *Victim) lookOnce() {
 	v.cpu = max(v.cpu, cpu)
 }
 
-// Used returns the processor time that it took so far, and the bytes of its log.
+// Used returns the processor time that the process has used so far, and the size of its log in
+// bytes.
 func (v *Victim) Used() (time.Duration, int) {
 	v.lookOnce()
 	v.mu.Lock()
@@ -203,7 +204,7 @@ func (v *Victim) Used() (time.Duration, int) {
 	return v.cpu, v.Log.Len()
 }
 
-// Figures returns what the process took at most, since it was started.
+// Figures returns the maximum that the process has used since its start, and its last report.
 func (v *Victim) Figures() (Figures, Report) {
 	v.lookOnce()
 	v.mu.Lock()
@@ -211,7 +212,7 @@ func (v *Victim) Figures() (Figures, Report) {
 	return v.most, v.last
 }
 
-// Ended reports whether the process has.
+// Ended reports whether the process has ended.
 func (v *Victim) Ended() bool {
 	select {
 	case <-v.ended:
@@ -221,7 +222,7 @@ func (v *Victim) Ended() bool {
 	}
 }
 
-// Stop asks the process to end, and returns how it did.
+// Stop asks the process to end, and returns the error of its exit.
 func (v *Victim) Stop(patience time.Duration) error {
 	v.process.Process.Signal(syscall.SIGTERM)
 	select {
@@ -238,7 +239,7 @@ func (v *Victim) Stop(patience time.Duration) error {
 	return errors.New("it does not end")
 }
 
-// peak returns the most memory that was resident, in bytes.
+// peak returns the peak resident memory in bytes.
 func peak(pid int) int {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	_, rest, _ := strings.Cut(string(text), "VmHWM:")
@@ -247,7 +248,7 @@ func peak(pid int) int {
 	return n << 10
 }
 
-// used returns the processor time, of the system and the user's.
+// used returns the processor time, user and system.
 func used(pid int) time.Duration {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	_, rest, _ := strings.Cut(string(text), ") ")

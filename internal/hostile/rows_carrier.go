@@ -13,7 +13,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// secured are servers that are hostile in TLS.
+// secured are the servers that are hostile in TLS.
 var secured = []Server{
 	{
 		Name: "TLS handshake hangs", Does: "accepts connections and says nothing", Over: TLS, Bare: true,
@@ -96,7 +96,7 @@ var secured = []Server{
 	},
 }
 
-// framing are servers that are hostile in WebSocket.
+// framing are the servers that are hostile in WebSocket.
 var framing = []Server{
 	{
 		Name: "WebSocket handshake hangs", Does: "does not answer the handshake", Over: WS, Bare: true,
@@ -159,10 +159,10 @@ var framing = []Server{
 	},
 }
 
-// whySlow is why an answer without end costs more than others.
+// whySlow is the reason why an endless answer costs more than others.
 const whySlow = "16 KiB are read byte by byte in each attempt, since what follows is the tunnel's"
 
-// proxied are proxies that are hostile.
+// proxied are the hostile proxies.
 var proxied = []Server{
 	{
 		Name: "SOCKS5 hangs", Does: "does not answer", Over: Socks, Bare: true,
@@ -224,7 +224,7 @@ var proxied = []Server{
 	},
 }
 
-// upgrading is a server that answers the WebSocket handshake in some way; key is the right
+// upgrading returns a server that answers the WebSocket handshake with answer; key is the right
 // Sec-WebSocket-Accept.
 func upgrading(name, does, told string, answer func(c *Conn, key string)) Server {
 	return Server{
@@ -240,7 +240,7 @@ func upgrading(name, does, told string, answer func(c *Conn, key string)) Server
 	}
 }
 
-// framed1 is a server that sends something wrong after CONNACK.
+// framed1 returns a server that sends wrong bytes after CONNACK.
 func framed1(name, does, told string, b []byte) Server {
 	return Server{
 		Name: name, Does: does, Told: told, Over: WS,
@@ -253,7 +253,7 @@ func framed1(name, does, told string, b []byte) Server {
 	}
 }
 
-// flooded is a server that floods frames after CONNACK.
+// flooded returns a server that floods frames after CONNACK.
 func flooded(name, does string, b []byte) Server {
 	return Server{
 		Name: name, Does: does, Over: WS, Told: "no sign of life",
@@ -267,7 +267,7 @@ func flooded(name, does string, b []byte) Server {
 	}
 }
 
-// Servers returns all of them.
+// Servers returns all servers.
 func Servers() []Server {
 	var all []Server
 	for _, some := range [][]Server{connecting, flooding, lying, secured, framing, proxied} {

@@ -7,7 +7,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// connecting are servers that do not let a connection come about, or end it.
+// connecting are the servers that prevent a connection, or end it.
 var connecting = []Server{
 	{
 		Name: "closes at once", Does: "accepts connections and closes them",
@@ -136,7 +136,7 @@ var connecting = []Server{
 	},
 }
 
-// publish returns a PUBLISH that nobody has looked at. first is the first byte of its fixed header.
+// publish returns a PUBLISH without checking it. first is the first byte of its fixed header.
 func publish(first byte, id uint16, topic string, payload []byte) []byte {
 	b := append([]byte{byte(len(topic) >> 8), byte(len(topic))}, topic...)
 	if first&6 != 0 {

@@ -8,13 +8,13 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// busy is for servers that keep a client at work.
+// busy is the CPU budget for servers that keep a client at work.
 const (
 	busy    = AnyCPU
 	whyBusy = "all that comes has to be read"
 )
 
-// flooding are servers that send more than a client can use.
+// flooding are the servers that send more than a client can use.
 var flooding = []Server{
 	{
 		Name: "PUBREC, read slowly", Does: "floods PUBREC, each of which has to be answered, and reads 64 KiB every 0.2 s",
@@ -160,7 +160,7 @@ var flooding = []Server{
 	},
 }
 
-// slowly floods b and reads a little now and then.
+// slowly returns a script that floods b and reads slowly.
 func slowly(b []byte) func(*Conn) {
 	return func(c *Conn) {
 		c.Accept(false)
@@ -169,7 +169,7 @@ func slowly(b []byte) func(*Conn) {
 	}
 }
 
-// numbered returns messages with one identifier after the other.
+// numbered returns a function that makes messages with consecutive identifiers.
 func numbered(first byte) func(int) []byte {
 	payload := make([]byte, 100)
 	return func(i int) []byte { return publish(first, uint16(1+i%65535), "in/a", payload) }

@@ -6,7 +6,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// lying are servers whose packets are wrong.
+// lying are the servers that send wrong packets.
 var lying = []Server{
 	says("QoS 3", "sends a PUBLISH of QoS 3", "MQTT-3.3.1-4", publish(0x36, 7, "in/a", nil)),
 	says("DUP at QoS 0", "sends a PUBLISH of QoS 0 with DUP", "MQTT-3.3.1-2", publish(0x38, 0, "in/a", nil)),
@@ -75,11 +75,11 @@ var lying = []Server{
 	},
 }
 
-// wrongTopics are messages that are skipped, one by one.
+// wrongTopics are messages with malformed topics, each of which is skipped.
 var wrongTopics = append(append(append(publish(0x30, 0, "in/+", nil), publish(0x32, 7, "#", nil)...),
 	publish(0x34, 8, "in/\xff\xfe", nil)...), publish(0x32, 9, "", nil)...)
 
-// says is a server that accepts CONNECT and sends something wrong.
+// says returns a server that accepts CONNECT and then sends b.
 func says(name, does, told string, b []byte) Server {
 	return Server{
 		Name: name, Does: does, Told: told,
@@ -92,7 +92,7 @@ func says(name, does, told string, b []byte) Server {
 	}
 }
 
-// answering is a good server but for the answers to packets of a type.
+// answering returns the script of a good server that answers packets of type t with answer.
 func answering(t packets.Type, answer func(packets.Packet) []byte) func(*Conn) {
 	return func(c *Conn) {
 		c.Serve(func(p packets.Packet) bool {

@@ -1,7 +1,7 @@
 // Package hostile has servers that do what a server must not, and budgets for the programs that meet
 // them: memory, file descriptors, goroutines, log, processor time. Each server is a row of a table, and
-// each row meets the shipped client, the client with a store, and the shipped command, in processes of
-// their own.
+// each row meets the shipped client, the client with a store, and the shipped command, each in a
+// process of its own.
 package hostile
 
 import (
@@ -18,33 +18,33 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A Server is one that does something a server must not do.
+// A Server does something that a server must not do.
 type Server struct {
-	Name string // of the test
-	Does string // for a person: "floods PUBREC and reads nothing"
+	Name string // of the subtest
+	Does string // for the documents: "floods PUBREC and reads nothing"
 
 	Over Carrier
-	Bare bool // Script itself does what lies between TCP and MQTT
+	Bare bool // Script itself handles what lies between TCP and MQTT
 
-	// Cert is the server's certificate; nil: a good one.
+	// Cert returns the server's certificate; nil: a good one.
 	Cert func(t testing.TB, ca *testcert.Pair) tls.Certificate
 
 	// Script serves a connection, which is closed when it returns.
 	Script func(*Conn)
 
-	// Floods says that it sends as much as it can: the victim is judged when it has worked for half a
+	// Floods means that it sends as much as it can: the victim is judged when it has worked for half a
 	// second, or has waited for long.
 	Floods bool
 
-	Told string // a regular expression that fits what the victim logs
+	Told string // a regular expression that the log of the victim matches
 
-	// Ends is the exit code with which the command may end, because it could not begin and a human has to
-	// look; 0: it goes on.
+	// Ends is the exit code with which the command may end when it could not begin and a person has to
+	// act; 0: it must not end.
 	Ends int
 
-	Budget Budget // zero fields: the usual; see [Kind.Budget]
-	Lines  int    // MiB more for the command, which writes messages as lines
-	Why    string // the budget is another one
+	Budget Budget // zero fields: the usual limits; see [Kind.Budget]
+	Lines  int    // more MiB for the command, which writes messages as lines
+	Why    string // the reason for the budget
 }
 
 // A Carrier is what lies between TCP and MQTT.
@@ -66,18 +66,18 @@ type Listener struct {
 	Addr   string
 
 	l     net.Listener
-	certs [2]tls.Certificate // the hostile one, and a good one
+	certs [2]tls.Certificate // the hostile one and a good one
 
 	conns sync.WaitGroup
 	count atomic.Int64
 	mu    sync.Mutex
 	open  map[net.Conn]bool
-	over  chan struct{} // closed when it is to be a good one
-	good  chan struct{} // closed when that has served a client
+	over  chan struct{} // closed when it is to behave
+	good  chan struct{} // closed when a client was served after that
 	once  sync.Once
 }
 
-// Listen starts a server, which ends with the test.
+// Listen starts a server that runs until the end of the test.
 func Listen(t testing.TB, s *Server, ca *testcert.Pair) *Listener {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -104,7 +104,7 @@ func (l *Listener) close() {
 	l.conns.Wait()
 }
 
-// Behave ends the hostility: open connections are closed, and further ones are served properly.
+// Behave ends the hostility: it closes the open connections, and further ones are served correctly.
 func (l *Listener) Behave() {
 	l.mu.Lock()
 	select {
@@ -124,10 +124,10 @@ func (l *Listener) drop() {
 	}
 }
 
-// Recovered is closed when a client was served well after Behave.
+// Recovered returns a channel that is closed when a client was served correctly after Behave.
 func (l *Listener) Recovered() <-chan struct{} { return l.good }
 
-// Connections returns how many there were.
+// Connections returns how many connections there were.
 func (l *Listener) Connections() int { return int(l.count.Load()) }
 
 func (l *Listener) accept() {
@@ -171,19 +171,19 @@ func (l *Listener) serve(under net.Conn) {
 	}
 }
 
-// A Conn is a connection of a Script. Its methods return when the connection has ended or, where they
-// do nothing on it, when the test does not want the server to be hostile any more.
+// A Conn is a connection of a Script. Its methods return when the connection has ended. Those that do
+// no I/O return when the server is no longer to be hostile.
 type Conn struct {
-	net.Conn          // that carries MQTT
+	net.Conn          // carries MQTT
 	Under    net.Conn // TCP
-	N        int      // how many came before it
+	N        int      // how many connections there were before
 
 	cert   tls.Certificate
 	over   <-chan struct{}
 	reader *packets.Reader
 }
 
-// carry does what lies between TCP and MQTT as it should be done.
+// carry sets up the carrier correctly.
 func (c *Conn) carry(by Carrier) error {
 	switch by {
 	case TLS:
@@ -203,7 +203,7 @@ func (c *Conn) carry(by Carrier) error {
 	return nil
 }
 
-// Secure does the TLS handshake.
+// Secure performs the TLS handshake.
 func (c *Conn) Secure() error {
 	secured := tls.Server(c.Conn, &tls.Config{Certificates: []tls.Certificate{c.cert}})
 	if err := secured.Handshake(); err != nil {
@@ -213,7 +213,7 @@ func (c *Conn) Secure() error {
 	return nil
 }
 
-// Receive reads a packet; nil when there is none any more.
+// Receive reads a packet. It returns nil at the end of the connection.
 func (c *Conn) Receive() packets.Packet {
 	if c.reader == nil {
 		c.reader = packets.NewReader(c.Conn, packets.ReaderOptions{})
@@ -225,7 +225,7 @@ func (c *Conn) Receive() packets.Packet {
 	return p
 }
 
-// Until reads packets up to one of a type. It reports false when there is none any more.
+// Until reads packets up to one of type t. It reports false if the connection ends before.
 func (c *Conn) Until(t packets.Type) bool {
 	for p := c.Receive(); p != nil; p = c.Receive() {
 		if p.Type() == t {
@@ -259,13 +259,13 @@ func encode(ps ...packets.Packet) []byte {
 	return b
 }
 
-// Drain reads to the end.
+// Drain reads until the end of the connection.
 func (c *Conn) Drain() { io.Copy(io.Discard, c.Conn) }
 
-// Hold does nothing.
+// Hold waits until the server is no longer to be hostile.
 func (c *Conn) Hold() { <-c.over }
 
-// Pause waits, and reports whether the server is to be hostile still.
+// Pause waits for d, and reports whether the server is still to be hostile.
 func (c *Conn) Pause(d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -277,7 +277,7 @@ func (c *Conn) Pause(d time.Duration) bool {
 	}
 }
 
-// Sip reads n bytes now and then.
+// Sip reads n bytes at each interval.
 func (c *Conn) Sip(n int, every time.Duration) {
 	for b := make([]byte, n); c.Pause(every); {
 		if _, err := io.ReadFull(c.Conn, b); err != nil {
@@ -286,7 +286,7 @@ func (c *Conn) Sip(n int, every time.Duration) {
 	}
 }
 
-// Dribble writes b in pieces of n bytes now and then.
+// Dribble writes b in pieces of n bytes, one at each interval.
 func (c *Conn) Dribble(b []byte, n int, every time.Duration) {
 	for piece := range slices.Chunk(b, n) {
 		if _, err := c.Write(piece); err != nil || !c.Pause(every) {
@@ -295,10 +295,10 @@ func (c *Conn) Dribble(b []byte, n int, every time.Duration) {
 	}
 }
 
-// Flood writes copies of b.
+// Flood writes copies of b until the connection ends.
 func (c *Conn) Flood(b []byte) { c.Stream(func(int) []byte { return b }) }
 
-// Stream writes what next returns for each number from 0.
+// Stream writes what next returns for each number from 0, until the connection ends.
 func (c *Conn) Stream(next func(i int) []byte) {
 	batch := make([]byte, 0, 64<<10)
 	for i := 0; ; {
@@ -313,7 +313,7 @@ func (c *Conn) Stream(next func(i int) []byte) {
 	}
 }
 
-// Serve answers as a good server does, but for packets of which except returns true.
+// Serve answers like a good server, except packets for which except returns true.
 func (c *Conn) Serve(except func(packets.Packet) bool) {
 	for p := c.Receive(); p != nil; p = c.Receive() {
 		if except != nil && except(p) {

@@ -19,7 +19,7 @@ const (
 	ends   = "<!-- end of the table -->\n"
 )
 
-// The documents have the servers and budgets that are tried.
+// The documents list the servers and budgets of the tests.
 func TestTable(t *testing.T) {
 	servers := hostile.Servers()
 	require.GreaterOrEqual(t, len(servers), 30)
@@ -49,10 +49,10 @@ func TestTable(t *testing.T) {
 	})
 }
 
-// A row is what the languages have of their own about a server.
+// A row has the cells for a server that differ between the languages.
 type row struct{ over, does, budget string }
 
-// compare holds the table of a document against the servers, or rewrites it.
+// compare compares the table of a document with the servers, or rewrites it.
 func compare(t *testing.T, document, head, or string, of func(*hostile.Server) row) {
 	t.Helper()
 	var b strings.Builder
@@ -81,7 +81,7 @@ func compare(t *testing.T, document, head, or string, of func(*hostile.Server) r
 	require.True(t, want == string(text), "run with -hostile.update")
 }
 
-// budget describes what a server allows beyond the usual budget; "" if nothing.
+// budget describes how a server's budget differs from the usual one; "" if it does not.
 func budget(s *hostile.Server) string {
 	switch {
 	case s.Lines != 0:

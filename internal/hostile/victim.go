@@ -27,17 +27,17 @@ import (
 
 const victimEnv = "MQTT311_HOSTILE_VICTIM"
 
-// An Order says what a victim is to do.
+// An Order tells a victim what to do.
 type Order struct {
 	Kind  Kind
 	Addr  string // host:port of the server
 	Over  Carrier
-	Dir   string // of its own
+	Dir   string // the victim's own directory
 	CA    string // a file
 	Times Times
 	Files uint64 // limit of file descriptors; 0: the system's
 
-	// Hunger is how long the victim has no file descriptor left, soon after it has connected.
+	// Hunger is for how long the victim has no file descriptor left, soon after it has connected.
 	Hunger time.Duration
 }
 
@@ -46,16 +46,16 @@ type Times struct {
 	KeepAlive, Ping, Connect, Write, Reconnect time.Duration
 }
 
-// A Report is a line that a victim writes to its standard output now and then.
+// A Report is a line that a victim writes to its standard output at intervals.
 type Report struct {
 	Goroutines int
-	Slowest    time.Duration // call of Stats
+	Slowest    time.Duration // the slowest call of Stats
 	Received   uint64        // messages
-	Published  uint64        // messages that the server has
-	Packets    uint64        // that came
+	Published  uint64        // messages that the server has acknowledged
+	Packets    uint64        // packets received
 }
 
-// Main is the TestMain of a package that has victims: in their processes it does not return.
+// Main is the TestMain of a package with victims. In the process of a victim it does not return.
 func Main(m *testing.M) {
 	told := os.Getenv(victimEnv)
 	if told == "" {
@@ -73,8 +73,8 @@ func Main(m *testing.M) {
 	os.Exit(0)
 }
 
-// suffer is a program that subscribes and publishes until it is asked to end, or its standard input
-// does because the parent has died.
+// suffer subscribes and publishes until the process is asked to end, or until its standard input
+// ends because the parent has died.
 func (o *Order) suffer() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -116,10 +116,9 @@ func (o *Order) suffer() error {
 }
 
 const (
-	patience = TooLong // that a victim has to end
+	patience = TooLong // for closing the client
 
-	// TooLong is how long a call takes that hangs: longer than a machine that is busy with something
-	// else lets a process wait.
+	// TooLong is how long a call takes that hangs: longer than a busy machine lets a process wait.
 	TooLong = 10 * time.Second
 )
 
@@ -181,7 +180,7 @@ const (
 	Fed    = "descriptors are there again"
 )
 
-// starve takes every descriptor that is left, for a while.
+// starve takes all free file descriptors for a while.
 func starve(d time.Duration) {
 	var taken []*os.File
 	for {
@@ -203,7 +202,7 @@ func starve(d time.Duration) {
 	slog.Warn(Fed, "taken", len(taken))
 }
 
-// dialer returns a dial function as a program makes one.
+// dialer returns a dial function, made as a program would make it.
 func (o *Order) dialer() (func(context.Context) (net.Conn, error), error) {
 	opts := transport.Options{TLS: &transport.TLSOptions{ServerCert: transport.File(o.CA)}}
 	switch o.Over {
@@ -231,7 +230,7 @@ func (o *Order) proxyURL() string {
 	return u.String()
 }
 
-// config returns the configuration of a connector that does the same.
+// config returns the configuration of a connector that does the same as suffer.
 func (o *Order) config() string {
 	address, protocol, more := o.Addr, "TCP", ""
 	switch o.Over {

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The index of the Chinese pages has each of them, and whatever a table of an English page has a row for, an option, a
-// setting, a call, stands on the Chinese page.
+// The Chinese index lists every Chinese page, and each option, setting and call that has a row in a table of an
+// English page is mentioned on the Chinese page.
 func TestChinesePagesAreInStep(t *testing.T) {
 	pages, err := filepath.Glob(filepath.Join(top, "docs/zh/*.md"))
 	require.NoError(t, err)
@@ -47,7 +47,7 @@ func TestChinesePagesAreInStep(t *testing.T) {
 	}
 }
 
-// The index has every document.
+// The index lists every document.
 func TestIndexHasEveryDocument(t *testing.T) {
 	pages, err := filepath.Glob(filepath.Join(top, "docs/*.md"))
 	require.NoError(t, err)
@@ -60,7 +60,7 @@ func TestIndexHasEveryDocument(t *testing.T) {
 
 var links = regexp.MustCompile(`\]\(([^)\s]+\.md[^)\s]*)\)`)
 
-// The Chinese pages of the statements and of the hazards have the same rows, with the same files and tests.
+// The Chinese pages of conformance and hazards have the same rows, with the same files and tests.
 func TestConformanceInChinese(t *testing.T) {
 	who := strings.NewReplacer("客户端", "client", "服务端", "server", "双方", "both")
 	var found [2][]string
@@ -103,7 +103,7 @@ func TestDecisionsInChinese(t *testing.T) {
 	require.Equal(t, found[0], found[1])
 }
 
-// code returns the pieces of a row that are set as code, sorted: languages differ in the order.
+// code returns the code spans of a row, sorted, since their order differs between languages.
 func code(row string) string {
 	pieces := words(row)
 	slices.Sort(pieces)

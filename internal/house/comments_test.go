@@ -27,15 +27,15 @@ var (
 
 // A comment is the doc comment of an exported name, or of a field or method of one.
 type comment struct {
-	dir  string // of the package, from the root of the project
+	dir  string // of the package, relative to the root of the project
 	at   string // file:line
 	decl string // its first line
 	text string
 }
 
-// TestDocComments prints doc comments of exported names, drawn by chance, to be read by somebody
-// who does not know the code. The same seed draws the same from the same tree. It fails if an
-// exported function or method has no comment.
+// TestDocComments prints random doc comments of exported names, to be read by somebody who does not
+// know the code. The same seed selects the same comments of the same tree. It fails if an exported
+// function or method has no comment.
 func TestDocComments(t *testing.T) {
 	all := comments(t)
 	require.Greater(t, len(all), 800)
@@ -83,7 +83,7 @@ func comments(t *testing.T) (all []comment) {
 	return all
 }
 
-// commentsOf returns the doc comments of a file, in their order; none of a program. It is an error if
+// commentsOf returns the doc comments of a file, in order; none for a program. It returns an error if
 // an exported function has none.
 func commentsOf(name string, src []byte) (all []comment, err error) {
 	fset := token.NewFileSet()
@@ -128,7 +128,7 @@ func commentsOf(name string, src []byte) (all []comment, err error) {
 	return all, nil
 }
 
-// isExported reports whether a declaration has a name that others can use.
+// isExported reports whether a declaration has an exported name.
 func isExported(s ast.Spec) bool {
 	switch s := s.(type) {
 	case *ast.ValueSpec:

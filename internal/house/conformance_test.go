@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// statements is how many numbered statements each section of the specification has.
+// statements is the number of numbered statements in each section of the specification.
 var statements = map[string]int{
 	"1.5.3": 3, "2.2.2": 2, "2.3.1": 7, "3.1.0": 2, "3.1.2": 24, "3.1.3": 11, "3.1.4": 5, "3.2.0": 1, "3.2.2": 6,
 	"3.3.1": 12, "3.3.2": 3, "3.3.4": 1, "3.3.5": 2, "3.6.1": 1, "3.8.1": 1, "3.8.3": 4, "3.8.4": 6, "3.9.3": 2,
@@ -22,10 +22,10 @@ var statements = map[string]int{
 	"7.0.0": 2, "7.1.1": 1, "7.1.2": 1,
 }
 
-// A row of docs/conformance.md.
+// A row is a row of docs/conformance.md.
 type row struct{ id, who, what, where, test string }
 
-// TestConformance holds docs/conformance.md against the code, and the code against it.
+// TestConformance compares docs/conformance.md with the code, in both directions.
 func TestConformance(t *testing.T) {
 	rows := conformance(t)
 	for section, n := range statements {
@@ -74,7 +74,7 @@ func words(cell string) []string {
 	return all
 }
 
-// checkWhere wants each file to name the statement, and to be no test.
+// checkWhere checks that each file names the statement and is not a test.
 func (r row) checkWhere(t *testing.T) {
 	files := words(r.where)
 	require.NotEmpty(t, files, "no file obeys it")
@@ -84,8 +84,8 @@ func (r row) checkWhere(t *testing.T) {
 	}
 }
 
-// checkTest wants each test to be there and to name the statement, in its name or its
-// text, and each conversation to name it.
+// checkTest checks that each test exists and names the statement, in its name or its text, and that
+// each conversation names it.
 func (r row) checkTest(t *testing.T) {
 	cells := words(r.test)
 	require.NotEmpty(t, cells, "no test proves it")
@@ -105,14 +105,14 @@ func (r row) checkTest(t *testing.T) {
 	}
 }
 
-// function returns the text of a function with its comment.
+// function returns the text of a function, including its comment.
 func function(file, name string) string {
 	m := regexp.MustCompile(`(?ms)(^//[^\n]*\n)*^func ` + name + `\(.*?(^}|}$)`).FindString(file)
 	return m
 }
 
-// names reports whether a text has the statement's number, and not only as the beginning of
-// a longer one.
+// names reports whether a text has the number of the statement, and not just as a prefix of a
+// longer number.
 func names(text, id string) bool {
 	return regexp.MustCompile(regexp.QuoteMeta(id) + `(\D|$)`).MatchString(text)
 }
@@ -123,7 +123,7 @@ func text(t *testing.T, file string) string {
 	return string(b)
 }
 
-// named returns every statement that code or a conversation names, with a file that does.
+// named returns every statement that the code or a conversation names, with one file that names it.
 func named(t *testing.T) map[string]string {
 	all := make(map[string]string)
 	form := regexp.MustCompile(`MQTT-\d+\.\d+\.\d+-\d+`)

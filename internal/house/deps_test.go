@@ -13,7 +13,7 @@ import (
 
 const module = "github.com/mqtt311/mqtt311/"
 
-// rule says what a package may depend on, directly or not.
+// A rule says what a package may depend on, directly or indirectly.
 type rule struct {
 	pkg    string
 	ours   []string // packages of this module
@@ -86,8 +86,8 @@ func TestDependencies(t *testing.T) {
 	}
 }
 
-// The libraries of the command reach nobody else: not the quickstart, and no importer of the
-// packages above, whose rules do not list them.
+// The libraries of the command are linked by nothing else: neither by the quickstart nor by
+// importers of the packages above, whose rules do not list them.
 func TestLibrariesOfTheCommand(t *testing.T) {
 	of := []string{"github.com/prometheus/", "github.com/spf13/", "github.com/creack/pty"}
 	ours := func(dep string) bool {
@@ -103,14 +103,14 @@ func TestLibrariesOfTheCommand(t *testing.T) {
 	}
 }
 
-// The broker for tests is linked by the quickstart and by nothing else that ships.
+// The test broker is linked by the quickstart, and by nothing else that we ship.
 func TestNoBrokerInTheCommand(t *testing.T) {
 	for _, dep := range deps(t, "connector/cmd/...") {
 		require.NotContains(t, dep, "mochi", "the command links the test broker")
 	}
 }
 
-// The last two releases of Go can build the project.
+// The two latest releases of Go can build the project.
 func TestGoVersion(t *testing.T) {
 	mod, err := os.ReadFile("../../go.mod")
 	require.NoError(t, err)

@@ -16,8 +16,8 @@ import (
 
 const top = "../.."
 
-// tests returns the names of all test functions of the project, and of the conversations
-// as TestConversations/name.
+// tests returns the names of all test functions of the project, and of the conversations as
+// TestConversations/name.
 func tests(t *testing.T) map[string]bool {
 	t.Helper()
 	names := make(map[string]bool)
@@ -47,7 +47,7 @@ func tests(t *testing.T) map[string]bool {
 	return names
 }
 
-// Every test that a document names is there.
+// Every test named in a document exists.
 func TestHazardsAndOtherDocumentsNameTestsThatExist(t *testing.T) {
 	known := tests(t)
 	named := regexp.MustCompile("`((?:Test|Fuzz|Benchmark|Example)[A-Z]\\w*(?:/\\w+)?)`")
@@ -69,8 +69,7 @@ func TestHazardsAndOtherDocumentsNameTestsThatExist(t *testing.T) {
 	require.Greater(t, found, 50)
 }
 
-// The hazards have a row each, and a test that is named after the row; what other clients were
-// seen to do has one too.
+// Each hazard has a row and a test named after it; so does each fault observed in other clients.
 func TestHazardsHaveARowAndATestEach(t *testing.T) {
 	text, err := os.ReadFile(top + "/docs/hazards.md")
 	require.NoError(t, err)
@@ -93,7 +92,7 @@ func TestHazardsHaveARowAndATestEach(t *testing.T) {
 	}
 }
 
-// Every proof is in the table of docs/connector.md, and the table has no other.
+// Every proof is in the table of docs/connector.md, and the table has no others.
 func TestEveryProofIsListed(t *testing.T) {
 	table := text(t, "docs/connector.md")
 	_, table, _ = strings.Cut(table, "## What is proved on real brokers")

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// make fuzz runs every fuzz target of the project, wherever it stands.
+// make fuzz runs every fuzz target of the project, in whatever package it is.
 func TestEveryFuzzTargetIsRun(t *testing.T) {
 	if _, err := exec.LookPath("make"); err != nil && os.Getenv("CI") == "" {
 		t.Skip("make is not installed")

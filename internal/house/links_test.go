@@ -23,7 +23,7 @@ var (
 	titles = regexp.MustCompile(`(?m)^#{1,6} (.*)$`)
 )
 
-// documents returns every Markdown file of the tree, by its path from the root folder, with its text.
+// documents returns the text of every Markdown file in the tree, by its path relative to the root.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	docs := make(map[string]string)
@@ -49,7 +49,7 @@ func documents(t *testing.T) map[string]string {
 	return docs
 }
 
-// targets returns what the links of a document name, in code left out.
+// targets returns the targets of the links in a document, except those in code.
 func targets(text string) (out []string) {
 	text = spans.ReplaceAllString(fences.ReplaceAllString(text, ""), "")
 	for _, re := range []*regexp.Regexp{links, source} {
@@ -60,7 +60,7 @@ func targets(text string) (out []string) {
 	return out
 }
 
-// Each link that is relative names a file that exists, and a heading in it if it names one.
+// Each relative link leads to a file that exists, and to a heading that exists if it names one.
 func TestLinks(t *testing.T) {
 	docs := documents(t)
 	for name, text := range docs {
@@ -83,7 +83,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// anchors returns the anchors of the headings of a document, as forges make them.
+// anchors returns the anchors of the headings in a document, as GitHub and the like generate them.
 func anchors(text string) (out []string) {
 	for _, m := range titles.FindAllStringSubmatch(fences.ReplaceAllString(text, ""), -1) {
 		title := strings.ToLower(strings.ReplaceAll(m[1], "`", ""))
@@ -93,7 +93,7 @@ func anchors(text string) (out []string) {
 	return out
 }
 
-// From README every document is reached with two clicks.
+// Every document can be reached from README with two clicks.
 func TestEveryDocumentIsReached(t *testing.T) {
 	docs := documents(t)
 	reached := map[string]bool{"README.md": true}
@@ -116,7 +116,7 @@ func TestEveryDocumentIsReached(t *testing.T) {
 	}
 }
 
-// No phrase that docs/words.md retires is left, in documents and in Go.
+// No phrase that docs/words.md retires appears in documents or Go files.
 func TestRetiredPhrases(t *testing.T) {
 	docs := documents(t)
 	_, table, found := strings.Cut(docs["docs/words.md"], "## Not used")

@@ -15,7 +15,7 @@ import (
 	"github.com/mqtt311/mqtt311/internal/broker"
 )
 
-// codeOf returns the blocks of a kind in a document.
+// codeOf returns the code blocks of a language in a document.
 func codeOf(t *testing.T, document, kind string) (blocks []string) {
 	t.Helper()
 	for _, m := range regexp.MustCompile("(?ms)^```"+kind+"\n(.*?)^```$").FindAllStringSubmatch(text(t, document), -1) {
@@ -25,8 +25,8 @@ func codeOf(t *testing.T, document, kind string) (blocks []string) {
 	return blocks
 }
 
-// The program of the first page compiles, prints what stands there, and fails without a server as
-// it says there.
+// The program in docs/start.md compiles, prints what the page shows, and fails without a server as
+// the page says.
 func TestProgramOfStart(t *testing.T) {
 	program, prints := codeOf(t, "docs/start.md", "go"), codeOf(t, "docs/start.md", "text")
 	require.Equal(t, program, codeOf(t, "docs/zh/start.md", "go"))
@@ -51,8 +51,8 @@ func TestProgramOfStart(t *testing.T) {
 	require.Contains(t, string(out), strings.ReplaceAll(prints[1], "127.0.0.1:1883", b.Addr))
 }
 
-// The programs of the guide are in files that are compiled and run, word for word, and the Chinese page has
-// the same ones.
+// The programs in docs/client.md appear word for word in test files, which are compiled and run, and the
+// Chinese page has the same programs.
 func TestGuide(t *testing.T) {
 	tested := text(t, "client/guide_test.go") + text(t, "client/example_test.go")
 	programs := codeOf(t, "docs/client.md", "go")

@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The tests that stand beside a threat are in the package that stands before them; the Chinese page has the same ones.
+// The tests in a row of the security tables are in the package named before them, and both pages name the same
+// tests.
 func TestSecurityTable(t *testing.T) {
 	row := regexp.MustCompile(`(?m)^\| (.+) \| (.+) \| (.+) \|$`)
 	part := regexp.MustCompile("`([a-z][a-z0-9/]*)`[:：] ?((?:`[A-Z]\\w+`[,、]? ?)+)")

@@ -30,8 +30,8 @@ func shipped(t *testing.T) string {
 	return b.String()
 }
 
-// Each text of the first column of a table of the troubleshooting pages is one that the program prints; those of
-// crypto/tls, net and the system are in the table of docs/transport.md, which another test compares with reality.
+// The program can print each text in the first column of the troubleshooting tables. Texts of crypto/tls, net and
+// the system are in the table of docs/transport.md, which another test checks against reality.
 func TestTroubleshooting(t *testing.T) {
 	printed := shipped(t) + text(t, "docs/transport.md") +
 		"command: exit status" // os/exec prints the second half

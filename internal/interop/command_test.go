@@ -23,7 +23,8 @@ func build(t *testing.T, pkg string) string {
 	return program
 }
 
-// The command's pub and sub meet through mosquitto, over TCP, mutual TLS, WS and WSS.
+// The pub and sub verbs of the command communicate through mosquitto, over TCP, mutual TLS, WS and
+// WSS.
 func TestInteropCommand(t *testing.T) {
 	t.Parallel()
 	b := mosquitto.Start(t, mosquitto.Options{})
@@ -49,7 +50,7 @@ func TestInteropCommand(t *testing.T) {
 	}
 }
 
-// The quickstart with a real broker loses nothing.
+// The quickstart loses nothing with a real broker.
 func TestInteropQuickstart(t *testing.T) {
 	t.Parallel()
 	b := mosquitto.Start(t, mosquitto.Options{})
@@ -60,8 +61,9 @@ func TestInteropQuickstart(t *testing.T) {
 	require.Equal(t, 3, strings.Count(string(out), "1000      1000             1000"), "%s", out)
 }
 
-// A co-process that dies after every ten answers loses nothing: what it had in work runs
-// again, over TLS and mosquitto, and the results come from a producer on the same connection.
+// A co-process that dies after every ten answers loses nothing: the messages that it had in work
+// run again, over TLS and mosquitto, and the results are published by a producer on the same
+// connection.
 func TestInteropRunWithAProcessThatDies(t *testing.T) {
 	t.Parallel()
 	b := mosquitto.Start(t, mosquitto.Options{})

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A cutter ends the first connection after so many bytes of one direction.
+// A cutter ends the first connection after a number of bytes in one direction.
 type cutter struct {
 	addr string
 	mu   sync.Mutex
@@ -69,13 +69,12 @@ func (c *cutConn) Write(b []byte) (int, error) {
 	return n, net.ErrClosed
 }
 
-// lanes is how many scenarios go on at once, if go test -parallel allows it: they wait most of the time.
+// lanes is how many scenarios run at once, if go test -parallel allows it: most of the time they wait.
 const lanes = 8
 
-// TestInteropCutAtEveryByte plays a whole scenario once for each byte of either direction, and
-// cuts the connection there: a subscription, publishing at QoS 1 and 2, receiving both.
-// Nothing is lost, and nothing at QoS 2 comes twice, to us or to another client. The brief form cuts at one
-// byte of eight.
+// TestInteropCutAtEveryByte runs a scenario once for each byte in either direction, and cuts the connection
+// there: a subscription, publishing at QoS 1 and 2, receiving both. Nothing is lost, and nothing at QoS 2
+// arrives twice, at our client or at another one. The brief form cuts at every eighth byte.
 func TestInteropCutAtEveryByte(t *testing.T) {
 	b := mosquitto.Start(t, mosquitto.Options{Config: "autosave_on_changes false"})
 	ctx := within(t)

@@ -1,4 +1,4 @@
-// Package interop tests the whole of it against real brokers: over every transport, at
+// Package interop tests client, connector and command with real brokers: over every transport, at
 // every QoS, through crashes.
 package interop
 
@@ -45,7 +45,7 @@ func wires(t *testing.T, b *mosquitto.Broker) map[string]dialFunc {
 	}
 }
 
-// within bounds a test, on a slow machine as well.
+// within limits the time of a test, with room for a slow machine.
 func within(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -62,10 +62,10 @@ func connect(t *testing.T, ctx context.Context, cfg client.Config) *client.Clien
 	return c
 }
 
-// One client publishes to itself at every QoS, an empty payload, text, bytes and 100 KiB,
-// and gets everything once, with the QoS it was sent at. Each has a server of its own: mosquitto
-// 2.0.11 was seen to close a TLS connection over an error of another one that had just ended
-// ("application data after close notify").
+// A client publishes to itself at every QoS: an empty payload, text, bytes and 100 KiB. It receives
+// everything once, with the same QoS. Each transport has its own server: mosquitto 2.0.11 was seen
+// to close a TLS connection because of an error on another one that had just ended ("application
+// data after close notify").
 func TestInteropEveryWireAtEveryQoS(t *testing.T) {
 	for name := range wires(t, mosquitto.Start(t, mosquitto.Options{})) {
 		t.Run(name, func(t *testing.T) {
@@ -116,9 +116,9 @@ func TestInteropEveryWireAtEveryQoS(t *testing.T) {
 	}
 }
 
-// A mosquitto that is killed and started again keeps the session: nothing that Publish
-// answered with nil is lost, and nothing at QoS 2 comes twice but what the server itself
-// has forgotten that it did.
+// A mosquitto that is killed and restarted keeps the session: no message for which Publish returned
+// nil is lost, and none at QoS 2 arrives twice unless the server itself has forgotten that it was
+// delivered.
 func TestInteropCrashOfTheServer(t *testing.T) {
 	b := mosquitto.Start(t, mosquitto.Options{Config: "max_queued_messages 0\n"})
 	dial, err := transport.Dialer(b.TCP, nil)
@@ -168,7 +168,7 @@ func TestInteropCrashOfTheServer(t *testing.T) {
 	}
 }
 
-// A session that is kept brings what came while nobody was there.
+// A kept session delivers the messages that were published while the client was away.
 func TestInteropKeptSession(t *testing.T) {
 	b := mosquitto.Start(t, mosquitto.Options{})
 	dial, err := transport.Dialer(b.TCP, nil)

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A real server closes over three of sixty messages: those are given up, the others arrive, at QoS 2
-// once, and it takes seconds.
+// A real server closes over three of sixty messages: those are given up within seconds, and the
+// others arrive, at QoS 2 once.
 func TestInteropRefusedMessages(t *testing.T) {
 	t.Parallel()
 	b := mosquitto.Start(t, mosquitto.Options{Config: "max_packet_size 1000"})

@@ -18,10 +18,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A mosquitto comes back four times with its folder of a second before, which has Packet Identifiers of QoS 2 in
-// it that the client has finished with. Half of the throughput is back within minutes, and what is published
-// from then on comes. mosquitto 2.0.11 has no quota that such identifiers fill, and knows by its content that
-// a message is a new one; a server that does neither is simulated: TestServerIsRolledBack in package session.
+// A mosquitto returns four times to its folder of a second ago, which has QoS 2 Packet Identifiers that the
+// client has finished with. Half of the throughput is back within minutes, and messages published from then on
+// arrive. mosquitto 2.0.11 has no quota that such identifiers fill, and recognises a new message by its content.
+// A server that does neither is simulated in TestServerIsRolledBack of package session.
 func TestInteropRollbacks(t *testing.T) {
 	thorough.Only(t)
 	p := newSetBack(t)
@@ -40,7 +40,7 @@ func TestInteropRollbacks(t *testing.T) {
 	require.Zero(t, p.lost(), "messages that were acknowledged since")
 }
 
-// A setBack publishes at QoS 2 to a mosquitto that is set back.
+// A setBack publishes at QoS 2 to a mosquitto that is rolled back.
 type setBack struct {
 	t      *testing.T
 	b      *mosquitto.Broker
@@ -54,7 +54,7 @@ type setBack struct {
 	acked      []int64
 }
 
-// A far connection is one to a server that is far away, so that its state always has messages under way.
+// A far connection delays writes like one to a distant server, so that messages are always in flight.
 type far struct{ net.Conn }
 
 func (c far) Write(b []byte) (int, error) {
@@ -109,15 +109,15 @@ func (p *setBack) publish() {
 	}
 }
 
-// rate returns how many messages a second are published.
+// rate returns how many messages are published per second.
 func (p *setBack) rate(d time.Duration) float64 {
 	begin, n := time.Now(), p.done.Load()
 	time.Sleep(d)
 	return float64(p.done.Load()-n) / time.Since(begin).Seconds()
 }
 
-// setBack lets the broker come back with its folder of a second before. It saves every second, and the next
-// copy is to be of another state.
+// setBack rolls the broker back to its folder of a second ago. It then waits until the broker, which saves
+// every second, has saved another state for the next copy.
 func (p *setBack) setBack() {
 	copied := filepath.Join(p.copies, strconv.FormatInt(time.Now().UnixNano(), 10))
 	p.b.Pause()
@@ -131,7 +131,7 @@ func (p *setBack) setBack() {
 	time.Sleep(2500 * time.Millisecond)
 }
 
-// lost returns how many of the next two thousand messages that are acknowledged do not come to a subscriber.
+// lost returns how many of the next two thousand acknowledged messages do not reach a subscriber.
 func (p *setBack) lost() int {
 	var mu sync.Mutex
 	got := make(map[int64]bool)

@@ -18,10 +18,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestInteropScrub leaves a QoS 2 message under identifier 1 at the server, as a process does
-// that dies before PUBREL and loses its store. A new process with the same ClientID begins at 1
-// again. Without the release of identifiers its first message is acknowledged and never
-// arrives; with it both, or at least the new one, do.
+// TestInteropScrub leaves a QoS 2 message under identifier 1 at the server, like a process that
+// dies before PUBREL and loses its store. A new process with the same ClientID starts at 1 again.
+// Unless identifiers are released first, its first message is acknowledged and never arrives; if
+// they are, both messages arrive, or at least the new one.
 func TestInteropScrub(t *testing.T) {
 	m, err := broker.Start()
 	require.NoError(t, err)
@@ -74,7 +74,7 @@ func publishOverALeftover(t *testing.T, addr, id string, noScrub bool) []string 
 	return nil
 }
 
-// leaveBehind publishes at QoS 2 by hand, and goes when PUBREC has come.
+// leaveBehind publishes at QoS 2 packet by packet, and leaves after PUBREC.
 func leaveBehind(t *testing.T, dial func(context.Context) (net.Conn, error), id string) {
 	conn, err := dial(t.Context())
 	require.NoError(t, err)

@@ -11,18 +11,18 @@ import (
 )
 
 const (
-	most     = 100              // records of one message within a period
+	most     = 100              // records with the same message in a period
 	period   = 10 * time.Second // from the first of them
-	mostLong = 1 << 10          // bytes of a value, as JSON writes it
-	mostText = 1 << 10          // messages that are counted apart
+	mostLong = 1 << 10          // maximum bytes of a value, as encoded in JSON
+	mostText = 1 << 10          // messages that are counted separately
 )
 
-// leftOut is the key of how many records of a message were left out before one.
+// leftOut is the key under which a record reports how many before it were left out.
 const leftOut = "left_out"
 
-// New returns a handler that passes on to h at most 100 records with the same message within ten
-// seconds. The next one says as left_out how many there were between. Texts and errors are cut at
-// a KiB. A handler that New returned, or that was made of one, is returned as it is.
+// New returns a handler that passes to h at most 100 records with the same message in ten seconds.
+// The next record reports, as left_out, how many were dropped in between. Texts and errors are cut
+// to a KiB. A handler that New returned, or that was derived from one, is returned unchanged.
 func New(h slog.Handler) slog.Handler {
 	if h, ok := h.(*handler); ok {
 		return h
@@ -35,7 +35,7 @@ type handler struct {
 	counts *counts
 }
 
-// counts are those of a handler and of all that were made of it.
+// counts is shared by a handler and all those derived from it.
 type counts struct {
 	mu sync.Mutex
 	of map[string]*count // by message
@@ -47,7 +47,7 @@ type count struct {
 	dropped uint64
 }
 
-// pass reports whether a record may pass, and how many did not since one did.
+// pass reports whether a record may pass, and how many were dropped since the last one that did.
 func (c *counts) pass(message string, now time.Time) (dropped uint64, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -97,7 +97,7 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, short)
 }
 
-// cut returns a text or an error that is not too long, and whether it was.
+// cut shortens a text or an error that is too long, and reports whether it did.
 func cut(v slog.Value) (slog.Value, bool) {
 	s := ""
 	switch v.Kind() {
@@ -121,7 +121,7 @@ func cut(v slog.Value) (slog.Value, bool) {
 	return v, false
 }
 
-// written returns how many bytes a character takes in JSON, at most.
+// written returns the maximum number of bytes that a character takes in JSON.
 func written(r rune) int {
 	if r < ' ' || r == utf8.RuneError || r == 0x2028 || r == 0x2029 || r == '<' || r == '>' || r == '&' {
 		return len(`\u0000`)

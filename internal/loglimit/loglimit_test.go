@@ -19,7 +19,7 @@ func logger() (*slog.Logger, *bytes.Buffer) {
 	return slog.New(loglimit.New(slog.NewJSONHandler(out, nil))), out
 }
 
-// taken returns the lines that were written since, and forgets them.
+// taken returns the lines written since the last call.
 func taken(t *testing.T, out *bytes.Buffer) []map[string]any {
 	t.Helper()
 	var all []map[string]any
@@ -32,8 +32,8 @@ func taken(t *testing.T, out *bytes.Buffer) []map[string]any {
 	return all
 }
 
-// Of each message there are so many lines in ten seconds, whatever is beside it and whoever logs it;
-// the next one says how many there would have been.
+// The lines with the same message are limited in ten seconds, whatever their attributes and logger.
+// The next line says how many were left out.
 func TestLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, out := logger()
@@ -61,7 +61,7 @@ func TestLines(t *testing.T) {
 	})
 }
 
-// Messages that are made of what happened are bounded, too.
+// Messages that vary with their content are limited, too.
 func TestManyMessages(t *testing.T) {
 	log, out := logger()
 	for i := range 100_000 {
@@ -72,7 +72,7 @@ func TestManyMessages(t *testing.T) {
 	require.Len(t, taken(t, out), 1)
 }
 
-// A value is a KiB at most as it is written, and nothing else about a line changes.
+// A value takes at most a KiB as written, and the rest of the line is unchanged.
 func TestLongValues(t *testing.T) {
 	for name, value := range map[string]any{
 		"text":               strings.Repeat("a", 100_000),

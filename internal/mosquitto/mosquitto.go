@@ -1,5 +1,5 @@
-// Package mosquitto runs the mosquitto broker for tests: real TCP, TLS and
-// WebSocket of somebody else's making, on loopback.
+// Package mosquitto runs the mosquitto broker for tests, on loopback: TCP, TLS and WebSocket
+// implemented by other authors.
 package mosquitto
 
 import (
@@ -15,29 +15,27 @@ import (
 	"github.com/mqtt311/mqtt311/internal/testcert"
 )
 
-// Options are what a test may want differently.
+// Options are the settings that a test may change.
 type Options struct {
 	// Config is added to the global part of the configuration file, a line
 	// each.
 	Config string
 
-	// Anonymous is whether clients may come without a user name. If nil, they
-	// may.
+	// Anonymous is whether clients may connect without a user name. If nil, they may.
 	Anonymous *bool
 }
 
-// A Broker is one mosquitto with a folder of its own, where what it stores
-// stays through Kill, Stop and Restart.
+// A Broker is a mosquitto with its own folder, whose contents survive Kill, Stop and Restart.
 type Broker struct {
 	// The URLs of the listeners. MTLS and WSSM demand a client certificate,
 	// whose common name becomes the user name.
 	TCP, TLS, MTLS, WS, WSS, WSSM string
 
-	CA     *testcert.Pair // signed Server and Client
+	CA     *testcert.Pair // issued Server and Client
 	Server *testcert.Pair
 	Client *testcert.Pair // common name client1
 
-	// Files of the same, for options that take paths.
+	// The same certificates as files, for options that take paths.
 	CAFile, ClientCert, ClientKey string
 
 	*program.Program
@@ -47,7 +45,7 @@ type Broker struct {
 	addrs []string // host:port of TCP, TLS, MTLS, WS, WSS, WSSM
 }
 
-// install says how to get the program.
+// install says how to install the program.
 const install = "apt-get install -y --no-install-recommends mosquitto"
 
 // Start starts a broker and returns once it has answered a CONNECT. It is
@@ -98,7 +96,7 @@ func (b *Broker) choosePorts() {
 // Addr returns the host:port of the TCP listener.
 func (b *Broker) Addr() string { return b.addrs[0] }
 
-// Folder returns where the broker keeps what outlives it.
+// Folder returns the folder of the broker's persistent data.
 func (b *Broker) Folder() string { return filepath.Join(b.dir, "data") }
 
 // config works around mosquitto 2.0: run as root, it changes to a user that cannot read the folder; a WebSocket listener ignores
@@ -140,7 +138,7 @@ func (b *Broker) write(name, text string) {
 	}
 }
 
-// ready asks whether each listener accepts, and that of TCP answers a CONNECT.
+// ready checks that each listener accepts connections and that the TCP listener answers a CONNECT.
 func (b *Broker) ready() error {
 	for _, addr := range b.addrs[1:] {
 		conn, err := net.DialTimeout("tcp", addr, time.Second)

@@ -12,7 +12,7 @@ import (
 	"github.com/mqtt311/mqtt311/internal/mosquitto"
 )
 
-// connect opens a session that lasts and returns the CONNACK.
+// connect opens a persistent session and returns the CONNACK.
 func connect(t *testing.T, b *mosquitto.Broker) (net.Conn, []byte) {
 	conn, err := net.Dial("tcp", b.Addr())
 	require.NoError(t, err)
@@ -26,7 +26,7 @@ func connect(t *testing.T, b *mosquitto.Broker) (net.Conn, []byte) {
 	return conn, connack
 }
 
-// What the broker stores outlives its end, and its ports stay the same.
+// The broker's stored data survives its end, and its ports stay the same.
 func TestStopAndRestart(t *testing.T) {
 	b := mosquitto.Start(t, mosquitto.Options{})
 	conn, connack := connect(t, b)

@@ -10,9 +10,9 @@ import (
 	"github.com/mqtt311/mqtt311/internal/mosquitto"
 )
 
-// max_inflight_messages is no window in mosquitto 2.0.11: with each PUBACK that comes in order it
-// sends as many messages more, so that soon its whole queue is on its way. Proofs and
-// measurements with a long queue have to reckon with both.
+// In mosquitto 2.0.11, max_inflight_messages does not limit the window: with each PUBACK in order
+// it sends that many further messages, so that soon its whole queue is in flight. Proofs and
+// measurements with a long queue have to allow for that.
 func TestWindowGrows(t *testing.T) {
 	const window = 10
 	b := mosquitto.Start(t, mosquitto.Options{Config: "max_inflight_messages 10\nmax_queued_messages 0\npersistence false"})

@@ -12,15 +12,15 @@ import (
 	"github.com/mqtt311/mqtt311/internal/program"
 )
 
-// A Cluster is several nats-servers with JetStream, without MQTT. Each has a folder of its own, where what it stores
-// stays through Kill, Stop and Restart.
+// A Cluster is several nats-servers with JetStream, without MQTT. Each has its own folder, whose contents survive
+// Kill, Stop and Restart.
 type Cluster struct {
 	Servers []*program.Program
-	Client  string // URLs of the NATS protocol, with commas between them
+	Client  string // URLs of the NATS protocol, separated by commas
 }
 
-// StartCluster starts n servers and returns once each answers; it takes some seconds more until they have a leader.
-// They are stopped when the test ends.
+// StartCluster starts n servers and returns once each of them answers; it takes a few more seconds until they have
+// a leader. They are stopped when the test ends.
 func StartCluster(t testing.TB, n int) *Cluster {
 	t.Helper()
 	path := program.Find(t, install, "bin/nats-server")
@@ -75,7 +75,7 @@ cluster {
 	return c, nil
 }
 
-// greets reports whether a server of the NATS protocol says INFO.
+// greets reports whether a server at addr sends the INFO of the NATS protocol.
 func greets(addr string) error {
 	conn, err := net.DialTimeout("tcp", addr, time.Second)
 	if err != nil {

@@ -1,5 +1,6 @@
-// Package nats runs the MQTT side of nats-server for tests. It differs from other brokers in an important way: unacknowledged
-// messages are sent again on a live connection each time AckWait has passed, and after a reconnect not before that.
+// Package nats runs the MQTT side of nats-server for tests. It differs from other brokers in an important way: it
+// sends unacknowledged messages again on a live connection whenever AckWait has passed, and after a reconnect not
+// before that.
 package nats
 
 import (
@@ -14,29 +15,28 @@ import (
 	"github.com/mqtt311/mqtt311/internal/program"
 )
 
-// Options are what a test may want differently.
+// Options are the settings that a test may change.
 type Options struct {
-	// AckWait is how long the broker waits for an acknowledgement of a QoS 1 PUBLISH or a
-	// PUBREL before it sends the packet again. If zero, 5 seconds. The broker's own value is 30.
+	// AckWait is how long the broker waits for an acknowledgement of a QoS 1 PUBLISH or a PUBREL
+	// before it sends the packet again. If zero, 5 seconds. The broker's own default is 30.
 	AckWait time.Duration
 
-	// MaxAckPending is how many QoS 1 and 2 messages of a subscription may wait for their
-	// acknowledgement. If zero, 100. The broker's own value is 1,024.
+	// MaxAckPending is how many QoS 1 and 2 messages of a subscription may be unacknowledged. If zero,
+	// 100. The broker's own default is 1,024.
 	MaxAckPending int
 
-	// Sync makes the broker sync what it stores before it acknowledges it. Its own value is every two
-	// minutes.
+	// Sync makes the broker sync its files before it acknowledges. Its own default is to sync every
+	// two minutes.
 	Sync bool
 
-	// MaxFile is how much it may store on disk, as 64MB. If empty, 1GB.
+	// MaxFile is how much the broker may store on disk, like 64MB. If empty, 1GB.
 	MaxFile string
 
 	// Config is added to the configuration file, a line each.
 	Config string
 }
 
-// A Broker is one nats-server with a folder of its own, where what it stores stays through
-// Kill, Stop and Restart.
+// A Broker is a nats-server with its own folder, whose contents survive Kill, Stop and Restart.
 type Broker struct {
 	*program.Program
 	TCP    string // URL
@@ -45,11 +45,12 @@ type Broker struct {
 	addr, dir string
 }
 
-// install says how to get the program, from the top of the repository.
+// install says how to install the program, from the root of the repository.
 const install = "make nats (it builds bin/nats-server)"
 
 // Start starts a broker and returns once it has answered a CONNECT. It is stopped when the test
-// ends. Where it is not installed the test is skipped, or fails if the environment says CI=true.
+// ends. If nats-server is not installed, the test is skipped, or fails if CI=true is set in the
+// environment.
 func Start(t testing.TB, opts Options) *Broker {
 	t.Helper()
 	path := program.Find(t, install, "bin/nats-server")
@@ -83,10 +84,10 @@ func Start(t testing.TB, opts Options) *Broker {
 // Addr returns the host:port of the TCP listener.
 func (b *Broker) Addr() string { return b.addr }
 
-// Folder returns where the broker keeps what outlives it.
+// Folder returns the folder of the broker's persistent data.
 func (b *Broker) Folder() string { return filepath.Join(b.dir, "jetstream") }
 
-// text is the configuration file. MQTT needs JetStream and a name.
+// text returns the configuration file. MQTT needs JetStream and a name.
 func text(dir, addr, client string, opts Options) string {
 	if opts.AckWait == 0 {
 		opts.AckWait = 5 * time.Second

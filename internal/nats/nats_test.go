@@ -11,7 +11,7 @@ import (
 	"github.com/mqtt311/mqtt311/internal/nats"
 )
 
-// connect opens a session that lasts and returns the CONNACK.
+// connect opens a persistent session and returns the CONNACK.
 func connect(t *testing.T, b *nats.Broker) (net.Conn, []byte) {
 	conn, err := net.Dial("tcp", b.Addr())
 	require.NoError(t, err)
@@ -29,8 +29,8 @@ func read(t *testing.T, conn net.Conn, n int) []byte {
 	return b
 }
 
-// A session outlives the process, on the same port, and what waits for PUBACK longer than
-// AckWait comes again on the living connection.
+// A session survives the process, on the same port, and a message that waits for PUBACK longer than
+// AckWait is sent again on the live connection.
 func TestStopAndRestart(t *testing.T) {
 	b := nats.Start(t, nats.Options{AckWait: time.Second})
 	conn, connack := connect(t, b)

@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 )
 
-// CopyFolder makes a copy of a folder, with the times of its files. Of a broker that is paused meanwhile it
-// is what a snapshot of its disk would be.
+// CopyFolder copies a folder, including the times of its files. If the broker that uses it is paused
+// meanwhile, the copy is like a snapshot of its disk.
 func CopyFolder(to, from string) error {
 	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
 		return err
@@ -28,7 +28,7 @@ func CopyFolder(to, from string) error {
 	})
 }
 
-// ReplaceFolder puts a copy, which is gone afterwards, in the place of a folder.
+// ReplaceFolder moves copied to the place of folder.
 func ReplaceFolder(folder, copied string) error {
 	old := folder + ".old"
 	if err := os.Rename(folder, old); err != nil {

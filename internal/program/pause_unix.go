@@ -24,8 +24,8 @@ func (p *Program) pause(on bool) {
 	}
 }
 
-// stands reports whether all threads have stopped: one that waits for the disk does so later. Where the
-// system does not tell, they are taken to have.
+// stands reports whether all threads have stopped: one that waits for the disk stops later. If the
+// system does not say, they are assumed to have stopped.
 func stands(pid int) bool {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	for _, name := range threads {

@@ -1,5 +1,5 @@
-// Package program runs a broker's program for a test: somebody else's, in a process of its own,
-// on loopback, which is ended when the test ends.
+// Package program runs the program of a broker for a test, in a process of its own on loopback, and
+// ends it when the test ends.
 package program
 
 import (
@@ -17,9 +17,9 @@ import (
 	"time"
 )
 
-// Find returns the path of the first of the names that is an executable program. A name that
-// begins with "bin/" is looked for from the top of the repository. Where there is none the test
-// is skipped, or fails if the environment says CI=true, with install, which says how to get it.
+// Find returns the path of the first name that is an executable program. A name that begins with
+// "bin/" is looked up from the root of the repository. If there is none, the test is skipped, or
+// fails if CI=true is set in the environment; both print install, which says how to install it.
 func Find(t testing.TB, install string, names ...string) string {
 	t.Helper()
 	_, file, _, _ := runtime.Caller(0)
@@ -54,20 +54,20 @@ func FreePorts(t testing.TB, n int) []string {
 	return addrs
 }
 
-// A Program is one broker. Its methods are for one goroutine.
+// A Program is a broker's process. Its methods must be called from one goroutine.
 type Program struct {
 	T    testing.TB
 	Path string
 	Args []string
 	Env  []string // added to the environment of this process
 
-	// Ready asks once whether the broker serves. It is asked until it returns nil.
+	// Ready checks once whether the broker serves. It is called until it returns nil.
 	Ready func() error
 
 	// Patience is how long it may take until Ready returns nil. If zero, five minutes.
 	Patience time.Duration
 
-	LogFile string // what the broker writes, for what went wrong
+	LogFile string // the output of the broker, printed when something fails
 
 	process *exec.Cmd
 	exited  chan struct{} // closed when process has ended
@@ -119,11 +119,11 @@ func (p *Program) Log() string {
 	return string(text[max(0, len(text)-8192):])
 }
 
-// Kill ends the process as a crash does, without its last words. If it does not run, nothing
-// happens.
+// Kill ends the process like a crash, without letting it save anything. If the process does not
+// run, Kill does nothing.
 func (p *Program) Kill() { p.end(os.Kill) }
 
-// Stop ends the process as an operator does, so that it saves its state.
+// Stop ends the process as an operator would, so that it saves its state.
 func (p *Program) Stop() { p.end(os.Interrupt) }
 
 func (p *Program) end(signal os.Signal) {
@@ -140,7 +140,8 @@ func (p *Program) end(signal os.Signal) {
 	p.process = nil
 }
 
-// Restart starts the program again on the same folder and ports, whether it runs or not.
+// Restart starts the program with the same folder and ports, after ending the running process if
+// there is one.
 func (p *Program) Restart() {
 	p.T.Helper()
 	p.Kill()
@@ -149,18 +150,18 @@ func (p *Program) Restart() {
 	}
 }
 
-// Pause stops the process without ending its connections, as a machine that hangs does, and returns when
-// it does nothing any more. The test must call Resume.
+// Pause stops the process without ending its connections, like a machine that hangs, and returns when
+// the process has stopped. The test must call Resume.
 func (p *Program) Pause() { p.pause(true) }
 
 // Resume ends Pause.
 func (p *Program) Resume() { p.pause(false) }
 
-// PID is the number of the process, while it runs.
+// PID returns the process id while the process runs.
 func (p *Program) PID() int { return p.process.Process.Pid }
 
-// Answers says whether the broker at addr answers a CONNECT. Any code will do: a broker that
-// wants a login refuses this one.
+// Answers returns an error unless the broker at addr answers a CONNECT. Any return code will do: a
+// broker that requires a login refuses this one.
 func Answers(addr string) error {
 	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
 	if err != nil {

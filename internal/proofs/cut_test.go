@@ -16,11 +16,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// often reconnects at once.
+// often makes the client reconnect quickly.
 const often = ", max_reconnect_interval: 20ms"
 
-// The link is cut again and again while flows run. At QoS 2 it is cut at any moment, also
-// between an acknowledgement and its answer: runs are messages.
+// The link is cut again and again while flows run. At QoS 2 it is cut at any moment, also between
+// an acknowledgement and its answer. Each message runs once.
 func TestProofCutQoS2(t *testing.T) {
 	messages, cuts := pick(2000, 50_000), pick(30, 500)
 	b := mosquitto.Start(t, mosquitto.Options{Config: unlimited})
@@ -60,9 +60,9 @@ func TestProofCutQoS2(t *testing.T) {
 	require.NotZero(t, h.Client.Session.Adopted, "the cuts hit nothing")
 }
 
-// At QoS 1 the link is cut while flows run and no acknowledgement is under way. (Where one is, the
-// message runs again, and has to: the server may have used its identifier for the next one
-// [MQTT-4.3.2-2].) Runs are messages.
+// At QoS 1 the link is cut while flows run and no acknowledgement is in flight. (With one in flight
+// the message has to run again: the server may have used its identifier for the next message
+// [MQTT-4.3.2-2].) Each message runs once.
 func TestProofCutQoS1(t *testing.T) {
 	messages, cuts := pick(2000, 50_000), pick(30, 500)
 	b := mosquitto.Start(t, mosquitto.Options{Config: unlimited})

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// unlimited lifts the limits of mosquitto's queues, behind which it drops what it has
+// unlimited removes the limits of mosquitto's queues, beyond which it drops messages that it has
 // acknowledged, and keeps it from writing a file for every message.
 const unlimited = `max_queued_messages 0
 max_queued_bytes 0
@@ -19,9 +19,9 @@ log_type none
 log_type error
 `
 
-// A process is killed at random, again and again, while messages of QoS 1 stream in. With an
-// acknowledgement after the flow none is lost. With one before the flow those are that were
-// being worked on, which shows that the kills hit.
+// A process is killed at random, again and again, while QoS 1 messages stream in. When messages are
+// acknowledged after their flow, none is lost. When they are acknowledged before it, those in work
+// are lost, which shows that the kills hit.
 func TestProofKill(t *testing.T) {
 	apart(t)
 	t.Run("after_flow_success", func(t *testing.T) {

@@ -31,7 +31,7 @@ var (
 	seed = flag.Uint64("proof.seed", 0, "what is random follows from this `number`; 0: a new one, which is logged")
 )
 
-// TestMain is the program of a worker, too.
+// TestMain also runs the program of a worker.
 func TestMain(m *testing.M) {
 	if spec := os.Getenv(workerVariable); spec != "" {
 		os.Exit(work(spec))
@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// pick returns the number of the form that runs.
+// pick returns the value for the form that runs.
 func pick[T any](short, inLong T) T {
 	if *long {
 		return inLong
@@ -47,8 +47,8 @@ func pick[T any](short, inLong T) T {
 	return short
 }
 
-// apart begins a proof with processes of its own. The race detector makes them several times as
-// slow and as large, and looks at each alone.
+// apart prepares a proof with processes of its own. It skips the test under the race detector,
+// which makes them several times as slow and as large, and checks each process alone.
 func apart(t *testing.T) {
 	t.Helper()
 	if raced {
@@ -56,7 +56,7 @@ func apart(t *testing.T) {
 	}
 }
 
-// random returns a source that a later run can repeat.
+// random returns a random source that a later run can repeat.
 func random(t *testing.T) *rand.Rand {
 	t.Helper()
 	s := *seed
@@ -67,7 +67,7 @@ func random(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(s, s))
 }
 
-// within bounds a proof, on a slow machine as well. The long forms have an hour.
+// within limits the time of a proof, with room for a slow machine. The long forms have an hour.
 func within(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), pick(8*time.Minute, time.Hour))
@@ -75,7 +75,7 @@ func within(t *testing.T) context.Context {
 	return ctx
 }
 
-// settings are what the configurations of the proofs differ in.
+// settings are the parts in which the configurations of the proofs differ.
 type settings struct {
 	addr, id string
 	advanced string // further keys of the advanced tab, each with a comma before it
@@ -84,7 +84,8 @@ type settings struct {
 	extra    string // blocks after the consumers
 }
 
-// yaml writes a configuration with a kept session and one consumer, as a user does.
+// yaml returns a configuration with a persistent session and one consumer, as a user would write
+// it.
 func (s settings) yaml() string {
 	return fmt.Sprintf(`connector:
   general: {broker_url: %q, client_id: %q}
@@ -108,7 +109,7 @@ func open(t *testing.T, ctx context.Context, s settings, opts connector.Options,
 	return c
 }
 
-// halt stops a connector; again does nothing.
+// halt stops a connector; a second call does nothing.
 func halt(t *testing.T, c *connector.Connector) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -123,7 +124,7 @@ func dialer(addr string) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", addr) }
 }
 
-// subscribed makes a session that lasts under a ClientID, with one subscription, and leaves it.
+// subscribed creates a persistent session for a ClientID, with one subscription, and disconnects.
 func subscribed(t *testing.T, ctx context.Context, addr, id, filter string, qos packets.QoS) {
 	t.Helper()
 	c, err := client.New(client.Config{Dial: dialer(addr), ClientID: id})
@@ -134,7 +135,7 @@ func subscribed(t *testing.T, ctx context.Context, addr, id, filter string, qos 
 	require.NoError(t, c.Close(ctx))
 }
 
-// publisher returns a client for publish, which waits where its queue is full.
+// publisher returns a client for publish, which waits when its queue is full.
 func publisher(t *testing.T, ctx context.Context, addr string) *client.Client {
 	t.Helper()
 	c, err := client.New(client.Config{Dial: dialer(addr), CleanSession: true, QueueMessages: 10_000})
@@ -144,7 +145,8 @@ func publisher(t *testing.T, ctx context.Context, addr string) *client.Client {
 	return c
 }
 
-// publish sends messages numbered from..to-1 and returns when the broker has them all.
+// publish sends the messages numbered from..to-1 and returns when the broker has acknowledged all
+// of them.
 func publish(ctx context.Context, c *client.Client, from, to int, message func(int) client.Message) error {
 	receipts := make([]*client.Receipt, 0, to-from)
 	for i := from; i < to; i++ {
@@ -162,7 +164,7 @@ func publish(ctx context.Context, c *client.Client, from, to int, message func(i
 	return nil
 }
 
-// stream is publish, never further than ahead of what is done.
+// stream is publish, but never more than ahead messages further than done.
 func stream(ctx context.Context, c *client.Client, n, ahead int, done func() int, message func(int) client.Message) error {
 	for i := 0; i < n; {
 		to := min(n, done()+ahead)
@@ -182,7 +184,7 @@ func stream(ctx context.Context, c *client.Client, n, ahead int, done func() int
 	return nil
 }
 
-// numbered is a message whose payload is its number.
+// numbered returns a function that makes messages whose payload is their number.
 func numbered(topic string, qos packets.QoS) func(int) client.Message {
 	return func(i int) client.Message {
 		return client.Message{Topic: topic, QoS: qos, Payload: strconv.AppendInt(nil, int64(i), 10)}
@@ -216,7 +218,7 @@ func (c *tally) counts() (messages, runs int) {
 	return len(c.runs), c.total
 }
 
-// eventually waits until a condition holds. While more becomes of it, it has patience.
+// eventually waits until a condition holds. As long as the count grows, it keeps waiting.
 func eventually(t *testing.T, ctx context.Context, progress func() (count int, done bool)) {
 	t.Helper()
 	patience := pick(time.Minute, 5*time.Minute)

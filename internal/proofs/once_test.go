@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// slow is a flow that counts its run and lasts.
+// slow returns a flow that counts its runs and takes some time.
 func slow(runs *tally, lasts time.Duration) func(*connector.Connector) flow.Flow {
 	return func(*connector.Connector) flow.Flow {
 		return flow.Func(func(ctx context.Context, m *flow.Message) (*flow.Message, error) {
@@ -36,8 +36,8 @@ func slow(runs *tally, lasts time.Duration) func(*connector.Connector) flow.Flow
 	}
 }
 
-// One message of QoS 2 is sent again and again, before its flow ended and after, before PUBREC
-// and after, on one connection and on the next: it has one run. The server follows a script.
+// A QoS 2 message is sent again and again, before its flow ended and after, before PUBREC and
+// after, on one connection and on the next. It runs once. The server follows a script.
 func TestProofOneRunScripted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := settings{addr: "127.0.0.1:1883", id: "c", advanced: ", keep_alive: 0", consumer: `topics: ["t"], qos: Exactly Once`}
@@ -108,8 +108,8 @@ func TestProofOneRunScripted(t *testing.T) {
 	})
 }
 
-// The same with mosquitto: the link is cut behind each packet of the delivery, ten times while
-// the flow runs.
+// The same with mosquitto: the link is cut after each packet of the delivery, ten times while the
+// flow runs.
 func TestProofOneRunMosquitto(t *testing.T) {
 	t.Parallel()
 	b := mosquitto.Start(t, mosquitto.Options{Config: unlimited})
@@ -154,8 +154,8 @@ func TestProofOneRunMosquitto(t *testing.T) {
 	t.Logf("1 message, PUBLISH sent %d times, %d cuts, 1 run", publishes.Load(), cuts.Load())
 }
 
-// A flow outlasts the time that nats-server waits for an acknowledgement: the message comes
-// again on the living connection, and is not run again, at QoS 1 and 2.
+// A flow takes longer than nats-server waits for an acknowledgement: the message is sent again on
+// the live connection and does not run again, at QoS 1 and 2.
 func TestProofFlowOutlastsAckWait(t *testing.T) {
 	thorough.Only(t)
 	t.Parallel()
@@ -181,8 +181,8 @@ func TestProofFlowOutlastsAckWait(t *testing.T) {
 	require.Equal(t, 1, w.newest(), "one connection")
 }
 
-// Two processes have the same ClientID and keep disconnecting each other. The first that suspects it says so
-// and stays away for long, so that the other can work.
+// Two processes with the same ClientID keep disconnecting each other. The first to suspect it logs that and
+// stays away for long, so that the other can work.
 func TestProofTakeover(t *testing.T) {
 	thorough.Only(t)
 	apart(t)

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// lasting is a flow that counts its run and takes a random time below most.
+// lasting returns a flow that counts its runs and takes a random time below most.
 func lasting(runs *tally, most time.Duration) func(*connector.Connector) flow.Flow {
 	return func(*connector.Connector) flow.Flow {
 		return flow.Func(func(_ context.Context, m *flow.Message) (*flow.Message, error) {
@@ -28,8 +28,8 @@ func lasting(runs *tally, most time.Duration) func(*connector.Connector) flow.Fl
 	}
 }
 
-// Sixty-four flows at once end in any order. On the wire PUBACK follows the order of PUBLISH
-// [MQTT-4.6.0-2], PUBREC too [MQTT-4.6.0-3], and PUBCOMP that of PUBREL [MQTT-4.6.0-4].
+// Sixty-four concurrent flows end in any order. On the wire PUBACK follows the order of PUBLISH
+// [MQTT-4.6.0-2], as does PUBREC [MQTT-4.6.0-3], and PUBCOMP follows that of PUBREL [MQTT-4.6.0-4].
 func TestProofOrderOfAcknowledgements(t *testing.T) {
 	messages := pick(4000, 100_000)
 	b := mosquitto.Start(t, mosquitto.Options{Config: unlimited + "max_inflight_messages 0\n"})
@@ -65,8 +65,8 @@ func TestProofOrderOfAcknowledgements(t *testing.T) {
 	t.Logf("%d messages, 64 flows at once, %d acknowledgements of three kinds in order", messages, messages/2*3)
 }
 
-// With order_by: topic the flows of a topic run one after the other, in the order in which
-// their messages were published, while those of sixty-four topics run at once.
+// With order_by: topic the flows of a topic run one after another, in the order in which their
+// messages were published, while those of sixty-four topics run concurrently.
 func TestProofOrderByTopic(t *testing.T) {
 	messages, topics := pick(6000, 200_000), 100
 	b := mosquitto.Start(t, mosquitto.Options{Config: unlimited + "max_inflight_messages 0\n"})

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Some messages never succeed, while the process is killed at random: they go to the dead letter
+// Some messages never succeed, while the process is killed at random: they become dead letters
 // after their retries, which the ledger counts across the kills, and all others run.
 func TestProofPoison(t *testing.T) {
 	messages, every, kills := pick(1000, 20_000), 50, pick(8, 100)
@@ -34,8 +34,8 @@ func TestProofPoison(t *testing.T) {
 	})
 }
 
-// Some messages kill the process that runs them. It is started again each time, until they are in
-// the dead letter and all others have run.
+// Some messages kill the process that runs them. It is restarted each time, until they are dead
+// letters and all others have run.
 func TestProofDeadlyPoison(t *testing.T) {
 	thorough.Only(t)
 	poisoned(t, pick(200, 2000), pick(100, 200), true, func(p *poison) {
@@ -72,19 +72,19 @@ type poison struct {
 	job      task
 	journal  *journal
 	messages int
-	every    int // so many is poison
+	every    int // one message in so many is poison
 	restarts int
 
 	mu   sync.Mutex
-	dead map[string]int // letters, by number
+	dead map[string]int // dead letters, by number
 }
 
-// done reports whether everything is where it belongs: poison in the dead letter, all others run.
-// One that ran alone in a process that was killed may be in the dead letter, too: it looks as if
-// it had killed the process.
+// done reports whether every message is where it belongs: poison among the dead letters, all others
+// run. A message that was alone in work when its process was killed may be a dead letter, too: it
+// looks as if it had killed the process.
 func (p *poison) done() bool { return len(p.missing()) == 0 }
 
-// missing lists what is not where it belongs.
+// missing returns the messages that are not where they belong.
 func (p *poison) missing() (numbers []int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -104,8 +104,8 @@ func (p *poison) await(now func() report) {
 	})
 }
 
-// poisoned publishes messages, of which every so many are poison, lets the workers work, and
-// counts.
+// poisoned publishes messages, one in every of them poison, lets the workers process them, and
+// checks the result.
 func poisoned(t *testing.T, messages, every int, deadly bool, work func(*poison)) {
 	apart(t)
 	const retries = 2

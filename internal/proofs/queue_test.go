@@ -21,7 +21,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sized is a message with its number and enough behind it that a queue in the wrong place shows.
+// sized returns a function that makes messages with their number and enough further bytes that a
+// queue in the wrong place shows in the memory.
 func sized(topic string, size int) func(int) client.Message {
 	return func(i int) client.Message {
 		b := make([]byte, 0, size)
@@ -30,7 +31,7 @@ func sized(topic string, size int) func(int) client.Message {
 	}
 }
 
-// hurried are the settings of a process whose flows take far longer than its keep alive.
+// hurried returns the settings of a process whose flows take far longer than its keep alive.
 func hurried(addr string) settings {
 	return settings{
 		addr: addr, id: "behind",
@@ -39,8 +40,8 @@ func hurried(addr string) settings {
 	}
 }
 
-// A million messages wait at the server, which sends all of them without waiting for
-// acknowledgements, while flows take a minute. The process keeps its memory and its connection. When the flows hurry, every
+// A million messages wait at the server, which sends all of them without waiting for acknowledgements, while a flow
+// takes a minute. The process keeps within its memory and keeps its connection. When the flows are fast, every
 // message runs.
 func TestProofQueue(t *testing.T) {
 	thorough.Only(t)
@@ -73,10 +74,10 @@ func TestProofQueue(t *testing.T) {
 	require.Less(t, w.most.Load(), int64(64<<10), "KiB of memory")
 }
 
-// The same where every flow publishes at QoS 1 on the connection that it came from: neither
-// waits for the other for ever, and all that is published arrives.
-// The server sends its whole queue with each connection, of which the process holds 16 MiB. With a
-// connection for the producers it need not connect again.
+// The same with flows that each publish at QoS 1 on their own connection: neither waits for the
+// other for ever, and every published message arrives. The server sends its whole queue on each
+// connection, of which the process holds 16 MiB. With a connection for the producers it need not
+// reconnect.
 func TestProofQueueFlowsPublish(t *testing.T) {
 	thorough.Only(t)
 	apart(t)
@@ -89,7 +90,7 @@ func TestProofQueueFlowsPublish(t *testing.T) {
 	})
 }
 
-// flowsPublish tells how many connections there may be.
+// flowsPublish runs the proof. connections returns how many connections there may be.
 func flowsPublish(t *testing.T, producers string, connections func(messages, size int) int) {
 	t.Parallel()
 	// The window hardly matters: mosquitto 2.0.11 sends another whole window for each PUBACK.
@@ -144,9 +145,9 @@ func flowsPublish(t *testing.T, producers string, connections func(messages, siz
 	require.LessOrEqual(t, r.Events["connected"], connections(messages, size), "connections")
 }
 
-// Exact time, and a server that knows no window at all: flows of a minute at a keep alive of five
-// seconds, each of which publishes, work through a queue of hours. No sign of life comes late,
-// and nothing waits for another for ever.
+// In simulated time, with a server that knows no window: flows of a minute with a keep alive of
+// five seconds, each of which publishes, work through a queue of hours. No PINGREQ is late, and
+// nothing waits for ever.
 func TestProofQueueExactTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		messages, size := pick(3000, 30_000), pick(8192, 1024) // more than the process may keep in memory
@@ -199,15 +200,15 @@ func TestProofQueueExactTime(t *testing.T) {
 	})
 }
 
-// A windowless server sends all that is open at once on each connection, and no
-// acknowledgement makes a difference to that.
+// A windowless server sends all unacknowledged messages on each connection at once, whatever is
+// acknowledged meanwhile.
 type windowless struct {
 	*clienttest.Server
 
 	mu        sync.Mutex
 	open      []*packets.Publish
 	sent      int
-	published int // to it
+	published int // messages published to it
 }
 
 func (s *windowless) run(ctx context.Context) {
@@ -223,7 +224,7 @@ func (s *windowless) run(ctx context.Context) {
 	}
 }
 
-// serve reads, and answers behind what is open.
+// serve reads packets, and sends answers after the unacknowledged messages.
 func (s *windowless) serve(conn *clienttest.Conn) {
 	answers := make(chan packets.Packet, 1<<16)
 	var writing sync.WaitGroup

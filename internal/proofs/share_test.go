@@ -19,8 +19,8 @@ import (
 
 const processes = 4
 
-// Four processes share the messages of one broker: what they run together is what was
-// published, each message once.
+// Four processes share the messages of a broker: together they run every published message, each of
+// them once.
 func TestProofFourProcesses(t *testing.T) {
 	thorough.Only(t)
 	apart(t)
@@ -45,8 +45,9 @@ func TestProofFourProcesses(t *testing.T) {
 	})
 }
 
-// four starts the processes, each with a line of its own in the configuration, and publishes.
-// In order, the runs of a topic have to follow each other as they were published.
+// four starts the processes, each with its own line in the configuration, and publishes. If
+// ordered, the runs of a topic must follow each other in the order in which its messages were
+// published.
 func four(t *testing.T, addr string, messages int, ordered bool, line func(int) string) {
 	const topics = 40
 	ctx := within(t)

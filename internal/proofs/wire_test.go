@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A wire stands between a connector and a broker: it passes bytes on unchanged, reads along, and
-// cuts connections when it is told to.
+// A wire is a proxy between a connector and a broker: it passes bytes on unchanged, decodes them,
+// and cuts connections on request.
 type wire struct {
 	t      *testing.T
 	broker string
@@ -23,15 +23,15 @@ type wire struct {
 	seen  []sight
 	relay sync.WaitGroup
 
-	// onPacket, if set, is told each packet of the connector or the broker after it was passed
-	// on, one at a time; true cuts its connection.
+	// onPacket, if not nil, is called with each packet from the connector or the broker after it was
+	// passed on, one at a time. If it returns true, the connection is cut.
 	onPacket func(s sight) bool
 	telling  sync.Mutex
 }
 
-// A sight is a packet that passed.
+// A sight is a packet that has passed.
 type sight struct {
-	conn   int // counts connections
+	conn   int // number of the connection
 	client bool
 	kind   packets.Type
 	id     uint16
@@ -44,11 +44,11 @@ type passage struct {
 	client, server net.Conn
 
 	once sync.Once
-	cuts chan struct{} // closed when it was cut
-	over chan struct{} // closed when the broker is done with it
+	cuts chan struct{} // closed when it is cut
+	over chan struct{} // closed when the broker has closed its end
 }
 
-// newWire listens. It is closed, and everything that it relays ends, with the test.
+// newWire starts a wire. It is closed, with everything that it relays, when the test ends.
 func newWire(t *testing.T, broker string, onPacket func(sight) bool) *wire {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -83,7 +83,7 @@ func newWire(t *testing.T, broker string, onPacket func(sight) bool) *wire {
 	return w
 }
 
-// pass relays one direction, packet by packet as far as it looks.
+// pass relays one direction, a packet at a time as far as it can decode them.
 func (w *wire) pass(n int, p *passage, client bool) {
 	from, to := p.server, p.client
 	if client {
@@ -130,7 +130,7 @@ func see(p packets.Packet) sight {
 	return s
 }
 
-// cut ends every connection of now, and returns the number of the newest.
+// cut ends every open connection, and returns the number of the newest.
 func (w *wire) cut() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -140,7 +140,8 @@ func (w *wire) cut() int {
 	return len(w.conns)
 }
 
-// cut ends the connection at once for the connector. The broker still gets what was written.
+// cut ends the connection for the connector at once. The broker still gets the bytes that were
+// written.
 func (p *passage) cut() {
 	p.once.Do(func() {
 		close(p.cuts)
@@ -154,8 +155,8 @@ func (p *passage) cut() {
 	})
 }
 
-// settle waits until the broker is done with what was cut: it would not read the rest of a
-// connection whose session goes on with another.
+// settle waits until the broker has finished with the connections that were cut: it would not read
+// the rest of a connection whose session has moved to another one.
 func (w *wire) settle() {
 	w.mu.Lock()
 	all := slices.Clone(w.conns)
@@ -176,7 +177,7 @@ func (w *wire) newest() int {
 	return len(w.conns)
 }
 
-// ids returns the identifiers of the packets that fit, in their order.
+// ids returns the identifiers of the packets for which fits reports true, in order.
 func (w *wire) ids(fits func(sight) bool) (ids []uint16) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -188,15 +189,15 @@ func (w *wire) ids(fits func(sight) bool) (ids []uint16) {
 	return ids
 }
 
-// count returns how many packets fit.
+// count returns the number of packets for which fits reports true.
 func (w *wire) count(fits func(sight) bool) int { return len(w.ids(fits)) }
 
-// from returns what fits a packet of the connector.
+// from matches packets of a type from the connector.
 func from(kind packets.Type) func(sight) bool {
 	return func(s sight) bool { return s.client && s.kind == kind }
 }
 
-// to returns what fits a packet of the broker; of PUBLISH those of a QoS.
+// to matches packets of a type from the broker; PUBLISH only at the given QoS.
 func to(kind packets.Type, qos packets.QoS) func(sight) bool {
 	return func(s sight) bool { return !s.client && s.kind == kind && (kind != packets.PUBLISH || s.qos == qos) }
 }

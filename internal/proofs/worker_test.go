@@ -28,34 +28,35 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// workerVariable makes this program a worker, and says what it does.
+// workerVariable is the environment variable that makes this program a worker and describes its
+// task.
 const workerVariable = "MQTT311_PROOF_WORKER"
 
-// A task is what a worker does: a connector that runs flows and notes each in a journal.
+// A task is what a worker does: it runs a connector whose flows are recorded in a journal.
 type task struct {
 	Config  string // a file
 	Journal string // a file
 
-	// A flow lasts a time between Least and Most, until the worker reads a line from its
-	// standard input: from then on it lasts no time.
+	// A flow takes a time between Least and Most. Once the worker has read a line from its standard
+	// input, flows take no time.
 	Least, Most time.Duration
 
-	Producer string // a producer that each flow runs as its last step
-	Poison   int    // flows of the numbers that it divides fail; 0: none
-	Deadly   bool   // instead of failing they kill the process
+	Producer string // a producer to which each flow publishes as its last step
+	Poison   int    // flows of numbers divisible by it fail; 0: none
+	Deadly   bool   // those flows kill the process instead of failing
 }
 
-// A report is what a worker says of itself, ten times a second.
+// A report is the state of a worker, written ten times a second.
 type report struct {
 	Health connector.Health
-	Events map[string]int // how often each happened
-	Losses map[string]int // why connections were lost
-	Memory int            // resident, in KiB
+	Events map[string]int // how often each event happened
+	Losses map[string]int // how often connections were lost, by reason
+	Memory int            // resident memory in KiB
 }
 
 var errPoison = errors.New("the payload is poison")
 
-// work is the worker's main.
+// work is the main function of a worker.
 func work(spec string) int {
 	var job task
 	err := json.Unmarshal([]byte(spec), &job)
@@ -120,7 +121,7 @@ func (job *task) run() error {
 	}
 }
 
-// flow notes its begin, takes its time, publishes, and notes its end.
+// flow records its start, takes its time, publishes, and records its end.
 func (job *task) flow(c *connector.Connector, journal io.Writer, hurry <-chan struct{}) flow.Flow {
 	note := func(what string, m *flow.Message) error {
 		number, _, _ := strings.Cut(string(m.Payload.Blob), " ")
@@ -185,7 +186,7 @@ func (r *reporter) event(e client.Event) {
 	}
 }
 
-// counts returns copies.
+// counts returns copies of the counters.
 func (r *reporter) counts() (events, losses map[string]int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -198,7 +199,7 @@ func (r *reporter) report(c *connector.Connector) error {
 	return json.NewEncoder(os.Stdout).Encode(report{Health: c.Health(), Events: r.events, Losses: r.losses, Memory: resident()})
 }
 
-// resident returns the memory of this process in KiB; 0 where the system does not say.
+// resident returns the resident memory of this process in KiB; 0 if the system does not report it.
 func resident() int {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -220,13 +221,13 @@ type worker struct {
 	input   io.WriteCloser
 	said    strings.Builder
 	exited  chan struct{}
-	err     error // of the exit
+	err     error // of its exit
 
 	last atomic.Pointer[report]
-	most atomic.Int64 // of Memory
+	most atomic.Int64 // the maximum of report.Memory
 }
 
-// task makes the files of a task in a folder of its own.
+// task writes the files of a task to a new folder.
 func (s settings) task(t *testing.T) task {
 	t.Helper()
 	dir := t.TempDir()
@@ -275,13 +276,13 @@ func (job task) start(t *testing.T) *worker {
 	return w
 }
 
-// kill ends the process as a crash does.
+// kill ends the process like a crash.
 func (w *worker) kill() {
 	w.process.Process.Kill()
 	<-w.exited
 }
 
-// stop ends the process as an operator does.
+// stop ends the process as an operator would.
 func (w *worker) stop() {
 	w.t.Helper()
 	w.process.Process.Signal(syscall.SIGTERM)
@@ -294,13 +295,13 @@ func (w *worker) stop() {
 	}
 }
 
-// hurry makes flows last no time from now on.
+// hurry makes flows take no time from now on.
 func (w *worker) hurry() {
 	_, err := io.WriteString(w.input, "\n")
 	require.NoError(w.t, err)
 }
 
-// now returns the newest report. It fails if the worker ended by itself.
+// now returns the newest report. It fails the test if the worker ended by itself.
 func (w *worker) now() report {
 	w.t.Helper()
 	select {
@@ -314,7 +315,7 @@ func (w *worker) now() report {
 	return report{}
 }
 
-// started waits until the worker's connector is.
+// started waits until the worker's connector has started.
 func (w *worker) started(ctx context.Context) {
 	w.t.Helper()
 	eventually(w.t, ctx, func() (int, bool) {
@@ -323,7 +324,7 @@ func (w *worker) started(ctx context.Context) {
 	})
 }
 
-// idle waits until nothing is unacknowledged, in a report of after now.
+// idle waits for a report, newer than now, in which nothing is unacknowledged.
 func (w *worker) idle(ctx context.Context) {
 	w.t.Helper()
 	old := w.last.Load()
@@ -333,7 +334,7 @@ func (w *worker) idle(ctx context.Context) {
 	})
 }
 
-// A journal is what workers noted. Several may write to it.
+// A journal is what workers have recorded. Several workers may write to it.
 type journal struct {
 	t      *testing.T
 	path   string
@@ -343,7 +344,7 @@ type journal struct {
 
 	runs, endedRuns int // of all messages
 
-	// line is told each new line, if set.
+	// line, if not nil, is called with each new line.
 	line func(what, topic, number string)
 }
 
@@ -351,7 +352,7 @@ func (job task) journal(t *testing.T) *journal {
 	return &journal{t: t, path: job.Journal, began: make(map[string]int), ended: make(map[string]int)}
 }
 
-// read takes in what is new.
+// read reads the new lines.
 func (j *journal) read() {
 	j.t.Helper()
 	f, err := os.Open(j.path)

@@ -1,6 +1,6 @@
-// Package rabbitmq runs RabbitMQ with its MQTT plugin for tests: a broker that has no QoS 2,
-// grants shared subscriptions and delivers nothing through them, has ten messages unacknowledged
-// at most, and sends again under new Packet Identifiers.
+// Package rabbitmq runs RabbitMQ with its MQTT plugin for tests. This broker has no QoS 2, grants
+// shared subscriptions but delivers nothing through them, has at most ten unacknowledged messages,
+// and sends messages again under new Packet Identifiers.
 package rabbitmq
 
 import (
@@ -14,8 +14,7 @@ import (
 	"github.com/mqtt311/mqtt311/internal/program"
 )
 
-// A Broker is one node of RabbitMQ with a folder of its own, where what it stores stays through
-// Kill and Restart.
+// A Broker is a RabbitMQ node with its own folder, whose contents survive Kill and Restart.
 type Broker struct {
 	TCP string // URL
 
@@ -23,12 +22,12 @@ type Broker struct {
 	node, mapper *program.Program
 }
 
-// install says how to get the program.
+// install says how to install the program.
 const install = "apt-get install -y --no-install-recommends rabbitmq-server"
 
-// Start starts a broker and returns once it has answered a CONNECT, which takes some five
-// seconds. It is stopped when the test ends. Where it is not installed the test is skipped, or
-// fails if the environment says CI=true.
+// Start starts a broker and returns once it has answered a CONNECT, after about five seconds. It is
+// stopped when the test ends. If RabbitMQ is not installed, the test is skipped, or fails if
+// CI=true is set in the environment.
 func Start(t testing.TB) *Broker {
 	t.Helper()
 	// This script runs the node as the current user; the one in /usr/sbin changes the user.
@@ -53,8 +52,8 @@ func Start(t testing.TB) *Broker {
 // Addr returns the host:port of the TCP listener.
 func (b *Broker) Addr() string { return b.addr }
 
-// prepare writes what a node reads. Everything is its own: name, cookie, folders, and the port
-// mapper, which Erlang would otherwise start on all interfaces and leave behind.
+// prepare writes the files that a node reads. The node has its own name, cookie and folders, and
+// its own port mapper, which Erlang would otherwise start on all interfaces and leave behind.
 func (b *Broker) prepare(t testing.TB, node, mapper string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -101,8 +100,8 @@ func (b *Broker) prepare(t testing.TB, node, mapper string) {
 	}
 }
 
-// config lets everybody in, on loopback alone, and keeps the node from taking all memory and
-// from refusing to work on a disk that is nearly full.
+// config accepts every client, on loopback only. It keeps the node from using all memory, and from
+// refusing to work on a disk that is nearly full.
 const config = `listeners.tcp = none
 loopback_users = none
 mqtt.listeners.tcp.1 = %s
@@ -125,7 +124,7 @@ func write(t testing.TB, path, text string) {
 	}
 }
 
-// Begin starts the broker, after Kill.
+// Begin starts the broker after Kill.
 func (b *Broker) Begin() error {
 	if err := b.mapper.Start(); err != nil {
 		return err
@@ -137,7 +136,7 @@ func (b *Broker) Begin() error {
 	return err
 }
 
-// Kill ends the broker as a crash does. If it does not run, nothing happens.
+// Kill ends the broker like a crash. If the broker does not run, Kill does nothing.
 func (b *Broker) Kill() {
 	if b.node != nil {
 		b.node.Kill()
@@ -145,7 +144,7 @@ func (b *Broker) Kill() {
 	}
 }
 
-// Restart starts the broker again, after Kill or now, in the same folder and on the same ports.
+// Restart starts the broker in the same folder and on the same ports, after killing it if it runs.
 func (b *Broker) Restart(t testing.TB) {
 	t.Helper()
 	b.Kill()
@@ -154,7 +153,7 @@ func (b *Broker) Restart(t testing.TB) {
 	}
 }
 
-// Folder returns where the broker keeps what outlives it.
+// Folder returns the folder of the broker's persistent data.
 func (b *Broker) Folder() string { return b.folder }
 
 // Pause stops the node without ending its connections. The test must call Resume.

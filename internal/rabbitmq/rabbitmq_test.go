@@ -15,7 +15,7 @@ import (
 	"github.com/mqtt311/mqtt311/internal/thorough"
 )
 
-// connect opens a session that lasts and returns the CONNACK.
+// connect opens a persistent session and returns the CONNACK.
 func connect(t *testing.T, b *rabbitmq.Broker) (net.Conn, []byte) {
 	conn, err := net.Dial("tcp", b.Addr())
 	require.NoError(t, err)
@@ -29,8 +29,8 @@ func connect(t *testing.T, b *rabbitmq.Broker) (net.Conn, []byte) {
 	return conn, connack
 }
 
-// A subscription at QoS 2 is granted at QoS 1, its session outlives the process, and no process
-// outlives the test.
+// A subscription at QoS 2 is granted at QoS 1, its session survives the process, and no process
+// survives the test.
 func TestKillAndRestart(t *testing.T) {
 	thorough.Only(t)
 	t.Run("broker", func(t *testing.T) {
@@ -55,7 +55,7 @@ func TestKillAndRestart(t *testing.T) {
 	require.Eventually(t, func() bool { return len(left(t)) == 0 }, time.Minute, 50*time.Millisecond, "%v", left(t))
 }
 
-// left lists the processes that have the folder of this test in their environment.
+// left returns the processes that have the folder of this test in their environment.
 func left(t *testing.T) (found []string) {
 	files, err := filepath.Glob("/proc/[0-9]*/environ")
 	require.NoError(t, err)

@@ -16,8 +16,8 @@ const (
 	head        = 40
 )
 
-// Diagram draws a conversation as a sequence diagram, in SVG: the application, its session and the
-// Server, and time downwards. It reads in light and in dark surroundings.
+// Diagram draws a conversation as a sequence diagram in SVG: the application, its session and the
+// Server, with time running down. It is readable in light and dark themes.
 func Diagram(steps []Step) string {
 	d := &diagram{y: head + row}
 	for _, s := range steps {
@@ -56,7 +56,7 @@ type diagram struct {
 	y int // of the next row
 }
 
-// command draws what happens.
+// command draws a command.
 func (d *diagram) command(c string) {
 	verb, rest, _ := strings.Cut(c, " ")
 	switch verb {
@@ -85,7 +85,7 @@ func (d *diagram) command(c string) {
 	}
 }
 
-// outcome draws what the session does about it.
+// outcome draws the session's reaction to a command.
 func (d *diagram) outcome(line string) {
 	verb, rest, _ := strings.Cut(line, " ")
 	rest = strings.TrimSpace(rest)
@@ -108,8 +108,7 @@ func (d *diagram) outcome(line string) {
 	}
 }
 
-// arrow draws an arrow from one lane to another, with a label above it, which may be longer than the
-// way between two lanes.
+// arrow draws an arrow from one lane to another, below a label, which may be longer than the arrow.
 func (d *diagram) arrow(class string, from, to int, label string) {
 	at, anchor := (from+to)/2, "middle"
 	if from == application || to == application {

@@ -1,6 +1,6 @@
-// Package script runs conversations: text files with commands above a line "----", their results below it, and prose between.
-// The prose is the claim and the results are the evidence. A test compares the results; -update rewrites them, to be compared
-// with the claim by a person.
+// Package script runs conversations: text files with commands above a line "----", their results below it, and
+// prose in between. The prose states what should happen, and the results show what does. A test compares the
+// results; -update rewrites them, for a person to compare with the prose.
 package script
 
 import (
@@ -18,12 +18,12 @@ const divider = "----"
 
 // A Block is a part of a file: prose, or a conversation.
 type Block struct {
-	Line  int    // of its first line, from 1
-	Prose string // of a block that has no Steps
+	Line  int    // number of its first line, from 1
+	Prose string // if the block has no Steps
 	Steps []Step
 }
 
-// A Step is a command and its outcome, a line each.
+// A Step is a command and its results, one a line.
 type Step struct {
 	Command string
 	Outcome []string
@@ -75,7 +75,8 @@ func Run(t *testing.T, file string, do func(t *testing.T, command string) []stri
 // Updating reports whether files are rewritten.
 func Updating() bool { return *update }
 
-// difference describes at which line of a file the outcome of a block differs. first is the line of the block.
+// difference describes the line of a file at which the result of a block differs. first is the line of the
+// block.
 func difference(file string, first int, want, got []string) string {
 	same := 0
 	for same < min(len(want), len(got)) && want[same] == got[same] {
@@ -103,8 +104,8 @@ func difference(file string, first int, want, got []string) string {
 	return b.String()
 }
 
-// Args are the words of a command: the bare ones in order, and those of the form
-// key=value. Quotes keep spaces together.
+// Args are the words of a command: the bare ones in order, and those of the form key=value. Quotes
+// keep words with spaces together.
 type Args struct {
 	Words []string
 	Named map[string]string

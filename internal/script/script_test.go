@@ -28,7 +28,7 @@ func TestParse(t *testing.T) {
 	require.Equal(t, map[string]string{"qos": "1", "payload": "x y", "z": ""}, a.Named)
 }
 
-// Every kind of line has its place in the diagram, and what a peer could say never becomes markup.
+// The diagram shows every kind of line, and nothing that a peer can send becomes markup.
 func TestDiagram(t *testing.T) {
 	svg := Diagram([]Step{
 		{Command: "session inflight=2"},

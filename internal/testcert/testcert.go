@@ -1,5 +1,5 @@
-// Package testcert makes certificates for tests: authorities, servers and
-// clients, and each of them broken in the ways that happen.
+// Package testcert makes certificates for tests: authorities, servers and clients, valid or broken
+// in the ways that occur in practice.
 package testcert
 
 import (
@@ -28,7 +28,7 @@ type Pair struct {
 // An Option changes a certificate before it is signed.
 type Option func(*x509.Certificate)
 
-// Names replaces the subject alternative names. IP addresses become such.
+// Names replaces the subject alternative names. Those that are IP addresses become IP entries.
 func Names(names ...string) Option {
 	return func(c *x509.Certificate) {
 		c.DNSNames, c.IPAddresses = nil, nil
@@ -42,14 +42,14 @@ func Names(names ...string) Option {
 	}
 }
 
-// Valid replaces the time of validity, both ends relative to now.
+// Valid replaces the period of validity; both ends are relative to now.
 func Valid(from, to time.Duration) Option {
 	return func(c *x509.Certificate) {
 		c.NotBefore, c.NotAfter = time.Now().Add(from), time.Now().Add(to)
 	}
 }
 
-// ForClients makes it a certificate that a client shows.
+// ForClients makes it a client certificate.
 func ForClients() Option {
 	return func(c *x509.Certificate) {
 		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
@@ -57,7 +57,7 @@ func ForClients() Option {
 	}
 }
 
-// CommonName replaces the subject.
+// CommonName replaces the common name of the subject.
 func CommonName(name string) Option {
 	return func(c *x509.Certificate) { c.Subject.CommonName = name }
 }
@@ -72,11 +72,11 @@ func Authority(t testing.TB, opts ...Option) *Pair {
 	}}, opts...))
 }
 
-// Issue returns a certificate signed by the authority, by default for a server
-// named localhost, 127.0.0.1 and ::1, valid from an hour ago for a day.
+// Issue returns a certificate signed by the authority. By default it is for a server named
+// localhost, 127.0.0.1 and ::1, and is valid from an hour ago for a day.
 func (ca *Pair) Issue(t testing.TB, opts ...Option) *Pair { return sign(t, ca, opts) }
 
-// SelfSigned returns a server's certificate that signs itself.
+// SelfSigned returns a self-signed server certificate.
 func SelfSigned(t testing.TB, opts ...Option) *Pair { return sign(t, nil, opts) }
 
 func sign(t testing.TB, parent *Pair, opts []Option) *Pair {
@@ -123,7 +123,7 @@ func (p *Pair) KeyPEM(t testing.TB) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
-// TLS returns the pair for a tls.Config.
+// TLS returns the pair for use in a tls.Config.
 func (p *Pair) TLS() tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{p.Cert.Raw}, PrivateKey: p.Key, Leaf: p.Cert}
 }

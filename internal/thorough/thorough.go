@@ -19,7 +19,7 @@ func Only(t testing.TB) {
 	}
 }
 
-// Pick returns the number of the form that runs.
+// Pick returns the value for the form that runs.
 func Pick[T any](brief, all T) T {
 	if On() {
 		return all

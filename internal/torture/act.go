@@ -8,46 +8,47 @@ import (
 	"time"
 )
 
-// A Kind of act of the nemesis.
+// A Kind is a kind of act of the nemesis, the part of a torture that causes the faults.
 type Kind string
 
-// The acts. The first are done to a client's process, the next to its link, its disk, and to the broker.
+// The kinds of acts. The first concern a client's process, the next its link and its disk, and the last
+// the broker.
 const (
 	Kill       Kind = "kill" // SIGKILL, then a new process over the same store
 	Stop       Kind = "stop" // SIGSTOP, then SIGCONT
-	Cut        Kind = "cut"  // the connection ends after some byte, with FIN or RST
-	Dead       Kind = "dead" // bytes of one direction, or both, do not arrive for a while; then they do, or the connection is cut
+	Cut        Kind = "cut"  // the connection ends after a number of bytes, with FIN or RST
+	Dead       Kind = "dead" // bytes of one or both directions do not arrive for a while; then they do, or the connection is cut
 	Refuse     Kind = "refuse"
 	Delay      Kind = "delay"
-	Stall      Kind = "stall" // the disk answers nothing
-	Full       Kind = "full"  // the disk has no room
+	Stall      Kind = "stall" // the disk does not respond
+	Full       Kind = "full"  // the disk is full
 	BrokerKill Kind = "broker-kill"
 	BrokerStop Kind = "broker-stop"
-	Rollback   Kind = "rollback" // the broker comes back with the folder of a moment before
+	Rollback   Kind = "rollback" // the broker comes back with an earlier copy of its folder
 )
 
-// Kinds are all acts.
+// Kinds are all kinds of acts.
 var Kinds = []Kind{Kill, Stop, Cut, Dead, Refuse, Delay, Stall, Full, BrokerKill, BrokerStop, Rollback}
 
-// often is how often an act comes beside the others.
+// often is how often a kind of act occurs, relative to the others.
 var often = map[Kind]int{
 	Kill: 30, Stop: 5, Cut: 20, Dead: 8, Refuse: 4, Delay: 5, Stall: 6, Full: 6, BrokerKill: 3, BrokerStop: 3, Rollback: 3,
 }
 
-// An Act is one deed of the nemesis.
+// An Act is one act of the nemesis.
 type Act struct {
 	Kind Kind
 	Who  string        // Publisher, Consumer or Broker
-	At   time.Duration // when it begins, if the one before in its lane is over
-	Rest time.Duration // and has been so long
+	At   time.Duration // when it begins, if the previous one in its lane is over by then
+	Rest time.Duration // and has been over for so long
 	Hold time.Duration // how long it lasts
-	Up   bool          // of a link: in the direction of the broker
-	Down bool          // in the direction of the client
-	Size int           // bytes: until the cut, or the room on the disk
-	Hard bool          // RST instead of FIN; a full disk whose room another program takes
+	Up   bool          // for a link: in the direction of the broker
+	Down bool          // and in the direction of the client
+	Size int           // bytes until the cut, or left on the disk
+	Hard bool          // RST instead of FIN; or a full disk whose freed space another program takes
 }
 
-// lane is what no two acts are done to at a time.
+// lane names what the act is done to. Acts in the same lane do not overlap.
 func (a Act) lane() string {
 	switch a.Kind {
 	case Cut, Dead, Refuse, Delay:
@@ -60,16 +61,16 @@ func (a Act) lane() string {
 
 func (a Act) String() string { return fmt.Sprintf("%s %s", a.Kind, a.lane()) }
 
-// A pace is how fast a history goes.
+// A pace is the tempo of a history.
 type pace struct {
-	wait time.Duration // from one act to the next, of all lanes, on the average; half of it where kills and cuts are
+	wait time.Duration // average time between acts in all lanes; half of it between kills and cuts
 	hold time.Duration // the longest duration of an act
 	down time.Duration // the longest duration of an act on a broker
-	live time.Duration // how long a broker lives between two acts, on the average
+	live time.Duration // average life of a broker between two acts
 }
 
-// plan draws a history of n acts. It depends on its arguments alone. Each kind comes at least once if n
-// allows it.
+// plan draws a history of n acts. It depends only on its arguments. If n allows it, each kind occurs at
+// least once.
 func plan(seed uint64, n int, kinds []Kind, p pace) []Act {
 	r := rand.New(rand.NewPCG(seed, 311))
 	var urn []Kind

@@ -7,25 +7,25 @@ import (
 	"slices"
 )
 
-// A Fault is what a Finding is about.
+// A Fault is the kind of a Finding.
 type Fault string
 
-// The faults. Those of a broker fail a history as well, unless its Promise or an act explains them.
+// The faults. A fault of the broker also fails a history, unless its Promise or an act explains it.
 const (
-	Lost       Fault = "lost"                 // the broker has acknowledged it and the consumer never got it
-	Swallowed  Fault = "swallowed"            // acknowledged to the broker and never given to the application
+	Lost       Fault = "lost"                 // the broker acknowledged it and the consumer never got it
+	Swallowed  Fault = "swallowed"            // acknowledged to the broker and never passed to the application
 	Unfinished Fault = "unfinished"           // accepted, and the broker never got it
-	Duplicated Fault = "duplicated"           // given to the application again at QoS 2
-	Resent     Fault = "sent again"           // as another message, or after its PUBREL, or at QoS 0
-	Untrue     Fault = "not sent, and sent"   // an error said so
+	Duplicated Fault = "duplicated"           // passed to the application again at QoS 2
+	Resent     Fault = "sent again"           // as a new message, or after its PUBREC, or at QoS 0
+	Untrue     Fault = "not sent, and sent"   // although an error said that it was not
 	Altered    Fault = "altered"              // or invented
 	Disordered Fault = "out of order"         // within its topic
 	GivenUp    Fault = "given up"             // though nobody closed over it three times
-	Late       Fault = "late"                 // a call that lasted longer than its context
+	Late       Fault = "late"                 // a call took longer than its context
 	Silent     Fault = "keep alive missed"    // nothing was sent for longer than keep alive allows
-	Ended      Fault = "ended by itself"      // a process
+	Ended      Fault = "ended by itself"      // a process ended
 	Early      Fault = "acknowledged early"   // before the application had it
-	Hung       Fault = "did not come to rest" // when everything had been well again for long
+	Hung       Fault = "did not come to rest" // long after all acts had ended
 )
 
 // A Finding is one fault in a history.
@@ -34,7 +34,7 @@ type Finding struct {
 	At    int64
 	Who   string
 	QoS   byte
-	N     int // -1: it is about no message
+	N     int // -1: not about a message
 	Text  string
 }
 
@@ -49,33 +49,33 @@ func (f Finding) String() string {
 	return s
 }
 
-// A Verdict is what the checker says of a history.
+// A Verdict is the result of checking a history.
 type Verdict struct {
 	Findings []Finding // by time
 
 	Accepted  [3]int    // by QoS
-	Delivered [3]int    // of all, once or more
-	Again     [3]int    // times that one came again
-	Excused   []Finding // what a broker's act explains, or its known fault
-	InWork    int       // that came again at QoS 2 because the application was killed with it in its hands
-	Safe      int       // messages of QoS 1 and 2 that were to be lost in no case
+	Delivered [3]int    // at least once, of all
+	Again     [3]int    // how many repeated deliveries
+	Excused   []Finding // explained by an act on the broker, or by its known fault
+	InWork    int       // delivered again at QoS 2 because the application was killed while processing it
+	Safe      int       // messages of QoS 1 and 2 that nothing may lose
 }
 
 // Failed reports whether anything was found.
 func (v *Verdict) Failed() bool { return len(v.Findings) > 0 }
 
-// A life is what happened to one message.
+// A life is the history of one message.
 type life struct {
 	key
-	intended, taken, unsent, givenUp int64 // when; 0: it did not
+	intended, taken, unsent, givenUp int64 // times; 0: it did not happen
 	whyGivenUp                       string
 
 	sent  []Event // about it, by the publisher: PUBLISH, PUBREL
 	acks  []Event // about it, from the broker to the publisher
 	came  []Event // PUBLISH and PUBREL from the broker to the consumer
 	gave  []Event // acknowledgements of the consumer
-	notes []int64 // when it came to the application
-	ends  []int64 // when that was on record
+	notes []int64 // when it reached the application
+	ends  []int64 // when its acknowledgement was on record
 }
 
 // A checker judges a history: the events of all processes and of the wire.
@@ -83,18 +83,18 @@ type checker struct {
 	promise Promise
 	events  []Event // by time
 	lives   map[key]*life
-	acts    []Event            // of the broker
-	away    map[string][]Event // when a process did not run, by who
-	closes  map[string][]Event // of a link, not by the client
+	acts    []Event            // on the broker
+	away    map[string][]Event // when a process did not run, by process
+	closes  map[string][]Event // of a link, by others than the client
 	anew    map[string][]int64 // connections without the session
 	runs    map[string][]int64 // starts of processes
 	said    map[int]Event      // the last acknowledgement on each link of the publisher
-	slow    []Event            // what lasted too long
-	rests   bool               // the publisher has finished what it had accepted
+	slow    []Event            // what took too long
+	rests   bool               // the publisher has completed all accepted messages
 	v       Verdict
 }
 
-// Check judges the events of a history, by time, against the promise of its broker.
+// Check judges the events of a history, ordered by time, by the promise of its broker.
 func Check(promise Promise, events []Event) *Verdict {
 	c := &checker{
 		promise: promise, events: events, lives: make(map[key]*life), said: make(map[int]Event),
@@ -137,7 +137,7 @@ func (c *checker) find(fault Fault, who string, at int64, l *life, text string, 
 	c.v.Findings = append(c.v.Findings, f)
 }
 
-// take files an event, and checks those that concern no message.
+// take records an event, and checks it if it concerns no message.
 func (c *checker) take(e *Event) {
 	switch e.What {
 	case began:

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A tale is a made-up history. Each step is a tenth of a second behind the one before.
+// A tale is a made-up history. Its steps are a tenth of a second apart.
 type tale struct {
 	at     int64
 	events []Event
@@ -46,7 +46,7 @@ func (s *tale) wire(who, what, packet string, qos byte, n int, id uint16) *tale 
 	return s.add(Event{Who: who, What: what, Text: packet, QoS: qos, N: n, ID: id})
 }
 
-// out is a message on its way to the broker, which has it afterwards.
+// out is a message from the publisher that the broker acknowledges.
 func (s *tale) out(qos byte, n int) *tale {
 	id := uint16(100 + n)
 	s.told(Publisher, intend, qos, n).told(Publisher, accepted, qos, n).wire(Publisher, sent, publish, qos, n, id)
@@ -59,7 +59,7 @@ func (s *tale) out(qos byte, n int) *tale {
 	return s
 }
 
-// in is a message on its way to the application, which has finished it afterwards.
+// in is a message from the broker that the application finishes.
 func (s *tale) in(qos byte, n int) *tale { return s.inAs(qos, n, uint16(200+n)) }
 
 func (s *tale) inAs(qos byte, n int, id uint16) *tale {
@@ -111,7 +111,7 @@ func TestCheckerAcceptsWhatIsRight(t *testing.T) {
 	require.Equal(t, [3]int{0, 1, 0}, v.Again)
 }
 
-// Each fault is found, and nothing else.
+// The checker finds each fault, and nothing else.
 func TestCheckerFindsEveryFault(t *testing.T) {
 	cut := Event{Who: Publisher, What: closed, Text: nemesis}
 	for name, row := range map[string]struct {
@@ -161,7 +161,7 @@ func TestCheckerFindsEveryFault(t *testing.T) {
 	}
 }
 
-// What was done explains what it explains, and no more.
+// An act excuses the faults that it explains, and no others.
 func TestCheckerExcuses(t *testing.T) {
 	// A broker that is rolled back by half a second, which is five tenths in this history.
 	setBack := func(s *tale, since int) *tale {

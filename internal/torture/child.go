@@ -25,24 +25,24 @@ type Task struct {
 	Dir      string // outlives the process
 	Journal  string
 	ClientID string
-	QoS2     bool   // the broker has it
-	Sick     string // a word for the disk, as on standard input
-	Next     [3]int // the next number to publish, by QoS
+	QoS2     bool   // the broker supports it
+	Sick     string // the state of the disk, a word as on standard input
+	Next     [3]int // the next numbers to publish, by QoS
 	Trace    bool   // write packets and events to stdout, which is kept
 }
 
-// A Child is a process that is to be tortured: its task and its journal. Its methods are safe for
+// A Child is a process to be tortured: its task and its journal. Its methods are safe for
 // concurrent use.
 type Child struct {
 	Task
-	Disk *disk.Ill // stands over the folder of the client's store
+	Disk *disk.Ill // wraps the folder of the client's store
 
 	log  *journal
 	mu   sync.Mutex
-	calm chan struct{} // closed when nothing new is to be published
+	calm chan struct{} // closed when nothing new should be published
 }
 
-// The words on the standard input of a child. Its end without the last one is the parent's death.
+// The words on the standard input of a child. If it ends without wordEnd, the parent has died.
 const (
 	wordDrain = "drain"
 	wordEnd   = "end"
@@ -121,7 +121,8 @@ const (
 	hiccupMin  = 300 * time.Millisecond
 )
 
-// watch notes when this process did not run: others have the machine, or it was stopped.
+// watch records when this process did not run, because it was stopped or other processes had the
+// machine.
 func (c *Child) watch(ctx context.Context) {
 	before := time.Now()
 	for ctx.Err() == nil {
@@ -147,18 +148,18 @@ func (c *Child) Intend(qos byte) int {
 	return n
 }
 
-// Accepted notes that the client has taken the number over.
+// Accepted records that the client has accepted the number.
 func (c *Child) Accepted(qos byte, n int) { c.log.write(Event{What: accepted, QoS: qos, N: n}) }
 
-// Unsent notes that the client says that the number did not leave and never will.
+// Unsent records that, according to the client, the number did not leave and never will.
 func (c *Child) Unsent(qos byte, n int) { c.log.write(Event{What: unsent, QoS: qos, N: n}) }
 
-// GivenUp notes that the client does not try the number any more.
+// GivenUp records that the client no longer tries to send the number.
 func (c *Child) GivenUp(qos byte, n int, why error) {
 	c.log.write(Event{What: givenUp, QoS: qos, N: n, Text: why.Error()})
 }
 
-// Noted notes an incoming message, before it is acknowledged, and returns its number.
+// Noted records an incoming message, before it is acknowledged, and returns its number.
 func (c *Child) Noted(topic string, payload []byte) (qos byte, n int, ok bool) {
 	qos, n, err := message(topic, payload)
 	if err != nil {
@@ -169,19 +170,21 @@ func (c *Child) Noted(topic string, payload []byte) (qos byte, n int, ok bool) {
 	return qos, n, true
 }
 
-// Finished notes that the acknowledgement of the number is on record: it must not be delivered again.
+// Finished records that the acknowledgement of the number is on record: the message must not be
+// delivered again.
 func (c *Child) Finished(qos byte, n int) { c.log.write(Event{What: finished, QoS: qos, N: n}) }
 
-// Subscribed notes that the Server has granted Filter.
+// Subscribed records that the Server has granted Filter.
 func (c *Child) Subscribed() { c.log.write(Event{What: subscribed}) }
 
-// Drained notes that nothing that was accepted is unfinished.
+// Drained records that no accepted message is unfinished.
 func (c *Child) Drained() { c.log.write(Event{What: drained}) }
 
-// lateBy is how much a call may exceed its time limit before that is reported: machines are shared.
+// lateBy is by how much a call may exceed its time limit before that is reported: machines are
+// shared.
 const lateBy = time.Second
 
-// Timed calls f and notes when it lasts longer than it may.
+// Timed calls f and records if it takes longer than may.
 func (c *Child) Timed(call string, may time.Duration, f func()) {
 	begin := time.Now()
 	f()

@@ -12,8 +12,9 @@ import (
 	"github.com/mqtt311/mqtt311/internal/torture"
 )
 
-// consumeByConnector is the consumer as a user writes it. Its messages are acknowledged when their flow has
-// ended, so nothing says when that is on record: what comes again after a kill was in work.
+// consumeByConnector is the consumer as a user would write it. Messages are acknowledged when their flow
+// has ended, so nothing says when the acknowledgement is on record: a message that is delivered again after
+// a kill counts as having been in work.
 func consumeByConnector(ctx context.Context, told *torture.Child) error {
 	text := fmt.Sprintf(`connector:
   general: {broker_url: "mqtt://%s", client_id: %q}

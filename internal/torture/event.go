@@ -21,21 +21,21 @@ const (
 	nemesis   = "nemesis"
 )
 
-// The kinds of Events. The first are reported by the tortured processes, the next by the proxies, which read the wire, and
-// the last by the program that controls everything.
+// The kinds of Events. The first are reported by the tortured processes, the next by the proxies, which decode the
+// traffic, and the last by the program that controls everything.
 const (
-	began      = "run"        // a process
-	intend     = "intend"     // publishes N next
-	accepted   = "accepted"   // the client has taken N over
+	began      = "run"        // a process started
+	intend     = "intend"     // it publishes N next
+	accepted   = "accepted"   // the client has accepted N
 	unsent     = "unsent"     // the client says that N did not leave
 	givenUp    = "given up"   // the client gave N up, for the reason in Text
 	subscribed = "subscribed" // the Server has granted Filter
-	noted      = "noted"      // N came to the application
+	noted      = "noted"      // N reached the application
 	finished   = "finished"   // the acknowledgement of N is on record
-	altered    = "altered"    // a message came that nobody published
-	late       = "late"       // the call in Text lasted from Since to At, longer than it may
+	altered    = "altered"    // a message arrived that nobody published
+	late       = "late"       // the call in Text took from Since to At, longer than it may
 	hiccup     = "hiccup"     // the process did not run from Since to At
-	drained    = "drained"    // nothing that was accepted is unfinished
+	drained    = "drained"    // no accepted message is unfinished
 	hung       = "hung"       // the expected end did not happen, as described in Text
 	died       = "died"       // the process ended by itself, for the reason in Text
 
@@ -45,7 +45,7 @@ const (
 	came    = "came"    // a packet from the broker
 	silence = "silence" // the client sent nothing from Since to At
 
-	act = "act" // the one in Text was done to Who, from At until Until
+	act = "act" // the act in Text was done to Who, from At until Until
 )
 
 // An Event is a line of a history. Its times are in nanoseconds since 1970.
@@ -56,23 +56,23 @@ type Event struct {
 	QoS   byte   `json:"qos,omitempty"`
 	N     int    `json:"n,omitempty"` // a message
 	ID    uint16 `json:"id,omitempty"`
-	Conn  int    `json:"conn,omitempty"` // of a link
+	Conn  int    `json:"conn,omitempty"` // number of the connection on a link
 	Text  string `json:"text,omitempty"`
-	Since int64  `json:"since,omitempty"` // of a broker's act: what it had said until then it still knows
+	Since int64  `json:"since,omitempty"` // of an act on the broker: it still knows what it had said until then
 	Until int64  `json:"until,omitempty"`
 }
 
-// A journal is where events go: a file, or memory alone. It is safe for concurrent use.
+// A journal records events: in a file, or only in memory. It is safe for concurrent use.
 type journal struct {
 	who  string
-	file *os.File // nil: memory
+	file *os.File // nil: only memory
 
 	mu     sync.Mutex
 	events []Event
 }
 
-// write adds an event. In a process that is to be killed it is in the file when write returns; a kill
-// takes nothing of what a write has given to the system.
+// write adds an event. In a process that may be killed, the event is in the file when write returns;
+// a kill takes nothing that write has passed to the system.
 func (j *journal) write(e Event) {
 	if e.At == 0 {
 		e.At = time.Now().UnixNano()
@@ -104,14 +104,15 @@ func (j *journal) all() []Event {
 	return slices.Clone(j.events)
 }
 
-// A reading is how far a file of a journal was read.
+// A reading is the position up to which the file of a journal was read.
 type reading struct {
 	path   string
 	offset int64
-	torn   int // lines that a kill has cut short
+	torn   int // lines truncated by a kill
 }
 
-// more returns the events that were added. An incomplete last line is left for later.
+// more returns the events added since the last call. It leaves an incomplete last line for the next
+// one.
 func (r *reading) more() ([]Event, error) {
 	f, err := os.Open(r.path)
 	if os.IsNotExist(err) {
@@ -145,24 +146,24 @@ func (r *reading) more() ([]Event, error) {
 	return events, nil
 }
 
-// OutTopic is where the numbers of a QoS are published.
+// OutTopic is the topic to which the numbers of a QoS are published.
 func OutTopic(qos byte) string { return "t/" + strconv.Itoa(int(qos)) }
 
 // Filter is what the consumer subscribes to, at QoS 2.
 const Filter = "t/#"
 
-// Payload is the message of a number, with a tail of some length.
+// Payload returns the payload for a number, padded to a length that varies.
 func Payload(n int) []byte {
 	return fmt.Appendf(nil, "%d %s", n, strings.Repeat("x", n*n%700))
 }
 
-// Number reads the number of a message.
+// Number returns the number in a payload.
 func Number(payload []byte) (int, error) {
 	digits, _, _ := strings.Cut(string(payload), " ")
 	return strconv.Atoi(digits)
 }
 
-// message reads which message came on a topic.
+// message returns which message a topic and payload belong to.
 func message(topic string, payload []byte) (qos byte, n int, err error) {
 	n, err = Number(payload)
 	if err == nil && len(topic) == 3 && topic[:2] == "t/" && topic[2] >= '0' && topic[2] <= '2' &&

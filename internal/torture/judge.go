@@ -7,7 +7,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// Names of packets in a history.
+// The names of packets in a history.
 var (
 	publish = packets.PUBLISH.String()
 	puback  = packets.PUBACK.String()
@@ -17,21 +17,22 @@ var (
 )
 
 const (
-	// KeepAlive is that of the clients.
+	// KeepAlive is the keep alive interval of the clients.
 	KeepAlive = 2 * time.Second
 
-	// silenceLimit is when a Server may close [MQTT-3.1.2-24].
+	// silenceLimit is the silence after which a Server may close the connection [MQTT-3.1.2-24].
 	silenceLimit = KeepAlive * 3 / 2
 
-	// lag is how much later than it was sent the proxy may have read a packet: machines are shared.
+	// lag is by how much later than it was sent a packet may be seen by the proxy: machines are
+	// shared.
 	lag = int64(time.Second)
 
-	// verdict is how often a message is closed over before it is given up.
+	// verdict is how often the broker must close over a message before it may be given up.
 	verdict = 3
 )
 
-// lasted judges what lasted from e.Since to e.At: when the process, or the proxy, did not run does not
-// count.
+// lasted judges the time from e.Since to e.At. Times in which the process or the proxy did not run do
+// not count.
 func (c *checker) lasted(e *Event) {
 	d := e.At - e.Since
 	for _, who := range []string{e.Who, nemesis} {
@@ -47,8 +48,8 @@ func (c *checker) lasted(e *Event) {
 	}
 }
 
-// order judges that messages of a topic first leave in their order [MQTT-4.6.0-1], that they are handed to
-// the application in that of their arrival, and that they come in their order where the broker promises it.
+// order checks three orders: the messages of a topic are first sent in order [MQTT-4.6.0-1], they are
+// passed to the application in the order of arrival, and they arrive in order if the broker promises that.
 func (c *checker) order() {
 	var left, got [3]int // the highest number of each QoS
 	var arrived [3]*life // the latest arrival that the application has seen, of each QoS
@@ -93,8 +94,8 @@ func (c *checker) order() {
 	}
 }
 
-// arrival returns when the message came to the consumer, and whether it came once before the application
-// had it.
+// arrival returns when the message first arrived at the consumer, and whether it arrived only once
+// before the application had it.
 func (l *life) arrival() (at int64, once bool) {
 	n := 0
 	for _, e := range l.came {
@@ -148,12 +149,12 @@ func (c *checker) published(l *life) {
 	}
 }
 
-// without reports whether the link began without the session between two moments.
+// without reports whether the link began a connection without the session between two times.
 func (c *checker) without(who string, from, to int64) bool {
 	return slices.ContainsFunc(c.anew[who], func(at int64) bool { return from < at && at <= to })
 }
 
-// delivered judges whether a message came.
+// delivered judges whether a message arrived.
 func (c *checker) delivered(l *life) {
 	if len(l.notes) > 0 {
 		if l.intended == 0 {
@@ -188,7 +189,8 @@ func (c *checker) delivered(l *life) {
 	}
 }
 
-// rolledBack reports whether an act may have taken from the broker what it had acknowledged.
+// rolledBack reports whether an act may have made the broker forget a message that it had
+// acknowledged.
 func (c *checker) rolledBack(l *life) bool {
 	if len(l.acks) == 0 {
 		return false
@@ -197,8 +199,8 @@ func (c *checker) rolledBack(l *life) bool {
 	return slices.ContainsFunc(c.acts, func(e Event) bool { return e.Since < last && first < e.At+lag })
 }
 
-// dropped reports whether the broker closed the link of the publisher right over the message: see Promise.Drops. The last that
-// it said there is about the message, or it did not answer the PUBREL.
+// dropped reports whether the broker closed the publisher's link right over the message, see Promise.Drops: the
+// last packet that it sent there is about the message, or it did not answer the PUBREL.
 func (c *checker) dropped(l *life) bool {
 	return slices.ContainsFunc(c.closes[Publisher], func(end Event) bool {
 		justBefore := func(e Event) bool { return e.Conn == end.Conn && end.At-lag/10 <= e.At && e.At <= end.At }
@@ -243,8 +245,8 @@ func (c *checker) repeated(l *life) {
 	}
 }
 
-// cameAgain says why the consumer could not know that a message came again; empty: it could. It is known
-// of some brokers, see Promise.Repeats.
+// cameAgain returns the reason why the consumer could not recognise a repeated message; empty if it
+// could. known reports whether the broker is known to do that, see Promise.Repeats.
 func (c *checker) cameAgain(l *life, before, again int64) (why string, known bool) {
 	released := false
 	var first, last *Event
@@ -270,7 +272,8 @@ func (c *checker) cameAgain(l *life, before, again int64) (why string, known boo
 	return "", false
 }
 
-// setBack reports whether an act may have taken from the broker what the consumer had told it.
+// setBack reports whether an act may have made the broker forget an acknowledgement of the
+// consumer.
 func (c *checker) setBack(l *life, again int64) bool {
 	last := again
 	for _, e := range l.gave {

@@ -17,7 +17,8 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A plan follows from its seed, has each act at least once, and lets no act begin before the one before it.
+// A plan is determined by its seed, has each kind of act at least once, and its acts are ordered by their
+// beginning.
 func TestPlan(t *testing.T) {
 	p := pace{wait: time.Second, hold: time.Second, down: time.Second, live: time.Second}
 	acts := plan(7, 50, Kinds, p)
@@ -35,7 +36,7 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// A journal is read while it is written. A line that a kill has cut short is passed over.
+// A journal is read while it is written. A line truncated by a kill is skipped.
 func TestReadsTheJournalInPieces(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "journal")
 	r := reading{path: name}
@@ -52,7 +53,7 @@ func TestReadsTheJournalInPieces(t *testing.T) {
 	require.Equal(t, 1, r.torn)
 }
 
-// The witness knows which message a packet is about, whatever pieces the stream comes in.
+// The witness assigns packets to messages, in whatever pieces the stream arrives.
 func TestWitness(t *testing.T) {
 	log := new(journal)
 	w := newWitness(log, Publisher)
@@ -87,7 +88,7 @@ func TestWitness(t *testing.T) {
 	require.Equal(t, want, log.events)
 }
 
-// echo is a broker that sends back what it gets, behind a proxy.
+// echo returns a proxy in front of a broker that echoes bytes.
 func echo(t *testing.T) (*proxy, *journal) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -115,7 +116,7 @@ func dial(t *testing.T, p *proxy) net.Conn {
 	return c
 }
 
-// say sends bytes and returns what comes back within a moment.
+// say sends bytes and returns what arrives within a moment.
 func say(t *testing.T, c net.Conn, text string) (string, error) {
 	_, err := io.WriteString(c, text)
 	if err != nil {
@@ -127,7 +128,7 @@ func say(t *testing.T, c net.Conn, text string) (string, error) {
 	return string(b[:n]), err
 }
 
-// What the nemesis does to a link is what the client gets.
+// The acts on a link have the intended effects on the client.
 func TestProxy(t *testing.T) {
 	p, log := echo(t)
 	c := dial(t, p)
@@ -192,7 +193,8 @@ func TestProxy(t *testing.T) {
 	require.ElementsMatch(t, []string{nemesis, nemesis, nemesis, "client"}, by())
 }
 
-// A picture is XML with a mark for each act and each finding, and a sketch has a row for each lane.
+// A picture is valid XML with a mark for each act and each finding, and a sketch has a row for each
+// lane.
 func TestPicture(t *testing.T) {
 	s := newTale().out(1, 0).add(Event{Who: Broker, What: act, Text: string(Rollback), Since: -3e8, Until: 2e8}).
 		add(Event{Who: Consumer, What: act, Text: string(Full), Until: 4e8}).add(Event{Who: Consumer, What: altered, Text: "<&>"}).in(1, 0)

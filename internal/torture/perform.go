@@ -8,7 +8,7 @@ import (
 	"github.com/mqtt311/mqtt311/internal/program"
 )
 
-// perform does an act, undoes it, and notes it.
+// perform does an act, undoes it, and records it.
 func (r *run) perform(a Act) error {
 	e := Event{Who: a.Who, What: act, Text: string(a.Kind), At: time.Now().UnixNano(), N: a.Size}
 	var err error
@@ -82,8 +82,8 @@ func performOnLink(a Act, p *proxy) {
 	}
 }
 
-// performOnBroker kills, stops or sets back the broker. e.Since becomes the moment until which it still
-// knows what it had said.
+// performOnBroker kills, stops or rolls back the broker. It sets e.Since to the time up to which the
+// broker still knows what it had said.
 func (r *run) performOnBroker(a Act, e *Event) error {
 	s := r.server
 	switch a.Kind {

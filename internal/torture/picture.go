@@ -15,7 +15,7 @@ var lanes = []string{
 	"disk of the publisher", Publisher, "link of the publisher", Broker, "link of the consumer", Consumer, "disk of the consumer",
 }
 
-// A kind has a colour in the picture and a letter in the sketch.
+// The colours of the kinds in the picture. In the sketch a kind has a letter.
 var colours = map[Kind]string{
 	Kill: "#222222", Stop: "#7a7a7a", Cut: "#8c564b", Dead: "#1f77b4", Refuse: "#9467bd", Delay: "#9edae5",
 	Stall: "#bcbd22", Full: "#e377c2", BrokerKill: "#222222", BrokerStop: "#7a7a7a", Rollback: "#ff7f0e",
@@ -37,7 +37,7 @@ func (h *History) span() (from, to int64) {
 	return from, to
 }
 
-// acts yields the acts by lane.
+// acts returns the acts in a lane.
 func (h *History) acts(lane string) (acts []Event) {
 	for _, e := range h.Events {
 		if e.What == act && (Act{Kind: Kind(e.Text), Who: e.Who}).lane() == lane {
@@ -49,7 +49,7 @@ func (h *History) acts(lane string) (acts []Event) {
 
 const sketchWidth = 100
 
-// sketch is the history in letters, a row for each lane.
+// sketch draws the history in letters, a row for each lane.
 func (h *History) sketch() string {
 	from, to := h.span()
 	column := func(at int64) int {
@@ -80,16 +80,16 @@ func (h *History) sketch() string {
 	return s.String()
 }
 
-// The picture, in pixels.
+// The dimensions of the picture, in pixels.
 const (
 	left, right, top = 170, 1600, 70
 	laneHeight       = 30
 	rateHeight       = 60
-	mostListed       = 40 // findings in words
+	mostListed       = 40 // findings in text
 )
 
-// SVG returns a picture of the history: a lane for each process, link and disk with the acts on it, the numbers of accepted and
-// delivered messages, and a line for each finding.
+// SVG returns a picture of the history: a lane for each process, link and disk with the acts on it, the rates of
+// accepted and delivered messages, and a line for each finding.
 func (h *History) SVG() []byte {
 	from, to := h.span()
 	x := func(at int64) float64 { return left + float64(at-from)/float64(to-from)*(right-left) }
@@ -162,7 +162,7 @@ func mark(s *bytes.Buffer, x float64, bottom int, colour string, opacity float64
 		x, top, bottom, colour, opacity, html.EscapeString(title))
 }
 
-// rate draws how many messages there were at each moment, by what happened to them.
+// rate draws how many messages there were over time, by what happened to them.
 func (h *History) rate(s *bytes.Buffer, text textFunc, what, name string, y int, from, to int64) {
 	const columns = 360
 	counts := make([]float64, columns)
@@ -181,7 +181,7 @@ func (h *History) rate(s *bytes.Buffer, text textFunc, what, name string, y int,
 	}
 }
 
-// seconds draws the axis of time, with some twenty marks.
+// seconds draws the time axis, with about twenty marks.
 func (h *History) seconds(s *bytes.Buffer, text textFunc, x func(int64) float64, y int, from, to int64) {
 	step := max(1, math.Ceil(float64(to-from)/1e9/20))
 	for i := 0.0; i*1e9 < float64(to-from); i += step {

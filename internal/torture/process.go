@@ -12,26 +12,26 @@ import (
 	"time"
 )
 
-// A victim is a client: its successive processes, its link, and the events that they wrote.
+// A victim is a client: its successive processes, its link, and the events that they recorded.
 type victim struct {
 	told  Task
 	proxy *proxy
 	log   *journal // of this process
-	keep  string   // a folder for packets and events; empty: they are not kept
+	keep  string   // a folder in which packets and events are kept; empty: they are not
 
-	mu      sync.Mutex // guards what follows
-	p       *process   // nil: none runs
-	sick    string     // what the disk has, in a word for the child
+	mu      sync.Mutex // guards the following fields
+	p       *process   // nil: none is running
+	sick    string     // the state of the disk, as a word for the child
 	read    reading
 	events  []Event
 	next    [3]int
 	done    map[key]bool // accepted or noted, of QoS 1 and 2
-	runs    int          // processes that came so far as to say so
-	granted bool         // the subscription
+	runs    int          // processes that have reported their start
+	granted bool         // the subscription is granted
 	rests   bool
 }
 
-// A process is one of a victim.
+// A process is one process of a victim.
 type process struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
@@ -40,7 +40,7 @@ type process struct {
 	err    error // valid when ended is closed
 }
 
-// start begins a process.
+// start starts a process.
 func (v *victim) start() error {
 	if err := v.catchUp(); err != nil {
 		return err
@@ -75,8 +75,8 @@ func (v *victim) start() error {
 	return nil
 }
 
-// restart begins a process and returns when it says that it runs, or after a while: how long it lives is
-// counted from there, also on a machine that has much to do.
+// restart starts a process and waits, up to a limit, until it reports that it runs, so that its lifetime
+// counts from there even on a busy machine.
 func (v *victim) restart() error {
 	if err := v.start(); err != nil {
 		return err
@@ -91,7 +91,7 @@ func (v *victim) restart() error {
 	return nil
 }
 
-// kill ends the process without its last words, and reports whether it lived until then.
+// kill ends the process abruptly, and reports whether it lived until then.
 func (v *victim) kill() bool {
 	v.mu.Lock()
 	p := v.p
@@ -120,7 +120,7 @@ func (v *victim) tell(words string) {
 	}
 }
 
-// ail makes the disk of this and further processes sick, or well again.
+// ail sets the state of the disk of this process and later ones.
 func (v *victim) ail(words string) {
 	v.mu.Lock()
 	v.sick = words
@@ -131,7 +131,7 @@ func (v *victim) ail(words string) {
 	v.tell(words)
 }
 
-// finish ends the process in order.
+// finish ends the process regularly.
 func (v *victim) finish() error {
 	v.tell(wordEnd)
 	v.mu.Lock()
@@ -149,7 +149,7 @@ func (v *victim) finish() error {
 	return nil
 }
 
-// catchUp reads what the processes have written.
+// catchUp reads what the processes have recorded.
 func (v *victim) catchUp() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -177,7 +177,7 @@ func (v *victim) catchUp() error {
 	return nil
 }
 
-// has reports whether everything that the other one was promised came to this one.
+// has reports whether this victim got everything that was promised to the other one.
 func (v *victim) has(other *victim) bool {
 	for k := range other.done {
 		if !v.done[k] {
@@ -187,7 +187,7 @@ func (v *victim) has(other *victim) bool {
 	return true
 }
 
-// alive returns nil while the process runs, and its last output once it has ended.
+// alive returns nil while the process runs, and an error with its last output once it has ended.
 func (v *victim) alive() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A proxy is the link between a client and the broker. What the nemesis does to it holds for the
-// connection that there is and for those to come.
+// A proxy is the link between a client and the broker. An act of the nemesis affects its current
+// connection and later ones.
 type proxy struct {
 	ln      net.Listener
 	target  string
@@ -17,7 +17,7 @@ type proxy struct {
 	patient time.Duration // a client that sends nothing for longer is reported
 
 	mu      sync.Mutex
-	changed sync.Cond // broadcast when what follows has changed
+	changed sync.Cond // broadcast when a field below has changed
 	dead    [2]bool   // by direction
 	refuse  bool
 	hang    bool // connections are accepted, and nothing passes
@@ -34,14 +34,14 @@ const (
 	down = 1
 )
 
-// A cut ends the connection behind so many more bytes of a direction.
+// A cut ends the connection after a number of further bytes in one direction.
 type cut struct {
 	way   int
 	after int
 	hard  bool // with RST
 }
 
-// newProxy begins to listen. What it sees goes to the journal by the name of the client.
+// newProxy starts listening. It records what it sees in the journal, under the name of the client.
 func newProxy(target, who string, log *journal, patient time.Duration) (*proxy, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -62,7 +62,7 @@ func (p *proxy) close() {
 	p.wait.Wait()
 }
 
-// change changes what holds.
+// change calls f, which changes the state of the proxy, and wakes the goroutines that wait.
 func (p *proxy) change(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -70,7 +70,7 @@ func (p *proxy) change(f func()) {
 	p.changed.Broadcast()
 }
 
-// awaits reports whether the bytes ahead of the cut have not come yet.
+// awaits reports whether the bytes before the cut are still to come.
 func (p *proxy) awaits(c *cut) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -82,7 +82,7 @@ func (p *proxy) calm() {
 	p.dead, p.refuse, p.hang, p.delay, p.cut = [2]bool{}, false, false, 0, nil
 }
 
-// cutAll ends the connections that there are.
+// cutAll ends the open connections.
 func (p *proxy) cutAll(hard bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -130,8 +130,8 @@ func (p *proxy) serve() {
 	}
 }
 
-// A pair is a connection of the client and the one to the broker that goes with it, which is nil where
-// the connection hangs.
+// A pair is a connection of the client and its connection to the broker, which is nil while the
+// connection hangs.
 type pair struct {
 	p              *proxy
 	client, broker *net.TCPConn
@@ -175,8 +175,8 @@ func (l *pair) end(by string, hard bool) {
 // mostWaiting is the maximum number of reads held on a dead link.
 const mostWaiting = 4096
 
-// pump reads from one end as the bytes come, so that the witness knows when, and hands them on as the
-// nemesis allows.
+// pump reads from one end as the bytes arrive, so that the witness knows when they did, and passes
+// them on as the nemesis allows.
 func (l *pair) pump(from, to *net.TCPConn, way int) {
 	pieces := make(chan []byte, mostWaiting)
 	var writer sync.WaitGroup
@@ -206,7 +206,7 @@ func (l *pair) pump(from, to *net.TCPConn, way int) {
 	l.p.change(func() {}) // wakes the other direction
 }
 
-// handOn writes the pieces that were read. Those of a connection that has ended are dropped.
+// handOn writes the pieces that were read. It drops those of a connection that has ended.
 func (l *pair) handOn(to *net.TCPConn, pieces <-chan []byte, way int) {
 	for b := range pieces {
 		c, delay := l.pass(way, len(b))

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// mostTold is how many findings the text has. All are in the picture.
+// mostTold is the maximum number of findings in the text. The picture has all of them.
 const mostTold = 20
 
-// String is the history in a few lines.
+// String describes the history in a few lines.
 func (h *History) String() string {
 	var s strings.Builder
 	v := h.Verdict
@@ -60,7 +60,7 @@ func (h *History) String() string {
 	return s.String()
 }
 
-// write writes the events, a line of JSON each.
+// write writes the events, one line of JSON each.
 func (h *History) write(path string) error {
 	var b bytes.Buffer
 	lines := json.NewEncoder(&b)

@@ -26,10 +26,10 @@ import (
 type Options struct {
 	Broker string // one of Brokers
 	Acts   int
-	Kinds  []Kind // of the acts; if empty, all
+	Kinds  []Kind // of the acts; if empty, all kinds
 	Seed   uint64
 	Kind   string // for the children: see Task.Kind
-	Keep   string // a folder where the journals, the packets and the stores stay; if empty, they go
+	Keep   string // a folder in which the journals, the packets and the stores are kept; if empty, they are removed
 	Config string // additional lines for the configuration of mosquitto
 
 	// Progress, if not nil, is called with the number of acts done.
@@ -37,22 +37,23 @@ type Options struct {
 }
 
 const (
-	restLimit = 60 * time.Second // for all that is unfinished when everything is well again
-	quiet     = 4 * time.Second  // without a message, and the consumer gets none any more
-	calm      = time.Second      // the same when it has all that was accepted
+	restLimit = 60 * time.Second // until everything must be finished after the last act
+	quiet     = 4 * time.Second  // without any message: then the consumer is assumed to get no more
+	calm      = time.Second      // the same, if it has got everything that was accepted
 )
 
-// A History is what happened, and what the checker says of it.
+// A History is what happened, and the verdict of the checker.
 type History struct {
 	Options Options
 	Plan    []Act
 	Begin   time.Time
 	Took    time.Duration
-	Events  []Event // of all, by time
+	Events  []Event // of all sources, by time
 	Verdict *Verdict
 }
 
-// Run tortures the child of this test binary, see Main. It ends the test when the harness itself fails.
+// Run tortures the children of this test binary, see Main. It fails the test if the harness itself
+// fails.
 func Run(t testing.TB, opts Options) *History {
 	t.Helper()
 	if len(opts.Kinds) == 0 {
@@ -127,7 +128,7 @@ func (r *run) make(role string) error {
 	return os.MkdirAll(v.told.Dir, 0o700)
 }
 
-// watch notes when this process, which has the proxies, did not run.
+// watch records when this process, which runs the proxies, did not run.
 func (r *run) watch(ctx context.Context) {
 	before := time.Now()
 	for ctx.Err() == nil {
@@ -140,8 +141,8 @@ func (r *run) watch(ctx context.Context) {
 	}
 }
 
-// begin lets the consumer subscribe, and waits until the broker has saved that. Messages published earlier would not reach
-// the consumer.
+// begin lets the consumer subscribe, and waits until the broker has saved the subscription. Messages published
+// earlier would not reach the consumer.
 func (r *run) begin() error {
 	consumer := r.victims[Consumer]
 	if err := consumer.start(); err != nil {
@@ -185,7 +186,7 @@ func (r *run) await(what string, patience time.Duration, done func() (bool, erro
 	}
 }
 
-// play does the acts, those of a lane one after the other.
+// play performs the acts; those in the same lane one after another.
 func (r *run) play(acts []Act) error {
 	lanes := make(map[string][]Act)
 	for _, a := range acts {
@@ -215,7 +216,7 @@ func (r *run) play(acts []Act) error {
 	return errors.Join(errs...)
 }
 
-// rest lets everything be well and waits until nothing is unfinished and nothing comes any more.
+// rest ends all acts, and waits until nothing is unfinished and no message arrives any more.
 func (r *run) rest() error {
 	for _, v := range r.victims {
 		v.proxy.change(v.proxy.calm)

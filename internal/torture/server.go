@@ -13,51 +13,51 @@ import (
 	"github.com/mqtt311/mqtt311/internal/rabbitmq"
 )
 
-// A Promise is what a broker can keep. What no row says it keeps through everything.
+// A Promise is what a broker can keep. It must keep everything that no field excuses.
 type Promise struct {
-	// QoS2: it has QoS 2.
+	// QoS2 means that it supports QoS 2.
 	QoS2 bool
 
-	// Ordered: the messages of a topic come in their order the first time that they come. mosquitto 2.0.11
-	// sends new ones ahead of those that waited for a consumer that was away, and nats-server sends what
-	// was under way later than those behind it.
+	// Ordered means that the messages of a topic arrive in order the first time. mosquitto 2.0.11 sends
+	// new messages before those that waited for an absent consumer, and nats-server sends those that were
+	// in flight after later ones.
 	Ordered bool
 
-	// Drops: it fails to pass a message on, as when the link of the consumer has just ended, and the message is lost. It
-	// closes the link of the publisher over that, right after PUBACK or PUBREC.
+	// Drops means that it may fail to pass a message on, for example when the link of the consumer has just ended, and
+	// loses it. It then closes the link of the publisher, right after PUBACK or PUBREC.
 	Drops bool
-	// Repeats: it publishes a QoS 2 message again though it has sent PUBREL, or under another identifier,
-	// which [MQTT-4.3.3-1] forbids: no receiver can know it by then. mosquitto 2.0.11 does when a connection
-	// ends twice before it has sent the PUBREL again; nats-server when its AckWait ends before it has read
-	// the PUBREC.
+	// Repeats means that it may publish a QoS 2 message again although it has sent PUBREL, or under another
+	// identifier, which [MQTT-4.3.3-1] forbids: no receiver can recognise it then. mosquitto 2.0.11 does so
+	// when a connection ends twice before it has sent the PUBREL again; nats-server when its AckWait ends
+	// before it has read the PUBREC.
 	Repeats bool
 
-	// Forgets is how long a kill or a stop of its machine may take from it what its consumers have
-	// acknowledged: it delivers again.
+	// Forgets is the period whose acknowledgements by consumers it may lose when it is killed or its
+	// machine stops; it then delivers those messages again.
 	Forgets time.Duration
 }
 
-// A server is a broker of somebody else's making in a process of its own, for one goroutine.
+// A server is a broker in a process of its own. Its methods must be called from one goroutine.
 type server struct {
 	addr          string
-	folder        string // what outlives it
+	folder        string // its persistent data
 	kill          func()
 	start         func() error
 	pause, resume func()
 	log           func() string
 	promise       Promise
 
-	// saved returns until when a folder knows everything that the broker has said. If nil, until the
-	// folder was copied or the broker was killed.
+	// saved returns the time up to which a folder has everything that the broker has said. If nil,
+	// that is the time at which the folder was copied or the broker was killed.
 	saved func(folder string) (time.Time, error)
 
 	pace pace
 }
 
-// Brokers are the names of those that can be tortured.
+// Brokers are the names of the brokers that can be tortured.
 var Brokers = []string{"mosquitto", "nats", "rabbitmq"}
 
-// serverOf starts a broker. more is added to the configuration of mosquitto.
+// serverOf starts a broker. more is appended to the configuration of mosquitto.
 func serverOf(t testing.TB, name, more string) *server {
 	t.Helper()
 	switch name {
@@ -99,8 +99,8 @@ func serverOf(t testing.TB, name, more string) *server {
 	return nil
 }
 
-// copy makes a copy of the folder as it is now, as a snapshot of a disk does, and returns until when it
-// knows what the broker has said.
+// copy copies the folder, like a snapshot of a disk, and returns the time up to which the copy has what
+// the broker has said.
 func (s *server) copy(to string) (time.Time, error) {
 	s.pause()
 	at := time.Now()
@@ -115,8 +115,8 @@ func (s *server) copy(to string) (time.Time, error) {
 	return at, nil
 }
 
-// again starts the broker again, in the same folder and on the same ports. Somebody else may have one of
-// them for a moment: ports of this range are those of connections, too.
+// again restarts the broker, in the same folder and on the same ports. Another process may use one of
+// the ports for a moment, since outgoing connections get ports of this range, too.
 func (s *server) again() error {
 	var err error
 	for range 10 {

@@ -4,7 +4,7 @@ package torture
 
 import "syscall"
 
-// stop stops the process as a machine that hangs does, or lets it go on.
+// stop stops the process, like a machine that hangs, or lets it continue.
 func (p *process) stop(on bool) error {
 	signal := syscall.SIGCONT
 	if on {

@@ -36,11 +36,11 @@ var (
 
 func TestMain(m *testing.M) { torture.Main(m, child) }
 
-// mostActs is how long a history may be: a picture of it is to be read.
+// mostActs is the maximum length of a history: its picture must be readable.
 const mostActs = 200
 
-// TestTorture does everything at once to a client with a store: nothing that was promised is lost, and
-// nothing comes twice at QoS 2, but for what a broker that was set back has forgotten.
+// TestTorture does everything at once to a client with a store: no promised message is lost, and none
+// arrives twice at QoS 2, except for what a broker that was rolled back has forgotten.
 func TestTorture(t *testing.T) {
 	names := []string{*broker}
 	if *broker == "all" {
@@ -73,7 +73,7 @@ func TestTorture(t *testing.T) {
 	}
 }
 
-// childrenOf lists the processes that this one has begun and that still run, where the system tells.
+// childrenOf returns the running child processes of this process, if the system lists them.
 func childrenOf(t *testing.T) (found []string) {
 	files, err := filepath.Glob("/proc/[0-9]*/stat")
 	require.NoError(t, err)
@@ -91,8 +91,8 @@ func childrenOf(t *testing.T) (found []string) {
 	return found
 }
 
-// kindOf says what consumes in the history of a seed: a client, or in one of four a connector. What
-// publishes is a client.
+// kindOf returns what consumes in the history of a seed: a client, or in one of four a connector.
+// The publisher is always a client.
 func kindOf(seed uint64) string {
 	if seed%4 == 0 {
 		return "connector"
@@ -100,7 +100,7 @@ func kindOf(seed uint64) string {
 	return "store"
 }
 
-// again is the command that repeats a history.
+// again returns the command that repeats a history.
 func again(name string, acts int, seed uint64) string {
 	return fmt.Sprintf("make torture BROKER=%s N=%d SEED=%d ACTS=%s CONTROL=0", name, acts, seed, *kinds)
 }
@@ -116,7 +116,7 @@ func wanted(t *testing.T) (all []torture.Kind) {
 	return all
 }
 
-// progress shows on a terminal how far it is.
+// progress returns a function that shows the progress on a terminal.
 func progress(name string, before int) func(int) {
 	if info, err := os.Stdout.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
 		return nil
@@ -146,7 +146,7 @@ func picture(t *testing.T, h *torture.History) string {
 }
 
 // TestTortureSeesLoss kills a client without a store, which promises nothing, while links are dead and the broker
-// stands: the checker has to see that. A few kills may hit nothing that is under way.
+// is stopped: the checker must notice the losses. A few kills may hit no message in flight.
 func TestTortureSeesLoss(t *testing.T) {
 	thorough.Only(t)
 	const mostTries = 5
@@ -171,7 +171,7 @@ func seedOr(s uint64) uint64 {
 	return s
 }
 
-// child is the program that is tortured.
+// child is the program of a tortured process.
 func child(ctx context.Context, told *torture.Child) error {
 	if told.Kind == "connector" && told.Role == torture.Consumer {
 		return consumeByConnector(ctx, told)
@@ -243,7 +243,7 @@ func connect(ctx context.Context, told *torture.Child, c *client.Client) error {
 	return nil
 }
 
-// look asks for the Stats, which must not wait for anything.
+// look calls Stats, which must not wait for anything.
 func look(ctx context.Context, told *torture.Child, c *client.Client) error {
 	for ctx.Err() == nil {
 		told.Timed("Stats", 0, func() { c.Stats() })
@@ -252,8 +252,8 @@ func look(ctx context.Context, told *torture.Child, c *client.Client) error {
 	return nil
 }
 
-// publish publishes numbers at each QoS that the broker has, each on a goroutine of its own, until it
-// is told to be calm. Then it waits until all is finished.
+// publish publishes numbers at each QoS that the broker supports, each on its own goroutine, until
+// Calm. Then it waits until all messages are completed.
 func publish(ctx context.Context, told *torture.Child, c *client.Client) error {
 	levels := 2
 	if told.QoS2 {
@@ -312,7 +312,7 @@ func publishAt(ctx context.Context, told *torture.Child, c *client.Client, qos b
 	}
 }
 
-// publishFor is Publish with a context that ends soon.
+// publishFor calls Publish with a context that ends soon.
 func publishFor(ctx context.Context, told *torture.Child, c *client.Client, m client.Message, may time.Duration) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, may)
 	defer cancel()
@@ -320,7 +320,7 @@ func publishFor(ctx context.Context, told *torture.Child, c *client.Client, m cl
 	return err
 }
 
-// publishAsync returns when the client has taken the message over.
+// publishAsync returns when the client has accepted the message.
 func publishAsync(ctx context.Context, told *torture.Child, c *client.Client, m client.Message, qos byte, n int) error {
 	r, err := c.PublishAsync(ctx, m)
 	if err != nil {
@@ -340,7 +340,7 @@ func publishAsync(ctx context.Context, told *torture.Child, c *client.Client, m 
 	return nil
 }
 
-// consume notes each number, acknowledges it, and at QoS 2 takes the next one when the
+// consume notes each number and acknowledges it. At QoS 2 it takes the next one only when the
 // acknowledgement is on record: SaveNote returns when everything before it is, too.
 func consume(ctx context.Context, told *torture.Child, c *client.Client) error {
 	for d, err := range c.Messages(ctx) {

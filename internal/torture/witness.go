@@ -7,19 +7,19 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A witness reads the traffic on a client's link in both directions and assigns each packet to its message. It knows
-// everything that was sent, which neither end does.
+// A witness decodes the traffic on a client's link in both directions and assigns each packet to its message. It
+// sees everything that was sent, which neither end does.
 type witness struct {
 	log *journal
-	who string // whose link it is
+	who string // the owner of the link
 
 	mu       sync.Mutex
-	up, down map[uint16]key // the message under a Packet Identifier, of the client and of the broker
+	up, down map[uint16]key // the message under each Packet Identifier, of the client and of the broker
 }
 
-// A key names a message.
+// A key identifies a message.
 type key struct {
-	qos byte // of its topic, which is that of its publisher
+	qos byte // of its topic, which is the QoS of its publisher
 	n   int
 }
 
@@ -27,7 +27,8 @@ func newWitness(log *journal, who string) *witness {
 	return &witness{log: log, who: who, up: make(map[uint16]key), down: make(map[uint16]key)}
 }
 
-// read takes the whole packets from the front of b, which came on the connection, and returns the rest.
+// read decodes the whole packets at the beginning of b, which arrived on the connection, and returns
+// the rest.
 func (w *witness) read(b []byte, conn int, up bool) []byte {
 	for {
 		p, n, err := packets.Parse(b)

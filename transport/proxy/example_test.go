@@ -7,7 +7,7 @@ import (
 	"github.com/mqtt311/mqtt311/transport/proxy"
 )
 
-// A proxy serves all schemes, since it is below TLS and WebSocket.
+// A proxy works with all schemes, since it is below TLS and WebSocket.
 func ExampleDialer() {
 	viaProxy, err := proxy.Dialer("socks5://user:p%40ss@proxy.example.com", nil)
 	if err != nil {

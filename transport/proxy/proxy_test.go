@@ -24,10 +24,10 @@ import (
 	"github.com/mqtt311/mqtt311/transport/ws"
 )
 
-// login is a user name and password for URLs.
+// login formats a user name and password for a URL.
 func login(name, password string) string { return url.UserPassword(name, password).String() + "@" }
 
-// lines is a server that answers a line with itself.
+// lines starts a server that echoes lines.
 func lines(t *testing.T, config *tls.Config) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -54,7 +54,7 @@ func lines(t *testing.T, config *tls.Config) string {
 	return addr
 }
 
-// messages is a WebSocket server that answers a message with itself.
+// messages starts a WebSocket server that echoes messages.
 func messages(t *testing.T, config *tls.Config) string {
 	upgrader := websocket.Upgrader{Subprotocols: []string{"mqtt"}}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -77,8 +77,8 @@ func messages(t *testing.T, config *tls.Config) string {
 	return server.Listener.Addr().String()
 }
 
-// Every scheme goes through every kind of proxy, which alone knows the
-// server's address; certificates are verified from end to end.
+// Every scheme works through every kind of proxy. Only the proxy knows the server's address, and
+// certificates are verified end to end.
 func TestSchemesThroughProxies(t *testing.T) {
 	ca := testcert.Authority(t)
 	right := &tls.Config{Certificates: []tls.Certificate{ca.Issue(t, testcert.Names("broker.test")).TLS()}}
@@ -137,7 +137,7 @@ func dialScheme(scheme string, ca *testcert.Pair, dial proxy.NetDial) (net.Conn,
 	}
 }
 
-// through dials host by the proxy and returns the error.
+// through dials host through the proxy and returns the error.
 func through(t *testing.T, proxyURL, host string) error {
 	t.Helper()
 	dial, err := proxy.Dialer(proxyURL, nil)
@@ -192,8 +192,7 @@ func TestProxyCertificate(t *testing.T) {
 	require.Equal(t, transport.StepProxy, failure.Is(t, "unknown-authority", err).Step)
 }
 
-// A proxy that is silent for ever, at any point, ends at the one deadline or
-// when the caller gives up.
+// A proxy that stalls at any point is given up at the common deadline or when the caller gives up.
 func TestStalls(t *testing.T) {
 	for about, test := range map[string]struct {
 		url    string
@@ -251,7 +250,8 @@ func TestWrongProxyURLs(t *testing.T) {
 	}
 }
 
-// hosts dials each address and returns where the connection was asked to.
+// hosts dials each address and returns the addresses that the proxy was asked for, or that were
+// dialled directly.
 func hosts(t *testing.T, dial func(proxy.NetDial) proxy.NetDial, addrs ...string) (out []string) {
 	t.Helper()
 	record := func(_ context.Context, _, addr string) (net.Conn, error) {
@@ -319,7 +319,7 @@ func TestFromEnvironment(t *testing.T) {
 	failure.Silent(t, err)
 }
 
-// Unix sockets go past the proxy, and addresses cannot smuggle in headers.
+// Unix sockets bypass the proxy, and an address cannot inject headers.
 func TestOtherAddresses(t *testing.T) {
 	var network, addr string
 	dial, err := proxy.Dialer("http://proxy.test", &proxy.Options{NetDial: func(_ context.Context, n, a string) (net.Conn, error) {

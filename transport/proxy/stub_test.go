@@ -19,16 +19,16 @@ import (
 
 const user, password = "proxyuser", failure.Canary
 
-// A stub is a proxy that knows one name, broker.test, and asks for a login.
+// A stub is a proxy that knows a single name, broker.test, and requires a login.
 type stub struct {
 	addr   string
-	leads  string // host:port of the server behind
+	leads  string // host:port of the server behind it
 	mu     sync.Mutex
 	asked  []string
 	accept func(s *stub, conn net.Conn)
 }
 
-// start serves accept on each connection, on a listener made by listen.
+// start starts a proxy that serves each connection with accept.
 func start(t *testing.T, leads string, config *tls.Config, accept func(*stub, net.Conn)) *stub {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -50,7 +50,7 @@ func start(t *testing.T, leads string, config *tls.Config, accept func(*stub, ne
 	return s
 }
 
-// targets returns what clients asked for.
+// targets returns the addresses that clients asked for.
 func (s *stub) targets() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,7 +103,7 @@ func serveHTTP(s *stub, conn net.Conn) {
 	}
 }
 
-// serveSOCKS is RFC 1928 and RFC 1929 as far as a CONNECT by name goes.
+// serveSOCKS implements as much of RFC 1928 and RFC 1929 as a CONNECT by name needs.
 func serveSOCKS(s *stub, conn net.Conn) {
 	take := func(n int) []byte {
 		b := make([]byte, n)

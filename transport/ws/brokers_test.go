@@ -24,7 +24,7 @@ import (
 	"github.com/mqtt311/mqtt311/transport/ws"
 )
 
-// Packets of a short conversation in which a message comes back to its sender.
+// The packets of a short conversation in which a message returns to its sender.
 const (
 	connect    = "\x10\x11\x00\x04MQTT\x04\x02\x00\x3c\x00\x05hello"
 	connack    = "\x20\x02\x00\x00"
@@ -33,8 +33,8 @@ const (
 	disconnect = "\xe0\x00"
 )
 
-// converse speaks MQTT over conn up to DISCONNECT, several packets a Write and
-// several Writes a packet, and sees the server end the connection.
+// converse speaks MQTT over conn up to DISCONNECT, with several packets in a Write and several
+// Writes for a packet, and waits until the server ends the connection.
 func converse(t *testing.T, conn net.Conn) {
 	t.Helper()
 	defer conn.Close()
@@ -65,7 +65,7 @@ func converse(t *testing.T, conn net.Conn) {
 	require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the server ends it, with a close frame or without")
 }
 
-// aedes, a broker in JavaScript with the WebSocket of the package ws.
+// With aedes, a JavaScript broker that uses the WebSocket package ws.
 func TestAedes(t *testing.T) {
 	b := aedes.Start(t)
 	opts := &transport.Options{TLS: &transport.TLSOptions{ServerCert: transport.File(b.CA.CertPEM())}}
@@ -89,7 +89,7 @@ func dialAny(url string, opts *transport.Options) (net.Conn, error) {
 	return transport.Dial(context.Background(), url, opts)
 }
 
-// mosquitto over all of its wires, and what it says to the wrong one.
+// With mosquitto over each of its listeners, and over the wrong one.
 func TestMosquitto(t *testing.T) {
 	b := mosquitto.Start(t, mosquitto.Options{})
 	trusting := &transport.Options{TLS: &transport.TLSOptions{ServerCert: transport.File(b.CAFile)}}
@@ -134,7 +134,7 @@ func TestMosquitto(t *testing.T) {
 	})
 }
 
-// mochi, with another implementation of WebSocket's other half, over WS and WSS.
+// With mochi, which uses another WebSocket implementation, over WS and WSS.
 func TestMochi(t *testing.T) {
 	ca := testcert.Authority(t)
 	server := mochi.New(&mochi.Options{Logger: slog.New(slog.DiscardHandler)})

@@ -24,7 +24,7 @@ import (
 	"github.com/mqtt311/mqtt311/transport/ws"
 )
 
-// secretive returns a URL and options with a secret wherever one can be.
+// secretive returns a URL and options with a secret in every place where one is possible.
 func secretive(log *slog.Logger) (string, *ws.Options) {
 	const c = failure.Canary
 	var o ws.Options
@@ -39,8 +39,8 @@ func secretive(log *slog.Logger) (string, *ws.Options) {
 	return "ws://broker.test/mqtt?token=" + url.QueryEscape(c) + "&X-Amz-Signature=" + c + "&" + c, &o
 }
 
-// A server that echoes the whole request, in whatever part of its answer,
-// makes no error show a secret of it.
+// If a server echoes the whole request, in any part of its response, no error shows a secret from
+// it.
 func TestCanaryEchoed(t *testing.T) {
 	for about, echo := range map[string]func(request string) string{
 		"in the status":     func(r string) string { return "HTTP/1.1 400 " + r + "\r\n\r\n" },
@@ -85,8 +85,8 @@ func TestCanaryEchoed(t *testing.T) {
 	}
 }
 
-// No failure of any step, and no log, shows a secret of the URL, the headers,
-// the proxy's URL or an inline key.
+// No failure of any step, and no log, shows a secret from the URL, the headers, the proxy's URL or
+// an inline key.
 func TestCanaryAtEachStep(t *testing.T) {
 	var log bytes.Buffer
 	loggers := []*slog.Logger{

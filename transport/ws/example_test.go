@@ -8,7 +8,7 @@ import (
 	"github.com/mqtt311/mqtt311/transport/ws"
 )
 
-// The headers are asked for with each connection, so that the token is fresh.
+// The headers are requested for each connection, so that the token is fresh.
 func ExampleDialer() {
 	token := func(context.Context) (string, error) { return "fresh", nil }
 

@@ -17,8 +17,8 @@ import (
 	"github.com/mqtt311/mqtt311/transport/ws"
 )
 
-// Borders of frames mean nothing: packets span frames, and frames hold several
-// packets, also with control frames in between [MQTT-6.0.0-2].
+// Frame boundaries have no meaning: packets span frames, and frames hold several packets, even with
+// control frames in between [MQTT-6.0.0-2].
 func TestFrameBordersMeanNothing_MQTT_6_0_0_2(t *testing.T) {
 	const stream = "first packet, second packet, third packet"
 	half := len(stream) / 2
@@ -59,7 +59,7 @@ func eachByte(s string, first, later byte, between string) string {
 	return b.String()
 }
 
-// Large messages of all three forms of length come through a small buffer.
+// Messages with all three forms of length are read through a small buffer.
 func TestLengths(t *testing.T) {
 	for _, n := range []int{0, 1, 125, 126, 65535, 65536, 300_000} {
 		synctest.Test(t, func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestTextFrame_MQTT_6_0_0_1(t *testing.T) {
 	})
 }
 
-// What breaks RFC 6455 ends the connection, and the error says what it was.
+// A violation of RFC 6455 ends the connection, and the error describes it.
 func TestBrokenFrames(t *testing.T) {
 	for about, test := range map[string]struct {
 		frames string
@@ -143,7 +143,7 @@ func TestBrokenFrames(t *testing.T) {
 	}
 }
 
-// byPeer asks an error of this package who ended the connection, as package client does.
+// byPeer asks an error of this package whether the peer ended the connection, like package client.
 func byPeer(t *testing.T, err error) bool {
 	t.Helper()
 	var told interface{ ByPeer() bool }
@@ -151,7 +151,7 @@ func byPeer(t *testing.T, err error) bool {
 	return told.ByPeer()
 }
 
-// How a connection ends is told by its error.
+// The error says how a connection ended.
 func TestCloseCodes(t *testing.T) {
 	for about, test := range map[string]struct {
 		end, says string
@@ -195,8 +195,8 @@ func TestCloseCodes(t *testing.T) {
 	}
 }
 
-// One Write is one masked binary frame, a long one several messages of one
-// frame each, an empty one none [MQTT-6.0.0-1].
+// A Write sends one masked binary frame, a long one several messages of one frame each, an empty
+// one nothing [MQTT-6.0.0-1].
 func TestWrites_MQTT_6_0_0_1(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []received
@@ -237,8 +237,8 @@ func TestPing(t *testing.T) {
 	})
 }
 
-// A server that pings and sends but reads nothing does not hold up the reader,
-// and the newest ping is answered once it reads.
+// A server that sends data and pings but does not read does not block the reader, and the newest
+// ping is answered once the server reads.
 func TestPingsDoNotHoldUpTheReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		allRead := make(chan struct{})
@@ -259,8 +259,7 @@ func TestPingsDoNotHoldUpTheReader(t *testing.T) {
 	})
 }
 
-// A deadline ends a Write that is stuck, also one that another goroutine sets,
-// and a Read.
+// A deadline ends a blocked Read or Write, even if another goroutine sets it.
 func TestDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := meet(t, nil, func(*peer) {})
@@ -279,8 +278,8 @@ func TestDeadlines(t *testing.T) {
 	})
 }
 
-// Close ends a Read and a Write that are stuck, at once; with nothing to wait
-// for but its own close frame it takes a quarter of a second; twice is fine.
+// Close ends a blocked Read and Write. It returns at once if a Write is blocked, and otherwise within a quarter
+// of a second if the peer does not read the close frame. A second Close does nothing.
 func TestCloseIsSoon(t *testing.T) {
 	for stuck, want := range map[bool]time.Duration{true: 0, false: 250 * time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
@@ -323,7 +322,7 @@ func TestCloseWrite(t *testing.T) {
 	})
 }
 
-// A reader that goes on after the error gets it again, for ever.
+// Further reads after an error return the same error.
 func TestReadAfterTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := meet(t, nil, func(p *peer) { p.send(closing(1011, "")); p.closeCode() })

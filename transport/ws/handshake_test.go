@@ -20,7 +20,7 @@ import (
 	"github.com/mqtt311/mqtt311/transport/ws"
 )
 
-// The request is RFC 6455's and offers "mqtt" alone, and no compression.
+// The request conforms to RFC 6455. It offers only the subprotocol "mqtt", and no compression.
 func TestRequest_MQTT_6_0_0_3(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var request *http.Request
@@ -44,8 +44,8 @@ func TestRequest_MQTT_6_0_0_3(t *testing.T) {
 	})
 }
 
-// The Host header leaves out the port that the scheme implies, RFC 6455 section 4.1: the
-// signature of a URL covers it.
+// The Host header omits the port if it is the scheme's default, RFC 6455 section 4.1: the signature
+// of a URL covers it.
 func TestHostHeader(t *testing.T) {
 	for rawURL, want := range map[string]string{
 		"ws://broker.test/mqtt":           "broker.test",
@@ -76,7 +76,7 @@ func TestHostHeader(t *testing.T) {
 	}
 }
 
-// The path and the query reach the server as they are.
+// The path and the query reach the server unchanged.
 func TestAddressDialer(t *testing.T) {
 	for _, uri := range []string{"/mqtt", "/", "/a%2Fb/c%20d", "/mqtt?token=a%26b&x", "/a@b:c//d"} {
 		u, err := url.ParseRequestURI(uri)
@@ -127,7 +127,7 @@ func hostHeader(t *testing.T, secure bool, dialer func(*ws.Options) (dialFunc, e
 	return host
 }
 
-// Answers that are no agreement, and what the error says of them.
+// Invalid handshake responses, and their errors.
 func TestRefusals_MQTT_6_0_0_4(t *testing.T) {
 	withoutProtocol := strings.Replace(answer, "Sec-WebSocket-Protocol: mqtt\r\n", "", 1)
 	for about, test := range map[string]struct{ header, code, says string }{
@@ -178,8 +178,8 @@ func TestRefusals_MQTT_6_0_0_4(t *testing.T) {
 	}
 }
 
-// A refusal whose body never ends is told after a second, not after the
-// time-out.
+// The error about a refusal whose body never ends is returned after a second, not after the
+// timeout.
 func TestRefusalThatStaysOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -194,8 +194,8 @@ func TestRefusalThatStaysOpen(t *testing.T) {
 	})
 }
 
-// The handshake stalled for ever ends at the one deadline, or when the caller
-// gives up, and closes the connection.
+// A handshake that stalls ends at the common deadline, or when the caller gives up, and closes the
+// connection.
 func TestStalledHandshake(t *testing.T) {
 	for about, script := range map[string]func(*peer){
 		"does not read":     func(*peer) {},
@@ -238,7 +238,7 @@ func TestStalledHandshake(t *testing.T) {
 	}
 }
 
-// Headers and the URL are asked for each connection.
+// The functions for the headers and the URL are called for each connection.
 func TestFreshForEachConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var urls, tokens []string
@@ -268,7 +268,7 @@ func TestFreshForEachConnection(t *testing.T) {
 	})
 }
 
-// What the functions return is checked, and nothing is dialled if it is wrong.
+// The results of these functions are checked, and if they are invalid nothing is dialled.
 func TestWrongHeaders(t *testing.T) {
 	sign := errors.New("the signer is out of order")
 	header := func(name, value string) ws.Options {

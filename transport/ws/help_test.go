@@ -24,8 +24,8 @@ func tlsConfig(p *testcert.Pair) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{p.TLS()}}
 }
 
-// A peer is the server's end, byte by byte and without a library, so that it
-// can do what no library would.
+// A peer is the server's end, written byte by byte and without a library, so that it can do what no
+// library would.
 type peer struct {
 	net.Conn
 	t       testing.TB
@@ -33,7 +33,7 @@ type peer struct {
 	request *http.Request
 }
 
-// Opcodes of RFC 6455, section 5.2, and the bits beside them.
+// The opcodes of RFC 6455, section 5.2, and the other bits of that byte.
 const (
 	fin          = 0x80
 	rsv1         = 0x40
@@ -45,7 +45,7 @@ const (
 	pong         = 10
 )
 
-// answer is the handshake as it should be.
+// answer is a correct handshake response, without the key.
 const answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Protocol: mqtt\r\n"
 
 func newPeer(t testing.TB, conn net.Conn) *peer {
@@ -62,7 +62,7 @@ func (p *peer) readRequest() {
 	p.request = request
 }
 
-// accept ends a header with the key that the request asks for.
+// accept ends a response header with the key for the client's request.
 func (p *peer) accept(header string) {
 	p.readRequest()
 	sum := sha1.Sum([]byte(p.request.Header.Get("Sec-Websocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
@@ -71,7 +71,7 @@ func (p *peer) accept(header string) {
 
 func (p *peer) send(parts ...string) { io.WriteString(p, strings.Join(parts, "")) }
 
-// frame is an unmasked frame with the shortest length.
+// frame returns an unmasked frame with the shortest length.
 func frame(first byte, payload string) string {
 	switch n := len(payload); {
 	case n < 126:
@@ -83,12 +83,12 @@ func frame(first byte, payload string) string {
 	}
 }
 
-// closing is a close frame.
+// closing returns a close frame.
 func closing(code uint16, reason string) string {
 	return frame(fin|closeFrame, string(binary.BigEndian.AppendUint16(nil, code))+reason)
 }
 
-// A received frame, unmasked.
+// A received is a frame, unmasked.
 type received struct {
 	first   byte
 	masked  bool
@@ -125,7 +125,7 @@ func (p *peer) receive() (received, error) {
 	return f, err
 }
 
-// mustReceive is receive where nothing can be in the way.
+// mustReceive is receive where an error fails the test.
 func (p *peer) mustReceive() received {
 	f, err := p.receive()
 	if err != nil {
@@ -134,8 +134,8 @@ func (p *peer) mustReceive() received {
 	return f
 }
 
-// closeCode reads up to the close frame of the client and returns its code, 0
-// if the connection ends without one.
+// closeCode reads up to the client's close frame and returns its code, or 0 if the connection ends
+// without one.
 func (p *peer) closeCode() int {
 	for {
 		f, err := p.receive()
@@ -148,8 +148,8 @@ func (p *peer) closeCode() int {
 	}
 }
 
-// dial runs script as the server of one connection by net.Pipe. The script
-// ends with the test, since the connection is closed then.
+// dial runs script as the server of a connection over net.Pipe. The connection is closed when the
+// test ends, and so the script ends, too.
 func dial(t testing.TB, opts *ws.Options, script func(*peer)) (net.Conn, error) {
 	t.Helper()
 	var o ws.Options
@@ -170,7 +170,7 @@ func dial(t testing.TB, opts *ws.Options, script func(*peer)) (net.Conn, error) 
 	return ws.Dial(context.Background(), "ws://broker.test/mqtt", &o)
 }
 
-// meet is dial where the handshake succeeds.
+// meet is dial with a handshake that must succeed.
 func meet(t testing.TB, opts *ws.Options, script func(*peer)) net.Conn {
 	t.Helper()
 	conn, err := dial(t, opts, func(p *peer) {

@@ -16,7 +16,7 @@ import (
 	"github.com/mqtt311/mqtt311/transport/ws"
 )
 
-// OnStep is called for each step in order; a step that fails is the last.
+// OnStep is called for each step in order; a failed step is the last.
 func TestOnStep(t *testing.T) {
 	ca := testcert.Authority(t)
 	cert := ca.Issue(t)

@@ -17,8 +17,7 @@ import (
 	"github.com/mqtt311/mqtt311/transport/ws"
 )
 
-// echo is a server by gorilla that sends every message back, and answers a
-// close frame as gorilla does.
+// echo is a gorilla server that echoes every message, and answers a close frame in gorilla's way.
 func echo(t *testing.T) http.Handler {
 	upgrader := websocket.Upgrader{Subprotocols: []string{"mqtt"}}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

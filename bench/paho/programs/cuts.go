@@ -10,7 +10,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
-// A line opens connections and cuts them.
+// A line forwards connections and cuts them.
 type line struct {
 	mu   sync.Mutex
 	conn net.Conn
@@ -30,7 +30,7 @@ func (l *line) cut() {
 	l.conn.SetReadDeadline(time.Unix(1, 0))
 }
 
-// will leaves a last word when its connection ends.
+// will publishes a will when its connection ends.
 func will() {
 	ch := make(chan string, 10)
 	watcher := connect(options("will-watcher"))
@@ -53,7 +53,7 @@ func will() {
 	fmt.Println("after Disconnect:", len(ch))
 }
 
-// resubscribe subscribes each time it is connected.
+// resubscribe subscribes whenever it is connected.
 func resubscribe() {
 	other := connect(options("resubscribe-other"))
 	defer other.Disconnect(250)

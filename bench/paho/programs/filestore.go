@@ -7,7 +7,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
-// fileStore keeps its session on disk and comes back to it.
+// fileStore keeps its session on disk and resumes it.
 func fileStore() {
 	ch := make(chan string, 100)
 	watcher := connect(options("store-watcher"))

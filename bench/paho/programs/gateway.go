@@ -8,7 +8,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
-// gateway takes what devices send and publishes it under other names.
+// gateway publishes the messages of devices under other names.
 func gateway() {
 	var forwarding sync.WaitGroup
 	forward := func(c mqtt.Client, m mqtt.Message) {

@@ -1,5 +1,5 @@
-// Programs are small programs as they are written for paho.mqtt.golang, one in a file. A test builds
-// them as they are and with package client/paho in the place of paho, and compares what they print.
+// Programs is a collection of small programs written for paho.mqtt.golang, one in each file. A test
+// builds them unchanged and with package client/paho in place of paho, and compares their output.
 package main
 
 import (
@@ -12,7 +12,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
-// Where the servers are, and files.
+// The addresses of the servers, and files.
 var (
 	tcp  = os.Getenv("MQTT_TCP")
 	mtls = os.Getenv("MQTT_MTLS")
@@ -76,7 +76,7 @@ func collect(ch <-chan string, n int) (all []string) {
 	return all
 }
 
-// into returns a handler that passes topic and payload on.
+// into returns a handler that sends topic and payload to ch.
 func into(ch chan<- string) mqtt.MessageHandler {
 	return func(_ mqtt.Client, m mqtt.Message) { ch <- m.Topic() + " " + string(m.Payload()) }
 }

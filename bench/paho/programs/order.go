@@ -9,7 +9,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
-// ordered gets messages one after the other.
+// ordered receives messages one after another.
 func ordered() {
 	ch := make(chan string, 100)
 	c := connect(options("ordered").SetOrderMatters(true))
@@ -25,7 +25,7 @@ func ordered() {
 	fmt.Println(collect(ch, 10))
 }
 
-// unordered works on messages side by side, and publishes in handlers.
+// unordered handles messages concurrently, and publishes in handlers.
 func unordered() {
 	ch := make(chan string, 100)
 	var all, over sync.WaitGroup

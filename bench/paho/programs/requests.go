@@ -7,7 +7,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
-// shared has two workers take turns.
+// shared has two workers that take turns.
 func shared() {
 	ch := make(chan string, 100)
 	for i := 0; i < 2; i++ {
@@ -29,7 +29,7 @@ func shared() {
 	fmt.Println(len(seen), len(ch))
 }
 
-// request asks and waits for the answer.
+// request sends a request and waits for the answer.
 func request() {
 	server := connect(options("responder"))
 	defer server.Disconnect(250)
@@ -48,7 +48,7 @@ func request() {
 	}
 }
 
-// refused is told that it may not come.
+// refused connects with a login that the server refuses.
 func refused() {
 	opts := options("").SetCleanSession(false).SetProtocolVersion(4)
 	t := mqtt.NewClient(opts).Connect()

@@ -10,7 +10,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
-// websocket speaks through a WebSocket.
+// websocket connects over a WebSocket.
 func websocket() {
 	opts := mqtt.NewClientOptions().AddBroker(ws).SetClientID("websocket").SetHTTPHeaders(http.Header{"X-Trace": []string{"1"}})
 	c := connect(opts)
@@ -21,7 +21,7 @@ func websocket() {
 	fmt.Println(collect(ch, 1))
 }
 
-// routes has handlers for parts of what it subscribes to.
+// routes has handlers for parts of its subscription.
 func routes() {
 	ch := make(chan string, 100)
 	named := func(name string) mqtt.MessageHandler {
@@ -72,7 +72,7 @@ func manualAck() {
 	must(mqtt.NewClient(options("manual")).Connect()) // clean
 }
 
-// multiple subscribes to much at once, and publishes all kinds of payloads.
+// multiple subscribes to several filters at once, and publishes all types of payloads.
 func multiple() {
 	ch := make(chan string, 100)
 	c := connect(options("multiple").SetKeepAlive(60 * time.Second).SetPingTimeout(5 * time.Second).SetWriteTimeout(5 * time.Second))

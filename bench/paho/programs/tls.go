@@ -11,7 +11,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
-// tlsProgram shows a client certificate.
+// tlsProgram presents a client certificate.
 func tlsProgram() {
 	pem, err := os.ReadFile(ca)
 	if err != nil {

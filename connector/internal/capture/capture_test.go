@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// log is what a Handler was told, a line each; data of one direction that comes in a row is one line.
+// A log records the calls of a Handler, one a line; consecutive data of one direction is one line.
 type log struct {
 	lines []string
 	times []time.Time
@@ -58,7 +58,8 @@ func talk(client, server string) *capturetest.Talk {
 	return t
 }
 
-// Every format, link layer and kind of address gives the same bytes, with the time of the first.
+// Every format, link layer and kind of address gives the same bytes, with the time of the first
+// frame.
 func TestFormats(t *testing.T) {
 	for _, addrs := range [][2]string{{"192.0.2.1:40000", "192.0.2.2:1883"}, {"[2001:db8::1]:40000", "[2001:db8::2]:1883"}} {
 		segments := talk(addrs[0], addrs[1]).Segments
@@ -80,7 +81,7 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// A file that ends anywhere is read as far as it goes.
+// A truncated file is read as far as it goes, wherever it ends.
 func TestCutFiles(t *testing.T) {
 	for _, f := range []capturetest.Format{{Link: 1}, {NG: true, Link: 1}} {
 		file := capturetest.File(f, talk("192.0.2.1:40000", "192.0.2.2:1883").Segments...)
@@ -96,7 +97,7 @@ func TestCutFiles(t *testing.T) {
 	require.False(t, capture.Known([]byte("no")))
 }
 
-// Segments in any order, sent again and overlapping, are put together: each byte once.
+// Segments that are out of order, repeated or overlapping are put together: each byte once.
 func TestOrder(t *testing.T) {
 	want := make([]byte, 20_000)
 	for i := range want {
@@ -121,8 +122,8 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// What was not captured is a gap: at the end of the capture, when a window of segments has passed that the receiver has
-// acknowledged, and where frames were cut.
+// Missing data is reported as a gap at the end of the capture, after a window of segments since the receiver
+// acknowledged it, and where frames were truncated.
 func TestGaps(t *testing.T) {
 	lost := talk("192.0.2.1:40000", "192.0.2.2:1883").Segments
 	lines, _ := read(t, capturetest.File(capturetest.Format{Link: 1}, slices.Delete(slices.Clone(lost), 3, 4)...))
@@ -153,7 +154,7 @@ func TestGaps(t *testing.T) {
 	require.Equal(t, []string{"1 0 data he", "1 0 gap 3", "1 0 data more", "1 closed 0"}, lines)
 }
 
-// A capture that starts within a connection; a reset; the same ports again.
+// A capture that starts within a connection, a reset, and a second connection with the same ports.
 func TestFlows(t *testing.T) {
 	s := talk("192.0.2.1:40000", "192.0.2.2:1883").Segments
 	lines, _ := read(t, capturetest.File(capturetest.Format{Link: 1}, s[4:]...))
@@ -179,7 +180,7 @@ func TestFlows(t *testing.T) {
 	require.Equal(t, []string{"1 0 data hello", "1 closed 2"}, lines)
 }
 
-// What is not used is counted.
+// Everything that is not used is counted.
 func TestSkipped(t *testing.T) {
 	s := talk("192.0.2.1:40000", "192.0.2.2:1883").Segments
 	_, skipped := read(t, capturetest.File(capturetest.Format{Link: 147}, s...))
@@ -198,7 +199,7 @@ func TestSkipped(t *testing.T) {
 	require.Equal(t, 1, skipped.Short)
 }
 
-// No length in a file is believed.
+// No length in a file is trusted.
 func TestClaims(t *testing.T) {
 	large := func(ng bool) []byte {
 		file := capturetest.File(capturetest.Format{NG: ng, Link: 1})
@@ -223,15 +224,15 @@ func TestClaims(t *testing.T) {
 	require.EqualError(t, skipped.Unreadable, "capture: a block of pcapng claims 3 bytes")
 }
 
-// ignored is a Handler that counts.
+// An ignored is a Handler that only counts calls.
 type ignored struct{ data, gaps, closed int }
 
 func (h *ignored) Data(_ *capture.Flow, _ capture.Direction, _ time.Time, b []byte) { h.data += len(b) }
 func (h *ignored) Gap(*capture.Flow, capture.Direction, time.Time, int64)           { h.gaps++ }
 func (h *ignored) Close(*capture.Flow, capture.Ending)                              { h.closed++ }
 
-// Many connections at once, each with a hole before much that waits, are bounded: the oldest is given up, and holes are
-// gaps before the end.
+// Memory is bounded with many connections at once, each with data waiting behind a gap: the oldest connection is
+// given up, and gaps are reported before the end.
 func TestBounds(t *testing.T) {
 	var segments []capturetest.Segment
 	for i := range 5000 {

@@ -14,18 +14,18 @@ import (
 type Frame struct {
 	Number int // from 1, as Wireshark counts
 	At     time.Time
-	Link   int // link type, as tcpdump.org numbers them
+	Link   int // link type, numbered as on tcpdump.org
 	Bytes  []byte
 }
 
-// mostFrame is the largest frame that is read: tcpdump and Wireshark capture at most 256 KiB. A larger one
-// is passed over. mostInterfaces is the same for the interfaces of a section.
+// mostFrame is the largest frame that is read: tcpdump and Wireshark capture at most 256 KiB. Larger ones
+// are skipped. mostInterfaces is the maximum number of interfaces in a section.
 const (
 	mostFrame      = 1 << 20
 	mostInterfaces = 4096
 )
 
-// ErrFormat says that a file is no capture.
+// ErrFormat means that a file is not a capture.
 var ErrFormat = errors.New("capture: neither pcap nor pcapng")
 
 // Known reports whether b, the first four bytes of a file, begin a capture.
@@ -55,14 +55,14 @@ type file struct {
 	r      *bufio.Reader
 	order  binary.ByteOrder
 	frames int
-	large  int // frames that were passed over
+	large  int // frames that were skipped for their size
 	body   bytes.Buffer
 
-	// Of pcap: the unit of time and the link type.
+	// For pcap: the unit of time and the link type.
 	unit time.Duration
 	link int
 
-	// Of pcapng.
+	// For pcapng.
 	blocks     bool
 	interfaces []iface
 }
@@ -71,10 +71,10 @@ type file struct {
 type iface struct {
 	link  int
 	snap  uint32
-	ticks uint64 // a second
+	ticks uint64 // per second
 }
 
-// The blocks of pcapng that are read.
+// The types of pcapng blocks that are read.
 const (
 	blockSection   = 0x0A0D0D0A
 	blockInterface = 1
@@ -120,7 +120,7 @@ func (f *file) skip(n int64) error {
 	return err
 }
 
-// next returns the next frame; io.EOF at the end, which may be within a frame.
+// next returns the next frame, or io.EOF at the end, even if the file ends within a frame.
 func (f *file) next() (Frame, error) {
 	for {
 		read := f.record
@@ -201,7 +201,7 @@ func (f *file) block() (frame Frame, ok bool, err error) {
 	return frame, ok, nil
 }
 
-// addInterface takes a description of an interface.
+// addInterface reads the description of an interface.
 func (f *file) addInterface(b []byte) {
 	if len(b) < 8 || len(f.interfaces) >= mostInterfaces {
 		return
@@ -220,7 +220,7 @@ func (f *file) addInterface(b []byte) {
 	f.interfaces = append(f.interfaces, i)
 }
 
-// resolution returns how many ticks a second has: a power of 10, or of 2.
+// resolution returns the number of ticks per second: a power of 10 or of 2.
 func resolution(v byte) uint64 {
 	ticks := uint64(1)
 	base, n := uint64(10), v
@@ -236,7 +236,7 @@ func resolution(v byte) uint64 {
 	return ticks
 }
 
-// frame takes the frame out of a block.
+// frame reads the frame in a block.
 func (f *file) frame(kind uint32, b []byte) (Frame, bool) {
 	frame := Frame{Number: f.frames}
 	var id, captured, head int

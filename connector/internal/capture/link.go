@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// The link types that are read.
+// The supported link types.
 const (
 	linkNull     = 0
 	linkEthernet = 1
@@ -25,7 +25,7 @@ type segment struct {
 	seq, ack uint32
 	flags    byte
 	payload  []byte
-	size     int // of the payload on the wire; more than was captured if the frame was cut
+	size     int // length of the payload on the wire; more than was captured if the frame was truncated
 }
 
 // The flags of TCP.
@@ -37,15 +37,15 @@ const (
 	flagAck
 )
 
-// why says why a frame has no segment.
+// A why is the reason why a frame has no segment.
 type why int
 
 const (
 	isSegment why = iota
 	isOther       // another protocol
-	isLink        // a link type that is not known
+	isLink        // an unknown link type
 	isFragment
-	isShort // cut before the end of the TCP header
+	isShort // truncated before the end of the TCP header
 )
 
 // dissect finds the TCP segment of a frame.
@@ -66,7 +66,7 @@ func dissect(link int, b []byte) (segment, why) {
 	return segment{}, isOther
 }
 
-// network returns the IP packet of a frame, nothing if it has none; ok is false for a link type that is not known.
+// network returns the IP packet in a frame, or nothing if it has none; ok is false for an unknown link type.
 func network(link int, b []byte) (packet []byte, ok bool) {
 	switch link {
 	case linkRaw, linkRawBSD, linkRawOpen, linkIPv4, linkIPv6:
@@ -86,10 +86,10 @@ func network(link int, b []byte) (packet []byte, ok bool) {
 	return nil, false
 }
 
-// behind returns what follows the first n bytes.
+// behind returns b without its first n bytes.
 func behind(b []byte, n int) []byte { return b[min(n, len(b)):] }
 
-// etherType returns the IP packet behind an EtherType, and any VLAN tags before it.
+// etherType returns the IP packet after an EtherType, and after VLAN tags if there are any.
 func etherType(b []byte) []byte {
 	for len(b) >= 2 {
 		switch kind := binary.BigEndian.Uint16(b); kind {
@@ -102,7 +102,7 @@ func etherType(b []byte) []byte {
 	return nil
 }
 
-// ipOf returns the packet if its EtherType is that of IP.
+// ipOf returns b if kind is the EtherType of IPv4 or IPv6.
 func ipOf(kind uint16, b []byte) []byte {
 	if kind != 0x0800 && kind != 0x86DD {
 		return nil
@@ -168,7 +168,7 @@ func ipv6(b []byte) (segment, why) {
 	return tcp(from, to, b, size)
 }
 
-// tcp reads a segment of size bytes, of which b was captured.
+// tcp parses a TCP segment of size bytes, of which b was captured.
 func tcp(from, to netip.Addr, b []byte, size int) (segment, why) {
 	if len(b) < 20 {
 		return segment{}, isShort

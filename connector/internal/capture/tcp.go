@@ -9,10 +9,11 @@ import (
 	"time"
 )
 
-// A Direction is one of the two of a connection.
+// A Direction is one of the two directions of a connection.
 type Direction int
 
-// The directions. The opener is who sent the first SYN, or the first segment if there is none.
+// The directions. The opener is the side that sent the first SYN, or the first segment if there is
+// no SYN.
 const (
 	FromOpener Direction = iota
 	FromOther
@@ -24,32 +25,32 @@ type Flow struct {
 	Opener, Other netip.AddrPort
 	Start         time.Time
 	Opened        bool // its SYN was captured
-	Tag           any  // for the Handler
+	Tag           any  // for use by the Handler
 
 	halves [2]half
 	place  *list.Element
 	key    key
 }
 
-// A Handler takes what flows have.
+// A Handler receives the data of flows.
 type Handler interface {
-	// Data is called with bytes in the order in which they were sent, each once, a segment at a time. They
-	// are valid until it returns.
+	// Data is called with bytes in the order in which they were sent, each of them once, one segment at a
+	// time. b is valid until Data returns.
 	Data(f *Flow, d Direction, at time.Time, b []byte)
 
-	// Gap is called where n bytes were sent and not captured.
+	// Gap is called where n bytes were sent but not captured.
 	Gap(f *Flow, d Direction, at time.Time, n int64)
 
-	// Close is called once for each flow that had Data or Gap: it ended, or the capture did.
+	// Close is called once for each flow that had Data or Gap, when the flow or the capture has ended.
 	Close(f *Flow, how Ending)
 }
 
 // An Ending is how a flow ended.
 type Ending int
 
-// The endings.
+// The ways in which a flow can end.
 const (
-	NotEnded   Ending = iota // before the capture did
+	NotEnded   Ending = iota // the capture ended first
 	Finished                 // both sides sent FIN
 	Reset                    // a side sent RST
 	GivenUp                  // too many flows were open at once
@@ -59,16 +60,17 @@ const (
 // Skipped counts the frames and segments that were not used.
 type Skipped struct {
 	Large      int // frames above a mebibyte
-	Links      int // frames of a link layer that is not known
-	Fragments  int // fragments of IP packets, which are not put together
+	Links      int // frames of an unknown link layer
+	Fragments  int // IP fragments, which are not reassembled
 	Short      int // frames cut within their headers
 	Other      int // frames of other protocols
-	Flows      int // connections that were given up because too many were open at once
-	Repeated   int // segments that were sent, or captured, again
+	Flows      int // connections given up because too many were open at once
+	Repeated   int // segments that were sent or captured twice
 	Unreadable error
 }
 
-// Limits: connections, and out-of-order segments, of one direction and of all.
+// Limits for the number of connections, and for the out-of-order segments of one direction and of
+// all.
 const (
 	mostFlows   = 4096
 	mostEnded   = 4096
@@ -78,7 +80,7 @@ const (
 )
 
 // patience is how many further segments a connection may have before a segment that its receiver has acknowledged
-// counts as not captured: frames of the two directions may be captured in a wrong order.
+// counts as not captured: the frames of the two directions may be captured in the wrong order.
 const patience = 32
 
 // Read reads a capture file and reassembles its TCP connections. A file in another format is [ErrFormat]. Damage further
@@ -118,7 +120,7 @@ func Read(r io.Reader, h Handler) (Skipped, error) {
 	return a.skipped, nil
 }
 
-// A key names a connection from either side.
+// A key identifies a connection regardless of direction.
 type key struct{ low, high netip.AddrPort }
 
 func keyOf(s segment) key {
@@ -128,12 +130,12 @@ func keyOf(s segment) key {
 	return key{s.to, s.from}
 }
 
-// An assembler puts connections together.
+// An assembler reassembles connections.
 type assembler struct {
 	h       Handler
 	flows   map[key]*Flow
-	over    map[key]bool // connections that ended: a segment that is sent again begins no other
-	ended   []key        // the same in their order, at most mostEnded
+	over    map[key]bool // ended connections, so that a repeated segment does not open a new one
+	ended   []key        // the keys of over in order, at most mostEnded
 	recent  list.List    // of *Flow, the least recent one at the back
 	count   int
 	held    int
@@ -144,19 +146,19 @@ type assembler struct {
 type half struct {
 	started bool
 	next    uint32 // sequence number of the next byte
-	acked   uint32 // the other side has everything before this
+	acked   uint32 // the other side has acknowledged everything before this
 	hasAck  bool
 	fin     bool   // FIN was sent
 	finAt   uint32 // its sequence number
-	done    bool   // and everything before it came
-	used    bool   // the Handler knows of it
+	done    bool   // everything before FIN has been received
+	used    bool   // the Handler has been called for it
 	waiting []piece
 	bytes   int
-	since   int // segments of the connection since the first of waiting came
+	since   int // segments of the connection since the first waiting one arrived
 	at      time.Time
 }
 
-// A piece is a segment that came before an earlier one.
+// A piece is a segment that arrived before an earlier one.
 type piece struct {
 	seq     uint32
 	payload []byte
@@ -222,7 +224,7 @@ func (a *assembler) segment(s segment, at time.Time) {
 	}
 }
 
-// sameSyn reports whether a SYN is that of the connection, sent again.
+// sameSyn reports whether a SYN is a repetition of the one that opened the connection.
 func (f *Flow) sameSyn(s segment) bool {
 	h := &f.halves[FromOpener]
 	return f.Opened && s.from == f.Opener && h.started && h.next == s.seq+1
@@ -244,7 +246,7 @@ func (a *assembler) open(k key, s segment, at time.Time) *Flow {
 	return f
 }
 
-// put takes a segment: the next bytes are passed on, old ones are dropped, and early ones wait.
+// put handles a segment: it passes on the next bytes, drops old ones, and keeps early ones.
 func (a *assembler) put(f *Flow, d Direction, p piece) {
 	h := &f.halves[d]
 	if before(h.next, p.seq) {
@@ -298,7 +300,7 @@ func (a *assembler) drain(f *Flow, d Direction) {
 	}
 }
 
-// first takes the first waiting segment out.
+// first removes and returns the first waiting segment.
 func (a *assembler) first(h *half) piece {
 	p := h.waiting[0]
 	h.waiting[0] = piece{}
@@ -311,7 +313,7 @@ func (a *assembler) first(h *half) piece {
 	return p
 }
 
-// jump skips the bytes that are missing before the first waiting segment.
+// jump skips the bytes missing before the first waiting segment.
 func (a *assembler) jump(f *Flow, d Direction) {
 	h := &f.halves[d]
 	p := h.waiting[0]
@@ -321,7 +323,8 @@ func (a *assembler) jump(f *Flow, d Direction) {
 	a.drain(f, d)
 }
 
-// overdue jumps over bytes that the receiver has acknowledged, if they have had the time to be captured.
+// overdue skips missing bytes that the receiver has acknowledged, once they have had enough time to be
+// captured.
 func (a *assembler) overdue(f *Flow, d Direction, at time.Time) {
 	h := &f.halves[d]
 	if len(h.waiting) == 0 {
@@ -332,7 +335,8 @@ func (a *assembler) overdue(f *Flow, d Direction, at time.Time) {
 	}
 }
 
-// close ends a flow. A gap precedes segments that still wait, and bytes that were acknowledged and never captured.
+// close ends a flow. It reports gaps before segments that still wait, and for bytes that were acknowledged but
+// never captured.
 func (a *assembler) close(f *Flow, how Ending) {
 	a.recent.Remove(f.place)
 	delete(a.flows, f.key)
@@ -360,7 +364,7 @@ func (a *assembler) close(f *Flow, how Ending) {
 	}
 }
 
-// bury notes that a connection has ended.
+// bury remembers that a connection has ended.
 func (a *assembler) bury(k key) {
 	if len(a.ended) == mostEnded {
 		delete(a.over, a.ended[0])

@@ -15,10 +15,10 @@ import (
 	"sync"
 )
 
-// most is the length of a text up to which it is translated; longer ones hold much that comes from outside.
+// most is the length up to which a text is translated; longer texts consist mostly of data from outside.
 const most = 4 << 10
 
-// mostLooks bounds the time for one text, whatever it contains.
+// mostLooks bounds the work for one text, whatever it contains.
 const mostLooks = 5000
 
 // Of returns the text of an error in Chinese, as far as its parts are known.
@@ -34,19 +34,19 @@ func Of(text string) string {
 // A pair is a format of fmt and its Chinese, in which each verb is %s or, in another order, %[1]s.
 type pair struct{ en, zh string }
 
-// A pattern is a format to recognize texts by.
+// A pattern is a format by which texts are recognised.
 type pattern struct {
-	literals []string // one more than verbs
+	literals []string // one more than there are verbs
 	verbs    []byte
 	zh       string
-	size     int  // of its literals
-	first    bool // it is tried before the text is divided
+	size     int  // total length of the literals
+	first    bool // tried before the text is divided
 }
 
 var verb = regexp.MustCompile(`%[-+#0-9.]*[a-zA-Z%]`)
 
-// tables are the pairs without and with verbs; of several patterns that fit a text the one with the most of its
-// letters counts.
+// tables holds the pairs without and with verbs. If several patterns fit a text, the one with the longest
+// literals wins.
 var tables = sync.OnceValues(func() (map[string]string, []pattern) {
 	plain := systemTexts()
 	var patterns []pattern
@@ -98,7 +98,7 @@ func (t *translation) values(c *pattern, text string) ([]string, bool) {
 	return t.fit(rest, c.literals[1:], c.verbs)
 }
 
-// fit gives each verb the least that lets the others fit.
+// fit assigns each verb the shortest text with which the others fit, too.
 func (t *translation) fit(text string, literals []string, verbs []byte) ([]string, bool) {
 	if t.left--; len(verbs) == 0 || t.left < 0 {
 		return nil, text == "" && len(verbs) == 0
@@ -137,7 +137,7 @@ func allowed(verb byte, value string) bool {
 	return value != ""
 }
 
-// ends returns where the quoted text at the front of s ends.
+// ends returns the offset at which the quoted text at the start of s ends.
 func ends(s string) int {
 	for i := 1; i < len(s); i++ {
 		switch s[i] {
@@ -150,22 +150,23 @@ func ends(s string) int {
 	return len(s)
 }
 
-// packages are the names in front of texts, which Chinese ones do without.
+// packages are the package names at the start of texts, which the Chinese texts omit.
 var packages = []string{
 	"client: ", "session: ", "packets: ", "connector: ", "config: ", "ws: ", "ui: ", "capture: ", "deadletters: ",
 	"yamltext: ", "jetstream: ", "tls: ", "nats: ", "syscall: ",
 }
 
-// A cite is the statement or section at the end of a reason.
+// A cite is the statement or section cited at the end of a reason.
 var cite = regexp.MustCompile(`^(.*\S) (\[MQTT-[0-9.]+-[0-9]+\]|\((?:section|table) [0-9.]+\)|\(RFC [0-9]+\))$`)
 
-// A translation is one call of Of; done has what it looked at, left is how often it may still look.
+// A translation is one call of Of. done has the texts looked at so far, and left is how many more
+// may be.
 type translation struct {
 	done map[string]string
 	left int
 }
 
-// known returns a text in Chinese; ok is false if nothing of it is known.
+// known returns a text in Chinese; ok is false if no part of it is known.
 func (t *translation) known(text string) (zh string, ok bool) {
 	if zh, seen := t.done[text]; seen {
 		return zh, zh != text
@@ -223,8 +224,8 @@ func (t *translation) find(text string) string {
 	return zh
 }
 
-// pattern translates a text that a pattern fits. What begins with a verb and has no joint fits any text with the
-// right end, so that it is not tried before the text is divided.
+// pattern translates a text that matches a pattern. A pattern that begins with a verb and has no separator would
+// match any text with the right end, so it is tried only after the text was divided.
 func (t *translation) pattern(text string, patterns []pattern, first bool) (string, bool) {
 	for i := range patterns {
 		p := &patterns[i]
@@ -247,7 +248,7 @@ func (t *translation) pattern(text string, patterns []pattern, first bool) (stri
 	return text, false
 }
 
-// joined translates the two sides of a joint, of which one at least is known.
+// joined translates the two sides of a separator, at least one of which must be known.
 func (t *translation) joined(text, en, zh string) (string, bool) {
 	for i := 0; i < len(text); i++ {
 		switch {

@@ -31,7 +31,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// english returns the words of a text that should not be there: those in lower case, but for names and what is quoted.
+// english returns the English words in a Chinese text that should not be there: lower-case words, except names and
+// quotations.
 func english(text string) []string {
 	text = regexp.MustCompile(`"(\\.|[^"\\])*"|'[^']*'`).ReplaceAllString(text, "")
 	text = regexp.MustCompile(`[a-z]+://\S*|\$\{[^}]*\}|--[a-z][a-z-]*|\b[a-z]+(_[a-z]+)+(: [a-z]+)?\b|\b[a-z]+/[a-z/]+\b|\w*[A-Z0-9]\w*(\.\w+)*|\w+\.\w+`).ReplaceAllString(text, "")
@@ -44,7 +45,7 @@ func english(text string) []string {
 	return words
 }
 
-// names are words that Chinese texts have, too: of settings and their values, of commands, of other products.
+// names are words that Chinese texts may contain: settings and their values, commands, other products.
 var names = map[string]bool{
 	"any": true, "drop": true, "hold": true, "stop": true, "skip": true, "only": true, "deliver": true, "shared": true, "separate": true, "confirmed": true,
 	"stored": true, "strict": true, "platform": true, "extended": true, "always": true, "interval": true, "never": true, "true": true, "false": true,
@@ -55,7 +56,8 @@ var names = map[string]bool{
 	"transport": true, "nats": true, "null": true,
 }
 
-// unseen are texts that no user of the command can meet, or that are no texts, with the reason.
+// unseen are texts that no user of the command can meet, or that are not texts, each with the
+// reason.
 var unseen = map[string]string{
 	"session: self check: %s": "of simulations and tests",
 	"%s":                      "a text of others, as it is",
@@ -71,7 +73,7 @@ var unseen = map[string]string{
 	"%s is malformed: %s; %s (malformed: skip)%s":                  "TestOf has it whole",
 }
 
-// dirs are where errors come from that the command shows.
+// dirs returns the directories with errors that the command may show.
 func dirs(t *testing.T) (all []string) {
 	root := filepath.Join("..", "..", "..")
 	for _, top := range []string{"packets", "session", "client", "transport", "connector"} {
@@ -96,7 +98,7 @@ func dirs(t *testing.T) (all []string) {
 	return all
 }
 
-// sources calls f for each file of a folder that is no test.
+// sources calls f for each file in a directory that is not a test.
 func sources(t *testing.T, dir string, f func(path string, fset *token.FileSet, file *ast.File)) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	require.NoError(t, err)
@@ -111,8 +113,8 @@ func sources(t *testing.T, dir string, f func(path string, fset *token.FileSet, 
 	}
 }
 
-// format returns the text that an expression makes, with %s for what is no constant; ok is false if it has none. verbs says
-// that constants are formats.
+// format returns the text of an expression, with %s for parts that are not constant; ok is false if it has none.
+// verbs means that constants are formats.
 func format(e ast.Expr, verbs bool) (text string, ok bool) {
 	switch e := e.(type) {
 	case *ast.BasicLit:
@@ -145,7 +147,7 @@ func format(e ast.Expr, verbs bool) (text string, ok bool) {
 	return "%s", false
 }
 
-// sample returns a text that a format makes.
+// sample returns a text that a format could produce.
 func sample(format string) string {
 	return verb.ReplaceAllStringFunc(format, func(v string) string {
 		switch v[len(v)-1] {
@@ -164,7 +166,7 @@ func sample(format string) string {
 	})
 }
 
-// Every text of an error that the command can show has its Chinese, whole.
+// Every error text that the command can show has a complete Chinese translation.
 func TestErrorsSpeakChinese(t *testing.T) {
 	found := 0
 	check := func(where, text string) {
@@ -202,7 +204,7 @@ func plainName(text string) bool { return !strings.Contains(text, " ") }
 
 func han(s string) bool { return regexp.MustCompile(`\p{Han}`).MatchString(s) }
 
-// Reasons that errors have in a field of their own, and the texts that they are made of, have their Chinese, too.
+// Reasons in a field of an error, and the texts that they are made of, have a translation, too.
 func TestReasonsSpeakChinese(t *testing.T) {
 	found := 0
 	root := filepath.Join("..", "..", "..")
@@ -274,7 +276,7 @@ var noReasons = map[string]string{
 	"Proxy-Authorization: Basic %s\r\n":   "what a proxy is told",
 }
 
-// What is joined from texts is known part by part, and what others say stays as it is.
+// A text that is joined from others is translated part by part, and foreign parts stay as they are.
 func TestOf(t *testing.T) {
 	for en, zh := range map[string]string{
 		"":               "",
@@ -303,7 +305,7 @@ func TestOf(t *testing.T) {
 	}
 }
 
-// The tables have no format twice, and the Chinese has a place for each value.
+// No format is in the tables twice, and the Chinese has a place for each value.
 func TestTables(t *testing.T) {
 	seen := make(map[string]string)
 	for _, table := range [][]pair{packetTexts, clientTexts, storeTexts, transportTexts, connectorTexts, commandTexts, streamTexts, libraryTexts} {
@@ -326,7 +328,7 @@ func TestTables(t *testing.T) {
 	}
 }
 
-// made are texts of the types that have a method Error, as errors of these types say them.
+// made has sample texts of the types that have a method Error.
 var made = map[string][]string{
 	"packets.FormatError": {
 		(&packets.FormatError{Type: packets.PUBLISH, Offset: 5, Spec: "MQTT-2.3.1-1", Reason: "packet identifier is zero"}).Error(),
@@ -369,14 +371,14 @@ var made = map[string][]string{
 	"connector.secretError": {`connector: secret: file "x" is larger than 7 bytes`, `connector: secret: exec "X1" cannot be read: the command ended with exit status 3`, `connector: secret: env "X1" is not there`,
 		`connector: secret: file "x" may not be read by this user: open X1: permission denied`},
 	"flow.Error":            {flow.NewError(flow.TypeTCP, io.EOF).Error(), `connection "cloud": transport: tcp: 127.0.0.1:1886: connect: connection refused`},
-	"flow.ErrorType":        {}, // as it is, MQTT:TCP
-	"flow.uncharged":        {}, // as what it has
+	"flow.ErrorType":        {}, // unchanged, such as MQTT:TCP
+	"flow.uncharged":        {}, // shows the wrapped error
 	"flow.permanentError":   {},
 	"flow.PanicError":       {(&flow.PanicError{Value: io.EOF}).Error()},
 	"flow.TemplateError":    {(&flow.TemplateError{Expr: "X1", Kind: "unclosed"}).Error(), (&flow.TemplateError{Expr: "payload", Root: "payload", Kind: "field"}).Error(), (&flow.TemplateError{Expr: "X1"}).Error()},
 	"flow.TopicError":       {`X1 is not UTF-8: "x"`, `X1 holds the character U+0001, which a topic may not have: "x"`},
-	"lint.Error":            {}, // findings have both languages
-	"ui.fault":              {}, // in both languages
+	"lint.Error":            {}, // findings have texts in both languages
+	"ui.fault":              {}, // has texts in both languages
 	"command.codedError":    {},
 	"command.toldError":     {"publish \"a\": sent, outcome unknown: the server closed the connection", "the server closed it", "the server closed the connection before CONNACK"},
 	"command.patienceError": {"timed out after 1 s"},
@@ -384,7 +386,7 @@ var made = map[string][]string{
 	"explain.HexError":      {`explain: line 3: "x" is not a hexadecimal byte`},
 }
 
-// Every type of error has its Chinese, in each form that it takes.
+// Every error type is translated, in each of its forms.
 func TestErrorTypesSpeakChinese(t *testing.T) {
 	for name, texts := range made {
 		for _, text := range texts {
@@ -414,7 +416,7 @@ func TestErrorTypesSpeakChinese(t *testing.T) {
 	require.Len(t, seen, len(made))
 }
 
-// The texts of the system, as it says them on this machine.
+// Texts of the system's errors on this machine.
 func TestSystemSpeaksChinese(t *testing.T) {
 	for errno, zh := range systemErrors {
 		if errno == syscall.EAGAIN || errno == syscall.EOPNOTSUPP {

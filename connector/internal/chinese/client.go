@@ -1,6 +1,6 @@
 package chinese
 
-// clientTexts are of packages session and client.
+// clientTexts are the texts of packages session and client.
 var clientTexts = []pair{
 	{"not sent", "未发送"},
 	{"sent, outcome unknown", "已发送，结果未知"},
@@ -28,7 +28,7 @@ var clientTexts = []pair{
 	{"an empty ClientID needs CleanSession", "客户端 ID 为空时必须设置 CleanSession"},
 	{"KeepAlive of %s is above 18h12m15s", "KeepAlive %s 超过 18h12m15s"},
 
-	// Records of a store.
+	// The records of a store.
 	{"record", "记录"},
 	{"record of kind %d", "种类为 %s 的记录"},
 	{"empty key", "键为空"},
@@ -52,7 +52,7 @@ var clientTexts = []pair{
 	{"unsubscribe %s", "退订 %s"},
 	{"%s and %d more", "%s 及另外 %s 个"},
 	{"publish", "发布"}, {"subscribe", "订阅"}, {"unsubscribe", "退订"}, {"connect", "连接"}, {"handle", "登记处理函数"}, {"handle unmatched", "登记无匹配时的处理函数"},
-	{"connect: %s", "%s"}, // the cause says it all
+	{"connect: %s", "%s"}, // the cause is enough
 	{"the server sends the same again after each reconnect: %s", "每次重连后服务端都发送同样的内容：%s"},
 	{"%s (last attempt: %s)", "%s（最近一次尝试：%s）"},
 	{"Config.Dial, Config.Store or Config.TakeOversize does not return: %s", "Config.Dial、Config.Store 或 Config.TakeOversize 未返回：%s"},
@@ -98,7 +98,7 @@ var clientTexts = []pair{
 	{"%s (ended by the server)", "%s（由服务端断开）"},
 }
 
-// storeTexts are of package client/wal, the session store.
+// storeTexts are the texts of package client/wal, the session store.
 var storeTexts = []pair{
 	{"wal: %s", "会话存储：%s"},
 	{"change %d has a key of %d and a value of %d bytes", "第 %s 项修改的键为 %s 字节、值为 %s 字节"},

@@ -1,6 +1,6 @@
 package chinese
 
-// commandTexts are of the command: its steps, and what runs beside it.
+// commandTexts are the texts of the command: its steps, and what runs beside it.
 var commandTexts = []pair{
 	{"pipe: %s", "--pipe：%s"},
 	{"the answer", "应答"},
@@ -37,7 +37,7 @@ var commandTexts = []pair{
 	{"enough messages", "消息已够"},
 }
 
-// streamTexts are of package connector/jetstream.
+// streamTexts are the texts of package connector/jetstream.
 var streamTexts = []pair{
 	{"NATS server %s: %s", "NATS 服务器 %s：%s"},
 	{"the stream does not answer", "流存储无应答"},

@@ -1,6 +1,6 @@
 package chinese
 
-// connectorTexts are of package connector and those around it.
+// connectorTexts are the texts of package connector and the packages around it.
 var connectorTexts = []pair{
 	{"[MQTT:%s] %s", "[MQTT:%s] %s"},
 	{"[CORE:%s] %s", "[CORE:%s] %s"},
@@ -30,7 +30,7 @@ var connectorTexts = []pair{
 	{"a message on %q matched no consumer within the last minute", "最近一分钟内有主题 %s 的消息不匹配任何 Consumer"},
 	{"a message of topic %q is unacknowledged for %s, and holds back the acknowledgements of those behind it", "主题 %s 的一条消息已有 %s 未确认，其后的确认均被阻塞"},
 
-	// Values of a configuration, with the platform's names beside them.
+	// The values of a configuration, with the platform's names for them.
 	{"%q is none of %s", "%s 不是以下取值之一：%s"},
 	{"%q is neither %s nor %s", "%s 既不是 %s，也不是 %s"},
 	{"any nor like MQTT:PUBLISH or MQTT:*", "any，也不是 MQTT:PUBLISH 或 MQTT:* 的形式"},

@@ -1,6 +1,7 @@
 package chinese
 
-// libraryTexts are of the standard library and of the few others that errors come from.
+// libraryTexts are the texts of the standard library and of the few other libraries whose errors
+// are shown.
 var libraryTexts = []pair{
 	{"EOF", "对方关闭了连接"},
 	{"unexpected EOF", "数据意外中断"},

@@ -1,6 +1,6 @@
 package chinese
 
-// packetTexts are of package packets, of Control Packets and topics.
+// packetTexts are the texts of package packets about Control Packets and topics.
 var packetTexts = []pair{
 	{"reader returned an impossible count from Read", "读取函数返回的字节数不合理"},
 	{"incomplete packet", "报文不完整"},

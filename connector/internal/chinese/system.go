@@ -2,7 +2,7 @@ package chinese
 
 import "syscall"
 
-// systemErrors are the errors of the system that a user can meet, by number, because their texts differ between systems.
+// systemErrors are the system errors that a user can meet, by number, because their texts differ between systems.
 var systemErrors = map[syscall.Errno]string{
 	syscall.E2BIG: "参数列表过长", syscall.EACCES: "没有权限", syscall.EADDRINUSE: "地址已被占用", syscall.EADDRNOTAVAIL: "本机没有该地址",
 	syscall.EAFNOSUPPORT: "不支持该地址族", syscall.EAGAIN: "资源暂不可用", syscall.EBADF: "文件描述符无效", syscall.EBUSY: "设备或资源正忙",

@@ -1,6 +1,6 @@
 package chinese
 
-// transportTexts are of packages transport, transport/ws and transport/proxy.
+// transportTexts are the texts of packages transport, transport/ws and transport/proxy.
 var transportTexts = []pair{
 	{"parse", "解析"}, {"resolve", "域名解析"}, {"tcp", "TCP"}, {"proxy", "代理"}, {"tls", "TLS"}, {"websocket", "WebSocket"},
 	{"transport: %s", "%s"},

@@ -7,8 +7,8 @@ import (
 	"errors"
 )
 
-// Type returns the narrowest error type of an error. It is set before main starts; without
-// package connector in the program it knows what the standard library has.
+// Type returns the narrowest error type of an error. It is set before main starts. In a program
+// without package connector it only knows the errors of the standard library.
 var Type = func(err error) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
@@ -19,6 +19,6 @@ var Type = func(err error) string {
 	return "CORE:RUNTIME"
 }
 
-// Reason returns the return code of a CONNACK or SUBACK that said no; otherwise 0. It is set
-// as Type is.
+// Reason returns the return code of a CONNACK or SUBACK that refused something; otherwise 0. It is
+// set in the same way as Type.
 var Reason = func(error) byte { return 0 }

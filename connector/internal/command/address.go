@@ -24,38 +24,38 @@ import (
 )
 
 // A server is the address and identity given by the options. It is made once; connections use its fields, never a
-// text that is put together from them.
+// text composed of them.
 type server struct {
 	transport.Address
 
 	webSocket *url.URL // path and query; nil without WebSocket
 	header    func(context.Context) (http.Header, error)
-	topic     string // of --url
+	topic     string // from --url
 	userName  string
-	password  *string // nil if there is none
-	option    string  // that named the server, for errors
+	password  *string // nil if not given
+	option    string  // that gave the address, for errors
 }
 
-// A serverURL is the URL of a server taken apart.
+// A serverURL is a parsed URL of a server.
 type serverURL struct {
-	option            string // that gave it, for errors
+	option            string // that gave the URL, for errors
 	secure, webSocket bool
 	userName          *string
 	password          *string
 	host              string
 	port              int
-	topic             string   // of mqtt and mqtts
-	uri               *url.URL // of ws and wss
+	topic             string   // for mqtt and mqtts
+	uri               *url.URL // for ws and wss
 }
 
 var schemeName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]{0,15}$`) })
 
-// badPercent does not quote what may be a password.
+// badPercent returns an error that does not quote the text, which may be a password.
 func badPercent(option string) error {
 	return Usage("%s: two hexadecimal digits must follow a %%: write %% itself as %%25", "%s：%% 后必须是两位十六进制数；%% 本身请写成 %%25", option)
 }
 
-// parseURL reads mqtt[s]://[user[:password]@]host[:port]/topic, and ws or wss with the path and
+// parseURL parses mqtt[s]://[user[:password]@]host[:port]/topic, and ws or wss with the path and
 // the query of the WebSocket. The authority ends at the first slash, RFC 3986 section 3.2; user
 // name, password and topic are percent-decoded. No error quotes the URL.
 func parseURL(option, raw string) (*serverURL, error) {
@@ -138,7 +138,7 @@ func (u *serverURL) readPath(path string) (err error) {
 	return err
 }
 
-// requestURI reads the path and the query of a WebSocket. The query may hold a token, so that no
+// requestURI parses the path and the query of a WebSocket. Since the query may hold a token, no
 // error quotes it.
 func requestURI(option, path string) (*url.URL, error) {
 	if !strings.HasPrefix(path, "/") {
@@ -152,7 +152,7 @@ func requestURI(option, path string) (*url.URL, error) {
 	return u, nil
 }
 
-// splitHostPort reads host, host:port, [IPv6] and [IPv6]:port; without a port that is 0. Its
+// splitHostPort parses host, host:port, [IPv6] and [IPv6]:port; without a port it returns 0. Its
 // errors do not quote the address, which may be a URL with a password by mistake.
 func splitHostPort(option, s string) (host string, port int, err error) {
 	host, rest := s, ""
@@ -181,11 +181,11 @@ func splitHostPort(option, s string) (host string, port int, err error) {
 	return host, int(n), nil
 }
 
-// namesServer are the options that say which server it is, and how it is reached.
+// namesServer are the options that identify the server or say how to reach it.
 var namesServer = []string{"broker", "host", "port", "url", "unix", "ws", "ws-path"}
 
-// useDefaults takes from a profile, or the URL in MQTT311_URL, what the options leave open. A profile
-// decides about the server alone, so that its password never goes to another.
+// useDefaults fills in from a profile, or from the URL in MQTT311_URL, what the options leave open. A profile
+// together with an option that names a server is refused, so that its password never goes to another one.
 func (c *Connection) useDefaults() error {
 	c.ask = c.pwPrompt
 	if c.profile == "" {
@@ -213,7 +213,7 @@ func (c *Connection) useDefaults() error {
 	return c.adopt(f, p)
 }
 
-// adopt gives options the values of a profile where the user gave none.
+// adopt sets options that the user did not give to the values of a profile.
 func (c *Connection) adopt(f *profiles, p *profile) error {
 	given := make(map[string]bool)
 	c.set.Visit(func(flag *pflag.Flag) { given[flag.Name] = true })
@@ -236,10 +236,10 @@ func (c *Connection) adopt(f *profiles, p *profile) error {
 	return nil
 }
 
-// given reports whether the user wrote the option.
+// given reports whether the user gave the option.
 func (c *Connection) given(option string) bool { return c.set.Changed(option) }
 
-// givenOf returns the first of the options that the user wrote, "" if there is none.
+// givenOf returns the first of the options that the user gave, or "".
 func (c *Connection) givenOf(options ...string) string {
 	for _, o := range options {
 		if c.given(o) {
@@ -249,7 +249,7 @@ func (c *Connection) givenOf(options ...string) string {
 	return ""
 }
 
-// exclusive refuses options beside another that they cannot be meant with.
+// exclusive refuses other options that contradict the given one.
 func (c *Connection) exclusive(option string, others ...string) error {
 	if other := c.givenOf(others...); other != "" && c.given(option) {
 		return Usage("--%s and --%s cannot be used together: leave one out", "--%s 与 --%s 不能同时使用：请去掉其中之一", option, other)
@@ -257,10 +257,10 @@ func (c *Connection) exclusive(option string, others ...string) error {
 	return nil
 }
 
-// tlsOptions mean TLS when they are given.
+// tlsOptions are the options that imply TLS.
 var tlsOptions = []string{"cafile", "cert", "key", "keyform", "tls-servername", "tls-alpn", "tls-version"}
 
-// tlsOption returns the option that asks for TLS, "" if there is none.
+// tlsOption returns the given option that implies TLS, or "".
 func (c *Connection) tlsOption() string {
 	switch {
 	case c.tls:
@@ -273,9 +273,9 @@ func (c *Connection) tlsOption() string {
 	return c.givenOf(tlsOptions...)
 }
 
-// check refuses options that cannot be meant. An empty value often comes from a variable that is
-// not set: without the bundle, the proxy or the socket it names, the password would leave by
-// another way than was meant.
+// check refuses options that make no sense. An empty value often comes from an unset variable:
+// without the intended CA file, proxy or socket, the password would be sent another way than
+// intended.
 func (c *Connection) check() error {
 	for _, o := range []string{"broker", "host", "url", "unix", "bind", "proxy", "ws-path", "cafile", "cert", "key", "tls-servername", "tls-alpn", "will-topic", "id-prefix", "profile", "pw-file", "pw-env", "pw-exec"} {
 		if c.given(o) && c.set.Lookup(o).Value.String() == "" {
@@ -312,7 +312,7 @@ func (c *Connection) check() error {
 	return nil
 }
 
-// first returns the first of joined errors.
+// first returns the first of several joined errors.
 func first(err error) error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()[0]
@@ -320,10 +320,10 @@ func first(err error) error {
 	return err
 }
 
-// mostSocketPath is what systems allow at the most, some less.
+// mostSocketPath is the longest path that any system allows; some allow less.
 const mostSocketPath = 107
 
-// server puts the options together.
+// server combines the options.
 func (c *Connection) server() (*server, error) {
 	if err := c.useDefaults(); err != nil {
 		return nil, err
@@ -373,8 +373,8 @@ func (c *Connection) server() (*server, error) {
 	return s, nil
 }
 
-// readPort finds the port and whether TLS is spoken there. One rule holds however the server is
-// named: a TLS option, mqtts, wss, port 8883, and port 443 with WebSocket mean TLS.
+// readPort determines the port and whether to use TLS. The rule is the same however the server is
+// named: a TLS option, mqtts, wss, port 8883, and port 443 with WebSocket imply TLS.
 func (c *Connection) readPort(s *server, u *serverURL) error {
 	s.Port = u.port
 	if c.given("port") {
@@ -418,7 +418,8 @@ func (c *Connection) readWebSocket(s *server, u *serverURL) (err error) {
 	return err
 }
 
-// variable returns an environment variable. In a profile that is only being written it need not be set yet.
+// variable returns an environment variable. While a profile is only being written, the variable need not be
+// set yet.
 func (c *Connection) variable(name string) (string, bool) {
 	if c.draft {
 		return "", true
@@ -426,8 +427,8 @@ func (c *Connection) variable(name string) (string, bool) {
 	return os.LookupEnv(name)
 }
 
-// httpHeader reads lines of the form Name: value, in which ${NAME} is replaced by an environment variable. Errors
-// never quote a value.
+// httpHeader parses lines of the form Name: value, in which ${NAME} is replaced by an environment variable.
+// Errors never quote a value.
 func httpHeader(option string, lines []string, lookup func(string) (string, bool)) (http.Header, error) {
 	header := make(http.Header)
 	for _, line := range lines {
@@ -455,10 +456,10 @@ func httpHeader(option string, lines []string, lookup func(string) (string, bool
 	return header, nil
 }
 
-// headerName is RFC 9110, section 5.6.2.
+// headerName matches a token, RFC 9110 section 5.6.2.
 var headerName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") })
 
-// readLogin takes user name and password from the options, the URL and the environment.
+// readLogin takes the user name and password from the options, the URL and the environment.
 func (c *Connection) readLogin(s *server, u *serverURL) error {
 	hasUser := c.given("username") || u.userName != nil
 	switch {
@@ -547,8 +548,8 @@ func (c *Connection) tlsConfig() (*transport.TLSOptions, error) {
 	return t, nil
 }
 
-// filesAreThere reports files that are not there before anything is dialled; each is read
-// again at every connection.
+// filesAreThere reports missing files before anything is dialled; each file is read again at every
+// connection.
 func (c *Connection) filesAreThere() error {
 	for _, f := range []struct{ option, path string }{{"--cafile", c.caFile}, {"--cert", c.cert}, {"--key", c.key}} {
 		if f.path == "" {

@@ -18,7 +18,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// serverOf returns what the options say about the server.
+// serverOf returns the server that the options describe.
 func serverOf(t *testing.T, args ...string) (*Connection, *server, error) {
 	t.Helper()
 	c, cmd := new(Connection), new(cobra.Command)
@@ -29,7 +29,7 @@ func serverOf(t *testing.T, args ...string) (*Connection, *server, error) {
 	return c, s, err
 }
 
-// The authority of a URL ends at the first slash; what is percent-encoded is decoded.
+// The authority of a URL ends at the first slash; percent-encoded parts are decoded.
 func TestURLParts(t *testing.T) {
 	const none = "-"
 	for raw, want := range map[string][5]string{ // the values are host:port, TLS, user, password, and topic or request
@@ -76,8 +76,8 @@ func TestURLParts(t *testing.T) {
 	}
 }
 
-// What cannot be meant is refused before anything is dialled, by an error that names the option
-// and no secret.
+// Options that make no sense are refused before anything is dialled. The error names the option and
+// contains no secret.
 func TestServerRefused(t *testing.T) {
 	for args, says := range map[string]string{
 		"-L u:secret@host/t":                             "--url has no scheme",
@@ -169,8 +169,8 @@ func TestServerRefused(t *testing.T) {
 	}
 }
 
-// One rule for TLS, however the server is named: a TLS option, mqtts, wss, port 8883, and port
-// 443 with WebSocket.
+// The rule for TLS is the same however the server is named: a TLS option, mqtts, wss, port 8883,
+// and port 443 with WebSocket imply it.
 func TestTLSRule(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := testcert.SelfSigned(t).Write(t, dir, "c")
@@ -225,7 +225,7 @@ func TestTLSRule(t *testing.T) {
 	}
 }
 
-// User name and password of the options, the URL and the environment, put together.
+// User name and password are combined from the options, the URL and the environment.
 func TestLogin(t *testing.T) {
 	for _, test := range []struct {
 		args, env      string
@@ -248,7 +248,7 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// A path of a WebSocket, a socket and a host reach the server as they were written.
+// The path of a WebSocket, a socket and a host reach the server unchanged.
 func TestValuesArriveUnchanged(t *testing.T) {
 	socket := t.TempDir() + "/a b#c?d%41@e:1.sock"
 	l, err := net.Listen("unix", socket)
@@ -283,7 +283,7 @@ func TestValuesArriveUnchanged(t *testing.T) {
 	}
 }
 
-// connectOf runs pub against a server that notes the CONNECT packet.
+// connectOf runs pub against a server that records the CONNECT packet.
 func connectOf(t *testing.T, args func(addr string) []string) *packets.Connect {
 	t.Helper()
 	got := make(chan *packets.Connect, 1)
@@ -316,7 +316,7 @@ func TestURLReachesTheServer(t *testing.T) {
 	require.Empty(t, p.Password)
 }
 
-// --insecure leaves out the host name; the chain is verified, as by mosquitto_pub.
+// --insecure skips the check of the host name; the chain is verified, as in mosquitto_pub.
 func TestInsecure(t *testing.T) {
 	t.Parallel()
 	ca, other := testcert.Authority(t), testcert.Authority(t)
@@ -358,7 +358,7 @@ func TestInsecure(t *testing.T) {
 	require.Empty(t, r.err)
 }
 
-// answerAll accepts each client and each message of QoS 0.
+// answerAll accepts each client and each QoS 0 message.
 func answerAll(t *testing.T, l net.Listener) {
 	t.Helper()
 	done := make(chan struct{})

@@ -9,7 +9,7 @@ import (
 	"github.com/mqtt311/mqtt311/connector/flow"
 )
 
-// A pipeAnswer is what a co-process says of a message.
+// A pipeAnswer is the answer of a co-process to a message.
 type pipeAnswer struct {
 	id        string
 	ok        bool
@@ -17,11 +17,11 @@ type pipeAnswer struct {
 	permanent bool
 	content
 
-	err error // instead of an answer
+	err error // why the answer is invalid
 }
 
-// parseAnswer reads a line of a co-process. It is an answer if it is an object with an id and with ok: an answer that
-// says something else than it may fails its message, and any other line is none.
+// parseAnswer parses a line of a co-process. A JSON object with id and ok is an answer. An answer with an invalid
+// value fails its message; any other line is not an answer.
 func parseAnswer(line []byte) (pipeAnswer, bool) {
 	line = bytes.TrimPrefix(line, []byte("\ufeff"))
 	var l struct {
@@ -49,7 +49,8 @@ func parseAnswer(line []byte) (pipeAnswer, bool) {
 	return a, a.id != "" && len(l.OK) > 0
 }
 
-// brokenAnswer finds the id in a line that begins as an answer does and then is no JSON, as one with NaN in it.
+// brokenAnswer finds the id in a line that begins like an answer but is not JSON, for example because it
+// contains NaN.
 func brokenAnswer(line []byte) (id string, ok bool) {
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.UseNumber()
@@ -73,7 +74,7 @@ func brokenAnswer(line []byte) (id string, ok bool) {
 	return id, ok && id != ""
 }
 
-// plainText returns the text of a string, nothing for null, and any other JSON as it is written.
+// plainText returns the text of a JSON string, nothing for null, and any other JSON unchanged.
 func plainText(v json.RawMessage) string {
 	var s string
 	switch {
@@ -85,7 +86,7 @@ func plainText(v json.RawMessage) string {
 	return string(v)
 }
 
-// message is what an answer makes of a message.
+// message returns the result that an answer gives for a message.
 func (a *pipeAnswer) message(m *flow.Message) (*flow.Message, error) {
 	switch {
 	case !a.ok && a.reason == "":

@@ -14,9 +14,9 @@ import (
 	"github.com/mqtt311/mqtt311/connector/internal/others"
 )
 
-// appendStep appends messages to a file. One goroutine writes: what arrived while it synced
-// goes into the next sync. A file that was moved away, as by logrotate, is made anew. Several
-// processes may append to one file.
+// An appendStep appends messages to a file. One goroutine writes: messages that arrive during a
+// sync share the next one. A file that was moved away, for example by logrotate, is created again.
+// Several processes may append to the same file.
 type appendStep struct {
 	path  string
 	lines chan appendLine
@@ -24,7 +24,7 @@ type appendStep struct {
 
 	file *os.File
 
-	// A test breaks them.
+	// Replaced by tests.
 	writeTo    func(*os.File, []byte) (int, error)
 	sync       func(*os.File) error
 	syncFolder func(string) error
@@ -115,8 +115,8 @@ func (s *appendStep) run() {
 	}
 }
 
-// write appends and syncs. What it cannot finish it takes back, and nothing else: others may write
-// to the same file.
+// write appends and syncs. If it fails, it removes what it has written, and nothing else: others
+// may write to the same file.
 func (s *appendStep) write(text []byte) error {
 	if err := s.present(); err != nil {
 		return fmt.Errorf("file: %w", err)
@@ -144,7 +144,7 @@ func (s *appendStep) write(text []byte) error {
 	return nil
 }
 
-// endsWhole reports whether a line that is appended begins a line.
+// endsWhole reports whether the file is empty or ends with a complete line.
 func endsWhole(f *os.File) (bool, error) {
 	info, err := f.Stat()
 	if err != nil || info.Size() == 0 {
@@ -157,8 +157,8 @@ func endsWhole(f *os.File) (bool, error) {
 	return last[0] == '\n', nil
 }
 
-// takeBack cuts the last n bytes off if they are what f wrote last, and reports whether it did. If
-// they stay, the next write begins a new line behind them.
+// takeBack removes the last n bytes if they are the last that f wrote, and reports whether it did.
+// If it did not, the next write begins a new line after them.
 func takeBack(f *os.File, n int) bool {
 	end, err := f.Seek(0, io.SeekCurrent) // also after an append, the end of what f wrote
 	if err != nil {
@@ -172,7 +172,7 @@ func takeBack(f *os.File, n int) bool {
 	return err == nil
 }
 
-// present sees to it that the file is open under its name.
+// present opens the file again unless it is open and still has its name.
 func (s *appendStep) present() error {
 	if s.file != nil {
 		now, err := os.Stat(s.path)

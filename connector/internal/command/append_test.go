@@ -25,7 +25,8 @@ func full(f *os.File, b []byte) (int, error) {
 	return n, errors.Join(errFull, err)
 }
 
-// What one process cannot finish takes nothing from another, and every line is whole.
+// A write that one process cannot finish removes nothing of another process, and every line is
+// whole.
 func TestAppendSharedOnAFullDisk(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out.jsonl")
 	var steps []*appendStep
@@ -74,7 +75,7 @@ func TestAppendSharedOnAFullDisk(t *testing.T) {
 	}
 }
 
-// Bytes that another program put behind ours stay, and so do ours then; the next line is whole.
+// If another program has written after our bytes, both stay, and the next line is whole.
 func TestAppendTakesBackItsOwnAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out.jsonl")
 	s, err := openAppend(path)
@@ -103,7 +104,8 @@ func TestAppendTakesBackItsOwnAlone(t *testing.T) {
 	require.Contains(t, lines[2], "third")
 }
 
-// A line that somebody else left without its end, at any time, does not run into the next one.
+// A line is never appended to an incomplete line that another program has left, whenever that
+// happens.
 func TestAppendBehindATornLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out.jsonl")
 	s, err := openAppend(path)
@@ -121,7 +123,7 @@ func TestAppendBehindATornLine(t *testing.T) {
 	require.Equal(t, []string{"whole", "whole", "whole"}, linesOf(t, path))
 }
 
-// A failed write, however much of it arrived, and a failed sync leave the file as it was.
+// A failed write, however much of it was written, and a failed sync leave the file as it was.
 func TestAppendFails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out.jsonl")
 	s, err := openAppend(path)
@@ -153,7 +155,7 @@ func TestAppendFails(t *testing.T) {
 	require.NoError(t, s.close())
 }
 
-// Whoever else could take lines away is told when the step opens its file.
+// When the step opens its file, it warns if other users could remove lines.
 func TestAppendWarnsOfOthers(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can give a folder away")

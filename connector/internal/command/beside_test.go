@@ -18,7 +18,8 @@ import (
 	mochi "github.com/mochi-mqtt/server/v2"
 )
 
-// Typical calls of mosquitto_sub print the same bytes here, and end as well or as badly.
+// Typical calls of mosquitto_sub print the same bytes with our command, and succeed or fail in the
+// same cases.
 func TestSubBesideMosquitto(t *testing.T) {
 	thorough.Only(t)
 	t.Parallel()
@@ -40,7 +41,7 @@ func TestSubBesideMosquitto(t *testing.T) {
 	}
 }
 
-// Typical calls of mosquitto_pub publish the same here.
+// Typical calls of mosquitto_pub publish the same with our command.
 func TestPubBesideMosquitto(t *testing.T) {
 	t.Parallel()
 	theirs := tool(t, "mosquitto_pub")
@@ -85,7 +86,8 @@ func tool(t *testing.T, name string) string {
 	return path
 }
 
-// beside runs both, compares what they print, whether they succeed, and what is seen after each.
+// beside runs both programs and compares their output, their success, and what seen returns after
+// each.
 func beside(t *testing.T, theirs, addr, verb, stdin string, args []string, seen ...func() string) {
 	t.Helper()
 	host, port, err := net.SplitHostPort(addr)

@@ -32,7 +32,7 @@ func startFar(t *testing.T) string {
 	return b.Addr
 }
 
-// run forwards with --then; metrics and /readyz know the other connection by name.
+// run forwards with --then; metrics and /readyz report the other connection by name.
 func TestListenConnections(t *testing.T) {
 	near, far := startBroker(t), startFar(t)
 	queue(t, far, "far/#")
@@ -58,7 +58,7 @@ func TestListenConnections(t *testing.T) {
 	require.Equal(t, ExitOK, <-r.code)
 }
 
-// A far server that is away is told by name, and the connector itself is ready.
+// An unreachable second server is reported by name, and the connector itself is ready.
 func TestListenConnectionAway(t *testing.T) {
 	near := startBroker(t)
 	r := startRun(t, "run", "-c", bridgeFile(t, near, "127.0.0.1:1", "far/${attribute.topic}"), "--then", "up", "--listen", "127.0.0.1:0")
@@ -76,7 +76,7 @@ func TestListenConnectionAway(t *testing.T) {
 	require.Equal(t, ExitOK, <-r.code)
 }
 
-// An endless loop is refused before anything is connected to.
+// An endless loop is refused before anything is connected.
 func TestThenLoop(t *testing.T) {
 	r := mqtt311(t, "run", "-c", bridgeFile(t, "127.0.0.1:1", "localhost:1", "${attribute.topic}"), "--then", "up")
 	require.Equal(t, ExitUsage, r.code)
@@ -84,7 +84,7 @@ func TestThenLoop(t *testing.T) {
 	require.Contains(t, r.err, "--then up: an endless loop")
 }
 
-// test goes through every connection, and says whose step failed.
+// test checks every connection, and reports whose step failed.
 func TestTestVerbConnections(t *testing.T) {
 	near, far := startBroker(t), startFar(t)
 	r := mqtt311(t, "test", "-c", bridgeFile(t, near, far, "far/x"))
@@ -103,7 +103,7 @@ func TestTestVerbConnections(t *testing.T) {
 	require.Contains(t, mqtt311(t, "test", "-c", file, "--lang", "zh").out, "连接 cloud：")
 }
 
-// The line of progress has every connection.
+// The line of progress shows every connection.
 func TestProgressConnections(t *testing.T) {
 	h := connector.Health{State: client.Connected, Connections: map[string]connector.ConnectionHealth{"b": {State: client.Waiting, Waiting: 7}, "a\x07": {State: client.Connected}}}
 	show := &status{period: time.Second}

@@ -18,7 +18,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// configFlag is the configuration of the commands that need one: -c FILE, or FILE alone.
+// configFlag adds the configuration argument of a command that needs one: -c FILE, or FILE alone.
 func (p *Program) configFlag(cmd *cobra.Command, file *string) {
 	cmd.Flags().StringVarP(file, "config", "c", "", p.Say("YAML or JSON `file`", "YAML 或 JSON 配置文件 `file`"))
 	Complete(cmd, "config", files("yaml", "yml", "json"))
@@ -160,7 +160,7 @@ other spellings, and completes both. mqtt311 check knows more.`,
 	return cmd
 }
 
-// A release sets them: -ldflags "-X .../connector/internal/command.version=1.2.3".
+// Set in a release: -ldflags "-X .../connector/internal/command.version=1.2.3".
 var version, commit string
 
 func (p *Program) version() *cobra.Command {

@@ -9,22 +9,22 @@ import (
 	"time"
 )
 
-// linger is how long the output of a command is read on after its exit, if something that it has left behind keeps
-// the output open.
+// linger is for how long the output of a command is still read after its exit, if a process that it left behind
+// keeps the output open.
 const linger = 200 * time.Millisecond
 
-// A child is a command with pipes of its own: its exit is noticed at once, even if other processes keep them open.
+// A child is a command whose exit is noticed at once, even if other processes keep its pipes open.
 type child struct {
 	cmd     *exec.Cmd
 	in      *os.File // its standard input
 	out     *os.File // its standard output
 	exited  chan struct{}
-	err     error // how it exited; nil for exit code 0
+	err     error // of its exit; nil for exit code 0
 	errs    *os.File
-	copying sync.WaitGroup // of its standard error
+	copying sync.WaitGroup // of its standard error to errs
 }
 
-// children are the commands that run, or have left something behind: an end that waits for nothing ends them, too.
+// children are the commands that run, or have left processes behind, for endChildren.
 var children struct {
 	sync.Mutex
 	running map[*child]struct{}
@@ -66,23 +66,23 @@ func startChild(cmd *exec.Cmd, errs io.Writer) (*child, error) {
 	return c, nil
 }
 
-// close closes the output of a command that has exited and was cut.
+// close closes the output of a command that has exited, after cut.
 func (c *child) close() {
 	c.copying.Wait()
 	c.out.Close()
 	c.errs.Close()
 }
 
-// cut makes reading its output end after d: see linger. The output of a command that has left nothing behind ends
-// before.
+// cut ends the reading of the output after d, see linger. If the command has left no process behind, the output
+// ends earlier.
 func (c *child) cut(d time.Duration) {
 	at := time.Now().Add(d)
 	c.out.SetReadDeadline(at)
 	c.errs.SetReadDeadline(at)
 }
 
-// clear ends what the command has left behind in its process group: SIGTERM, and SIGKILL after grace, or when over is
-// closed.
+// clear ends the processes that the command has left in its process group: with SIGTERM, and with SIGKILL after
+// grace or when over is closed.
 func (c *child) clear(over <-chan struct{}) {
 	defer c.forget()
 	if !leftBehind(c.cmd) {
@@ -103,7 +103,7 @@ func (c *child) clear(over <-chan struct{}) {
 	}
 }
 
-// forget is called when nothing of a command is left.
+// forget is called when no process of a command is left.
 func (c *child) forget() {
 	children.Lock()
 	defer children.Unlock()

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What goes wrong below the command, in the libraries and in the system, is told in Chinese, too.
+// Errors from below the command, in libraries and in the system, are shown in Chinese, too.
 func TestErrorsInChinese(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -51,37 +51,36 @@ var bashCompletion string
 
 var shells = []string{"bash", "zsh", "fish", "powershell"}
 
-// Complete gives a flag the values that a shell offers. A flag that is not there is a
-// mistake of ours.
+// Complete sets the completion of a flag. It panics if the flag does not exist, which is a bug.
 func Complete(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
 	if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
 		panic("mqtt311: " + err.Error())
 	}
 }
 
-// noFiles keeps a shell from offering files for flags.
+// noFiles keeps a shell from offering files as values of flags.
 func noFiles(cmd *cobra.Command, flags ...string) {
 	for _, flag := range flags {
 		Complete(cmd, flag, cobra.NoFileCompletions)
 	}
 }
 
-// Values offers a fixed list; the text after a tab in an entry is its description.
+// Values offers a fixed list; text after a tab in an entry is its description.
 func Values(list ...string) cobra.CompletionFunc {
 	return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
 }
 
-// files offers files by their extensions.
+// files offers files with these extensions.
 func files(extensions ...string) cobra.CompletionFunc {
 	return cobra.FixedCompletions(extensions, cobra.ShellCompDirectiveFilterFileExt)
 }
 
-// qualities are the values of a QoS.
+// qualities offers the values of a QoS.
 func (p *Program) qualities() cobra.CompletionFunc {
 	return Values("0\t"+p.Say("at most once", "最多一次"), "1\t"+p.Say("at least once", "至少一次"), "2\t"+p.Say("exactly once", "恰好一次"))
 }
 
-// producers offers the names in the configuration that stands on the same line.
+// producers offers the producers in the configuration given on the same command line.
 func producers(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
 	var names []string
 	file := cmd.Flag("config").Value.String()
@@ -101,5 +100,5 @@ func producers(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.Sh
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// logLevels are the values of --log-level.
+// logLevels offers the values of --log-level.
 func logLevels() cobra.CompletionFunc { return Values("debug", "info", "warn", "error") }

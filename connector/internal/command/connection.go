@@ -22,8 +22,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// A Connection is what options say about the way to the server, and the session there. The
-// letters are those of mosquitto_pub and mosquitto_sub.
+// A Connection is what the options say about the connection to the server and its session. The
+// option letters are those of mosquitto_pub and mosquitto_sub.
 type Connection struct {
 	host, broker, url, unix, bind, proxy string
 	protocol                             string
@@ -35,9 +35,9 @@ type Connection struct {
 	pwFile, pwEnv, pwExec                string
 	pwPrompt                             bool
 	profile                              string
-	urlFrom                              string                  // what gave url, if no option did
-	passwordSource                       *connector.SecretSource // of the profile
-	ask                                  bool                    // for the password, on the terminal
+	urlFrom                              string                  // the source of url, if not an option
+	passwordSource                       *connector.SecretSource // from the profile
+	ask                                  bool                    // ask for the password on the terminal
 	keepAlive                            int
 	keepSession                          bool
 	qos                                  int
@@ -47,7 +47,7 @@ type Connection struct {
 	serverName, alpn, tlsVersion         string
 	tls, osCerts, insecure               bool
 	headers                              []string
-	draft                                bool // the options are only written down
+	draft                                bool // the options are only written to a profile
 	noDelay                              bool
 	willTopic, willPayload               string
 	willQoS                              int
@@ -55,11 +55,11 @@ type Connection struct {
 	debug                                bool
 	timeout                              time.Duration
 
-	set    *pflag.FlagSet // which flags were given
+	set    *pflag.FlagSet // to find out which flags were given
 	onStep func(transport.StepTime)
 }
 
-// Flags adds all options of a connection and its session to a command.
+// Flags adds all options about a connection and its session to a command.
 func (c *Connection) Flags(p *Program, cmd *cobra.Command) {
 	c.begin(cmd)
 	c.addressFlags(p, cmd)
@@ -71,7 +71,7 @@ func (c *Connection) Flags(p *Program, cmd *cobra.Command) {
 	c.otherFlags(p, cmd)
 }
 
-// ServerFlags gives a command the options about the way to the server alone; the command decides about client ids and
+// ServerFlags adds only the options about how to reach the server; the command decides about client ids and
 // sessions.
 func (c *Connection) ServerFlags(p *Program, cmd *cobra.Command) {
 	c.begin(cmd)
@@ -170,19 +170,19 @@ func (c *Connection) otherFlags(p *Program, cmd *cobra.Command) {
 	noFiles(cmd, "connect-timeout")
 }
 
-// mostInflight is the widest window of the client.
+// mostInflight is the largest window of the client.
 const mostInflight = 16384
 
-// mostSeconds is more than anybody waits: a hundred years.
+// mostSeconds is more than anybody will wait: a hundred years.
 const mostSeconds = 100 * 366 * 24 * 3600
 
-// A bound is what the value of an option may be.
+// A bound is the range of an option's value.
 type bound struct {
 	option             string
 	value, least, most float64
 }
 
-// within refuses values out of bounds.
+// within refuses values out of range.
 func (c *Connection) within(bounds ...bound) error {
 	for _, b := range bounds {
 		if !(b.least <= b.value && b.value <= b.most) { // false for NaN as well
@@ -193,8 +193,8 @@ func (c *Connection) within(bounds ...bound) error {
 	return nil
 }
 
-// Config is the client's configuration, of a command that takes no topic from --url; the caller adds to it. Errors of its
-// client get hints that name options.
+// Config returns the client's configuration, for a command that takes no topic from --url; the caller completes it.
+// Hints about errors of this client name options.
 func (c *Connection) Config(ctx context.Context, p *Program) (client.Config, error) {
 	s, err := c.server()
 	if err != nil {
@@ -206,7 +206,7 @@ func (c *Connection) Config(ctx context.Context, p *Program) (client.Config, err
 	return c.config(ctx, p, s)
 }
 
-// config is the client's configuration; the caller adds to it.
+// config returns the client's configuration; the caller completes it.
 func (c *Connection) config(ctx context.Context, p *Program, s *server) (client.Config, error) {
 	p.byOptions = true
 	var log *slog.Logger
@@ -289,7 +289,7 @@ func (c *Connection) config(ctx context.Context, p *Program, s *server) (client.
 	return cfg, nil
 }
 
-// numbers refuses what no connection can have.
+// numbers refuses values that no connection can have.
 func (c *Connection) numbers() error {
 	if c.given("max-inflight") {
 		if err := c.within(bound{"max-inflight", float64(c.inflight), 1, math.MaxUint16}); err != nil {
@@ -320,7 +320,7 @@ func (c *Connection) clientID() string {
 
 func randomEnd() string { return strings.ToLower(rand.Text()[:10]) }
 
-// tracePacket logs a packet that passes.
+// tracePacket logs a packet that was sent or received.
 func tracePacket(log *slog.Logger, packet client.Packet) {
 	message := "received"
 	if packet.Sent {
@@ -331,11 +331,11 @@ func tracePacket(log *slog.Logger, packet client.Packet) {
 	log.Handler().Handle(context.Background(), r)
 }
 
-// Outages returns an event function for a client. It reports lost and restored connections, and that another client may
-// use the same client id.
+// Outages returns an event function for a client. It reports lost and restored connections, and that another client
+// may be using the same client id.
 func (p *Program) Outages() func(client.Event) { return p.outages() }
 
-// outages is Outages; it reports each once.
+// outages is Outages; it reports each outage once.
 func (p *Program) outages() func(client.Event) {
 	lost, takeover := false, false
 	return func(e client.Event) {
@@ -367,15 +367,15 @@ func Connect(ctx context.Context, cfg client.Config) (*client.Client, error) {
 	return c, nil
 }
 
-// Leave closes a client and waits until its last messages to the user are printed.
+// Leave closes a client and waits until its last messages to the user have been printed.
 func Leave(ctx context.Context, c *client.Client) error {
 	err := c.Close(ctx)
 	c.WaitCallbacks(ctx)
 	return err
 }
 
-// Closing is the time for leaving in order: little of it when the user's patience has ended,
-// and none after a second interrupt.
+// Closing returns a context for closing in order. It is short when the user's patience has ended,
+// and over after a second interrupt.
 func (p *Program) Closing(ctx context.Context) (context.Context, context.CancelFunc) {
 	limit := 5 * time.Second
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -392,7 +392,7 @@ func (p *Program) Closing(ctx context.Context) (context.Context, context.CancelF
 	return out, cancel
 }
 
-// unwrapClosed leaves out that the client is over: the cause is what a person needs.
+// unwrapClosed removes client.ErrClosed from an error: the user needs the cause.
 func unwrapClosed(err error) error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		errs := joined.Unwrap()

@@ -10,19 +10,20 @@ import (
 	"github.com/mqtt311/mqtt311/connector/internal/jsonpath"
 )
 
-// content is the payload in a line of JSON, of an answer of a co-process or of standard input. One
-// rule holds for both keys: null is the same as leaving the key out; "" is an empty payload.
+// A content is the payload in a line of JSON, in an answer of a co-process or on standard input.
+// The same rule holds for both keys: null is the same as leaving the key out; "" is an empty
+// payload.
 type content struct {
 	Payload given `json:"payload"`
 	Base64  given `json:"payload_base64"`
 }
 
-// given is a value as it is written. A key that is there twice is refused, since nobody knows which value is meant.
+// A given is a JSON value, unparsed. A key that occurs twice is refused, since nobody knows which value is meant.
 type given []byte
 
 var errTwice = errors.New("a key is there twice")
 
-// UnmarshalJSON takes the value.
+// UnmarshalJSON stores the value.
 func (g *given) UnmarshalJSON(b []byte) error {
 	if *g != nil {
 		return errTwice
@@ -33,7 +34,8 @@ func (g *given) UnmarshalJSON(b []byte) error {
 
 const mimeJSON = "application/json"
 
-// bytes returns the payload: the value of a string, the text of any other JSON. given is false if the line has neither key.
+// bytes returns the payload: the value of a string, or the text of any other JSON. given is false if the line has
+// neither key.
 func (c *content) bytes() (payload []byte, mimeType string, given bool, err error) {
 	text, binary := present(c.Payload), present(c.Base64)
 	switch {
@@ -65,7 +67,8 @@ func present[T ~[]byte](v T) bool { return len(v) > 0 && !bytes.Equal(v, []byte(
 // lineFault returns an error, in both languages, about a line of standard input.
 func lineFault(en, zh string, args ...any) error { return Fail(ExitPublish, en, zh, args...) }
 
-// decodeLine reads the one object of a line into v, numbers as they are written.
+// decodeLine decodes a line, which must hold a single object, into v, and keeps numbers as they are
+// written.
 func decodeLine(line []byte, v any) error {
 	if !utf8.Valid(line) {
 		return lineFault("not UTF-8: payload_base64 takes any bytes", "不是 UTF-8 编码：payload_base64 可容纳任意字节")

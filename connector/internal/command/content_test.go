@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// One rule for payload and payload_base64: null is the same as leaving the key out, and what is given
-// comes out as it is written.
+// The same rule holds for payload and payload_base64: null is the same as leaving the key out, and a
+// value is passed on as it is written.
 func TestContent(t *testing.T) {
 	for line, want := range map[string]string{
 		`{}`: "-", `{"payload": null}`: "-", `{"payload_base64": null}`: "-", `{"payload": null, "payload_base64": null}`: "-",
@@ -55,7 +55,7 @@ func TestContent(t *testing.T) {
 	}
 }
 
-// Numbers in lines of standard input keep their digits, and a line loses nothing silently.
+// Numbers in lines of standard input keep all their digits, and nothing in a line is silently lost.
 func TestRunLinesAsWritten(t *testing.T) {
 	addr := startBroker(t)
 	file := configFile(t, addr, `producers:

@@ -13,46 +13,46 @@ import (
 	"github.com/mqtt311/mqtt311/connector/flow"
 )
 
-// aloneFor is how long the process for suspects waits for the next one.
+// aloneFor is for how long the process for suspects waits for the next one.
 const aloneFor = 10 * time.Second
 
-// mostLost bounds what a process remembers of messages that ran out of time in it.
+// mostLost limits how many messages that ran out of time a process remembers.
 const mostLost = 1024
 
-// A pipeProcess is one life of a process. It is judged by its pipes and by its exit: when it exits, closes its
-// standard output, or closes its standard input and answers no more, it is over.
+// A pipeProcess is one run of a co-process. It ends when the process exits, closes its standard output, or
+// closes its standard input and no longer answers.
 type pipeProcess struct {
 	step  *pipeStep
 	jobs  <-chan *pipeJob
-	alone bool     // it has one message at a time
-	first *pipeJob // what it gets first; nil: nothing
+	alone bool     // it gets one message at a time
+	first *pipeJob // its first message; nil: none yet
 	child *child
 
 	answered atomic.Uint64
 	settled  chan struct{} // if alone: receives a value when the message is settled
-	closing  chan struct{} // closed when the process gets no more messages
+	closing  chan struct{} // closed when the process is to get no more messages
 
 	mu      sync.Mutex
 	hands   map[string]*held // its unanswered messages, by id
-	lost    int              // how many of them have a caller that no longer waits
-	written int64            // bytes
-	closed  bool             // closing is
-	shut    bool             // its standard input is
+	lost    int              // how many of those have a caller that no longer waits
+	written int64            // bytes written to its standard input
+	closed  bool             // closing is closed
+	shut    bool             // its standard input is closed
 	over    error            // why it was ended
 
-	// After run.
+	// Valid after run.
 	read int64 // how many bytes it has read
-	left int   // messages that it had not answered
-	idle bool  // it ended because there was nothing to do
-	deaf bool  // it had closed its standard input and run on
+	left int   // messages that it has read and not answered
+	idle bool  // it ended for lack of messages
+	deaf bool  // it closed its standard input and kept running
 }
 
-// held is a message that a process has.
+// A held is a message that a process has.
 type held struct {
 	job     *pipeJob // nil: the caller no longer waits
-	from    int64    // offset of its line in all that was written
-	gave    uint64   // how much the process had answered when it got it
-	company bool     // another message was there at some time
+	from    int64    // offset of its line in all bytes written
+	gave    uint64   // number of answers when the process got it
+	company bool     // another message was with the process at the same time
 }
 
 func (s *pipeStep) newProcess(jobs <-chan *pipeJob) *pipeProcess {
@@ -97,7 +97,8 @@ func (p *pipeProcess) run() error {
 	return p.leave(errors.New("pipe: the process ended"))
 }
 
-// watch waits until the process has exited. One that can get no message, or give no answer, has grace to exit.
+// watch waits until the process has exited. A process that can no longer get messages, or give answers, has
+// grace to exit.
 func (p *pipeProcess) watch(silent <-chan struct{}) {
 	c, look := p.child, time.NewTicker(250*time.Millisecond)
 	defer look.Stop()
@@ -161,10 +162,10 @@ func (p *pipeProcess) end(err error) {
 	}
 }
 
-// useless reports whether the process never came up, as far as can be known.
+// useless reports whether the process, as far as can be known, never worked.
 func (p *pipeProcess) useless() bool { return p.answered.Load() == 0 && p.read == 0 }
 
-// leave settles what the process has not answered, and returns why it ended.
+// leave settles the messages that the process has not answered, and returns why it ended.
 func (p *pipeProcess) leave(err error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -192,7 +193,8 @@ func (p *pipeProcess) leave(err error) error {
 	return p.over
 }
 
-// oldest returns the message that the process got first, of those that it has. The caller holds mu.
+// oldest returns the message that the process got first among those that it has. The caller holds
+// mu.
 func (p *pipeProcess) oldest() (first *held) {
 	for _, h := range p.hands {
 		if first == nil || h.from < first.from {
@@ -202,10 +204,11 @@ func (p *pipeProcess) oldest() (first *held) {
 	return first
 }
 
-// has reports whether the process has read any of a message. The caller holds mu.
+// has reports whether the process has read any byte of a message. The caller holds mu.
 func (p *pipeProcess) has(h *held) bool { return h.from < p.read }
 
-// blame says what the end of the process means for a message, where it had so many. The caller holds mu.
+// blame returns the error for a message that the process, which had read had messages, did not answer.
+// The caller holds mu.
 func (p *pipeProcess) blame(h *held, had int) error {
 	switch {
 	case p.step.stopped():
@@ -220,7 +223,7 @@ func (p *pipeProcess) blame(h *held, had int) error {
 	return p.over
 }
 
-// write hands messages over until the process gets no more.
+// write passes messages to the process until it gets no more.
 func (p *pipeProcess) write() {
 	defer p.closeInput()
 	if p.first != nil && !p.give(p.first) {
@@ -252,8 +255,8 @@ func (p *pipeProcess) write() {
 	}
 }
 
-// closeInput ends the standard input of a process that reads it. How much one has read that reads no more can still
-// be told while it is open.
+// closeInput closes the standard input of the process, unless the process has closed its end: while ours is open,
+// the system still tells how much was read.
 func (p *pipeProcess) closeInput() {
 	var soon time.Duration
 	if !p.idle && !p.step.stopped() {
@@ -273,8 +276,8 @@ func (p *pipeProcess) closeInput() {
 	p.child.in.Close()
 }
 
-// give hands a message over, and waits until it is settled if the process is to have one at a time. It is false
-// if the process gets no more.
+// give passes a message to the process. If the process gets one at a time, give waits until the message is
+// settled. It returns false if the process gets no more.
 func (p *pipeProcess) give(j *pipeJob) bool {
 	if !p.take(j) {
 		return false
@@ -300,7 +303,7 @@ func (p *pipeProcess) give(j *pipeJob) bool {
 	return true
 }
 
-// take notes that the process has a message; false if it gets no more.
+// take registers a message with the process; it returns false if the process gets no more.
 func (p *pipeProcess) take(j *pipeJob) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -318,7 +321,7 @@ func (p *pipeProcess) take(j *pipeJob) bool {
 	return true
 }
 
-// drop settles a message that the process has not got. The caller holds mu.
+// drop settles a message that the process did not get. The caller holds mu.
 func (p *pipeProcess) drop(id string, err error) {
 	if h := p.hands[id]; h != nil && h.job != nil {
 		h.job.answers <- pipeAnswer{err: err}
@@ -326,8 +329,8 @@ func (p *pipeProcess) drop(id string, err error) {
 	delete(p.hands, id)
 }
 
-// abandon gives up waiting for an answer, unless there is one. A message that had the process for itself is charged. A
-// process that has answered nothing since it got the message is ended.
+// abandon stops waiting for an answer, unless it has arrived. A message that was alone with the process is charged.
+// A process that has answered nothing since it got the message is ended.
 func (p *pipeProcess) abandon(j *pipeJob, why error) (pipeAnswer, error) {
 	p.mu.Lock()
 	h := p.hands[j.id]
@@ -352,7 +355,7 @@ func (p *pipeProcess) abandon(j *pipeJob, why error) (pipeAnswer, error) {
 	return pipeAnswer{}, err
 }
 
-// answers passes answers on until there is none any more.
+// answers passes answers on until the output ends.
 func (p *pipeProcess) answers(out io.Reader) {
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, mostOutput)

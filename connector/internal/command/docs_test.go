@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The table of metrics is that of the collector, and so are the labels.
+// The table of metrics in the documents has the metrics and labels of the collector.
 func TestMetricsOfTheDocument(t *testing.T) {
 	for _, document := range []string{"docs/command.md", "docs/zh/command.md"} {
 		t.Run(document, func(t *testing.T) { metricsOf(t, document) })
@@ -50,7 +50,7 @@ func metricsOf(t *testing.T, document string) {
 	}
 }
 
-// The exit codes of the document are those of the command, and of its help.
+// The exit codes in the documents are those of the command and its help.
 func TestExitCodesOfTheDocument(t *testing.T) {
 	text, err := os.ReadFile("../../../docs/command.md")
 	require.NoError(t, err)

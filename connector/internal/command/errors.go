@@ -32,13 +32,12 @@ const (
 	ExitInterrupt  = 130
 )
 
-// A codedError is an error with its exit code and, if there is one, its text
-// in Chinese.
+// A codedError is an error with an exit code and, optionally, its text in Chinese.
 type codedError struct {
 	code   int
 	err    error
 	zh     string
-	always bool // the code stands after an interrupt, too
+	always bool // the code takes precedence even after an interrupt
 }
 
 func (e *codedError) Error() string { return e.err.Error() }
@@ -52,17 +51,18 @@ func Coded(code int, err error) error {
 	return &codedError{code: code, err: err}
 }
 
-// Fail makes an error in both languages; both formats have the same arguments, errors among them in the language of
-// the format as far as they have it.
+// Fail returns an error in both languages. Both formats have the same arguments; errors among them are formatted in
+// the language of the format where possible.
 func Fail(code int, en, zh string, args ...any) error {
 	args = shortened(args)
 	return &codedError{code: code, err: fmt.Errorf(en, args...), zh: fmt.Errorf(zh, inChinese(args)...).Error()}
 }
 
-// mostQuoted is how much of a text from outside an error shows.
+// mostQuoted is the maximum length of a text from outside in an error.
 const mostQuoted = 512
 
-// shortened returns arguments of a format with texts cut that nobody would read, such as a file in the place of its name.
+// shortened returns the arguments of a format with long texts cut, such as the contents of a file given instead of
+// its name.
 func shortened(args []any) []any {
 	args = slices.Clone(args)
 	for i, a := range args {
@@ -77,10 +77,10 @@ func cut(s string) string {
 	return fmt.Sprintf("%s... (%d bytes)", strings.ToValidUTF8(s[:mostQuoted/4], ""), len(s))
 }
 
-// longWord is what errors of the system and of flags quote of a text that is in the wrong place.
+// longWord matches a long misplaced text that errors of the system or of flags quote.
 var longWord = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(fmt.Sprintf("[!-~]{%d}[!-~]+", mostQuoted)) })
 
-// inChinese returns arguments of a format with the errors among them in Chinese.
+// inChinese returns the arguments of a format with the errors among them in Chinese.
 func inChinese(args []any) []any {
 	args = slices.Clone(args)
 	for i, a := range args {
@@ -113,7 +113,7 @@ func chineseOf(err error) string {
 	return strings.Replace(chinese.Of(before+place+after), place, c.zh, 1)
 }
 
-// translated returns the outermost error in a chain that has its own Chinese; nil if none has.
+// translated returns the outermost error in a chain that has its own Chinese text, or nil.
 func translated(err error) *codedError {
 	var c *codedError
 	for errors.As(err, &c) && c.zh == "" {
@@ -123,7 +123,7 @@ func translated(err error) *codedError {
 	return c
 }
 
-// A toldError is an error in other words.
+// A toldError is an error with another text.
 type toldError struct {
 	text string
 	err  error
@@ -132,8 +132,8 @@ type toldError struct {
 func (e *toldError) Error() string { return e.text }
 func (e *toldError) Unwrap() error { return e.err }
 
-// plainly returns the text of an error of the client for a person at the command: without the names of packages, and
-// with who ended a connection.
+// plainly returns the text of a client error for a user of the command: without package names, and with who ended a
+// connection.
 func plainly(err error) string {
 	text := strings.TrimPrefix(err.Error(), "client: ")
 	text = strings.Replace(text, ": closed: connection lost: ", ": connection lost: ", 1)
@@ -155,11 +155,11 @@ func plainly(err error) string {
 	return text
 }
 
-// Usage makes an error about wrong options.
+// Usage returns an error about wrong options.
 func Usage(en, zh string, args ...any) error { return Fail(ExitUsage, en, zh, args...) }
 
-// exitCode returns the exit code of an error: its type says more than the place where it
-// came up.
+// exitCode returns the exit code of an error. The type of the error takes precedence over the place
+// where it occurred.
 func exitCode(ctx context.Context, err error) int {
 	var c *codedError
 	switch known := errors.As(err, &c); {
@@ -177,7 +177,7 @@ func exitCode(ctx context.Context, err error) int {
 	return ExitUsage // from cobra, about flags or commands
 }
 
-// codeOf is the exit code of an error of the connector.
+// codeOf returns the exit code for an error of the connector.
 func codeOf(err error) int {
 	t := errorType(err)
 	for _, k := range []struct {
@@ -220,15 +220,15 @@ func errorType(err error) flow.ErrorType {
 	return t
 }
 
-// An errorLine is an error for programs.
+// An errorLine is an error in JSON.
 type errorLine struct {
 	Error string         `json:"error"`
-	Code  int            `json:"code"` // of exit
+	Code  int            `json:"code"` // exit code
 	Type  flow.ErrorType `json:"type"`
 	Hint  string         `json:"hint,omitempty"`
 }
 
-// report writes an error and what to try to standard error.
+// report prints an error and what to try to standard error.
 func (p *Program) report(code int, err error) {
 	text, hint := longWord().ReplaceAllStringFunc(p.text(err), cut), p.hint(code, err)
 	if p.JSON {
@@ -242,7 +242,8 @@ func (p *Program) report(code int, err error) {
 	t.Print()
 }
 
-// aside returns a text for standard error, beside the line of progress if there is one.
+// aside returns a writer for standard error that does not disturb the line of progress, if there is
+// one.
 func (p *Program) aside() *terminal.Text {
 	if s := p.line.Load(); s != nil {
 		return terminal.TextThrough(s, s.screen)
@@ -250,8 +251,8 @@ func (p *Program) aside() *terminal.Text {
 	return terminal.NewText(p.Stderr)
 }
 
-// folded divides a text into lines that fit the terminal of standard error beside an indent; elsewhere
-// it is one line.
+// folded divides a text into lines that fit the terminal of standard error after an indent. Without a
+// terminal it returns one line.
 func (p *Program) folded(text string, indent int) []string {
 	screen, ok := p.Stderr.(*terminal.Screen)
 	switch {
@@ -263,7 +264,7 @@ func (p *Program) folded(text string, indent int) []string {
 	return terminal.Fold(text, max(20, screen.Width()-indent))
 }
 
-// A warningLine is a warning for programs.
+// A warningLine is a warning in JSON.
 type warningLine struct {
 	Warning string `json:"warning"`
 }
@@ -307,7 +308,7 @@ func (p *Program) text(err error) string {
 	return strings.Replace(strings.TrimPrefix(err.Error(), "connector: "), "client: connect: ", "", 1)
 }
 
-// hint says what to try, in the user's language; nothing if there is nothing to say.
+// hint returns what to try, in the user's language, or "".
 func (p *Program) hint(code int, err error) string {
 	if hint, known := p.optionHint(err); known {
 		return hint

@@ -15,19 +15,19 @@ import (
 	"github.com/mqtt311/mqtt311/connector/flow"
 )
 
-// exitDataErr is EX_DATAERR of sysexits.h: the message will never be taken.
+// exitDataErr is EX_DATAERR of sysexits.h: the message will never be accepted.
 const exitDataErr = 65
 
 // execStep runs a command for each message; exit code 0 is success.
 type execStep struct {
 	command string
 	out     *sink
-	running sync.RWMutex  // read-locked by each command and each process left behind
+	running sync.RWMutex  // read-locked by each command, and while a process left behind runs
 	over    chan struct{} // closed when no process may be left behind any longer
 }
 
-// close kills what commands have left behind, and waits for commands of flows that were given up: each is killed after
-// grace.
+// close ends the processes that commands have left behind, and waits for the commands of abandoned flows, which are
+// killed after grace.
 func (s *execStep) close() error {
 	close(s.over)
 	s.running.Lock()
@@ -61,10 +61,10 @@ func (s *execStep) flow(consumer string) flow.Flow {
 	})
 }
 
-// runToEnd runs a command, with a text for its standard input, and returns its standard output. When ctx ends, the
-// command and what it started are asked to end, and made to after grace. What it leaves behind is treated the same, but
-// not waited for: its exit code is the result. Clear is called with the command when it has exited, or with nil if it could
-// not be started.
+// runToEnd runs a command with text as its standard input, and returns its standard output. When ctx ends, the
+// command and its processes are terminated, and killed after grace. Processes left behind after its exit are ended
+// in the same way, but not waited for: the result is the exit code. clear is called with the command when it has
+// exited, or with nil if it could not be started.
 func runToEnd(ctx context.Context, cmd *exec.Cmd, text []byte, clear func(*child)) ([]byte, error) {
 	said, complained := &limited{most: mostOutput, told: make(chan struct{})}, &limited{most: 4096, cut: true}
 	c, err := startChild(cmd, complained)
@@ -133,8 +133,8 @@ func complaint(err error, complained *limited) error {
 	return fmt.Errorf("command: %w", err)
 }
 
-// limited is a buffer with a limit: bytes beyond it cause an error, or are dropped. It does not embed the buffer,
-// whose ReadFrom has no limit.
+// limited is a buffer with a limit: bytes beyond it cause an error, or are dropped. It does not embed
+// bytes.Buffer, whose ReadFrom has no limit.
 type limited struct {
 	text bytes.Buffer
 	most int

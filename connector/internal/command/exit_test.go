@@ -21,7 +21,7 @@ import (
 	"github.com/mqtt311/mqtt311/internal/thorough"
 )
 
-// TestMain lets a test start this command, or a co-process, as a process of its own.
+// TestMain lets a test start this command, or a co-process, as a separate process.
 func TestMain(m *testing.M) {
 	if os.Getenv("MQTT311_TEST_MAIN") != "" {
 		if d, err := time.ParseDuration(os.Getenv("MQTT311_TEST_ORDERLY")); err == nil {
@@ -49,7 +49,7 @@ func flagGiven(name string) (given bool) {
 	return given
 }
 
-// A process is the command as a process.
+// A process is the command in a separate process.
 type process struct {
 	*exec.Cmd
 	out, err *output
@@ -60,7 +60,7 @@ func startProcess(t *testing.T, args ...string) *process {
 	return startProcessTo(t, nil, args...)
 }
 
-// startProcessTo starts the command with a file for its standard output; nil: the output of the process.
+// startProcessTo starts the command with a file as its standard output, or with p.out if stdout is nil.
 func startProcessTo(t *testing.T, stdout *os.File, args ...string) *process {
 	t.Helper()
 	self, err := os.Executable()
@@ -87,7 +87,7 @@ func (p *process) code(t *testing.T) int {
 	return p.ProcessState.ExitCode()
 }
 
-// reading answers CONNECT, reads whatever comes, and then does as told.
+// reading answers CONNECT, reads a packet, and then calls then.
 func reading(t *testing.T, then func(net.Conn)) string {
 	return serveTCP(t, func(c net.Conn) {
 		io.ReadAtLeast(c, make([]byte, 256), 14)
@@ -97,7 +97,7 @@ func reading(t *testing.T, then func(net.Conn)) string {
 	})
 }
 
-// Each exit code of docs/command.md, and the type of the error for programs.
+// Each exit code in docs/command.md, with the error type in JSON.
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
 	addr := startBroker(t)
@@ -156,13 +156,13 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// --quiet has no error, and the exit code all the same.
+// --quiet prints no error, but keeps the exit code.
 func TestQuiet(t *testing.T) {
 	r := mqtt311(t, "pub", "--quiet", "-t", "a", "-m", "x", "-b", "127.0.0.1:1")
 	require.Equal(t, result{code: ExitConnection}, r)
 }
 
-// An interrupt ends pub, though it reads from a terminal where nobody types.
+// An interrupt ends pub even while it reads from a terminal where nobody types.
 func TestInterruptOfPub(t *testing.T) {
 	addr := startBroker(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -180,8 +180,8 @@ func TestInterruptOfPub(t *testing.T) {
 	require.Equal(t, ExitInterrupt, <-done)
 }
 
-// The first interrupt lets a flow end that runs, and the exit code is that of success; the
-// second ends at once, and what the flow runs is ended too.
+// The first interrupt lets running flows end, and the exit code is that of success. The second ends
+// the command at once, with the processes of its flows.
 func TestInterruptOfRun(t *testing.T) {
 	t.Parallel()
 	addr := startBroker(t)
@@ -219,8 +219,9 @@ func TestInterruptOfRun(t *testing.T) {
 	require.Equal(t, "x\n", fetch(t, addr, "in/#", "-C", "1"), "it was not acknowledged")
 }
 
-// interruptAgain sends signals, each later than the same interrupt lasts, and returns the exit code of the process.
-// Of several the last is sent until the process ends: two that come before a slow process looks are one.
+// interruptAgain sends signals, far enough apart to count as separate interrupts, and returns the exit code of the
+// process. Of several signals the last is repeated until the process ends, because a slow process may see two as
+// one.
 func (p *process) interruptAgain(t *testing.T, signals ...os.Signal) int {
 	t.Helper()
 	for i, s := range signals {
@@ -240,7 +241,7 @@ func (p *process) interruptAgain(t *testing.T, signals ...os.Signal) int {
 	return code
 }
 
-// interruptUntil sends a signal again and again.
+// interruptUntil sends a signal repeatedly.
 func (p *process) interruptUntil(ended <-chan struct{}, s os.Signal) {
 	for {
 		select {
@@ -252,8 +253,8 @@ func (p *process) interruptUntil(ended <-chan struct{}, s os.Signal) {
 	}
 }
 
-// The second interrupt ends at once, whatever the command waits for: a reader of its standard output, or a step that takes
-// no notice, which is ended with it.
+// The second interrupt ends the command at once, even if it waits for a reader of its standard output or for a step
+// that ignores signals. The step is killed, too.
 func TestSecondInterruptAlwaysEnds(t *testing.T) {
 	thorough.Only(t)
 	t.Parallel()
@@ -299,7 +300,7 @@ func TestSecondInterruptAlwaysEnds(t *testing.T) {
 	}
 }
 
-// sub ends after one interrupt, too, if nobody reads what it prints; it only takes longer.
+// sub ends after one interrupt even if nobody reads its output; it only takes longer.
 func TestInterruptOfABlockedSub(t *testing.T) {
 	addr := startBroker(t)
 	t.Setenv("MQTT311_TEST_ORDERLY", "300ms")
@@ -317,7 +318,7 @@ func TestInterruptOfABlockedSub(t *testing.T) {
 	require.Len(t, fetch(t, addr, "in/#", "-C", "1"), 300_001, "it was not acknowledged")
 }
 
-// A hang-up ends no connector that no terminal belongs to, and only reads the file again.
+// SIGHUP does not end a connector without a terminal; it only makes it read the file again.
 func TestHangUpOfRun(t *testing.T) {
 	t.Parallel()
 	addr := startBroker(t)
@@ -333,7 +334,7 @@ func TestHangUpOfRun(t *testing.T) {
 	require.NotContains(t, p.err.String(), "SIGHUP changes nothing")
 }
 
-// When --drain-timeout is over run ends, though a reader of standard output does not read.
+// run ends when --drain-timeout is over, even if the reader of its standard output does not read.
 func TestDrainTimeoutOfABlockedOutput(t *testing.T) {
 	defer func(before time.Duration) { grace = before }(grace)
 	grace = 100 * time.Millisecond
@@ -357,7 +358,7 @@ func TestDrainTimeoutOfABlockedOutput(t *testing.T) {
 	require.Contains(t, errs.String(), "messages that were not done after 100ms: 1")
 }
 
-// What a terminal and timeout(1) signal at once is one interrupt.
+// Signals that a terminal and timeout(1) send at the same time are one interrupt.
 func TestTwoInterruptsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		signals, hurry := make(chan os.Signal, 1), make(chan struct{})
@@ -381,7 +382,7 @@ func TestTwoInterruptsAtOnce(t *testing.T) {
 	})
 }
 
-// A second interrupt while only DISCONNECT is left counts no messages.
+// After a second interrupt while only DISCONNECT is left, no messages are reported as unfinished.
 func TestInterruptOfDisconnect(t *testing.T) {
 	t.Parallel()
 	hold, hurry := make(chan struct{}), make(chan struct{})
@@ -404,13 +405,13 @@ func TestInterruptOfDisconnect(t *testing.T) {
 	require.Contains(t, errs.String(), "mqtt311: interrupted again before the connector had stopped\n")
 }
 
-// waitFor waits until a file is there.
+// waitFor waits until a file exists.
 func waitFor(t *testing.T, path string) {
 	t.Helper()
 	require.Eventually(t, func() bool { _, err := os.Stat(path); return err == nil }, 2*time.Minute, 5*time.Millisecond, path)
 }
 
-// gone waits until no process of a group is left.
+// gone waits until no process of a group is running.
 func gone(t *testing.T, group string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -424,8 +425,8 @@ func gone(t *testing.T, group string) {
 	}, 2*time.Minute, 20*time.Millisecond, "processes of the group %s", group)
 }
 
-// A drain that takes too long is out of time, and says how many messages are left. When run
-// has ended nothing runs any more, though it takes no notice of SIGTERM.
+// A drain that takes too long is a timeout, and the error says how many messages are left. When run
+// has ended, its processes have ended, too, even those that ignore SIGTERM.
 func TestDrainTimeout(t *testing.T) {
 	addr := startBroker(t)
 	dir := t.TempDir()

@@ -30,24 +30,24 @@ func newMetric(kind, name, help string, labels ...string) *Metric {
 	return &Metric{kind, name, help, labels}
 }
 
-// Gauge and Counter describe metrics of another command, whose names begin with mqtt_.
+// Gauge and Counter describe metrics of another command. Their names must begin with mqtt_.
 func Gauge(name, help string, labels ...string) *Metric {
 	return newMetric(gauge, "mqtt_"+name, help, labels...)
 }
 
-// See Gauge.
+// Counter describes a counter; see Gauge.
 func Counter(name, help string, labels ...string) *Metric {
 	return newMetric(counter, "mqtt_"+name, help, labels...)
 }
 
-// An Exposition is samples by metric, in the order in which the metrics came first.
+// An Exposition is a list of samples by metric, in the order in which the metrics first appeared.
 type Exposition struct {
 	order     []*Metric
 	samples   map[*Metric]*bytes.Buffer
-	partition string // a label of all samples, unless it is empty
+	partition string // a label of all samples, unless empty
 }
 
-// Set adds a sample of a gauge, or of a counter that counts no whole numbers.
+// Set adds a sample of a gauge, or of a counter whose values are not integers.
 func (e *Exposition) Set(m *Metric, v float64, labels ...string) {
 	e.sample(m, "", labels, nil, strconv.FormatFloat(v, 'g', -1, 64))
 }
@@ -57,7 +57,7 @@ func (e *Exposition) Count(m *Metric, n uint64, labels ...string) {
 	e.sample(m, "", labels, nil, strconv.FormatUint(n, 10))
 }
 
-// observe adds the samples of a histogram, whose buckets each have what the smaller ones have, too.
+// observe adds the samples of a histogram, whose buckets are cumulative.
 func (e *Exposition) observe(m *Metric, h *connector.Histogram, labels ...string) {
 	var below uint64
 	for i, bound := range connector.HistogramBounds {
@@ -71,7 +71,7 @@ func (e *Exposition) observe(m *Metric, h *connector.Histogram, labels ...string
 	e.sample(m, "_count", labels, nil, all)
 }
 
-// sample adds a line; le is the bound of a bucket.
+// sample adds a line; le is the upper bound of a bucket.
 func (e *Exposition) sample(m *Metric, suffix string, labels []string, le *string, value string) {
 	b := e.samples[m]
 	if b == nil {
@@ -106,7 +106,7 @@ func (e *Exposition) sample(m *Metric, suffix string, labels []string, le *strin
 
 var labelEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
-// text returns all samples, with the help and the kind of each metric.
+// text returns all samples, with the help and the type of each metric.
 func (e *Exposition) text() []byte {
 	var out bytes.Buffer
 	for _, m := range e.order {

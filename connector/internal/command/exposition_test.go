@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// familiesOf reads an exposition as Prometheus does.
+// familiesOf parses an exposition as Prometheus does.
 func familiesOf(t *testing.T, e *Exposition) map[string]*dto.MetricFamily {
 	t.Helper()
 	parser := expfmt.NewTextParser(model.LegacyValidation)
@@ -21,7 +21,7 @@ func familiesOf(t *testing.T, e *Exposition) map[string]*dto.MetricFamily {
 	return families
 }
 
-// Prometheus reads what was written: odd labels, large numbers and histograms, in whatever order samples come.
+// Prometheus reads what we write: odd labels, large numbers and histograms, in any order of samples.
 func TestExposition(t *testing.T) {
 	up := newMetric(gauge, "up", "Whether it is up.", "name")
 	all := newMetric(counter, "all_total", "All.", "name", "result")

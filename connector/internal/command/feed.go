@@ -14,29 +14,29 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// feedPatience is how long a line waits before the feed logs it; tests have less.
+// feedPatience is how long a line may wait before the feed logs it; tests shorten it.
 var feedPatience = 5 * time.Second
 
-// feedRetry is how often a feed looks whether a line that waits can go on.
+// feedRetry is how often a feed checks whether a waiting line can continue.
 const feedRetry = 20 * time.Millisecond
 
-// A feeder gives lines of standard input to producers, as many at a time as its window allows. While the
-// server is away lines wait.
+// A feeder passes lines of standard input to producers, as many at a time as its window allows. While
+// the server is unreachable, lines wait.
 type feeder struct {
 	o    *runOptions
 	p    *Program
 	c    *connector.Connector
 	log  *slog.Logger
-	ctx  context.Context // until it ends, lines are read
+	ctx  context.Context // lines are read until it ends
 	stop context.CancelFunc
 
-	patience context.Context // until it ends, the line that was read last waits for room
+	patience context.Context // the last line that was read waits for room until it ends
 	giveUp   context.CancelFunc
 
 	started chan struct{} // closed when the connector has started
-	failed  chan error    // gets the error of a line that ends the command
-	readIn  chan struct{} // closed when no further line is read
-	over    chan struct{} // closed when it is known what became of each line
+	failed  chan error    // receives the error of a line that ends the command
+	readIn  chan struct{} // closed when no further line will be read
+	over    chan struct{} // closed when the outcome of each line is known
 	lines   chan fedLine
 	window  feedWindow
 	reading feedMark // the line that waits for room
@@ -46,8 +46,8 @@ type feeder struct {
 	read  int
 	bad   int
 	open  map[int]bool // lines that were read and are not confirmed
-	lost  int          // messages of QoS 0 that may not have arrived
-	input error        // standard input could not be read to its end
+	lost  int          // QoS 0 messages that may not have arrived
+	input error        // why standard input could not be read to its end
 }
 
 // A fedLine is a line that a producer has accepted.
@@ -56,7 +56,7 @@ type fedLine struct {
 	pending *connector.Pending
 }
 
-// A feedMark is the line that something waits for.
+// A feedMark is the line that a goroutine is waiting for.
 type feedMark struct {
 	mu    sync.Mutex
 	n     int // 0: none
@@ -69,7 +69,7 @@ func (m *feedMark) set(n int) {
 	m.n, m.since = n, time.Now()
 }
 
-// late returns the line if it has waited for longer than feedPatience, else 0.
+// late returns the number of the line if it has waited for longer than feedPatience, else 0.
 func (m *feedMark) late() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -79,7 +79,7 @@ func (m *feedMark) late() int {
 	return m.n
 }
 
-// feeder returns the feeder of a connector; nil if standard input feeds no producers.
+// feeder returns the feeder of a connector, or nil if standard input feeds no producers.
 func (o *runOptions) feeder(ctx context.Context, p *Program, c *connector.Connector, cfg *connector.Config, log *slog.Logger) *feeder {
 	if !o.feeds(p, cfg) {
 		return nil
@@ -93,8 +93,8 @@ func (o *runOptions) feeder(ctx context.Context, p *Program, c *connector.Connec
 	return f
 }
 
-// run feeds until standard input ends, a line ends the command, or f.ctx ends; then it waits for what becomes of the
-// lines that were accepted.
+// run feeds lines until standard input ends, a line ends the command, or f.ctx ends; then it waits for the outcomes
+// of the accepted lines.
 func (f *feeder) run() {
 	defer close(f.over)
 	confirmed := make(chan struct{})
@@ -130,7 +130,7 @@ func (f *feeder) run() {
 	}
 }
 
-// cease reads no further line. The one that was read last has a moment to go out.
+// cease stops reading. The last line that was read has lastLine to be accepted.
 func (f *feeder) cease() {
 	if f == nil {
 		return
@@ -143,10 +143,10 @@ func (f *feeder) cease() {
 	f.giveUp()
 }
 
-// lastLine is how long a line that was read may wait for room after the feed was stopped.
+// lastLine is how long the last line may wait for room after the feed was stopped.
 const lastLine = time.Second
 
-// await waits for what became of the lines, after the connector has stopped.
+// await waits for the outcomes of the lines, after the connector has stopped.
 func (f *feeder) await() {
 	if f == nil {
 		return
@@ -157,7 +157,7 @@ func (f *feeder) await() {
 	}
 }
 
-// readAll reads lines until there is a reason to end. The error is that of reading.
+// readAll reads lines until there is a reason to stop. It returns an error of reading.
 func (f *feeder) readAll() error {
 	in := f.p.pieces(f.ctx, false)
 	for piece, err := range in.all {
@@ -179,7 +179,8 @@ func (f *feeder) readAll() error {
 	return nil
 }
 
-// offer gives the message of a line to its producer. The error is one of the line itself.
+// offer passes the message of a line to its producer. It returns an error only if the line itself
+// is wrong.
 func (f *feeder) offer(n int, line []byte) error {
 	prod, m, err := f.o.messageOf(f.c, line)
 	if err != nil {
@@ -188,8 +189,8 @@ func (f *feeder) offer(n int, line []byte) error {
 	return f.give(n, prod, m, len(line))
 }
 
-// give hands the message of a line to its producer, and waits as long as that takes. The error is one of the line
-// itself.
+// give passes the message of a line to its producer, for as long as that takes. It returns an error only if the
+// line itself is wrong.
 func (f *feeder) give(n int, prod *connector.Producer, m *flow.Message, size int) error {
 	f.reading.set(n)
 	defer f.reading.set(0)
@@ -230,7 +231,7 @@ func (f *feeder) give(n int, prod *connector.Producer, m *flow.Message, size int
 	}
 }
 
-// ofTheLine reports whether waiting does not help against an error.
+// ofTheLine reports whether an error is due to the line, so that waiting does not help.
 func ofTheLine(err error) bool {
 	for _, t := range []flow.ErrorType{
 		flow.TypeExpression, flow.TypeInvalidTopic, flow.TypePayloadTooLarge, flow.TypePublishRefused, flow.TypeConfig,
@@ -242,7 +243,7 @@ func ofTheLine(err error) bool {
 	return false
 }
 
-// confirm waits for the outcomes of the lines, in their order.
+// confirm waits for the outcomes of the lines, in order.
 func (f *feeder) confirm() {
 	for l := range f.lines {
 		f.waiting.set(l.n)
@@ -253,7 +254,7 @@ func (f *feeder) confirm() {
 	}
 }
 
-// judge notes how the line n ended.
+// judge records the outcome of line n.
 func (f *feeder) judge(n int, qos packets.QoS, err error) {
 	var e *flow.Error
 	switch {
@@ -288,7 +289,7 @@ func (f *feeder) end(n int) {
 	delete(f.open, n)
 }
 
-// pass passes over a bad line and reports true, or makes it the end of the command.
+// pass skips a bad line and returns true, or lets it end the command and returns false.
 func (f *feeder) pass(n int, err error) bool {
 	if f.stops() {
 		f.fail(badLine(n, err))
@@ -301,7 +302,8 @@ func (f *feeder) pass(n int, err error) bool {
 	return true
 }
 
-// stops reports whether a bad line ends the command. Without a flag it does as in pub, but never ends consumers.
+// stops reports whether a bad line ends the command. Without --bad-lines it does, as in pub, unless there are
+// consumers.
 func (f *feeder) stops() bool {
 	if f.o.badLines == "" {
 		return f.o.consumers.Load() == 0
@@ -322,7 +324,7 @@ func (f *feeder) fail(err error) {
 	f.stop()
 }
 
-// watch reports, once each time, that lines wait, and that they continue.
+// watch logs once that lines wait, and once that they continue.
 func (f *feeder) watch(over <-chan struct{}) {
 	tick := time.NewTicker(feedPatience / 4)
 	defer tick.Stop()
@@ -354,8 +356,8 @@ func (f *feeder) tellGoesOn(line int) {
 	f.log.Warn(f.p.Say("standard input goes on", "标准输入已继续"), "line", line)
 }
 
-// drain waits until the connector has started and the server has what the session store keeps. It gives up when
-// nothing has left the store for --drain-timeout.
+// drain waits until the connector has started and the session store is empty. It gives up when nothing has left
+// the store for --drain-timeout.
 func (f *feeder) drain() {
 	last, since := 0, time.Now()
 	started := f.started
@@ -379,7 +381,8 @@ func (f *feeder) drain() {
 	}
 }
 
-// outcome is the error of the lines that were not published. It is asked when the feed is over, or the connector.
+// outcome returns the error about lines that were not published. It is called when the feed or the connector has
+// ended.
 func (f *feeder) outcome(interrupted bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -404,7 +407,7 @@ func (f *feeder) outcome(interrupted bool) error {
 	return nil
 }
 
-// A feedWindow limits the lines in flight.
+// A feedWindow limits the number and bytes of the lines in flight.
 type feedWindow struct {
 	mu           sync.Mutex
 	lines, bytes int
@@ -416,7 +419,7 @@ const (
 	mostFedBytes = 16 << 20
 )
 
-// take waits for room for a line, and reports false if ctx ends first.
+// take waits for room for a line. It reports false if ctx ends first.
 func (w *feedWindow) take(ctx context.Context, size int) bool {
 	for {
 		w.mu.Lock()
@@ -450,7 +453,7 @@ func (w *feedWindow) release(size int) {
 	}
 }
 
-// A stdinLine is a message for a producer.
+// A stdinLine is a message for a producer, as a line of JSON.
 type stdinLine struct {
 	Producer  string         `json:"producer"`
 	Attribute map[string]any `json:"attribute"`
@@ -458,7 +461,7 @@ type stdinLine struct {
 	content
 }
 
-// messageOf reads a line.
+// messageOf parses a line.
 func (o *runOptions) messageOf(c *connector.Connector, text []byte) (*connector.Producer, *flow.Message, error) {
 	if o.producer != "" { // adopt has made sure that it exists
 		return c.Producer(o.producer), &flow.Message{Payload: flow.Entity{Blob: text}}, nil
@@ -481,7 +484,8 @@ func (o *runOptions) messageOf(c *connector.Connector, text []byte) (*connector.
 	return prod, &flow.Message{Payload: flow.Entity{Blob: payload, MimeType: mimeType}, Attribute: l.Attribute, Variable: l.Variable}, nil
 }
 
-// with returns the error with which a connector ended, or that of the lines that were not published.
+// with returns err, the error with which a connector ended, or else the error about lines that were
+// not published.
 func (f *feeder) with(err error, interrupted bool) error {
 	if f == nil {
 		return err
@@ -493,8 +497,9 @@ func (f *feeder) with(err error, interrupted bool) error {
 	return cmp.Or(err, lines)
 }
 
-// start starts the connector, and before it the feed, because storing messages needs no connection. It reports whether
-// the connector runs. That may be false without an error, after an interrupt or at the end of the feed.
+// start starts the feed and then the connector; the feed comes first because storing messages needs no connection.
+// It reports whether the connector runs. It may return false without an error, after an interrupt or at the end of
+// the feed.
 func (o *runOptions) start(ctx context.Context, c *connector.Connector, f *feeder) (bool, error) {
 	if f == nil {
 		err := c.Start(ctx)

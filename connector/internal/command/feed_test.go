@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A relay leads connections to a server, or cuts them as an outage does.
+// A relay forwards connections to a server, or cuts them like an outage.
 type relay struct {
 	addr string
 	mu   sync.Mutex
@@ -71,14 +71,14 @@ func (r *relay) back() {
 	r.away = false
 }
 
-// tellWaitsAfter makes a feed tell sooner that it waits.
+// tellWaitsAfter shortens the time after which a feed logs that lines wait.
 func tellWaitsAfter(t *testing.T, d time.Duration) {
 	before := feedPatience
 	t.Cleanup(func() { feedPatience = before })
 	feedPatience = d
 }
 
-// feedFile is a configuration that comes back soon after an outage.
+// feedFile returns a configuration that reconnects soon after an outage.
 func feedFile(t *testing.T, addr, extension, rest string) string {
 	t.Helper()
 	return writeFile(t, "feed.yaml", "connector:\n  general: {broker_url: '"+addr+"', client_id: feed}\n"+
@@ -109,7 +109,8 @@ func (r *running) ends(t *testing.T, code int) {
 	}
 }
 
-// subscriber prints messages of the topic r. It is subscribed when it returns.
+// subscriber runs a command that prints the messages of topic r, and returns once it has
+// subscribed.
 func subscriber(t *testing.T, server string) *running {
 	t.Helper()
 	queue(t, server, "r")
@@ -118,8 +119,8 @@ func subscriber(t *testing.T, server string) *running {
 	return sub
 }
 
-// distinct returns lines without those that came before: what was on its way when a connection was cut may come twice
-// at QoS 1.
+// distinct returns the lines without repetitions: a message in flight when a connection was cut may arrive twice at
+// QoS 1.
 func distinct(text string) string {
 	var s strings.Builder
 	seen := make(map[string]bool)
@@ -132,7 +133,8 @@ func distinct(text string) string {
 	return s.String()
 }
 
-// An outage ends no feed, whatever the QoS and however long: lines wait, which is told once, and go on.
+// An outage does not end a feed, at any QoS and however long it lasts: lines wait, which is logged
+// once, and continue.
 func TestFeedOutage(t *testing.T) {
 	tellWaitsAfter(t, 100*time.Millisecond)
 	for _, test := range []struct{ name, producer, extension string }{
@@ -169,7 +171,7 @@ func TestFeedOutage(t *testing.T) {
 	}
 }
 
-// At QoS 0 lines that were on their way when the connection was lost are counted, as by pub.
+// QoS 0 lines in flight when the connection was lost are counted, as in pub.
 func TestFeedLosesAtQoS0(t *testing.T) {
 	f := &feeder{}
 	f.judge(3, 0, fmt.Errorf("lost"))
@@ -179,7 +181,8 @@ func TestFeedLosesAtQoS0(t *testing.T) {
 
 const goodLine, badOne = `{"producer": "r", "payload": "on", "variable": {"line": 7}}` + "\n", `{"producer": "r", "payload": "off"}` + "\n"
 
-// A bad line ends a run without consumers, and with --bad-lines stop any; otherwise it is passed over, told and counted.
+// A bad line ends a run without consumers, and any run with --bad-lines stop. Otherwise it is skipped, logged and
+// counted.
 func TestFeedBadLines(t *testing.T) {
 	const producer = "producers:\n  r: {topic: 'r/${variable.line}', qos: 1}\n"
 	for _, test := range []struct {
@@ -226,8 +229,8 @@ func TestFeedBadLines(t *testing.T) {
 	require.Contains(t, r.err, "--bad-lines needs producers that standard input feeds")
 }
 
-// A line that the server refuses is a bad line, too, although it was accepted here. One that ends with the connector
-// stays open.
+// A line that the server refuses is a bad line, too, although it was accepted locally. A line that fails because
+// the connector ends counts as unpublished.
 func TestFeedRefusedLine(t *testing.T) {
 	refused := &flow.Error{Type: flow.TypePublishRefused, Delivered: flow.DeliveredUnknown, Err: client.ErrPoison}
 	for _, mode := range []string{"stop", "skip"} {
@@ -251,8 +254,8 @@ func TestFeedRefusedLine(t *testing.T) {
 
 const storing = "producers:\n  r: {topic: r, qos: 1, done_when: stored}\n"
 
-// With done_when: stored lines are stored before the first connection. What is left in the store at the end is told,
-// and the next run publishes it.
+// With done_when: stored, lines are stored before the first connection. The command reports what is left in the
+// store at the end, and the next run publishes it.
 func TestFeedStoresFromTheStart(t *testing.T) {
 	t.Parallel()
 	server := startBroker(t)
@@ -311,7 +314,8 @@ func TestFeedStoresFromTheStart(t *testing.T) {
 	require.Equal(t, numbered(1, 8), distinct(sub.out.String()))
 }
 
-// An interrupt during an outage leaves lines that nothing keeps: that is told, and no success.
+// An interrupt during an outage leaves lines that no store keeps: the command reports them and
+// fails.
 func TestFeedInterruptedInAnOutage(t *testing.T) {
 	t.Parallel()
 	for _, qos := range []int{0, 1} {
@@ -332,7 +336,7 @@ func TestFeedInterruptedInAnOutage(t *testing.T) {
 	}
 }
 
-// The window of a feed bounds lines and bytes, but takes any line alone.
+// The window of a feed limits lines and bytes, but a single line may always pass.
 func TestFeedWindow(t *testing.T) {
 	var w feedWindow
 	ctx, cancel := context.WithCancel(t.Context())

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A command that knows no orderly end ends at the first interrupt.
+// A command without an orderly end ends at the first interrupt.
 func TestInterruptOfCheck(t *testing.T) {
 	t.Parallel()
 	fifo := t.TempDir() + "/fifo"
@@ -29,7 +29,7 @@ func TestInterruptOfCheck(t *testing.T) {
 	require.Equal(t, ExitInterrupt, p.interruptAgain(t, syscall.SIGTERM, syscall.SIGTERM))
 }
 
-// So does pub, while it waits for its payload.
+// pub ends at the first interrupt, too, while it waits for its payload.
 func TestInterruptOfAPayload(t *testing.T) {
 	t.Parallel()
 	fifo := t.TempDir() + "/fifo"

@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An evenReader is a connection on which a byte comes after each gap, and none while as many wait as its window has.
+// An evenReader is a connection on which a byte arrives after each gap, but never more than window bytes wait to be
+// read.
 type evenReader struct {
 	net.Conn
 	gap    time.Duration
@@ -29,7 +30,7 @@ func (r *evenReader) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// floodReadsOf returns how long a number of reads took, and how many bytes came.
+// floodReadsOf makes n reads and returns how long they took, and how many bytes were read.
 func floodReadsOf(t *testing.T, c net.Conn, n int) (took time.Duration, bytes int) {
 	start := time.Now()
 	for range n {
@@ -40,7 +41,7 @@ func floodReadsOf(t *testing.T, c net.Conn, n int) (took time.Duration, bytes in
 	return time.Since(start), bytes
 }
 
-// Only what comes in a flood is read with pauses; one that pauses itself is not.
+// Only a flood is read with pauses, not data that arrives with pauses of its own.
 func TestFloodConn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const gap, pause = 10 * time.Microsecond, time.Millisecond
@@ -63,7 +64,8 @@ func TestFloodConn(t *testing.T) {
 	})
 }
 
-// Where the other end sends no more than a window of answers allows, pauses would slow it down.
+// If the other end sends at most a window without an answer, pauses would slow it down, and are
+// given up.
 func TestFloodConnInAWindow(t *testing.T) {
 	t.Parallel()
 	for _, window := range []int{1, 5, 20, 75} {

@@ -31,7 +31,7 @@ func (o *subOptions) shows(d *client.Delivery) bool {
 	return true
 }
 
-// jsonVerb finds a %j or %J that no percent sign escapes.
+// jsonVerb finds a %j or %J that is not escaped by a percent sign.
 var jsonVerb = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?:[^%]|%[^jJ])*%[jJ]`) })
 
 const verbs = "tpxXlqrmIUjJ%"
@@ -56,11 +56,11 @@ func checkFormat(format string) error {
 	return nil
 }
 
-// A look is what of a message depends on more than its format.
+// A look says how a message is shown, apart from its format.
 type look struct {
 	pretty bool   // JSON is indented
-	escape bool   // for a terminal
-	topic  string // a sequence that sets the topic off; may be empty
+	escape bool   // control characters are escaped for a terminal
+	topic  string // escape sequence for the topic; may be empty
 }
 
 func formatted(format string, d *client.Delivery, now time.Time, l *look) []byte {
@@ -136,7 +136,7 @@ func appendVerb(b []byte, verb byte, d *client.Delivery, now time.Time, l *look)
 	return append(b, verb)
 }
 
-// escapes are those of mosquitto_sub.
+// escapes are the escape sequences of mosquitto_sub.
 var escapes = map[byte]string{'\\': "\\", '0': "\x00", 'a': "\a", 'e': "\x1b", 'n': "\n", 'r': "\r", 't': "\t", 'v': "\v"}
 
 // A line is a message as JSON, to which withPayload adds the payload.
@@ -149,7 +149,7 @@ type line struct {
 	MessageID uint16      `json:"messageID"`
 }
 
-// A lineOfJSON is one whose payload is JSON itself.
+// A lineOfJSON is a line whose payload is itself JSON.
 type lineOfJSON struct {
 	line
 	Payload json.RawMessage `json:"payload"`

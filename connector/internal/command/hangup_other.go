@@ -2,5 +2,5 @@
 
 package command
 
-// notifyHangups sends nothing: there is no SIGHUP.
+// notifyHangups never sends: this system has no SIGHUP.
 func notifyHangups(func()) (hangups <-chan struct{}, stop func()) { return nil, func() {} }

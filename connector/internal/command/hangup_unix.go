@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// notifyHangups sends on hangups at every SIGHUP until stop is called. If the terminal of the process is gone with it, that
-// is an interrupt instead, unless the process was started to outlive it.
+// notifyHangups sends on hangups at every SIGHUP until stop is called. If the process has lost its terminal, it
+// calls interrupt instead, unless the process was started to outlive the terminal.
 func notifyHangups(interrupt func()) (hangups <-chan struct{}, stop func()) {
 	signals, out, over := make(chan os.Signal, 1), make(chan struct{}, 1), make(chan struct{})
 	attached := !signal.Ignored(syscall.SIGHUP) && hasTerminal()

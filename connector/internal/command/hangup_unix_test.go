@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// SIGHUP makes run read its file again, and does not end it, also while it stops.
+// SIGHUP makes run read its file again and does not end it, not even while it is stopping.
 func TestHangup(t *testing.T) {
 	addr := startBroker(t)
 	file := configFile(t, addr, consumes)

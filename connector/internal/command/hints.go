@@ -11,8 +11,8 @@ import (
 	"github.com/mqtt311/mqtt311/transport"
 )
 
-// pubSubHints say what to try about errors of pub and sub, where the words of a connector, with
-// the settings of its configuration, do not fit.
+// pubSubHints are hints for errors of pub and sub for which the connector's hints, which name
+// settings of its configuration, would be wrong.
 var pubSubHints = map[flow.ErrorType][2]string{
 	flow.TypeConnectionLost:   {"The connection ended. The server's log may say why; another client with the same client id is a frequent reason.", "连接已断开。原因可查看服务端日志；常见原因是另一客户端使用了同一客户端 ID。"},
 	flow.TypeWriteTimeout:     {"The server took no data for 30 seconds. Check the network and the server's load.", "服务端 30 秒内未接收数据，请检查网络与服务端负载。"},
@@ -23,10 +23,10 @@ var pubSubHints = map[flow.ErrorType][2]string{
 	flow.TypePayloadTooLarge:  {"MQTT has no packet larger than 256 MiB, and many servers allow less.", "MQTT 报文最大为 256 MiB，许多服务端的上限更低。"},
 	flow.TypeRuntime:          {"", ""}, // no flow failed
 	flow.TypeTimeout:          {"", ""},
-	flow.TypePublish:          {"", ""}, // its text says it all
+	flow.TypePublish:          {"", ""}, // the text of the error is enough
 }
 
-// optionHints stand for hints of package transport, by code, where an option of the command is what to change.
+// optionHints replace hints of package transport, by code, if an option of the command should be changed.
 var optionHints = map[string][2]string{
 	"unknown-authority":           {"The server's certificate comes from an authority that is not trusted here: give that authority's certificate with --cafile.", "服务端证书的签发机构不受信任：请用 --cafile 给出该机构的证书。"},
 	"wrong-name":                  {"The certificate is for other names, which the message lists: use one of them as host, or give it with --tls-servername.", "证书属于其他名称（见错误信息）：请使用其中之一作为主机名，或用 --tls-servername 给出。"},
@@ -41,7 +41,7 @@ var optionHints = map[string][2]string{
 	"ws-path":                     {"There is no WebSocket at this path: give another with --ws-path; servers often use /mqtt, /ws or /.", "该路径上没有 WebSocket：请用 --ws-path 给出其他路径，服务端常用 /mqtt、/ws 或 /。"},
 }
 
-// optionHint says which option to change about an error of a connection that was made of options.
+// optionHint returns which option to change after an error of a connection made from options.
 func (p *Program) optionHint(err error) (hint string, known bool) {
 	if !p.byOptions {
 		return "", false
@@ -51,8 +51,8 @@ func (p *Program) optionHint(err error) (hint string, known bool) {
 	return p.Say(text[0], text[1]), known
 }
 
-// pubSubHint says what to try about an error of pub or sub. known is false where the words of a
-// connector fit.
+// pubSubHint returns what to try after an error of pub or sub. known is false if the connector's
+// hint is right.
 func (p *Program) pubSubHint(err error) (hint string, known bool) {
 	if !p.byOptions {
 		return "", false
@@ -67,7 +67,8 @@ func (p *Program) pubSubHint(err error) (hint string, known bool) {
 	return p.Say(text[0], text[1]), known
 }
 
-// unknownHint says about a message without an answer who ended what, whether it may have arrived, and what to do.
+// unknownHint says, about an unanswered message, who ended the connection, whether the message may have arrived,
+// and what to do.
 func (p *Program) unknownHint(err error) string {
 	again := p.Say("The message may have arrived: publishing it again may deliver it twice.", "消息可能已送达，重发可能重复。")
 	switch {

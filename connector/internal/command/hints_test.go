@@ -16,8 +16,8 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// scripted is a server that answers each packet as told; nil, or a nil among them, closes the
-// connection.
+// scripted starts a server that answers each packet with answer; if that returns nil or a slice
+// with a nil, the server closes the connection.
 func scripted(t *testing.T, answer func(packets.Packet) []packets.Packet) string {
 	t.Helper()
 	return serveTCP(t, func(c net.Conn) {
@@ -45,7 +45,7 @@ func scripted(t *testing.T, answer func(packets.Packet) []packets.Packet) string
 	})
 }
 
-// Hints of pub and sub are about pub and sub, and never against the error beside them.
+// Hints after errors of pub and sub are about pub and sub, and never contradict the error.
 func TestHintsOfTheCommand(t *testing.T) {
 	t.Parallel()
 	addr := scripted(t, func(p packets.Packet) []packets.Packet {
@@ -93,7 +93,8 @@ func TestHintsOfTheCommand(t *testing.T) {
 	}
 }
 
-// A refused filter among others is told, and the others go on; if all are refused it ends.
+// If some filters are refused, sub reports them and continues with the others; if all are refused,
+// it ends.
 func TestSubOneFilterRefused(t *testing.T) {
 	t.Parallel()
 	addr := scripted(t, func(p packets.Packet) []packets.Packet {
@@ -136,7 +137,7 @@ func TestSubOneFilterRefused(t *testing.T) {
 	}
 }
 
-// The headers of a WebSocket reach the server; no error shows a value.
+// The WebSocket headers reach the server; no error shows a value.
 func TestWebSocketHeaders(t *testing.T) {
 	t.Setenv("TOKEN_OF_TEST", "topsecret")
 	request := make(chan string, 1)
@@ -169,8 +170,8 @@ func TestWebSocketHeaders(t *testing.T) {
 	require.Contains(t, r.err, "--ws-header needs --ws")
 }
 
-// Each option of mosquitto's tools stands in the table of the document, and those that are the
-// same exist.
+// The table in the documents lists each option of mosquitto's tools, and those listed as the same
+// exist.
 func TestOptionsOfMosquitto(t *testing.T) {
 	text, err := os.ReadFile("../../../docs/command.md")
 	require.NoError(t, err)

@@ -19,19 +19,19 @@ import (
 	"github.com/mqtt311/mqtt311/connector/flow"
 )
 
-// httpStep posts each message. 2xx is success and its body the result; what a server says
-// about the message itself, 4xx, is permanent; everything else is worth another try. While a server wants to be left
-// alone, by 429 or 503 with Retry-After, all messages wait, and none pays for it.
+// An httpStep posts each message. A 2xx status is success, with the body as the result. A 4xx status about the
+// message itself is permanent; any other failure is retried. While a server asks to be left alone, with 429 or 503
+// and Retry-After, all messages wait, and none is charged.
 type httpStep struct {
 	url    string
 	header http.Header
 	client *http.Client
 
 	mu    sync.Mutex
-	until time.Time // nothing is posted before
+	until time.Time // nothing is posted before this time
 }
 
-// mostRetryAfter bounds what a server can ask for.
+// mostRetryAfter limits the time that a server can ask for.
 const mostRetryAfter = time.Hour
 
 func newHTTP(address string, headers []string) (*httpStep, error) {
@@ -107,7 +107,7 @@ func (s *httpStep) flow(consumer string) flow.Flow {
 	})
 }
 
-// retryAfter returns how long a server that is busy wants to be left alone; 0 if it does not say.
+// retryAfter returns for how long a busy server asks to be left alone; 0 if it does not say.
 func retryAfter(resp *http.Response) time.Duration {
 	if resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
 		return 0
@@ -130,7 +130,7 @@ func (s *httpStep) hold(d time.Duration) {
 	}
 }
 
-// wait waits until the server may be asked again. Messages that waited do not come all at once.
+// wait waits until the server may be asked again. Messages that waited do not all continue at once.
 func (s *httpStep) wait(ctx context.Context) error {
 	for {
 		s.mu.Lock()
@@ -151,8 +151,8 @@ func (s *httpStep) wait(ctx context.Context) error {
 
 func good(status int) bool { return status/100 == 2 }
 
-// lasting reports whether a status is about the message, so that the same will have the same
-// answer.
+// lasting reports whether a status is about the message, so that posting it again would have the
+// same result.
 func lasting(status int) bool {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusProxyAuthRequired:
@@ -163,7 +163,7 @@ func lasting(status int) bool {
 	return status/100 == 4
 }
 
-// withoutURL leaves out the URL, which may hold a token.
+// withoutURL removes the URL, which may contain a token, from an error.
 func withoutURL(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
@@ -172,7 +172,8 @@ func withoutURL(err error) error {
 	return fmt.Errorf("http: %w", err)
 }
 
-// printable percent-encodes what a header cannot hold, and the blanks at the ends, which HTTP takes away.
+// printable percent-encodes characters that a header cannot hold, and leading and trailing blanks, which
+// HTTP strips.
 func printable(s string) string {
 	var b strings.Builder
 	first := len(s) - len(strings.TrimLeft(s, " "))

@@ -15,13 +15,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A result is what a run of the command leaves behind.
+// A result is the output and exit code of a command.
 type result struct {
 	code     int
 	out, err string
 }
 
-// output is a buffer that a test may look at while the command writes.
+// An output is a buffer that a test may read while the command writes.
 type output struct {
 	mu    sync.Mutex
 	text  bytes.Buffer
@@ -46,7 +46,7 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// until waits for text to be written.
+// until waits until text has been written.
 func (o *output) until(t *testing.T, text string) {
 	t.Helper()
 	patience := time.After(2 * time.Minute)
@@ -59,7 +59,7 @@ func (o *output) until(t *testing.T, text string) {
 	}
 }
 
-// runWith runs the command with text for standard input.
+// runWith runs the command with stdin as its standard input.
 func runWith(t *testing.T, ctx context.Context, stdin string, args ...string) result {
 	t.Helper()
 	out, errs := newOutput(), newOutput()
@@ -75,7 +75,7 @@ func mqtt311(t *testing.T, args ...string) result {
 	return runWith(t, t.Context(), "", args...)
 }
 
-// ok runs the command and wants it to end well; it returns standard output.
+// ok runs the command, requires success, and returns its standard output.
 func ok(t *testing.T, args ...string) string {
 	t.Helper()
 	r := mqtt311(t, args...)
@@ -92,21 +92,20 @@ func startBroker(t *testing.T) string {
 	return b.Addr
 }
 
-// queue makes a session that keeps what is published to a filter, for sub -c -i q to
-// fetch.
+// queue creates a session that keeps the messages of a filter, for sub -c -i q to fetch.
 func queue(t *testing.T, addr, filter string) {
 	t.Helper()
 	require.Empty(t, ok(t, "sub", "-b", addr, "-i", "q", "-c", "-q", "2", "-t", filter, "-E"))
 }
 
-// fetch prints what the session kept.
+// fetch returns what the session has kept.
 func fetch(t *testing.T, addr, filter string, args ...string) string {
 	t.Helper()
 	return ok(t, append([]string{"sub", "-b", addr, "-i", "q", "-c", "-q", "2", "-t", filter, "-W", "120"}, args...)...)
 }
 
-// retained returns what sub prints of the retained messages that filters match. A server sends them filter by filter:
-// zz/end, which no other filter here may match, is the last.
+// retained returns what sub prints of the retained messages that match the filters. A server sends them filter by
+// filter: the last is zz/end, which no other filter here may match.
 func retained(t *testing.T, addr string, args ...string) string {
 	t.Helper()
 	ok(t, "pub", "-b", addr, "-t", "zz/end", "-m", "zz/end", "-q", "2", "-r")
@@ -118,7 +117,7 @@ func retained(t *testing.T, addr string, args ...string) string {
 	return before
 }
 
-// serveTCP answers each connection with a function.
+// serveTCP starts a server that calls answer for each connection.
 func serveTCP(t *testing.T, answer func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -147,7 +146,7 @@ func writeFile(t *testing.T, name, text string) string {
 	return path
 }
 
-// graceOf makes processes end sooner in a test, until what was made after it has ended.
+// graceOf shortens grace until the end of a test and of the processes started after the call.
 func graceOf(t *testing.T, d time.Duration) {
 	before := grace
 	t.Cleanup(func() { grace = before })

@@ -21,7 +21,7 @@ func (p *Program) Say(en, zh string) string {
 	return en
 }
 
-// helpWidth is the most columns of a line of help; on a narrower terminal there are fewer.
+// helpWidth is the maximum width of help, in columns; narrower terminals have less.
 const helpWidth = 80
 
 // help prints what a command is for and how to use it.
@@ -54,7 +54,7 @@ func (p *Program) help(w io.Writer, cmd *cobra.Command) {
 	h.Print()
 }
 
-// A helpText is help that fits a width.
+// A helpText is help text folded to a width.
 type helpText struct {
 	*terminal.Text
 	width int
@@ -64,7 +64,7 @@ func (h *helpText) title(s string) {
 	h.Add(terminal.Plain, "\n").Add(terminal.Bold, s).Add(terminal.Plain, "\n")
 }
 
-// paragraphs folds text, but for lines that begin with a blank or are empty.
+// paragraphs adds text, folding it except for lines that are empty or begin with a blank.
 func (h *helpText) paragraphs(text string) {
 	var paragraph string
 	end := func() {
@@ -88,7 +88,7 @@ func (h *helpText) paragraphs(text string) {
 	end()
 }
 
-// laidOut adds a line with columns of its own; what does not fit goes below its last column.
+// laidOut adds a line that has columns; text that does not fit continues below its last column.
 func (h *helpText) laidOut(line string) {
 	if terminal.Columns(line) <= h.width {
 		h.Add(terminal.Plain, line+"\n")
@@ -102,7 +102,7 @@ func (h *helpText) laidOut(line string) {
 	h.folded(front, strings.Repeat(" ", terminal.Columns(front)), text)
 }
 
-// folded adds text behind an indent; the lines after its first have another.
+// folded adds text, with one indent before its first line and another before the rest.
 func (h *helpText) folded(first, rest, text string) {
 	for i, line := range terminal.Fold(text, h.width-max(len(first), len(rest))) {
 		if i > 0 {
@@ -144,7 +144,7 @@ func (p *Program) useLine(cmd *cobra.Command) string {
 	return line
 }
 
-// flagColumn is where the texts of flags begin.
+// flagColumn is the column at which the descriptions of flags begin.
 const flagColumn = 26
 
 func (p *Program) flags(h *helpText, title string, flags *pflag.FlagSet) {
@@ -160,7 +160,8 @@ func (p *Program) flags(h *helpText, title string, flags *pflag.FlagSet) {
 	})
 }
 
-// plainTexts takes the back-quotes around the names of values from the texts of all flags, which shells show as they are.
+// plainTexts removes the back quotes around value names from the descriptions of all flags, because shells would
+// show them.
 func plainTexts(cmd *cobra.Command) {
 	plain := func(f *pflag.Flag) { _, f.Usage = pflag.UnquoteUsage(f) }
 	cmd.Flags().VisitAll(plain)
@@ -219,7 +220,7 @@ func (p *Program) flagError(_ *cobra.Command, err error) error {
 	return &codedError{code: ExitUsage, err: err, zh: zh}
 }
 
-// kinds say what a flag expects, by its type.
+// kinds are the values that flags expect, by type.
 var kinds = map[string][2]string{
 	"int":      {"a whole number", "整数"},
 	"float64":  {"a number", "数字"},
@@ -235,7 +236,7 @@ func NoArgs(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// commandArgs is for commands that only have commands below them.
+// commandArgs is for commands that only have subcommands.
 func commandArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil

@@ -24,7 +24,7 @@ func walk(cmd *cobra.Command, f func(*cobra.Command)) {
 	}
 }
 
-// Every text of every command and flag is there in English and in Chinese.
+// Every text of every command and flag exists in English and in Chinese.
 func TestHelpSpeaksBothLanguages(t *testing.T) {
 	texts := func(lang string) map[string]string {
 		all := make(map[string]string)
@@ -53,7 +53,7 @@ func TestHelpSpeaksBothLanguages(t *testing.T) {
 	}
 }
 
-// The help itself has no word of the other language, and neither have mistakes of usage.
+// With --lang zh the whole help is in Chinese, and so are usage errors.
 func TestHelpInChinese(t *testing.T) {
 	out := ok(t, "run", "--help", "--lang", "zh")
 	for _, want := range []string{"用法：", "示例：", "选项：", "各命令通用选项：", "（默认 25s）"} {
@@ -91,7 +91,7 @@ func TestHelpInChinese(t *testing.T) {
 	require.Contains(t, mqtt311(t, "sub", "-t", "x", "--lang", "fr").err, `--lang "fr" 既不是 en 也不是 zh`)
 }
 
-// Help fits 80 columns, in both languages.
+// Help fits into 80 columns, in both languages.
 func TestHelpFits(t *testing.T) {
 	for _, lang := range []string{"en", "zh"} {
 		p := &Program{Lang: lang, Streams: fakeStreams{}}

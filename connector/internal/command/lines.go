@@ -12,21 +12,21 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// longestLine bounds a line of standard input: no message is longer. Tests have less room.
+// longestLine limits a line of standard input: no message is longer. Tests reduce it.
 var longestLine = packets.MaxRemainingLength
 
 var errTooLong = lineFault("longer than %d bytes, which no message holds", "超过 %d 字节，任何消息都容纳不下", packets.MaxRemainingLength)
 
-// pieces are the lines, or NUL-terminated messages, of standard input. They are read on a
-// goroutine of their own, because nothing interrupts reading from a terminal, and handed over as
-// many at a time as one read has brought.
+// pieces are the lines, or NUL-terminated messages, of standard input. They are read on a separate
+// goroutine, because a read from a terminal cannot be interrupted, and passed on in batches of
+// those that one read returned.
 type pieces struct {
 	next   chan []piece
-	failed error // when next is closed
+	failed error // valid when next is closed
 	ctx    context.Context
 }
 
-// A piece is a line of standard input, or the error about it.
+// A piece is a line of standard input, or an error about it.
 type piece struct {
 	text []byte
 	err  error
@@ -71,9 +71,9 @@ func (p *Program) pieces(ctx context.Context, nul bool) *pieces {
 	return s
 }
 
-// readPiece reads up to end and returns what precedes it, unaltered. The last piece needs no
-// end; one that a failure of reading cut off is not returned. Of a piece that is too long nothing is
-// kept, and the next call returns the one behind it.
+// readPiece reads up to end and returns the bytes before it, unaltered. The last piece may lack end,
+// but one that was cut off by a read error is not returned. A piece that is too long is discarded,
+// and the next call returns the piece after it.
 func readPiece(in *bufio.Reader, end byte) ([]byte, error) {
 	var text []byte
 	tooLong := false
@@ -98,7 +98,7 @@ func readPiece(in *bufio.Reader, end byte) ([]byte, error) {
 	}
 }
 
-// buffered adds the whole pieces that have been read already.
+// buffered appends the complete pieces that are already in the buffer.
 func buffered(in *bufio.Reader, end byte, batch []piece) []piece {
 	text, _ := in.Peek(in.Buffered())
 	whole := bytes.LastIndexByte(text, end) + 1
@@ -112,7 +112,8 @@ func buffered(in *bufio.Reader, end byte, batch []piece) []piece {
 	return batch
 }
 
-// all yields the pieces until the input or the context ends. The error is one of the piece alone.
+// all yields the pieces until the input or the context ends. The yielded error concerns that piece
+// only.
 func (s *pieces) all(yield func([]byte, error) bool) {
 	for {
 		select {
@@ -139,14 +140,15 @@ func (s *pieces) err() error {
 	return s.failed
 }
 
-// A pubLine is a message in a line of --stdin-json: what sub --json prints, or mosquitto_sub -F %j.
+// A pubLine is a message in a line of --stdin-json: the output of sub --json or mosquitto_sub -F
+// %j.
 type pubLine struct {
 	Topic  given `json:"topic"`
 	QoS    given `json:"qos"`
 	Retain given `json:"retain"`
 	content
 
-	// Fields that describe the message and are not published.
+	// These fields describe the message and are not published.
 	At         any `json:"at"`
 	Duplicate  any `json:"duplicate"`
 	MessageID  any `json:"messageID"`
@@ -155,7 +157,7 @@ type pubLine struct {
 	PacketID   any `json:"mid"`
 }
 
-// messageOf makes a message of a piece of standard input.
+// messageOf makes a message from a piece of standard input.
 func (o *pubOptions) messageOf(piece []byte) (client.Message, error) {
 	if !o.jsonLines {
 		return o.of(piece), nil

@@ -19,7 +19,8 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// Lines reach the server as they are: carriage returns, NUL, empty ones, the last without an end.
+// Lines reach the server unaltered: with carriage returns, with NUL, empty, and the last one
+// without an end.
 func TestLinesUnaltered(t *testing.T) {
 	for _, test := range []struct {
 		flag, stdin string
@@ -41,8 +42,8 @@ func TestLinesUnaltered(t *testing.T) {
 	}
 }
 
-// What a failure of reading cut off is not published, and a line that no message holds is told by
-// its number.
+// A piece cut off by a read error is not published, and a line longer than any message is reported
+// by its number.
 func TestReadPiece(t *testing.T) {
 	broken := errors.New("broken")
 	in := bufio.NewReader(io.MultiReader(strings.NewReader("whole\ncut o"), iotest.ErrReader(broken)))
@@ -58,7 +59,7 @@ func TestReadPiece(t *testing.T) {
 	require.Equal(t, long, string(piece))
 }
 
-// A line of JSON says the whole message, or is refused; nothing is altered.
+// A line of JSON describes the whole message, or is refused; nothing is altered.
 func TestJSONLines(t *testing.T) {
 	o := &pubOptions{jsonLines: true, topic: "t"}
 	o.qos, o.retain = 1, true
@@ -111,7 +112,7 @@ func TestJSONLines(t *testing.T) {
 	}
 }
 
-// What sub prints as JSON is what pub publishes: any bytes, QoS and retained flag.
+// pub publishes what sub printed as JSON: any bytes, QoS and the retained flag.
 func TestJSONThereAndBack(t *testing.T) {
 	for _, format := range []string{"%j", "%J"} {
 		for _, payload := range []string{"text", "", "\xff\x00", "{\"k\":\"caf\xe9\"}", `{"a":1}`, "null", `"quoted"`, "12", "a\u2028<b>&\x00"} {
@@ -142,7 +143,7 @@ func TestJSONThereAndBack(t *testing.T) {
 	}
 }
 
-// A bad line is told by its number, and can be passed over.
+// A bad line is reported by its number, and can be skipped.
 func TestBadLines(t *testing.T) {
 	addr := startBroker(t)
 	queue(t, addr, "in")
@@ -158,7 +159,7 @@ func TestBadLines(t *testing.T) {
 	require.ElementsMatch(t, []string{"1", "1", "4"}, strings.Fields(fetch(t, addr, "in", "-C", "3")))
 }
 
-// Numbers that cannot be meant, and options that contradict each other.
+// Numbers that make no sense, and options that contradict each other, are refused.
 func TestNumbersRefused(t *testing.T) {
 	for args, says := range map[string]string{
 		"pub -m x --repeat -1":                   "--repeat is -1",
@@ -204,8 +205,8 @@ func TestNumbersRefused(t *testing.T) {
 	}
 }
 
-// Empty standard input publishes nothing, whatever the command before the pipe did; what else
-// deletes a retained message without saying so is told.
+// Empty standard input publishes nothing, in case the command before the pipe failed; other ways to
+// delete a retained message by accident cause a warning.
 func TestEmptyPayloads(t *testing.T) {
 	t.Parallel()
 	addr := startBroker(t)
@@ -230,7 +231,7 @@ func TestEmptyPayloads(t *testing.T) {
 	require.Empty(t, ok(t, "pub", "-b", addr, "-t", "o", "-m", ""))
 }
 
-// The payloads of mosquitto_pub and ours are the same, and so is success.
+// The payloads and the success of mosquitto_pub and our command are the same.
 func TestAsMosquittoPub(t *testing.T) {
 	t.Parallel()
 	theirs, err := exec.LookPath("mosquitto_pub")
@@ -268,7 +269,7 @@ func TestAsMosquittoPub(t *testing.T) {
 	}
 }
 
-// A feed waits while the server is away, at QoS 0 too, and goes on afterwards.
+// A feed waits while the server is unreachable, at QoS 0 too, and continues afterwards.
 func TestFeedOutlivesAnOutage(t *testing.T) {
 	t.Parallel()
 	for _, qos := range []string{"0", "1"} {
@@ -313,7 +314,7 @@ func TestFeedOutlivesAnOutage(t *testing.T) {
 	}
 }
 
-// What is wrong with a line is told in the language asked for.
+// Mistakes in a line are reported in the chosen language.
 func TestMistakesOfLinesInChinese(t *testing.T) {
 	addr := startBroker(t)
 	for line, want := range map[string]string{
@@ -338,7 +339,8 @@ func TestMistakesOfLinesInChinese(t *testing.T) {
 	}
 }
 
-// A file that is not there, or may not be read, is told in the language asked for, whoever looked for it.
+// A missing or unreadable file is reported in the chosen language, by whatever part of the command reads
+// it.
 func TestFilesInChinese(t *testing.T) {
 	folder := t.TempDir()
 	gone := filepath.Join(folder, "gone")

@@ -21,20 +21,21 @@ import (
 // A watch serves the state of a connector to Prometheus and to a supervisor.
 type watch struct {
 	members  func() []member
-	part     Part          // nil: there is none
-	restarts func() uint64 // of the processes of the step
+	part     Part          // nil: none
+	restarts func() uint64 // of the step's processes
 	say      func(en, zh string) string
-	divided  bool // connectors come and go
+	divided  bool // connectors may come and go
 	stopping atomic.Bool
 }
 
-// A member is a connector, and the partition that this process has by lease; empty if it is not divided.
+// A member is a connector with the partition that this process has leased; partition is empty without
+// leases.
 type member struct {
 	partition string
 	c         *connector.Connector
 }
 
-// serve listens; the returned function ends it.
+// serve starts listening; the returned function stops it.
 func (w *watch) serve(address string, log *slog.Logger) (stop func(), err error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
@@ -62,11 +63,12 @@ func (w *watch) serve(address string, log *slog.Logger) (stop func(), err error)
 }
 
 const (
-	listenIdle = 30 * time.Second // after which a connection without a request is closed
-	listenMost = 32               // connections; for another one the oldest is closed
+	listenIdle = 30 * time.Second // idle connections are closed after this time
+	listenMost = 32               // maximum number of connections; beyond it the oldest is closed
 )
 
-// newServer returns a server that nobody can hold up: requests have no body, and each has a time limit.
+// newServer returns a server that no client can block: requests have no body, and each has a time
+// limit.
 func newServer(h http.Handler, idle time.Duration, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           h,
@@ -99,7 +101,7 @@ func (v *verdict) answer(w http.ResponseWriter) {
 	json.NewEncoder(w).Encode(v)
 }
 
-// livez reports whether the process is worth keeping: a connector that is over is not.
+// livez reports whether the process should be kept: not if its connector has ended.
 func (w *watch) livez(rw http.ResponseWriter, _ *http.Request) {
 	v := verdict{Reasons: []reason{}}
 	for _, m := range w.members() {
@@ -111,7 +113,8 @@ func (w *watch) livez(rw http.ResponseWriter, _ *http.Request) {
 	v.answer(rw)
 }
 
-// readyz reports whether messages flow or, with a query connection=NAME, whether that connection is up.
+// readyz reports whether messages flow or, with the query connection=NAME, whether that connection is
+// up.
 func (w *watch) readyz(rw http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	known, v := !query.Has("connection"), verdict{Reasons: []reason{}}
@@ -134,7 +137,7 @@ func (w *watch) readyz(rw http.ResponseWriter, r *http.Request) {
 	v.answer(rw)
 }
 
-// ownReasons are those that no connector has.
+// ownReasons returns the reasons that come from the process rather than from a connector.
 func (w *watch) ownReasons() (out []reason) {
 	add := func(code, en, zh string, args ...any) {
 		out = append(out, reason{code, fmt.Sprintf(w.say(en, zh), args...)})
@@ -148,7 +151,7 @@ func (w *watch) ownReasons() (out []reason) {
 	return out
 }
 
-// notConnected adds why a connection is not up.
+// notConnected adds the reason why a connection is not up.
 func (w *watch) notConnected(out []reason, connected bool, problem *flow.Error) []reason {
 	switch {
 	case connected:
@@ -159,7 +162,8 @@ func (w *watch) notConnected(out []reason, connected bool, problem *flow.Error) 
 	return append(out, reason{"not_connected", w.say("not connected to the server", "未连接服务端")})
 }
 
-// reasons are all of which [connector.Health.Ready] is the first, in the user's language.
+// reasons returns all reasons, in the user's language; [connector.Health.Ready] returns the first
+// of them.
 func (w *watch) reasons(h connector.Health) []reason {
 	out := []reason{}
 	add := func(code, en, zh string, args ...any) {

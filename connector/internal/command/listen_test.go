@@ -18,7 +18,7 @@ import (
 
 var listening = regexp.MustCompile(`"address":"([^"]+)"`)
 
-// listeningAt returns where run serves its metrics.
+// listeningAt returns the address at which run serves its metrics.
 func listeningAt(t *testing.T, r *running) string {
 	t.Helper()
 	r.err.until(t, `"address":`)
@@ -58,8 +58,8 @@ func metricsAt(t *testing.T, url string) map[string]string {
 	return out
 }
 
-// The metrics of docs/command.md, with what happened in them; readiness while messages flow,
-// and none when one waits too long.
+// The metrics of docs/command.md have the right values. run is ready while messages flow, and not
+// when one waits too long.
 func TestListen(t *testing.T) {
 	addr := startBroker(t)
 	dir := t.TempDir()
@@ -127,7 +127,7 @@ func TestListen(t *testing.T) {
 	require.Error(t, err, "it ended with run")
 }
 
-// Before the first connection run is alive and not ready, and says why, in Chinese too.
+// Before the first connection run is alive but not ready, and gives the reason, in Chinese too.
 func TestReadyzBeforeTheFirstConnection(t *testing.T) {
 	file := writeFile(t, "c.yaml", "connector:\n  general: {broker_url: '127.0.0.1:1', client_id: c}\n  advanced: {connect_retry: true, auto_reconnect: true}\n"+consumes)
 	r := startRun(t, "run", "-c", file, "--listen", "127.0.0.1:0", "--lang", "zh")
@@ -149,7 +149,8 @@ func TestReadyzBeforeTheFirstConnection(t *testing.T) {
 	require.Equal(t, ExitOK, <-r.code)
 }
 
-// Filters that the server took back are reasons, and so is that the connector stops.
+// The reasons for not being ready: filters that are refused or not granted, an unmatched message, a store that
+// does not answer, and stopping.
 func TestReadyzReasons(t *testing.T) {
 	w := &watch{say: (&Program{}).Say}
 	require.Empty(t, w.reasons(connector.Health{Connected: true, Subscribed: true}))
@@ -167,7 +168,7 @@ func TestReadyzReasons(t *testing.T) {
 	require.Equal(t, []reason{{"stopping", "the connector stops"}}, w.ownReasons())
 }
 
-// Who connects and says nothing, or stops in the middle, is not kept; nor is who stays after an answer.
+// Connections that send nothing, stop within a request, or stay open after an answer are closed.
 func TestListenIdle(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -11,7 +11,7 @@ import (
 	"github.com/mqtt311/mqtt311/connector/internal/terminal"
 )
 
-// logTo returns a log in the language of the user: text if w leads to a screen, JSON lines otherwise.
+// logTo returns a log in the language of the user: text if w is a terminal, JSON lines otherwise.
 func (p *Program) logTo(w io.Writer, screen *terminal.Screen, level slog.Leveler) *slog.Logger {
 	var h slog.Handler
 	if screen != nil && !p.JSON {
@@ -34,7 +34,7 @@ func (p *Program) Log() *slog.Logger {
 	return p.logTo(p.Stderr, nil, slog.LevelInfo)
 }
 
-// A sieve leaves out records.
+// A sieve drops some records.
 type sieve struct {
 	slog.Handler
 	drops func(message string) bool
@@ -52,7 +52,7 @@ func (h sieve) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
-// readable writes durations as people do, and not as a number of nanoseconds.
+// readable writes durations like 1.5s instead of in nanoseconds.
 func readable(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
 		a.Value = slog.StringValue(a.Value.Duration().Round(time.Microsecond).String())
@@ -60,7 +60,7 @@ func readable(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// A translator puts records into the language of the user.
+// A translator translates records into the language of the user.
 type translator struct {
 	slog.Handler
 	p *Program
@@ -101,7 +101,7 @@ func (h translator) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, out)
 }
 
-// word returns a word or a message of a log in the language of the user.
+// word returns a word or message of a log in the language of the user.
 func (p *Program) word(s string) string {
 	if zh, ok := logWords[s]; ok && p.Lang == "zh" {
 		return zh
@@ -109,7 +109,8 @@ func (p *Program) word(s string) string {
 	return s
 }
 
-// logWords are the messages and the names in logs, of this package and of those below, in Chinese.
+// logWords are the Chinese for the messages and attribute names in logs, of this package and those
+// below.
 var logWords = map[string]string{
 	// Levels.
 	"DEBUG": "调试", "INFO": "信息", "WARN": "警告", "ERROR": "错误",
@@ -238,7 +239,7 @@ var logWords = map[string]string{
 	"topics":                          "订阅主题", "qos": "QoS", "retained": "保留消息", "bytes": "字节",
 	"broker_url": "服务端地址", "from": "来自", "restart": "重启后生效",
 
-	// The names of what belongs to a message.
+	// The names of attributes about a message.
 	"topic": "主题", "id": "消息 ID", "attempt": "第几次", "attempts": "次数", "error": "错误", "reason": "原因", "again_in": "再试间隔",
 	"type": "类型", "hint": "提示", "consumer": "Consumer", "consumers": "Consumer数", "producers": "Producer数", "filters": "订阅数",
 	"connector": "连接器", "client_id": "客户端ID", "connection": "连接", "session_present": "会话存在", "held": "持续", "by": "断开方",
@@ -251,7 +252,7 @@ var logWords = map[string]string{
 	"offset": "偏移", "segment": "分段", "sequence": "序号", "producer": "Producer",
 	"too_large": "过大", "malformed": "格式错误", "code": "代码", "path": "位置", "folder": "目录", "owner": "属主", "column": "列", "fix": "修正",
 
-	// Who ended a connection.
+	// The sides that can end a connection.
 	"us": "本端", "the network": "网络", "the server": "服务端", "peer": "服务端",
 	"acknowledge": "确认", "hold": "暂留", "dead_letter": "死信",
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every message of a log, of this package and of those below, and every name of what belongs to it,
-// has its words in Chinese.
+// Every log message, of this package and those below, and every attribute name has a Chinese
+// translation.
 func TestLogsSpeakChinese(t *testing.T) {
 	p := &Program{Lang: "zh"}
 	missing := make(map[string]string)
@@ -54,8 +54,8 @@ func TestLogsSpeakChinese(t *testing.T) {
 	require.Empty(t, missing)
 }
 
-// logCalls returns the constant arguments of the calls of a logger in a file: the message, and then
-// names at odd places; what is no constant counts as "" and is left out at the front.
+// logCalls returns the constant arguments of the calls of a logger in a file: the message, then
+// names at odd positions. An argument that is not constant is "", and is omitted at the front.
 func logCalls(t *testing.T, path string) (calls [][]string) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)

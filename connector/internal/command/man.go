@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// man is not among the commands that help lists: packagers call it once.
+// man is not listed in the help: packagers call it once.
 func (p *Program) man() *cobra.Command {
 	return &cobra.Command{
 		Use:    "man FOLDER",
@@ -95,7 +95,7 @@ func (p *Program) manFlags(w io.Writer, title string, flags *pflag.FlagSet) {
 	})
 }
 
-// manText writes paragraphs; lines that begin with a blank stay unchanged.
+// manText writes paragraphs; lines that begin with a blank are not folded.
 func manText(w io.Writer, text string) {
 	asItIs := false
 	for line := range strings.Lines(text) {
@@ -117,7 +117,7 @@ func manText(w io.Writer, text string) {
 
 var controlLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^([.'])`) })
 
-// roff escapes text: a dash stays one that can be copied.
+// roff escapes text: a dash stays a dash that can be copied.
 func roff(s string) string {
 	s = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(s)
 	return controlLine().ReplaceAllString(s, `\&$1`)

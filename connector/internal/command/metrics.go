@@ -44,7 +44,7 @@ var (
 	certificate          = newMetric(gauge, "mqtt_tls_cert_expires_seconds", "When the server's certificate ends, in seconds since 1970.")
 )
 
-// metrics answers with the numbers of Health.
+// metrics answers with the values of Health.
 func (w *watch) metrics(rw http.ResponseWriter, _ *http.Request) {
 	rw.Header().Set("Content-Type", expositionType)
 	rw.Write(w.exposition().text())
@@ -63,7 +63,7 @@ func (w *watch) exposition() *Exposition {
 	return e
 }
 
-// connector turns the health of a connector into metrics.
+// connector adds the metrics of a connector's health.
 func (e *Exposition) connector(h connector.Health, processes uint64) {
 	e.Set(oldestUnacked, h.OldestUnacked.Seconds())
 	e.Set(unacked, float64(h.Unacked))
@@ -125,7 +125,7 @@ func (e *Exposition) connector(h connector.Health, processes uint64) {
 	e.connections(&h)
 }
 
-// connections turns the health of further connections into metrics.
+// connections adds the metrics of further connections.
 func (e *Exposition) connections(h *connector.Health) {
 	for _, name := range slices.Sorted(maps.Keys(h.Connections)) {
 		n := h.Connections[name]
@@ -144,7 +144,7 @@ func (e *Exposition) connections(h *connector.Health) {
 	}
 }
 
-// minus does not go below zero: the two were not read at the same time.
+// minus returns a-b, but at least 0: the two were not read at the same time.
 func minus(a, b uint64) uint64 { return a - min(a, b) }
 
 func number(b bool) float64 {

@@ -27,10 +27,10 @@ import (
 
 var pairs = flag.Int("command.pairs", 0, "measure the command beside mosquitto's, so many times each: see make beside-mosquitto")
 
-// cost is what a run took.
+// A cost is the time that a run took.
 type cost struct{ clock, processor time.Duration }
 
-// runProgram runs a program to its end, and returns what it took.
+// runProgram runs a program to its end, and returns its cost.
 func runProgram(t *testing.T, stdin string, stdout *os.File, name string, args ...string) cost {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
@@ -60,7 +60,7 @@ func numbers(t *testing.T, n int) string {
 	return writeFile(t, fmt.Sprintf("lines-%d", n), lines.String())
 }
 
-// arrivals calls publish, and returns how many messages of QoS 1 came from the topic numbers.
+// arrivals calls publish, and returns how many messages then arrived on topic numbers at QoS 1.
 func arrivals(t *testing.T, addr string, publish func()) int {
 	t.Helper()
 	dial, err := transport.Dialer("mqtt://"+addr, nil)
@@ -85,7 +85,7 @@ func median[T ~int64 | ~float64](all []T) T {
 	return all[len(all)/2]
 }
 
-// ratios runs two programs in turn, and returns the medians of the ratios of the first to the second.
+// ratios runs two programs in turn, and returns the median ratios of the first to the second.
 func ratios(t *testing.T, what string, ours, theirs func() cost) (clock, processor float64) {
 	t.Helper()
 	var clocks, processors []float64
@@ -100,8 +100,8 @@ func ratios(t *testing.T, what string, ours, theirs func() cost) (clock, process
 	return clock, processor
 }
 
-// The command beside mosquitto's, and its start beside that of an empty program. Both columns are ratios, below 1 in favor
-// of the command.
+// Compares the command with mosquitto's tools, and its start with that of an empty program. Both columns are
+// ratios, below 1 in favor of the command.
 func TestNumbersBesideMosquitto(t *testing.T) {
 	if *pairs == 0 {
 		t.Skip("make beside-mosquitto")

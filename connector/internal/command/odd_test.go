@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A key that is there twice is refused wherever lines are read: nobody knows which value is meant.
+// A key that occurs twice is refused wherever lines are read: nobody knows which value is meant.
 func TestKeysTwice(t *testing.T) {
 	addr := startBroker(t)
 	for _, line := range []string{
@@ -23,7 +23,7 @@ func TestKeysTwice(t *testing.T) {
 	require.True(t, !good || a.err != nil || a.reason != "", "an answer that says two things is no success")
 }
 
-// A filter that is given twice is asked for once, and no filter is said to be refused.
+// A filter given twice is subscribed to once, and is not reported as refused.
 func TestSubTheSameFilterTwice(t *testing.T) {
 	addr := startBroker(t)
 	ok(t, "pub", "-b", addr, "-t", "a", "-m", "x", "-r", "-q", "1")
@@ -31,7 +31,7 @@ func TestSubTheSameFilterTwice(t *testing.T) {
 	require.Equal(t, result{out: "x\n"}, r)
 }
 
-// Mistakes about the server are named by the option, and by what to write instead.
+// Errors about the server name the option and say what to write instead.
 func TestServerMistakes(t *testing.T) {
 	for args, says := range map[string]string{
 		"-h mq.example.com:1883":                             "the port belongs in --port",
@@ -54,7 +54,8 @@ func TestServerMistakes(t *testing.T) {
 	}
 }
 
-// An option with an empty value, as of a variable that is not set, is refused: run --exec "$STEP" would acknowledge all and do nothing.
+// An option with an empty value, as from an unset variable, is refused: run --exec "$STEP" would acknowledge
+// everything and do nothing.
 func TestEmptyValues(t *testing.T) {
 	file := configFile(t, "127.0.0.1:1", consumes)
 	for _, args := range [][]string{

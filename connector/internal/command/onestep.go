@@ -7,16 +7,17 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// A Step is one step of run, for verbs that have messages from elsewhere: --exec, --pipe, --http or --append.
+// A Step is one of the steps of run (--exec, --pipe, --http or --append) for verbs that get messages from
+// elsewhere.
 type Step struct {
 	options stepOptions
 	step    step
 }
 
-// Flags gives a command the options of the step.
+// Flags adds the options of the step to a command.
 func (s *Step) Flags(p *Program, cmd *cobra.Command) { s.options.stepFlags(p, cmd) }
 
-// Name is the option that was given; nothing if none was.
+// Name returns the name of the given option, or "".
 func (s *Step) Name() string {
 	for name, value := range map[string]string{"exec": s.options.exec, "pipe": s.options.pipe, "http": s.options.http, "append": s.options.append} {
 		if value != "" {
@@ -26,7 +27,7 @@ func (s *Step) Name() string {
 	return ""
 }
 
-// Check refuses options of the step that cannot be meant. Open does, too.
+// Check refuses options of the step that make no sense. Open does so, too.
 func (s *Step) Check() error { return s.options.check() }
 
 // Open starts what the step needs. Close ends it.
@@ -44,5 +45,5 @@ func (s *Step) Run(ctx context.Context, consumer string, m *flow.Message) error 
 	return err
 }
 
-// Close ends what the step runs.
+// Close stops the step and its processes.
 func (s *Step) Close() error { return s.step.close() }

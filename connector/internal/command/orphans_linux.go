@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// inherits reports whether processes whose parent has ended become children of this one: it is process 1 of a
+// inherits reports whether orphaned processes become children of this one, because it is process 1 of a
 // container.
 var inherits = func() bool { return os.Getpid() == 1 }
 
-// reapEvery is how often reapOrphans looks; tests have less patience.
+// reapEvery is how often reapOrphans looks; tests shorten it.
 var reapEvery = 2 * time.Second
 
-// reapOrphans takes the exit codes that nobody else takes, where this is process 1, until stop is closed. A child of
-// our own is waited for all the time; one that stays a zombie from one look to the next is inherited.
+// reapOrphans waits for orphaned zombies, if this is process 1, until stop is closed. Our own children are always
+// being waited for; a zombie that remains from one look to the next is an orphan.
 func reapOrphans(stop <-chan struct{}) {
 	if !inherits() {
 		return
@@ -42,7 +42,7 @@ func reapOrphans(stop <-chan struct{}) {
 	}
 }
 
-// zombies returns the identifiers of children that have ended and that nobody has waited for.
+// zombies returns the process ids of children that have ended and that nobody has waited for.
 func zombies() (pids []string) {
 	proc, err := os.Open("/proc")
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inherit makes this process what process 1 of a container is: orphans become its children.
+// inherit makes orphans children of this process, as for process 1 of a container.
 func inherit() {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		panic(err)
@@ -25,7 +25,8 @@ func init() {
 	}
 }
 
-// As process 1 of a container run waits for what its steps leave behind, and takes no exit code of a step.
+// As process 1 of a container, run waits for processes that its steps left behind, and takes no exit code
+// from a step.
 func TestOrphansAreReaped(t *testing.T) {
 	addr := startBroker(t)
 	dir := t.TempDir()

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// An outputWriter is standard output that is no terminal. It remembers that something could not be written, so that no
-// verb ends as if all had been.
+// An outputWriter is a standard output other than a terminal. It remembers write errors, so that no verb reports
+// success after one.
 type outputWriter struct {
 	w io.Writer
 

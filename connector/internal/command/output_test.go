@@ -15,12 +15,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fullDisk is standard output on a full disk.
+// fullDisk is a standard output on a full disk.
 type fullDisk struct{}
 
 func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
 
-// No verb ends as if its output had been written when it was not.
+// No verb reports success if its output could not be written.
 func TestOutputThatCannotBeWritten(t *testing.T) {
 	addr := startBroker(t)
 	ok(t, "pub", "-b", addr, "-t", "a", "-m", "x", "-r", "-q", "1")
@@ -39,7 +39,7 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-// What is no file that can be read to its end is refused before anything waits for it, or fills the memory.
+// A file that cannot be read to an end is refused, before anything waits for it or it fills the memory.
 func TestEndlessFiles(t *testing.T) {
 	t.Parallel()
 	addr := startBroker(t)
@@ -68,7 +68,7 @@ type endlessInput struct{}
 
 func (endlessInput) Read(b []byte) (int, error) { return len(b), nil }
 
-// An empty argument, as of a variable that is not set, is refused, and no page is written into the folder one is in.
+// An empty argument, as from an unset variable, is refused, and no page is written into the current directory.
 func TestEmptyArguments(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, args := range [][]string{{"man", ""}, {"store", "ls", ""}, {"store", "verify", ""}, {"check", ""}, {"completion", ""}} {
@@ -80,7 +80,7 @@ func TestEmptyArguments(t *testing.T) {
 	require.Empty(t, left)
 }
 
-// An error shows the beginning of a text that nobody would read.
+// An error shows only the beginning of a long argument.
 func TestLongArguments(t *testing.T) {
 	long := strings.Repeat("a", 70_000)
 	silent := serveTCP(t, func(net.Conn) {})

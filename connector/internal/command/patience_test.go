@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// When the time of -W is over, the error says what was reached, and what became of a message.
+// When the time of -W is over, the error says what was reached and what became of the message.
 func TestOutOfTimeSaysWhatWasReached(t *testing.T) {
 	t.Parallel()
 	answering := func(answers ...packets.Type) string {
@@ -47,7 +47,7 @@ func TestOutOfTimeSaysWhatWasReached(t *testing.T) {
 	}
 }
 
-// Neither -W nor an interrupt waits for a payload that does not come to its end.
+// Neither -W nor an interrupt waits for the end of a payload that never comes.
 func TestPatienceWithAPayload(t *testing.T) {
 	t.Parallel()
 	in, stdin := io.Pipe()
@@ -67,7 +67,8 @@ func TestPatienceWithAPayload(t *testing.T) {
 	require.Equal(t, "mqtt311: interrupted: nothing was published\n", says)
 }
 
-// An interrupt while a message waits for its answer says that the message may have arrived.
+// After an interrupt while a message waits for its answer, the error says that the message may have
+// arrived.
 func TestInterruptOfAMessage(t *testing.T) {
 	t.Parallel()
 	published := make(chan struct{}, 1)

@@ -8,12 +8,12 @@ import (
 	"unicode/utf8"
 )
 
-// payloadChunk is how much of a payload is made JSON at a time.
+// payloadChunk is how much of a payload is converted to JSON at a time.
 const payloadChunk = 32 << 10
 
-// withPayload returns an object of JSON that has members, with another one at its end: payload if that is text, and payload_base64
-// otherwise. html is whether <, > and & are escaped. A large payload is measured first: a byte may take six in
-// JSON, and a buffer that grows would take a multiple of that.
+// withPayload returns a JSON object, which must have members, with one more at its end: payload if that is text,
+// payload_base64 otherwise. html says whether <, > and & are escaped. The size of a large payload is computed
+// first: a byte may take six in JSON, and a growing buffer would take a multiple of that.
 func withPayload(object, payload []byte, html bool) []byte {
 	size := len(object) + len(payload) + 64
 	if len(payload) > payloadChunk {
@@ -25,7 +25,8 @@ func withPayload(object, payload []byte, html bool) []byte {
 	return out
 }
 
-// eachPiece calls do with what withPayload returns, piece by piece. A piece is valid until do returns.
+// eachPiece calls do with the result of withPayload, piece by piece. A piece is valid until do
+// returns.
 func eachPiece(object, payload []byte, html bool, do func([]byte)) {
 	do(bytes.TrimSuffix(bytes.TrimSuffix(object, []byte("\n")), []byte("}")))
 	if utf8.Valid(payload) {

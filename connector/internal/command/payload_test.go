@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Payloads in JSON are what the library makes of them, also where they are made piece by piece.
+// Payloads in JSON are the same as those of encoding/json, also when they are converted in pieces.
 func TestPayloadsInJSON(t *testing.T) {
 	for name, payload := range map[string]string{
 		"empty":                       "",
@@ -37,7 +37,7 @@ func TestPayloadsInJSON(t *testing.T) {
 	}
 }
 
-// A large payload costs its size in JSON once, not what a buffer takes that grows.
+// A large payload takes the memory of its JSON once, not that of a growing buffer.
 func TestLargePayloadInJSON(t *testing.T) {
 	payload := make([]byte, 8<<20) // a zero takes six bytes
 	var before, after runtime.MemStats

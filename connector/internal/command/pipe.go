@@ -26,12 +26,12 @@ import (
 // ended, or ran out of time there. A message that no process has read goes to the next one.
 type pipeStep struct {
 	command string
-	errs    io.Writer // their standard error
+	errs    io.Writer // standard error of the processes
 	log     *slog.Logger
 
-	jobs     chan *pipeJob // no buffer: a process takes one when it can write it
-	suspects chan *pipeJob // the same, for the process that has one at a time
-	last     atomic.Uint64 // id
+	jobs     chan *pipeJob // unbuffered: a process takes a job when it can write it
+	suspects chan *pipeJob // the same, for the process that has one message at a time
+	last     atomic.Uint64 // id of the last message
 	restarts atomic.Uint64
 	strays   seldom
 	stop     chan struct{}
@@ -45,8 +45,8 @@ type pipeStep struct {
 type pipeJob struct {
 	id      string
 	line    []byte
-	answers chan pipeAnswer   // has room for one
-	taken   chan *pipeProcess // the same
+	answers chan pipeAnswer   // capacity 1
+	taken   chan *pipeProcess // capacity 1
 }
 
 func newPipe(command string, processes int, errs io.Writer, log *slog.Logger) *pipeStep {
@@ -76,10 +76,10 @@ func (s *pipeStep) flow(consumer string) flow.Flow {
 	})
 }
 
-// errNotRead is instead of an answer where no process has had the message: the next one gets it.
+// errNotRead stands for an answer when no process has read the message: the next process gets it.
 var errNotRead = errors.New("pipe: no process has read the message")
 
-// ask gives a message to the process that takes it first and waits for its answer.
+// ask passes a message to the first process that takes it, and waits for its answer.
 func (s *pipeStep) ask(ctx context.Context, j *pipeJob) (pipeAnswer, error) {
 	jobs := s.jobs
 	if flow.Suspected(ctx) {
@@ -116,8 +116,8 @@ func (s *pipeStep) ask(ctx context.Context, j *pipeJob) (pipeAnswer, error) {
 	}
 }
 
-// keepRunning starts the process again whenever it ends: at once if it has answered anything, otherwise after growing
-// pauses.
+// keepRunning restarts the process whenever it ends: at once if it has answered anything, otherwise after
+// increasing pauses.
 func (s *pipeStep) keepRunning() {
 	for delay := time.Duration(0); ; {
 		began := time.Now()
@@ -143,7 +143,7 @@ func (s *pipeStep) keepRunning() {
 	}
 }
 
-// tryAlone runs suspects one at a time, in a process that is started when there is one.
+// tryAlone runs suspects one at a time, in a process that is started when there is a suspect.
 func (s *pipeStep) tryAlone() {
 	for delay := time.Duration(0); ; {
 		p := s.newProcess(s.suspects)
@@ -170,7 +170,8 @@ func (s *pipeStep) tryAlone() {
 	}
 }
 
-// again logs that a process ended, and waits until the next may start; it returns false if none may.
+// again logs that a process ended, and waits until the next one may start. It returns false if none
+// may.
 func (s *pipeStep) again(p *pipeProcess, err error, delay time.Duration) bool {
 	s.restarts.Add(1)
 	attrs := []any{"error", err.Error(), "answers", p.answered.Load(), "unanswered", p.left, "again_in", delay}
@@ -200,7 +201,7 @@ func (s *pipeStep) stopped() bool {
 	}
 }
 
-// unfitFor fails the messages that wait for a process.
+// unfitFor fails the messages that wait for a process with err.
 func (s *pipeStep) unfitFor(err error) {
 	s.unfit.Lock()
 	defer s.unfit.Unlock()
@@ -209,8 +210,8 @@ func (s *pipeStep) unfitFor(err error) {
 	s.failed = make(chan struct{})
 }
 
-// close ends the processes: their standard input ends, and after grace they are killed. The
-// flows have ended.
+// close closes the standard input of the processes, and kills them after grace. It is called after
+// the flows have ended.
 func (s *pipeStep) close() error {
 	close(s.stop)
 	s.ended.Wait()
@@ -219,14 +220,14 @@ func (s *pipeStep) close() error {
 
 const strayLine = `the process wrote a line that is no answer, which was passed over: write {"id": ..., "ok": true} to standard output, and everything else to standard error`
 
-// stray logs, at a limited rate, that a process writes lines that are not answers.
+// stray logs, at a limited rate, that a process has written a line that is not an answer.
 func (s *pipeStep) stray(line int) {
 	if n, ok := s.strays.tell(10 * time.Second); ok {
 		s.log.Warn(strayLine, "line", line, "lines", n)
 	}
 }
 
-// seldom limits how often something is reported.
+// A seldom limits how often something is reported.
 type seldom struct {
 	mu   sync.Mutex
 	next time.Time

@@ -23,8 +23,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// coprocess is a co-process as scripts are: it reads more than one line at a time, works on one after the other, and
-// ends at what it cannot read. It hangs at "hang".
+// coprocess is a typical co-process: it reads ahead, works on one line after another, and exits at a line that it
+// cannot read. It hangs at "hang".
 func coprocess() {
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(make([]byte, 1<<16), 1<<20)
@@ -50,7 +50,7 @@ func coprocessCommand(t *testing.T) string {
 	return "MQTT311_TEST_PIPE=1 exec '" + self + "'"
 }
 
-// deadLetterPayloads returns what is in a dead letter file.
+// deadLetterPayloads returns the payloads in a dead letter file.
 func deadLetterPayloads(t *testing.T, file string) (payloads []string) {
 	text, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
@@ -66,7 +66,7 @@ func deadLetterPayloads(t *testing.T, file string) (payloads []string) {
 	return payloads
 }
 
-// Every 20th of 400 messages kills the co-process, or one in 200 hangs it. These are the dead letters, and no other.
+// Every 20th of 400 messages kills the co-process, or one in 200 hangs it. Exactly these become dead letters.
 func TestRunPipeThatDiesOfMessages(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -119,8 +119,8 @@ func TestRunPipeThatDiesOfMessages(t *testing.T) {
 	}
 }
 
-// A message that runs out of time is charged only if it had the process for itself: otherwise it may have waited for another
-// one.
+// A message that runs out of time is charged only if it was alone with the process: otherwise it may have waited
+// for another message.
 func TestPipeOutOfTime(t *testing.T) {
 	t.Parallel()
 	s := pipeOf(t, 1, coprocessCommand(t))
@@ -153,7 +153,8 @@ func TestPipeOutOfTime(t *testing.T) {
 	}
 }
 
-// A process that closes a pipe and runs on, or whose exit cannot be seen at the pipes, is ended, told and started again.
+// A process that closes a pipe and keeps running, or whose exit cannot be noticed at its pipes, is logged, ended
+// and started again.
 func TestPipeThatClosesItsPipes(t *testing.T) {
 	graceOf(t, 200*time.Millisecond)
 	for name, c := range map[string]struct{ command, told string }{
@@ -182,7 +183,7 @@ func TestPipeThatClosesItsPipes(t *testing.T) {
 	}
 }
 
-// One that closes its standard input may still answer what it has.
+// A process that closes its standard input may still answer the messages that it has.
 func TestPipeThatEndsSlowly(t *testing.T) {
 	graceOf(t, 500*time.Millisecond)
 	s := pipeOf(t, 1, `read -r a; read -r b; read -r c; exec 0</dev/null
@@ -198,8 +199,8 @@ func TestPipeThatEndsSlowly(t *testing.T) {
 	all.Wait()
 }
 
-// A process that takes nothing and runs on, each time it is started, is tried no longer for a message than its retries
-// allow: the message that it got first pays, those behind it do not.
+// A process that reads nothing and keeps running after every start is not tried for ever: the first message that it
+// got is charged, those after it are not, so that the retries of a message run out.
 func TestPipeThatTakesNothing(t *testing.T) {
 	thorough.Only(t)
 	for name, c := range map[string]struct {
@@ -238,7 +239,7 @@ func TestPipeThatTakesNothing(t *testing.T) {
 	}
 }
 
-// Messages before such a process reach what on_failure says.
+// Messages for such a process are treated as on_failure says.
 func TestRunPipeThatTakesNothing(t *testing.T) {
 	thorough.Only(t)
 	graceOf(t, 400*time.Millisecond)

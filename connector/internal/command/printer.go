@@ -10,18 +10,18 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A printer writes messages to standard output. Those of QoS 1 and 2 are written when print returns,
-// because they are acknowledged then. Others may wait for a moment, so that a flood of them goes out in
-// large pieces.
+// A printer writes messages to standard output. Messages of QoS 1 and 2 have been written when print
+// returns, because they are acknowledged then. QoS 0 messages may wait for a moment, so that a flood of
+// them is written in large pieces.
 type printer struct {
 	format string
 	look   look
 	always bool // every message is written when print returns
 
-	mu   sync.Mutex // guards what follows
+	mu   sync.Mutex // guards the following fields
 	w    io.Writer
 	buf  []byte
-	last time.Time // it was written
+	last time.Time // when it was last written
 	due  *time.Timer
 	err  error
 }
@@ -31,7 +31,7 @@ const (
 	mostBuffer = 64 << 10
 )
 
-// printer returns what prints the messages.
+// printer returns the printer for the messages.
 func (o *subOptions) printer(p *Program) (*printer, error) {
 	format := o.format
 	look := look{pretty: o.pretty}
@@ -64,7 +64,7 @@ func (o *subOptions) printer(p *Program) (*printer, error) {
 	return &printer{format: format, look: look, always: o.removeRetained, w: out}, nil
 }
 
-// print prints a message. The error may be of one before.
+// print prints a message. It may return the error of an earlier one.
 func (p *printer) print(d *client.Delivery) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -78,7 +78,7 @@ func (p *printer) print(d *client.Delivery) error {
 	return p.err
 }
 
-// flush writes the buffer. The error is the first that occurred.
+// flush writes the buffer. It returns the first error that occurred.
 func (p *printer) flush() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -7,15 +7,15 @@ import (
 	"syscall"
 )
 
-// shell returns a command in a process group of its own: an interrupt of the terminal does
-// not reach it, and the processes it started can be ended with it.
+// shell returns a command in a separate process group: an interrupt of the terminal does not reach
+// it, and the processes that it started can be ended with it.
 func shell(command string) *exec.Cmd {
 	cmd := exec.Command("sh", "-c", command)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd
 }
 
-// terminate asks a command and its group to end, kill ends them.
+// terminate asks a command and its group to end; kill kills them.
 func terminate(cmd *exec.Cmd) { signalGroup(cmd, syscall.SIGTERM) }
 func kill(cmd *exec.Cmd)      { signalGroup(cmd, syscall.SIGKILL) }
 
@@ -24,5 +24,5 @@ func signalGroup(cmd *exec.Cmd, s syscall.Signal) {
 	cmd.Process.Signal(s) // it may have left its group
 }
 
-// leftBehind reports whether anything runs in the group of a command that has exited.
+// leftBehind reports whether a process runs in the group of a command that has exited.
 func leftBehind(cmd *exec.Cmd) bool { return syscall.Kill(-cmd.Process.Pid, 0) != syscall.ESRCH }

@@ -48,7 +48,7 @@ func profileNames(*cobra.Command, []string, string) ([]string, cobra.ShellCompDi
 	return f.names(), cobra.ShellCompDirectiveNoFileComp
 }
 
-// oneProfile wants the name of a profile, and nothing else.
+// oneProfile requires the name of a profile as the only argument.
 func oneProfile(_ *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
@@ -61,7 +61,7 @@ func oneProfile(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// A profileLine is a profile for programs.
+// A profileLine is a profile in JSON.
 type profileLine struct {
 	Name     string            `json:"name"`
 	Options  map[string]string `json:"options"`
@@ -168,8 +168,7 @@ func (p *Program) profileAdd() *cobra.Command {
 	return cmd
 }
 
-// asProfile writes the options that were given as a profile. They have to be such that they could be
-// used.
+// asProfile returns the given options as a profile. They must be valid for a connection.
 func (c *Connection) asProfile() (*yaml.Node, error) {
 	switch {
 	case c.given("pw"):
@@ -240,7 +239,7 @@ func (c *Connection) asProfile() (*yaml.Node, error) {
 	return node, nil
 }
 
-// absolute makes a path mean the same in every folder.
+// absolute returns a path that is the same in every directory.
 func absolute(path string) string {
 	if full, err := filepath.Abs(path); err == nil {
 		return full
@@ -284,7 +283,7 @@ session is clean, so that no other client is disturbed.`,
 	return cmd
 }
 
-// testProfile goes through the connection of a profile.
+// testProfile tests the connection of a profile.
 func (p *Program) testProfile(ctx context.Context, name string) error {
 	c, cmd := new(Connection), new(cobra.Command)
 	c.Flags(p, cmd)

@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ownConfig gives a test a folder for configurations of its own.
+// ownConfig gives a test a separate configuration directory.
 func ownConfig(t *testing.T) (file string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -58,7 +58,7 @@ func TestProfiles(t *testing.T) {
 	require.Equal(t, ExitUsage, mqtt311(t, "profile", "rm", "plant").code)
 }
 
-// The password of a profile goes to its server, with its user, and nowhere else.
+// The password of a profile is sent to its server, with its user, and to no other.
 func TestProfileGivesNothingAway(t *testing.T) {
 	ownConfig(t)
 	secret := writeFile(t, "pw", "geheim")
@@ -94,8 +94,8 @@ func TestProfileGivesNothingAway(t *testing.T) {
 	require.Equal(t, secret, c.passwordFrom().File)
 }
 
-// What does not belong into a profile is refused, when it is added and when it is read, and no error
-// shows a secret.
+// Settings that do not belong in a profile are refused, when it is added and when it is read, and no
+// error shows a secret.
 func TestProfilesRefused(t *testing.T) {
 	file := ownConfig(t)
 	for args, want := range map[string]string{
@@ -149,7 +149,7 @@ func TestProfilesRefused(t *testing.T) {
 	require.Contains(t, mqtt311(t, "profile", "ls").err, "other users may change")
 }
 
-// MQTT311_URL names the server where no option does, and is no more than that.
+// MQTT311_URL names the server if no option does, and nothing else.
 func TestURLOfTheEnvironment(t *testing.T) {
 	ownConfig(t)
 	t.Setenv("MQTT311_URL", "mqtts://me:geheim@mq.example.com")
@@ -181,7 +181,7 @@ func TestURLOfTheEnvironment(t *testing.T) {
 	}
 }
 
-// A password comes from a file, a variable or a command, each time that it is sent.
+// A password is read from a file, a variable or a command each time that it is sent.
 func TestPasswordSources(t *testing.T) {
 	ownConfig(t)
 	secret := writeFile(t, "pw", "from the file\n")
@@ -227,7 +227,7 @@ func configOf(t *testing.T, args ...string) client.Config {
 	return cfg
 }
 
-// --pw-prompt asks on the terminal of the process, which does not show the answer.
+// --pw-prompt asks on the controlling terminal, which does not echo the answer.
 func TestPasswordPrompt(t *testing.T) {
 	got := make(chan string, 1)
 	addr := scripted(t, func(p packets.Packet) []packets.Packet {
@@ -268,7 +268,8 @@ func TestPasswordPrompt(t *testing.T) {
 
 func hostPort(s *server) string { return net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) }
 
-// A header of a profile may name a variable that is not set yet; who uses the profile needs it.
+// A header in a profile may name a variable that is not set yet; it must be set when the profile is
+// used.
 func TestProfileOfAnUnsetVariable(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("HOME", dir)
@@ -281,7 +282,8 @@ func TestProfileOfAnUnsetVariable(t *testing.T) {
 	require.Equal(t, ExitUsage, r.code, r.err)
 }
 
-// A server of TLS 1.3 refuses a client's certificate when the client's part of the handshake is over: one verdict, and what to do.
+// A TLS 1.3 server refuses the client's certificate after the client's part of the handshake is over: the error
+// gives the same reason every time, and what to do.
 func TestRefusedAfterTheHandshake(t *testing.T) {
 	ownConfig(t)
 	ca, stranger := testcert.Authority(t), testcert.SelfSigned(t, testcert.ForClients())

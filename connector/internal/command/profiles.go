@@ -33,15 +33,15 @@ type profiles struct {
 	doc  yaml.Node
 }
 
-// profileOptions are the options that a profile may have.
+// profileOptions are the options that a profile may contain.
 var profileOptions = []string{
 	"broker", "host", "port", "url", "unix", "proxy", "ws", "ws-path", "ws-header", "bind", "id", "id-prefix", "username",
 	"keepalive", "disable-clean-session", "qos", "max-inflight",
 	"tls", "cafile", "cert", "key", "keyform", "tls-use-os-certs", "tls-servername", "tls-alpn", "tls-version", "insecure", "connect-timeout",
 }
 
-// isProfileName reports whether a profile may have that name. (A regular expression of it takes longer to compile than the
-// command to start.)
+// isProfileName reports whether a text is a valid profile name. (A regular expression would take longer to compile
+// than the command takes to start.)
 func isProfileName(s string) bool {
 	for i, r := range s {
 		if !unicode.IsLetter(r) && !unicode.IsNumber(r) && (i == 0 || !strings.ContainsRune("._-", r)) {
@@ -51,7 +51,7 @@ func isProfileName(s string) bool {
 	return s != "" && utf8.ValidString(s) && utf8.RuneCountInString(s) <= 64
 }
 
-// profilesPath is where the file is.
+// profilesPath returns the path of the file.
 func profilesPath() (string, error) {
 	dir, err := os.UserConfigDir()
 	if err != nil {
@@ -60,11 +60,11 @@ func profilesPath() (string, error) {
 	return filepath.Join(dir, "mqtt311", "profiles.yaml"), nil
 }
 
-// mostProfiles bounds the file.
+// mostProfiles is the maximum size of the file.
 const mostProfiles = 1 << 20
 
-// openProfiles reads the file; one that is not there has no profiles. It has to be in the hands of the
-// user alone, because it decides where passwords go and which commands run.
+// openProfiles reads the file; a missing file has no profiles. Only the user may be able to write the
+// file, because it decides where passwords are sent and which commands run.
 func openProfiles() (*profiles, error) {
 	path, err := profilesPath()
 	if err != nil {
@@ -94,7 +94,7 @@ func openProfiles() (*profiles, error) {
 	return f, f.check()
 }
 
-// check looks at the shape of the file.
+// check checks the structure of the file.
 func (f *profiles) check() error {
 	if f.doc.Kind == 0 {
 		return nil
@@ -119,7 +119,7 @@ func (f *profiles) wrong(n *yaml.Node, en, zh string) error {
 	return Usage("%s:%d: %[3]s", "%s:%d：%[4]s", lint.Show(f.path), n.Line, en, zh)
 }
 
-// names returns the profiles, sorted.
+// names returns the names of the profiles, sorted.
 func (f *profiles) names() (out []string) {
 	if f.doc.Kind != 0 {
 		all := f.doc.Content[0].Content[1].Content
@@ -131,7 +131,7 @@ func (f *profiles) names() (out []string) {
 	return out
 }
 
-// node returns a profile; nil if there is none of that name.
+// node returns a profile, or nil if there is none of that name.
 func (f *profiles) node(name string) *yaml.Node {
 	if f.doc.Kind == 0 {
 		return nil
@@ -145,7 +145,7 @@ func (f *profiles) node(name string) *yaml.Node {
 	return nil
 }
 
-// A profile is the values of options, and where the password is.
+// A profile is a set of option values, and the source of the password.
 type profile struct {
 	values []profileValue
 	from   *connector.SecretSource
@@ -155,7 +155,7 @@ type profile struct {
 // user returns the user name.
 func (p *profile) user() string { return p.value("username") }
 
-// value returns the value of an option; it may be empty.
+// value returns the value of an option, which may be empty.
 func (p *profile) value(option string) string {
 	for _, v := range p.values {
 		if v.option == option {
@@ -236,7 +236,7 @@ func (f *profiles) readPassword(out *profile, value *yaml.Node) error {
 	return nil
 }
 
-// set adds a profile, or puts it in the place of one.
+// set adds a profile, or replaces the one of that name.
 func (f *profiles) set(name string, node *yaml.Node) {
 	if f.doc.Kind == 0 {
 		f.doc = yaml.Node{Kind: yaml.DocumentNode, Content: []*yaml.Node{mapping(scalar("profiles"), mapping())}}
@@ -249,7 +249,7 @@ func (f *profiles) set(name string, node *yaml.Node) {
 	all.Content = append(all.Content, scalar(name), node)
 }
 
-// remove reports whether there was a profile.
+// remove removes a profile, and reports whether it existed.
 func (f *profiles) remove(name string) bool {
 	if f.node(name) == nil {
 		return false

@@ -1,5 +1,5 @@
 // Package command holds the parts of the command mqtt311. It publishes and subscribes like
-// mosquitto_pub and mosquitto_sub, checks a connector's configuration, tries its connection, and
+// mosquitto_pub and mosquitto_sub, checks a connector's configuration, tests its connection, and
 // runs it; other packages add verbs.
 package command
 
@@ -23,47 +23,49 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// A Program is what the command needs of the world, so that a test can be the world.
+// A Program is the command with its connections to the outside world, which a test can replace.
 type Program struct {
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
 	Lang   string // of all texts: en or zh
-	JSON   bool   // JSON lines are wanted
-	Quiet  bool   // no errors are wanted
+	JSON   bool   // print JSON lines
+	Quiet  bool   // print no errors
 
-	// Streams runs what needs servers of NATS; nil: nothing does.
+	// Streams runs the parts that need NATS servers. If nil, configurations that need them are
+	// refused.
 	Streams Streams
 
 	verbs     []Verb
-	own       bool                   // the process is the command alone
-	line      atomic.Pointer[status] // of progress, while there is one
+	own       bool                   // this process runs only the command
+	line      atomic.Pointer[status] // the line of progress, if there is one
 	hurry     <-chan struct{}        // closed by a second interrupt: end now
 	orderly   atomic.Int64           // how long the command may take to end after an interrupt: a time.Duration
 	hangup    <-chan struct{}        // SIGHUP, for tests; nil: of the process
 	command   string                 // what the user called, for hints
-	byOptions bool                   // a client was made of options, and not of a configuration: for hints
+	byOptions bool                   // a client was made from options and not from a configuration: for hints
 }
 
-// A Verb makes a command beside those of this package. It is called when the language is known.
+// A Verb makes a further subcommand. It is called once the language is known.
 type Verb func(*Program) *cobra.Command
 
-// sameInterrupt is how soon after the first a further interrupt is the same one: a terminal or
-// timeout(1) may signal the group and the process.
+// sameInterrupt is how soon after the first interrupt another one counts as the same: a terminal or
+// timeout(1) may signal both the group and the process.
 const sameInterrupt = 200 * time.Millisecond
 
-// orderly is how long a command that ends in order may take to end after an interrupt, which includes five seconds for the
-// server; others but run have nothing to end. Tests have less patience.
+// orderly is how long a command with an orderly end may take after an interrupt, including five seconds for the
+// server. Tests shorten it.
 var orderly = 10 * time.Second
 
-// EndsInOrder gives a command ten seconds to end after an interrupt, when its context ends. Others are ended at once.
+// EndsInOrder gives a command ten seconds to end after an interrupt cancels its context. Other commands are ended
+// at once.
 func EndsInOrder(cmd *cobra.Command) {
 	annotate(cmd, endsInOrder)
 }
 
 const (
 	endsInOrder  = "ends in order"
-	oneProcessor = "one processor" // one connection is all it has: threads would cost more than they do
+	oneProcessor = "one processor" // threads would cost more than they bring: the command has a single connection
 )
 
 func annotate(cmd *cobra.Command, what string) {
@@ -73,7 +75,8 @@ func annotate(cmd *cobra.Command, what string) {
 	cmd.Annotations[what] = "true"
 }
 
-// lastWord is how long the command has to end after the second interrupt, before it is made to.
+// lastWord is how long the command may take to end after the second interrupt before it is forced
+// to.
 const lastWord = 500 * time.Millisecond
 
 // Main runs the command, with further verbs, and exits.
@@ -148,7 +151,7 @@ func (p *Program) run(ctx context.Context, args []string) int {
 	return code
 }
 
-// Root returns the command with further verbs, for what looks at its options and texts.
+// Root returns the command with further verbs, for tools that inspect its options and texts.
 func Root(lang string, verbs ...Verb) *cobra.Command {
 	return (&Program{Lang: lang, verbs: verbs}).root()
 }
@@ -220,10 +223,11 @@ Exit codes: 0 done, 1 it failed while running, 2 wrong usage or configuration,
 	return root
 }
 
-// mayBeEmpty are the options whose empty value means something.
+// mayBeEmpty are the options for which an empty value has a meaning.
 var mayBeEmpty = []string{"message", "will-payload", "username", "pw", "id", "format", "search", "lang"}
 
-// emptyValues refuses options with an empty value, as of a variable that is not set: --exec "$STEP" would acknowledge all and do nothing.
+// emptyValues refuses empty values of other options, as from an unset variable: --exec "$STEP" would acknowledge
+// everything and do nothing.
 func (p *Program) emptyValues(cmd *cobra.Command) (err error) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if err == nil && f.Value.Type() == "string" && f.Value.String() == "" && !slices.Contains(mayBeEmpty, f.Name) {
@@ -233,7 +237,7 @@ func (p *Program) emptyValues(cmd *cobra.Command) (err error) {
 	return err
 }
 
-// callByName makes the examples of a command call it as the user does.
+// callByName replaces the name of the command in its examples by the name that the user called.
 func (p *Program) callByName(cmd *cobra.Command) {
 	cmd.Example = strings.ReplaceAll(cmd.Example, "mqtt311 ", p.name()+" ")
 	for _, c := range cmd.Commands() {

@@ -14,9 +14,8 @@ import (
 	"github.com/mqtt311/mqtt311/connector/lint"
 )
 
-// A status is a line of progress on a terminal: as much of it as fits, drawn again when
-// the width changes. What else is written to standard error meanwhile goes through it, so that the
-// two do not mix.
+// A status is a line of progress on a terminal: as much of it as fits, drawn again when the width
+// changes. All other output to standard error must go through it, so that the two do not mix.
 type status struct {
 	on     bool
 	w      io.Writer
@@ -26,11 +25,12 @@ type status struct {
 	ended  sync.WaitGroup
 
 	mu    sync.Mutex
-	shown int // columns of the line that is there
+	shown int // columns of the line that is shown
 	last  uint64
 }
 
-// progress returns the line, which shows nothing where standard error is no terminal.
+// progress returns the status, which shows nothing if standard error is not a terminal or wanted is
+// false.
 func (p *Program) progress(wanted bool) *status {
 	s := &status{w: p.Stderr, period: 500 * time.Millisecond, stop: make(chan struct{})}
 	if s.screen, _ = p.Stderr.(*terminal.Screen); s.screen != nil {
@@ -42,7 +42,7 @@ func (p *Program) progress(wanted bool) *status {
 	return s
 }
 
-// every shows what text returns, again and again until end. It is called under the lock.
+// every shows what text returns, periodically until end. text is called under the lock.
 func (s *status) every(text func() string) {
 	if !s.on {
 		return
@@ -73,15 +73,15 @@ func (s *status) every(text func() string) {
 	})
 }
 
-// draw shows a line instead of the one that is there.
+// draw replaces the line that is shown.
 func (s *status) draw(line string) {
 	line = terminal.Cut(terminal.EscapeLine(line), s.screen.Width()-1) // some terminals wrap after the last column
 	io.WriteString(s.w, s.over()+line)
 	s.shown = terminal.Columns(line)
 }
 
-// over is what takes away the line that is there. A terminal that has become narrower may have broken
-// it into several.
+// over returns the sequence that erases the line that is shown. A terminal that has become narrower
+// may have wrapped it into several.
 func (s *status) over() string {
 	if broken := (s.shown - 1) / max(1, s.screen.Width()); s.shown > 0 && broken > 0 {
 		return fmt.Sprintf("\r\x1b[%dA\x1b[J", broken)
@@ -89,14 +89,14 @@ func (s *status) over() string {
 	return "\r\x1b[K"
 }
 
-// lock runs f while no text is made.
+// lock runs f while text is not running.
 func (s *status) lock(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f()
 }
 
-// rate returns how much n grew per second since it was asked before.
+// rate returns by how much n has grown per second since the previous call.
 func (s *status) rate(n uint64) uint64 {
 	grown := n - s.last
 	s.last = n
@@ -119,14 +119,14 @@ func (s *status) clear() {
 	}
 }
 
-// end takes the line away.
+// end erases the line.
 func (s *status) end() {
 	close(s.stop)
 	s.ended.Wait()
 	s.lock(s.clear)
 }
 
-// health is the line of run.
+// health returns the line of run.
 func (p *Program) health(show *status, h connector.Health) string {
 	line := fmt.Sprintf(p.Say("%s  %d received (%d/s)", "%s  已接收 %d（%d/秒）"), p.state(h), h.Received, show.rate(h.Received))
 	for _, part := range []struct {
@@ -158,7 +158,7 @@ func (p *Program) stateName(s client.State) string {
 	}[s.String()])
 }
 
-// size writes a number of bytes as people do.
+// size formats a number of bytes with a unit.
 func size(n uint64) string {
 	for _, unit := range []string{"B", "KiB", "MiB"} {
 		if n < 1<<10 {
@@ -169,7 +169,7 @@ func size(n uint64) string {
 	return fmt.Sprint(n, " GiB")
 }
 
-// grouped writes a number with a comma at every three digits.
+// grouped formats a number with a comma every three digits.
 func grouped(n uint64) string {
 	s := fmt.Sprint(n)
 	for i := len(s) - 3; i > 0; i -= 3 {

@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// screen is what a terminal was told.
+// screen returns a terminal and what is written to it.
 func screen(t *testing.T) (tty *os.File, told *output) {
 	t.Helper()
 	master, tty, err := pty.Open()
@@ -34,23 +34,23 @@ func screen(t *testing.T) (tty *os.File, told *output) {
 	return tty, told
 }
 
-// shown returns the last text of a line that was written over and over.
+// shown returns the last text of a line that was overwritten repeatedly.
 func shown(s string) string {
 	lines := regexp.MustCompile("\r\x1b\\[(?:K|\\d+A\x1b\\[J)").Split(s, -1)
 	return lines[len(lines)-1]
 }
 
-// moving are the numbers that depend on when one looks.
+// moving matches the numbers that depend on the time of looking.
 var moving = regexp.MustCompile(`(\(|（|oldest |最久 )\d+(/|s)`)
 
-// resize gives a terminal a width.
+// resize sets the width of a terminal.
 func resize(t *testing.T, tty *os.File, columns uint16) {
 	t.Helper()
 	require.NoError(t, pty.Setsize(tty, &pty.Winsize{Rows: 24, Cols: columns}))
 }
 
-// On a terminal run has a line of progress, which is cut to its width, which logs do not mix with, and which is gone
-// in the end. Logs are text for people, in their language.
+// On a terminal run shows a line of progress, which is cut to the width, does not mix with logs, and is gone at the
+// end. Logs are text in the user's language.
 func TestProgressOfRun(t *testing.T) {
 	thorough.Only(t)
 	addr := startBroker(t)
@@ -99,10 +99,11 @@ func TestProgressOfRun(t *testing.T) {
 	}
 }
 
-// widths are those of terminals that people have.
+// widths are common widths of terminals.
 var widths = []uint16{60, 80, 120}
 
-// So has pub while it reads many messages; where there is no terminal there is nothing.
+// pub shows a line of progress, too, while it reads many messages; without a terminal there is
+// none.
 func TestProgressOfPub(t *testing.T) {
 	thorough.Only(t)
 	addr := startBroker(t)
@@ -131,7 +132,8 @@ func TestProgressOfPub(t *testing.T) {
 	require.Equal(t, result{}, r)
 }
 
-// Help and hints are folded to the width of the terminal, in both languages; examples stay as they are, to be copied.
+// Help and hints are folded to the width of the terminal, in both languages; examples are not folded, so that they
+// can be copied.
 func TestTextsFitTheTerminal(t *testing.T) {
 	t.Setenv("NO_COLOR", "1")
 	silent := serveTCP(t, func(net.Conn) {})
@@ -175,7 +177,7 @@ func TestTextsFitTheTerminal(t *testing.T) {
 	}
 }
 
-// A file has a percentage.
+// For a file the progress is a percentage.
 func TestProgressOfAFile(t *testing.T) {
 	t.Parallel()
 	addr := startBroker(t)
@@ -188,7 +190,7 @@ func TestProgressOfAFile(t *testing.T) {
 	require.Regexp(t, `\r\x1b\[K\d\d?%  \d+ published \(`, told.String())
 }
 
-// After an interrupt pub says what became of the lines, on a terminal and elsewhere.
+// After an interrupt pub reports what became of the lines, with a terminal or without.
 func TestSummaryOfPub(t *testing.T) {
 	silent := scripted(t, func(p packets.Packet) []packets.Packet {
 		switch p := p.(type) {
@@ -224,7 +226,8 @@ func TestSummaryOfPub(t *testing.T) {
 	}
 }
 
-// On a terminal no control character of a topic or a payload is raw, whatever the format, but with --raw.
+// On a terminal, control characters in a topic or a payload are escaped in every format, except with
+// --raw.
 func TestSubOnATerminal(t *testing.T) {
 	addr := startBroker(t)
 	const payload = "\x1b]0;title\x07\xff\u202e\u009b31m{\"a\":1}\ttext\n2"
@@ -256,7 +259,7 @@ func TestSubOnATerminal(t *testing.T) {
 	require.Equal(t, payload+"\n", ok(t, "sub", "-b", addr, "-t", "#", "-C", "1"), "elsewhere bytes are exact")
 }
 
-// Errors, warnings and logs escape what they quote, too.
+// Errors, warnings and logs escape quoted text, too.
 func TestErrorsOnATerminal(t *testing.T) {
 	addr := startBroker(t)
 	for _, args := range [][]string{
@@ -274,7 +277,7 @@ func TestErrorsOnATerminal(t *testing.T) {
 	}
 }
 
-// -d shows packets as they pass, without payloads and passwords.
+// -d shows packets as they are sent and received, without payloads and passwords.
 func TestDebugShowsPackets(t *testing.T) {
 	addr := startBroker(t)
 	r := mqtt311(t, "pub", "-b", addr, "-t", "a", "-m", "geheim", "-q", "1", "-d", "-u", "me", "-P", "secret")
@@ -291,7 +294,7 @@ func TestDebugShowsPackets(t *testing.T) {
 	told.until(t, "PUBACK")
 }
 
-// A lost connection and a rival are told without being asked.
+// A lost connection and a client with the same client id are reported without -d.
 func TestOutagesAreTold(t *testing.T) {
 	addr := startBroker(t)
 	errs := newOutput()

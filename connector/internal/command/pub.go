@@ -173,7 +173,7 @@ func (o *pubOptions) prepare(ctx context.Context, p *Program) (cfg client.Config
 	return o.config(ctx, p, server)
 }
 
-// checkNumbers refuses values and combinations that cannot be meant.
+// checkNumbers refuses values and combinations that make no sense.
 func (o *pubOptions) checkNumbers() error {
 	if err := o.within(
 		bound{"repeat", float64(o.repeat), 1, math.MaxInt32},
@@ -198,8 +198,8 @@ func (o *pubOptions) checkNumbers() error {
 	return nil
 }
 
-// warnDeletes warns, once, that an empty payload deletes a retained message, which may be unintended. n is the number
-// of the line, if there is one.
+// warnDeletes warns, once, that an empty payload deletes a retained message, which may be unintended. n is the
+// number of the line, or 0.
 func (o *pubOptions) warnDeletes(p *Program, m client.Message, n int) {
 	if !m.Retain || len(m.Payload) > 0 || o.null || o.jsonLines || o.warned {
 		return
@@ -212,7 +212,7 @@ func (o *pubOptions) warnDeletes(p *Program, m client.Message, n int) {
 	p.Warn(en+": with --retain that deletes the retained message; --null-message says so on purpose", zh+"：与 --retain 同用会删除服务端保存的消息；如确需删除请用 --null-message")
 }
 
-// Patience bounds ctx by seconds, if there are any: see OutOfTime.
+// Patience limits ctx to a number of seconds, if that is positive: see OutOfTime.
 func Patience(ctx context.Context, seconds int) (context.Context, context.CancelFunc) {
 	if seconds <= 0 {
 		return context.WithCancel(ctx)
@@ -228,8 +228,8 @@ func (e *patienceError) Error() string {
 
 func (e *patienceError) Is(target error) bool { return target == context.DeadlineExceeded }
 
-// OutOfTime makes err a time-out if the Patience of ctx has ended. What was reached, or was not, is said in both languages,
-// or empty.
+// OutOfTime turns err into a timeout if the Patience of ctx has ended. en and zh say in both languages what was
+// reached; they may be empty.
 func OutOfTime(ctx context.Context, err error, en, zh string) error {
 	var p *patienceError
 	if err == nil || !errors.As(context.Cause(ctx), &p) {
@@ -241,7 +241,8 @@ func OutOfTime(ctx context.Context, err error, en, zh string) error {
 	return Fail(ExitTimeout, "timed out after %[1]d s%[2]s", "%[1]d 秒后超时%[3]s", p.seconds, en, zh)
 }
 
-// Ended is OutOfTime for what has effects elsewhere: after an interrupt, too, the user has to know what was reached.
+// Ended is OutOfTime for commands with effects elsewhere: after an interrupt, too, it tells the user what was
+// reached.
 func Ended(ctx context.Context, err error, en, zh string) error {
 	if err != nil && en != "" && errors.Is(context.Cause(ctx), context.Canceled) {
 		return Fail(ExitInterrupt, "interrupted: %[1]s", "已中断：%[2]s", en, zh)
@@ -265,12 +266,13 @@ func (o *pubOptions) payload(ctx context.Context, p *Program) (b []byte, err err
 	return b, Coded(ExitUsage, err)
 }
 
-// ReadPayload reads what is to be one payload, and no more than any packet can have. It does not wait for the rest when ctx ends.
+// ReadPayload reads a single payload, and no more than fits into any packet. It does not wait for the rest when ctx
+// ends.
 func ReadPayload(ctx context.Context, r io.Reader) ([]byte, error) {
 	return patiently(ctx, func() ([]byte, error) { return readPayload(r) })
 }
 
-// ReadPayloadFile is ReadPayload for a file.
+// ReadPayloadFile is like ReadPayload, for a file.
 func ReadPayloadFile(ctx context.Context, path string) ([]byte, error) {
 	return patiently(ctx, func() ([]byte, error) {
 		f, err := os.Open(path) // of a pipe it waits for a writer
@@ -285,7 +287,7 @@ func ReadPayloadFile(ctx context.Context, path string) ([]byte, error) {
 	})
 }
 
-// patiently calls read, which is left alone when ctx ends.
+// patiently calls read, and abandons it when ctx ends.
 func patiently(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
 	type result struct {
 		b   []byte
@@ -320,10 +322,10 @@ func (o *pubOptions) of(payload []byte) client.Message {
 	return client.Message{Topic: o.topic, Payload: payload, QoS: packets.QoS(o.qos), Retain: o.retain}
 }
 
-// worthShowing is the size from which a payload takes long enough to show progress.
+// worthShowing is the size from which publishing a payload takes long enough to show progress.
 const worthShowing = 1 << 20
 
-// publishOne publishes one payload, as often as configured, and returns how often that was.
+// publishOne publishes one payload, as often as configured, and returns how often it did.
 func (o *pubOptions) publishOne(ctx context.Context, p *Program, c *client.Client, payload []byte) (published int, err error) {
 	show := p.progress(!p.Quiet && !o.debug && (len(payload) > worthShowing || o.repeat > 1))
 	defer show.end()
@@ -367,7 +369,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// NotPublished makes the error of the command over a message that was not published, or may not have been.
+// NotPublished returns the command's error about a message that was not published, or may not have been.
 func NotPublished(topic string, err error) error {
 	text := plainly(err)
 	if rest, ok := strings.CutPrefix(text, "publish: "); ok { // the error of a receipt has no topic
@@ -379,11 +381,11 @@ func NotPublished(topic string, err error) error {
 	return &codedError{code: ExitPublish, err: &toldError{text, err}, zh: chinese.Of(text)}
 }
 
-// many reports whether messages come from standard input until it ends.
+// many reports whether messages are read from standard input until it ends.
 func (o *pubOptions) many() bool { return o.lines || o.nul || o.jsonLines }
 
-// publishMany publishes messages from standard input, as many at a time as the
-// window allows. The first that fails ends it, whether more comes or not.
+// publishMany publishes messages from standard input, as many at a time as the window allows. The
+// first failure ends it, even if no further line comes.
 func (o *pubOptions) publishMany(ctx context.Context, p *Program, c *client.Client, n *tally) error {
 	n.total = regularSize(p.Stdin)
 	show := p.progress(!p.Quiet && !o.debug)
@@ -420,14 +422,14 @@ func (o *pubOptions) publishMany(ctx context.Context, p *Program, c *client.Clie
 	return err
 }
 
-// sent is a message in flight.
+// A sent is a message in flight.
 type sent struct {
 	r     *client.Receipt
 	qos   packets.QoS
 	topic string
 }
 
-// publishPieces publishes until standard input ends; each receipt goes to note.
+// publishPieces publishes until standard input ends, and passes each receipt to note.
 func (o *pubOptions) publishPieces(ctx context.Context, p *Program, c *client.Client, count *tally, note func(sent)) error {
 	in, n, start := p.pieces(ctx, o.nul), 0, time.Now()
 	for piece, err := range in.all {
@@ -471,5 +473,6 @@ func badLine(n int, err error) error {
 	return Fail(ExitPublish, "standard input: line %d: %w", "标准输入第 %d 行：%w", n, err)
 }
 
-// feedInflight is how many lines may be unanswered. With so many, one write and one read are for many messages.
+// feedInflight is how many lines may be unanswered. It is so large that one write and one read serve many
+// messages.
 const feedInflight = 2000

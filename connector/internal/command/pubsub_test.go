@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Each way to give a payload arrives as it was given.
+// A payload arrives as it was given, in whatever way.
 func TestPubPayloads(t *testing.T) {
 	addr := startBroker(t)
 	file := writeFile(t, "payload", "from a\nfile")
@@ -56,7 +56,7 @@ func TestSubFormats(t *testing.T) {
 	require.Equal(t, "in/a x\n", fetch(t, addr, "in/+", "-C", "1", "-v"))
 }
 
-// JSON has text as text and other bytes in base64.
+// In JSON, text is text and other bytes are base64.
 func TestSubJSON(t *testing.T) {
 	addr := startBroker(t)
 	for payload, want := range map[string]map[string]any{
@@ -81,7 +81,7 @@ func TestSubJSON(t *testing.T) {
 	}
 }
 
-// -R, -T, --retained-only and --remove-retained say what is shown.
+// -R, -T, --retained-only and --remove-retained select what is shown.
 func TestSubRetained(t *testing.T) {
 	t.Parallel()
 	addr := startBroker(t)
@@ -105,7 +105,7 @@ func sorted(lines string) string {
 	return strings.Join(parts, "")
 }
 
-// Several filters, and one that a kept session is to drop.
+// sub subscribes to several filters, and drops one from a kept session.
 func TestSubSeveralFilters(t *testing.T) {
 	addr := startBroker(t)
 	queue(t, addr, "a")
@@ -115,7 +115,7 @@ func TestSubSeveralFilters(t *testing.T) {
 	require.Equal(t, "b\n", fetch(t, addr, "b", "-t", "c", "-C", "1"))
 }
 
-// An interrupt ends sub, and its exit code says so.
+// An interrupt ends sub with the exit code for that.
 func TestInterrupt(t *testing.T) {
 	addr := startBroker(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -131,7 +131,7 @@ func TestInterrupt(t *testing.T) {
 	require.Empty(t, errs.String())
 }
 
-// A URL holds what the options would.
+// A URL can replace the options.
 func TestURL(t *testing.T) {
 	addr := startBroker(t)
 	queue(t, addr, "a/b")
@@ -188,7 +188,7 @@ func TestWrongUsage(t *testing.T) {
 	}
 }
 
-// A Server that is none: the error says at which step it ended, and what to try.
+// If there is no MQTT server, the error says at which step the connection failed, and what to try.
 func TestNoServer(t *testing.T) {
 	t.Parallel()
 	gone := serveTCP(t, func(c net.Conn) { io.ReadAtLeast(c, make([]byte, 64), 1) })
@@ -229,7 +229,7 @@ func TestNoServer(t *testing.T) {
 	}
 }
 
-// A Server that refuses is another thing, with another exit code.
+// A refusal by the server has another error and exit code.
 func TestRefused(t *testing.T) {
 	addr := serveTCP(t, func(c net.Conn) {
 		io.ReadAtLeast(c, make([]byte, 64), 1)
@@ -242,7 +242,7 @@ func TestRefused(t *testing.T) {
 	require.Contains(t, r.err, "Check user name, password")
 }
 
-// The examples of the help are commands that the command knows.
+// The examples in the help are valid commands.
 func TestHelpExamples(t *testing.T) {
 	root := (&Program{}).root()
 	n := 0
@@ -265,7 +265,7 @@ func TestHelpExamples(t *testing.T) {
 	require.Greater(t, n, 12)
 }
 
-// words splits a line as a shell would, as far as the examples need.
+// words splits a line like a shell, as far as the examples need that.
 func words(line string) (out []string) {
 	for i, part := range strings.Split(strings.TrimSpace(line), "'") {
 		if i%2 == 1 {
@@ -285,7 +285,7 @@ func TestVersion(t *testing.T) {
 	require.Equal(t, "MQTT 3.1.1", v["protocol"])
 }
 
-// The JSON of a message is JSON, whatever its payload.
+// The JSON of a message is valid, whatever its payload.
 func TestJSONOfAnyPayload(t *testing.T) {
 	for _, payload := range []string{"{\"k\":\"caf\xe9\"}", `{"k":1.0}`, "\xff", "", "{", "\"\xed\xa0\x80\"", "1 2"} {
 		d := &client.Delivery{Topic: "t", Payload: []byte(payload)}

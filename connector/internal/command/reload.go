@@ -15,12 +15,12 @@ import (
 	"github.com/mqtt311/mqtt311/connector/flow"
 )
 
-// A reloader reads the configuration of run again, and applies it.
+// A reloader rereads the configuration of run, and applies it.
 type reloader struct {
 	o    *runOptions
 	p    *Program
 	c    *connector.Connector
-	cfg  *connector.Config // with which the command was started
+	cfg  *connector.Config // the configuration with which the command was started
 	step step
 	show *status
 	log  *slog.Logger
@@ -32,7 +32,7 @@ type reloader struct {
 	hangups   <-chan struct{}
 }
 
-// catch makes SIGHUP no reason to end, until stop is called.
+// catch keeps SIGHUP from ending the process until stop is called.
 func (r *reloader) catch() (stop func()) {
 	if r.hangups = r.p.hangup; r.hangups != nil {
 		return func() {}
@@ -107,7 +107,8 @@ func (r *reloader) reload(ctx context.Context) {
 	}
 }
 
-// apply gives the connector a configuration. An error of flow.TypeSubscribe is about what the server has not granted.
+// apply gives the connector a new configuration. An error of flow.TypeSubscribe is about filters that the server
+// has not granted.
 func (r *reloader) apply(ctx context.Context, cfg *connector.Config) (connector.Changes, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -122,7 +123,7 @@ func (r *reloader) apply(ctx context.Context, cfg *connector.Config) (connector.
 	return changes, err
 }
 
-// applyPage applies what the page in a browser shows.
+// applyPage applies a configuration saved in the browser page.
 func (r *reloader) applyPage(ctx context.Context, cfg *connector.Config) (connector.Changes, error) {
 	if err := r.o.adopt(cfg, func(found []connector.Finding) { r.p.tell(r.show, r.log, r.o.file, found) }); err != nil {
 		return connector.Changes{}, err
@@ -130,7 +131,7 @@ func (r *reloader) applyPage(ctx context.Context, cfg *connector.Config) (connec
 	return r.apply(ctx, cfg)
 }
 
-// refused reports why nothing was applied.
+// refused reports why a configuration was not applied.
 func (r *reloader) refused(err error) {
 	why := r.p.text(err)
 	var mistakes *connector.ConfigError
@@ -152,7 +153,7 @@ func (r *reloader) say(message, what string) {
 	}
 }
 
-// flow returns the flow of a consumer that has none yet.
+// flow returns the flow for a consumer that has none yet.
 func (r *reloader) flow(consumer string) flow.Flow {
 	if r.known[consumer] {
 		return nil
@@ -160,7 +161,7 @@ func (r *reloader) flow(consumer string) flow.Flow {
 	return r.o.flowOf(consumer, r.step, r.c, r.log)
 }
 
-// A stamp identifies a state of a file. The zero stamp is that of no file.
+// A stamp identifies a state of a file. The zero stamp means that there is no file.
 type stamp struct {
 	info os.FileInfo
 }
@@ -180,13 +181,13 @@ func (s stamp) equal(o stamp) bool {
 	return os.SameFile(s.info, o.info) && s.info.ModTime().Equal(o.info.ModTime()) && s.info.Size() == o.info.Size()
 }
 
-// A file that is watched is looked at every lookEvery, and has changed when it stays different for quietFor.
+// A watched file is checked every lookEvery, and has changed once it stays different for quietFor.
 const (
 	lookEvery = 200 * time.Millisecond
 	quietFor  = time.Second
 )
 
-// watch reports changes since s. A file that is missing for a while has not changed.
+// watch reports changes since s. A file that is missing for a while does not count as changed.
 func (s stamp) watch(ctx context.Context, file string, changed chan<- struct{}) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()

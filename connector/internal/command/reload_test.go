@@ -48,7 +48,7 @@ func logLines(t *testing.T, log *output, message string) (found []map[string]any
 	return found
 }
 
-// SIGHUP applies the file; what needs a restart and what is wrong is told.
+// SIGHUP applies the file; changes that need a restart, and mistakes, are reported.
 func TestRunReload(t *testing.T) {
 	addr := startBroker(t)
 	file := configFile(t, addr, consumes+"producers:\n  out: {topic: out, qos: 1}\n")
@@ -92,7 +92,7 @@ func TestRunReload(t *testing.T) {
 	require.Len(t, logLines(t, r.err, "reconfigured"), 1)
 }
 
-// --watch applies the file when it has changed.
+// --watch applies the file when it changes.
 func TestRunWatch(t *testing.T) {
 	t.Parallel()
 	addr := startBroker(t)
@@ -109,7 +109,7 @@ func TestRunWatch(t *testing.T) {
 	require.Empty(t, logLines(t, r.err, "settings wait for a restart"), "--stall-after is no change")
 }
 
-// A file has changed when it is different for a second; one that is missing has not.
+// A file has changed when it stays different for a second; a missing file has not.
 func TestWatchWaitsForAQuietSecond(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -152,7 +152,7 @@ func TestWatchWaitsForAQuietSecond(t *testing.T) {
 	})
 }
 
-// On a terminal it is told in the language of the user.
+// On a terminal the reload is reported in the language of the user.
 func TestReloadOnATerminal(t *testing.T) {
 	addr := startBroker(t)
 	for lang, want := range map[string][]string{

@@ -10,33 +10,34 @@ import (
 )
 
 // A remover deletes the retained messages that were printed. A server may send only some of many:
-// when no more come and all deletions are acknowledged, it subscribes again, until nothing is
-// left.
+// when no more arrive and all deletions are acknowledged, the remover subscribes again, until
+// nothing is left.
 type remover struct {
 	c         *client.Client
 	subscribe func(context.Context) error
-	quiet     time.Duration // without a message a round is over
+	quiet     time.Duration // a round is over after this time without a message
 
 	mu      sync.Mutex
 	topics  map[string]*removed
-	open    int // deletions without an answer
+	open    int // unacknowledged deletions
 	failed  error
-	last    time.Time // something came
+	last    time.Time // when the last message arrived
 	deleted int       // in this round
-	stuck   string    // a topic of this round that was deleted before, mostDeletions times
+	stuck   string    // a topic of this round that has already been deleted mostDeletions times
 	stuckN  int
-	changed chan struct{} // closed by an answer
+	changed chan struct{} // closed by an acknowledgement
 }
 
-// removed is what became of one topic.
+// A removed is what happened to one topic.
 type removed struct {
-	leftOut bool   // by a filter: it stays, whatever later rounds say
-	times   int    // it was deleted
-	echoes  int    // copies of our own deletions that are still to come
-	sum     uint64 // of the payload
+	leftOut bool   // excluded by a filter: never deleted
+	times   int    // how often it was deleted
+	echoes  int    // copies of our own deletions that are still expected
+	sum     uint64 // hash of the payload
 }
 
-// mostDeletions is how often a retained message that reappears is deleted: somebody may publish it anew.
+// mostDeletions is how often a retained message that reappears is deleted: somebody may be publishing it
+// again.
 const mostDeletions = 3
 
 var payloadSeed = maphash.MakeSeed()
@@ -45,7 +46,7 @@ func newRemover(c *client.Client, subscribe func(context.Context) error) *remove
 	return &remover{c: c, subscribe: subscribe, quiet: 300 * time.Millisecond, topics: make(map[string]*removed), changed: make(chan struct{})}
 }
 
-// echo reports whether d is the copy of a deletion, which the server sends to us, too.
+// echo reports whether d is a copy of one of our deletions, which the server sends to us, too.
 func (r *remover) echo(d *client.Delivery) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -57,8 +58,8 @@ func (r *remover) echo(d *client.Delivery) bool {
 	return true
 }
 
-// settled reports whether a retained message needs nothing more: a filter left it out before, or
-// its deletions do not help. It is new if it was not printed yet.
+// settled reports whether a retained message needs no further action: a filter excluded it before,
+// or deleting it does not help. isNew means that it has not been printed yet.
 func (r *remover) settled(d *client.Delivery) (over, isNew bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -89,7 +90,7 @@ func (r *remover) leaveOut(topic string) {
 	r.topics[topic].leftOut = true
 }
 
-// remove deletes the message of a topic without waiting for the answer.
+// remove deletes the message of a topic without waiting for the acknowledgement.
 func (r *remover) remove(ctx context.Context, topic string) error {
 	r.mu.Lock()
 	t := r.topics[topic]
@@ -120,15 +121,15 @@ func (r *remover) remove(ctx context.Context, topic string) error {
 	return nil
 }
 
-// unanswered returns the number of deletions without an answer, the error of one that failed, and a channel that the
-// next answer closes.
+// unanswered returns the number of unacknowledged deletions, the error of one that failed, and a channel that is
+// closed by the next acknowledgement.
 func (r *remover) unanswered() (open int, changed <-chan struct{}, failed error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.open, r.changed, r.failed
 }
 
-// wait returns when all deletions are answered.
+// wait waits until all deletions are acknowledged.
 func (r *remover) wait(ctx context.Context) error {
 	for {
 		n, changed, err := r.unanswered()
@@ -143,7 +144,7 @@ func (r *remover) wait(ctx context.Context) error {
 	}
 }
 
-// run follows the first subscription; it returns nil when nothing is left to delete.
+// run continues after the first subscription; it returns nil when nothing is left to delete.
 func (r *remover) run(ctx context.Context) error {
 	for {
 		deleted, err := r.round(ctx)
@@ -156,7 +157,7 @@ func (r *remover) run(ctx context.Context) error {
 	}
 }
 
-// round waits until no more messages come and all deletions are answered.
+// round waits until no more messages arrive and all deletions are acknowledged.
 func (r *remover) round(ctx context.Context) (deleted int, err error) {
 	// The server answers in order: whatever it was about to send arrives before this answer.
 	if err := r.c.Unsubscribe(ctx, "mqtt311/none"); err != nil {

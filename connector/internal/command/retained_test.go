@@ -13,7 +13,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// brokers runs a test on mochi, and on mosquitto where it is installed.
+// brokers runs a test with mochi, and with mosquitto if it is installed.
 func brokers(t *testing.T, test func(t *testing.T, addr string)) {
 	t.Run("mochi", func(t *testing.T) {
 		t.Parallel()
@@ -36,13 +36,13 @@ func retain(t *testing.T, addr string, n int) {
 	require.Zero(t, r.code, r.err)
 }
 
-// kept returns the topics that are retained, in order.
+// kept returns the topics with retained messages, in order.
 func kept(t *testing.T, addr string) []string {
 	t.Helper()
 	return strings.Fields(retained(t, addr, "-t", "kept/#", "-F", "%t"))
 }
 
-// All of many retained messages are deleted, each is printed once, and it ends by itself.
+// All of many retained messages are deleted, each is printed once, and the command ends by itself.
 func TestRemoveRetainedAll(t *testing.T) {
 	t.Parallel()
 	brokers(t, func(t *testing.T, addr string) {
@@ -58,7 +58,7 @@ func TestRemoveRetainedAll(t *testing.T) {
 	})
 }
 
-// What a filter leaves out stays, and so does what -C left.
+// Messages excluded by a filter stay, and so do those beyond -C.
 func TestRemoveRetainedLeavesOut(t *testing.T) {
 	t.Parallel()
 	brokers(t, func(t *testing.T, addr string) {
@@ -78,7 +78,7 @@ func TestRemoveRetainedLeavesOut(t *testing.T) {
 	})
 }
 
-// A broken standard output deletes nothing that was not printed.
+// If standard output fails, messages that were not printed are not deleted.
 func TestRemoveRetainedNotPrinted(t *testing.T) {
 	t.Parallel()
 	addr := startBroker(t)
@@ -92,8 +92,8 @@ type brokenWriter struct{}
 
 func (brokenWriter) Write([]byte) (int, error) { return 0, io.ErrShortWrite }
 
-// A server that acknowledges deletions and does not delete, as one with an access list does, is an
-// error.
+// A server that acknowledges deletions but does not delete, for example because of an access list,
+// causes an error.
 func TestRemoveRetainedRefused(t *testing.T) {
 	t.Parallel()
 	addr := scripted(t, func(p packets.Packet) []packets.Packet {
@@ -116,7 +116,8 @@ func TestRemoveRetainedRefused(t *testing.T) {
 	require.Equal(t, "x\n", r.out)
 }
 
-// A live message among the retained ones does not end it before all are deleted, and is not printed.
+// A live message among the retained ones does not end the command before all are deleted, and is not
+// printed.
 func TestRemoveRetainedBesideLiveMessages(t *testing.T) {
 	t.Parallel()
 	var deleted []string

@@ -30,14 +30,14 @@ type runOptions struct {
 	logLevel     string
 	verbose      bool
 	watch        bool
-	into         bool // the consumer of nats goes into the stream
-	works        bool // the messages come out of the stream
+	into         bool // the consumer of nats sends to the stream
+	works        bool // the messages come from the stream
 	ui           bool
 	page         page
 
-	loaded    stamp        // of the file, before it was read
-	consumers atomic.Int64 // of the configuration
-	started   atomic.Bool  // the connector was connected
+	loaded    stamp        // of the file, from before it was read
+	consumers atomic.Int64 // number of consumers in the configuration
+	started   atomic.Bool  // the connector has been connected
 }
 
 func (p *Program) runCommand() *cobra.Command {
@@ -142,7 +142,7 @@ Producer 的输入来自标准输入，每行一个 JSON：{"producer": "command
 	return cmd
 }
 
-// serviceFlags are those of a command that runs until it is interrupted.
+// serviceFlags adds the flags of a command that runs until it is interrupted.
 func (o *runOptions) serviceFlags(p *Program, cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", "", p.Say("serve /metrics, /livez and /readyz on this `address`", "在此地址 `address` 提供 /metrics、/livez 和 /readyz"))
@@ -210,8 +210,8 @@ func (o *runOptions) run(ctx context.Context, p *Program) error {
 	return err
 }
 
-// toldElsewhere reports whether a person does not need this log record: failed attempts to connect are reported once,
-// and the error at the end says the rest.
+// toldElsewhere reports whether a user does not need this log record: failed attempts to connect are reported once,
+// and the final error has the rest.
 func (o *runOptions) toldElsewhere(ctx context.Context, cfg *connector.Config, message string) bool {
 	switch message {
 	case "connect failed":
@@ -247,7 +247,7 @@ func (o *runOptions) adopt(cfg *connector.Config, tell func([]connector.Finding)
 	return nil
 }
 
-// logger makes the log, beside the line of progress.
+// logger returns the log, which does not disturb the line of progress.
 func (o *runOptions) logger(p *Program, show *status) (*slog.Logger, error) {
 	level := slog.LevelInfo
 	switch {
@@ -361,7 +361,7 @@ func logged(log *slog.Logger, f flow.Flow) flow.Flow {
 	})
 }
 
-// stop lets running flows end, as long as there is patience. It returns how many messages were not done then.
+// stop lets running flows end within the drain timeout. It returns how many messages were unfinished then.
 func (o *runOptions) stop(ctx context.Context, p *Program, c *connector.Connector, f *feeder, log *slog.Logger) (int, error) {
 	stopCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)

@@ -21,7 +21,7 @@ func configFile(t *testing.T, addr, rest string) string {
 
 const consumes = "consumers:\n  in: {topics: ['in/#'], qos: 1, on_failure: {initial_delay: 1ms, max_delay: 2ms, retries: 5, then: drop}}\n"
 
-// A running command, until the test interrupts it.
+// A running is a command that runs until the test interrupts it.
 type running struct {
 	out, err *output
 	stdin    *io.PipeWriter
@@ -31,7 +31,7 @@ type running struct {
 
 func startRun(t *testing.T, args ...string) *running { return startProgram(t, new(Program), args...) }
 
-// startProgram runs a program that a test has prepared.
+// startProgram starts a program that a test has prepared.
 func startProgram(t *testing.T, p *Program, args ...string) *running {
 	ctx, cancel := context.WithCancel(t.Context())
 	in, stdin := io.Pipe()
@@ -42,7 +42,7 @@ func startProgram(t *testing.T, p *Program, args ...string) *running {
 	return r
 }
 
-// Without --exec each message is a JSON line, and is acknowledged when it was written.
+// Without --exec each message is printed as a JSON line, and acknowledged once it was written.
 func TestRunWritesJSONLines(t *testing.T) {
 	t.Parallel()
 	addr := startBroker(t)
@@ -71,8 +71,8 @@ func TestRunWritesJSONLines(t *testing.T) {
 	require.Empty(t, got.out)
 }
 
-// --exec runs a command for each message, with its facts in the environment; a command
-// that fails is run again.
+// --exec runs a command for each message, with its attributes in the environment; a command that
+// fails is run again.
 func TestRunExec(t *testing.T) {
 	addr := startBroker(t)
 	file := configFile(t, addr, consumes)
@@ -98,7 +98,7 @@ func TestRunExec(t *testing.T) {
 	require.Contains(t, r.err.String(), "exit status 1")
 }
 
-// Producers are fed from standard input, and its end ends a run without consumers.
+// Producers are fed from standard input, whose end ends a run without consumers.
 func TestRunProducers(t *testing.T) {
 	addr := startBroker(t)
 	file := configFile(t, addr, "producers:\n  commands: {topic: 'plant/${variable.line}', qos: 1}\n  other: {topic: plant/other, qos: 2}\n")
@@ -131,7 +131,7 @@ func TestRunProducerMistakes(t *testing.T) {
 	require.Contains(t, r.err, `there is no producer "x"`)
 }
 
-// A connector that takes what its own producer sends, in one process.
+// A connector receives what its own producer sends, in one process.
 func TestRunBothWays(t *testing.T) {
 	addr := startBroker(t)
 	file := configFile(t, addr, consumes+"producers:\n  out: {topic: in/out, qos: 2}\n")
@@ -144,7 +144,7 @@ func TestRunBothWays(t *testing.T) {
 	require.Equal(t, ExitOK, <-r.code)
 }
 
-// An interrupt waits for a line that is on its way, and is no failure of that line. What happened is told.
+// An interrupt waits for a line in flight, which does not fail. The command reports what happened.
 func TestInterruptOfALine(t *testing.T) {
 	published := make(chan struct{})
 	addr := serveTCP(t, func(c net.Conn) {
@@ -162,7 +162,7 @@ func TestInterruptOfALine(t *testing.T) {
 	require.Contains(t, r.err.String(), "mqtt311: standard input: lines that were read and not published: 1, from line 1; some may have arrived")
 }
 
-// What ends a start says so by its exit code, and what to try.
+// A failure at the start has its exit code and a hint.
 func TestRunDoesNotStart(t *testing.T) {
 	answer := func(connack, suback []byte) string {
 		return serveTCP(t, func(c net.Conn) {
@@ -222,7 +222,7 @@ func TestCheck(t *testing.T) {
 	require.NotEmpty(t, f["fix_zh"])
 }
 
-// The file may stand alone; two that differ are a mistake.
+// The file may be given without a flag; two different files are a mistake.
 func TestConfigurationWithoutFlag(t *testing.T) {
 	good := writeFile(t, "good.yaml", "connector:\n  general: {broker_url: '127.0.0.1:1', client_id: c}\n")
 	for _, args := range [][]string{{good}, {"-c", good, good}} {
@@ -241,7 +241,7 @@ func TestConfigurationWithoutFlag(t *testing.T) {
 	}
 }
 
-// run refuses a wrong file as check does, and connects nowhere.
+// run refuses an invalid file like check, and does not connect.
 func TestRunRefusesAWrongFile(t *testing.T) {
 	bad := writeFile(t, "bad.yaml", wrong)
 	for _, args := range [][]string{nil, {"--json"}} {
@@ -252,8 +252,8 @@ func TestRunRefusesAWrongFile(t *testing.T) {
 	}
 }
 
-// Each line of the log has the connector, the client id, and where the message came from; at
-// whatever level it has no payload and no password.
+// Each log line has the connector, the client id, and where the message came from. At no level does
+// it have a payload or password.
 func TestRunLog(t *testing.T) {
 	addr := startBroker(t)
 	file := writeFile(t, "hall.yaml", "connector:\n  general: {broker_url: '"+addr+"', client_id: q, username: u, password: pAsSwOrD}\n"+

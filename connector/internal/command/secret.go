@@ -12,7 +12,7 @@ import (
 	"golang.org/x/term"
 )
 
-// passwordOptions say where the password is. At most one of them is given.
+// passwordOptions are the sources of the password. At most one of them is given.
 var passwordOptions = []string{"pw", "pw-file", "pw-env", "pw-exec", "pw-prompt"}
 
 // passwordFrom returns the source of the password; nil if it is given with --pw, is to be asked for, or is not given.
@@ -30,7 +30,7 @@ func (c *Connection) passwordFrom() *connector.SecretSource {
 	return nil
 }
 
-// shellLine runs a line in the shell of the system.
+// shellLine returns the arguments that run a line in the shell of the system.
 func shellLine(line string) []string {
 	if runtime.GOOS == "windows" {
 		return []string{"cmd", "/C", line}
@@ -38,7 +38,7 @@ func shellLine(line string) []string {
 	return []string{"sh", "-c", line}
 }
 
-// readSecret reads a password before anything is dialled, so that a mistake is reported as such. Sources
+// readSecret reads a password before anything is dialled, so that a mistake is reported at once. Sources
 // are read again at every attempt to connect.
 func (p *Program) readSecret(ctx context.Context, from *connector.SecretSource) (string, error) {
 	text, err := from.Read(ctx)
@@ -51,7 +51,7 @@ func (p *Program) readSecret(ctx context.Context, from *connector.SecretSource) 
 	return text, nil
 }
 
-// warnOfReaders warns of a file with a secret that every user of the machine may read or replace.
+// warnOfReaders warns about a file with a secret that any user of the machine may read or replace.
 func (p *Program) warnOfReaders(path string) {
 	info, err := os.Stat(path)
 	if err != nil || runtime.GOOS == "windows" || info.Mode().Perm()&0o026 == 0 {

@@ -14,7 +14,8 @@ import (
 	"github.com/mqtt311/mqtt311/internal/thorough"
 )
 
-// shellOf returns a folder with the command in it, and a configuration; the shell has to be there.
+// shellOf returns a directory with the command and a configuration. It requires the shell to be
+// installed.
 func shellOf(t *testing.T, shell string) (dir string, env []string) {
 	t.Helper()
 	if _, err := exec.LookPath(shell); err != nil {
@@ -34,7 +35,7 @@ func shellOf(t *testing.T, shell string) (dir string, env []string) {
 	return dir, append(os.Environ(), "MQTT311_TEST_MAIN=1", "LC_ALL=C", "PATH="+dir+":"+os.Getenv("PATH"), "HOME="+dir, "ZDOTDIR="+dir)
 }
 
-// What shells offer for a line, and what has to be among it.
+// completions are command lines, and what shells must offer for them.
 var completions = map[string]string{
 	"mqtt311 ":                            "pub sub run check",
 	"mqtt311 pu":                          "pub",
@@ -46,7 +47,7 @@ var completions = map[string]string{
 	"mqtt311 check ":                      "c.yaml",
 }
 
-// The script works in a bash that has read nothing else.
+// The script works in a bash that has loaded nothing else.
 func TestCompletionInBash(t *testing.T) {
 	t.Parallel()
 	dir, env := shellOf(t, "bash")
@@ -91,7 +92,7 @@ func TestCompletionInFish(t *testing.T) {
 	}
 }
 
-// Zsh completes on a terminal alone: zpty is one.
+// Zsh only completes on a terminal, which zpty provides.
 func TestCompletionInZsh(t *testing.T) {
 	thorough.Only(t)
 	t.Parallel()
@@ -121,7 +122,7 @@ func TestCompletionInZsh(t *testing.T) {
 	}
 }
 
-// Every manual page is one: man(1)'s formatter finds no problem, in both languages.
+// Every manual page is valid: the formatter of man(1) finds no problem, in both languages.
 func TestManualPages(t *testing.T) {
 	t.Parallel()
 	for lang, want := range map[string]string{"en": "acknowledged", "zh": "发布消息"} {

@@ -17,17 +17,16 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// mostOutput bounds what a step gives back for one message.
+// mostOutput limits the result of a step for one message.
 const mostOutput = 16 << 20
 
-// grace is how long a process may take to end after it was asked to; tests have less
-// patience.
+// grace is how long a process may take to end after it was asked to; tests shorten it.
 var grace = 5 * time.Second
 
-// mostProcesses bounds --processes: each takes half a dozen files, of which many systems allow a thousand.
+// mostProcesses limits --processes: each takes half a dozen files, of which many systems allow a thousand.
 const mostProcesses = 128
 
-// stepOptions say what happens to a message: one step, and a producer after it.
+// stepOptions say what is done with a message: one step, then a producer.
 type stepOptions struct {
 	exec, pipe, http, append string
 	then                     string
@@ -60,7 +59,7 @@ type step interface {
 	close() error
 }
 
-// check refuses options that cannot be meant.
+// check refuses options that make no sense.
 func (o *stepOptions) check() error {
 	given := 0
 	for _, s := range []string{o.exec, o.pipe, o.http, o.append} {
@@ -85,7 +84,7 @@ func (o *stepOptions) check() error {
 	return nil
 }
 
-// step returns the one that the flags choose.
+// step returns the step that the flags select.
 func (o *stepOptions) step(p *Program, errs io.Writer, log *slog.Logger) (step, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -106,7 +105,7 @@ func (o *stepOptions) step(p *Program, errs io.Writer, log *slog.Logger) (step, 
 	return &stdoutStep{out: p.sink(true)}, nil
 }
 
-// flow is the step, in its time, and the producer behind it.
+// flow returns a flow of the step, with its time limit, and the producer after it.
 func (o *stepOptions) flow(s step, c *connector.Connector, consumer string) flow.Flow {
 	f := o.alone(s, consumer)
 	if o.then != "" {
@@ -115,7 +114,7 @@ func (o *stepOptions) flow(s step, c *connector.Connector, consumer string) flow
 	return f
 }
 
-// alone is the step, in its time.
+// alone returns a flow of the step, with its time limit.
 func (o *stepOptions) alone(s step, consumer string) flow.Flow {
 	limit := o.timeout
 	if limit == 0 && o.http != "" {
@@ -128,7 +127,7 @@ func (o *stepOptions) alone(s step, consumer string) flow.Flow {
 	return f
 }
 
-// within ends the context of a flow after a time.
+// within limits the time of a flow.
 func within(limit time.Duration, f flow.Flow) flow.Flow {
 	return flow.Func(func(ctx context.Context, m *flow.Message) (*flow.Message, error) {
 		ctx, cancel := context.WithTimeout(ctx, limit)
@@ -148,7 +147,7 @@ func with(m *flow.Message, payload []byte, mimeType string) *flow.Message {
 	return c
 }
 
-// A sink is standard output, written by many flows, each of whose texts stays whole.
+// A sink is standard output shared by many flows. Each text stays whole.
 type sink struct {
 	mu sync.Mutex
 	w  io.Writer // nil: nothing is printed
@@ -170,7 +169,7 @@ func (o *sink) Write(b []byte) (int, error) {
 	return o.w.Write(b)
 }
 
-// pass is no step: a producer gets the message as it came.
+// A pass does nothing: the producer gets the message unchanged.
 type pass struct{}
 
 func (pass) flow(string) flow.Flow {
@@ -204,7 +203,7 @@ func jsonText(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// stdoutStep writes each message to standard output; success is that it was written.
+// A stdoutStep writes each message to standard output, and succeeds once it is written.
 type stdoutStep struct{ out *sink }
 
 func (s *stdoutStep) flow(consumer string) flow.Flow {
@@ -219,7 +218,7 @@ func (s *stdoutStep) flow(consumer string) flow.Flow {
 
 func (s *stdoutStep) close() error { return nil }
 
-// firstLine is what an error shows of a text.
+// firstLine returns the part of a text that an error shows.
 func firstLine(s string) string {
 	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
 	if len(s) > 200 {

@@ -38,7 +38,8 @@ func runStepIn(ctx context.Context, s step, payload string) (string, error) {
 	return string(out.Payload.Blob), err
 }
 
-// isPermanent asks the connector: a permanent failure uses up all retries.
+// isPermanent reports whether the connector regards a failure as permanent, which uses up all
+// retries.
 func isPermanent(err error) bool {
 	return fmt.Sprintf("%T", err) == fmt.Sprintf("%T", flow.Permanent(io.EOF))
 }
@@ -66,8 +67,8 @@ func TestExec(t *testing.T) {
 	require.Less(t, len(err.Error()), 300, "what a command says is cut")
 }
 
-// A command whose output has no end is ended, and so is one that runs out of time, with
-// everything that it started.
+// A command with endless output is killed, and so is one that runs out of time, with all processes
+// that it started.
 func TestExecIsEndedWithItsGroup(t *testing.T) {
 	dir := t.TempDir()
 	_, err := runStep(t, execOf(t, "echo $$ > '"+dir+"/pid'; yes"), "")
@@ -90,7 +91,7 @@ func TestExecIsEndedWithItsGroup(t *testing.T) {
 	gone(t, group())
 }
 
-// A command that cannot be started is the failure of its message only if that is too large for it.
+// If a command cannot be started, its message fails only if it is too large for the command.
 func TestExecThatCannotStart(t *testing.T) {
 	large := flow.NewMessage(strings.Repeat("x", 4<<20), nil, 1, 1)
 	_, err := execOf(t, "true").flow("in").Run(t.Context(), large)
@@ -103,8 +104,8 @@ func TestExecThatCannotStart(t *testing.T) {
 	require.True(t, flow.IsUncharged(err))
 }
 
-// answering is a co-process in the language of sh: it answers each line by f, a sed script
-// that has the id in \1 and the payload in \2.
+// answering returns a co-process in sh: it answers each line with f, a sed script that has the id
+// in \1 and the payload in \2.
 func answering(f string) string {
 	return `exec sed -u -E 's/^\{"id":"([0-9]+)".*"payload":"([^"]*)"\}$/` + f + `/'`
 }
@@ -125,7 +126,7 @@ func pipeTo(t *testing.T, log io.Writer, processes int, command string) *pipeSte
 	return s
 }
 
-// Each answer goes to its message, whoever comes first and through several processes.
+// Each answer goes to its message, in whatever order and through several processes.
 func TestPipe(t *testing.T) {
 	t.Parallel()
 	s := pipeOf(t, 3, answering(`{"id":"\1","ok":true,"payload":"<\2>"}`))
@@ -176,7 +177,8 @@ func TestPipeAnswers(t *testing.T) {
 	}
 }
 
-// What is no answer is passed over and told, not too often and never with what it says.
+// Lines that are not answers are skipped and logged, at a limited rate and never with their
+// contents.
 func TestPipeOfNonsense(t *testing.T) {
 	for _, nonsense := range []string{`loading model secret...`, `{"ok":true}`, `{"id":"\1","secret":1}`, `[]`, `{"id":"\1","secret`, `{"id":null,"ok":true}`, `7`} {
 		log := newOutput()
@@ -192,7 +194,7 @@ func TestPipeOfNonsense(t *testing.T) {
 	}
 }
 
-// A process that dies fails a message that it had for itself, with its exit code.
+// When a process dies, the message that was alone with it fails, with its exit code.
 func TestPipeThatDies(t *testing.T) {
 	dir := t.TempDir()
 	s := pipeOf(t, 1, "if mkdir '"+dir+"/once' 2>/dev/null; then read line; exit 3; else "+answering(`{"id":"\1","ok":true}`)+"; fi")
@@ -211,7 +213,7 @@ func TestPipeThatDies(t *testing.T) {
 	}
 }
 
-// A process that ends by itself between messages, as many do after so many, costs no message anything.
+// A process that exits between messages, as many do after a number of them, costs no message anything.
 func TestPipeThatEndsNowAndThen(t *testing.T) {
 	s := pipeOf(t, 2, `while read -r line; do id=${line#*:\"}; echo "{\"id\":\"${id%%\"*}\",\"ok\":true}"; exit 0; done`)
 	var all sync.WaitGroup
@@ -225,7 +227,7 @@ func TestPipeThatEndsNowAndThen(t *testing.T) {
 	all.Wait()
 }
 
-// A suspect is the context of a message that was in a process that died, among others.
+// A suspect is the context of a message that was, among others, in a process that died.
 type suspect struct{ flow.Runner }
 
 func (suspect) Key() string     { return "" }
@@ -235,7 +237,8 @@ func suspected(ctx context.Context) context.Context {
 	return &flow.Context{Context: ctx, Runner: suspect{}}
 }
 
-// A process that dies accuses all messages that it had. None is charged before it was alone in one.
+// When a process dies, all messages that it had are suspects. None is charged until it was alone in
+// a process.
 func TestPipeSuspects(t *testing.T) {
 	thorough.Only(t)
 	for name, end := range map[string]string{
@@ -284,7 +287,7 @@ func TestPipeSuspects(t *testing.T) {
 	}
 }
 
-// Suspects never share a process, and others go on beside them.
+// Suspects never share a process, and other messages continue beside them.
 func TestPipeSuspectsRunAlone(t *testing.T) {
 	dir := t.TempDir()
 	s := pipeOf(t, 1, `while read -r line; do id=${line#*:\"}; id=${id%%\"*}; case $line in
@@ -307,7 +310,7 @@ func TestPipeSuspectsRunAlone(t *testing.T) {
 	all.Wait()
 }
 
-// Being stopped charges nobody.
+// No message is charged when the step is stopped.
 func TestPipeStoppedChargesNobody(t *testing.T) {
 	graceOf(t, 100*time.Millisecond)
 	s := pipeOf(t, 1, "sleep 1000")
@@ -323,8 +326,8 @@ func TestPipeStoppedChargesNobody(t *testing.T) {
 	}
 }
 
-// A process that does not read blocks nobody: the messages run out of time, it is ended, and
-// so is what it started.
+// A process that does not read does not block the step: its messages run out of time, and it is
+// ended with all that it started.
 func TestPipeThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -347,7 +350,7 @@ func TestPipeThatDoesNotRead(t *testing.T) {
 	gone(t, strings.TrimSpace(string(pid)))
 }
 
-// One that is slow and answers others is left alone.
+// A process that is slow but answers other messages is not ended.
 func TestPipeThatIsSlow(t *testing.T) {
 	dir := t.TempDir()
 	s := pipeOf(t, 1, `mkdir '`+dir+`/once' || exit 9; read line; touch '`+dir+`/took'; exec sed -u -n -E 's/^\{"id":"([0-9]+)".*"payload":"quick"\}$/{"id":"\1","ok":true}/p'`)
@@ -364,7 +367,7 @@ func TestPipeThatIsSlow(t *testing.T) {
 	require.NoError(t, err, "the same process goes on: a second one would exit with 9")
 }
 
-// At the end its standard input ends, and a process may finish what it does.
+// At the end the standard input of a process is closed, and it may finish its work.
 func TestPipeEndsInOrder(t *testing.T) {
 	dir := t.TempDir()
 	s := pipeOf(t, 1, "cat > /dev/null; touch '"+dir+"/ended'")
@@ -373,7 +376,7 @@ func TestPipeEndsInOrder(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// httpOf posts to a server.
+// httpOf returns a step that posts to a server with handler f.
 func httpOf(t *testing.T, f http.HandlerFunc, headers ...string) step {
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
@@ -396,7 +399,7 @@ func TestHTTP(t *testing.T) {
 	require.Equal(t, "POST /in?token=secret 21|in/%C3%A9 1 7 in|Bearer abc text/plain", out)
 }
 
-// A topic and a consumer arrive as they are, once they are decoded: HTTP itself drops the blanks at the ends of a value.
+// A topic and a consumer arrive unchanged after decoding: HTTP itself strips blanks at the ends of a value.
 func TestHTTPTopics(t *testing.T) {
 	type names struct{ topic, consumer string }
 	var got names
@@ -414,7 +417,8 @@ func TestHTTPTopics(t *testing.T) {
 	}
 }
 
-// 4xx is about the message and permanent, unless it is about the way; the rest may pass.
+// A 4xx status is about the message and permanent, unless it is about access or load; other
+// failures may be temporary.
 func TestHTTPStatus(t *testing.T) {
 	for status, permanent := range map[int]bool{400: true, 409: true, 413: true, 422: true, 401: false, 403: false, 404: false, 408: false, 429: false, 500: false, 503: false, 304: false} {
 		s := httpOf(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })
@@ -429,7 +433,7 @@ func TestHTTPStatus(t *testing.T) {
 	}
 }
 
-// Redirects stay on the host and keep the message; answers are bounded; time-outs are.
+// Redirects stay on the host and keep the message; answers and time are limited.
 func TestHTTPLimits(t *testing.T) {
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the message went elsewhere") }))
 	defer other.Close()
@@ -470,12 +474,12 @@ func TestHTTPLimits(t *testing.T) {
 	require.NotContains(t, err.Error(), "secret")
 }
 
-// roundTrips is a server in the same bubble.
+// A roundTrips is a server in the same bubble.
 type roundTrips func(*http.Request) *http.Response
 
 func (f roundTrips) RoundTrip(r *http.Request) (*http.Response, error) { return f(r), nil }
 
-// A server that is busy and says for how long is left alone by all messages, and none pays for it.
+// While a busy server asks to be left alone, all messages wait, and none is charged.
 func TestHTTPRetryAfter(t *testing.T) {
 	for name, c := range map[string]struct {
 		status  int
@@ -564,7 +568,7 @@ func TestAppend(t *testing.T) {
 	}
 }
 
-// linesOf returns the payloads in a file of JSON lines; what a crash cut is left out.
+// linesOf returns the payloads in a file of JSON lines, without a line truncated by a crash.
 func linesOf(t *testing.T, path string) (payloads []string) {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -585,7 +589,7 @@ func linesOf(t *testing.T, path string) (payloads []string) {
 	return payloads
 }
 
-// What a step gives back is published with --then; without a step it is the message.
+// --then publishes the result of a step; without a step, the message itself.
 func TestRunThen(t *testing.T) {
 	t.Parallel()
 	addr := startBroker(t)
@@ -607,7 +611,7 @@ func TestRunThen(t *testing.T) {
 	}
 }
 
-// --step-timeout bounds one run; the failure policy decides what then.
+// --step-timeout limits one run; the failure policy decides what follows.
 func TestStepTimeout(t *testing.T) {
 	t.Parallel()
 	addr := startBroker(t)
@@ -642,8 +646,8 @@ func TestStepMistakes(t *testing.T) {
 	}
 }
 
-// A command that exits with 0 has succeeded, whatever it leaves behind. What is left in its process group is ended
-// soon, also if it takes no notice of SIGTERM; what has a session of its own is let go.
+// A command that exits with 0 has succeeded, whatever it leaves behind. Processes left in its process group are
+// soon ended, even if they ignore SIGTERM; a process with its own session is not touched.
 func TestExecLeavesSomethingBehind(t *testing.T) {
 	graceOf(t, 300*time.Millisecond)
 	for name, behind := range map[string]string{

@@ -161,11 +161,11 @@ func (p *Program) eachStore(dir string, f func(folder string) error) error {
 	return nil
 }
 
-// storeRecords are what a store keeps, by kind.
+// storeRecords are the records in a store, by kind.
 type storeRecords struct {
 	all      []session.Record
 	released map[uint64]bool
-	strange  []string // what no version of the session has written
+	strange  []string // records that no version of the session has written
 }
 
 func (s *storeRecords) add(key, value []byte) error {
@@ -194,7 +194,7 @@ func (s *storeRecords) count(kind session.RecordKind) int {
 	return n
 }
 
-// A storeLine is what --json writes for a store.
+// A storeLine is a store in JSON.
 type storeLine struct {
 	Kind      string       `json:"kind"` // "store"
 	Folder    string       `json:"folder"`
@@ -216,7 +216,7 @@ type storeLine struct {
 	Torn      *damageLine  `json:"torn,omitempty"`
 	Lost      uint64       `json:"lost_frames,omitempty"`
 	Strange   []string     `json:"strange_records,omitempty"`
-	Salvaged  string       `json:"salvaged,omitempty"` // the new folder
+	Salvaged  string       `json:"salvaged,omitempty"` // the new directory
 }
 
 type damageLine struct {
@@ -297,7 +297,7 @@ func (p *Program) printStore(found *wal.Inspection, records *storeRecords) error
 	return err
 }
 
-// A recordLine is what --json writes for a record.
+// A recordLine is a record in JSON.
 type recordLine struct {
 	Kind     string  `json:"kind"`
 	Seq      *uint64 `json:"seq,omitempty"`
@@ -312,8 +312,8 @@ type recordLine struct {
 	Content  []byte  `json:"content,omitempty"` // base64
 }
 
-// recordKinds are the names of the kinds that are listed. That of a released message stands with
-// its publish.
+// recordKinds are the names of the kinds that are listed. A released message is listed with its
+// publish.
 var recordKinds = map[session.RecordKind]string{
 	session.RecordPublish:     "publish",
 	session.RecordReceived:    "received",

@@ -16,8 +16,8 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// storeOf makes a store with one record of each kind, each in a commit of its own, and returns the
-// folder of the program and that of the store.
+// storeOf makes a store with one record of each kind, each in a separate commit, and returns the
+// directory of the program and that of the store.
 func storeOf(t *testing.T) (dir, folder string, s *wal.Store) {
 	t.Helper()
 	dir = t.TempDir()
@@ -121,7 +121,7 @@ func TestStoreVerifyAndSalvage(t *testing.T) {
 	require.Contains(t, r.err, "in "+into+" already")
 }
 
-// A record that no session has written is a finding, too.
+// A record that no session could have written is a finding, too.
 func TestStoreVerifyStrangeRecords(t *testing.T) {
 	dir, _, s := storeOf(t)
 	require.NoError(t, s.Commit([]client.Change{{Key: []byte{99}, Value: []byte("canary")}}))
@@ -147,7 +147,7 @@ func TestStoreUsage(t *testing.T) {
 	require.Contains(t, ok(t, "store"), "salvage")
 }
 
-// Who runs with a damaged store is told what to do about it.
+// Running with a damaged store gives a hint what to do about it.
 func TestHintOfADamagedStore(t *testing.T) {
 	p := &Program{Lang: "en"}
 	require.Contains(t, p.hint(ExitRuntime, fmt.Errorf("connector: %w", wal.ErrCorrupt)), "store salvage")

@@ -16,48 +16,51 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Streams runs what of a configuration needs servers of NATS. The command mqtt311-nats has it, mqtt311 does not.
+// Streams runs the parts of a configuration that need NATS servers. The command mqtt311-nats has it, mqtt311
+// does not.
 type Streams interface {
-	// Gateway moves what the consumer of cfg.NATS receives into the stream.
+	// Gateway moves the messages of the consumer named in cfg.NATS into the stream.
 	Gateway(cfg *connector.Config, c *connector.Connector, log *slog.Logger) Part
 
-	// Worker runs a flow for each message of the stream. Patience is how long running flows may continue after an interrupt.
+	// Worker runs a flow for each message of the stream. patience is how long running flows may continue after an
+	// interrupt.
 	Worker(cfg *connector.Config, c *connector.Connector, f flow.Flow, patience time.Duration, log *slog.Logger) Part
 
-	// Division runs a connector for each partition that this process has by lease.
+	// Division runs a connector for each partition that this process has leased.
 	Division(cfg *connector.Config, o DivisionOptions) Part
 }
 
-// A Part of the command runs beside a connector, or runs several.
+// A Part runs beside a connector, or runs several.
 type Part interface {
-	// Open connects, before the connector is started. An error with ExitConnection may be over soon; then it may be
-	// called again.
+	// Open connects, before the connector is started. After an error with ExitConnection, which may be temporary,
+	// it may be called again.
 	Open(ctx context.Context) error
 
 	// Run works until ctx ends; it is called after the connector was started. Unfinished messages may continue until Close.
 	Run(ctx context.Context) error
 
-	// Close ends it, after the connector was stopped.
+	// Close ends the part, after the connector was stopped.
 	Close()
 
-	// Collect adds its metrics.
+	// Collect adds the metrics of the part.
 	Collect(e *Exposition)
 
-	// Reasons calls add for all that keeps it from being ready: with a code, and a format in both languages.
+	// Reasons calls add for each reason why the part is not ready, with a code, and a format in both
+	// languages.
 	Reasons(add func(code, en, zh string, args ...any))
 }
 
-// DivisionOptions are what a Division needs of the command.
+// DivisionOptions are what a Division needs from the command.
 type DivisionOptions struct {
-	Into     bool // the consumer of cfg.NATS goes into the stream
+	Into     bool // the consumer named in cfg.NATS sends to the stream
 	Patience time.Duration
 	Logger   *slog.Logger
 
-	// Flow makes the flow of a consumer that does not go into the stream.
+	// Flow returns the flow of a consumer that does not send to the stream.
 	Flow func(c *connector.Connector, consumer string) flow.Flow
 
-	// Joined and Left are called with the connector of a partition, before it is started and after this process has given
-	// it up.
+	// Joined and Left are called with the connector of a partition: Joined before it is started, Left after this
+	// process has given it up.
 	Joined func(partition int, c *connector.Connector)
 	Left   func(partition int, c *connector.Connector)
 }
@@ -65,7 +68,7 @@ type DivisionOptions struct {
 // MainNATS runs the command mqtt311-nats, with further verbs, and exits.
 func MainNATS(s Streams, verbs ...Verb) { (&Program{Streams: s}).main(verbs) }
 
-// name is what the user calls the command.
+// name returns the name by which the user called the command.
 func (p *Program) name() string {
 	if p.Streams != nil {
 		return "mqtt311-nats"
@@ -73,7 +76,7 @@ func (p *Program) name() string {
 	return "mqtt311"
 }
 
-// checkStreams refuses a configuration with a stream, or leases, that the command would run without them.
+// checkStreams refuses a configuration with a stream or leases if the command would run without them.
 func (o *runOptions) checkStreams(p *Program, cfg *connector.Config) error {
 	streamed := cfg.NATS != nil && cfg.NATS.Stream != ""
 	switch {
@@ -94,7 +97,7 @@ func (o *runOptions) checkStreams(p *Program, cfg *connector.Config) error {
 	return nil
 }
 
-// workCommand is the command for the other end of a stream.
+// workCommand returns the command for the receiving end of a stream.
 func (p *Program) workCommand() *cobra.Command {
 	o := &runOptions{works: true}
 	cmd := &cobra.Command{
@@ -139,8 +142,8 @@ work 为 Producer 和死信连接 MQTT 服务端，各客户端 ID 后加 -work-
 	return cmd
 }
 
-// forWork makes of a configuration that of a worker: of the consumer of the stream, with sessions that end with the
-// process.
+// forWork turns a configuration into that of a worker: with only the consumer of the stream, and sessions that end
+// with the process.
 func forWork(cfg *connector.Config) error {
 	name := cfg.NATSConsumer()
 	consumer := cfg.Consumers[name]
@@ -169,8 +172,8 @@ func forWork(cfg *connector.Config) error {
 	return nil
 }
 
-// forGateway makes the consumer of a stream give its messages without waiting for those before them: the gateway sees to
-// their order.
+// forGateway lets the consumer of a stream process messages without waiting for earlier ones: the gateway keeps
+// them in order.
 func forGateway(cfg *connector.Config) {
 	name := cfg.NATSConsumer()
 	consumer := cfg.Consumers[name]
@@ -178,7 +181,7 @@ func forGateway(cfg *connector.Config) {
 	cfg.Consumers[name] = consumer
 }
 
-// part returns what runs beside the connector, and the consumer that it has; nil if there is nothing.
+// part returns the part that runs beside the connector, and its consumer, or nil.
 func (o *runOptions) part(p *Program, cfg *connector.Config, c *connector.Connector, s step, log *slog.Logger) (Part, string) {
 	name := cfg.NATSConsumer()
 	switch {
@@ -190,10 +193,10 @@ func (o *runOptions) part(p *Program, cfg *connector.Config, c *connector.Connec
 	return nil, ""
 }
 
-// longestOpenPause is how long it takes at most until servers of NATS are tried again.
+// longestOpenPause is the longest pause between attempts to connect to NATS servers.
 const longestOpenPause = 5 * time.Second
 
-// openPart opens a part as patiently as the connector connects.
+// openPart opens a part, retrying like the connector.
 func openPart(ctx context.Context, part Part, cfg *connector.Config, log *slog.Logger) error {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, longestOpenPause) {
 		err := part.Open(ctx)
@@ -210,7 +213,7 @@ func openPart(ctx context.Context, part Part, cfg *connector.Config, log *slog.L
 	}
 }
 
-// runPart runs a part until stop is called. A failure is sent.
+// runPart runs a part until stop is called. If the part fails, its error is sent on failed.
 func runPart(ctx context.Context, part Part) (failed <-chan error, stop func()) {
 	if part == nil {
 		return nil, func() {}
@@ -229,7 +232,7 @@ func runPart(ctx context.Context, part Part) (failed <-chan error, stop func()) 
 	}
 }
 
-// shares are the connectors of the partitions that a process has.
+// shares are the connectors of the partitions that a process has leased.
 type shares struct {
 	mu   sync.Mutex
 	held map[int]*connector.Connector
@@ -241,7 +244,7 @@ func (s *shares) joined(i int, c *connector.Connector) {
 	s.held[i] = c
 }
 
-// left forgets a connector, unless another one has its place by now.
+// left forgets a connector, unless another one has already taken its place.
 func (s *shares) left(i int, c *connector.Connector) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -260,7 +263,7 @@ func (s *shares) members() []member {
 	return all
 }
 
-// divide runs the partitions that this process has by lease.
+// divide runs the partitions that this process has leased.
 func (o *runOptions) divide(ctx context.Context, p *Program, cfg *connector.Config, s step, log *slog.Logger) error {
 	held := &shares{held: make(map[int]*connector.Connector)}
 	part := p.Streams.Division(cfg, DivisionOptions{
@@ -294,7 +297,7 @@ func (o *runOptions) divide(ctx context.Context, p *Program, cfg *connector.Conf
 	return err
 }
 
-// refuseReloads says at SIGHUP that a restart is needed, until stop is called.
+// refuseReloads logs at SIGHUP that a restart is needed, until stop is called.
 func (o *runOptions) refuseReloads(p *Program, interrupt func(), log *slog.Logger) (stop func()) {
 	hangups, uncatch := p.hangup, func() {}
 	if hangups == nil {
@@ -317,7 +320,7 @@ func (o *runOptions) refuseReloads(p *Program, interrupt func(), log *slog.Logge
 	}
 }
 
-// restartsOf counts how often processes of a step were started again.
+// restartsOf returns a function that counts the restarts of a step's processes.
 func restartsOf(s step) func() uint64 {
 	if s, ok := s.(*pipeStep); ok {
 		return s.restarts.Load
@@ -325,7 +328,7 @@ func restartsOf(s step) func() uint64 {
 	return func() uint64 { return 0 }
 }
 
-// sameStream reports whether two configurations have the same section nats and the same leases.
+// sameStream reports whether two configurations have the same nats section and the same leases.
 func sameStream(a, b *connector.Config) bool {
 	return reflect.DeepEqual(a.NATS, b.NATS) && reflect.DeepEqual(a.Lease(), b.Lease()) && a.NATSConsumer() == b.NATSConsumer()
 }

@@ -28,7 +28,8 @@ func streamFile(t *testing.T, addr, more string) string {
 	return writeFile(t, "connector.yaml", strings.Replace(streamConfig, "ADDR", addr, 1)+more)
 }
 
-// The command without NATS checks what needs it, and says where to get what runs it.
+// The command without NATS validates a configuration that needs it, and says which command can run
+// it.
 func TestStreamNeedsNATS(t *testing.T) {
 	t.Setenv("LANG", "C")
 	for _, more := range []string{
@@ -50,7 +51,7 @@ func TestStreamNeedsNATS(t *testing.T) {
 	}
 }
 
-// fakeStreams makes parts that do what the test says.
+// fakeStreams makes parts that do what a test says.
 type fakeStreams struct{ part *fakePart }
 
 func (s fakeStreams) Gateway(_ *connector.Config, c *connector.Connector, _ *slog.Logger) Part {
@@ -74,7 +75,7 @@ type fakePart struct {
 	flow     flow.Flow
 	division *DivisionOptions
 
-	away   int // how often Open finds nobody
+	away   int // how many calls of Open fail
 	run    func(ctx context.Context) error
 	closed bool
 }
@@ -105,13 +106,14 @@ func (p *fakePart) Reasons(add func(code, en, zh string, args ...any)) {
 	add("fake", "it is a fake: %d", "这是 %d", 7)
 }
 
-// startNATS runs the command that has a part.
+// startNATS starts the command with a part.
 func startNATS(t *testing.T, part *fakePart, args ...string) *running {
 	t.Helper()
 	return startProgram(t, &Program{Streams: fakeStreams{part}}, args...)
 }
 
-// Servers that are away are awaited with connect_retry, and otherwise end the command with 3; a part that fails ends it.
+// With connect_retry the command waits for unreachable servers; otherwise it exits with 3. A part that fails ends
+// it.
 func TestStreamIsAwaited(t *testing.T) {
 	t.Parallel()
 	addr := startBroker(t)
@@ -131,7 +133,7 @@ func TestStreamIsAwaited(t *testing.T) {
 	require.True(t, part.closed)
 }
 
-// A worker has the consumer of the stream alone, under ids and with sessions that are its own, and tells how it does.
+// A worker has only the consumer of the stream, with its own client id and session, and reports its health.
 func TestWork(t *testing.T) {
 	addr := startBroker(t)
 	file := streamFile(t, addr, `  other: {topics: [other], qos: At Least Once, on_failure: {retries: 1, then: drop}}
@@ -188,7 +190,7 @@ func TestStreamIsNotReloaded(t *testing.T) {
 	}
 }
 
-// The help of the command with NATS calls it by its name.
+// The help of mqtt311-nats uses its name.
 func TestNameOfTheCommandWithNATS(t *testing.T) {
 	out := newOutput()
 	p := &Program{Streams: fakeStreams{}, Stdout: out, Stderr: newOutput(), Stdin: strings.NewReader("")}

@@ -28,8 +28,8 @@ type subOptions struct {
 	randomFilter                   float64
 
 	maxPacket int
-	remover   *remover // with removeRetained
-	refused   []string // filters that were told of
+	remover   *remover // if removeRetained
+	refused   []string // refused filters that were reported
 }
 
 func (p *Program) sub() *cobra.Command {
@@ -79,7 +79,7 @@ length, %q QoS, %r retain, %m packet identifier, %I time, %U seconds since 1970,
 	return cmd
 }
 
-// mostPacket is the largest packet that MQTT has, section 2.2.3.
+// mostPacket is the largest MQTT packet, section 2.2.3.
 const mostPacket = packets.MaxRemainingLength + 5
 
 // leastPacket has room for the SUBACK of a SUBSCRIBE.
@@ -88,7 +88,7 @@ const leastPacket = 64
 // The limits for messages that wait for standard output.
 var mostWaiting, mostWaitingBytes = 1 << 20, 64 << 20
 
-// errEnough ends sub well.
+// errEnough ends sub successfully.
 var errEnough = errors.New("enough messages")
 
 func (o *subOptions) run(ctx context.Context, p *Program) error {
@@ -189,8 +189,7 @@ func (o *subOptions) tellSkipped(p *Program, e client.Event) {
 		fmt.Sprintf("主题 %q 上的消息超过 --max-packet-size（%d 字节）：已确认并丢弃", bad.Topic, o.maxPacket))
 }
 
-// tellDropped reports QoS 0 messages that arrived faster than they could be printed, until the returned function is
-// called.
+// tellDropped reports QoS 0 messages that arrived faster than they could be printed, until stop is called.
 func (o *subOptions) tellDropped(p *Program, c *client.Client) (stop func()) {
 	var told uint64
 	tell := func() {
@@ -218,8 +217,8 @@ func (o *subOptions) tellDropped(p *Program, c *client.Client) (stop func()) {
 	return func() { close(done); <-ended }
 }
 
-// serve subscribes and prints until there is a reason to end. Messages may come before
-// the subscription is granted, and are printed.
+// serve subscribes and prints until there is a reason to end. It also prints messages that arrive
+// before the subscription is granted.
 func (o *subOptions) serve(ctx context.Context, p *Program, c *client.Client, print func(*client.Delivery) error) error {
 	subscribed := make(chan error, 1)
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -15,7 +15,7 @@ import (
 	"github.com/mqtt311/mqtt311/internal/thorough"
 )
 
-// A reader that stalls loses nothing of QoS 0 that memory can hold.
+// If a reader stalls, no QoS 0 message is lost as long as they fit in memory.
 func TestSubSlowReader(t *testing.T) {
 	addr := startBroker(t)
 	const n = 6000
@@ -37,7 +37,7 @@ func TestSubSlowReader(t *testing.T) {
 	require.Empty(t, errs.String())
 }
 
-// slowWriter takes nothing until it is open.
+// A slowWriter blocks until it is opened.
 type slowWriter struct {
 	open, first chan struct{}
 	once        sync.Once
@@ -50,7 +50,7 @@ func (w *slowWriter) Write(b []byte) (int, error) {
 	return w.text.Write(b)
 }
 
-// What memory cannot hold is counted, in both languages and for programs.
+// Messages that do not fit in memory are counted and reported, in both languages and in JSON.
 func TestSubTellsOfLosses(t *testing.T) {
 	thorough.Only(t)
 	messages := mostWaiting
@@ -79,7 +79,7 @@ func TestSubTellsOfLosses(t *testing.T) {
 	}
 }
 
-// sub takes the largest packets; with --max-packet-size it says what it passed over.
+// sub accepts the largest packets; with --max-packet-size it reports those that it skipped.
 func TestSubMaxPacketSize(t *testing.T) {
 	t.Parallel()
 	addr := startBroker(t)

@@ -15,16 +15,16 @@ import (
 // A tally counts the messages of a feed. The lock of its progress guards it until the feed is over.
 type tally struct {
 	begun, done uint64
-	skipped     uint64 // lines that are no message
+	skipped     uint64 // lines that are not messages
 	notSent     uint64
-	lost        uint64            // of QoS 0, that may not have arrived
-	open        []*client.Receipt // whose end nobody waited for
+	lost        uint64            // QoS 0 messages that may not have arrived
+	open        []*client.Receipt // receipts whose outcome nobody has waited for
 
-	total int64        // bytes of standard input, if it is a file
-	bytes atomic.Int64 // that were read
+	total int64        // size of standard input, if it is a file
+	bytes atomic.Int64 // bytes read so far
 }
 
-// add counts a message that somebody has waited for.
+// add counts a message with a known outcome.
 func (n *tally) add(s sent, err error) {
 	switch {
 	case err == nil:
@@ -40,7 +40,7 @@ func (n *tally) add(s sent, err error) {
 	}
 }
 
-// progress is the line of a feed.
+// progress returns the line of a feed.
 func (n *tally) progress(p *Program, show *status) string {
 	line := ""
 	if n.total > 0 {
@@ -56,7 +56,8 @@ func percent(n, whole uint64) uint64 {
 	return min(100, n*100/whole)
 }
 
-// tell sums up on a terminal, and elsewhere a feed that did not come to its end. The client is closed.
+// tell prints a summary: always on a terminal, elsewhere only if the feed did not reach its end. The
+// client must be closed.
 func (n *tally) tell(p *Program, short bool) {
 	if _, people := p.Stderr.(*terminal.Screen); !people && !short {
 		return
@@ -90,7 +91,7 @@ func (n *tally) tell(p *Program, short bool) {
 	p.note(en, zh)
 }
 
-// regularSize returns how many bytes are left in a file; 0 if in is none.
+// regularSize returns how many bytes are left in a regular file; 0 if in is none.
 func regularSize(in io.Reader) int64 {
 	f, ok := in.(*os.File)
 	if !ok {

@@ -53,7 +53,7 @@ Exit codes: 3 no connection, 4 refused by the server, 5 not subscribed, 7 out of
 	return cmd
 }
 
-// A stepLine and a grantLine are what test prints for programs.
+// A stepLine and a grantLine are the JSON output of test.
 type stepLine struct {
 	Connection string `json:"connection,omitempty"`
 
@@ -121,7 +121,7 @@ func (p *Program) testConnection(ctx context.Context, file string, own bool) err
 	return nil
 }
 
-// A testError has the hint of the step that failed.
+// A testError carries the hint of the step that failed.
 type testError struct {
 	codedError
 	step connector.TestStep
@@ -131,7 +131,7 @@ func (e *testError) Unwrap() error  { return &e.codedError }
 func (e *testError) Hint() string   { return e.step.Hint }
 func (e *testError) HintZH() string { return e.step.HintZH }
 
-// testCode is the exit code of a test that failed: a step that ran out of time is one.
+// testCode returns the exit code of a failed test; a step that ran out of time is a timeout.
 func testCode(r *connector.TestReport, err error) int {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, flow.TypeConnectTimeout) {
 		return ExitTimeout
@@ -167,7 +167,7 @@ func (p *Program) printStep(s connector.TestStep) {
 		Add(style, padded(verdict, 6)).Add(terminal.Plain, strings.TrimRight(row, " ")+"\n").Print()
 }
 
-// padded fills a text up to a width on a terminal, where Chinese characters take two places.
+// padded pads a text to a width on a terminal, where Chinese characters take two columns.
 func padded(s string, width int) string {
 	for _, r := range s {
 		width--

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// A page is where the page in a browser is served.
+// A page holds the options of the page for browsers.
 type page struct {
 	listen    string
 	cert, key string
@@ -49,7 +49,7 @@ func (g *page) start(o ui.Options, prefix string) (*ui.Server, error) {
 	return s, nil
 }
 
-// tellPage prints the address of the page on standard error, whatever the level of the log: nobody can guess it.
+// tellPage prints the address of the page on standard error at every log level: nobody can guess it.
 func (p *Program) tellPage(show *status, url string) {
 	if show.on {
 		fmt.Fprintln(show, p.openPage(url))
@@ -60,16 +60,16 @@ func (p *Program) tellPage(show *status, url string) {
 	line.Encode(map[string]string{"level": "INFO", "msg": p.Say("page", "页面"), "url": p.pageAddress(url)})
 }
 
-// openPage asks to open the page.
+// openPage returns the text that asks the user to open the page.
 func (p *Program) openPage(url string) string {
 	return p.Say("Open ", "请在浏览器中打开 ") + p.pageAddress(url)
 }
 
-// pageAddress returns the URL of the page with the language of the command: who reads Chinese here gets the page in Chinese, whatever
-// the browser prefers.
+// pageAddress returns the URL of the page in the language of the command: whoever reads Chinese here gets the page
+// in Chinese, whatever the browser prefers.
 func (p *Program) pageAddress(url string) string { return p.Say(url, url+"&lang=zh") }
 
-// closePage ends the page.
+// closePage stops serving the page.
 func closePage(ctx context.Context, s *ui.Server) {
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()

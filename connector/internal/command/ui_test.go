@@ -19,7 +19,7 @@ import (
 
 var pageURL = regexp.MustCompile(`(https?://[^/"\s]+)/#token=(\w+)`)
 
-// visit opens the page that a command has told of.
+// visit opens the page whose address a command has printed.
 func visit(t *testing.T, told string) (ask func(method, path string, body any) (int, string)) {
 	t.Helper()
 	m := pageURL.FindStringSubmatch(told)

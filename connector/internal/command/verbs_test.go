@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What sub --json prints, pub --stdin-json publishes: bytes, QoS and retained as they were.
+// pub --stdin-json publishes what sub --json prints, with the same bytes, QoS and retained flag.
 func TestPubTakesWhatSubPrints(t *testing.T) {
 	addr := startBroker(t)
 	queue(t, addr, "in/#")
@@ -60,7 +60,7 @@ func TestPubSeparatedByZeroBytes(t *testing.T) {
 	require.ElementsMatch(t, []string{"610a62", "", "63"}, strings.Split(strings.TrimSuffix(fetch(t, addr, "in/#", "-C", "3", "-F", "%x"), "\n"), "\n"))
 }
 
-// --rate spreads messages: the third leaves two tenths of a second after the first.
+// --rate spaces messages evenly: the third is sent two tenths of a second after the first.
 func TestPubRate(t *testing.T) {
 	t.Parallel()
 	addr := startBroker(t)
@@ -70,8 +70,8 @@ func TestPubRate(t *testing.T) {
 	require.GreaterOrEqual(t, time.Since(start), 200*time.Millisecond)
 }
 
-// A message that failed ends pub -l, though no further line comes; and so does the end of
-// the user's patience.
+// A failed message ends pub -l even if no further line comes; so does the end of the user's
+// patience.
 func TestPubEndsWithTheFirstFailure(t *testing.T) {
 	t.Parallel()
 	addr := serveTCP(t, func(c net.Conn) { // closes at every PUBLISH, as if its topic were forbidden
@@ -102,7 +102,7 @@ func TestPubEndsWithTheFirstFailure(t *testing.T) {
 	}
 }
 
-// %J has a payload that is JSON as JSON, %U a time for computers, %X capitals.
+// %J prints a payload that is JSON as JSON, %U prints a Unix time, %X prints upper-case hexadecimal.
 func TestSubMoreFormats(t *testing.T) {
 	addr := startBroker(t)
 	for payload, want := range map[string]any{`{"a":[1]}`: map[string]any{"a": []any{1.0}}, "21": 21.0, "text": "text"} {
@@ -118,7 +118,7 @@ func TestSubMoreFormats(t *testing.T) {
 	require.Regexp(t, `^AF \d{10}\.\d{9}\n$`, fetch(t, addr, "in/#", "-C", "1", "-F", "%X %U"))
 }
 
-// --proxy leads pub and sub through a proxy.
+// --proxy connects pub and sub through a proxy.
 func TestProxyFlag(t *testing.T) {
 	addr := startBroker(t)
 	asked := make(chan string, 1)
@@ -139,7 +139,7 @@ func TestProxyFlag(t *testing.T) {
 	require.Equal(t, "CONNECT broker.test:1883 HTTP/1.1", <-asked)
 }
 
-// test goes through the steps and ends well, in both languages and for programs.
+// test runs through the steps and succeeds, in both languages and in JSON.
 func TestTestVerb(t *testing.T) {
 	addr := startBroker(t)
 	file := configFile(t, addr, "consumers:\n  in: {topics: ['in/#'], qos: 1, on_failure: {retries: 1, then: drop}}\n  group: {topics: [s], qos: 2, share_group: g, on_failure: {retries: 1, then: drop}}\n")
@@ -188,7 +188,7 @@ $`, r.out)
 	require.Zero(t, <-running.code)
 }
 
-// A step that fails is the last, with its reason and what to try.
+// A failed step is the last, with its reason and a hint.
 func TestTestVerbFails(t *testing.T) {
 	t.Parallel()
 	file := configFile(t, "127.0.0.1:1", consumes)
@@ -212,7 +212,7 @@ func TestTestVerbFails(t *testing.T) {
 	require.Equal(t, ExitUsage, mqtt311(t, "test", "-c", writeFile(t, "bad.yaml", wrong)).code)
 }
 
-// schema prints what a stock validator takes, and what the library has.
+// schema prints what a standard validator accepts, the same as the library.
 func TestSchemaVerb(t *testing.T) {
 	require.Equal(t, string(config.EditorSchema()), ok(t, "schema", "--editor"))
 	out := ok(t, "schema")
@@ -225,8 +225,8 @@ func TestSchemaVerb(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A shell is offered commands, flags and their values, producers of the configuration among
-// them.
+// A shell is offered commands, flags and their values, including the producers of the
+// configuration.
 func TestCompletion(t *testing.T) {
 	file := configFile(t, "127.0.0.1:1883", consumes+"producers:\n  commands: {topic: plant/x}\n  other: {topic: y}\n")
 	for args, want := range map[string]string{

@@ -5,9 +5,8 @@ import (
 	"os"
 )
 
-// wholeWriter keeps the texts that are written to w whole. What of a text was written before a
-// failure, as on a full disk, is taken back from a file; elsewhere the next text begins a new line
-// behind it.
+// A wholeWriter keeps each text written to w whole. If a write fails, as on a full disk, it removes
+// the part that was written to a file; for other outputs, the next text begins on a new line.
 type wholeWriter struct {
 	w    io.Writer
 	torn bool
@@ -29,7 +28,7 @@ func (w *wholeWriter) Write(b []byte) (int, error) {
 	return 0, err
 }
 
-// takeBack reports whether the last n bytes are gone again.
+// takeBack removes the last n bytes, and reports whether it could.
 func (w *wholeWriter) takeBack(n int) bool {
 	out := w.w
 	if o, ok := out.(*outputWriter); ok {

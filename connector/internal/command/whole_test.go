@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A text that did not fit leaves no torn line behind: in a file that is appended to, in one that
-// is not, and in a pipe.
+// A text that did not fit leaves no incomplete line: in a file opened for appending, in another
+// file, and in a pipe.
 func TestWholeWriter(t *testing.T) {
 	var pipe bytes.Buffer
 	w := &wholeWriter{w: halfWriter{&pipe, 3}}
@@ -54,7 +54,7 @@ func TestWholeWriter(t *testing.T) {
 	}
 }
 
-// halfWriter writes at most n bytes, and fails.
+// A halfWriter writes at most n bytes, and fails.
 type halfWriter struct {
 	w *bytes.Buffer
 	n int
@@ -65,8 +65,8 @@ func (h halfWriter) Write(b []byte) (int, error) {
 	return n, errFull
 }
 
-// Whatever a limit of the file size cuts off, each line in the file of standard output is whole,
-// and was printed before it was acknowledged.
+// Wherever a file size limit strikes, each line in the file of standard output is whole, and was
+// printed before its message was acknowledged.
 func TestStdoutOnAFullDisk(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("it has no ulimit")

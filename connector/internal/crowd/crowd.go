@@ -1,4 +1,4 @@
-// Package crowd bounds how many connections a server holds.
+// Package crowd limits the number of connections that a server holds.
 package crowd
 
 import (
@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// Limit returns a listener that holds most connections open at once: when there is another one the
-// oldest is closed, and also when the process has no file descriptor left for another one. Who
-// connects and stays can therefore not keep others out, as it could if new connections waited.
+// Limit returns a listener with a limit on open connections. For a connection above the limit it
+// closes the oldest, as it does when the process has no file descriptor left. So clients that
+// connect and stay cannot keep others out, as they could if new connections had to wait.
 func Limit(l net.Listener, most int) net.Listener {
 	return &listener{Listener: l, most: most, open: list.New()}
 }
@@ -42,7 +42,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	return one, nil
 }
 
-// closeOldest closes a connection if there are more than so many.
+// closeOldest closes the oldest connection if more than the given number are open.
 func (l *listener) closeOldest(than int) {
 	l.mu.Lock()
 	var oldest *conn

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// served accepts connections, which echo what they get, until the test ends.
+// served accepts connections and echoes their bytes until the test ends.
 func served(t *testing.T, most int) (dial func() net.Conn, ping func(net.Conn) bool) {
 	t.Helper()
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
@@ -40,7 +40,7 @@ func served(t *testing.T, most int) (dial func() net.Conn, ping func(net.Conn) b
 	return dial, ping
 }
 
-// The newest connections are served, whatever the others do.
+// The newest connections are served, whatever the older ones do.
 func TestOldestGivesWay(t *testing.T) {
 	dial, ping := served(t, 3)
 	var conns []net.Conn
@@ -54,7 +54,7 @@ func TestOldestGivesWay(t *testing.T) {
 	}
 }
 
-// One that has ended gives its place back.
+// A connection that has ended frees its place.
 func TestPlacesComeBack(t *testing.T) {
 	dial, ping := served(t, 2)
 	stays := dial()
@@ -68,7 +68,7 @@ func TestPlacesComeBack(t *testing.T) {
 	require.True(t, ping(stays))
 }
 
-// A poor listener has no descriptor for a while.
+// A poor listener has no file descriptor for a while.
 type poor struct {
 	net.Listener
 	failures int
@@ -82,7 +82,7 @@ func (l *poor) Accept() (net.Conn, error) {
 	return l.Listener.Accept()
 }
 
-// Without a descriptor for another connection the oldest is closed, so that there is one.
+// If no file descriptor is left for a new connection, the oldest is closed to free one.
 func TestNoDescriptor(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -14,7 +14,7 @@ import (
 // metaLevel is appended to a dead letter topic for the record about a dead letter.
 const metaLevel = "/meta"
 
-// A Collected is a message of a dead letter topic, or a record about one.
+// A Collected is a message from a dead letter topic, or a record about one.
 type Collected struct {
 	Topic   string
 	QoS     packets.QoS
@@ -23,7 +23,8 @@ type Collected struct {
 	Payload []byte
 }
 
-// recentEntries is how far back a redelivered message is looked for. A Server has far fewer messages in flight.
+// recentEntries is how far back Collect looks for a message that was redelivered. A Server has far fewer
+// messages in flight.
 const recentEntries = 1000
 
 // Collect appends messages of dead letter topics, all or none; they are durable when it returns nil. The record of a
@@ -85,7 +86,7 @@ func lineWriter(v any) func(io.Writer) error {
 	}
 }
 
-// takeBare returns a dead letter with a payload of which nothing is known, if there is one that waits.
+// takeBare returns a waiting dead letter that has no record yet, by the digest of its payload.
 func (f *File) takeBare(digest string) (Entry, bool) {
 	for len(f.bare[digest]) > 0 {
 		id := f.bare[digest][0]
@@ -104,7 +105,8 @@ type pending struct {
 	record *Record
 }
 
-// meta returns what a message says of one that comes; nil if it is none that does.
+// meta returns the record that a message contains about a dead letter, or nil if it is not such a
+// message.
 func (m *Collected) meta() *Record {
 	if !strings.HasSuffix(m.Topic, metaLevel) {
 		return nil

@@ -36,7 +36,8 @@ func payloads(t *testing.T, f *File) string {
 	return strings.Join(out, ", ")
 }
 
-// Each message finds what was said of it, in whatever order they come, in one batch or in several, and after a restart.
+// Each message is combined with the record about it, in whatever order they arrive, in one batch or several, and
+// after a restart.
 func TestCollect(t *testing.T) {
 	all := []Collected{note(t, 1, "a"), note(t, 2, "b"), message("b"), note(t, 3, "b"), message("a"), message("unknown"), message("b"), message("b")}
 	want := "orders/2 b, orders/1 a, dlq unknown, orders/3 b, dlq b"
@@ -64,7 +65,8 @@ func TestCollect(t *testing.T) {
 	require.Equal(t, want, payloads(t, f))
 }
 
-// A server may send a message before what tells of it: it is written again with that.
+// A server may send a message before the record about it: the message is then written again with
+// the record.
 func TestCollectLateNote(t *testing.T) {
 	f := opened(t, "")
 	for _, batch := range [][]Collected{{message("a"), message("a")}, {note(t, 1, "a")}, {message("b"), note(t, 2, "b")}, {note(t, 3, "a"), note(t, 4, "a")}, {message("a")}} {
@@ -81,7 +83,8 @@ func TestCollectLateNote(t *testing.T) {
 	require.Equal(t, want, states(t, again))
 }
 
-// A message whose acknowledgement did not arrive comes again. It may also be another one, so both stay.
+// A message whose acknowledgement did not arrive is sent again. It may also be another message, so both
+// are kept.
 func TestCollectAgain(t *testing.T) {
 	f := opened(t, "")
 	again := message("a")
@@ -91,7 +94,7 @@ func TestCollectAgain(t *testing.T) {
 	require.Equal(t, "orders/1 a, orders/1 a", payloads(t, f))
 }
 
-// What looks like a word about a dead letter and is none is a message.
+// A message that only looks like a record about a dead letter is stored as a message.
 func TestCollectNoNote(t *testing.T) {
 	f := opened(t, "")
 	odd := []string{"", "null", "x", "{}", letter(t, 1, "")}
@@ -101,7 +104,7 @@ func TestCollectNoNote(t *testing.T) {
 	require.Equal(t, len(odd), f.Len())
 }
 
-// What cannot be written leaves everything as it was: the next attempt finds it all.
+// A failed write leaves everything as it was, and the next attempt succeeds.
 func TestCollectFails(t *testing.T) {
 	f := opened(t, "")
 	require.NoError(t, f.Collect(t.Context(), []Collected{note(t, 1, "a")}))

@@ -16,7 +16,7 @@ import (
 	"github.com/mqtt311/mqtt311/connector/internal/lines"
 )
 
-// A State is what became of a dead letter.
+// A State is the state of a dead letter.
 type State int
 
 // The states.
@@ -32,7 +32,7 @@ func (s State) String() string { return [...]string{"waiting", "replayed", "remo
 type Entry struct {
 	ID    ID
 	State State
-	Size  int64 // of the payload, in bytes
+	Size  int64 // of the payload
 
 	at, size int64
 	payload  payloadSpan
@@ -40,7 +40,7 @@ type Entry struct {
 
 // A Fault is a line that cannot be read.
 type Fault struct {
-	At     int64 // the byte where it begins
+	At     int64 // offset of its first byte
 	Reason error
 }
 
@@ -50,12 +50,12 @@ type File struct {
 	f        *os.File
 	readOnly bool
 
-	mu      sync.Mutex // guards the fields below, and one writer at a time
-	end     int64      // the offset behind the lines that were read
-	entries []Entry    // their State is not used: see states
+	mu      sync.Mutex // guards the fields below, and allows one writer at a time
+	end     int64      // offset after the lines read so far
+	entries []Entry    // their State is not set: see states
 	index   map[ID]int // in entries
 	states  map[ID]State
-	notes   map[string][]ID // by digest: records whose dead letter has not arrived
+	notes   map[string][]ID // by digest of the payload: records whose dead letter has not arrived
 	noted   map[ID]noted    // the same, by id
 	bare    map[string][]ID // by digest: dead letters without a record
 	faults  []Fault
@@ -70,15 +70,15 @@ type noted struct {
 
 const mostFaults = 100
 
-// ErrReadOnly is of a file that this process may not append to.
+// ErrReadOnly means that this process may not append to the file.
 var ErrReadOnly = errors.New("deadletters: the file may only be read")
 
-// Open opens a file and reads it. A file that this process may only read is opened, too; changes to it are refused.
+// Open opens a file and reads it. A file that this process may only read can be opened, but refuses changes.
 func Open(ctx context.Context, path string) (*File, error) {
 	return open(ctx, path, os.O_RDWR|os.O_APPEND)
 }
 
-// Create is Open for a file that may not be there yet.
+// Create is like Open, but creates the file if it does not exist.
 func Create(ctx context.Context, path string) (*File, error) {
 	return open(ctx, path, os.O_RDWR|os.O_APPEND|os.O_CREATE)
 }
@@ -111,7 +111,7 @@ func (f *File) reset() {
 	f.bare = make(map[string][]ID)
 }
 
-// Path is the path that the file was opened by.
+// Path returns the path with which the file was opened.
 func (f *File) Path() string { return f.path }
 
 // IsReadOnly reports whether this process may only read the file.
@@ -120,7 +120,7 @@ func (f *File) IsReadOnly() bool { return f.readOnly }
 // Close closes the file.
 func (f *File) Close() error { return f.f.Close() }
 
-// Refresh reads the lines that were appended since.
+// Refresh reads the lines that were appended since the last read.
 func (f *File) Refresh(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -156,7 +156,7 @@ func (f *File) refresh(ctx context.Context) error {
 	}
 }
 
-// add takes a line in.
+// add adds a line to the index.
 func (f *File) add(l span) {
 	if len(bytes.TrimSpace(l.head)) == 0 {
 		return
@@ -196,7 +196,7 @@ func (f *File) add(l span) {
 	}
 }
 
-// came drops the note about a dead letter that has now arrived.
+// came removes the note about a dead letter that has now arrived.
 func (f *File) came(note ID) {
 	n, ok := f.noted[note]
 	if !ok {
@@ -215,18 +215,18 @@ func (f *File) came(note ID) {
 	}
 }
 
-// decoded is how long the payload is, in bytes.
+// decoded returns the length of the decoded payload in bytes.
 func (p payloadSpan) decoded() int64 { return max(0, p.size/4*3-int64(p.pad)) }
 
-// Faults returns the lines that cannot be read, the first hundred of them, and how many there are. Torn reports whether
-// the last line has no end: it is being written, or a crash has cut it off.
+// Faults returns the first hundred unreadable lines, and how many there are. torn reports whether the last line is
+// incomplete: it is being written, or was cut off by a crash.
 func (f *File) Faults() (first []Fault, all int, torn bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]Fault(nil), f.faults...), len(f.faults) + f.missed, f.torn
 }
 
-// Len is the number of entries, and At returns one of them, from 0. They are in the order of the file.
+// Len returns the number of entries; At returns one of them, numbered from 0 in the order of the file.
 func (f *File) Len() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -246,10 +246,10 @@ func (f *File) entry(i int) Entry {
 	return e
 }
 
-// A FindError says that an id does not name one dead letter.
+// A FindError means that an id does not identify exactly one dead letter.
 type FindError struct {
 	ID   string
-	Many bool // several begin so; otherwise none does
+	Many bool // several ids begin with it; otherwise none does
 }
 
 func (e *FindError) Error() string {
@@ -259,7 +259,7 @@ func (e *FindError) Error() string {
 	return fmt.Sprintf("deadletters: no id begins with %.40q", e.ID)
 }
 
-// Find returns the entry whose id begins so.
+// Find returns the entry whose id begins with id.
 func (f *File) Find(id string) (Entry, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -323,7 +323,7 @@ func (f *File) Payload(e Entry) io.Reader {
 	return base64.NewDecoder(base64.StdEncoding, &unescaper{r: text})
 }
 
-// An unescaper takes the escapes of JSON out of a string, whole when it is first read: some programs write \/ or \u002b.
+// An unescaper decodes the JSON escapes in a string as it is read: some programs write \/ or \u002b.
 type unescaper struct {
 	r    io.Reader
 	text *bytes.Reader
@@ -344,7 +344,8 @@ func (u *unescaper) Read(b []byte) (int, error) {
 	return u.text.Read(b)
 }
 
-// Mark records what was done with an entry; how describes it to the user. The record is durable when Mark returns.
+// Mark records what was done with an entry; how describes it to the user. The record is durable when Mark returns
+// nil.
 func (f *File) Mark(ctx context.Context, id ID, act Act, how string) error {
 	text, err := json.Marshal(actLine{Act: act, Time: time.Now(), Of: &id, How: how})
 	if err != nil {
@@ -358,8 +359,8 @@ func (f *File) Mark(ctx context.Context, id ID, act Act, how string) error {
 	})
 }
 
-// Copy appends a copy of an entry, with another topic unless that is empty, and with another payload unless that is nil. The entry stays as
-// it is. It returns the copy.
+// Copy appends a copy of an entry, with another topic unless topic is empty, and with another payload unless
+// payload is nil. The original does not change. Copy returns the new entry.
 func (f *File) Copy(ctx context.Context, e Entry, topic string, payload io.Reader) (Entry, error) {
 	r, err := f.Record(e)
 	if err != nil {
@@ -385,7 +386,7 @@ func (f *File) Copy(ctx context.Context, e Entry, topic string, payload io.Reade
 	return Entry{}, fmt.Errorf("deadletters: %s: the copy was written, and is not there any more", f.path)
 }
 
-// writeRecord writes a line without its end.
+// writeRecord writes a line without its line end.
 func writeRecord(w io.Writer, r *Record, payload io.Reader) error {
 	head, err := json.Marshal(r)
 	if err != nil {
@@ -405,7 +406,8 @@ func writeRecord(w io.Writer, r *Record, payload io.Reader) error {
 	return err
 }
 
-// append appends to the file, with the lock that connectors use, after reading the lines added since.
+// append appends to the file under the lock that connectors use, after reading the lines added
+// meanwhile.
 func (f *File) append(ctx context.Context, write func(io.Writer) error) error {
 	if f.readOnly {
 		return fmt.Errorf("%w: %s", ErrReadOnly, f.path)
@@ -417,7 +419,7 @@ func (f *File) append(ctx context.Context, write func(io.Writer) error) error {
 	return f.refresh(context.WithoutCancel(ctx)) // the lines are written, even if the caller has given up
 }
 
-// Has reports whether a text occurs in an entry as it is shown, or in its payload.
+// Has reports whether a text occurs in the displayed form of an entry, or in its payload.
 func (f *File) Has(e Entry, r *Record, text string) bool {
 	for _, s := range []string{r.Topic, r.Consumer, r.Key, r.Why()} {
 		if strings.Contains(s, text) {
@@ -427,7 +429,7 @@ func (f *File) Has(e Entry, r *Record, text string) bool {
 	return contains(f.Payload(e), []byte(text))
 }
 
-// contains reports whether a text is in what r yields, of which it holds a piece at a time.
+// contains reports whether a text occurs in the data of r, reading it in pieces.
 func contains(r io.Reader, text []byte) bool {
 	buf := make([]byte, 0, len(text)+32<<10)
 	for {
@@ -444,7 +446,7 @@ func contains(r io.Reader, text []byte) bool {
 	}
 }
 
-// IsMoved reports whether another file, or none, has the path now.
+// IsMoved reports whether the path no longer leads to this file.
 func (f *File) IsMoved() bool {
 	now, err := os.Stat(f.path)
 	mine, merr := f.f.Stat()

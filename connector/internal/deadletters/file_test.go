@@ -24,7 +24,7 @@ import (
 
 var start = time.Date(2026, 7, 1, 8, 0, 0, 0, time.UTC)
 
-// letter returns a line as a connector writes it.
+// letter returns a line in the form in which a connector writes it.
 func letter(t *testing.T, n int, payload string) string {
 	t.Helper()
 	text, err := json.Marshal(connector.DeadLetterRecord{
@@ -45,7 +45,7 @@ func opened(t *testing.T, text string) *File {
 	return f
 }
 
-// states returns the topics of a file with what became of each.
+// states returns the topic and the state of each dead letter in a file.
 func states(t *testing.T, f *File) string {
 	t.Helper()
 	var out []string
@@ -65,7 +65,7 @@ func payload(t *testing.T, f *File, e Entry) string {
 	return string(b)
 }
 
-// What a connector writes is read, with all that is known of it.
+// A dead letter written by a connector is read with everything known about it.
 func TestRecord(t *testing.T) {
 	f := opened(t, letter(t, 1, "\x00hello")+"\n"+letter(t, 2, "")+"\n")
 	require.Equal(t, 2, f.Len())
@@ -95,7 +95,8 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// The payload is found wherever it stands, however other programs write it, and whatever else is called so.
+// The payload is found wherever it is in the line, however another program has encoded it, and whatever
+// else has that name.
 func TestPayloadOfStrangers(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"payload":"aGk=","topic":"t"}`:                                       "hi",
@@ -122,7 +123,7 @@ func TestPayloadOfStrangers(t *testing.T) {
 	require.Error(t, err)
 }
 
-// What cannot be read is told with its place, and hides nothing else.
+// Unreadable lines are reported with their offsets and hide nothing else.
 func TestFaults(t *testing.T) {
 	good := letter(t, 1, "a")
 	text := "{\"time\":\"2026-\n" + good + "\nnull\n[]\n{\"act\":\"replayed\"}\n{\"act\":\"noted\"}\n{\"act\":\"of a later version\"}\n" +
@@ -149,7 +150,7 @@ func TestFaults(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// Acts are appended; a removal stays one, and the bytes before are as they were.
+// Acts are appended; a removal cannot be undone, and the existing bytes do not change.
 func TestMark(t *testing.T) {
 	before := letter(t, 1, "a") + "\n" + letter(t, 2, "b") + "\n" + letter(t, 3, "c") + "\n"
 	f := opened(t, before)
@@ -186,7 +187,8 @@ func TestMark(t *testing.T) {
 	require.Equal(t, "orders/9 waiting", states(t, f), "of a file that was cut")
 }
 
-// Wherever a crash cuts the file, what was whole is there, and what is appended then is whole.
+// Wherever a crash truncates the file, its complete lines are read, and a line appended then is
+// complete.
 func TestCutAnywhere(t *testing.T) {
 	f := opened(t, letter(t, 1, "a")+"\n"+letter(t, 2, "b")+"\n")
 	require.NoError(t, f.Mark(t.Context(), f.At(0).ID, Replayed, "exec"))
@@ -215,7 +217,7 @@ func TestCutAnywhere(t *testing.T) {
 	}
 }
 
-// A connector, and several that mark, share a file.
+// A connector and several goroutines that mark entries share a file.
 func TestWritersAtOnce(t *testing.T) {
 	f := opened(t, "")
 	var all sync.WaitGroup
@@ -256,14 +258,14 @@ func TestWritersAtOnce(t *testing.T) {
 	require.Equal(t, 50, strings.Count(states(t, f), "replayed"))
 }
 
-// A file that may only be read is listed, and refuses to be changed.
+// A file that may only be read can be listed, and refuses changes.
 func TestReadOnly(t *testing.T) {
 	f := opened(t, letter(t, 1, "a")+"\n")
 	f.readOnly = true
 	require.ErrorIs(t, f.Mark(t.Context(), f.At(0).ID, Removed, ""), ErrReadOnly)
 }
 
-// The payload is never in memory as a whole.
+// The payload is never held in memory as a whole.
 func TestLongPayload(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "dead.jsonl")
 	out, err := os.Create(path)

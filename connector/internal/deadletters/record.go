@@ -18,7 +18,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// An ID is the name of a line: the first 64 bits of its SHA-256, which people see as 16 hexadecimal digits.
+// An ID identifies a line: the first 64 bits of its SHA-256, displayed as 16 hexadecimal digits.
 type ID uint64
 
 func (id ID) String() string { return fmt.Sprintf("%016x", uint64(id)) }
@@ -43,14 +43,14 @@ func lineID(line []byte) ID {
 
 func idOf(sum []byte) ID { return ID(binary.BigEndian.Uint64(sum)) }
 
-// Digest is the digest of a payload as a connector writes it beside a dead letter topic.
+// Digest returns the digest of a payload that a connector publishes beside a dead letter topic.
 func Digest(payload []byte) string {
 	sum := sha256.Sum256(payload)
 	return hex.EncodeToString(sum[:])
 }
 
-// A Record is a line that is a dead letter, without its payload: what a connector writes, and where the line
-// comes from if something else has written it.
+// A Record is the line of a dead letter without its payload: the fields that a connector writes, and the
+// origin of the line if something else has written it.
 type Record struct {
 	Time      time.Time       `json:"time"`
 	Received  time.Time       `json:"received"`
@@ -61,12 +61,12 @@ type Record struct {
 	Key       string          `json:"key"`
 	Attempts  int             `json:"attempts"`
 	Error     json.RawMessage `json:"error"`            // as the connector wrote it
-	Digest    string          `json:"digest,omitempty"` // of the payload, of what Collect has gathered
+	Digest    string          `json:"digest,omitempty"` // of the payload, for entries written by Collect
 	CopyOf    *ID             `json:"copyOf,omitempty"` // the original, if this is a copy
-	Note      *ID             `json:"note,omitempty"`   // the other half of it: the line with its record, or with its payload
+	Note      *ID             `json:"note,omitempty"`   // the line with its record, or with its payload
 }
 
-// Why is the description of the error; nothing if there is none.
+// Why returns the description of the error, or "".
 func (r *Record) Why() string {
 	var e struct{ Code, Description string }
 	if json.Unmarshal(r.Error, &e) != nil {
@@ -78,30 +78,30 @@ func (r *Record) Why() string {
 	return e.Description
 }
 
-// An Act is what became of a dead letter, or is known of one that comes.
+// An Act is what was done with a dead letter, or what is known about one that has not arrived.
 type Act string
 
 // The acts.
 const (
 	Replayed Act = "replayed"
 	Removed  Act = "removed"
-	Noted    Act = "noted" // the record of a dead letter that is still to arrive; see Collect
+	Noted    Act = "noted" // the record of a dead letter that has not arrived yet; see Collect
 )
 
-// line has the fields of all kinds of lines.
+// A line has the fields of all kinds of lines.
 type line struct {
 	Act    Act     `json:"act"`
 	Of     *ID     `json:"of"`
 	Noted  *Record `json:"record"`
-	Record         // of a line without an act
+	Record         // for a line without an act
 }
 
-// An actLine is a line with an act. Its fields are in this order in the file.
+// An actLine is a line with an act. The order of its fields is that in the file.
 type actLine struct {
 	Act  Act       `json:"act"`
 	Time time.Time `json:"time"`
 	Of   *ID       `json:"of,omitempty"`
-	How  string    `json:"how,omitempty"`    // for the user: where it was replayed to
+	How  string    `json:"how,omitempty"`    // for the user: to where it was replayed
 	Note *Record   `json:"record,omitempty"` // with the act Noted
 }
 

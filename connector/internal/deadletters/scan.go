@@ -10,31 +10,31 @@ import (
 	"io"
 )
 
-// mostHead bounds what a line may hold beside its payload: topics and errors are far shorter.
+// mostHead limits the length of a line without its payload: topics and errors are far shorter.
 const mostHead = 1 << 20
 
 var errLongHead = fmt.Errorf("it has more than %d bytes beside its payload", mostHead)
 
 // A span is the position of a line in a file.
 type span struct {
-	at, size int64 // without its end
+	at, size int64 // without the line end
 	id       ID
 	head     []byte // the line with an empty payload
 	payload  payloadSpan
-	long     bool // head is not whole
+	long     bool // head is truncated
 }
 
-// A payloadSpan is where the payload of a line stands, in base64; size is -1 if there is none.
+// A payloadSpan is the position of the payload of a line, in base64; size is -1 if there is none.
 type payloadSpan struct {
 	at, size int64
-	pad      int  // how many = are at its end
-	escaped  bool // it has escapes of JSON in it
+	pad      int  // number of = at its end
+	escaped  bool // contains JSON escapes
 }
 
-// errUnfinished says that the last line has no end: it is being written, or was cut off.
+// errUnfinished means that the last line is incomplete: it is being written, or was cut off.
 var errUnfinished = errors.New("deadletters: the last line has no end")
 
-// A scanner divides a file into lines. It holds no payload, whose length may be any.
+// A scanner divides a file into lines. It does not hold payloads, which may be arbitrarily long.
 type scanner struct {
 	r    *bufio.Reader
 	at   int64 // of the next byte
@@ -45,7 +45,8 @@ func newScanner(r io.Reader, at int64) *scanner {
 	return &scanner{r: bufio.NewReaderSize(r, 64<<10), at: at, hash: sha256.New()}
 }
 
-// next returns the next line: io.EOF behind the last, errUnfinished if that has no end.
+// next returns the next line, io.EOF after the last one, or errUnfinished if the last one is
+// incomplete.
 func (s *scanner) next() (span, error) {
 	c := cutter{span: span{at: s.at, payload: payloadSpan{size: -1}}}
 	s.hash.Reset()
@@ -72,16 +73,16 @@ func (s *scanner) next() (span, error) {
 	}
 }
 
-// A cutter follows the JSON of a line just so far that it finds the payload of the outermost object, and
-// leaves it out of the head.
+// A cutter parses the JSON of a line just far enough to find the payload of the outermost object and
+// leave it out of the head.
 type cutter struct {
 	span    span
 	depth   int
 	quoted  bool   // within a string
-	escape  bool   // the byte before was a backslash, within a string
+	escape  bool   // the previous byte was a backslash in a string
 	cutting bool   // that string is the payload
 	text    []byte // the last string at depth 1, as far as it matters
-	value   bool   // text is a key, whose value comes
+	value   bool   // text is a key, and its value follows
 }
 
 const payloadKey = "payload"
@@ -102,7 +103,7 @@ func (c *cutter) write(b []byte, at int64) {
 	}
 }
 
-// skip returns how many bytes belong to the payload.
+// skip returns how many bytes of b belong to the payload.
 func (c *cutter) skip(b []byte) int {
 	n, p := 0, &c.span.payload
 	for n < len(b) {
@@ -133,7 +134,7 @@ func (c *cutter) skip(b []byte) int {
 	return n
 }
 
-// step takes a byte outside of the payload.
+// step processes a byte outside of the payload.
 func (c *cutter) step(b byte, at int64) {
 	switch {
 	case c.escape:

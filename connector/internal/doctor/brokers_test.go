@@ -24,7 +24,8 @@ import (
 
 var update = flag.Bool("update", false, "write docs/brokers.md")
 
-// TestMain lets all servers be tried at once: most of the time the tests wait for what does not come.
+// TestMain lets all servers be tested at once: most of the time the tests wait for packets that do
+// not come.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	flag.Set("test.parallel", "8")
@@ -63,11 +64,11 @@ func run(t testing.TB, o doctor.Options) *doctor.Report {
 	return r
 }
 
-// A page has the table, in the language of its text.
+// A page is a document that contains the table, in one language.
 type page struct {
 	path string
 	say  func(doctor.Text) string
-	list func(question, servers, means string) string // a line of what it means
+	list func(question, servers, means string) string // a line about consequences
 	sep  string
 	head string
 }
@@ -91,7 +92,7 @@ var pages = []page{
 
 const begins, ends = "\n<!-- made by make brokers -->\n", "<!-- end -->\n"
 
-// read returns what stands before, in and behind the table.
+// read returns the text before, in and after the table.
 func (p page) read(t *testing.T) (before, made, after string) {
 	t.Helper()
 	text, err := os.ReadFile(p.path)
@@ -103,7 +104,7 @@ func (p page) read(t *testing.T) (before, made, after string) {
 	return before, made, after
 }
 
-// The tables of docs/brokers.md, in both languages, are what doctor finds on real servers, as far as they are installed.
+// The tables of docs/brokers.md, in both languages, are what doctor finds on the real servers that are installed.
 func TestBrokers(t *testing.T) {
 	if !*update {
 		thorough.Only(t)
@@ -153,7 +154,7 @@ func TestBrokers(t *testing.T) {
 	}
 }
 
-// agrees reports whether r says what its column of the table says.
+// agrees reports whether r agrees with its column in the table.
 func agrees(r *doctor.Report, column map[string]string) bool {
 	for _, row := range r.Rows {
 		if row.Failed || column[row.Asked.EN] != row.Answer.EN {
@@ -163,7 +164,7 @@ func agrees(r *doctor.Report, column map[string]string) bool {
 	return true
 }
 
-// table is the table in Markdown.
+// table returns the table in Markdown.
 func (p page) table(of map[string]*doctor.Report) string {
 	var b strings.Builder
 	b.WriteString("| |")
@@ -197,7 +198,7 @@ func (p page) table(of map[string]*doctor.Report) string {
 	return b.String()
 }
 
-// columns reads the table: by server and question.
+// columns parses the table into answers by server and question.
 func columns(text string) map[string]map[string]string {
 	of := make(map[string]map[string]string)
 	for line := range strings.Lines(text) {
@@ -215,8 +216,8 @@ func columns(text string) map[string]map[string]string {
 	return of
 }
 
-// mosquitto grants a subscription that its rules forbid, and acknowledges a message that they forbid: doctor finds that nothing
-// arrives, and everything below a prefix that the rules allow.
+// mosquitto grants a subscription that its rules forbid, and acknowledges a message that they forbid: doctor finds
+// that nothing arrives. Below a prefix that the rules allow it finds everything.
 func TestRulesOfMosquitto(t *testing.T) {
 	rules := filepath.Join(t.TempDir(), "acl")
 	require.NoError(t, os.WriteFile(rules, []byte("topic readwrite mine/#\n"), 0o600))

@@ -10,8 +10,8 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// delivery finds out whether a message reaches a subscriber at all. Servers differ in how they forbid it: mosquitto grants the
-// subscription, acknowledges the message, and delivers nothing.
+// delivery tests whether a message reaches a subscriber at all. Servers differ in how they forbid it: mosquitto
+// grants the subscription, acknowledges the message, and delivers nothing.
 func (d *doctor) delivery(ctx context.Context) (answer, means Text, err error) {
 	if d.facts.Delivery, answer, err = d.tryTopic(ctx, d.topic("delivery")); err != nil {
 		return
@@ -28,7 +28,7 @@ func (d *doctor) delivery(ctx context.Context) (answer, means Text, err error) {
 	return answer, means, nil
 }
 
-// qos goes through the handshakes of QoS 1 and 2, in both directions.
+// qos performs the handshakes of QoS 1 and 2, in both directions.
 func (d *doctor) qos(ctx context.Context) (answer, means Text, err error) {
 	topic := d.topic("qos")
 	s, err := d.connect(ctx, "", true, nil)
@@ -75,7 +75,7 @@ func (d *doctor) qos(ctx context.Context) (answer, means Text, err error) {
 	return answer, Text{"qos: Exactly Once works like At Least Once here: a message may arrive twice", "qos: Exactly Once 在此等同于 At Least Once：消息可能重复"}, nil
 }
 
-// sendTwo publishes a message of QoS 2 and returns the last answer.
+// sendTwo publishes a QoS 2 message and returns the type of the last answer.
 func (d *doctor) sendTwo(ctx context.Context, p *peer, topic string) packets.Type {
 	const id = 1000
 	if p.send(&packets.Publish{Topic: topic, QoS: 2, PacketID: id, Payload: []byte("2")}) != nil {
@@ -96,7 +96,8 @@ func (d *doctor) sendTwo(ctx context.Context, p *peer, topic string) packets.Typ
 	}
 }
 
-// absent makes a session, leaves, publishes n messages of QoS 1 meanwhile, and resumes the session.
+// absent creates a session, disconnects, publishes n QoS 1 messages meanwhile, and resumes the
+// session.
 func (d *doctor) absent(ctx context.Context, id, topic string, n int) (*peer, error) {
 	p, err := d.connect(ctx, id, false, nil)
 	if err != nil {
@@ -116,7 +117,7 @@ func (d *doctor) absent(ctx context.Context, id, topic string, n int) (*peer, er
 	return d.connect(ctx, id, false, nil)
 }
 
-// session finds out what a server keeps for a client that is away.
+// session tests what a server keeps for an absent client.
 func (d *doctor) session(ctx context.Context) (answer, means Text, err error) {
 	const n = 20
 	p, err := d.absent(ctx, d.newID(), d.topic("session"), n)
@@ -147,7 +148,7 @@ func (d *doctor) session(ctx context.Context) (answer, means Text, err error) {
 	return answer, means, nil
 }
 
-// inOrder reports whether numbered messages came in the order of their numbers.
+// inOrder reports whether numbered messages arrived in the order of their numbers.
 func inOrder(all []*packets.Publish) bool {
 	for i, m := range all {
 		if string(m.Payload) != fmt.Sprint(i) {
@@ -157,7 +158,7 @@ func inOrder(all []*packets.Publish) bool {
 	return true
 }
 
-// redelivery finds out what happens to messages that a client received and did not acknowledge.
+// redelivery tests what happens to messages that a client received and did not acknowledge.
 func (d *doctor) redelivery(ctx context.Context) (answer, means Text, err error) {
 	const n = 3
 	id := d.newID()
@@ -208,7 +209,7 @@ func (d *doctor) redelivery(ctx context.Context) (answer, means Text, err error)
 	return answer, means, nil
 }
 
-// resend finds out whether an unacknowledged message is sent again on the same connection.
+// resend tests whether an unacknowledged message is sent again on the same connection.
 func (d *doctor) resend(ctx context.Context) (answer, means Text, err error) {
 	topic := d.topic("resend")
 	s, err := d.listen(ctx, packets.AtLeastOnce, topic)
@@ -277,11 +278,11 @@ func (d *doctor) window(ctx context.Context) (answer, means Text, err error) {
 	return bothf("%d", "%d 条", d.facts.Window), bothf("no more than %d flows of a consumer run at once, whatever concurrency and max_in_flight say", "一个 Consumer 同时运行的流程不超过 %d 个，与 concurrency、max_in_flight 无关", d.facts.Window), nil
 }
 
-// triedQoS2 is how many messages of QoS 2 are in flight at once; the client has 16, and mosquitto 2.0.11 takes 20.
+// triedQoS2 is how many QoS 2 messages are in flight at once; the client has 16, and mosquitto 2.0.11 accepts 20.
 const triedQoS2 = 60
 
-// windowQoS2 publishes more messages of QoS 2 than servers take at once, loses the connection, and goes on: no message may be
-// missing then.
+// windowQoS2 publishes more QoS 2 messages than servers accept at once, loses the connection, and continues: no
+// message may be missing afterwards.
 func (d *doctor) windowQoS2(ctx context.Context) (answer, means Text, err error) {
 	topic := d.topic("qos2")
 	s, err := d.listen(ctx, packets.ExactlyOnce, topic)
@@ -348,7 +349,7 @@ func (d *doctor) windowQoS2(ctx context.Context) (answer, means Text, err error)
 	return answer, means, nil
 }
 
-// finish goes on with a message of QoS 2 after a reconnect: with its PUBREL if PUBREC has come, else with the PUBLISH
+// finish continues a QoS 2 message after a reconnect: with PUBREL if PUBREC was received, otherwise with PUBLISH
 // [MQTT-4.4.0-1].
 func (d *doctor) finish(ctx context.Context, p *peer, n uint16, received bool, publish func(uint16, bool) error) error {
 	if !received {
@@ -368,7 +369,7 @@ func (d *doctor) finish(ctx context.Context, p *peer, n uint16, received bool, p
 	return nil
 }
 
-// order finds out whether messages overtake each other.
+// order tests whether messages overtake each other.
 func (d *doctor) order(ctx context.Context) (answer, means Text, err error) {
 	const n = 200
 	topic := d.topic("order")

@@ -20,21 +20,23 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// Options say which server is tried, and how patiently.
+// Options select the server, and say how patiently to test it.
 type Options struct {
-	// Client has Dial and the credentials. What else it says is not used.
+	// Client provides Dial and the credentials. Its other fields are not used.
 	Client client.Config
 
-	// MaxPacket is the largest packet that is tried, in bytes. If zero, a mebibyte.
+	// MaxPacket is the largest packet to try, in bytes. If zero, a mebibyte.
 	MaxPacket int
 
 	// Patience is how long the server may be silent before an answer counts as missing. If zero, a second.
 	Patience time.Duration
 
-	// Resend is how long a message stays unacknowledged to see whether it is sent again. If zero, 10 seconds.
+	// Resend is how long a message is left unacknowledged to see whether it is sent again. If zero, 10
+	// seconds.
 	Resend time.Duration
 
-	// Forbidden is a topic that the server's rules refuse, to see how. If empty, only a topic below $SYS is tried.
+	// Forbidden is a topic that the server's rules refuse, to see how they do. If empty, only a topic below $SYS
+	// is tried.
 	Forbidden string
 
 	// Prefix begins all topics, for users that may not use others.
@@ -44,7 +46,7 @@ type Options struct {
 	// seconds.
 	Closing func(context.Context) (context.Context, context.CancelFunc)
 
-	// Progress, if not nil, is called with the name of each probe that has ended, from several goroutines.
+	// Progress, if not nil, is called with the name of each finished probe, from several goroutines.
 	Progress func(probe string)
 }
 
@@ -59,32 +61,33 @@ func (t Text) In(lang string) string {
 	return t.EN
 }
 
-// A Row is what a server does about one thing.
+// A Row is the result of a probe.
 type Row struct {
 	Probe  string
 	Asked  Text
 	Answer Text
-	Means  Text // for the settings of a connector; empty if nothing needs to be done
-	Failed bool // it could not be tried, and nothing is known: Answer says why
+	Means  Text // consequences for the settings of a connector; empty if nothing needs to be done
+	Failed bool // the probe could not be made, and nothing is known: Answer says why
 }
 
-// A Report is what a server does.
+// A Report describes the behaviour of a server.
 type Report struct {
 	Rows  []Row
 	Facts Facts
 	Left  []string // what could not be removed: client ids of sessions, and topics of retained messages
 }
 
-// A probe tries one thing.
+// A probe tests one property.
 type probe struct {
 	name  string
 	asked Text
 	try   func(*doctor, context.Context) (answer, means Text, err error)
-	heavy bool // it sends much, so that others would have to wait: it runs alone
-	alone bool // it can be tried even if no message reaches a subscriber
+	heavy bool // it sends so much that others would have to wait: it runs alone
+	alone bool // it works even if no message reaches a subscriber
 }
 
-// delivery comes first: if nothing that is published arrives, the probes that wait for messages would only find that again.
+// delivery comes first: if no published message arrives, the probes that wait for messages would only find that
+// again.
 var delivery = probe{"delivery", Text{"a message to a subscriber", "发给订阅者的消息"}, (*doctor).delivery, false, true}
 
 // probes are in the order of the report, after delivery.
@@ -106,10 +109,10 @@ var probes = []probe{
 	{"refusal", Text{"how it refuses", "拒绝的方式"}, (*doctor).refusal, false, true},
 }
 
-// A doctor is a run. Each probe has fields of Facts of its own; the rest is guarded by mu.
+// A doctor is a run. Each probe writes its own fields of Facts; mu guards the other fields.
 type doctor struct {
 	o     Options
-	name  string // begins client ids and topics
+	name  string // prefix of client ids and topics
 	facts Facts
 
 	mu       sync.Mutex
@@ -184,24 +187,24 @@ func (d *doctor) row(ctx context.Context, p probe) Row {
 	return row
 }
 
-// topic returns a topic of a probe.
+// topic returns a topic for a probe.
 func (d *doctor) topic(probe string) string { return d.o.Prefix + d.name + "/" + probe }
 
-// keep notes a session, before the server has it.
+// keep records a session, before the server creates it.
 func (d *doctor) keep(id string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.sessions[id] = true
 }
 
-// retain notes a retained message, before the server has it.
+// retain records a retained message, before the server has it.
 func (d *doctor) retain(topic string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.retains[topic] = true
 }
 
-// clean removes sessions and retained messages, and returns what it could not.
+// clean removes sessions and retained messages, and returns those that it could not remove.
 func (d *doctor) clean(ctx context.Context) (left []string) {
 	for id := range d.sessions {
 		p, err := d.connect(ctx, id, true, nil) // a clean session discards the stored one [MQTT-3.1.2-6]
@@ -239,10 +242,10 @@ var (
 	errPrefix  = errors.New("the prefix has no leading slash")
 )
 
-// notKnown says why something could not be tried.
+// notKnown returns the text for a probe that failed.
 func notKnown(err error) Text { return bothf("not known: %v", "未知：%v", err) }
 
-// ways says how a conversation ended, in both languages.
+// ways describes how a conversation ended, in both languages.
 func ways(err error) Text {
 	switch {
 	case errors.Is(err, errSilent):

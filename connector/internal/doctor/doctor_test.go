@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// empty wants a server to have no session that is kept and no retained message but its own.
+// empty checks that a server has no session and no retained message except its own.
 func empty(t *testing.T, b *broker.Broker) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -43,8 +43,8 @@ func quick(t *testing.T, b *broker.Broker) doctor.Options {
 	return o
 }
 
-// Nothing stays on the server, whenever a run ends: not when it ends by itself, and not when it is interrupted, at the end of
-// any probe or shortly after the start.
+// Nothing is left on the server when a run ends by itself, or is interrupted after any probe or shortly after the
+// start.
 func TestNothingStays(t *testing.T) {
 	b, err := broker.Start()
 	require.NoError(t, err)
@@ -74,7 +74,7 @@ func TestNothingStays(t *testing.T) {
 	}
 }
 
-// What could not be removed is named.
+// The report names what could not be removed.
 func TestWhatStaysIsNamed(t *testing.T) {
 	b, err := broker.Start()
 	require.NoError(t, err)
@@ -101,7 +101,8 @@ func TestWhatStaysIsNamed(t *testing.T) {
 	require.NotEmpty(t, r.Left)
 }
 
-// A server that cannot be reached, refuses, or is none is an error of Run.
+// If the server cannot be reached, refuses the client, or is not an MQTT server, Run returns an
+// error.
 func TestNoServer(t *testing.T) {
 	serve := func(answer string) doctor.Options {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -128,7 +129,7 @@ func TestNoServer(t *testing.T) {
 	require.ErrorContains(t, err, "closed the connection")
 }
 
-// A configuration is judged by what the server does.
+// A configuration is judged by the behaviour of the server.
 func TestJudge(t *testing.T) {
 	kept, payload := false, strings.Repeat("x", 2000)
 	cfg := &connector.Config{
@@ -195,8 +196,8 @@ func TestJudge(t *testing.T) {
 	require.Empty(t, paths(poor))
 }
 
-// A server that sends without end, small packets or large ones, fills no memory: little more is read than a connection may
-// bring.
+// A server that sends small or large packets without end does not fill the memory: the doctor reads little more
+// than a connection is allowed to bring.
 func TestFloodFillsNoMemory(t *testing.T) {
 	for name, size := range map[string]int{"small": 100, "large": 1<<20 - 100, "too large": 1 << 21} {
 		t.Run(name, func(t *testing.T) {
@@ -241,7 +242,7 @@ func TestFloodFillsNoMemory(t *testing.T) {
 	}
 }
 
-// A scripted server answers each packet with what do says; nil closes the connection.
+// A scripted server answers each packet with the result of do; nil closes the connection.
 func scripted(t *testing.T, do func(packets.Packet) []packets.Packet) doctor.Options {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -281,7 +282,7 @@ func scripted(t *testing.T, do func(packets.Packet) []packets.Packet) doctor.Opt
 	return o
 }
 
-// polite answers everything and delivers nothing, as mosquitto does to a user whom its rules forbid a topic.
+// polite answers everything and delivers nothing, like mosquitto when its rules forbid the topic.
 func polite(v packets.Packet) []packets.Packet {
 	switch v := v.(type) {
 	case *packets.Connect:
@@ -301,7 +302,8 @@ func polite(v packets.Packet) []packets.Packet {
 	return []packets.Packet{}
 }
 
-// Before a server that lets no message reach a subscriber, doctor says so and concludes nothing about what it could not try.
+// If a server lets no message reach a subscriber, doctor says so, and concludes nothing about what it could not
+// test.
 func TestWhatCannotBeTriedIsNotKnown(t *testing.T) {
 	closesOver := func(over packets.Type) func(packets.Packet) []packets.Packet {
 		return func(v packets.Packet) []packets.Packet {
@@ -366,7 +368,7 @@ func TestWhatCannotBeTriedIsNotKnown(t *testing.T) {
 	}
 }
 
-// A kind of topic that could not be tried is no reason against a configuration, and no advice follows from it.
+// A kind of topic that could not be tested is no objection to a configuration, and no advice follows from it.
 func TestTopicNotTried(t *testing.T) {
 	b, err := broker.Start()
 	require.NoError(t, err)
@@ -383,8 +385,8 @@ func TestTopicNotTried(t *testing.T) {
 	empty(t, b)
 }
 
-// When connections fail in the middle of a run, nothing is concluded from that: not that a packet is too large, that a client
-// id is refused, or that a topic cannot be used.
+// When connections fail in the middle of a run, nothing is concluded from that: neither that a packet is too large,
+// nor that a client id is refused, nor that a topic cannot be used.
 func TestConnectionsThatFailSayNothing(t *testing.T) {
 	b, err := broker.Start()
 	require.NoError(t, err)

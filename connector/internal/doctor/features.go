@@ -12,7 +12,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// retained finds out whether retained messages come, and go.
+// retained tests whether retained messages are delivered and can be deleted.
 func (d *doctor) retained(ctx context.Context) (answer, means Text, err error) {
 	topic := d.topic("retained/a")
 	p, err := d.connect(ctx, "", true, nil)
@@ -62,7 +62,7 @@ func (d *doctor) retained(ctx context.Context) (answer, means Text, err error) {
 	return answer, means, err
 }
 
-// will finds out when wills are published.
+// will tests when wills are published.
 func (d *doctor) will(ctx context.Context) (answer, means Text, err error) {
 	comes := func(topic string, end func(*peer)) (bool, error) {
 		s, err := d.listen(ctx, packets.AtLeastOnce, topic)
@@ -97,7 +97,7 @@ func (d *doctor) will(ctx context.Context) (answer, means Text, err error) {
 	return Text{"published when a connection breaks, not after DISCONNECT", "连接中断时发布，DISCONNECT 后不发布"}, Text{}, nil
 }
 
-// share finds out whether shared subscriptions are delivered or only granted.
+// share tests whether shared subscriptions are delivered or only granted.
 func (d *doctor) share(ctx context.Context) (answer, means Text, err error) {
 	const n = 10
 	topic := d.topic("share")
@@ -207,7 +207,7 @@ func (d *doctor) takeover(ctx context.Context) (answer, means Text, err error) {
 	return bothf("the first one gets %v", "第一个连接收到 %v", v.Type()), Text{}, nil
 }
 
-// largest looks for the largest packet that is accepted.
+// largest searches for the largest packet that is accepted.
 func (d *doctor) largest(ctx context.Context) (answer, means Text, err error) {
 	topic := d.topic("largest")
 	var how error // of what did not fit
@@ -261,7 +261,8 @@ func (d *doctor) largest(ctx context.Context) (answer, means Text, err error) {
 		bothf("messages of producers have to stay below %d bytes", "Producer 的消息须小于 %d 字节", good), nil
 }
 
-// kindsOfTopics are names that servers treat in ways of their own; the topic follows the prefix of the run.
+// kindsOfTopics are kinds of names that some servers treat specially; the topic follows the prefix of the
+// run.
 var kindsOfTopics = []struct {
 	kind  string
 	text  Text
@@ -281,7 +282,7 @@ var kindsOfTopics = []struct {
 	{"deep", Text{"120 levels", "120 级"}, "%s" + strings.Repeat("/x", 119), func(t string) bool { return strings.Count(t, "/") >= 119 }},
 }
 
-// topics finds out what happens to topics that are unusual but legal.
+// topics tests topics that are unusual but legal.
 func (d *doctor) topics(ctx context.Context) (answer, means Text, err error) {
 	outcomes := make([]Text, len(kindsOfTopics))
 	words := make([]string, len(kindsOfTopics))
@@ -325,7 +326,8 @@ func (d *doctor) topics(ctx context.Context) (answer, means Text, err error) {
 	return Text{strings.Join(en, "; "), strings.Join(zh, "；")}, means, ctx.Err()
 }
 
-// tryTopic publishes to a topic that is subscribed to exactly. What becomes of the message is a word for Facts, and a text.
+// tryTopic publishes to a topic with an exact subscription. It returns the outcome as a word for Facts and as a
+// text.
 func (d *doctor) tryTopic(ctx context.Context, topic string) (word string, what Text, err error) {
 	s, err := d.connect(ctx, "", true, nil)
 	if err != nil {
@@ -370,7 +372,7 @@ func (d *doctor) tryTopic(ctx context.Context, topic string) (word string, what 
 	return "delivered", Text{}, nil
 }
 
-// refusal finds out how a refused publish shows. A message below $SYS is stored nowhere.
+// refusal tests how a refused publish shows. A message below $SYS is not stored anywhere.
 func (d *doctor) refusal(ctx context.Context) (answer, means Text, err error) {
 	topic := d.o.Forbidden
 	if topic == "" {

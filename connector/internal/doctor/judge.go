@@ -10,14 +10,14 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A Misfit is a setting that does not work as documented on a server.
+// A Misfit is a setting that does not work as documented with a server.
 type Misfit struct {
-	Path string // as consumers.readings.qos
+	Path string // for example consumers.readings.qos
 	Text
 }
 
-// Judge returns the settings of a configuration that do not fit the server of a connection: of the connector's own if
-// name is empty, otherwise of one of Connections. It judges by what could be tried.
+// Judge returns the settings of a configuration that do not fit the server of a connection: the connector's own if
+// name is empty, otherwise one of Connections. It ignores failed probes.
 func (r *Report) Judge(cfg *connector.Config, name string) []Misfit {
 	j := judge{f: &r.Facts, tried: make(map[string]bool)}
 	for _, row := range r.Rows {
@@ -39,7 +39,7 @@ func (r *Report) Judge(cfg *connector.Config, name string) []Misfit {
 	return j.found
 }
 
-// producers judges those that publish over a connection.
+// producers judges the producers that publish over a connection.
 func (j *judge) producers(cfg *connector.Config, connection string) {
 	for _, name := range slices.Sorted(maps.Keys(cfg.Producers)) {
 		p := cfg.Producers[name]
@@ -143,7 +143,7 @@ func (j *judge) publishes(path string, qos packets.QoS, retained bool) {
 	}
 }
 
-// topic judges a topic, or a filter, by the kinds of topics that were tried.
+// topic judges a topic, or a filter, by the kinds of topics that were tested.
 func (j *judge) topic(path, topic string) {
 	if !j.tried["topics"] {
 		return
@@ -155,7 +155,7 @@ func (j *judge) topic(path, topic string) {
 	}
 }
 
-// outcomes are those of Facts.Topics, as a sentence about a topic.
+// outcomes are the values of Facts.Topics, as sentences about a topic.
 var outcomes = map[string]Text{
 	"closes":  {"the server closes the connection over it", "服务端会因此断开连接"},
 	"silent":  {"the server does not answer", "服务端不应答"},

@@ -19,15 +19,15 @@ type peer struct {
 	conn   net.Conn
 	in     chan packets.Packet // closed when the server closes
 	done   chan struct{}       // closed by us
-	last   uint16              // Packet Identifier
-	resume bool                // Session Present
-	kept   []*packets.Publish  // messages that came while something else was waited for
+	last   uint16              // last Packet Identifier used
+	resume bool                // Session Present of CONNACK
+	kept   []*packets.Publish  // messages that arrived while something else was awaited
 }
 
-// writing is how long the server may take no data.
+// writing is for how long the server may accept no data.
 const writing = 10 * time.Second
 
-// connect opens a connection. Without an id it has one of its own. What the server says no to is a client.RefusedError.
+// connect opens a connection. Without an id it makes a new one. A refusal by the server is a client.RefusedError.
 func (d *doctor) connect(ctx context.Context, id string, clean bool, will *packets.Will) (*peer, error) {
 	if id == "" {
 		id = d.newID()
@@ -75,10 +75,11 @@ func (d *doctor) connect(ctx context.Context, id string, clean bool, will *packe
 	return p, nil
 }
 
-// connecting is how long a connection may take.
+// connecting is how long connecting may take.
 const connecting = 10 * time.Second
 
-// newID returns a client id of letters and digits, of which every server takes 23 [MQTT-3.1.3-5].
+// newID returns a client id of at most 23 letters and digits, which every server accepts
+// [MQTT-3.1.3-5].
 func (d *doctor) newID() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -93,7 +94,7 @@ const (
 	mostIncomingAll = 16 << 20
 )
 
-// read passes on packets. A server that sends too much is treated as one that closed.
+// read passes on packets. If a server sends too much, the connection is treated as closed.
 func (p *peer) read() {
 	defer close(p.in)
 	r := packets.NewReader(p.conn, packets.ReaderOptions{
@@ -124,7 +125,7 @@ func (p *peer) send(v packets.Packet) error {
 	return nil
 }
 
-// next returns the next packet; errSilent if none comes in time.
+// next returns the next packet, or errSilent if none arrives in time.
 func (p *peer) next(ctx context.Context, patience time.Duration) (packets.Packet, error) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -141,7 +142,8 @@ func (p *peer) next(ctx context.Context, patience time.Duration) (packets.Packet
 	}
 }
 
-// until waits for a packet of a type, and with that Packet Identifier unless it is 0; messages that come before it are kept.
+// until waits for a packet of a type, with the given Packet Identifier unless that is 0; it keeps messages that
+// arrive before it.
 func (p *peer) until(ctx context.Context, t packets.Type, id uint16, patience time.Duration) (packets.Packet, error) {
 	for end := time.Now().Add(patience); ; {
 		v, err := p.next(ctx, time.Until(end))
@@ -157,7 +159,7 @@ func (p *peer) until(ctx context.Context, t packets.Type, id uint16, patience ti
 	}
 }
 
-// identifier returns the Packet Identifier of an answer.
+// identifier returns the Packet Identifier of an acknowledgement.
 func identifier(v packets.Packet) uint16 {
 	switch v := v.(type) {
 	case *packets.Puback:
@@ -172,10 +174,11 @@ func identifier(v packets.Packet) uint16 {
 	return 0
 }
 
-// answering is how much longer than silence an answer may take: servers that write to disk first are slow.
+// answering is by which factor an answer may take longer than patience: servers that write to disk first
+// are slow.
 const answering = 5
 
-// message returns the next message, acknowledged unless ack is false.
+// message returns the next message, which it acknowledges if ack is true.
 func (p *peer) message(ctx context.Context, ack bool, patience time.Duration) (*packets.Publish, error) {
 	for {
 		var m *packets.Publish
@@ -209,7 +212,7 @@ func (p *peer) acknowledge(m *packets.Publish) {
 	}
 }
 
-// messages returns messages until there are n, or the server is silent or closes.
+// messages returns messages until there are n of them, or the server is silent or closes.
 func (p *peer) messages(ctx context.Context, n int, ack bool, patience time.Duration) (all []*packets.Publish, err error) {
 	for len(all) < n {
 		m, err := p.message(ctx, ack, patience)
@@ -260,7 +263,7 @@ func (d *doctor) listen(ctx context.Context, qos packets.QoS, filters ...string)
 	return p, nil
 }
 
-// publish publishes a message of QoS 0 or 1 and waits for its PUBACK.
+// publish publishes a message of QoS 0 or 1; at QoS 1 it waits for PUBACK.
 func (p *peer) publish(ctx context.Context, m *packets.Publish) error {
 	if m.QoS > 0 {
 		p.last++
@@ -279,10 +282,10 @@ func (p *peer) publish(ctx context.Context, m *packets.Publish) error {
 	return nil
 }
 
-// slowest is the slowest network that a large packet is waited for, in bytes a second.
+// slowest is the slowest network for which a large packet is awaited, in bytes per second.
 const slowest = 64 << 10
 
-// publishMany publishes numbered messages of QoS 1, ten at a time.
+// publishMany publishes numbered QoS 1 messages, ten at a time.
 func (d *doctor) publishMany(ctx context.Context, topic string, n int) error {
 	p, err := d.connect(ctx, "", true, nil)
 	if err != nil {
@@ -306,7 +309,7 @@ func (d *doctor) publishMany(ctx context.Context, topic string, n int) error {
 	return nil
 }
 
-// leave ends the connection in order.
+// leave ends the connection with DISCONNECT.
 func (p *peer) leave() {
 	if p.send(&packets.Disconnect{}) == nil {
 		// Let the server close [MQTT-3.14.4-1]: a reset before it has read DISCONNECT would trigger the will.
@@ -325,7 +328,7 @@ func (p *peer) leave() {
 	p.cut()
 }
 
-// cut ends the connection without a word.
+// cut ends the connection without DISCONNECT.
 func (p *peer) cut() {
 	close(p.done)
 	p.conn.Close()

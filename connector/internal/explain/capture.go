@@ -12,23 +12,23 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A Connection is a TCP connection of a capture that carries MQTT, or may.
+// A Connection is a TCP connection in a capture that carries MQTT, or may carry it.
 type Connection struct {
 	Number         int // from 1, among all TCP connections of the capture
 	Client, Server netip.AddrPort
 	Start          time.Time
 	Transport      Transport
-	Partial        bool // the capture does not have its beginning
+	Partial        bool // its beginning was not captured
 }
 
-// A Transport is what carries the packets.
+// A Transport is the protocol that carries the packets.
 type Transport string
 
 // The transports.
 const (
 	OverTCP       Transport = "tcp"
 	OverWebSocket Transport = "websocket"
-	OverTLS       Transport = "tls" // and cannot be read
+	OverTLS       Transport = "tls" // unreadable
 )
 
 // An Event is a packet of a connection, or a finding about the connection.
@@ -40,20 +40,21 @@ type Event struct {
 	Finding *Finding
 }
 
-// mostShared is what all connections of a capture may hold of packets together, in bytes. mostGreeting is how much of each
-// direction of a connection is held besides, until it is found out what it carries.
+// mostShared is the memory for packets of all connections in a capture, in bytes. mostGreeting is how much of each
+// direction of a connection is held in addition, until its protocol is known.
 const (
 	mostShared   = 64 << 20
 	mostGreeting = 16 << 10
 )
 
-// Capture takes a capture file apart, pcap or pcapng, and calls emit with each packet in the order in which they were
-// complete. Connections that carry something else are passed over. A file that is no capture is [capture.ErrFormat].
+// Capture decodes a capture file, pcap or pcapng, and calls emit with each packet, in the order in which they were
+// complete. It skips connections with other protocols. If the file is not a capture, it returns
+// [capture.ErrFormat].
 func Capture(r io.Reader, o Options, emit func(Event)) (capture.Skipped, error) {
 	return capture.Read(r, &reader{o: o, emit: emit, budget: &budget{left: mostShared}})
 }
 
-// A reader is what makes packets of the connections of a capture.
+// A reader decodes the connections of a capture.
 type reader struct {
 	o      Options
 	emit   func(Event)
@@ -66,19 +67,19 @@ type link struct {
 	flow    *capture.Flow
 	c       Connection
 	what    kind
-	swapped bool            // the client is the side that accepted the connection, as far as captured
+	swapped bool            // the client is the side that accepted the connection, as far as it was captured
 	early   [2]bytes.Buffer // by direction: bytes received before the protocol was known
 	sides   [2]*side        // by direction of the flow
 	talk    Conversation
 	at      time.Time
 }
 
-// A kind is what a connection carries.
+// A kind is the kind of data that a connection carries.
 type kind int
 
 const (
 	unknown kind = iota
-	foreign      // something else
+	foreign      // another protocol
 	carries      // MQTT, or a remark about it
 )
 
@@ -87,7 +88,7 @@ type side struct {
 	link   *link
 	from   Side
 	stream *Stream
-	frames *frames // of WebSocket
+	frames *frames // for WebSocket
 }
 
 func (r *reader) link(f *capture.Flow) *link {
@@ -164,7 +165,7 @@ func (r *reader) Close(f *capture.Flow, how capture.Ending) {
 	f.Tag = nil
 }
 
-// ended says how the connection ended.
+// ended returns a text about how the connection ended.
 func (l *link) ended(how capture.Ending) Text {
 	farewell := Text{", without DISCONNECT", "，此前没有 DISCONNECT"}
 	if l.talk.gone {
@@ -183,10 +184,10 @@ func (l *link) ended(how capture.Ending) Text {
 	return Text{}
 }
 
-// servesMQTT reports whether the port of the server is one of MQTT's.
+// servesMQTT reports whether the server's port is the port for MQTT.
 func (l *link) servesMQTT() bool { return l.c.Server.Port() == 1883 }
 
-// greet looks at the first bytes of a connection to find out what it carries.
+// greet determines from the first bytes of a connection what it carries.
 func (l *link) greet(d capture.Direction, b []byte) {
 	n := min(len(b), mostGreeting-l.early[d].Len())
 	l.early[d].Write(b[:n])
@@ -218,7 +219,7 @@ func (l *link) greet(d capture.Direction, b []byte) {
 	}
 }
 
-// join looks for packets in a connection whose beginning was not captured.
+// join searches for packets in a connection whose beginning was not captured.
 func (l *link) join(d capture.Direction, b []byte) {
 	inside, masked, framed := frameOf(b)
 	switch {
@@ -240,7 +241,7 @@ func (l *link) join(d capture.Direction, b []byte) {
 	l.sides[d].write(b)
 }
 
-// sender determines who sent a packet, by its type or else by the ports.
+// sender determines the sender of a packet by its type, or else by the ports.
 func (l *link) sender(d capture.Direction, b []byte) Side {
 	switch packets.Type(b[0] >> 4) {
 	case packets.CONNECT, packets.SUBSCRIBE, packets.UNSUBSCRIBE, packets.PINGREQ, packets.DISCONNECT:
@@ -259,7 +260,7 @@ func (l *link) sender(d capture.Direction, b []byte) Side {
 	return Client
 }
 
-// tls says that the connection cannot be read.
+// tls emits the finding that the connection cannot be read.
 func (l *link) tls() {
 	l.what, l.c.Transport = carries, OverTLS
 	l.early = [2]bytes.Buffer{}
@@ -299,7 +300,7 @@ func (l *link) carry() {
 	}
 }
 
-// upgrade looks whether the request asks for a WebSocket with MQTT in it.
+// upgrade checks whether the request asks for a WebSocket that carries MQTT.
 func (l *link) upgrade(head []byte) {
 	h := httpHeader(head)
 	if !strings.Contains(strings.ToLower(h["upgrade"]), "websocket") {

@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// told returns what a capture has, a line for each packet and finding.
+// told returns the packets and findings in a capture, one a line.
 func told(t *testing.T, file []byte) (lines []string, events []Event) {
 	t.Helper()
 	skipped, err := Capture(bytes.NewReader(file), Options{}, func(e Event) {
@@ -44,7 +44,7 @@ func told(t *testing.T, file []byte) (lines []string, events []Event) {
 	return lines, events
 }
 
-// What tcpdump wrote on the loopback of Linux: IPv4, IPv6 and a WebSocket, with ports that say nothing.
+// Files that tcpdump wrote on the loopback of Linux: IPv4, IPv6 and a WebSocket, with unusual ports.
 func TestCapturesOfTcpdump(t *testing.T) {
 	for _, name := range []string{"tcpdump-lo.pcap", "tcpdump-lo.pcapng", "tcpdump-any.pcap"} {
 		file, err := os.ReadFile("testdata/" + name)
@@ -82,7 +82,7 @@ func TestCapturesOfTcpdump(t *testing.T) {
 	}
 }
 
-// converse has a conversation of every kind of packet through a proxy, and returns what passed.
+// converse holds a conversation with every kind of packet through a proxy, and returns the packets.
 func converse(t *testing.T, p *capturetest.Proxy, dial func(context.Context) (net.Conn, error)) *capturetest.Talk {
 	t.Helper()
 	c, err := client.New(client.Config{
@@ -109,8 +109,8 @@ func converse(t *testing.T, p *capturetest.Proxy, dial func(context.Context) (ne
 	return p.Talk()
 }
 
-// A conversation of ours with a real server, over TCP and over WebSocket: in order, then with some segments late and
-// some sent again, then with one missing.
+// A conversation of our client with a real server, over TCP and WebSocket: in order, then with some segments late
+// and some repeated, then with one missing.
 func TestCaptureOfAConversation(t *testing.T) {
 	for _, over := range []Transport{OverTCP, OverWebSocket} {
 		t.Run(string(over), func(t *testing.T) {
@@ -175,7 +175,7 @@ func TestCaptureOfAConversation(t *testing.T) {
 	}
 }
 
-// from makes a capture of what a client and a server send in turn.
+// from returns a capture of what a client and a server send in turn.
 func from(server string, turns ...[]byte) []byte {
 	talk := capturetest.NewTalk("192.0.2.1:40000", server)
 	for i, b := range turns {
@@ -189,7 +189,7 @@ func from(server string, turns ...[]byte) []byte {
 	return capturetest.File(capturetest.Format{Link: 1}, talk.Segments...)
 }
 
-// A refusal within a conversation is named in one line.
+// A violation within a conversation is described in one line.
 func TestCaptureNamesTheFault(t *testing.T) {
 	connect, connack := one(t, &packets.Connect{ClientID: "c", CleanSession: true}), one(t, &packets.Connack{})
 	lines, _ := told(t, from("192.0.2.2:4000", connect, connack, []byte{0x32, 5, 0, 1, 't', 0, 0}))
@@ -203,7 +203,7 @@ func TestCaptureNamesTheFault(t *testing.T) {
 	require.Contains(t, lines[0], "[MQTT-3.1.0-1]", "what comes to the port of MQTT is told")
 }
 
-// TLS is named, and other protocols are passed over.
+// TLS connections are reported, and other protocols are skipped.
 func TestCaptureOfOthers(t *testing.T) {
 	lines, events := told(t, from("192.0.2.2:8883", []byte("\x16\x03\x01\x02\x00\x01\x00"), []byte("\x16\x03\x03")))
 	require.Len(t, lines, 1)
@@ -215,7 +215,8 @@ func TestCaptureOfOthers(t *testing.T) {
 	}
 }
 
-// A connection whose beginning was not captured is recognised by its packets, and so is who is the Server.
+// If the beginning of a connection was not captured, its packets show that it is MQTT and which side is
+// the Server.
 func TestCaptureFromTheMiddle(t *testing.T) {
 	talk := capturetest.NewTalk("192.0.2.1:40000", "192.0.2.2:9999")
 	talk.Send(one(t, &packets.Connect{ClientID: "c", CleanSession: true}))
@@ -236,7 +237,7 @@ func TestCaptureFromTheMiddle(t *testing.T) {
 	require.Equal(t, OverWebSocket, events[0].Transport)
 }
 
-// masked returns a frame of a WebSocket.
+// masked returns a WebSocket frame.
 func masked(mask []byte, opcode byte, b []byte) []byte {
 	frame := []byte{0x80 | opcode, byte(len(b))}
 	if mask == nil {
@@ -250,7 +251,7 @@ func masked(mask []byte, opcode byte, b []byte) []byte {
 	return frame
 }
 
-// What is wrong with a WebSocket is named by its statement.
+// Violations of the WebSocket protocol are reported with their statement.
 func TestCaptureOfAWebSocket(t *testing.T) {
 	ask := func(protocol string) []byte {
 		return []byte("GET /mqtt HTTP/1.1\r\nUpgrade: websocket\r\nAuthorization: Basic c2VjcmV0\r\n" + protocol + "\r\n")
@@ -285,7 +286,7 @@ func TestCaptureOfAWebSocket(t *testing.T) {
 	}
 }
 
-// Whatever a file has, packets make sense and findings say something in both languages.
+// Whatever a file contains, packets are consistent and findings have texts in both languages.
 func FuzzExplain(f *testing.F) {
 	for _, name := range []string{"tcpdump-lo.pcap", "tcpdump-lo.pcapng", "tcpdump-any.pcap"} {
 		file, err := os.ReadFile("testdata/" + name)

@@ -12,10 +12,10 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A code is what a number of the protocol means and what to do about it.
+// A code is the meaning of a number in the protocol, and what to do about it.
 type code struct{ short, what Text }
 
-// connectCodes are table 3.1, and behind them what the reserved codes have in common.
+// connectCodes are those of table 3.1, followed by a text for the reserved codes.
 var connectCodes = []code{
 	{Text{"accepted", "已接受"}, Text{"Nothing to do.", "无需处理。"}},
 	{
@@ -46,7 +46,7 @@ var connectCodes = []code{
 	},
 }
 
-// subackZH is a return code of SUBACK in Chinese.
+// subackZH describes a return code of SUBACK in Chinese.
 func subackZH(v int) string {
 	switch {
 	case v == 0:
@@ -65,16 +65,17 @@ func subackZH(v int) string {
 type Explanation struct {
 	Name  string // in its full form
 	Means Text
-	Cases []Case // of a code that has several
-	Do    Text   // nothing if the cases have it
-	Facts []Text // what else is known: the wider kind, whether a retry may help, exit codes
+	Cases []Case // for a code with several causes
+	Do    Text   // empty if the cases have it
+	Facts []Text // further facts: the wider kind, whether a retry may help, exit codes
 }
 
-// A Case is one way in which a code comes up.
+// A Case is one cause of a code.
 type Case struct{ Says, Do Text }
 
-// Code explains a word: a code of check as E130, an error type as MQTT:DNS or DNS, a return code as "connack 5" or
-// "suback 0x80", or an exit code as "exit 6". If it knows none it returns the nearest one, if there is one.
+// Code explains a word: a code of check such as E130, an error type such as MQTT:DNS or DNS, a return code such as
+// "connack 5" or "suback 0x80", or an exit code such as "exit 6". If it does not know the word, it returns the
+// nearest one that it knows, if there is one.
 func Code(word string) (e Explanation, nearest string, ok bool) {
 	word = strings.Join(strings.FieldsFunc(strings.ToUpper(word), func(r rune) bool { return r == ' ' || r == '=' || r == '\t' }), " ")
 	for _, find := range []func(string) (Explanation, bool){findingCode, errorType, connackCode, subackCode, exitCode} {
@@ -104,7 +105,7 @@ func findingCode(word string) (Explanation, bool) {
 	return e, true
 }
 
-// caseOf returns the texts of a rule, with … for parts that come from a configuration.
+// caseOf returns the texts of a rule, with … for the parts that come from a configuration.
 func caseOf(rule string) Case {
 	gaps := make([]any, 9)
 	for i := range gaps {
@@ -114,7 +115,7 @@ func caseOf(rule string) Case {
 	return Case{Text{f.Message, f.MessageZH}, Text{f.Fix, f.FixZH}}
 }
 
-// errorType explains a type of error of the connector and of the command.
+// errorType explains an error type of the connector or the command.
 func errorType(word string) (Explanation, bool) {
 	t, ok := flow.ErrorType(word), false
 	for _, known := range flow.Types() {
@@ -140,7 +141,7 @@ func errorType(word string) (Explanation, bool) {
 	return Explanation{Name: string(t), Means: means, Facts: facts}, true
 }
 
-// number reads the number after one of names.
+// number parses a word that consists of one of names and a number.
 func number(word string, names ...string) (int, bool) {
 	for _, name := range names {
 		if rest, ok := strings.CutPrefix(word, name); ok {
@@ -190,7 +191,7 @@ func exitCode(word string) (Explanation, bool) {
 	return Explanation{Name: fmt.Sprintf("exit %d", n), Means: c.short, Do: c.what}, true
 }
 
-// exitCodes are those of the command, as docs/command.md has them.
+// exitCodes are the exit codes of the command, as in docs/command.md.
 var exitCodes = map[int]code{
 	0:   {Text{"done", "完成"}, Text{"Nothing to do.", "无需处理。"}},
 	1:   {Text{"it failed while running", "运行中失败"}, Text{"Standard error says why: a disk, or a failure policy that says stop.", "原因见标准错误输出：磁盘故障，或失败策略为停止。"}},
@@ -204,7 +205,7 @@ var exitCodes = map[int]code{
 	130: {Text{"interrupted", "被中断"}, Text{"By Ctrl-C or SIGTERM, and what was under way was not finished.", "收到 Ctrl-C 或 SIGTERM，进行中的工作未完成。"}},
 }
 
-// near returns the known code that a word probably means, or nothing.
+// near returns the known code that a word probably means, or "".
 func near(word string) string {
 	best, least := "", 3
 	for _, known := range Codes() {
@@ -218,7 +219,7 @@ func near(word string) string {
 	return best
 }
 
-// Codes lists what Code explains, for completions.
+// Codes lists the words that Code explains, for completion.
 func Codes() []string {
 	var all []string
 	for _, rule := range lint.Rules() {
@@ -239,7 +240,7 @@ func Codes() []string {
 	return all
 }
 
-// distance is how many letters have to be changed, added or taken away to make b of a.
+// distance is the number of letters to change, insert or delete to turn a into b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

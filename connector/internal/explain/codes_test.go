@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every code has a meaning, and something to do or a case with it, in both languages.
+// Every code has a meaning, and something to do or a case with that, in both languages.
 func TestEveryCodeIsExplained(t *testing.T) {
 	codes := Codes()
 	require.Greater(t, len(codes), 120)
@@ -40,7 +40,7 @@ func TestEveryCodeIsExplained(t *testing.T) {
 	}
 }
 
-// The exit codes are those of the document.
+// The exit codes are those in the document.
 func TestExitCodesAreThoseOfTheDocument(t *testing.T) {
 	text, err := os.ReadFile("../../../docs/command.md")
 	require.NoError(t, err)

@@ -6,7 +6,7 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A Conversation judges packets by those that came before them on the same connection.
+// A Conversation judges packets by the earlier ones on the same connection.
 type Conversation struct {
 	// Partial means that the beginning of the connection was not captured: packets that seem to be missing may have been
 	// in it.
@@ -14,15 +14,15 @@ type Conversation struct {
 
 	budget    *budget
 	charged   int
-	began     [2]bool // by direction: a packet has come
+	began     [2]bool // by direction: a packet was sent
 	connected bool    // CONNECT was sent
-	clean     bool    // and asked for a clean session
+	clean     bool    // CONNECT asked for a clean session
 	gone      bool    // DISCONNECT was sent
 	asked     map[uint16]int
-	open      [2]map[uint16]packets.Type // by direction of the PUBLISH: what its receiver has to answer next
+	open      [2]map[uint16]packets.Type // by direction of the PUBLISH: the acknowledgement that must come next
 }
 
-// Side is who sent a packet.
+// A Side is a sender of packets.
 type Side int
 
 // The sides.
@@ -53,7 +53,7 @@ func (c *Conversation) Judge(from Side, p *Packet) {
 	}
 }
 
-// direction finds packets that only the other side sends, table 2.1.
+// direction reports packets that only the other side may send, table 2.1.
 func (c *Conversation) direction(from Side, p *Packet) {
 	switch p.Type {
 	case packets.CONNECT, packets.SUBSCRIBE, packets.UNSUBSCRIBE, packets.PINGREQ, packets.DISCONNECT:
@@ -119,7 +119,7 @@ func (c *Conversation) ask(id uint16, filters int) {
 	}
 }
 
-// answered takes a request out, and returns how many filters it had.
+// answered removes a request, and returns how many filters it had.
 func (c *Conversation) answered(id uint16) (filters int, ok bool) {
 	if filters, ok = c.asked[id]; ok {
 		delete(c.asked, id)
@@ -128,7 +128,7 @@ func (c *Conversation) answered(id uint16) (filters int, ok bool) {
 	return filters, ok
 }
 
-// await notes what a delivery waits for.
+// await records the packet that a delivery waits for.
 func (c *Conversation) await(sender Side, id uint16, next packets.Type) {
 	if c.open[sender] == nil {
 		c.open[sender] = make(map[uint16]packets.Type)
@@ -138,7 +138,7 @@ func (c *Conversation) await(sender Side, id uint16, next packets.Type) {
 	}
 }
 
-// perIdentifier is about what an entry of a map takes, in bytes.
+// perIdentifier is the approximate memory of a map entry, in bytes.
 const perIdentifier = 64
 
 // afford takes the cost of another Packet Identifier from the budget. Once it is used up, missing packets are no fault.
@@ -151,7 +151,7 @@ func (c *Conversation) afford() bool {
 	return n == perIdentifier
 }
 
-// refund gives back what an identifier needed that is done.
+// refund returns the cost of a finished identifier to the budget.
 func (c *Conversation) refund() {
 	if c.charged >= perIdentifier {
 		c.charged -= perIdentifier
@@ -159,7 +159,7 @@ func (c *Conversation) refund() {
 	}
 }
 
-// forget gives the budget back.
+// forget returns the whole cost to the budget.
 func (c *Conversation) forget() {
 	c.budget.give(c.charged)
 	c.charged = 0
@@ -188,8 +188,9 @@ func (c *Conversation) publish(from Side, p *Packet, v *packets.Publish) {
 	c.await(from, v.PacketID, next)
 }
 
-// answer takes an acknowledgement within the delivery of a message from a side; next is what follows it.
-// PUBREC may come again for a PUBLISH that did, and PUBREL and PUBCOMP for a delivery of an earlier connection.
+// answer processes an acknowledgement of type is for a message sent by sender; next is the type that follows
+// it. PUBREC may be repeated for a repeated PUBLISH, and PUBREL and PUBCOMP for a delivery from an earlier
+// connection.
 func (c *Conversation) answer(sender Side, p *Packet, id uint16, is, next packets.Type) {
 	want, open := c.open[sender][id]
 	switch {

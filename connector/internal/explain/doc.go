@@ -19,5 +19,5 @@ func (t Text) In(lang string) string {
 	return t.EN
 }
 
-// same is a text that both languages write alike.
+// same returns a text that is the same in both languages.
 func same(s string) Text { return Text{s, s} }

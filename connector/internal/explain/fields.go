@@ -11,24 +11,25 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A walker takes fields from the front of a packet. It judges nothing: a field that is cut short is
-// shown as far as it is there, and what no field explains is shown as such.
+// A walker takes fields from the front of a packet. It judges nothing: a truncated field is shown
+// as far as it was captured, and bytes that belong to no field are shown as such.
 type walker struct {
 	b      []byte
 	at     int
 	o      Options
 	fields []Field
-	hides  bool // what a counted field holds
+	hides  bool // the values of fields with a length are hidden
 }
 
-// The most that is shown of a packet: bytes of a field, characters of a text, and fields of a list.
+// The most that is shown of a packet: bytes of a field, characters of a text, and entries of a
+// list.
 const (
 	mostBytes = 16
 	mostText  = 64
 	mostItems = 256
 )
 
-// add notes that the next n bytes, or as many as there are, are a field.
+// add adds a field for the next n bytes, or as many as there are.
 func (w *walker) add(n int, name Text, value Text) {
 	n = min(n, len(w.b)-w.at)
 	w.fields = append(w.fields, Field{w.at, n, name, value, w.b[w.at : w.at+min(n, mostBytes)]})
@@ -119,8 +120,8 @@ func reserved(bits int) string {
 	return fmt.Sprintf(", reserved bits %#x", bits)
 }
 
-// connect is CONNECT, section 3.1. One of another version of the protocol has other fields behind its
-// protocol level.
+// connect takes the fields of CONNECT, section 3.1. In another version of the protocol, other fields
+// follow the protocol level.
 func (w *walker) connect() {
 	// In a malformed CONNECT the flags or a length may be wrong, and what looks like a name may be a password.
 	_, _, err := packets.Parse(w.b)
@@ -171,7 +172,7 @@ func levelName(v int) string {
 	return strconv.Itoa(v)
 }
 
-// number takes an integer of n bytes, section 1.5.2; nothing if it is not all there.
+// number takes an integer of n bytes, section 1.5.2; nothing if it is incomplete.
 func (w *walker) number(n int, name Text, show func(v int) Text) {
 	if w.left() < n {
 		return
@@ -188,7 +189,7 @@ func (w *walker) packetID() { w.number(2, Text{"Packet Identifier", "报文标�
 // text takes a UTF-8 encoded string, section 1.5.3.
 func (w *walker) text(name Text) { w.counted(name, shownText) }
 
-// counted takes a field with a length of two bytes before it.
+// counted takes a field that is preceded by a length of two bytes.
 func (w *walker) counted(name Text, show func([]byte) Text) {
 	if w.left() < 2 {
 		return
@@ -209,7 +210,7 @@ func (w *walker) counted(name Text, show func([]byte) Text) {
 	w.add(2+n, name, show(w.b[w.at+2:w.at+2+n]))
 }
 
-// secret takes a field that is not shown unless it is asked for.
+// secret takes a field that is shown only with Options.Secrets.
 func (w *walker) secret(name Text) {
 	if w.o.Secrets {
 		w.counted(name, shownBytes)
@@ -221,7 +222,7 @@ func (w *walker) secret(name Text) {
 	w.hides = hides
 }
 
-// notShown takes the place of the value of a field.
+// notShown returns the text that replaces a secret value.
 func notShown(b []byte) Text {
 	return Text{fmt.Sprintf("%d bytes, not shown", len(b)), fmt.Sprintf("%d 字节，不显示", len(b))}
 }
@@ -233,8 +234,8 @@ func (w *walker) payload() {
 	}
 }
 
-// rest shows the bytes that belong to no field. In a CONNECT that is wrong, or of another version, they may be user name
-// and password.
+// rest shows bytes that belong to no field. In a malformed CONNECT, or one of another version, they may be the user
+// name and password.
 func (w *walker) rest() {
 	if w.left() == 0 {
 		return
@@ -250,7 +251,7 @@ func (w *walker) rest() {
 	}
 }
 
-// shownText shows a text in quotation marks, with control characters and invalid UTF-8 escaped.
+// shownText returns a text in quotation marks, with control characters and invalid UTF-8 escaped.
 func shownText(b []byte) Text {
 	cut := b
 	if len(cut) > mostText {
@@ -266,7 +267,7 @@ func shownText(b []byte) Text {
 	return same(s)
 }
 
-// shownBytes shows bytes as a text if they are one, and in hex otherwise.
+// shownBytes returns bytes as text if they are text, and in hex otherwise.
 func shownBytes(b []byte) Text {
 	head := b[:min(len(b), mostText+utf8.UTFMax)]
 	for i := 0; i < utf8.UTFMax && len(head) < len(b) && !utf8.Valid(head); i++ { // drop a character that the cut divides

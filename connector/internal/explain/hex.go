@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// A HexError says which text is no byte in hexadecimal.
+// A HexError reports a text that is not a byte in hexadecimal.
 type HexError struct {
 	Line int // from 1
 	Text string
@@ -17,9 +17,9 @@ func (e *HexError) Error() string {
 	return fmt.Sprintf("explain: line %d: %q is not a hexadecimal byte", e.Line, e.Text)
 }
 
-// Hex reads bytes in hexadecimal as people write them: with blanks, commas, colons or hyphens between
-// them or without, with 0x or \x before them, in brackets or braces, or as hexdump -C, xxd and Wireshark
-// print them, with offsets before and characters behind.
+// Hex reads bytes in hexadecimal in the usual notations: with or without blanks, commas, colons or
+// hyphens between them, with 0x or \x before them, in brackets or braces, or as printed by hexdump -C,
+// xxd and Wireshark, with offsets before and characters after them.
 func Hex(text string) ([]byte, error) {
 	var b []byte
 	number := 0
@@ -49,10 +49,10 @@ func clipped(s string) string {
 	return s
 }
 
-// between reports whether a character stands between bytes and means nothing.
+// between reports whether a character is a separator between bytes.
 func between(r rune) bool { return strings.ContainsRune(" \t\v\f,;:-_|[](){}\"'`\u00a0\ufeff", r) }
 
-// hexWord reads bytes without anything between them but 0x and \x.
+// hexWord reads bytes with nothing between them except 0x and \x.
 func hexWord(word string) ([]byte, error) {
 	word = strings.NewReplacer("0x", "", "0X", "", `\x`, "", `\X`, "").Replace(word)
 	if word == "byte" { // from []byte{…}
@@ -64,8 +64,8 @@ func hexWord(word string) ([]byte, error) {
 	return hex.DecodeString(word)
 }
 
-// dumpLine reads a line of a hex dump, if it begins with the offset at which it has to stand: at least
-// four digits and a colon or two blanks. A line with the offset alone ends a dump.
+// dumpLine reads a line of a hex dump, if it begins with the expected offset: at least four digits,
+// followed by a colon or two blanks. A line with only the offset ends a dump.
 func dumpLine(line string, at int) ([]byte, bool) {
 	line = strings.TrimLeft(line, " \t")
 	digits := strings.IndexFunc(line, func(r rune) bool { return !strings.ContainsRune("0123456789abcdefABCDEF", r) })

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// looks is what the first bytes of a connection may be.
+// A looks says what the first bytes of a connection may be.
 type looks int
 
 const (
@@ -38,17 +38,17 @@ func looksConnect(b []byte) looks {
 	return no
 }
 
-// looksTLS reports whether b begins with a record of TLS: a handshake, or data of one that is over.
+// looksTLS reports whether b begins with a TLS record: of a handshake, or of data after one.
 func looksTLS(b []byte) bool {
 	return len(b) >= 3 && (b[0] == 0x16 || b[0] == 0x17) && b[1] == 3 && b[2] <= 4
 }
 
-// looksHTTP reports whether b is a request that may ask for a WebSocket, or the beginning of one.
+// looksHTTP reports whether b is, or may become, an HTTP request for a WebSocket.
 func looksHTTP(b []byte) bool {
 	return bytes.HasPrefix([]byte("GET "), b) || bytes.HasPrefix(b, []byte("GET "))
 }
 
-// httpHeader reads the lines of a head, with names in small letters.
+// httpHeader parses the header lines, with names in lower case.
 func httpHeader(head []byte) map[string]string {
 	h := make(map[string]string)
 	for line := range strings.Lines(string(head)) {

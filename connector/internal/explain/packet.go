@@ -11,11 +11,11 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A Packet is a Control Packet taken apart.
+// A Packet is a decoded Control Packet.
 type Packet struct {
 	Offset   int64        // of its first byte in the stream
-	Type     packets.Type // as its first byte claims
-	Size     int64        // as claimed, fixed header included; the bytes present if the claim is unreadable
+	Type     packets.Type // according to its first byte
+	Size     int64        // as claimed, including the fixed header; the number of bytes present if the claim is unreadable
 	Held     int          // how many of its bytes were available
 	Missing  int64        // how many bytes of it were not captured
 	Summary  string       // the packet in one line, without payload, passwords and user names; "" if it cannot be read
@@ -23,7 +23,7 @@ type Packet struct {
 	Findings []Finding
 
 	header header
-	value  packets.Packet // nil if it cannot be read; a PUBLISH may lack its payload
+	value  packets.Packet // nil if it is unreadable; a PUBLISH may lack its payload
 }
 
 // A Field is a field of a packet.
@@ -32,13 +32,13 @@ type Field struct {
 	Length int // in bytes
 	Name   Text
 	Value  Text
-	Bytes  []byte // how it begins, 16 bytes at most; nil if it is secret
+	Bytes  []byte // its first bytes, at most 16; nil if it is secret
 }
 
 // A Finding is a fault of, or a remark about, a packet or a connection.
 type Finding struct {
 	Fault  bool // MQTT 3.1.1 forbids it
-	Offset int  // of the offending byte in the packet; -1 if it is not about a byte
+	Offset int  // of the byte in question in the packet; -1 if it is not about a byte
 	Spec   string
 	Text
 }
@@ -82,8 +82,8 @@ type Options struct {
 	Secrets bool
 }
 
-// Take takes the packet at the start of b apart and returns how many bytes it has, never more than b.
-// A packet that is cut short has as many fields as are there.
+// Take decodes the packet at the start of b and returns how many bytes it has, never more than
+// len(b). A truncated packet has the fields that are there.
 func Take(b []byte, o Options) (Packet, int) {
 	h := parseHeader(b)
 	whole := int64(len(b))
@@ -93,7 +93,7 @@ func Take(b []byte, o Options) (Packet, int) {
 	return take(b[:whole], h, o), int(whole)
 }
 
-// take takes apart a packet with the fixed header h, of which b is there.
+// take decodes a packet with the fixed header h, of which b was captured.
 func take(b []byte, h header, o Options) Packet {
 	p := Packet{Type: packets.Type(0), Size: int64(len(b)), Held: len(b), header: h}
 	if len(b) > 0 {
@@ -111,7 +111,7 @@ func take(b []byte, h header, o Options) Packet {
 	return p
 }
 
-// judge finds the faults of a packet of which b was captured, by this project's codec.
+// judge finds the faults of a packet, of which b was captured, with package packets.
 func (p *Packet) judge(b []byte, h header) {
 	value, _, err := packets.Parse(b)
 	if errors.Is(err, packets.ErrShort) && h.readable && p.Type == packets.PUBLISH {
@@ -130,8 +130,8 @@ func (p *Packet) judge(b []byte, h header) {
 	p.remarks()
 }
 
-// parseHead parses a PUBLISH of which b is there, without its payload. The packet that it makes has
-// no payload, and a Remaining Length in as many bytes.
+// parseHead parses a PUBLISH, of which b was captured, without its payload. It decodes a copy that
+// has no payload, with a Remaining Length of the same number of bytes.
 func parseHead(b []byte, h header) (packets.Packet, error) {
 	n := h.length + 2
 	if len(b) < n {
@@ -162,10 +162,11 @@ func parseHead(b []byte, h header) (packets.Packet, error) {
 	return value, err
 }
 
-// mostSummary is the length of a line of Summary, in bytes: a SUBSCRIBE may have thousands of filters.
+// mostSummary is the maximum length of Summary, in bytes: a SUBSCRIBE may have thousands of filters.
 const mostSummary = 400
 
-// summary is the packet in one line, as the codec has it, with the size that its payload has on the wire.
+// summary returns the packet in one line, as formatted by package packets, with the size of the payload
+// on the wire.
 func summary(value packets.Packet, remaining int64) string {
 	s := value.String()
 	if p, ok := value.(*packets.Publish); ok {
@@ -177,7 +178,7 @@ func summary(value packets.Packet, remaining int64) string {
 	return s
 }
 
-// payloadSize is the size of the payload of a PUBLISH with that Remaining Length.
+// payloadSize returns the size of the payload of a PUBLISH with that Remaining Length.
 func payloadSize(p *packets.Publish, remaining int64) int64 {
 	n := remaining - int64(2+len(p.Topic))
 	if p.QoS > packets.AtMostOnce {
@@ -188,14 +189,14 @@ func payloadSize(p *packets.Publish, remaining int64) int64 {
 
 // A header is a fixed header, section 2.2, as far as it can be read.
 type header struct {
-	readable bool // the Remaining Length is there, in four bytes at most
+	readable bool // the Remaining Length is complete, in at most four bytes
 	length   int  // bytes of the header
 	remains  int64
 }
 
 func (h header) size() int64 { return int64(h.length) + h.remains }
 
-// parseHeader reads a fixed header that need not be legal.
+// parseHeader parses a fixed header, which may be illegal.
 func parseHeader(b []byte) (h header) {
 	for i := 1; i < len(b) && i <= 4; i++ {
 		h.remains |= int64(b[i]&0x7F) << (7 * (i - 1))
@@ -208,8 +209,8 @@ func parseHeader(b []byte) (h header) {
 	return h
 }
 
-// hopeless reports whether no byte that follows can make the beginning b of a packet readable, nor tell
-// where the next one starts.
+// hopeless reports whether no further byte can make the beginning b of a packet readable or show where
+// the next packet starts.
 func hopeless(b []byte) bool {
 	if len(b) == 0 {
 		return false

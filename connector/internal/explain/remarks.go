@@ -51,7 +51,7 @@ func (p *Packet) connack(v *packets.Connack) {
 	}
 }
 
-// discouraged notes characters that section 1.5.3 advises against.
+// discouraged adds a remark about characters that section 1.5.3 advises against.
 func (p *Packet) discouraged(s string, what Text) {
 	at := packets.Discouraged(s)
 	if at < 0 {

@@ -6,17 +6,17 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// The limits on the part of a packet that is held: for a PUBLISH, its fields and the beginning of its payload, which are
-// enough to check it.
+// Limits for the part of a packet that is held: for a PUBLISH, its fields and the beginning of its payload, which
+// are enough to check it.
 const (
 	mostHeld    = 1 << 20
 	mostPublish = 5 + 2 + 65535 + 2 + 256
 )
 
-// A budget bounds what all the connections of a capture hold together, in bytes. A nil one is without bound.
+// A budget limits what all connections of a capture hold together, in bytes. A nil budget has no limit.
 type budget struct{ left int }
 
-// take takes n bytes, or as many as there are.
+// take takes n bytes from the budget, or as many as are left.
 func (b *budget) take(n int) int {
 	if b == nil {
 		return n
@@ -32,34 +32,35 @@ func (b *budget) give(n int) {
 	}
 }
 
-// A Stream cuts the bytes of one direction of a connection into packets. Its memory is bounded, however
-// large a packet claims to be.
+// A Stream divides the bytes of one direction of a connection into packets. Its memory is bounded,
+// however large a packet claims to be.
 type Stream struct {
 	o       Options
 	emit    func(Packet)
 	budget  *budget
 	held    []byte
-	charged int  // bytes of the budget
-	poor    bool // the budget does not allow to hold more of the packet
+	charged int  // bytes taken from the budget
+	poor    bool // the budget does not allow holding more of the packet
 	header  header
 	at      int64 // of the first held byte in the stream
-	more    int64 // bytes of the packet that are still to come and not held
+	more    int64 // bytes of the packet that are still to come and will not be held
 	gone    int64 // bytes of the packet that were not captured
-	lost    bool  // where a packet starts is not known
-	broken  int64 // bytes that follow a packet after which nothing has a known meaning; -1: there is none
+	lost    bool  // the start of the next packet is unknown
+	broken  int64 // bytes after a packet that leaves the rest without a known meaning; -1: there was none
 }
 
 // NewStream returns a Stream that calls emit with each packet.
 func NewStream(o Options, emit func(Packet)) *Stream { return &Stream{o: o, emit: emit, broken: -1} }
 
-// Lose says that the next bytes may start anywhere in a packet, as where a capture starts within a connection.
+// Lose tells the stream that the next bytes may be anywhere in a packet, as when a capture starts within a
+// connection.
 func (s *Stream) Lose() { s.lost = true }
 
-// Lost reports whether the stream looks for the start of a packet.
+// Lost reports whether the stream is searching for the start of a packet.
 func (s *Stream) Lost() bool { return s.lost }
 
-// Write takes bytes of the stream, as many as came together: where the start of a packet is not known it is
-// looked for at the beginning of b. It never fails.
+// Write adds bytes of the stream. If the start of a packet is not known, Write looks for it at the
+// beginning of b, so bytes that arrived together should be written together. It never fails.
 func (s *Stream) Write(b []byte) (int, error) {
 	n := len(b)
 	if s.lost {
@@ -75,7 +76,7 @@ func (s *Stream) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// take takes some of b and returns the rest.
+// take processes a part of b and returns the rest.
 func (s *Stream) take(b []byte) []byte {
 	switch {
 	case s.broken >= 0:
@@ -107,7 +108,7 @@ func (s *Stream) take(b []byte) []byte {
 	return b[can:]
 }
 
-// wanted is how many bytes of the packet are to be held.
+// wanted returns how many bytes of the packet are to be held.
 func (s *Stream) wanted() int {
 	most := int64(mostHeld)
 	if s.poor {
@@ -119,7 +120,7 @@ func (s *Stream) wanted() int {
 	return int(min(s.header.size(), most))
 }
 
-// begin looks at a fixed header that is whole.
+// begin processes a complete fixed header.
 func (s *Stream) begin() {
 	// With a large length that is wrong, the end of the packet is unknown.
 	if _, _, err := packets.Parse(s.held); err != nil && err != packets.ErrShort && s.header.size() > 4096 {
@@ -130,7 +131,7 @@ func (s *Stream) begin() {
 	s.ready()
 }
 
-// ready looks whether everything that is to be held has come.
+// ready checks whether all bytes that are to be held have arrived.
 func (s *Stream) ready() {
 	if len(s.held) == s.wanted() {
 		if s.more = s.header.size() - int64(len(s.held)); s.more == 0 {
@@ -139,7 +140,7 @@ func (s *Stream) ready() {
 	}
 }
 
-// end ends a packet whose bytes have all come, or are known to be missing.
+// end ends a packet whose bytes have all arrived, or are known to be missing.
 func (s *Stream) end() {
 	size := s.header.size()
 	s.give()
@@ -147,7 +148,7 @@ func (s *Stream) end() {
 	s.forget()
 }
 
-// forget lets a packet go.
+// forget discards the held packet.
 func (s *Stream) forget() {
 	s.budget.give(s.charged)
 	if s.held = s.held[:0]; cap(s.held) > 4096 {
@@ -156,7 +157,7 @@ func (s *Stream) forget() {
 	s.header, s.more, s.gone, s.poor, s.charged = header{}, 0, 0, false, 0
 }
 
-// give emits the packet that is held.
+// give emits the held packet.
 func (s *Stream) give() {
 	p := take(s.held, s.header, s.o)
 	p.Offset, p.Missing = s.at, s.gone
@@ -170,8 +171,8 @@ func (s *Stream) give() {
 	s.emit(p)
 }
 
-// Gap says that n bytes were not captured. A packet whose length is known goes on behind them; otherwise
-// the stream looks for the start of one.
+// Gap tells the stream that n bytes were not captured. A packet whose length is known continues after
+// them; otherwise the stream searches for the start of one.
 func (s *Stream) Gap(n int64) {
 	switch {
 	case s.broken >= 0 || n <= 0:
@@ -195,7 +196,7 @@ func (s *Stream) Gap(n int64) {
 	}
 }
 
-// come returns how many bytes of the packet have passed, those that were not captured included.
+// come returns how many bytes of the packet have passed, including those that were not captured.
 func (s *Stream) come() int64 {
 	if s.more > 0 {
 		return s.header.size() - s.more
@@ -203,7 +204,7 @@ func (s *Stream) come() int64 {
 	return int64(len(s.held))
 }
 
-// known reports whether the fields of a PUBLISH that is held in part are all there, so that only payload is missing.
+// known reports whether the fields of a partly held PUBLISH are complete, so that only payload is missing.
 func (s *Stream) known() bool {
 	if packets.Type(s.held[0]>>4) != packets.PUBLISH {
 		return false
@@ -212,7 +213,7 @@ func (s *Stream) known() bool {
 	return err == nil
 }
 
-// cut emits a packet that will never be whole.
+// cut emits a packet that will never be complete.
 func (s *Stream) cut() {
 	there := s.come() - s.gone
 	p := take(s.held, s.header, s.o)
@@ -227,7 +228,7 @@ func (s *Stream) cut() {
 	s.emit(p)
 }
 
-// Close ends the stream: an incomplete packet is emitted as such.
+// Close ends the stream, and emits an incomplete packet as such.
 func (s *Stream) Close() {
 	if s.broken < 0 && len(s.held) > 0 {
 		s.cut()
@@ -235,11 +236,11 @@ func (s *Stream) Close() {
 	s.forget()
 }
 
-// Unread returns how many bytes followed a packet after which nothing has a known meaning.
+// Unread returns how many bytes follow a packet that left them without a known meaning.
 func (s *Stream) Unread() int64 { return max(s.broken, 0) }
 
-// StartsPacket reports whether b is one or more whole legal packets, and perhaps the beginning of another:
-// bytes of another protocol hardly ever are.
+// StartsPacket reports whether b is one or more complete legal packets, possibly followed by the beginning
+// of another: bytes of other protocols hardly ever are.
 func StartsPacket(b []byte) bool {
 	whole := 0
 	for len(b) > 0 {

@@ -12,7 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// One line names the fault of every refusal, with its byte and its statement, in both languages.
+// A line describes the fault in each refusal vector, with its byte and its statement, in both
+// languages.
 func TestEveryRefusalIsNamed(t *testing.T) {
 	for _, r := range vectors.Refusals {
 		t.Run(r.Name, func(t *testing.T) {
@@ -37,7 +38,7 @@ func TestEveryRefusalIsNamed(t *testing.T) {
 	}
 }
 
-// The fields of a packet are all its bytes, each once.
+// The fields of a packet cover each of its bytes once.
 func TestFieldsCoverThePacket(t *testing.T) {
 	for _, l := range vectors.Packets {
 		t.Run(l.Name, func(t *testing.T) {
@@ -67,7 +68,7 @@ func covers(t *testing.T, p Packet, n int) {
 	require.Equal(t, n, at, "%v", p.Fields)
 }
 
-// User names and passwords are shown only to whoever asks for them.
+// User names and passwords are shown only on request.
 func TestSecrets(t *testing.T) {
 	b, err := (&packets.Connect{ClientID: "c", CleanSession: true, HasUserName: true, UserName: "alice", HasPassword: true, Password: []byte("hunter2")}).AppendBinary(nil)
 	require.NoError(t, err)
@@ -83,8 +84,8 @@ func TestSecrets(t *testing.T) {
 	require.Contains(t, fmt.Sprint(p.Fields), "alice")
 }
 
-// Nor are the bytes of a CONNECT that no field explains: those behind the level of another version, those that its flags
-// do not announce, those behind a Remaining Length that cannot be read.
+// Bytes of a CONNECT that belong to no field are not shown either: those after the level of another version, those
+// that its flags do not announce, those after an unreadable Remaining Length.
 func TestSecretsBehindTheFields(t *testing.T) {
 	for _, s := range []string{
 		"\x10\x1b\x00\x04MQTT\x05\xc2\x00\x3c\x00\x00\x00\x00\x02me\x00\x06secret",
@@ -101,7 +102,8 @@ func TestSecretsBehindTheFields(t *testing.T) {
 	}
 }
 
-// A conversation holds no packet: a CONNECT has up to 320 KiB, and a capture thousands of connections.
+// A conversation does not hold packets: a CONNECT may have up to 320 KiB, and a capture thousands of
+// connections.
 func TestConversationHoldsNoPacket(t *testing.T) {
 	long := strings.Repeat("x", 65535)
 	b, err := (&packets.Connect{
@@ -125,7 +127,7 @@ func TestConversationHoldsNoPacket(t *testing.T) {
 	runtime.KeepAlive(&all)
 }
 
-// Whatever a stream is cut into, the packets are the same.
+// The packets are the same however the stream is divided.
 func TestStreamOfChunks(t *testing.T) {
 	var all []byte
 	for _, l := range vectors.Packets {
@@ -154,7 +156,8 @@ func one(t *testing.T, p packets.Packet) []byte {
 	return b
 }
 
-// A fault whose packet has a known end does not hide what follows; one that leaves no end does.
+// A fault in a packet with a known end does not hide what follows; one in a packet without a known
+// end does.
 func TestStreamAfterAFault(t *testing.T) {
 	var got []Packet
 	s := NewStream(Options{}, func(p Packet) { got = append(got, p) })
@@ -170,8 +173,8 @@ func TestStreamAfterAFault(t *testing.T) {
 	require.EqualValues(t, 3, s.Unread())
 }
 
-// A packet that is larger than what is held is read, its payload passed over; a stream that ends or has a gap
-// within a packet says so.
+// A packet larger than the limit is decoded, and its payload skipped; a stream that ends or has a gap within
+// a packet reports that.
 func TestStreamOfLargePackets(t *testing.T) {
 	large := one(t, &packets.Publish{Topic: "a", Payload: make([]byte, 10<<20)})
 	var got []Packet
@@ -208,7 +211,7 @@ func TestStreamOfLargePackets(t *testing.T) {
 	require.Contains(t, got[6].Findings[0].EN, "cut short: 100 of its")
 }
 
-// Bytes are read as people write them.
+// Bytes are read in the usual notations.
 func TestHex(t *testing.T) {
 	want := []byte{0x30, 0x0f, 0x00, 0x03, 'a', '/', 'b', 'h', 'e', 'l', 'l', 'o', ' ', 'y', 'o', 'u', '!'}
 	for name, text := range map[string]string{
@@ -239,7 +242,7 @@ func TestHex(t *testing.T) {
 	require.Equal(t, []byte("ab"), b)
 }
 
-// What a packet means depends on what came before.
+// The meaning of a packet depends on earlier ones.
 func TestConversation(t *testing.T) {
 	connect := &packets.Connect{ClientID: "c", CleanSession: true}
 	type step struct {
@@ -306,7 +309,7 @@ func TestConversation(t *testing.T) {
 	}
 }
 
-// A CONNECT whose flags or lengths lie shows no password as another field, whole or cut short.
+// A CONNECT with wrong flags or lengths shows no password as another field, complete or truncated.
 func TestConnectThatLiesHidesSecrets(t *testing.T) {
 	body := "\x00\x06user-7\x00\x06geheim"
 	for name, c := range map[string]string{

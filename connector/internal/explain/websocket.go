@@ -8,20 +8,20 @@ import (
 	"unicode/utf8"
 )
 
-// frames parses one direction of a WebSocket (RFC 6455) and passes the contents of its binary frames to its stream. The borders
-// of frames have no meaning in MQTT [MQTT-6.0.0-2].
+// A frames parses one direction of a WebSocket (RFC 6455) and passes the contents of its binary frames to its
+// stream. The boundaries of frames have no meaning in MQTT [MQTT-6.0.0-2].
 type frames struct {
 	side   *side
 	inside bool   // the handshake is over
-	head   []byte // of the handshake, or of a frame
+	head   []byte // of the handshake or of a frame, as far as received
 	opcode byte   // of the frame
-	binary bool   // the message that it belongs to is binary
+	binary bool   // the message of the frame is binary
 	left   uint64 // bytes of the frame that are still to come
 	mask   [4]byte
 	masked bool
-	at     int // in the payload, for the mask
+	at     int // offset in the payload, for the mask
 	close  []byte
-	dead   bool // what follows cannot be read
+	dead   bool // the rest cannot be read
 }
 
 // The opcodes.
@@ -49,7 +49,7 @@ func (f *frames) say(fault bool, spec, en, zh string, args ...any) {
 	f.side.link.find(f.side.from, Finding{fault, -1, spec, Text{fmt.Sprintf(en, args...), fmt.Sprintf(zh, args...)}})
 }
 
-// handshake takes the head of the request or of its answer.
+// handshake reads the header of the request or of its answer.
 func (f *frames) handshake(b []byte) []byte {
 	before := len(f.head)
 	f.head = append(f.head, b[:min(len(b), mostGreeting+4-before)]...)
@@ -81,14 +81,14 @@ func (f *frames) handshake(b []byte) []byte {
 	return rest
 }
 
-// statusOf returns the status of an answer in HTTP.
+// statusOf returns the status in an HTTP response.
 func statusOf(line []byte) string {
 	_, rest, _ := strings.Cut(string(line), " ")
 	status, _, _ := strings.Cut(rest, " ")
 	return clipped(status)
 }
 
-// frame takes the head of a frame.
+// frame reads the header of a frame.
 func (f *frames) frame(b []byte) []byte {
 	f.head = append(f.head, b[0])
 	head, ok := parseFrame(f.head)
@@ -118,7 +118,7 @@ func (f *frames) frame(b []byte) []byte {
 	return b[1:]
 }
 
-// payload takes bytes of a frame.
+// payload processes bytes of a frame.
 func (f *frames) payload(b []byte) []byte {
 	n := int(min(f.left, uint64(len(b))))
 	some := b[:n]
@@ -141,7 +141,7 @@ func (f *frames) payload(b []byte) []byte {
 	return b[n:]
 }
 
-// data reports whether the frame carries packets.
+// data reports whether the frame carries MQTT.
 func (f *frames) data() bool { return f.opcode == opBinary || f.opcode == opContinuation && f.binary }
 
 // end ends a frame.
@@ -160,7 +160,8 @@ func (f *frames) end() {
 	f.dead = true
 }
 
-// gap passes over bytes that were not captured: within the payload of a frame the frames go on behind it.
+// gap skips bytes that were not captured. A gap within the payload of a frame does not lose the position
+// of the next frame.
 func (f *frames) gap(n int64) {
 	switch {
 	case f.dead:
@@ -176,7 +177,7 @@ func (f *frames) gap(n int64) {
 	}
 }
 
-// A frameHead is the head of a frame.
+// A frameHead is the header of a frame.
 type frameHead struct {
 	opcode, reserved byte
 	masked           bool
@@ -185,7 +186,7 @@ type frameHead struct {
 	length           int // of the head
 }
 
-// parseFrame reads the head of a frame; ok is false if it is not all there.
+// parseFrame parses the header of a frame; ok is false if it is incomplete.
 func parseFrame(b []byte) (h frameHead, ok bool) {
 	if len(b) < 2 {
 		return h, false

@@ -1,6 +1,6 @@
-// Package jsonpath finds values in JSON text by their names. It makes no tree of the text: values
-// are returned as they are written, so that no digit of a number is lost, and what it
-// allocates does not grow with the text.
+// Package jsonpath finds values in JSON text by their names. It builds no tree: values are returned
+// as they are written, so that no digit of a number is lost, and allocations do not grow with the
+// text.
 package jsonpath
 
 import (
@@ -14,15 +14,15 @@ import (
 
 // A Value is the value at a path.
 type Value struct {
-	// Raw is the value as it is written, a part of the text; nil if there is none.
+	// Raw is the value as it is written, a slice of the text; nil if it does not exist.
 	Raw []byte
 
-	// Depth is how many names of the path are there.
+	// Depth is how many names of the path exist.
 	Depth int
 }
 
-// Find looks in one pass for paths, each a list of names of objects inside one another. Of
-// names that an object has twice, the last counts. The error says why the text is no JSON.
+// Find looks up all paths in one pass. Each is a list of nested object names. If an object has a
+// name twice, the last one counts. Find returns an error if the text is not valid JSON.
 func Find(text []byte, paths [][]string) ([]Value, error) {
 	if !json.Valid(text) {
 		var none json.RawMessage
@@ -56,7 +56,7 @@ func (f *finder) space() {
 	}
 }
 
-// value passes a value that the first names of the paths in want lead to, depth of them.
+// value passes over a value, to which the first depth names of the paths in want lead.
 func (f *finder) value(want []int, depth int) {
 	f.space()
 	start, deeper := f.at, false
@@ -114,7 +114,7 @@ func same(raw []byte, name string) bool {
 	return err == nil && s == name
 }
 
-// skip passes a value or a name.
+// skip passes over a value or a name.
 func (f *finder) skip() {
 	depth := 0
 	for {
@@ -147,14 +147,15 @@ func (f *finder) skip() {
 	}
 }
 
-// ErrNull says that a value is null.
+// ErrNull means that a value is null.
 var ErrNull = errors.New("is null")
 
-// ErrSurrogate says that a string has half of a character, as "\ud83d", which no text can hold.
+// ErrSurrogate means that a string contains half of a surrogate pair, such as "\ud83d", which no
+// text can hold.
 var ErrSurrogate = errors.New("holds half of a surrogate pair, which no text can hold")
 
-// Text returns a value as text: the value of a string, an object or a list as compact JSON, anything else as
-// written.
+// Text returns a value as text: the contents of a string, an object or a list as compact JSON, anything else
+// as written.
 func Text(raw []byte) (string, error) {
 	switch raw[0] {
 	case '"':
@@ -172,7 +173,7 @@ func Text(raw []byte) (string, error) {
 	return string(raw), nil
 }
 
-// unquote returns the value of a valid string. Bytes that are not UTF-8 are kept.
+// unquote returns the contents of a valid string. Bytes that are not UTF-8 are kept.
 func unquote(raw []byte) (string, error) {
 	raw = raw[1 : len(raw)-1]
 	first := bytes.IndexByte(raw, '\\')

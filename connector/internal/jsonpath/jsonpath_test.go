@@ -20,7 +20,7 @@ func text(t *testing.T, doc string, path ...string) (string, error) {
 	return Text(got[0].Raw)
 }
 
-// Numbers keep their digits, wherever they stand.
+// Numbers keep their digits, wherever they are.
 func TestAsWritten(t *testing.T) {
 	for _, v := range []string{"7", "1234567", "10000000", "1724442618569203714", "0.10", "1e3", "1E+400", "-0", "12345678.50", "true", "false",
 		`{"a":[1724442618569203714,1e400],"b":{"c":0.10}}`, `[1,[2,[{"d":-0.0}]]]`} {
@@ -52,7 +52,7 @@ func TestStrings(t *testing.T) {
 	require.ErrorIs(t, err, ErrNull)
 }
 
-// What is not there says how far its path leads.
+// For a missing value, Depth says how far its path leads.
 func TestMissing(t *testing.T) {
 	doc := []byte(`{"a": {"b": 1, "c": {}}, "a2": [], "a": {"b": 2, "c": {"d": 3}}}`)
 	for path, depth := range map[string]int{"x": 0, "a.x": 1, "a.b.x": 2, "a.c.x": 2, "a2.x": 1, "a.c.d.x": 3} {
@@ -69,7 +69,7 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// What is allocated does not grow with the text.
+// Allocations do not grow with the text.
 func TestFindIsBounded(t *testing.T) {
 	doc := []byte(`{"items": [` + strings.TrimSuffix(strings.Repeat(`{"id": 1724442618569203714, "name": "reading"},`, 300_000), ",") + `], "a": 1, "b": {"c": 2}, "d": 3}`)
 	var before, after runtime.MemStats

@@ -28,7 +28,8 @@ func Append(path string, write func(io.Writer) error) error {
 	return err
 }
 
-// AppendTo is Append to an open file, which has to be open for reading and appending, wherever it may have been moved.
+// AppendTo is like Append for an open file, which must be open for reading and appending. It is used even if it has
+// been moved.
 func AppendTo(f *os.File, write func(io.Writer) error) error {
 	unlock, err := Lock(f)
 	if err != nil {
@@ -66,7 +67,7 @@ func AppendTo(f *os.File, write func(io.Writer) error) error {
 	return err
 }
 
-// endsWhole reports whether a line that is appended begins a line.
+// endsWhole reports whether the file is empty or ends with a complete line.
 func endsWhole(f *os.File, size int64) (bool, error) {
 	if size == 0 {
 		return true, nil

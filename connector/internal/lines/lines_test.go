@@ -18,7 +18,7 @@ func text(s string) func(io.Writer) error {
 	return func(w io.Writer) error { _, err := io.WriteString(w, s); return err }
 }
 
-// Each line is whole, behind whatever a crash has left.
+// Each line is complete, after whatever a crash has left.
 func TestAppend(t *testing.T) {
 	for before, want := range map[string]string{"": "", "a\n": "a\n", "a\nb": "a\nb\n"} {
 		path := filepath.Join(t.TempDir(), "f")
@@ -33,7 +33,7 @@ func TestAppend(t *testing.T) {
 	}
 }
 
-// What cannot be finished is taken back, however much of it was written.
+// A failed write is taken back, however much of it was written.
 func TestAppendFails(t *testing.T) {
 	full := errors.New("disk full")
 	for _, n := range []int{0, 1, 65536, 1 << 20} {
@@ -50,7 +50,7 @@ func TestAppendFails(t *testing.T) {
 	}
 }
 
-// What another program has appended meanwhile is never cut off.
+// Bytes that another program has appended meanwhile are never removed.
 func TestAppendTakesBackItsOwn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	require.Error(t, Append(path, func(w io.Writer) error {
@@ -67,7 +67,7 @@ func TestAppendTakesBackItsOwn(t *testing.T) {
 	require.True(t, strings.HasSuffix(string(got), "theirs\n"))
 }
 
-// Long lines of several, written piece by piece, do not mix.
+// Long lines of several writers, written in pieces, do not mix.
 func TestAppendAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	var all sync.WaitGroup
@@ -98,7 +98,7 @@ func TestAppendAtOnce(t *testing.T) {
 	}
 }
 
-// A device keeps nothing.
+// Append refuses a device, which would keep nothing.
 func TestAppendToADevice(t *testing.T) {
 	if _, err := os.Stat("/dev/null"); err != nil {
 		t.Skip("there is none here")
@@ -106,7 +106,7 @@ func TestAppendToADevice(t *testing.T) {
 	require.ErrorContains(t, Append("/dev/null", text("x")), "is no regular file")
 }
 
-// A folder of a file system that cannot sync folders is no failure; one that is not there is.
+// SyncFolder ignores file systems that cannot sync folders, but not a missing folder.
 func TestSyncFolder(t *testing.T) {
 	require.NoError(t, SyncFolder(t.TempDir()))
 	if runtime.GOOS == "linux" {

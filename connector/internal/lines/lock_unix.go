@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// Lock keeps other processes from appending to f until unlock is called. Where the file system knows no
-// locks it does nothing.
+// Lock keeps other processes from appending to f until unlock is called. It does nothing if the file
+// system has no locks.
 func Lock(f *os.File) (unlock func(), err error) {
 	for {
 		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
@@ -26,8 +26,8 @@ func Lock(f *os.File) (unlock func(), err error) {
 	return func() { syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }, nil
 }
 
-// SyncFolder makes the names in a folder durable, such as that of a new file. Where the file system
-// cannot, and says so, it does nothing.
+// SyncFolder makes the names in a folder durable, such as that of a new file. It does nothing if
+// the file system reports that it cannot.
 func SyncFolder(path string) error {
 	d, err := os.Open(path)
 	if err != nil {

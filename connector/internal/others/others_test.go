@@ -19,8 +19,8 @@ func giveAway(t *testing.T, path string) {
 	require.NoError(t, os.Chown(path, stranger, -1))
 }
 
-// Whatever belongs to another user is found: the file, its folder, one further up, and one behind a
-// symbolic link to what is not there yet.
+// Everything that belongs to another user is found: the file, its folder, a folder further up, and
+// one behind a symbolic link to a file that does not exist yet.
 func TestOwner(t *testing.T) {
 	top := real(t.TempDir())
 	folder := filepath.Join(top, "a", "b")
@@ -49,7 +49,7 @@ func TestOwner(t *testing.T) {
 	require.Equal(t, Way{Path: file, Mode: 0o644, Owner: stranger}, w)
 }
 
-// A folder that everybody can write to is found, unless what is in it stays with its owners.
+// A folder that everybody can write to is found, unless it has the sticky bit.
 func TestEveryone(t *testing.T) {
 	top := real(t.TempDir())
 	folder := filepath.Join(top, "a")

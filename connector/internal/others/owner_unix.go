@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// ownerOf returns the user whose file it is, and the one who asks.
+// ownerOf returns the owner of a file, and the user of this process.
 func ownerOf(info fs.FileInfo) (owner, self int, known bool) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

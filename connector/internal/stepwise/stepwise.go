@@ -1,4 +1,4 @@
-// Package stepwise is about the steps of opening a connection that a user is told.
+// Package stepwise prepares the steps of opening a connection for display.
 package stepwise
 
 import (
@@ -7,9 +7,9 @@ import (
 	"github.com/mqtt311/mqtt311/transport"
 )
 
-// Settled returns a function that passes steps on to tell, a TLS handshake that succeeded only with the step after it. In TLS 1.3
-// the client finishes first, and a server that refuses its certificate says so instead of answering what follows: then
-// the handshake has failed, and tell is called once for it.
+// Settled returns a function that passes steps on to tell, but a successful TLS handshake only together with the
+// next step. In TLS 1.3 the client finishes first, and a server that refuses its certificate says so in place of
+// its next answer. The handshake has then failed, and tell is called once for it.
 func Settled(tell func(transport.StepTime)) func(transport.StepTime) {
 	var held *transport.StepTime
 	return func(s transport.StepTime) {

@@ -46,8 +46,8 @@ func escape(b []byte, lines bool) []byte {
 	return out.Bytes()
 }
 
-// EscapeJSON does the same to JSON, whose own escapes it uses, so that it stays JSON. It has to be
-// UTF-8.
+// EscapeJSON does the same for JSON, using its own escapes, so that it remains the same JSON. b
+// must be UTF-8.
 func EscapeJSON(b []byte) []byte {
 	var out []byte
 	from := 0

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Language returns the language of a user, "en" or "zh", or whatever --lang says among the arguments. Without it the
-// locale of the environment decides. Programs ask before they parse their flags, because the help is made of it.
+// Language returns the language of a user, "en" or "zh", or the value of --lang in args. Without --lang the locale
+// in the environment decides. It is called before the flags are parsed, because the help depends on it.
 func Language(args []string, env func(string) string) string {
 	for i, a := range args {
 		if v, ok := strings.CutPrefix(a, "--lang="); ok {

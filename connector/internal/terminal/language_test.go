@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The locale decides where --lang is not given, in the order of POSIX.
+// Without --lang the locale decides, with the variables in the order of POSIX.
 func TestLanguage(t *testing.T) {
 	for _, c := range []struct {
 		args string

@@ -13,18 +13,18 @@ import (
 // they are escaped and coloured.
 type LogHandler struct {
 	opts   LogOptions
-	mu     *sync.Mutex // one line at a time
-	prefix string      // of attributes: the groups they are in
+	mu     *sync.Mutex // makes each line one write
+	prefix string      // of attributes: the groups around them
 	attrs  []slog.Attr
 }
 
-// LogOptions are how records look.
+// LogOptions say how records look.
 type LogOptions struct {
 	W      io.Writer
-	Screen *Screen // where W ends up, for its colours; nil: none
+	Screen *Screen // the terminal that W leads to, for its colours; nil: none
 	Level  slog.Leveler
 
-	// Key turns the name of an attribute, or of a level, into the user's words. If nil, they stay.
+	// Key translates the name of an attribute or a level. If nil, names are unchanged.
 	Key func(string) string
 }
 

@@ -1,5 +1,5 @@
-// Package terminal writes to people: colours where a terminal has them, lines that fit its width,
-// and no control character that came from elsewhere.
+// Package terminal writes to people: with colours if the terminal has them, in lines that fit its
+// width, and without control characters from outside.
 package terminal
 
 import (
@@ -22,8 +22,8 @@ type Screen struct {
 	colour bool
 }
 
-// Open returns the screen of a terminal; nil if w is none. Colours are there unless the
-// environment says otherwise: NO_COLOR with any value, or a TERM that has none.
+// Open returns w as a Screen, or nil if w is not a terminal. It has colours unless the environment
+// says otherwise: NO_COLOR with any value, or a TERM without colours.
 func Open(w io.Writer, env func(string) string) *Screen {
 	if !Is(w) {
 		return nil
@@ -43,7 +43,7 @@ func (s *Screen) Write(b []byte) (int, error) {
 // Raw returns the terminal itself, for unescaped output.
 func (s *Screen) Raw() *os.File { return s.f }
 
-// Width returns how many columns the terminal has now, 80 if it does not say.
+// Width returns the current width of the terminal in columns, or 80 if it is unknown.
 func (s *Screen) Width() int {
 	if width, _, err := term.GetSize(int(s.f.Fd())); err == nil && width > 0 {
 		return width
@@ -51,7 +51,7 @@ func (s *Screen) Width() int {
 	return 80
 }
 
-// A Style is how text looks on a terminal that has colours.
+// A Style is the look of a text on a terminal with colours.
 type Style string
 
 // The styles.
@@ -68,7 +68,7 @@ const (
 // Reset ends every style.
 const Reset = "\x1b[0m"
 
-// Sequence is what begins a style; nothing on a terminal without colours.
+// Sequence returns the sequence that begins a style, or "" for a terminal without colours.
 func (s *Screen) Sequence(style Style) string {
 	if !s.colour || style == Plain {
 		return ""
@@ -76,8 +76,8 @@ func (s *Screen) Sequence(style Style) string {
 	return "\x1b[" + string(style) + "m"
 }
 
-// A Text is put together of parts in several styles. On a terminal each part is escaped; elsewhere
-// parts are as they are, and styles have no effect.
+// A Text consists of parts in several styles. On a terminal each part is escaped; elsewhere parts
+// are unchanged, and styles have no effect.
 type Text struct {
 	w      io.Writer
 	screen *Screen
@@ -92,8 +92,8 @@ func NewText(w io.Writer) *Text {
 	return TextThrough(w, nil)
 }
 
-// TextThrough returns an empty text for w, which leads to a screen without escaping anything; nil:
-// to none.
+// TextThrough returns an empty text for w, which leads to the screen s without escaping; s may be
+// nil.
 func TextThrough(w io.Writer, s *Screen) *Text { return &Text{w: w, screen: s} }
 
 // Add adds text in a style and returns t.

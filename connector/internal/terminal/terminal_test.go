@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whatever comes, what leaves has no control character but those that text has.
+// Escaped text has no control characters except line ends and tabs.
 func TestEscape(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                         "",
@@ -32,7 +32,7 @@ func TestEscape(t *testing.T) {
 	require.Equal(t, &text[0], &EscapeText(text)[0], "it is not copied")
 }
 
-// JSON stays the same JSON.
+// Escaped JSON means the same.
 func TestEscapeJSON(t *testing.T) {
 	for _, s := range []string{"plain 中文", "\u009b31m\u202e\x7f", "\U000e0041🙂", "\x1b"} {
 		b, err := json.Marshal(s)
@@ -45,7 +45,7 @@ func TestEscapeJSON(t *testing.T) {
 	}
 }
 
-// Chinese takes two columns, and marks none.
+// Chinese characters take two columns, and combining marks none.
 func TestCut(t *testing.T) {
 	require.Equal(t, 4+2+1+2, Columns("中文ab"+"e\u0301"+"🙂"))
 	for _, c := range []struct {
@@ -61,7 +61,7 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// Text is folded at blanks, and Chinese where a line may end.
+// Text is folded at blanks, and Chinese text wherever a line may end.
 func TestFold(t *testing.T) {
 	for _, c := range []struct {
 		s    string
@@ -80,7 +80,7 @@ func TestFold(t *testing.T) {
 	}
 }
 
-// A record is one line; what belongs to it follows, in groups and with what was added before.
+// A record is one line; its attributes follow the message, with groups and with those added before.
 func TestLogHandler(t *testing.T) {
 	var out bytes.Buffer
 	h := NewLogHandler(LogOptions{W: &out, Level: slog.LevelInfo, Key: func(s string) string { return strings.ReplaceAll(s, "reason", "why") }})
@@ -90,7 +90,7 @@ func TestLogHandler(t *testing.T) {
 	require.Regexp(t, `^\d\d:\d\d:\d\d WARN  lost  client=c  g\.n=1  g\.why=a\\nb  g\.took=1\.5s  g\.in\.x=""\n$`, out.String())
 }
 
-// Elsewhere than on a terminal text is as it is.
+// Text is unchanged if it is not written to a terminal.
 func TestTextElsewhere(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, NewText(&out).Add(Red, "a\x1b").Add(Plain, "b").Print())

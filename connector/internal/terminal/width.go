@@ -50,7 +50,7 @@ func Columns(s string) (n int) {
 	return n
 }
 
-// Cut returns as much of a line as fits into so many columns, with … at the end if that is not all.
+// Cut returns as much of a line as fits into the given number of columns, ending in … if that is not all.
 func Cut(s string, most int) string {
 	if Columns(s) <= most {
 		return s
@@ -67,8 +67,8 @@ func Cut(s string, most int) string {
 	return s
 }
 
-// Fold breaks text into lines of at most so many columns: at blanks, and between Chinese characters,
-// of which none of the punctuation that may not begin a line does.
+// Fold breaks text into lines of at most the given number of columns: at blanks, and between
+// Chinese characters, except before punctuation that may not begin a line.
 func Fold(s string, most int) []string {
 	var lines []string
 	var line strings.Builder
@@ -90,10 +90,10 @@ func Fold(s string, most int) []string {
 	return append(lines, strings.TrimRight(line.String(), " "))
 }
 
-// notFirst may not begin a line.
+// notFirst are characters that may not begin a line.
 const notFirst = "，。；：、！？）》」』”’…·)],.;:!?%"
 
-// Joint is what separates two lines that become one: a blank, but nothing between Chinese
+// Joint returns what separates two lines that are joined: a blank, but nothing between Chinese
 // characters or beside Chinese punctuation.
 func Joint(before, after string) string {
 	b, _ := utf8.DecodeLastRuneInString(before)
@@ -109,7 +109,7 @@ func Joint(before, after string) string {
 	return " "
 }
 
-// words divides text where a line may end, blanks at the end of each.
+// words divides text at the places where a line may end, with blanks at the end of each part.
 func words(s string) (out []string) {
 	runes := []rune(s)
 	from := 0

@@ -21,7 +21,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// DeadLetter is the verb deadletter.
+// DeadLetter returns the verb deadletter.
 func DeadLetter(p *command.Program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "deadletter",
@@ -44,7 +44,7 @@ A dead letter has an id of 16 hexadecimal digits; as many of its first digits as
 	return cmd
 }
 
-// A letterLine is a dead letter for programs.
+// A letterLine is a dead letter in JSON.
 type letterLine struct {
 	ID    deadletters.ID `json:"id"`
 	State string         `json:"state"`
@@ -90,7 +90,7 @@ func openLetters(ctx context.Context, p *command.Program, path string) (*deadlet
 	return f, nil
 }
 
-// find returns the dead letter that an id names.
+// find returns the dead letter with an id.
 func find(f *deadletters.File, id string) (deadletters.Entry, error) {
 	e, err := f.Find(strings.ToLower(id))
 	var not *deadletters.FindError
@@ -103,7 +103,7 @@ func find(f *deadletters.File, id string) (deadletters.Entry, error) {
 	return e, err
 }
 
-// A choice is which dead letters are meant: by ids, or all that wait and match.
+// A choice selects dead letters: by ids, or all that wait and match.
 type choice struct {
 	all    bool
 	search string
@@ -115,7 +115,7 @@ func (c *choice) flags(p *command.Program, cmd *cobra.Command) {
 	command.Complete(cmd, "search", cobra.NoFileCompletions)
 }
 
-// of returns the dead letters that are meant.
+// of returns the selected dead letters.
 func (c *choice) of(ctx context.Context, f *deadletters.File, ids []string) (chosen []deadletters.Entry, err error) {
 	switch {
 	case c.all == (len(ids) > 0):
@@ -239,13 +239,13 @@ func listLetters(ctx context.Context, p *command.Program, f *deadletters.File, a
 	return nil
 }
 
-// reason returns what the connector wrote of the error, in the language of the command.
+// reason returns the error as the connector recorded it, in the language of the command.
 func reason(p *command.Program, r *deadletters.Record) string {
 	why := r.Why()
 	return p.Say(why, chinese.Of(why))
 }
 
-// bytesText is a size in six columns.
+// bytesText formats a size in six columns.
 func bytesText(n int64) string {
 	unit, f := 0, float64(n)
 	for ; f >= 1000; unit++ {

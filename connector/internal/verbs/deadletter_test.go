@@ -44,7 +44,7 @@ func letters(t *testing.T, payloads ...string) string {
 
 var idPattern = regexp.MustCompile(`(?m)^[0-9a-f]{16}`)
 
-// waiting returns the ids that ls prints.
+// waiting returns the ids printed by ls.
 func waiting(t *testing.T, file string, args ...string) []string {
 	t.Helper()
 	return idPattern.FindAllString(ok(t, append([]string{"deadletter", "ls", file}, args...)...), -1)
@@ -144,7 +144,8 @@ func TestDeadLetterRefuses(t *testing.T) {
 	}
 }
 
-// What the step takes is replayed; what it refuses stays, and the others go on.
+// Dead letters that the step accepts are replayed; those that it refuses stay, and the others
+// continue.
 func TestDeadLetterReplayToAStep(t *testing.T) {
 	var mu sync.Mutex
 	var got []string
@@ -187,7 +188,7 @@ func acts(t *testing.T, code int, args ...string) (all []map[string]any) {
 	return all
 }
 
-// With --json each act is a line, and nothing else is on standard output.
+// With --json each act is a line, and standard output has nothing else.
 func TestDeadLetterActsAsJSON(t *testing.T) {
 	file := letters(t, "a", "bad", "c", "d")
 	ids := waiting(t, file)
@@ -249,7 +250,8 @@ func TestDeadLetterReplayToATopic(t *testing.T) {
 	require.Len(t, waiting(t, file), 1)
 }
 
-// What comes to a topic while nobody collects is kept by the server; what was said of it is put together with it.
+// The server keeps messages that arrive on a topic while nobody collects; they are combined with the records
+// about them.
 func TestDeadLetterCollect(t *testing.T) {
 	addr := startBroker(t)
 	file := filepath.Join(t.TempDir(), "gathered.jsonl")
@@ -279,7 +281,8 @@ func TestDeadLetterCollect(t *testing.T) {
 	require.Len(t, waiting(t, file), 2)
 }
 
-// Of a file that cannot be written nothing is replayed: it could not be recorded, and every run would replay it again.
+// Nothing is replayed from a file that cannot be written: it could not be recorded, and every run would replay it
+// again.
 func TestDeadLetterReplayOfAFileThatMayOnlyBeRead(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root may write everywhere")

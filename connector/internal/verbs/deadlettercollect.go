@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// ownID is a client id of this verb: at most 23 characters, which every server takes [MQTT-3.1.3-5]. That of
-// a topic is always the same.
+// ownID returns the client id of a verb for a topic: at most 23 characters, which every server accepts
+// [MQTT-3.1.3-5]. For the same topic it is always the same.
 func ownID(verb, topic string) string {
 	if topic == "" {
 		return "mqtt311-" + verb + "-" + strings.ToLower(rand.Text()[:8])
@@ -23,7 +23,7 @@ func ownID(verb, topic string) string {
 	return "mqtt311-dl-" + deadletters.Digest([]byte(topic))[:12]
 }
 
-// collecting is a run of deadletter collect.
+// A collecting is a run of deadletter collect.
 type collecting struct {
 	command.Connection
 	p             *command.Program
@@ -138,7 +138,7 @@ const (
 	mostBytesAtOnce = 16 << 20
 )
 
-// collect collects messages until it has to end, and returns the number of dead letters.
+// collect collects messages until there is a reason to end, and returns the number of dead letters.
 func (x *collecting) collect(ctx context.Context, c *client.Client, f *deadletters.File) (int, error) {
 	granted, err := c.Subscribe(ctx, packets.Subscription{Filter: x.topic, QoS: 1}, packets.Subscription{Filter: x.topic + "/meta", QoS: 1})
 	if err != nil {
@@ -188,7 +188,7 @@ func (x *collecting) collect(ctx context.Context, c *client.Client, f *deadlette
 	}
 }
 
-// gatheredJSON prints a dead letter that the file has now.
+// gatheredJSON prints a dead letter that was added to the file.
 func gatheredJSON(p *command.Program, f *deadletters.File, e deadletters.Entry) error {
 	r, err := f.Record(e)
 	if err != nil {
@@ -197,8 +197,8 @@ func gatheredJSON(p *command.Program, f *deadletters.File, e deadletters.Entry) 
 	return actJSON(p, letterAct{Letter: e.ID, Act: "collected", Topic: r.Topic, Size: &e.Size})
 }
 
-// batch waits for a message and takes those that are there with it. It returns none at the end, with the reason if that
-// is a failure.
+// batch waits for a message and returns it with those that are already waiting. At the end it returns none, and an
+// error if the reason is a failure.
 func (x *collecting) batch(ctx context.Context, came <-chan *client.Delivery, ended chan error) (batch []*client.Delivery, err error) {
 	var idle <-chan time.Time
 	if x.idle > 0 {

@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// replaying is a run of deadletter replay.
+// A replaying is a run of deadletter replay.
 type replaying struct {
 	command.Connection
 	p     *command.Program
@@ -132,7 +132,7 @@ func (x *replaying) ask(ctx context.Context, n int, to string) error {
 	return ask(ctx, x.p, x.yes, fmt.Sprintf("this replays dead letters to %s: %d", to, n), fmt.Sprintf("将重放到 %s 的死信：%d 条", to, n))
 }
 
-// runner returns what gives a message to the step.
+// runner returns a function that passes a message to the step.
 func (x *replaying) runner(ctx context.Context, n int, to string) (func(context.Context, *deadletters.Record, []byte) error, func() error, error) {
 	if err := x.ask(ctx, n, to); err != nil {
 		return nil, nil, err
@@ -145,7 +145,7 @@ func (x *replaying) runner(ctx context.Context, n int, to string) (func(context.
 	}, x.step.Close, nil
 }
 
-// publisher returns what publishes a message.
+// publisher returns a function that publishes a message.
 func (x *replaying) publisher(ctx context.Context, n int, to string) (func(context.Context, *deadletters.Record, []byte) error, func() error, error) {
 	cfg, _, err := serverOf(ctx, x.p, x.cmd, &x.Connection, x.config, "all", "search", "yes", "topic", "qos")
 	if err != nil {
@@ -181,15 +181,15 @@ func (x *replaying) publisher(ctx context.Context, n int, to string) (func(conte
 	}, nil
 }
 
-// An overError is of a connection that has ended.
+// An overError means that the connection has ended.
 type overError struct{ error }
 
 func (e *overError) Unwrap() error { return e.error }
 
-// mostReplayed bounds a payload that is replayed: no packet of MQTT holds more.
+// mostReplayed limits the payload of a replayed message: no MQTT packet holds more.
 const mostReplayed = packets.MaxRemainingLength
 
-// each replays what still waits then.
+// each replays those of the chosen dead letters that still wait when their turn comes.
 func (x *replaying) each(ctx context.Context, f *deadletters.File, chosen []deadletters.Entry, to string, replay func(context.Context, *deadletters.Record, []byte) error) error {
 	failed := 0
 	for _, e := range chosen {

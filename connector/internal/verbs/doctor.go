@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// examining is a run of doctor.
+// An examining is a run of doctor.
 type examining struct {
 	command.Connection
 	p    *command.Program
@@ -27,7 +27,7 @@ type examining struct {
 	o    doctor.Options
 }
 
-// Doctor is the verb doctor.
+// Doctor returns the verb doctor.
 func Doctor(p *command.Program) *cobra.Command {
 	x := &examining{p: p}
 	x.cmd = &cobra.Command{
@@ -76,7 +76,7 @@ Exit codes: 3 no connection, 5 no message reaches a subscriber, so that little c
 	return x.cmd
 }
 
-// leastPacket and mostPacket bound --max-packet.
+// leastPacket and mostPacket are the limits of --max-packet.
 const (
 	leastPacket = 2 << 10
 	mostPacket  = 256 << 20
@@ -159,7 +159,7 @@ func (x *examining) run(ctx context.Context) error {
 	return failed
 }
 
-// examine tries the server of a connection and prints what it does.
+// examine tests the server of a connection and prints the report.
 func (x *examining) examine(ctx context.Context, connection string) (*doctor.Report, error) {
 	r, err := doctor.Run(ctx, x.o)
 	if r == nil {
@@ -175,7 +175,7 @@ func (x *examining) examine(ctx context.Context, connection string) (*doctor.Rep
 	return r, err
 }
 
-// A deafError says that a server delivers no message, so that little was found out.
+// A deafError means that a server delivers no message, so that little could be tested.
 type deafError struct{ error }
 
 func (e *deafError) Unwrap() error { return e.error }
@@ -188,7 +188,7 @@ func (e *deafError) HintZH() string {
 	return "请检查用户权限。若只允许使用以特定内容开头的主题，请用 --prefix 指定。"
 }
 
-// deaf returns a deafError if nothing that was published arrived.
+// deaf returns a deafError if no published message arrived.
 func deaf(r *doctor.Report) error {
 	if r.Rows[0].Failed || r.Facts.Delivers() {
 		return nil
@@ -197,7 +197,7 @@ func deaf(r *doctor.Report) error {
 		"订阅者收不到任何消息，因此服务端的大部分行为未知")}
 }
 
-// where names a connection of the configuration as its path.
+// where returns the path of a connection in the configuration.
 func (x *examining) where(connection string) string {
 	if connection == "" {
 		return "connector"
@@ -218,7 +218,7 @@ type (
 	factsLine struct {
 		Connection string       `json:"connection,omitempty"`
 		Facts      doctor.Facts `json:"facts"`
-		Unknown    []string     `json:"unknown,omitempty"` // probes that could not be tried: their facts mean nothing
+		Unknown    []string     `json:"unknown,omitempty"` // failed probes, whose facts mean nothing
 		Left       []string     `json:"left,omitempty"`
 	}
 	misfitLine struct {
@@ -253,7 +253,8 @@ func (x *examining) print(r *doctor.Report, connection string) {
 	fmt.Fprint(x.p.Stdout, columns(rows))
 }
 
-// judge prints which settings do not fit the server of a connection, and returns how many.
+// judge prints the settings that do not fit the server of a connection, and returns how many there
+// are.
 func (x *examining) judge(r *doctor.Report, cfg *connector.Config, connection string) int {
 	misfits := r.Judge(cfg, connection)
 	for _, m := range misfits {

@@ -17,7 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// doctor prints a table in both languages, lines of JSON, and which settings of a configuration do not fit.
+// doctor prints a table in both languages, lines of JSON, and the settings of a configuration that do not
+// fit.
 func TestDoctor(t *testing.T) {
 	t.Parallel()
 	addr := startBroker(t)
@@ -74,7 +75,7 @@ func TestDoctorRefuses(t *testing.T) {
 	require.Equal(t, command.ExitConnection, mqtt311(t, "doctor", "--yes", "-b", "127.0.0.1:1").code)
 }
 
-// An interrupt ends doctor with its own exit code, and without a table.
+// An interrupt ends doctor with the exit code for that, and without a table.
 func TestDoctorInterrupted(t *testing.T) {
 	addr := startBroker(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -84,8 +85,8 @@ func TestDoctorInterrupted(t *testing.T) {
 	require.Empty(t, r.out)
 }
 
-// The server of each connection is tried, and judged by what is published over it; one that is away keeps none of the others
-// from it.
+// The server of each connection is tested, and the settings of that connection are judged; an unreachable server
+// does not prevent the other tests.
 func TestDoctorConnections(t *testing.T) {
 	t.Parallel()
 	addr, nobody := startBroker(t), "127.0.0.1:1"
@@ -137,7 +138,8 @@ func TestDoctorConnections(t *testing.T) {
 	})
 }
 
-// elsewhere subscribes clients to other filters than they ask for: granted, and nothing comes.
+// elsewhere subscribes clients to other filters than they request: they are granted, and nothing
+// arrives.
 type elsewhere struct{ mochi.HookBase }
 
 func (*elsewhere) Provides(b byte) bool { return b == mochi.OnSubscribe }
@@ -149,7 +151,7 @@ func (*elsewhere) OnSubscribe(_ *mochi.Client, p mochipackets.Packet) mochipacke
 	return p
 }
 
-// Where no message arrives doctor says that nearly nothing is known, not that a configuration fits.
+// If no message arrives, doctor says that almost nothing is known, not that a configuration fits.
 func TestDoctorOfWhatIsNotKnown(t *testing.T) {
 	b, err := broker.Start()
 	require.NoError(t, err)

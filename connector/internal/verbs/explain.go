@@ -16,19 +16,19 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// explaining is a run of explain.
+// An explaining is a run of explain.
 type explaining struct {
 	p          *command.Program
 	brief      bool
 	faultsOnly bool
 	secrets    bool
-	only       int // connection; 0: all
+	only       int // the connection to show; 0: all
 
 	packets, faults int
-	last            int // connection that was shown last
+	last            int // the connection that was shown last
 }
 
-// Explain is the verb explain.
+// Explain returns the verb explain.
 func Explain(p *command.Program) *cobra.Command {
 	x := &explaining{p: p}
 	cmd := &cobra.Command{
@@ -115,7 +115,7 @@ func (x *explaining) run(args []string) error {
 	}
 }
 
-// isFile reports whether there is a file of that name, or a pipe.
+// isFile reports whether a file or a pipe with that name exists.
 func isFile(name string) bool {
 	info, err := os.Stat(name)
 	return err == nil && !info.IsDir()
@@ -142,10 +142,10 @@ func (x *explaining) input(r io.Reader, name string) error {
 	return x.end()
 }
 
-// mostText is how much text with bytes in hexadecimal is read.
+// mostText is the maximum length of text with hexadecimal bytes.
 const mostText = 64 << 20
 
-// read takes apart what a file has: a capture, bytes as they are, or bytes in hexadecimal.
+// read decodes the contents of a file: a capture, raw bytes, or bytes in hexadecimal.
 func (x *explaining) read(r io.Reader, name string) error {
 	in := bufio.NewReader(r)
 	head, err := in.Peek(512)
@@ -183,7 +183,7 @@ func (x *explaining) read(r io.Reader, name string) error {
 	return nil
 }
 
-// isText reports whether bytes are text, not packets as they are.
+// isText reports whether bytes are text rather than raw packets.
 func isText(b []byte) bool {
 	if rest, ok := strings.CutPrefix(string(b), "\ufeff"); ok {
 		b = []byte(rest)
@@ -202,7 +202,7 @@ func (x *explaining) bytes(b []byte) {
 	x.close(s)
 }
 
-// close ends a stream that is no connection of a capture.
+// close ends a stream that does not belong to a connection in a capture.
 func (x *explaining) close(s *explain.Stream) {
 	s.Close()
 	if n := s.Unread(); n > 0 {
@@ -239,7 +239,7 @@ func (x *explaining) capture(r io.Reader, name string) error {
 	return nil
 }
 
-// end says how much was taken apart, and fails if something is wrong.
+// end prints a summary, and returns an error if something is wrong.
 func (x *explaining) end() error {
 	switch {
 	case x.faults > 0:
@@ -250,7 +250,7 @@ func (x *explaining) end() error {
 	return nil
 }
 
-// skipped says what of a capture was not used.
+// skipped reports what was not used in a capture.
 func (x *explaining) skipped(s capture.Skipped) {
 	for _, one := range []struct {
 		n      int
@@ -271,7 +271,7 @@ func (x *explaining) skipped(s capture.Skipped) {
 	}
 }
 
-// code prints what a code means.
+// code prints an explanation of a code.
 func (x *explaining) code(e explain.Explanation) error {
 	p := x.p
 	if p.JSON {
@@ -291,10 +291,10 @@ func (x *explaining) code(e explain.Explanation) error {
 	return nil
 }
 
-// packet shows a packet that is of no connection.
+// packet shows a packet that belongs to no connection.
 func (x *explaining) packet(p explain.Packet) { x.show(nil, p) }
 
-// show shows a packet; e is nil if it is of no connection.
+// show shows a packet; e is nil if it belongs to no connection.
 func (x *explaining) show(e *explain.Event, p explain.Packet) {
 	x.packets++
 	x.faults += p.Faults()
@@ -334,7 +334,7 @@ func (x *explaining) show(e *explain.Event, p explain.Packet) {
 	}
 }
 
-// head shows a connection before its first packet, and wherever packets of another came between.
+// head prints a connection before its first packet, and again after packets of another one.
 func (x *explaining) head(e *explain.Event) {
 	if e == nil || e.Number == x.last || x.p.JSON {
 		return
@@ -347,7 +347,7 @@ func (x *explaining) head(e *explain.Event) {
 
 var transports = map[explain.Transport]string{explain.OverTCP: "TCP", explain.OverWebSocket: "WebSocket", explain.OverTLS: "TLS"}
 
-// finding shows a finding that is about no packet.
+// finding shows a finding that is not about a packet.
 func (x *explaining) finding(e *explain.Event, f explain.Finding) {
 	if f.Fault {
 		x.faults++
@@ -369,7 +369,7 @@ func (x *explaining) finding(e *explain.Event, f explain.Finding) {
 	fmt.Fprintf(x.p.Stdout, "%s%s\n", when, x.mark(f))
 }
 
-// mark is a finding in one line.
+// mark returns a finding in one line.
 func (x *explaining) mark(f explain.Finding) string {
 	if f.Fault {
 		return x.p.Say("wrong: ", "错误：") + f.Line(x.p.Lang)
@@ -377,7 +377,7 @@ func (x *explaining) mark(f explain.Finding) string {
 	return x.p.Say("note: ", "提示：") + f.Line(x.p.Lang)
 }
 
-// since is how long after the start of its connection something was, in seconds.
+// since returns the seconds between the start of a connection and an event.
 func since(e *explain.Event) string { return fmt.Sprintf("%10.6f", e.At.Sub(e.Start).Seconds()) }
 
 func arrow(s explain.Side) string {
@@ -387,7 +387,7 @@ func arrow(s explain.Side) string {
 	return "→"
 }
 
-// hexOf shows the first bytes of a field.
+// hexOf returns the first bytes of a field in hexadecimal.
 func hexOf(f explain.Field) string {
 	if f.Bytes == nil && f.Length > 0 {
 		return "-"

@@ -17,7 +17,8 @@ import (
 
 const captures = "../explain/testdata/"
 
-// explain names the fault of every refusal in one line, from arguments and from standard input, in both languages.
+// explain describes the fault in every refusal vector in one line, from arguments and from standard input, in both
+// languages.
 func TestExplainNamesEveryRefusal(t *testing.T) {
 	for i, v := range vectors.Refusals {
 		lang := []string{"en", "zh"}[i%2]

@@ -14,13 +14,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A result is what a run of the command leaves behind.
+// A result is the output and exit code of a command.
 type result struct {
 	code     int
 	out, err string
 }
 
-// output is a buffer that a test may look at while the command writes.
+// An output is a buffer that a test may read while the command writes.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// runWith runs the command with text for standard input.
+// runWith runs the command with stdin as its standard input.
 func runWith(t *testing.T, ctx context.Context, stdin string, args ...string) result {
 	t.Helper()
 	var out, errs output
@@ -60,7 +60,7 @@ func mqtt311(t *testing.T, args ...string) result {
 	return runWith(t, t.Context(), "", args...)
 }
 
-// ok runs the command and wants it to end well; it returns standard output.
+// ok runs the command, requires success, and returns its standard output.
 func ok(t *testing.T, args ...string) string {
 	t.Helper()
 	r := mqtt311(t, args...)

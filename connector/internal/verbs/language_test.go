@@ -13,7 +13,7 @@ import (
 	"github.com/mqtt311/mqtt311/connector/internal/terminal"
 )
 
-// Every text of these verbs and of their flags is there in English and in Chinese.
+// Every text of these verbs and their flags exists in English and in Chinese.
 func TestVerbsSpeakBothLanguages(t *testing.T) {
 	texts := func(lang string) map[string]string {
 		all := make(map[string]string)
@@ -48,7 +48,7 @@ func TestVerbsSpeakBothLanguages(t *testing.T) {
 	}
 }
 
-// Help of these verbs fits 80 columns, in both languages.
+// The help of these verbs fits into 80 columns, in both languages.
 func TestHelpOfVerbsFits(t *testing.T) {
 	var paths [][]string
 	var walk func(*cobra.Command, []string)

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// requesting is a run of request.
+// A requesting is a run of request.
 type requesting struct {
 	command.Connection
 	p   *command.Program
@@ -28,7 +28,7 @@ type requesting struct {
 	verbose           bool
 }
 
-// Request is the verb request.
+// Request returns the verb request.
 func Request(p *command.Program) *cobra.Command {
 	x := &requesting{p: p}
 	x.cmd = &cobra.Command{
@@ -74,7 +74,7 @@ Exit codes: 5 not subscribed, 6 not published, 7 no response in time.`,
 	return x.cmd
 }
 
-// mostSeconds is more than anybody waits.
+// mostSeconds is more than anybody will wait.
 const mostSeconds = 100 * 366 * 24 * 3600
 
 func (x *requesting) run(ctx context.Context) error {
@@ -118,7 +118,7 @@ func (x *requesting) run(ctx context.Context) error {
 	return err
 }
 
-// check refuses options that cannot be meant.
+// check refuses options that make no sense.
 func (x *requesting) check() error {
 	given := x.cmd.Flags().Changed
 	ways := 0

@@ -25,7 +25,8 @@ func startBroker(t *testing.T) string {
 	return b.Addr
 }
 
-// responder answers each request below ask/ on the same topic below answer/, and on the topic that the payload names.
+// responder answers each request below ask/ on the corresponding topic below answer/, and on the topic in the
+// payload.
 func responder(t *testing.T, addr string, answers int) {
 	t.Helper()
 	dial, err := transport.Dialer("mqtt://"+addr, nil)
@@ -97,7 +98,7 @@ func TestRequestOfMany(t *testing.T) {
 	require.Contains(t, r.err, `{"error":"1 秒后超时：没有收到应答","code":7`)
 }
 
-// The request leaves when SUBACK has come, and not before; a refused subscription sends none.
+// The request is sent only after SUBACK; if the subscription is refused, it is not sent.
 func TestRequestWaitsForSuback(t *testing.T) {
 	for _, refuse := range []bool{false, true} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -175,7 +176,7 @@ func TestRequestRefuses(t *testing.T) {
 	require.Equal(t, command.ExitConnection, r.code)
 }
 
-// A server that closes the connection is named, not only the time that is over.
+// If the server closes the connection, the error says so, not only that time is over.
 func TestRequestTellsOfOutages(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -207,8 +208,8 @@ func TestRequestTellsOfOutages(t *testing.T) {
 	}
 }
 
-// A request without a response says how far it came: a server that does not answer CONNECT, SUBSCRIBE, or PUBLISH. It takes no
-// longer than it may.
+// The error about a missing response says how far the request came, with a server that does not answer CONNECT,
+// SUBSCRIBE or PUBLISH. The command takes no longer than allowed.
 func TestRequestOutOfTime(t *testing.T) {
 	for answers, want := range map[int]string{
 		0: "timed out after 1 s: not connected, the request was not sent",

@@ -18,8 +18,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// serverOf returns the server of a configuration file, and that configuration; without a file that of the options, and
-// nil. Beside the file only the options of the verb itself may be given.
+// serverOf returns the server of a configuration file, and the configuration. Without a file it returns the server
+// that the options describe, and nil. Besides the file, only the options in own, of the verb itself, may be given.
 func serverOf(ctx context.Context, p *command.Program, cmd *cobra.Command, options *command.Connection, file string, own ...string) (client.Config, *connector.Config, error) {
 	if file == "" {
 		cfg, err := options.Config(ctx, p)

@@ -1,5 +1,5 @@
-// Package verbs has the commands that look into what others do: explain takes packets apart, doctor tries a server,
-// request asks a question over two topics, and deadletter works on dead letters.
+// Package verbs has the commands for examining other programs: explain decodes packets, doctor tests a server,
+// request sends a request and waits for responses, and deadletter works on dead letters.
 package verbs
 
 import (
@@ -12,7 +12,7 @@ import (
 // All are the verbs of this package.
 var All = []command.Verb{Explain, Doctor, Request, DeadLetter}
 
-// columns aligns rows of texts; the last column is as wide as it is.
+// columns aligns rows of texts; the last column is not padded.
 func columns(rows [][]string) string {
 	var widths []int
 	for _, row := range rows {

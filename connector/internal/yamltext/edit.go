@@ -13,11 +13,11 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// ErrShape: the value cannot be changed by itself, because an anchor shares it, or because its bytes cannot be separated from
-// those around it.
+// ErrShape means that the value cannot be changed alone, because an anchor shares it, or because its bytes cannot
+// be separated from those around it.
 var ErrShape = errors.New("yamltext: the value cannot be changed alone")
 
-// An Object is an object of a value that Set writes, with its keys in order.
+// An Object is an object in a value that Set writes, with its keys in order.
 type Object []Member
 
 // A Member is a key of an [Object] and its value.
@@ -83,8 +83,8 @@ func Rename(text []byte, path []string, name string) ([]byte, error) {
 
 type editor struct {
 	*Text
-	top  *yaml.Node // nil: the text holds nothing
-	step int        // of indentation
+	top  *yaml.Node // nil: the text is empty
+	step int        // indentation of a level
 }
 
 func newEditor(text []byte) (*editor, error) {
@@ -117,7 +117,8 @@ func parse(text []byte) (*yaml.Node, error) {
 	return doc.Content[0], nil
 }
 
-// verified returns out if it differs from the document in what change makes of it, and in nothing else.
+// verified returns out if it differs from the document exactly by what change does, and in nothing
+// else.
 func (e *editor) verified(out string, change func(any) any) ([]byte, error) {
 	top, err := parse([]byte(out))
 	if err != nil {
@@ -174,7 +175,7 @@ func (e *editor) walk(path []string) (way []stop, rest []string) {
 	return way, nil
 }
 
-// inFlow reports whether the last stop stands within brackets or braces.
+// inFlow reports whether the last stop is within brackets or braces.
 func (e *editor) inFlow(way []stop) bool {
 	return slices.ContainsFunc(way[:max(0, len(way)-1)], func(s stop) bool { return s.node.Style&yaml.FlowStyle != 0 })
 }
@@ -208,7 +209,7 @@ func (e *editor) set(path []string, value any, before []string) (string, error) 
 	return "", ErrShape
 }
 
-// nested puts a value below keys.
+// nested wraps a value in objects with the keys of a path.
 func nested(path []string, value any) any {
 	for _, key := range slices.Backward(path) {
 		value = Object{{key, value}}
@@ -216,7 +217,7 @@ func nested(path []string, value any) any {
 	return value
 }
 
-// indentOf returns the column, from 0, of the block that the last stop is in.
+// indentOf returns the column, from 0, of the block that contains the last stop.
 func (e *editor) indentOf(way []stop) int {
 	for _, s := range slices.Backward(way) {
 		if s.key != nil {
@@ -226,7 +227,7 @@ func (e *editor) indentOf(way []stop) int {
 	return 0
 }
 
-// replace puts a value in the place of the last stop's.
+// replace replaces the value of the last stop.
 func (e *editor) replace(way []stop, value any) (string, error) {
 	last := way[len(way)-1]
 	var start, end int
@@ -318,7 +319,7 @@ func (e *editor) insert(way []stop, key string, value any, before []string) (str
 	return e.afterLine(at, line), nil
 }
 
-// pairEnd returns where a key's value ends.
+// pairEnd returns the end of the value of a key.
 func (e *editor) pairEnd(key, value *yaml.Node) (int, bool) {
 	if value.Kind == yaml.AliasNode {
 		start, ok := e.Offset(value.Line, value.Column)
@@ -332,7 +333,7 @@ func (e *editor) pairEnd(key, value *yaml.Node) (int, bool) {
 	return end, ok
 }
 
-// afterLine adds a line below that of a byte.
+// afterLine inserts a line after the line that contains a byte.
 func (e *editor) afterLine(at int, line string) string {
 	n, _ := e.Place(at)
 	if n == len(e.lines) { // the last line has no line break
@@ -459,7 +460,7 @@ func (e *editor) value(v any, style yaml.Style, indent int, flow bool) string {
 	return fmt.Sprint(" ", v)
 }
 
-// literal reports whether a text can stand as it is on lines of its own, as PEM does.
+// literal reports whether a text can be written unquoted on its own lines, like PEM.
 func literal(s string) bool {
 	body := strings.TrimSuffix(s, "\n")
 	return strings.Contains(body, "\n") && !strings.HasSuffix(body, "\n") && strings.IndexByte(" \t\n", s[0]) < 0 &&
@@ -470,7 +471,7 @@ func unprintable(r rune) bool {
 	return r < ' ' || r == 0x85 || r == 0x2028 || r == 0x2029 || r == 0xfeff
 }
 
-// onLines writes a text on lines of its own.
+// onLines formats a text on its own lines.
 func onLines(s string, indent int) string {
 	var b strings.Builder
 	b.WriteString(" |")
@@ -486,12 +487,13 @@ func onLines(s string, indent int) string {
 	return b.String()
 }
 
-// reference reports whether an object says where a value is: it stands on one line.
+// reference reports whether an object is a reference to a value, such as {file: PATH}, which is
+// written on one line.
 func reference(o Object) bool {
 	return slices.ContainsFunc([]string{"file", "env", "exec", "path"}, func(key string) bool { return o[0].Key == key })
 }
 
-// block returns an object on lines of its own, each with a break before it.
+// block formats an object on its own lines, each preceded by a line break.
 func (e *editor) block(o Object, indent int) string {
 	var b strings.Builder
 	for _, m := range o {
@@ -500,7 +502,7 @@ func (e *editor) block(o Object, indent int) string {
 	return b.String()
 }
 
-// item returns an item of a list with its dash.
+// item formats an item of a list with its dash.
 func (e *editor) item(v any, indent int) string {
 	if o, ok := v.(Object); ok && len(o) > 0 && !reference(o) {
 		return "-" + " " + strings.TrimLeft(e.block(o, indent+2), "\n ")
@@ -511,7 +513,7 @@ func (e *editor) item(v any, indent int) string {
 	return "-" + e.value(v, 0, indent, false)
 }
 
-// scalar writes a text, quoted as the one that it replaces was, or if it has to be.
+// scalar formats a text, quoted if the one that it replaces was or if it needs to be.
 func (e *editor) scalar(s string, style yaml.Style, flow bool) string {
 	quotes := style & (yaml.SingleQuotedStyle | yaml.DoubleQuotedStyle)
 	if strings.ContainsFunc(s, unprintable) {

@@ -185,7 +185,8 @@ func remove(at string) func([]byte) ([]byte, error) {
 	return func(b []byte) ([]byte, error) { return yamltext.Remove(b, path(at)) }
 }
 
-// difference returns the lines between what two texts have in common at their beginning and end.
+// difference returns the lines that differ between the common beginning and the common end of two
+// texts.
 func difference(a, b []string) (gone, added []string) {
 	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
 		a, b = a[1:], b[1:]
@@ -223,7 +224,7 @@ func TestEditsFromNothing(t *testing.T) {
 	require.Equal(t, "# only a comment\na:\n  b:\n    - x\n", string(out))
 }
 
-// What cannot be changed alone is refused, and the text stays.
+// A change that would affect another value is refused, and the text stays unchanged.
 func TestEditsThatWouldChangeOthersAreRefused(t *testing.T) {
 	for _, c := range []struct{ text, path string }{
 		{"a: &x 1\nb: *x\n", "a"},
@@ -243,7 +244,7 @@ func TestEditsThatWouldChangeOthersAreRefused(t *testing.T) {
 	require.Error(t, err)
 }
 
-// Whatever is changed, the result differs in that value alone, or there is no result.
+// After any change, the result differs in that value alone, or there is no result.
 func FuzzSet(f *testing.F) {
 	f.Add([]byte(document), "connector/general/password", "x")
 	f.Add([]byte("a: [b, {c: d}]"), "a/1/c", "]\n'\"")

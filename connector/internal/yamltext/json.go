@@ -8,7 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// JSON turns valid JSON into the nodes that YAML has, with their positions.
+// JSON parses valid JSON into YAML nodes, with their positions.
 func JSON(text []byte) *yaml.Node {
 	j := &jsonReader{text: text, dec: json.NewDecoder(bytes.NewReader(text)), line: 1, column: 1}
 	j.dec.UseNumber()
@@ -18,11 +18,11 @@ func JSON(text []byte) *yaml.Node {
 type jsonReader struct {
 	text         []byte
 	dec          *json.Decoder
-	at           int // byte offset that line and column are of
+	at           int // byte offset to which line and column belong
 	line, column int
 }
 
-// next returns the next token and a node that stands where it begins.
+// next returns the next token, and a node with its position.
 func (j *jsonReader) next() (json.Token, *yaml.Node) {
 	start := int(j.dec.InputOffset())
 	for start < len(j.text) && bytes.IndexByte([]byte(" \t\r\n,:"), j.text[start]) >= 0 {

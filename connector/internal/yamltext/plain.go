@@ -8,7 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// plain returns the values of a node without positions, styles and types: what an edit must not change.
+// plain returns the value of a node without positions, styles and types: what an edit must not change.
 func plain(n *yaml.Node) any {
 	switch n.Kind {
 	case yaml.AliasNode:
@@ -36,7 +36,7 @@ func plain(n *yaml.Node) any {
 	return n.Value
 }
 
-// plainOf is plain of a value that Set writes.
+// plainOf is plain for a value that Set writes.
 func plainOf(v any) any {
 	switch v := v.(type) {
 	case Object:
@@ -76,7 +76,7 @@ func atPlain(v any, path []string) any {
 	return v
 }
 
-// setPlain is what Set means.
+// setPlain does to a plain value what Set does to the text.
 func setPlain(v any, path []string, value any) any {
 	if len(path) == 0 {
 		return value
@@ -99,7 +99,7 @@ func setPlain(v any, path []string, value any) any {
 	return v
 }
 
-// removePlain is what Remove means.
+// removePlain does to a plain value what Remove does to the text.
 func removePlain(v any, path []string) any {
 	last := path[len(path)-1]
 	switch around := atPlain(v, path[:len(path)-1]).(type) {

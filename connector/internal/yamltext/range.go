@@ -10,10 +10,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A Text is a document with the places of its lines.
+// A Text is a document with the positions of its lines.
 type Text struct {
 	text  string
-	lines []int // where each line begins
+	lines []int // offset at which each line begins
 }
 
 // New returns the text of a document.
@@ -31,7 +31,7 @@ func New(text []byte) *Text {
 	return t
 }
 
-// lineBreak returns how many bytes of a line break s begins with.
+// lineBreak returns the length of the line break at the start of s, or 0.
 func lineBreak(s string) int {
 	for _, b := range []string{"\r\n", "\n", "\r", "\u0085", "\u2028", "\u2029"} {
 		if strings.HasPrefix(s, b) {
@@ -41,7 +41,7 @@ func lineBreak(s string) int {
 	return 0
 }
 
-// Offset returns the byte at which a line and column of a node is, both from 1; false if there is none.
+// Offset returns the byte offset of a node's line and column, both from 1; false if there is none.
 func (t *Text) Offset(line, column int) (int, bool) {
 	if line < 1 || line > len(t.lines) {
 		return 0, false
@@ -57,7 +57,7 @@ func (t *Text) Offset(line, column int) (int, bool) {
 	return at, true
 }
 
-// Place returns the line and column of a byte, both from 1.
+// Place returns the line and column of a byte offset, both from 1.
 func (t *Text) Place(at int) (line, column int) {
 	at = min(at, len(t.text))
 	line = 1
@@ -67,8 +67,8 @@ func (t *Text) Place(at int) (line, column int) {
 	return line, 1 + utf8.RuneCountInString(t.text[t.lines[line-1]:at])
 }
 
-// Range returns the place of a node's text. ok is false for an alias, for a node with an anchor or a tag, and for one that cannot
-// be found, such as the empty text of a missing value.
+// Range returns the position of a node's text. ok is false for an alias, for a node with an anchor or a tag, and
+// for one that cannot be found, such as the empty text of a missing value.
 func (t *Text) Range(n *yaml.Node) (start, end int, ok bool) {
 	if n.Anchor != "" || n.Style&yaml.TaggedStyle != 0 || n.Kind == yaml.AliasNode {
 		return 0, 0, false
@@ -76,7 +76,7 @@ func (t *Text) Range(n *yaml.Node) (start, end int, ok bool) {
 	return t.Span(n)
 }
 
-// Span is Range that accepts an anchor, which it leaves out.
+// Span is like Range but accepts a node with an anchor, which it leaves out.
 func (t *Text) Span(n *yaml.Node) (start, end int, ok bool) {
 	start, ok = t.Offset(n.Line, n.Column)
 	if !ok || n.Kind == yaml.AliasNode || n.Style&yaml.TaggedStyle != 0 {
@@ -111,7 +111,7 @@ func empty(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.Tag == "!!null" && n.Value == "" && n.Style == 0 && n.Anchor == ""
 }
 
-// colon returns where the key of a pair begins, and where its colon ends.
+// colon returns the start of the key of a pair, and the end of its colon.
 func (t *Text) colon(key *yaml.Node) (start, end int, ok bool) {
 	start, end, ok = t.Range(key)
 	if !ok {
@@ -160,8 +160,8 @@ func (t *Text) scalarEnd(n *yaml.Node, start int) (end int, ok bool) {
 	return t.foldedEnd(n.Value, start)
 }
 
-// blockEnd returns the end of a scalar after | or >: behind the last line that is further in than the line that it
-// begins on, or than the item of a list that it is in.
+// blockEnd returns the end of a scalar after | or >: after the last line that is indented more than the line on
+// which the scalar begins, or than the list item that contains it.
 func (t *Text) blockEnd(start int) int {
 	line, _ := t.Place(start)
 	first := t.line(line)
@@ -184,7 +184,7 @@ func (t *Text) blockEnd(start int) int {
 	return end
 }
 
-// line returns a line without its break.
+// line returns a line without its line break.
 func (t *Text) line(n int) string {
 	end := len(t.text)
 	if n < len(t.lines) {
@@ -193,7 +193,8 @@ func (t *Text) line(n int) string {
 	return strings.TrimRight(t.text[t.lines[n-1]:end], "\r\n\u0085\u2028\u2029")
 }
 
-// foldedEnd returns the end of plain text over several lines, whose breaks are blanks of the value.
+// foldedEnd returns the end of a plain scalar over several lines, whose line breaks are blanks in
+// the value.
 func (t *Text) foldedEnd(value string, start int) (end int, ok bool) {
 	at := start
 	for _, word := range strings.FieldsFunc(value, unicode.IsSpace) {
@@ -208,7 +209,7 @@ func (t *Text) foldedEnd(value string, start int) (end int, ok bool) {
 	return at, at > start
 }
 
-// flowEnd returns the end of what begins with a bracket or a brace.
+// flowEnd returns the end of a value that begins with a bracket or a brace.
 func (t *Text) flowEnd(start int) (end int, ok bool) {
 	depth := 0
 	for i := start; i < len(t.text); i++ {

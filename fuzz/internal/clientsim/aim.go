@@ -3,12 +3,12 @@ package clientsim
 import "time"
 
 // An aim narrows what a seed draws to what a rare fault needs: a bug that shows once in many thousand
-// seeds shows within some hundred that are about it.
+// seeds shows within a few hundred narrowed ones.
 var aims = map[string]func(*profile){
 	"": func(*profile) {},
 
-	// A process ends in the middle of QoS 2, and the next one starts from a copy of the store that does not
-	// know of that: its Packet Identifiers are those that the server still holds.
+	// A process ends during QoS 2, and the next one starts from an older copy of the store that lacks those
+	// messages: the server still holds Packet Identifiers that the new process will use.
 	"older-copy": func(p *profile) {
 		*p = profile{
 			lives: 5, publishers: p.publishers, publishes: 4 + p.publishes, qos2: true, idle: 20 * time.Millisecond,
@@ -21,7 +21,7 @@ var aims = map[string]func(*profile){
 	},
 }
 
-// aim narrows a profile. It reports whether it knows the aim.
+// aim narrows a profile. It reports whether the aim exists.
 func (p *profile) aim(name string) bool {
 	narrow, ok := aims[name]
 	if ok {

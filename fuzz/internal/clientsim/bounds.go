@@ -6,9 +6,9 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 )
 
-// checkBounds judges what the client holds. It is called by a goroutine of the program, without
-// world.mu. In a bubble no time passes while a call works, so one that took time has waited for
-// something: Stats and Backlog wait for nothing, whatever the disk does.
+// checkBounds checks what the client holds. A goroutine of the program calls it, without world.mu.
+// In a bubble no time passes while a call computes, so a call that took time has waited: Stats and
+// Backlog must wait for nothing, whatever the disk does.
 func (p *process) checkBounds() {
 	began := time.Now()
 	messages, bytes := p.client.Backlog()
@@ -41,10 +41,11 @@ func (p *process) checkBounds() {
 	}
 }
 
-// behindPauses returns how many messages may wait above the bounds of the inbox when reading has paused for so
-// long since it was within them. A session that ends with its connection can leave nothing to the server, and
-// PINGRESP has to be read: so it takes in a packet behind each pause. That of the pause before may still be on
-// its way into the inbox. When the connection ends, what has come by then is taken in, too: at most a window.
+// behindPauses returns how many messages may wait above the bounds of the inbox after reading has paused for
+// this long since the inbox was within them. A session that ends with its connection can leave nothing to the
+// server, and PINGRESP has to be read: so the client takes in one packet after each pause. The one from the
+// pause before may still be on its way into the inbox. When the connection ends, everything received by then
+// is taken in, too: at most a window.
 func behindPauses(cfg *client.Config, paused time.Duration, window int) int {
 	if !cfg.CleanSession {
 		return 0
@@ -52,8 +53,8 @@ func behindPauses(cfg *client.Config, paused time.Duration, window int) int {
 	return window + 1 + int(max(0, paused)/min(mostPause, cfg.KeepAlive))
 }
 
-// mostPause is how long the client does not read at the most, if keep alive is longer.
+// mostPause is the longest time that the client does not read, if keep alive is longer.
 const mostPause = 8 * time.Second
 
-// largest is how many bytes of topic and payload a message has at the most.
+// largest is the largest number of bytes of topic and payload in a message.
 const largest = len(topic) + 45

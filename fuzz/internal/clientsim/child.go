@@ -17,26 +17,26 @@ import (
 	"time"
 )
 
-// Seeds run in a process of their own, which may hang or crash: then the one that started it still
-// says which seed did that. ServeChild is the child's end, Batch.Run the parent's.
+// Seeds run in a child process, which may hang or crash: the parent still reports which seed did.
+// ServeChild is the child's end, Batch.Run the parent's.
 
 // A Batch is what a child runs.
 type Batch struct {
-	Options         // but for the seed
+	Options         // Seed is not used
 	First    uint64 // seed
-	Seeds    uint64 // how many; a failure ends the batch
-	Repeat   int    // run First so many times, all of them; 0: run Seeds
-	Parallel int    // how many at a time; 0: one a processor
+	Seeds    uint64 // how many; the first failure ends the batch
+	Repeat   int    // how often to run First, whatever fails; 0: run Seeds
+	Parallel int    // how many at a time; 0: one per processor
 
-	// Hangs is how long a run may take on the clock of the wall: in a bubble nothing waits for anything
-	// outside of it, so one that does not end hangs on a lock, or never rests.
+	// Hangs is how long a run may take in real time. Nothing in a bubble waits for anything outside of
+	// it, so a run that does not end waits for a lock, or loops.
 	Hangs time.Duration
 
 	Progress func(runs int) `json:"-"` // called after each run, if not nil
 
 	Binary string            // the test binary with the child; "": the running one
 	Test   string            // the test in it that calls ServeChild
-	Env    map[string]string // of the child, beside that of the parent
+	Env    map[string]string // of the child, in addition to that of the parent
 }
 
 // A Result is the result of a Batch.
@@ -47,20 +47,20 @@ type Result struct {
 	Cost     time.Duration // processor time of the child
 }
 
-// A message is a line that the child writes.
+// A message is a line of output of the child.
 type message struct {
-	Begins  *uint64  `json:",omitempty"` // a run of the seed does
+	Begins  *uint64  `json:",omitempty"` // the seed of a run that begins
 	Ends    *uint64  `json:",omitempty"`
 	Failure *Failure `json:",omitempty"`
-	Stats   *Stats   `json:",omitempty"` // of all runs that ended
+	Stats   *Stats   `json:",omitempty"` // of all finished runs
 }
 
 const (
 	childVar   = "MQTT311_CLIENTSIM" // holds the Batch of a child
-	linePrefix = "clientsim "        // of a line that is a message; others are those of the testing package
+	linePrefix = "clientsim "        // prefix of a line that is a message; other lines are those of package testing
 )
 
-// Run starts a child and returns its findings. The error is that of starting it.
+// Run starts a child and returns its findings. The error is that of starting the child.
 func (b Batch) Run(ctx context.Context) (Result, error) {
 	binary := b.Binary
 	if binary == "" {
@@ -109,7 +109,8 @@ func (b Batch) Run(ctx context.Context) (Result, error) {
 	return r, nil
 }
 
-// follow reads what the child writes, and returns which seeds have begun and not ended, too.
+// follow reads the output of the child. It also returns the seeds that have begun and not ended,
+// with how often.
 func (b *Batch) follow(out io.Reader) (r Result, running map[uint64]int) {
 	running = make(map[uint64]int)
 	lines := bufio.NewScanner(out)
@@ -140,7 +141,7 @@ func (b *Batch) follow(out io.Reader) (r Result, running map[uint64]int) {
 	return r, running
 }
 
-// A tail keeps the end of what is written to it.
+// A tail keeps the last part of what is written to it.
 type tail struct {
 	mu sync.Mutex
 	b  []byte
@@ -156,7 +157,7 @@ func (t *tail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// ServeChild runs the batch of a child. In a process that is none it skips the test.
+// ServeChild runs the batch of a child. In any other process it skips the test.
 func ServeChild(t *testing.T) {
 	spec := os.Getenv(childVar)
 	if spec == "" {
@@ -176,12 +177,12 @@ func ServeChild(t *testing.T) {
 	c.tell(message{Stats: &c.total})
 }
 
-// gcPercent lets the heap of a child, of a few megabytes, grow to some tens before it is collected.
+// gcPercent lets the heap of a child grow from a few megabytes to some tens before it is collected.
 const gcPercent = 800
 
-// deepStacks makes the runtime give each new goroutine a stack of 8 KiB: it takes the average of those that
-// it sees when it collects garbage. The client begins a goroutine for each burst of work, and here each one's
-// stack had to grow, which took a sixth of the time.
+// deepStacks makes the runtime start each goroutine with a stack of 8 KiB: the runtime uses the average of
+// the stacks that it sees during a collection. The client starts a goroutine for each burst of work, and
+// growing their stacks took a sixth of the time.
 func deepStacks() (end func()) {
 	stop := make(chan struct{})
 	for range 100 {
@@ -195,7 +196,7 @@ func deepStacks() (end func()) {
 	return func() { close(stop) }
 }
 
-// A child is the process of a Batch.
+// A child is the process that runs a Batch.
 type child struct {
 	batch Batch
 
@@ -214,7 +215,7 @@ func (c *child) tell(m message) {
 	fmt.Fprintf(c.out, "%s%s\n", linePrefix, b)
 }
 
-// run runs the seeds, some at a time.
+// run runs the seeds, several at a time.
 func (c *child) run(t *testing.T) {
 	b := &c.batch
 	n, at := b.Seeds, func(i uint64) uint64 { return b.First + i }
@@ -261,8 +262,8 @@ func (c *child) one(t *testing.T, seed uint64) bool {
 	return err == nil
 }
 
-// watch calls hangs unless ended is closed within a time. It counts in short steps, so that a time in which the machine had
-// nothing for this process counts for little.
+// watch calls hangs unless ended is closed in time. It counts in short steps, so that a time in which the process
+// got no processor counts for little.
 func watch(ended <-chan struct{}, most time.Duration, hangs func()) {
 	const step = 100 * time.Millisecond
 	for left := most; left > 0; left -= step {

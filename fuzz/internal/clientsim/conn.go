@@ -13,8 +13,8 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A conn is the client's end of a connection. It knows what passes, and every Read and Write is a
-// place where the process may die.
+// A conn is the client's end of a connection. It checks the packets in both directions, and the
+// process may die in every Read and Write.
 type conn struct {
 	*end
 	w      *world
@@ -25,14 +25,14 @@ type conn struct {
 	// world.mu guards these.
 	written []byte // not a whole packet yet
 	read    []byte
-	up      bool      // CONNACK was read
+	up      bool      // CONNACK has been read
 	sentAt  time.Time // when the newest Write ended
 	writing bool
 	readAt  time.Time // when the newest Read began
 	reading bool
-	failed  bool                   // a Read or a Write did
-	bye     bool                   // DISCONNECT was written
-	open    map[uint16]packets.QoS // identifiers of PUBLISHes whose last answer was not read
+	failed  bool                   // a Read or a Write has failed
+	bye     bool                   // DISCONNECT has been written
+	open    map[uint16]packets.QoS // identifiers of PUBLISHes whose final acknowledgement has not been read
 	over    bool
 }
 
@@ -66,7 +66,7 @@ func (p *process) dial(ctx context.Context) (net.Conn, error) {
 	return p.mutateConn(c), nil
 }
 
-// connect makes a connection and decides how it ends.
+// connect opens a connection and decides how it will end.
 func (w *world) connect(p *process, r *rand.Rand, number int) *conn {
 	up, down := newStream(delays(w, number, 0)), newStream(delays(w, number, 1))
 	c := &conn{end: &end{in: down, out: up}, w: w, p: p, number: number, open: make(map[uint16]packets.QoS)}
@@ -86,13 +86,13 @@ func (w *world) connect(p *process, r *rand.Rand, number int) *conn {
 	return c
 }
 
-// delays draws how long bytes take.
+// delays returns a function that draws how long bytes take.
 func delays(w *world, number, direction int) func() time.Duration {
 	r := w.random(2*partConn + 2*number + direction)
 	return func() time.Duration { return upTo(r, w.profile.delay) }
 }
 
-// spoil decides how a connection fails, if it does.
+// spoil decides whether and how a connection fails.
 func (w *world) spoil(c *conn, r *rand.Rand) {
 	broken := error(errCut)
 	if w.profile.reset {
@@ -127,7 +127,7 @@ func (w *world) spoil(c *conn, r *rand.Rand) {
 	}
 }
 
-// mend lets everything pass that has not left yet.
+// mend removes the faults ahead: all bytes that have not left yet will arrive.
 func (c *conn) mend() {
 	for _, s := range []*stream{c.in, c.out} {
 		s.change(func() { s.left, s.hole = -1, false })

@@ -8,11 +8,12 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// A durable is what the disk has, as the Store says it: what a packet promises has to be in it when the
-// packet leaves. That shows a Send before its Save without a crash in between. world.mu guards it.
+// A durable is what the disk holds, according to the Store. The records that a packet depends on must
+// be in it when the packet leaves: this shows a Send before its Save without a crash in between.
+// world.mu guards it.
 type durable struct {
 	kept     map[string]session.Record
-	messages map[int]uint64 // sequence numbers of the messages that are kept, by number
+	messages map[int]uint64 // sequence numbers of stored messages, by the number of the message
 	released map[uint64]bool
 	received map[uint16]bool
 }
@@ -21,7 +22,7 @@ func newDurable() *durable {
 	return &durable{make(map[string]session.Record), make(map[int]uint64), make(map[uint64]bool), make(map[uint16]bool)}
 }
 
-// set notes a record that is durable, and forget one that is not there any more.
+// set adds a record that is durable, and forget removes one.
 func (d *durable) set(key, value []byte) error {
 	r, err := session.ParseRecord(key, value)
 	if err != nil {
@@ -55,7 +56,7 @@ func (d *durable) forget(key []byte) {
 	}
 }
 
-// uses reports whether a message is kept under the Packet Identifier.
+// uses reports whether a stored message has the Packet Identifier.
 func (d *durable) uses(id uint16) bool {
 	for _, r := range d.kept {
 		if r.Kind == session.RecordPublish && r.PacketID == id {
@@ -78,8 +79,8 @@ func (w *world) committed(d *durable, changes []client.Change) {
 	}
 }
 
-// checkDurable judges that what a packet promises is on the disk, when it leaves. A clean session
-// promises nothing.
+// checkDurable checks that the disk has the records that a packet depends on when it leaves. In a
+// clean session there are none.
 func (w *world) checkDurable(p *process, pkt packets.Packet) {
 	d := p.durable
 	if d == nil || w.profile.clean {

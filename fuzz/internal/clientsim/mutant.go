@@ -14,43 +14,43 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// A Mutant is a bug that is put in, where the client meets its Store, its connection and its Config:
-// there it does to the world what the same bug in the client would.
+// A Mutant is a bug put in where the client meets its Store, its connection and its Config: to the
+// rest of the world it looks like a bug in the client.
 type Mutant int
 
 // The mutants.
 const (
 	None            Mutant = iota
-	SaidTooEarly           // a Commit returns before it is durable: a Send before its Save
-	DropCommits            // some are not made
-	SwapCommits            // one comes after the next
+	SaidTooEarly           // a Commit returns before it is durable, so a Send leaves before its Save
+	DropCommits            // some Commits are not made
+	SwapCommits            // a Commit is made after the next one
 	KeepForgotten          // nothing is ever forgotten
 	DropReleased           // PUBLISH again after PUBREC
 	DropReceived           // no recognition of incoming messages after a crash
-	RolledBack             // a process starts from what the one before it started from
-	NoPing                 // PINGREQ does not leave
-	LatePing               // it leaves when the time that was promised is over
-	DropAcks               // some acknowledgements do not leave
-	DoubleAcks             // they leave twice
-	StaleAcks              // they leave on the next connection
-	EarlyAcks              // they leave before the program took the message over
+	RolledBack             // a process starts from the disk that the one before it started from
+	NoPing                 // PINGREQ is not sent
+	LatePing               // PINGREQ is sent after the keep alive interval is over
+	DropAcks               // some acknowledgements are not sent
+	DoubleAcks             // acknowledgements are sent twice
+	StaleAcks              // acknowledgements are sent on the next connection
+	EarlyAcks              // acknowledgements are sent before the program took the message over
 	NoDup                  // a message sent again looks like a new one
 	AlwaysDup              // a new message looks like one sent again
-	SwapPublishes          // one leaves after the next
-	DoublePublish          // one of QoS 0 leaves twice
-	AfterDisconnect        // something leaves after DISCONNECT
-	DropAnswers            // some acknowledgements of the server are not seen: a lost wake-up
-	SeeAcks                // an acknowledgement is seen that did not come
+	SwapPublishes          // a PUBLISH is sent after the next one
+	DoublePublish          // a QoS 0 message is sent twice
+	AfterDisconnect        // a packet is sent after DISCONNECT
+	DropAnswers            // some acknowledgements of the server are not seen, like after a lost wake-up
+	SeeAcks                // the client sees an acknowledgement that the server did not send
 	NoSession              // Session Present 1 is taken for 0
 	BlameLinks             // a broken link counts as the server's close
-	WiderWindow            // one more in flight than is allowed
+	WiderWindow            // one message more is in flight than is allowed
 	ForgetSession          // CleanSession 1 instead of 0
-	NeverCloses            // a connection is not closed: a goroutine stays
+	NeverCloses            // a connection is not closed, so a goroutine stays
 	mutants
 
 	// These are for the tests of the simulation itself.
 	Hangs  // a Commit waits for a lock that is never released
-	Panics // and another one panics
+	Panics // a Commit panics
 	allMutants
 )
 
@@ -74,7 +74,7 @@ func Mutants() []Mutant {
 	return all
 }
 
-// mutateConfig changes the configuration of the client, but not the one that it is judged by.
+// mutateConfig changes the configuration of the client, but not the one that the oracle uses.
 func (p *process) mutateConfig() {
 	switch p.w.o.Mutant {
 	case LatePing:
@@ -136,7 +136,7 @@ func (s *badStore) Commit(changes []client.Change) error {
 	return s.Store.Commit(changes)
 }
 
-// drops reports whether a change is left out.
+// drops reports whether a change is to be left out.
 func (s *badStore) drops(c client.Change) bool {
 	if s.m == KeepForgotten {
 		return c.Forget
@@ -173,18 +173,18 @@ func (p *process) mutateConn(c *conn) net.Conn {
 	return c
 }
 
-// A badConn changes what passes.
+// A badConn changes packets in transit.
 type badConn struct {
 	*conn
 	m     Mutant
 	r     *rand.Rand
-	stale []byte // an acknowledgement of the connection before
+	stale []byte // an acknowledgement of the previous connection
 	held  []byte
 	in    []byte // read, not a whole packet yet
 	ready []byte // to be given to the client
 }
 
-// packet cuts the first packet off b.
+// packet splits the first packet from b.
 func packet(b []byte) (whole, rest []byte, t packets.Type) {
 	_, n, err := packets.Parse(b)
 	if err != nil {
@@ -213,7 +213,7 @@ func (c *badConn) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// leaves returns what leaves instead of a packet.
+// leaves returns the bytes to send in place of a packet.
 func (c *badConn) leaves(b []byte, t packets.Type) []byte {
 	const dup = 1 << 3
 	ack := t == packets.PUBACK || t == packets.PUBREC || t == packets.PUBCOMP
@@ -270,7 +270,7 @@ func (c *badConn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// comes returns the bytes received in place of a packet.
+// comes returns the bytes to receive in place of a packet.
 func (c *badConn) comes(b []byte, t packets.Type) []byte {
 	ack := t == packets.PUBACK || t == packets.PUBREC || t == packets.PUBCOMP
 	switch {

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// A stream carries bytes in one direction: late, in pieces, up to some byte, or not at all. One goroutine
-// at a time may read from it.
+// A stream carries bytes in one direction: with delays, in pieces, up to a cut, or not at all. Only one
+// goroutine at a time may read from it.
 type stream struct {
 	mu       sync.Mutex
 	parcels  []parcel
 	size     int // bytes in them
 	delay    func() time.Duration
-	left     int // bytes before the cut comes; negative: it does not
+	left     int // bytes until it is cut; negative: it is not
 	cut      func()
 	hole     bool  // nothing arrives any more, and neither end notices
 	readErr  error // returned after the data that has arrived
@@ -25,10 +25,10 @@ type stream struct {
 	writeBy  time.Time
 
 	reading bool          // the reader waits
-	wake    chan struct{} // has one place: it looks again
-	alarm   *time.Timer   // when it looks again by itself
-	writing bool          // a writer waits, or did
-	changed chan struct{} // they look again when it is closed
+	wake    chan struct{} // has capacity 1; the reader looks again
+	alarm   *time.Timer   // wakes the reader at a given time
+	writing bool          // a writer waits, or has waited
+	changed chan struct{} // closed to wake the writers
 }
 
 // A parcel is some bytes in flight.
@@ -79,7 +79,7 @@ func (s *stream) end(readErr, writeErr error) {
 	})
 }
 
-// lose drops the bytes in flight from some byte on.
+// lose drops the bytes in flight beyond those that keep returns.
 func (s *stream) lose(keep func(n int) int) {
 	s.change(func() {
 		n := keep(s.size)
@@ -91,7 +91,8 @@ func (s *stream) lose(keep func(n int) int) {
 	})
 }
 
-// awaitBytes waits until the stream changes for a reader, or for one of two times. The caller holds mu.
+// awaitBytes lets a reader wait until the stream changes or one of two times has come. The caller holds
+// mu.
 func (s *stream) awaitBytes(due, by time.Time) {
 	if s.reading {
 		panic("two goroutines read from a stream")
@@ -113,7 +114,7 @@ func (s *stream) awaitBytes(due, by time.Time) {
 	s.reading = false
 }
 
-// awaitRoom is the same for a writer.
+// awaitRoom lets a writer wait until the stream changes or a time has come.
 func (s *stream) awaitRoom(by time.Time) {
 	changed := s.changed
 	s.writing = true
@@ -220,7 +221,7 @@ func (s *stream) read(b []byte) (int, error) {
 	}
 }
 
-// errCut is what a network says: nobody closed.
+// errCut is the error of a broken network: neither end has closed.
 var errCut = &net.OpError{Op: "read", Net: "sim", Err: syscall.ETIMEDOUT}
 
 // An end is one side of a connection.

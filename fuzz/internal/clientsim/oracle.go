@@ -11,13 +11,13 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// All of this is called with world.mu held.
+// The caller of each of these functions holds world.mu.
 
 const topic = "t"
 
 var filters = []string{"a", "b/+", "c/#", "d"}
 
-// An outMessage goes from the program to the server.
+// An outMessage is a message from the program to the server.
 type outMessage struct {
 	number  int
 	qos     packets.QoS
@@ -26,34 +26,34 @@ type outMessage struct {
 	who     int // which of its goroutines
 
 	pending   bool // PublishAsync has returned
-	promised  bool // it has to arrive
-	mayLose   bool // one side does not know any more that it had it
-	mayDouble bool // one side does not know any more that it was passed on
-	mayReturn bool // the process does not know any more how it ended
-	inDoubt   bool // the process died, or the client said that it does not know: it may arrive
+	promised  bool // it must arrive
+	mayLose   bool // one side may have forgotten that it had the message
+	mayDouble bool // one side may have forgotten that it passed the message on
+	mayReturn bool // the process may have forgotten how the message ended
+	inDoubt   bool // the process died, or the client reported an unknown outcome: it may arrive
 	ended     bool
 	err       error
 
 	id         uint16
 	left       bool // a byte may have left
 	arrivals   int
-	releasedIn int // epoch of the server's session in which its PUBREL came
+	releasedIn int // epoch of the server's session in which its PUBREL arrived
 }
 
-// An inMessage goes from the server to the program.
+// An inMessage is a message from the server to the program.
 type inMessage struct {
 	number      int
 	qos         packets.QoS
 	payload     []byte
-	deliveredIn int  // the process that has it; 0: none
-	taken       bool // the program took it over
+	deliveredIn int  // the process that it was delivered to; 0: none
+	taken       bool // the program has taken it over
 	answerLeft  bool // a byte of its PUBACK or PUBREC may have left
-	forwarded   bool // the server sent it
-	dropped     bool // with the session
-	moreFine    int  // deliveries, because the server does not know any more that it was acknowledged, or the client
+	forwarded   bool // the server has sent it
+	dropped     bool // it was lost with the session
+	moreFine    int  // how many more deliveries are allowed, because one side may have forgotten that it was acknowledged
 }
 
-// intent is what the program wants of a filter.
+// An intent is the subscription that the program wants for a filter.
 type intent struct {
 	qos  packets.QoS
 	want bool
@@ -87,7 +87,7 @@ func (w *world) messageOf(p *packets.Publish) *outMessage {
 	return nil
 }
 
-// accepted notes that the Store has a message, if the process lives to see it.
+// accepted notes that the Store has a message, unless the process is dead.
 func (p *process) accepted(m *outMessage) {
 	if p.dead || m.ended || m.qos == packets.AtMostOnce || p.config.Store == nil || p.w.profile.clean {
 		return
@@ -96,7 +96,7 @@ func (p *process) accepted(m *outMessage) {
 	m.promised = true
 }
 
-// enqueued judges Enqueue, which says no more than whether the message was accepted.
+// enqueued checks the result of Enqueue, which only says whether the message was accepted.
 func (p *process) enqueued(m *outMessage, err error) {
 	if err != nil || p.dead {
 		p.outcome(m, err, false)
@@ -160,7 +160,8 @@ func (p *process) outcome(m *outMessage, err error, async bool) {
 	}
 }
 
-// givenUp judges that the client gave something up: only the server's own closes are a reason.
+// givenUp checks an error with which the client gave something up: the only valid reason is that
+// the server closed.
 func (w *world) givenUp(err error) {
 	if w.server.closed < 3 {
 		w.failf("given up with %v, and the server has closed %d connections", err, w.server.closed)
@@ -190,9 +191,10 @@ func (w *world) judgeEvent(e *client.Event) {
 	}
 }
 
-// stands fails because nothing moves. One case is excused: the server's quota is full of messages of earlier processes, and a process
-// that started from an older copy cannot release their identifiers, because it has messages of its own under them, later than the one
-// that waits, or because NoScrub forbids it. The client reports that to the program, as it should.
+// stands fails the run because nothing moves. One case is allowed: the server's quota is full of messages of
+// earlier processes, and a process that started from an older copy cannot release their identifiers, because
+// NoScrub forbids it or because it uses them for messages of its own, later than the one that waits. The client
+// reports that to the program, as it should.
 func (w *world) stands(format string, args ...any) {
 	unknown := w.wasOlder && w.profile.quota > 0 && len(w.server.holds) >= w.profile.quota
 	for id, m := range w.server.holds {
@@ -206,7 +208,7 @@ func (w *world) stands(format string, args ...any) {
 	w.failf(format, args...)
 }
 
-// answered checks the result of a filter that the program gets.
+// answered checks the result of a subscription that the program gets.
 func (p *process) answered(f string, i intent, err error) {
 	w := p.w
 	if p.dead {
@@ -227,8 +229,8 @@ func (p *process) answered(f string, i intent, err error) {
 	}
 }
 
-// delivered judges a delivery: once at QoS 2, and at QoS 1 once as long as its PUBACK cannot have
-// left. It returns nil if the process is dead.
+// delivered checks a delivery: at QoS 2 there may be one, and at QoS 1 one until its PUBACK may
+// have left. It returns nil if the process is dead.
 func (p *process) delivered(d *client.Delivery) *inMessage {
 	w := p.w
 	w.mu.Lock()
@@ -262,7 +264,7 @@ func (p *process) delivered(d *client.Delivery) *inMessage {
 	return m
 }
 
-// takes notes that the program takes a message over, if it lives.
+// takes notes that the program takes a message over. It reports false if the process is dead.
 func (p *process) takes(m *inMessage) bool {
 	w := p.w
 	w.mu.Lock()
@@ -277,7 +279,7 @@ func (p *process) takes(m *inMessage) bool {
 	return true
 }
 
-// acked judges what Ack says.
+// acked checks the error of Ack.
 func (p *process) acked(m *inMessage, err error) {
 	w := p.w
 	switch {
@@ -323,7 +325,7 @@ func (m *outMessage) withdrawn() bool {
 // order reports whether the message was handed over before later ones of its goroutine were.
 func (m *outMessage) order() bool { return m.pending || m.ended }
 
-// left judges a packet that is about to leave.
+// left checks a packet that is about to leave.
 func (w *world) left(c *conn, pkt packets.Packet) {
 	w.checkDurable(c.p, pkt)
 	switch v := pkt.(type) {
@@ -373,14 +375,14 @@ func (c *conn) inflight2() (n int) {
 	return n
 }
 
-// answers notes that an acknowledgement of a message leaves.
+// answers notes that the acknowledgement of a message leaves.
 func (c *conn) answers(id uint16) {
 	if m := c.peer.sent[id]; m != nil {
 		m.answerLeft = true
 	}
 }
 
-// received notes what the client reads.
+// received notes the packets that the client reads.
 func (w *world) received(c *conn, pkt packets.Packet) {
 	switch v := pkt.(type) {
 	case *packets.Connack:
@@ -392,8 +394,8 @@ func (w *world) received(c *conn, pkt packets.Packet) {
 	}
 }
 
-// checkPing judges keep alive: between two writes, and before we close, there is no longer silence
-// than was promised [MQTT-3.1.2-23].
+// checkPing checks keep alive: the time between two writes, or between the last one and the close,
+// is at most the interval promised in CONNECT [MQTT-3.1.2-23].
 func (c *conn) checkPing() {
 	if !c.up || c.writing || c.failed || c.bye || c.p.dead {
 		return
@@ -403,7 +405,7 @@ func (c *conn) checkPing() {
 	}
 }
 
-// checkSilence judges that a dead server is noticed, when the client has closed.
+// checkSilence checks, when the client closes, that it noticed a dead server in time.
 func (c *conn) checkSilence() {
 	cfg := &c.w.profile.config
 	if !c.up || !c.reading || c.failed || c.bye {
@@ -414,7 +416,7 @@ func (c *conn) checkSilence() {
 	}
 }
 
-// processDied notes the outcomes that the program can no longer learn.
+// processDied marks the messages whose outcome the dead program can no longer learn.
 func (w *world) processDied() {
 	for _, m := range w.out {
 		if !m.ended {
@@ -424,13 +426,13 @@ func (w *world) processDied() {
 	}
 }
 
-// waits reports whether something is unfinished that is not the program's to finish.
+// waits reports whether something is unfinished that the program is not responsible for.
 func (w *world) waits() bool {
 	return len(w.server.flight) > 0 || len(w.server.waiting) > 0 || w.asking > 0 ||
 		slices.ContainsFunc(w.out, func(m *outMessage) bool { return !m.ended })
 }
 
-// processEnded judges that every call has returned.
+// processEnded checks that every call has returned.
 func (w *world) processEnded() {
 	for _, m := range w.out {
 		if !m.ended {
@@ -439,7 +441,7 @@ func (w *world) processEnded() {
 	}
 }
 
-// sessionDropped excuses the losses that follow from the loss of the server's session.
+// sessionDropped allows the losses that follow from the loss of the server's session.
 func (w *world) sessionDropped() {
 	w.epoch++
 	for _, h := range w.server.flight {
@@ -450,7 +452,7 @@ func (w *world) sessionDropped() {
 	}
 }
 
-// checkEnd judges the final state of every message.
+// checkEnd checks the final state of every message.
 func (w *world) checkEnd() {
 	for _, m := range w.out {
 		switch {

@@ -10,8 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A delivery that needs no excuse uses none up: at QoS 1 a copy that came after PUBACK may wait in the
-// inbox while the server comes back from a snapshot, and the server sends the message once more.
+// A delivery that needs no excuse uses none up: at QoS 1, a copy received after PUBACK left may wait
+// in the inbox while the server comes back from a snapshot, and the server then sends the message once
+// more.
 func TestDeliveries(t *testing.T) {
 	const left, again, other = "its answer leaves", "a side is rolled back", "another process"
 	for name, c := range map[string]struct {
@@ -57,9 +58,9 @@ func TestDeliveries(t *testing.T) {
 	}
 }
 
-// A session that ends with its connection takes in a packet behind each pause of reading, and no other one
-// does: in the run of seed 342829424973 a program stood still for as long as five of them. In that of 342829516372
-// the connection ended amid a pause.
+// In a session that ends with its connection, the client takes in one packet after each pause of reading, and no
+// other: in the run of seed 342829424973 a program stood still for five such pauses. In that of 342829516372 the
+// connection ended during a pause.
 func TestBehindPauses(t *testing.T) {
 	cfg := client.Config{KeepAlive: 2 * time.Second, CleanSession: true}
 	require.Equal(t, 16+1, behindPauses(&cfg, 0, 16))

@@ -24,29 +24,29 @@ type process struct {
 	client    *client.Client
 	disk      *disk.RAM
 	store     *slowStore
-	restored  int           // messages that it found unfinished
-	durable   *durable      // what the store has; nil: there is none
-	died      chan struct{} // closed when it does
+	restored  int           // how many unfinished messages it found
+	durable   *durable      // what the store has; nil: no store
+	died      chan struct{} // closed when the process dies
 	calls     sync.WaitGroup
-	consumers sync.WaitGroup // they end with the client
+	consumers sync.WaitGroup // goroutines that end with the client
 	rng       *rand.Rand     // of live
 
-	stale []byte // of a mutant
+	stale []byte // an acknowledgement of the previous connection, for a mutant
 
 	// world.mu guards these.
 	ops    int
-	last   int // the operation on the network at which it dies; 0: none
+	last   int // the network operation in which the process dies; 0: none
 	dead   bool
 	conns  []*conn
 	left   bool          // the server has read DISCONNECT
-	paused time.Duration // Stats.PausedFor when the inbox was within its bound
-	ended  bool          // Close or Abort was called
+	paused time.Duration // Stats.PausedFor when the inbox was last within its bounds
+	ended  bool          // Close or Abort has been called
 }
 
-// random returns a source for a part of the process.
+// random returns a random source for a part of the process.
 func (p *process) random(part int) *rand.Rand { return p.w.random(partProcess*p.number + part) }
 
-// live runs a process on a disk, and returns the disk as the next one finds it. In the last one
+// live runs a process on a disk, and returns the disk for the next one. In the last process
 // everything comes to its end.
 func (w *world) live(d *disk.RAM, last bool) *disk.RAM {
 	w.mu.Lock()
@@ -71,7 +71,7 @@ func (w *world) live(d *disk.RAM, last bool) *disk.RAM {
 	return p.after()
 }
 
-// doom decides when the process dies, if it does.
+// doom decides whether and when the process dies.
 func (p *process) doom() {
 	w, r := p.w, p.rng
 	if chance(r, w.profile.eio) {
@@ -91,8 +91,8 @@ func (p *process) doom() {
 	}
 }
 
-// operation counts one on the network. It reports whether the process lives, and whether it dies in
-// this one.
+// operation counts an operation on the network. It reports whether the process is alive, and
+// whether it dies during this operation.
 func (p *process) operation() (alive, last bool) {
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
@@ -100,14 +100,14 @@ func (p *process) operation() (alive, last bool) {
 	return !p.dead, !p.dead && p.ops == p.last
 }
 
-// kill ends the process where it is: no further byte reaches the disk or is sent, and what its
-// program sees does not count.
+// kill ends the process where it is: no further byte reaches the disk or the network, and nothing
+// that its program sees counts.
 func (p *process) kill(where string) {
 	p.disk.Stop()
 	p.diedOnDisk(where)
 }
 
-// diedOnDisk is kill when the disk has stopped already.
+// diedOnDisk is kill for a process whose disk has already stopped.
 func (p *process) diedOnDisk(where string) {
 	w := p.w
 	w.mu.Lock()
@@ -129,7 +129,7 @@ func (p *process) diedOnDisk(where string) {
 	close(p.died)
 }
 
-// start opens the store and makes the client. It reports whether the process lives.
+// start opens the store and makes the client. It reports whether the process is alive.
 func (p *process) start() bool {
 	w := p.w
 	if w.profile.durable {
@@ -186,10 +186,10 @@ func (p *process) event(e client.Event) {
 	w.judgeEvent(&e)
 }
 
-// bound is how long a call may go on after its context has ended: the Store may stand still.
+// bound is how long a call may continue after its context has ended: the Store may be stalled.
 const bound = time.Second
 
-// run runs the program until it is done, or the process is over.
+// run runs the program until it has finished or the process has died.
 func (p *process) run(last bool) {
 	w := p.w
 	for i := range w.profile.publishers {
@@ -223,7 +223,7 @@ func (p *process) run(last bool) {
 	}
 }
 
-// end ends the client in some way.
+// end ends the client in one of several ways.
 func (p *process) end() {
 	w := p.w
 	w.mu.Lock()
@@ -247,8 +247,8 @@ func (p *process) end() {
 	})
 }
 
-// bounded calls f, which has to return in time. If it does not, the process is killed, which ends its
-// connections, so that the run can end.
+// bounded calls f, which must return in time. If it does not, bounded kills the process, which ends
+// its connections, so that the run can end.
 func (p *process) bounded(what string, most time.Duration, f func()) {
 	done := make(chan struct{})
 	go func() {
@@ -270,7 +270,7 @@ func (p *process) bounded(what string, most time.Duration, f func()) {
 	<-done
 }
 
-// after waits until nothing of the process is left, and returns the disk.
+// after waits until all goroutines of the process have ended, and returns the disk.
 func (p *process) after() *disk.RAM {
 	w := p.w
 	if p.client != nil {
@@ -306,7 +306,7 @@ func (p *process) after() *disk.RAM {
 	return p.disk.After(killed && chance(p.rng, w.profile.power), p.random(4))
 }
 
-// pause is between what a goroutine of the program does.
+// pause waits between two actions of a goroutine of the program.
 func (p *process) pause(r *rand.Rand) {
 	d := upTo(r, p.w.profile.idle)
 	if p.w.isCalm() {
@@ -315,7 +315,7 @@ func (p *process) pause(r *rand.Rand) {
 	time.Sleep(d)
 }
 
-// hurry returns the context of a call.
+// hurry returns a context for a call, which sometimes ends soon.
 func (p *process) hurry(r *rand.Rand) (context.Context, context.CancelFunc, time.Duration) {
 	if p.w.isCalm() || !chance(r, p.w.profile.hurry) {
 		return context.Background(), func() {}, 0
@@ -325,7 +325,7 @@ func (p *process) hurry(r *rand.Rand) (context.Context, context.CancelFunc, time
 	return ctx, cancel, d
 }
 
-// ends judges how long a call took whose context lasted for d; 0: forever.
+// ends checks how long a call took whose context lasted for d; 0: forever.
 func (p *process) ends(what string, began time.Time, d time.Duration) {
 	if took := time.Since(began); d > 0 && took > d+bound {
 		p.w.failf("%s took %v, and its context ended after %v", what, took, d)
@@ -343,7 +343,7 @@ func (p *process) publishAll(who int, r *rand.Rand) {
 	}
 }
 
-// The calls that publish.
+// The ways to publish.
 type publisher int
 
 const (
@@ -421,7 +421,7 @@ func (p *process) publish(who int, r *rand.Rand, call publisher) {
 	})
 }
 
-// request changes the wanted subscriptions; the first call repeats the earlier ones.
+// request changes the wanted subscriptions, after repeating those of earlier processes.
 func (p *process) request(r *rand.Rand) {
 	w := p.w
 	for _, f := range filters {
@@ -465,7 +465,7 @@ func (p *process) ask(r *rand.Rand, f string, i intent) {
 	p.answered(f, i, err)
 }
 
-// consume takes messages in loops or with a handler. If acknowledging is up to the program, it does so late and in any
+// consume takes messages in loops or with a handler. With ManualAck, the program acknowledges late and in any
 // order.
 func (p *process) consume(r *rand.Rand) {
 	if p.w.profile.handler {
@@ -483,7 +483,7 @@ func (p *process) consume(r *rand.Rand) {
 	}
 }
 
-// handle has a handler, which publishes now and then and waits for that.
+// handle registers a handler that sometimes publishes and waits for the result.
 func (p *process) handle(r *rand.Rand) {
 	// An error means that the client is closed; with any other error no message would be handled.
 	_ = p.client.Handle("#", func(_ context.Context, d *client.Delivery) {
@@ -495,13 +495,14 @@ func (p *process) handle(r *rand.Rand) {
 	time.Sleep(longestPause + 2*longestWork) // a handler may still be running
 }
 
-// longestWork is how long the program takes for a message, unless it stands still for a while.
+// longestWork is how long the program takes for a message, except when it stands still for up to
+// longestPause.
 const (
 	longestWork  = time.Second
 	longestPause = 20 * time.Second
 )
 
-// work is what the program does with a message. It reports false if the process is dead.
+// work processes a message. It reports false if the process is dead.
 func (p *process) work(d *client.Delivery, r *rand.Rand) bool {
 	p.checkBounds()
 	m := p.delivered(d)
@@ -523,7 +524,7 @@ func (p *process) work(d *client.Delivery, r *rand.Rand) bool {
 	return true
 }
 
-// rest is a program that stands still.
+// rest makes the program stand still.
 func (p *process) rest(d time.Duration) {
 	w := p.w
 	w.mu.Lock()
@@ -546,7 +547,7 @@ func (p *process) ack(d *client.Delivery, m *inMessage) {
 	p.acked(m, err)
 }
 
-// finish waits until everything has come to its end, and closes.
+// finish waits until everything is finished, and closes the client.
 func (p *process) finish() {
 	w := p.w
 	w.mu.Lock()
@@ -573,8 +574,8 @@ func (p *process) finish() {
 	w.checkEnd()
 }
 
-// watch judges that a client that is connected does not wait for nothing: while something is unfinished
-// and nobody else takes his time, something happens.
+// watch checks that a connected client does not stall: while something is unfinished, and neither the
+// program nor the Store is busy, something must happen.
 func (p *process) watch() {
 	w := p.w
 	most := 3*time.Second + 4*w.profile.delay + 4*w.profile.store

@@ -10,34 +10,34 @@ import (
 // A profile is what a seed draws before its run: sizes, rates of faults in percent, and what kind of
 // server the client meets.
 type profile struct {
-	lives      int  // processes before the last one, in which nothing fails any more
+	lives      int  // processes before the last one, which has no faults
 	publishers int  // goroutines that publish
-	publishes  int  // how often each does in a life
-	qos2       bool // all at QoS 2; only an aim says so
+	publishes  int  // how often each publishes in a life
+	qos2       bool // everything is at QoS 2; only an aim sets it
 	requests   int  // SUBSCRIBE and UNSUBSCRIBE in a life
-	incoming   int  // messages from the server, in all
+	incoming   int  // messages from the server, in all lives
 	hurry      int  // how many in a hundred calls have a context that ends soon
 	idle       time.Duration
 
 	durable, clean  bool
 	manual, handler bool          // how the program consumes
-	slow            int           // it stands still for long with a message
+	slow            int           // it sometimes stands still for long with a message
 	config          client.Config // sizes and times
 	segment         int64
 	maxBytes        int64
 
-	delay  time.Duration // the longest of the network
-	store  time.Duration // the longest of the Store
-	stall  int           // the Store stands still for long
+	delay  time.Duration // longest delay of the network
+	store  time.Duration // longest delay of the Store
+	stall  int           // the Store stalls
 	cut    int           // a connection is cut after some byte
-	reset  bool          // and it looks like the server's doing
-	hole   int           // a connection goes dead in a direction
-	refuse int           // the network refuses, or the server does
-	mute   int           // the server says nothing to CONNECT
-	closes int           // the server closes after a packet that it was sent, in a thousand
+	reset  bool          // and that looks like a close by the server
+	hole   int           // a connection goes dead in one direction
+	refuse int           // the network or the server refuses
+	mute   int           // the server does not answer CONNECT
+	closes int           // the server closes after a packet that it received, in a thousand
 	die    int           // a process dies
 	abort  int           // a process ends by Abort
-	power  int           // the power goes with it
+	power  int           // the power fails with it
 	eio    int           // the disk fails
 
 	methodA bool // QoS 2 messages are passed on at PUBREL, not at PUBLISH
@@ -45,10 +45,10 @@ type profile struct {
 	noise   bool // it sends acknowledgements of nothing
 	window  int
 
-	older       int  // a process starts from an older copy of its store; below 100, or each copy is of an empty disk
+	older       int  // a process starts from an older copy of its store; must be below 100, or each copy is of an empty disk
 	restarts    int  // how often the server comes back from a snapshot
 	quota       int  // messages of QoS 2 that the server holds between PUBLISH and PUBREL; 0: any number
-	quotaCloses bool // it closes over one that is above that; otherwise that waits for its PUBREC
+	quotaCloses bool // it closes over a PUBLISH above the quota; otherwise that one waits
 }
 
 func chance(r *rand.Rand, percent int) bool { return r.IntN(100) < percent }
@@ -56,7 +56,7 @@ func chance(r *rand.Rand, percent int) bool { return r.IntN(100) < percent }
 // upTo returns a duration of at most d.
 func upTo(r *rand.Rand, d time.Duration) time.Duration { return time.Duration(r.Int64N(int64(d) + 1)) }
 
-// some returns one of the values.
+// some returns one of the values at random.
 func some[T any](r *rand.Rand, values ...T) T { return values[r.IntN(len(values))] }
 
 func draw(r *rand.Rand) profile {

@@ -9,17 +9,17 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// Each side may come back from an older copy of what it knew. Then the other one knows more, and some
-// messages are lost, and some come twice: those that the copy explains, and no others.
+// Either side may come back from an older copy of its state. Then the other one knows more, and some
+// messages are lost or come twice: those that the older copy explains, and no others.
 
-// A snapshot is what a server comes back from.
+// A snapshot is a state that a server comes back from.
 type snapshot struct {
 	server   server
-	arrivals []int // of outMessages
-	injected int   // inMessages that there were
+	arrivals []int // of outMessages, by number
+	injected int   // how many inMessages there were
 }
 
-// snapshot copies what there is.
+// snapshot copies the state of the server.
 func (w *world) snapshot() *snapshot {
 	c := &snapshot{server: w.server.state(), injected: len(w.incoming)}
 	for _, m := range w.out {
@@ -28,7 +28,7 @@ func (w *world) snapshot() *snapshot {
 	return c
 }
 
-// state copies what a server keeps.
+// state copies what a server stores.
 func (s *server) state() server {
 	own := server{granted: maps.Clone(s.granted), holds: maps.Clone(s.holds), waiting: slices.Clone(s.waiting), nextID: s.nextID}
 	for _, h := range s.flight {
@@ -38,7 +38,7 @@ func (s *server) state() server {
 	return own
 }
 
-// restartServer lets the server come back from a snapshot of a moment ago, now and then.
+// restartServer sometimes lets the server come back from a recent snapshot.
 func (w *world) restartServer(stop <-chan struct{}) {
 	r := w.random(7)
 	wait := func(most time.Duration) bool {
@@ -73,8 +73,8 @@ func (w *world) restartServer(stop <-chan struct{}) {
 	}
 }
 
-// rollBack puts the server back, and excuses what that explains. To the client it looks like the
-// server's doing, or like that of the network.
+// rollBack puts the server back, and allows what follows from that. To the client it looks as if
+// the server closed the connection, or as if the network broke it.
 func (w *world) rollBack(c *snapshot, looksLikeServer bool) {
 	w.rollbacks++
 	w.oldServer = true
@@ -138,8 +138,8 @@ func (w *world) arrivedSince(c *snapshot) (n int) {
 	return n
 }
 
-// older returns an older copy of the disk, as somebody puts it back, or nil. Later copies are of a
-// history that did not happen then.
+// older returns an older copy of the disk, as an operator might restore it, or nil. It discards
+// later copies, which belong to a history that the restored disk does not have.
 func (w *world) older(copies *[]*disk.RAM) *disk.RAM {
 	r := w.process.random(7)
 	if len(*copies) == 0 || !chance(r, w.profile.older) {
@@ -155,7 +155,7 @@ func (w *world) older(copies *[]*disk.RAM) *disk.RAM {
 	return (*copies)[i].Copy(r)
 }
 
-// forgets excuses what a process does not know that starts from an older copy of its store.
+// forgets allows what may follow when a process starts from an older copy of its store.
 func (w *world) forgets(d *durable) {
 	for _, m := range w.out {
 		if _, kept := d.messages[m.number]; !kept {
@@ -173,7 +173,7 @@ func (w *world) forgets(d *durable) {
 	}
 }
 
-// comesAgain allows one more delivery of a message that may have come already.
+// comesAgain allows one more delivery of a message that may have been delivered already.
 func (m *inMessage) comesAgain() {
 	if m.forwarded {
 		m.moreFine++

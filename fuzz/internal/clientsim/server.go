@@ -10,48 +10,48 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A server is the other side as the specification has it, and strict: what a client may not do ends
-// the run. world.mu guards it.
+// A server follows the specification strictly: a client that violates it ends the run. world.mu
+// guards it.
 type server struct {
 	r       *rand.Rand
 	peers   []*peer // the newest last; only the newest may be up
 	session bool
 	granted map[string]packets.QoS
 	holds   map[uint16]*outMessage // QoS 2 identifiers between PUBLISH and PUBREL
-	stale   map[uint16]bool        // those of holds that nobody can know of: see rollBack
+	stale   map[uint16]bool        // those in holds that no client can know: see rollBack
 	flight  []*held                // in the order of their PUBLISHes
 	waiting []*inMessage
 	nextID  uint16
-	closed  int // connections that it closed by itself, or that look so
+	closed  int // connections that it closed by itself, or that look as if it had
 }
 
 // A held message is in flight from the server to the client.
 type held struct {
 	id       uint16
 	msg      *inMessage
-	released bool // PUBREC came
+	released bool // PUBREC has been received
 }
 
 // A peer is the server's end of one Network Connection.
 type peer struct {
 	conn    *end
 	number  int
-	greeted bool // CONNECT came
+	greeted bool // CONNECT has been received
 	up      bool // CONNACK with 0 was sent
-	left    bool // DISCONNECT came
+	left    bool // DISCONNECT has been received
 	over    bool
 	clean   bool
 	mute    bool
 	alive   time.Duration         // one and a half Keep Alive
 	out     [][]byte              // to be written
-	ready   chan struct{}         // has one place: out is not empty, or it is over
-	above   []*packets.Publish    // they wait for a place in the quota
-	sent    map[uint16]*inMessage // the identifiers of messages on this connection
-	pubacks []uint16              // in which order PUBACKs have to come [MQTT-4.6.0-2]
+	ready   chan struct{}         // has capacity 1; out is not empty, or the connection is over
+	above   []*packets.Publish    // PUBLISHes that wait for a place in the quota
+	sent    map[uint16]*inMessage // messages sent on this connection, by identifier
+	pubacks []uint16              // the order in which PUBACKs must arrive [MQTT-4.6.0-2]
 	pubrecs []uint16              // and PUBRECs [MQTT-4.6.0-3]
 }
 
-const greeting = 10 * time.Second // until CONNECT has to have come
+const greeting = 10 * time.Second // how long it waits for CONNECT
 
 // accept serves a connection.
 func (w *world) accept(conn *end, number int) *peer {
@@ -77,7 +77,8 @@ func (w *world) serve(p *peer) {
 	}
 }
 
-// handle handles a packet, or the end of the connection; false closes it.
+// handle handles a packet or the end of the connection. It reports false if the server closes the
+// connection.
 func (w *world) handle(p *peer, pkt packets.Packet, err error) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -297,8 +298,8 @@ func (w *world) serverRelease(p *peer, id uint16) {
 	}
 }
 
-// inOrder asserts that an acknowledgement of a PUBLISH of this connection comes in the order of
-// those.
+// inOrder checks that the acknowledgements of the PUBLISHes on this connection arrive in the order
+// of the PUBLISHes.
 func (w *world) inOrder(statement string, due *[]uint16, id uint16) {
 	if len(*due) == 0 || (*due)[0] != id {
 		w.failf("[%s] identifier %d acknowledged, due were %v", statement, id, *due)
@@ -348,10 +349,10 @@ func (w *world) inject(qos packets.QoS) {
 
 const (
 	identifiers = 40    // Packet Identifiers that the server uses
-	noiseID     = 60000 // where those of acknowledgements begin that answer nothing
+	noiseID     = 60000 // from here on: identifiers in acknowledgements that answer nothing
 )
 
-// forwardAll forwards what the window has room for.
+// forwardAll forwards as many messages as the window has room for.
 func (w *world) forwardAll(p *peer) {
 	s := &w.server
 	if !p.up || p.over {
@@ -402,7 +403,8 @@ func (w *world) send(p *peer, pkt packets.Packet) {
 	poke(p.ready)
 }
 
-// sendAck acknowledges a PUBLISH or PUBREL of the client, perhaps before what else waits.
+// sendAck acknowledges a PUBLISH or PUBREL of the client, sometimes ahead of other acknowledgements
+// that wait.
 func (w *world) sendAck(p *peer, t packets.Type, id uint16) {
 	b := packets.AppendAck(nil, t, id)
 	if pkt, _, err := packets.Parse(b); err == nil {

@@ -8,16 +8,17 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 )
 
-// A seed determines programs, disk and network, but not the order of goroutines. Therefore a failure is simplified by its
-// frequency: a part of the seed is left out if the failure remains about as frequent.
+// A seed determines programs, disk and network, but not the order of goroutines, so a seed that failed may not fail
+// each time. A failure is therefore simplified by its frequency: a part of the seed is left out if the failure
+// remains about as frequent.
 
-// A simplification leaves something out of what a seed has drawn.
+// A simplification leaves out a part of what a seed has drawn.
 type simplification struct {
 	name  string
 	apply func(*profile)
 }
 
-// simplifications are tried in this order: first what makes the run shorter.
+// simplifications are tried in this order: first those that make the run shorter.
 var simplifications = []simplification{
 	{"one-life", func(p *profile) { p.lives = min(p.lives, 0) }},
 	{"two-lives", func(p *profile) { p.lives = min(p.lives, 1) }},
@@ -48,7 +49,7 @@ var simplifications = []simplification{
 	{"keeps-payloads", func(p *profile) { p.config.LendPayloads = false }},
 }
 
-// simplify applies some by name. It reports whether it knows them all.
+// simplify applies simplifications by name. It reports whether all of them exist.
 func (p *profile) simplify(names []string) bool {
 	for _, name := range names {
 		i := slices.IndexFunc(simplifications, func(s simplification) bool { return s.name == name })
@@ -64,13 +65,12 @@ func (p *profile) simplify(names []string) bool {
 type Explanation struct {
 	Runs, Failed int      // of the unchanged seed
 	Simpler      []string // the parts left out
-	SimplerRuns  int      // with that
+	SimplerRuns  int      // with these parts left out
 	SimplerFails int
 	Shortest     *Failure // of those; nil: the seed did not fail again
 }
 
-// Explain runs the seed of b again, as often as b.Repeat says, and simplifies it, for as long as
-// patience lasts.
+// Explain runs the seed of b again, b.Repeat times, and simplifies it until patience is over.
 func Explain(ctx context.Context, b Batch, patience time.Duration) (e Explanation, err error) {
 	end := time.Now().Add(patience)
 	runs, failed, shortest, err := again(ctx, b, b.Simpler, b.Repeat)
@@ -96,7 +96,7 @@ func Explain(ctx context.Context, b Batch, patience time.Duration) (e Explanatio
 	return e, nil
 }
 
-// again runs a seed so many times. A run that hangs or crashes is the last one.
+// again runs a seed several times. A run that hangs or crashes is the last one.
 func again(ctx context.Context, b Batch, simpler []string, times int) (runs, failed int, shortest *Failure, err error) {
 	b.Simpler, b.Repeat = simpler, times
 	r, err := b.Run(ctx)

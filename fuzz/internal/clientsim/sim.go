@@ -1,13 +1,13 @@
 // Package clientsim runs package client over package client/wal in a bubble of testing/synctest,
-// against a strict server, over a network and a disk that fail, through processes that die: the
-// shipped code, where package sim has the session alone.
+// against a strict server, over a network and a disk that fail, in processes that die. It tests the
+// code that we ship, where package sim tests the session alone.
 //
-// A seed fixes what the programs do, the faults of the disk and of the network, and the server. It does not
-// fix in which order goroutines run, so one that fails may not fail each time.
+// A seed determines what the programs do, the faults of the disk and of the network, and the server. It
+// does not determine the order in which goroutines run, so a seed that fails may not fail each time.
 //
-// profile.go draws what a seed is about, aim.go narrows that, transcript.go says what happened, network.go, store.go and server.go are the world, process.go
-// is a program with its client, conn.go what passes between them, oracle.go says what must hold,
-// mutant.go breaks it on purpose.
+// profile.go draws what a seed is about, aim.go narrows that, transcript.go records what happened. The world is
+// in network.go, store.go and server.go; process.go is a program with its client, conn.go the connection
+// between client and server. oracle.go says what must hold, mutant.go breaks it on purpose.
 package clientsim
 
 import (
@@ -25,23 +25,23 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// Options say which run it is.
+// Options select a run.
 type Options struct {
 	Seed    uint64
-	Mutant  Mutant   // the bug that is put in
+	Mutant  Mutant   // the bug to put in
 	Simpler []string // the parts of the seed to leave out, see shrink.go
-	Aim     string   // what the seed is about, see aim.go; "": whatever it draws
-	Tell    bool     // the transcript is wanted also if everything holds
+	Aim     string   // what the seed is narrowed to, see aim.go; "": nothing
+	Tell    bool     // return a transcript even if everything holds
 }
 
-// Stats say what a run was made of.
+// Stats describe a run.
 type Stats struct {
 	Processes, Deaths, Connections, Packets, Published, Delivered int
 	Outcomes                                                      [outcomes]int
 	Simulated                                                     time.Duration
 }
 
-// A Failure is a promise that was broken.
+// A Failure is a broken promise.
 type Failure struct {
 	Seed       uint64
 	Broken     string
@@ -51,7 +51,7 @@ type Failure struct {
 // Error names the seed and the promise.
 func (f *Failure) Error() string { return fmt.Sprintf("seed %d: %s", f.Seed, f.Broken) }
 
-// Run runs a seed. The error is a Failure. Without Tell there is no other transcript than that of a failure.
+// Run runs a seed. The error is a Failure. Without Tell, it returns a transcript only for a failure.
 func Run(t *testing.T, o Options) (Stats, []byte, error) {
 	w := &world{o: o, epoch: 1, wanted: make(map[string]intent), unsure: make(map[string]bool), byID: make(map[uint16]bool)}
 	if l, ok := unread.Get().(*[]line); ok {
@@ -80,8 +80,8 @@ func Run(t *testing.T, o Options) (Stats, []byte, error) {
 	return w.stats, nil, nil
 }
 
-// A world is everything in a run. mu guards all fields that do not belong to a component. While it is held, the client is
-// never called and nothing blocks.
+// A world is everything in a run. mu guards all fields that do not belong to a component. While it is held, nobody
+// calls the client and nothing blocks.
 type world struct {
 	o       Options
 	profile profile
@@ -90,20 +90,20 @@ type world struct {
 	mu       sync.Mutex
 	r        *rand.Rand
 	began    time.Time
-	active   time.Time // when something happened last
+	active   time.Time // when something last happened
 	dull     int       // packets in a row that are not about a message
 	lines    []line
 	broken   string
-	decided  bool // broken is in the lines
+	decided  bool // the transcript already has broken
 	stats    Stats
 	calm     bool // the faults are over
-	injected bool // the server has had all its messages
-	over     bool // the run has ended, and nothing counts any more
+	injected bool // the server has got all its messages
+	over     bool // the run has ended, and nothing is judged any more
 	server   server
 	process  *process
 	epoch    int // counts the server's sessions
 
-	asking   int // requests that run
+	asking   int // requests in progress
 	resting  int // goroutines of the program that stand still
 	out      []*outMessage
 	incoming []*inMessage
@@ -115,20 +115,20 @@ type world struct {
 	olderDisk bool            // the disk is an older copy, and no process has started from it
 	wasOlder  bool            // some process has started from an older copy
 	excused   bool            // the run ends here, and nothing that follows is judged
-	unsure    map[string]bool // filters that a server has forgotten of which the client has heard
+	unsure    map[string]bool // filters whose grants a rollback of the server has changed
 }
 
-// random returns a source of its own for a part of the world, so that what others draw, and when,
-// does not matter to it.
+// random returns a random source for one part of the world, so that the draws of other parts do not
+// affect it.
 func (w *world) random(part int) *rand.Rand { return rand.New(rand.NewPCG(w.o.Seed, uint64(part))) }
 
-// The sources beside the first two. Each process has a hundred.
+// The numbers of the random sources after the first two. Each process has a hundred.
 const (
 	partConn    = 1_000_000
 	partProcess = 100
 )
 
-// failf notes the first promise that is broken. The caller holds mu.
+// failf records the first broken promise. The caller holds mu.
 func (w *world) failf(format string, args ...any) {
 	if w.broken != "" || w.over || w.excused {
 		return
@@ -138,14 +138,14 @@ func (w *world) failf(format string, args ...any) {
 	w.decided = true
 }
 
-// failed reports whether the run is decided.
+// failed reports whether a promise was broken.
 func (w *world) failed() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.broken != "" || w.excused
 }
 
-// bubble runs the world. A goroutine that stays is a broken promise.
+// bubble runs the world. A goroutine that does not end is a broken promise.
 func (w *world) bubble(t *testing.T) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -156,7 +156,7 @@ func (w *world) bubble(t *testing.T) {
 	synctest.Test(t, func(*testing.T) { w.run() })
 }
 
-// stacks returns the stacks of all goroutines except those of deepStacks, which do nothing.
+// stacks returns the stacks of all goroutines except the idle ones of deepStacks.
 func stacks() []byte {
 	b := make([]byte, 1<<20)
 	all := strings.Split(string(b[:runtime.Stack(b, true)]), "\n\n")
@@ -203,7 +203,7 @@ func (w *world) run() {
 	w.running.Wait()
 }
 
-// injectAll lets the server have its messages, now and then.
+// injectAll gives the server its messages, one now and then.
 func (w *world) injectAll(stop <-chan struct{}) {
 	r := w.random(3)
 	defer func() {

@@ -8,8 +8,8 @@ import (
 	"github.com/mqtt311/mqtt311/client"
 )
 
-// A slowStore is a Store that takes its time. The disk below it takes none: while a goroutine waits
-// for a mutex of the log, the clock of the bubble would stand.
+// A slowStore is a Store with delays. The disk below it has none: while a goroutine waits for a
+// mutex of the log, the clock of the bubble would stand still.
 type slowStore struct {
 	client.Store
 	w *world
@@ -17,11 +17,11 @@ type slowStore struct {
 
 	mu    sync.Mutex
 	r     *rand.Rand
-	calls int           // that run
-	idle  chan struct{} // closed when none runs any more; nil: nobody waits for that
+	calls int           // that are in progress
+	idle  chan struct{} // closed when none is in progress; nil: nobody waits for that
 }
 
-// begin notes a call, and end its end.
+// begin counts the start of a call, and end its end.
 func (s *slowStore) begin() { s.count(1) }
 func (s *slowStore) end()   { s.count(-1) }
 
@@ -35,14 +35,15 @@ func (s *slowStore) count(n int) {
 	}
 }
 
-// busy reports whether a call runs.
+// busy reports whether a call is in progress.
 func (s *slowStore) busy() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.calls > 0
 }
 
-// settle waits until no call runs, nor another follows at once: at the end of some millisecond none does.
+// settle waits until no call is in progress and none follows at once. It looks at the end of a
+// millisecond.
 func (s *slowStore) settle() {
 	for began := time.Now(); ; {
 		time.Sleep(time.Millisecond - time.Since(began)%time.Millisecond)

@@ -9,15 +9,15 @@ import (
 	"github.com/mqtt311/mqtt311/packets"
 )
 
-// A line is one of the transcript. It becomes text when somebody wants to read it, which of nearly all
-// runs nobody does. Nothing that its arguments print may change any more.
+// A line is a line of the transcript. It is formatted only when the transcript is read, which for
+// nearly all runs never happens. What its arguments print must not change in the meantime.
 type line struct {
 	at     time.Duration
 	format string
 	args   []any
 }
 
-// unread has the memory of transcripts that nobody read, as *[]line.
+// unread has the buffers of transcripts that were not read, as *[]line.
 var unread sync.Pool
 
 // logf adds a line to the transcript. The caller holds mu.
@@ -30,10 +30,10 @@ func (w *world) logf(format string, args ...any) {
 	w.write(format, args...)
 }
 
-// mostDull is how many packets in a row are shown that are not about a message.
+// mostDull is how many packets in a row are logged that are not about a message.
 const mostDull = 8
 
-// A view is which side sees a packet, and which way it goes: the format of its line.
+// A view is which side sees a packet, and its direction: the format of its line.
 type view string
 
 const (
@@ -43,8 +43,8 @@ const (
 	serverReads view = "server %d < %v"
 )
 
-// logPacket adds a packet, which is no sign of progress if it only keeps a connection alive. It is one of its own
-// unless its reader uses it again, as that of the server does.
+// logPacket adds a packet. One that only keeps a connection alive is no sign of progress. The packet must not be
+// reused, except for those read by the server, which are copied.
 func (w *world) logPacket(v view, number int, p packets.Packet) {
 	id := uint16(0)
 	switch p := p.(type) {
@@ -69,7 +69,7 @@ func (w *world) logPacket(v view, number int, p packets.Packet) {
 	}
 }
 
-// An ack is a packet that is no more than an identifier.
+// An ack is a packet that has only an identifier.
 type ack struct {
 	t  packets.Type
 	id uint16
@@ -77,7 +77,8 @@ type ack struct {
 
 func (a ack) String() string { return fmt.Sprintf("%v id=%d", a.t, a.id) }
 
-// kept returns what prints as a packet does, also when its reader uses it again.
+// kept returns a value that prints like the packet, even after the server's reader has reused the
+// packet.
 func (v view) kept(p packets.Packet) any {
 	if v != serverReads {
 		return p

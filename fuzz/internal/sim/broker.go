@@ -11,10 +11,10 @@ import (
 type held struct {
 	id       uint16
 	msg      *inMessage
-	released bool // PUBREC came
+	released bool // PUBREC has been received
 }
 
-// answer is an acknowledgement that the broker owes.
+// An answer is an acknowledgement that the broker owes.
 type answer struct {
 	typ packets.Type
 	id  uint16
@@ -25,19 +25,18 @@ type answer struct {
 type peer struct {
 	link    *link
 	in      []byte
-	greeted bool // CONNECT came
+	greeted bool // CONNECT has been received
 	up      bool // CONNACK with 0 was sent
-	left    bool // DISCONNECT came
+	left    bool // DISCONNECT has been received
 	clean   bool
 	heard   int64 // when the last packet came
 	alive   int64 // Keep Alive in nanoseconds; 0: off
 	answers []answer
-	pubacks []uint16 // in which order PUBACKs have to come [MQTT-4.6.0-2]
+	pubacks []uint16 // the order in which PUBACKs must arrive [MQTT-4.6.0-2]
 	pubrecs []uint16 // and PUBRECs [MQTT-4.6.0-3]
 }
 
-// A broker is the server as the specification has it, and strict: what a client may
-// not do ends the run.
+// A broker follows the specification strictly: a client that violates it ends the run.
 type broker struct {
 	peers   []*peer // the newest last; only the newest may be up
 	session bool
@@ -66,8 +65,7 @@ func (w *world) forgetSession() {
 	*b = broker{peers: b.peers, nextID: b.nextID}
 }
 
-// readable returns the index of a connection from which something can be read, or
-// whose end can be noticed.
+// readable returns the index of a connection that has bytes to read or an end to notice.
 func (b *broker) readable() int {
 	for i, p := range b.peers {
 		if len(p.link.up) > 0 || p.link.dead {
@@ -131,7 +129,7 @@ func (w *world) send(p *peer, pkt packets.Packet) {
 	p.link.toClient(bytes)
 }
 
-// brokerReceived handles one packet; false closes the connection.
+// brokerReceived handles one packet. It reports false if the broker closes the connection.
 func (w *world) brokerReceived(p *peer, pkt packets.Packet) bool {
 	if c, ok := pkt.(*packets.Connect); ok {
 		return w.brokerConnect(p, c)
@@ -267,8 +265,8 @@ func (w *world) brokerRelease(p *peer, id uint16) {
 	p.answers = append(p.answers, answer{typ: packets.PUBCOMP, id: id})
 }
 
-// inOrder asserts that an acknowledgement of a PUBLISH of this connection comes in the
-// order of those.
+// inOrder checks that the acknowledgements of the PUBLISHes on this connection arrive in the order
+// of the PUBLISHes.
 func (w *world) inOrder(statement string, due *[]uint16, id uint16) {
 	if len(*due) == 0 || (*due)[0] != id {
 		w.fail("[%s] identifier %d acknowledged, due were %v", statement, id, *due)
@@ -306,7 +304,7 @@ func (w *world) brokerCompleted(id uint16) {
 	b.flight = slices.Delete(b.flight, i, i+1)
 }
 
-// brokerAnswer sends an acknowledgement that is owed.
+// brokerAnswer sends an acknowledgement that the broker owes.
 func (w *world) brokerAnswer(p *peer) {
 	i := 0
 	if w.profile.reorder {
@@ -323,10 +321,10 @@ func (w *world) brokerAnswer(p *peer) {
 	w.send(p, a.p)
 }
 
-// noiseID is where the identifiers of acknowledgements begin that answer nothing.
+// Packet Identifiers from noiseID on are in acknowledgements that answer nothing.
 const noiseID = 60000
 
-// brokerSend forwards the next message, or something that nobody expects.
+// brokerSend forwards the next message, or sends an acknowledgement of nothing.
 func (w *world) brokerSend(p *peer) {
 	b := &w.broker
 	if w.profile.noise && !w.calm && chance(w.r, 20) {

@@ -8,7 +8,7 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// key is what makes a record unique on the disk.
+// A key identifies a record on the disk.
 type key struct {
 	kind   session.RecordKind
 	n      uint64
@@ -27,7 +27,7 @@ func keyOf(r *session.Record) key {
 	return key{kind: r.Kind}
 }
 
-// entry is a Save or Forget that was appended to the log.
+// An entry is a Save or Forget that was appended to the log.
 type entry struct {
 	n      uint64
 	forget bool
@@ -39,7 +39,7 @@ type entry struct {
 type disk struct {
 	synced map[key]session.Record
 	log    []entry // appended, not synced
-	lazy   []entry // Forgets that wait for a reason to be appended
+	lazy   []entry // Forgets that are not appended until something needs them
 }
 
 func (d *disk) append(e entry, late bool) {
@@ -58,7 +58,7 @@ func (d *disk) append(e entry, late bool) {
 	d.log = append(d.log, e)
 }
 
-// demand appends the late Forgets up to n.
+// demand appends the delayed Forgets up to n.
 func (d *disk) demand(n uint64) {
 	for len(d.lazy) > 0 && d.lazy[0].n <= n {
 		d.log = append(d.log, d.lazy[0])
@@ -93,7 +93,7 @@ func (d *disk) sync(n int) {
 	d.log = slices.Delete(d.log, 0, n)
 }
 
-// crash loses what a crash loses and returns the rest, in no particular order.
+// crash drops the records that a crash loses and returns the others, in no particular order.
 func (d *disk) crash(r *rand.Rand, power bool) []session.Record {
 	n := len(d.log)
 	if power {

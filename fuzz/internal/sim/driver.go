@@ -9,14 +9,14 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// A frame is a Send in flight.
+// A frame is a Send on its way to the network.
 type frame struct {
 	n, after uint64
 	typ      packets.Type
 	id       uint16
-	msg      *outMessage // of a PUBLISH
+	msg      *outMessage // the message of a PUBLISH
 	dup      bool
-	free     bool // may pass a Send that waits: PINGREQ and QoS 0
+	free     bool // may overtake a Send that waits: PINGREQ and QoS 0
 	bytes    []byte
 }
 
@@ -27,30 +27,29 @@ type report struct {
 	after uint64
 }
 
-// A delivery is with the application.
+// A delivery is a message that the application has.
 type delivery struct {
 	token session.Token
 	msg   *inMessage
 }
 
-// A driver is one process of the client: it does what package client does, without
-// goroutines. It dies with the process.
+// A driver is one process of the client. It does what package client does, without goroutines.
 type driver struct {
 	s       *session.Session
 	cfg     session.Config
 	link    *link
-	in      []byte // arrived, not a whole packet yet
+	in      []byte // received, not a whole packet yet
 	frames  []frame
 	partial []byte // the rest of the frame that is being written
 	begun   uint64 // the newest Send of which a byte may have left
-	passed  uint64 // the same of those that passed one that waits
-	passing bool   // partial is one of those
+	passed  uint64 // the same for Sends that overtook one that waits
+	passing bool   // partial is one that overtook
 	closing bool
 	reports []report
 	inbox   []delivery
 	tokens  map[session.Token]*outMessage
 	heardAt time.Time
-	acks    map[uint16]*inMessage // what a PUBACK would answer
+	acks    map[uint16]*inMessage // the messages that a PUBACK would acknowledge
 }
 
 func (w *world) start(records []session.Record) {
@@ -79,7 +78,7 @@ func (w *world) start(records []session.Record) {
 	w.wishAgain()
 }
 
-// drain performs what the session asks for.
+// drain performs the session's outputs.
 func (w *world) drain() {
 	c := w.c
 	for {
@@ -210,8 +209,8 @@ func (w *world) write() {
 	w.drain()
 }
 
-// flushDisconnect writes what may be written, and DISCONNECT last; what still waits is
-// dropped.
+// flushDisconnect writes the frames that may be written, then DISCONNECT, and drops those that still
+// wait.
 func (w *world) flushDisconnect() {
 	c := w.c
 	if len(c.frames) == 0 || c.frames[len(c.frames)-1].typ != packets.DISCONNECT {
@@ -290,7 +289,7 @@ func (w *world) open() {
 	w.drain()
 }
 
-// crash kills the process, perhaps the machine with it.
+// crash kills the process, and sometimes the whole machine.
 func (w *world) crash() {
 	c := w.c
 	power := w.profile.powerLoss && chance(w.r, 70)

@@ -7,8 +7,8 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// A Mutant is a bug put in on purpose, outside of the session: what the driver ignores
-// or the disk forgets is what the session would otherwise have done wrong itself.
+// A Mutant is a bug put in on purpose, outside of the session: the driver or the disk does wrong
+// what the session would do wrong with that bug.
 type Mutant int
 
 // The mutants.
@@ -16,21 +16,21 @@ const (
 	None            Mutant = iota
 	SendEarly              // a Send does not wait for its record
 	SendEarlyUnseen        // the same, and only its consequences count
-	PassWaiting            // a Send passes one that waits
+	PassWaiting            // a Send overtakes one that waits
 	ReportEarly            // a Done does not wait for its record
 	ForgetReleased         // PUBLISH again after PUBREC: the record of PUBREC is not kept
 	ForgetReceived         // no recognition of incoming messages after a crash
 	OtherContent           // no recognition by content: fingerprints differ
-	KeepReceived           // PUBCOMP leaves the identifier on record
+	KeepReceived           // PUBCOMP does not remove the identifier from the records
 	Unordered              // PUBRELs are sent again in another order than their PUBRECs
 	Disorder               // two neighbouring Sends change places
 	StaleSession           // Session Present 0 is taken for 1
 	NoDup                  // a message sent again looks like a new one
 	AlwaysDup              // a new message looks like one sent again
-	ForgetPosition         // reports bytes that may have left as not sent
-	AckEarly               // acknowledged before the application took over
-	WiderWindow            // one more in flight than is allowed
-	NoTick                 // time is not told
+	ForgetPosition         // bytes that may have left are reported as not sent
+	AckEarly               // a message is acknowledged before the application took it over
+	WiderWindow            // one message more is in flight than is allowed
+	NoTick                 // Tick is not called
 	DropPuback             // an acknowledgement is forgotten
 	Unscrubbed             // identifiers are used that the broker may hold
 	BlameLinks             // a broken link counts as the broker's close
@@ -56,7 +56,7 @@ func Mutants() []Mutant {
 	return all
 }
 
-// mutateEntry changes what reaches the disk; true drops it.
+// mutateEntry changes a record on its way to the disk. It reports true if the record is dropped.
 func (w *world) mutateEntry(e *entry) bool {
 	switch {
 	case w.o.Mutant == KeepReceived:
@@ -67,7 +67,7 @@ func (w *world) mutateEntry(e *entry) bool {
 	return false
 }
 
-// mutateRecords changes what a new process finds.
+// mutateRecords changes the records that a new process finds.
 func (w *world) mutateRecords(records []session.Record) []session.Record {
 	switch w.o.Mutant {
 	case ForgetReleased:

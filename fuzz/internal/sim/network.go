@@ -5,7 +5,7 @@ import "math/rand/v2"
 // A link is one Network Connection: two streams of bytes in flight.
 type link struct {
 	up, down []byte // to the broker, to the client
-	dead     bool   // nothing more gets in; bytes in flight still arrive
+	dead     bool   // it accepts no more bytes; those in flight still arrive
 	hole     bool   // nothing arrives any more, and neither end notices
 	byPeer   bool   // the broker closed
 }
@@ -22,20 +22,20 @@ func (l *link) toClient(b []byte) {
 	}
 }
 
-// cut loses everything from some byte on, in both directions.
+// cut drops everything after a random byte, in both directions.
 func (l *link) cut(r *rand.Rand) {
 	l.up = l.up[:r.IntN(len(l.up)+1)]
 	l.down = l.down[:r.IntN(len(l.down)+1)]
 	l.dead = true
 }
 
-// blackhole swallows everything from now on.
+// blackhole drops everything from now on.
 func (l *link) blackhole() {
 	l.up, l.down = nil, nil
 	l.hole = true
 }
 
-// take removes some bytes that arrived: all of them, or any number.
+// take removes bytes that have arrived from the stream: all of them, or a random number.
 func take(r *rand.Rand, stream *[]byte) []byte {
 	n := len(*stream)
 	if n > 1 && chance(r, 30) {

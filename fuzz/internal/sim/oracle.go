@@ -17,7 +17,7 @@ const recordSequence = session.RecordSequence
 
 const topic = "t"
 
-// An outMessage goes from the application to the broker.
+// An outMessage is a message from the application to the broker.
 type outMessage struct {
 	number  int
 	qos     packets.QoS
@@ -30,51 +30,51 @@ type outMessage struct {
 	forgotten bool   // a Forget was put out
 	inDoubt   bool   // the process that accepted it died: nobody waits
 	gone      bool   // accepted, but it died with the process
-	withdrawn bool   // which a crash may undo as long as it was not reported
-	wiped     bool   // the disk was lost, so its identifier is released at any time
+	withdrawn bool   // a crash may undo that as long as it was not reported
+	wiped     bool   // the disk was lost, so its identifier may be released at any time
 	ended     bool
 	err       error
 
 	left       bool // a byte may have left, ever
-	leftNow    bool // the same, within the session
+	leftNow    bool // the same, within the current session
 	id         uint16
 	arrivals   int
-	releasedIn int // epoch of the broker's session in which its PUBREL came
+	releasedIn int // epoch of the broker's session in which its PUBREL arrived
 	mayLose    bool
 	mayDouble  bool
-	anew       bool // it may be published anew, with DUP 0
+	anew       bool // it may be published again as a new message, with DUP 0
 }
 
-// An inMessage goes from the broker to the application.
+// An inMessage is a message from the broker to the application.
 type inMessage struct {
 	number       int
 	qos          packets.QoS
 	payload      []byte
-	deliveredIn  int // the process that has it; 0: none
+	deliveredIn  int // the process that it was delivered to; 0: none
 	acked        bool
 	acknowledged bool // the broker has read its PUBACK or PUBREC
 	answerLeft   bool // a byte of its PUBACK may have left
-	dropped      bool // with the session
+	dropped      bool // it was lost with the session
 	doubleFine   bool
 }
 
-// intent is what the application wants of a filter.
+// An intent is the subscription that the application wants for a filter.
 type intent struct {
 	qos  packets.QoS
 	want bool
 }
 
-// oracle is the state of one Network Connection that is needed to check the next packet.
+// An oracle is the state of one Network Connection that is needed to check the next packet.
 type oracle struct {
-	connected  bool // CONNACK was read
-	connect    bool // CONNECT was put out
+	connected  bool // CONNACK has been read
+	connect    bool // the session has put out CONNECT
 	disconnect bool
 	lastPub    int             // number of the newest message published on it
-	open       map[uint16]bool // identifiers of PUBLISH and PUBREL without their answer
-	comps      map[uint16]int  // the newest process that knows of their PUBCOMP
-	recs       map[uint16]int  // in which order PUBRECs came, over all connections, until the disk is lost
+	open       map[uint16]bool // identifiers of PUBLISHes and PUBRELs that are unanswered
+	comps      map[uint16]int  // by identifier: the newest process that knows that PUBCOMP was received
+	recs       map[uint16]int  // by identifier: the place in the order in which PUBRECs arrived, over all connections, until the disk is lost
 	rec        int
-	lastRel    int // the newest of those whose PUBREL was put out
+	lastRel    int // the place in recs of the newest PUBREL that was put out
 }
 
 func (w *world) messageOf(p *packets.Publish) *outMessage {
@@ -95,7 +95,7 @@ func payload(kind byte, number, padding int) []byte {
 	return b
 }
 
-// publish accepts a message.
+// publish has the application publish a message.
 func (w *world) publish() {
 	m := &outMessage{number: len(w.out), qos: packets.QoS(w.r.IntN(3)), process: w.process}
 	m.payload = payload('o', m.number, w.r.IntN(3)*20)
@@ -142,7 +142,7 @@ func (w *world) inject() {
 
 var filters = []string{"a", "b/+", "c/#", "d"}
 
-// ask changes what the application wants.
+// ask has the application subscribe or unsubscribe.
 func (w *world) ask() {
 	w.requests++
 	f := filters[w.r.IntN(len(filters))]
@@ -165,7 +165,7 @@ func (w *world) request(f string, i intent) {
 	w.drain()
 }
 
-// wishAgain is the application at its start: it subscribes to what it wants.
+// wishAgain has the application, at its start, subscribe to all the filters that it wants.
 func (w *world) wishAgain() {
 	for _, f := range filters {
 		if i, ok := w.wanted[f]; ok {
@@ -174,7 +174,7 @@ func (w *world) wishAgain() {
 	}
 }
 
-// ack takes a delivery over, not always the oldest.
+// ack acknowledges a delivery, not always the oldest.
 func (w *world) ack() {
 	c := w.c
 	i := w.r.IntN(len(c.inbox))
@@ -191,8 +191,8 @@ func (w *world) ack() {
 	w.drain()
 }
 
-// delivered judges a delivery: once at QoS 2, and at QoS 1 once as long as its PUBACK
-// cannot have left.
+// delivered checks a delivery: at QoS 2 there may be one, and at QoS 1 one until its PUBACK may
+// have left.
 func (w *world) delivered(p *packets.Publish, token session.Token) {
 	if len(p.Payload) < 5 || p.Payload[0] != 'i' {
 		w.fail("payload %q was never sent", p.Payload)
@@ -257,8 +257,8 @@ func (w *world) ended(m *outMessage, err error) {
 	}
 }
 
-// refused excuses a filter that the client gave up, because the broker closed again and
-// again while it was asked for.
+// refused accepts that the client gave up a filter if the broker may have closed over it
+// repeatedly.
 func (w *world) refused(filter string, err error) {
 	var f *session.FilterError
 	if !errors.As(err, &f) {
@@ -295,7 +295,7 @@ func (w *world) arrived(m *outMessage) {
 	}
 }
 
-// event excuses what a session announces.
+// event notes the consequences of an event of the session.
 func (w *world) event(e *session.Event) {
 	w.logf("client  event: %v %d", e.Kind, e.Count)
 	switch e.Kind {
@@ -316,7 +316,7 @@ func (w *world) event(e *session.Event) {
 	}
 }
 
-// noteRecord follows what the disk will know about a message.
+// noteRecord notes which records of a message have been put out.
 func (w *world) noteRecord(e *entry) {
 	switch {
 	case e.record.Kind != session.RecordPublish:
@@ -332,7 +332,7 @@ func (w *world) noteRecord(e *entry) {
 	}
 }
 
-// checkSend checks the order of a packet when the session puts it out.
+// checkSend checks the order of a packet that the session puts out.
 func (w *world) checkSend(f *frame) {
 	k := &w.oracle
 	if k.disconnect {
@@ -376,8 +376,8 @@ func (w *world) checkSend(f *frame) {
 	}
 }
 
-// stillCompleted notes for a new process which identifiers are no message's: their PUBCOMP was read, and the
-// disk has no message with them.
+// stillCompleted carries the completed identifiers over to a new process: those whose PUBCOMP was received
+// and that no message on the disk has.
 func (w *world) stillCompleted(records []session.Record) {
 	comps := w.oracle.comps
 	for _, r := range records {
@@ -392,8 +392,8 @@ func (w *world) stillCompleted(records []session.Record) {
 	}
 }
 
-// completed reports whether the PUBCOMP of an identifier was read, and this process has no message with
-// it: another PUBREL is no message's, it only releases the identifier.
+// completed reports whether the PUBCOMP of an identifier was received and this process has no message
+// with it. Another PUBREL then belongs to no message and only releases the identifier.
 func (w *world) completed(id uint16) bool {
 	by, ok := w.oracle.comps[id]
 	return ok && by == w.process
@@ -407,8 +407,8 @@ func (w *world) unanswered(id uint16) {
 	}
 }
 
-// leaving checks a packet when its first byte is written: whether what it promises is
-// on the disk, by looking there, and whether DUP is right.
+// leaving checks a packet when its first byte is written: the disk must have the records that the
+// packet depends on, and DUP must be right.
 func (w *world) leaving(f *frame) {
 	w.logf("client  > %d %v id=%d", f.n, f.typ, f.id)
 	if w.profile.durable && w.o.Mutant != SendEarlyUnseen {
@@ -468,7 +468,7 @@ func (w *world) checkDurable(f *frame) {
 	}
 }
 
-// received notes what the client reads.
+// received notes the packets that the client reads.
 func (w *world) received(p packets.Packet) {
 	k := &w.oracle
 	switch v := p.(type) {
@@ -513,14 +513,14 @@ func (w *world) connectionEnded() {
 	}
 }
 
-// scrubMayFail excuses QoS 2 that was refused after the broker had closed three times over
-// identifiers that were released.
+// scrubMayFail accepts that a QoS 2 message was refused if the broker has closed three times over
+// identifiers that were being released.
 func (w *world) scrubMayFail(err error) bool {
 	return w.profile.scrub && w.profile.byPeer && errors.Is(err, session.ErrScrubRefused)
 }
 
-// wiped is a crash that leaves the disk empty. Accepted messages may be lost, or arrive once if they had left; the broker sends
-// its own again.
+// wiped is a crash that leaves the disk empty. Accepted messages may be lost, or arrive once if they had left; the
+// broker sends its own messages again.
 func (w *world) wiped() {
 	for _, m := range w.out {
 		if m.accepted && !m.gone && !m.ended {
@@ -534,7 +534,7 @@ func (w *world) wiped() {
 	clear(w.oracle.recs) // the next process knows no PUBREC: its PUBRELs only release identifiers
 }
 
-// crashed judges what the disk has kept.
+// crashed checks what is left on the disk.
 func (w *world) crashed() {
 	w.connectionEnded()
 	for _, m := range w.out {
@@ -572,7 +572,7 @@ func (w *world) crashed() {
 	}
 }
 
-// remembers reports whether the disk has the message among those received.
+// remembers reports whether the disk has a record of the incoming message.
 func (w *world) remembers(m *inMessage) bool {
 	for _, h := range w.broker.flight {
 		if h.msg == m {
@@ -606,8 +606,8 @@ func (w *world) sessionDropped() {
 	}
 }
 
-// checkTime judges keep alive: the broker hears of us in time, and we notice when it
-// is not heard.
+// checkTime checks keep alive: the broker receives packets in time, and the client notices a silent
+// connection.
 func (w *world) checkTime() {
 	c := w.c
 	ka := w.profile.keepAlive
@@ -657,7 +657,7 @@ func (w *world) unfinished() string {
 		messages, len(c.inbox), len(c.frames), len(w.disk.log), len(w.broker.waiting), len(w.broker.flight), c.s.Up())
 }
 
-// checkEnd judges the final state of every message.
+// checkEnd checks the final state of every message.
 func (w *world) checkEnd() {
 	for _, m := range w.out {
 		switch {

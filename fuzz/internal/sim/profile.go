@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// The steps that a run is made of.
+// The kinds of steps of a run.
 const (
 	stepPublish = iota
 	stepIncoming
@@ -29,7 +29,7 @@ const (
 	steps
 )
 
-// baseWeight is how likely a step is when it is possible; a seed bends it.
+// baseWeight is the relative probability of each step when it is possible; a seed varies it.
 var baseWeight = [steps]int{
 	stepPublish: 30, stepIncoming: 30, stepSubscribe: 8, stepWithdraw: 3, stepOpen: 60,
 	stepWrite: 100, stepRead: 100, stepBrokerRead: 100, stepBrokerAnswer: 80, stepBrokerSend: 60,
@@ -52,20 +52,20 @@ type profile struct {
 	firstSeq       uint64
 	lateForgets    bool
 	powerLoss      bool
-	byPeer         bool // some cuts are the broker's doing
+	byPeer         bool // some cuts count as the broker's closes
 
 	methodA     bool // QoS 2 messages are passed on at PUBREL, not at PUBLISH
 	reorder     bool // acknowledgements leave the broker in any order
 	window      int
 	lieAbsent   bool // says Session Present 0 and goes on with the session
 	liePresent  bool // says Session Present 1 after it lost the session
-	refuses     bool // refuses a CONNECT now and then
+	refuses     bool // refuses some CONNECTs
 	noise       bool // sends acknowledgements of nothing
 	loses       bool // loses its session
 	identifiers int  // how many Packet Identifiers the broker uses
 
 	scrub bool // identifiers are released before their first use at QoS 2
-	wipes bool // the disk is lost with the process, now and then
+	wipes bool // the disk is sometimes lost with the process
 }
 
 func chance(r *rand.Rand, percent int) bool { return r.IntN(100) < percent }

@@ -2,8 +2,8 @@ package sim
 
 import "slices"
 
-// Shrink returns the shortest run it finds that still breaks a promise: with kinds of
-// steps left out and fewer messages. It returns o if o does not fail.
+// Shrink returns the shortest run it finds that still breaks a promise, with kinds of steps left
+// out and fewer messages. It returns o if o does not fail.
 func Shrink(o Options) Options {
 	o.Trace = nil
 	st, err := Run(o)

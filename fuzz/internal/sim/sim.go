@@ -1,10 +1,8 @@
-// Package sim runs the session, the codec and a disk against a strict broker, with
-// every fault that a network, a machine and a broker have, one event at a time: a seed
-// is a run, the same every time.
+// Package sim runs the session, the codec and a disk against a strict broker, with every fault that a
+// network, a machine and a broker can have, one event at a time. A seed always gives the same run.
 //
-// profile.go draws what a seed is about, disk.go, network.go and broker.go are the
-// world, driver.go is the client's process, oracle.go says what must hold, mutant.go
-// breaks it on purpose.
+// profile.go draws what a seed is about. disk.go, network.go and broker.go are the world, driver.go is the
+// client's process, oracle.go says what must hold, and mutant.go breaks it on purpose.
 package sim
 
 import (
@@ -14,22 +12,22 @@ import (
 	"time"
 )
 
-// Options say which run it is.
+// Options select a run.
 type Options struct {
 	Seed    uint64
-	Mutant  Mutant    // the bug that is put in
+	Mutant  Mutant    // the bug to put in
 	Trace   io.Writer // gets a transcript; nil: none
-	Limit   int       // at most so many messages of a kind; 0: as many as the seed draws
-	Without []int     // kinds of steps that do not happen
+	Limit   int       // at most this many messages of a kind; 0: as many as the seed draws
+	Without []int     // kinds of steps to leave out
 }
 
-// Stats say what a run was made of.
+// Stats describe a run.
 type Stats struct {
 	Steps, Crashes, Connections, Delivered int
-	Hash                                   uint64 // of all that happened
+	Hash                                   uint64 // of everything that happened
 }
 
-// A violation is a promise that was broken.
+// A violation is a broken promise.
 type violation struct{ error }
 
 // Run runs a seed. The error names the promise that was broken.
@@ -82,7 +80,7 @@ func (w *world) fail(format string, args ...any) {
 	panic(violation{fmt.Errorf("seed %d, step %d: %s", w.o.Seed, w.stats.Steps, fmt.Sprintf(format, args...))})
 }
 
-// calmFor limits the time to complete after the faults are over.
+// calmFor is how many steps a run may take to complete everything after the faults are over.
 const (
 	maxSteps = 3000
 	calmFor  = 500_000 // releasing all identifiers takes 65,534 packets, and each a few steps
@@ -263,8 +261,7 @@ func (w *world) do(s int) {
 	}
 }
 
-// pass lets time pass: a little, or, when nothing else can happen, until something is
-// due.
+// pass advances the clock: a little, or, if nothing else can happen, until something is due.
 func (w *world) pass(idle bool) {
 	d := time.Duration(1+w.r.IntN(20)) * time.Millisecond
 	due := w.c.s.Deadline()

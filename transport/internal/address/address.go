@@ -1,5 +1,5 @@
-// Package address reads the URLs of the transport packages. Its errors never
-// quote a part of the URL that may be a secret.
+// Package address parses the URLs of the transport packages. Its errors never quote a part of a URL
+// that may be secret.
 package address
 
 import (
@@ -14,9 +14,8 @@ import (
 // Schemes maps the schemes that a package knows to their ports, "" for none.
 type Schemes map[string]string
 
-// Parse reads rawURL and returns it with its scheme in lower case, and the
-// host:port to dial, where the port is that of the scheme if the URL has none.
-// example is what a right URL looks like, for errors.
+// Parse parses rawURL and returns it with its scheme in lower case, and the host:port to dial, with
+// the default port of the scheme if the URL has none. example is a correct URL for use in errors.
 func Parse(rawURL string, schemes Schemes, example string) (u *url.URL, hostPort string, err error) {
 	scheme, rest, ok := strings.Cut(rawURL, ":")
 	if !ok || !isScheme(scheme) || strings.Trim(rest, "0123456789") == "" {
@@ -69,7 +68,7 @@ func HostPort(u *url.URL, port string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// Join returns the host:port of a host and a port that never were a URL.
+// Join returns the host:port for a host and a port that do not come from a URL.
 func Join(host string, port int) (string, error) {
 	if host == "" {
 		return "", errors.New("there is no host")
@@ -111,8 +110,7 @@ func isScheme(s string) bool {
 	return s != ""
 }
 
-// unknownScheme quotes a scheme only where // follows: without, it may be a
-// user name or a password.
+// unknownScheme quotes a scheme only if // follows: otherwise it may be a user name or a password.
 func unknownScheme(scheme, rest, example string) error {
 	if !strings.HasPrefix(rest, "//") || len(scheme) > 16 {
 		return errors.New("the URL has no scheme that is known: write it like " + example)
@@ -120,8 +118,7 @@ func unknownScheme(scheme, rest, example string) error {
 	return errors.New("the scheme " + strconv.Quote(scheme) + " is not known: write the URL like " + example)
 }
 
-// WithoutContent says what url.Parse found wrong, without quoting the URL
-// as its errors do.
+// WithoutContent returns what url.Parse found wrong, without quoting the URL as its errors do.
 func WithoutContent(err error) error {
 	var escape url.EscapeError
 	var host url.InvalidHostError

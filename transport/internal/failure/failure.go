@@ -1,5 +1,5 @@
-// Package failure checks in tests that an error is as docs/transport.md says,
-// and that it gives no secret away.
+// Package failure checks in tests that an error agrees with docs/transport.md and reveals no
+// secret.
 package failure
 
 import (
@@ -14,10 +14,10 @@ import (
 	"github.com/mqtt311/mqtt311/transport"
 )
 
-// Canary takes the place of every secret in tests. No error and no log may show it, not even in part.
+// Canary stands for every secret in tests. No error and no log may show it, not even a part of it.
 const Canary = "cAnArY+s3cret/0f=tests"
 
-// canaryParts are what a cut or encoded Canary still shows.
+// canaryParts are texts that a truncated or encoded Canary still contains.
 var canaryParts = []string{"cAnArY", "s3cret", "Y0FuQXJZ", "63416e417259"}
 
 // A Row is one line of the table in docs/transport.md.
@@ -51,8 +51,8 @@ func Table(t testing.TB) []Row {
 	return rows
 }
 
-// Is fails the test unless err is the failure of that code: a message of the
-// table's row, its hints, and no secret. It returns err as a DialError, or nil.
+// Is fails the test unless err is the failure with that code: its message and hints agree with the
+// row of the table, and it shows no secret. It returns err as a DialError, or nil.
 func Is(t testing.TB, code string, err error) *transport.DialError {
 	t.Helper()
 	if err == nil {
@@ -84,8 +84,7 @@ func inTable(t testing.TB, hint transport.Hint, message string) bool {
 	return false
 }
 
-// Silent fails the test if something shows a part of the Canary, however it is
-// printed.
+// Silent fails the test if any of shown contains a part of the Canary, however it is printed.
 func Silent(t testing.TB, shown ...any) {
 	t.Helper()
 	for _, v := range shown {

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the pipeline cannot deliver goes to the dead letters, and everything else through.
+// Messages that the pipeline cannot deliver become dead letters, and all others are delivered.
 func TestPoison(t *testing.T) {
 	t.Parallel()
 	const every = 100
@@ -72,8 +72,8 @@ http: {enabled: false}
 	}
 }
 
-// With order: true the messages of a topic arrive in their order, whatever the number of threads, and although
-// deliveries fail now and then.
+// With order: true the messages of a topic arrive in order, with any number of threads and although some
+// deliveries fail.
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	const topics, each = 40, 100
@@ -119,9 +119,9 @@ http: {enabled: false}
 	}
 }
 
-// A sink does not move: the input stops reading, no connection is lost, and memory stays bounded, although the
-// server has far more. A server with a window waits; before one without, the client leaves in order when it
-// cannot read on to the answer of its PINGREQ, and comes back.
+// While a sink is blocked the input stops reading, the connection is not lost, and memory stays bounded,
+// although the server has far more messages. A server with a window waits. With one without, the client sends
+// DISCONNECT when it cannot read up to its PINGRESP, and reconnects.
 func TestSinkHeld(t *testing.T) {
 	t.Parallel()
 	for name, server := range map[string]string{
@@ -174,7 +174,7 @@ http: {enabled: false}
 	eventually(t, func() int { return int(arrived.Load()) }, func() bool { return arrived.Load() >= 1000 })
 }
 
-// Engines share the work: each message goes through one of them.
+// Several engines share the work: each message passes through one of them.
 func TestEnginesShare(t *testing.T) {
 	t.Parallel()
 	const engines, messages = 3, 3000

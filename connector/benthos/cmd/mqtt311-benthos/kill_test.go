@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The engine is killed again and again while messages come in and a processor takes its time: none is lost.
+// The engine is killed again and again while messages arrive and a processor works slowly: none is lost.
 // With an input that acknowledges on hand-over, as a control, some are.
 func TestKill(t *testing.T) {
 	t.Parallel()

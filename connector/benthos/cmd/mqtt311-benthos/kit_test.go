@@ -24,10 +24,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The long forms are for the night: make nightly.
+// The long forms run in make nightly.
 var long = flag.Bool("benthos.long", false, "as many messages, kills and minutes as the claims are about")
 
-// pick returns the number of the form that runs.
+// pick returns the value for the form that runs.
 func pick[T any](short, inLong T) T {
 	if *long {
 		return inLong
@@ -35,7 +35,7 @@ func pick[T any](short, inLong T) T {
 	return short
 }
 
-// engineVariable makes this program the engine.
+// engineVariable is the environment variable that makes this program the engine.
 const engineVariable = "MQTT311_BENTHOS_ENGINE"
 
 func TestMain(m *testing.M) {
@@ -49,7 +49,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// unlimited lifts the limits of mosquitto's queues, behind which it drops what it has acknowledged.
+// unlimited removes the limits of mosquitto's queues, beyond which it drops messages that it has
+// acknowledged.
 const unlimited = `max_queued_messages 0
 max_queued_bytes 0
 max_inflight_messages 0
@@ -59,18 +60,18 @@ log_type error
 log_type notice
 `
 
-// An engine is a process of the command.
+// An engine is a process that runs the command.
 type engine struct {
 	t      *testing.T
 	cmd    *exec.Cmd
 	exited chan struct{}
-	err    error // of the exit
+	err    error // of its exit
 
 	mu   sync.Mutex
 	said strings.Builder
 }
 
-// Write takes what the engine says.
+// Write records the output of the engine.
 func (e *engine) Write(b []byte) (int, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -83,7 +84,7 @@ func (e *engine) log() string {
 	return e.said.String()
 }
 
-// start runs a configuration in a process, which is killed when the test ends.
+// start runs a configuration in a process that is killed when the test ends.
 func start(t *testing.T, config string) *engine {
 	t.Helper()
 	e := launch(t, config)
@@ -117,20 +118,20 @@ func launch(t *testing.T, config string, arguments ...string) *engine {
 	return e
 }
 
-// active waits until all inputs are.
+// active waits until all inputs are active.
 func (e *engine) active(inputs int) *engine {
 	e.t.Helper()
 	eventually(e.t, func() int { return 0 }, func() bool { return strings.Count(e.log(), "Input type mqtt311 is now active") >= inputs })
 	return e
 }
 
-// kill ends the process as a crash does.
+// kill ends the process like a crash.
 func (e *engine) kill() {
 	e.cmd.Process.Kill()
 	<-e.exited
 }
 
-// stop ends the process as an operator does.
+// stop ends the process as an operator would.
 func (e *engine) stop() {
 	e.t.Helper()
 	require.NoError(e.t, e.cmd.Process.Signal(syscall.SIGTERM))
@@ -142,7 +143,7 @@ func (e *engine) stop() {
 	}
 }
 
-// memory returns the most that was resident, in MiB.
+// memory returns the peak resident memory in MiB.
 func (e *engine) memory() int {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", e.cmd.Process.Pid))
 	if err != nil {
@@ -153,7 +154,7 @@ func (e *engine) memory() int {
 	return n / 1024
 }
 
-// eventually waits until a condition holds. While progress makes some, it has patience.
+// eventually waits until a condition holds. As long as progress grows, it keeps waiting.
 func eventually(t *testing.T, progress func() int, done func() bool) {
 	t.Helper()
 	last, since := progress(), time.Now()
@@ -168,7 +169,7 @@ func eventually(t *testing.T, progress func() int, done func() bool) {
 	}
 }
 
-// quiet waits until there was no progress for a time.
+// quiet waits until there has been no progress for a time.
 func quiet(progress func() int, d time.Duration) {
 	for last, since := progress(), time.Now(); time.Since(since) < d; time.Sleep(10 * time.Millisecond) {
 		if n := progress(); n != last {
@@ -190,8 +191,8 @@ func connect(t *testing.T, addr string) *client.Client {
 	return c
 }
 
-// publish sends messages, n of them at a rate a second, or as fast as it can, and returns when the server has
-// them all.
+// publish publishes n messages, at a rate per second or as fast as possible, and returns when the server has
+// acknowledged all of them.
 func publish(ctx context.Context, c *client.Client, n, rate int, message func(i int) client.Message) error {
 	receipts := make([]*client.Receipt, n)
 	start := time.Now()
@@ -214,11 +215,11 @@ func publish(ctx context.Context, c *client.Client, n, rate int, message func(i 
 	return nil
 }
 
-// An observer notes what comes on a filter.
+// An observer records the messages of a filter.
 type observer struct {
 	mu    sync.Mutex
 	list  []string       // "topic payload", in the order of arrival
-	times map[string]int // how often each came
+	times map[string]int // how often each arrived
 }
 
 func observe(t *testing.T, addr, filter string) *observer {
@@ -242,27 +243,27 @@ func observe(t *testing.T, addr, filter string) *observer {
 	return o
 }
 
-// count returns how many messages there are, however often each came.
+// count returns the number of different messages.
 func (o *observer) count() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return len(o.times)
 }
 
-// all returns what came, in the order of arrival.
+// all returns the messages in the order of arrival.
 func (o *observer) all() []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return slices.Clone(o.list)
 }
 
-// awaits waits until n messages have come.
+// awaits waits until n messages have arrived.
 func (o *observer) awaits(t *testing.T, n int) {
 	t.Helper()
 	eventually(t, o.count, func() bool { return o.count() >= n })
 }
 
-// handOver is an input as those on paho are: a message is acknowledged when it is handed over.
+// A handOver is an input like those based on paho: it acknowledges a message when it hands it over.
 type handOver struct {
 	addr string
 	c    *client.Client

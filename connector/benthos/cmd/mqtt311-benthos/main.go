@@ -16,7 +16,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
-// A release sets them: -ldflags "-X main.version=1.2.3 -X main.date=2026-01-02T03:04:05Z".
+// Set in a release: -ldflags "-X main.version=1.2.3 -X main.date=2026-01-02T03:04:05Z".
 var version, date string
 
 func main() {

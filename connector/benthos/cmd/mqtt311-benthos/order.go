@@ -8,8 +8,9 @@ import (
 )
 
 // checkOrder refuses a pipeline that cannot keep the order that an input asks for. The input hands over one
-// message of a topic at a time, until it is acknowledged, so that messages of a topic never meet. A buffer
-// acknowledges what it has taken: then they do, and only a single thread keeps them in order.
+// message of a topic at a time and waits until it is acknowledged, so that messages of a topic never meet.
+// A buffer acknowledges messages when it has taken them: then they can meet, and only a single thread keeps
+// them in order.
 func checkOrder(conf *service.ParsedConfig) error {
 	whole, err := conf.FieldAny()
 	if err != nil {
@@ -28,7 +29,7 @@ func checkOrder(conf *service.ParsedConfig) error {
 		"remove the buffer, or set pipeline.threads to 1, and max_in_flight of the output as well")
 }
 
-// plain returns what a component of a configuration says; the engine leaves it as it was written.
+// plain returns the value of a component's configuration, which the engine keeps as it was written.
 func plain(v any) any {
 	written, ok := v.(interface{ Decode(any) error })
 	if !ok {
@@ -41,7 +42,7 @@ func plain(v any) any {
 	return said
 }
 
-// ordered reports whether an input in v is to keep the order.
+// ordered reports whether v contains an input with order: true.
 func ordered(v any) bool {
 	switch v := plain(v).(type) {
 	case map[string]any:
@@ -63,7 +64,7 @@ func ordered(v any) bool {
 	return false
 }
 
-// buffers reports whether v is a buffer that keeps messages.
+// buffers reports whether v is a buffer that stores messages.
 func buffers(v any) bool {
 	buffer, _ := plain(v).(map[string]any)
 	for kind := range buffer {

@@ -16,8 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// pipeline returns the configuration under a heading of docs/benthos.md, with other servers, for a test that
-// runs several.
+// pipeline returns the configuration under a heading of docs/benthos.md, with the given replacements.
 func pipeline(t *testing.T, heading string, instead ...string) string {
 	t.Helper()
 	page, err := os.ReadFile("../../../../docs/benthos.md")
@@ -36,7 +35,7 @@ func pipeline(t *testing.T, heading string, instead ...string) string {
 	return config + "\nhttp: {enabled: false}\n"
 }
 
-// lint has the engine look at a configuration.
+// lint lets the engine lint a configuration.
 func lint(t *testing.T, config string) {
 	t.Helper()
 	e := launch(t, config, "lint")
@@ -130,7 +129,7 @@ func TestPageFanIn(t *testing.T) {
 	require.Len(t, came.all(), 400, "each message once")
 }
 
-// A buffer undoes the order that an input asks for, unless a single thread works.
+// A buffer breaks the order that an input asks for, unless there is a single thread.
 func TestOrderBehindABuffer(t *testing.T) {
 	t.Parallel()
 	const refused = "has order: true, and the buffer acknowledges"

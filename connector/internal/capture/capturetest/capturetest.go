@@ -1,5 +1,5 @@
-// Package capturetest writes capture files for tests: of TCP connections that a test makes up, or that a
-// [Proxy] saw.
+// Package capturetest writes capture files for tests, of TCP connections that a test makes up or that a
+// [Proxy] recorded.
 package capturetest
 
 import (
@@ -21,7 +21,8 @@ const (
 	ACK = 16
 )
 
-// A Segment is a TCP segment. Snap is how many bytes of its payload are captured; if zero, all.
+// A Segment is a TCP segment. Snap is how many bytes of its payload are captured; if zero, all of
+// them.
 type Segment struct {
 	From, To netip.AddrPort
 	Seq, Ack uint32
@@ -35,13 +36,13 @@ type Format struct {
 	NG        bool // pcapng
 	BigEndian bool
 	Nanos     bool
-	Link      int // as tcpdump.org numbers link types
+	Link      int // numbered as on tcpdump.org
 }
 
-// epoch is when captures begin.
+// epoch is the time at which captures begin.
 var epoch = time.Unix(1_700_000_000, 0).UTC()
 
-// File returns a capture file with a frame, a millisecond after the one before, for each segment.
+// File returns a capture file with a frame for each segment, a millisecond apart.
 func File(f Format, segments ...Segment) []byte {
 	frames := make([][]byte, len(segments))
 	lengths := make([]int, len(segments))
@@ -65,7 +66,7 @@ func (f Format) order() binary.AppendByteOrder {
 	return binary.LittleEndian
 }
 
-// ticks returns a time in the units of the format.
+// ticks converts a time to the units of the format.
 func (f Format) ticks(at time.Time) uint64 {
 	if f.Nanos {
 		return uint64(at.UnixNano())
@@ -117,7 +118,7 @@ func pcapng(f Format, frames [][]byte, lengths []int) []byte {
 	return b
 }
 
-// frame returns the bytes of a frame of a link layer.
+// frame returns a frame for the link layer that contains the segment.
 func frame(link int, s Segment) []byte {
 	packet, kind := ip(s), uint16(0x0800)
 	if s.From.Addr().Is6() {
@@ -166,7 +167,8 @@ type Talk struct {
 	seq            [2]uint32
 }
 
-// NewTalk begins a connection with its handshake, near the end of the sequence numbers, so that they wrap.
+// NewTalk begins a connection with its handshake. The sequence numbers start near their maximum, so that
+// they wrap.
 func NewTalk(client, server string) *Talk {
 	t := &Talk{Client: netip.MustParseAddrPort(client), Server: netip.MustParseAddrPort(server), seq: [2]uint32{0xFFFFFFF0, 0xFFFFFF00}}
 	t.add(0, SYN, nil)
@@ -187,10 +189,10 @@ func (t *Talk) add(side int, flags byte, b []byte) {
 	}
 }
 
-// Send adds what the Client sent, in segments of 1,000 bytes.
+// Send adds bytes from the client, in segments of 1,000 bytes.
 func (t *Talk) Send(b []byte) { t.send(0, b) }
 
-// Answer adds what the Server sent.
+// Answer adds bytes from the server.
 func (t *Talk) Answer(b []byte) { t.send(1, b) }
 
 func (t *Talk) send(side int, b []byte) {
@@ -208,7 +210,7 @@ func (t *Talk) Finish() {
 	t.add(0, ACK, nil)
 }
 
-// A Proxy passes a connection on and records it.
+// A Proxy relays a connection and records it.
 type Proxy struct {
 	Addr string
 
@@ -217,7 +219,7 @@ type Proxy struct {
 	done sync.WaitGroup
 }
 
-// NewProxy starts a proxy to a server, for one connection. It ends with the test.
+// NewProxy starts a proxy to a server, for one connection, until the end of the test.
 func NewProxy(t testing.TB, server string) *Proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -246,7 +248,8 @@ func NewProxy(t testing.TB, server string) *Proxy {
 	return p
 }
 
-// pass copies one direction, recording before it hands on, and ends both when one ends.
+// pass copies one direction, recording bytes before it passes them on, and ends both directions
+// when one ends.
 func (p *Proxy) pass(side int, to, from net.Conn) {
 	b := make([]byte, 4096)
 	for {
@@ -269,7 +272,7 @@ func (p *Proxy) pass(side int, to, from net.Conn) {
 	}
 }
 
-// Talk returns what passed, after both sides have ended.
+// Talk returns what was recorded, once both sides have ended.
 func (p *Proxy) Talk() *Talk {
 	p.done.Wait()
 	p.talk.Finish()

@@ -10,17 +10,17 @@ import (
 	"github.com/mqtt311/mqtt311/connector/jetstream"
 )
 
-// A division runs a connector for each partition that this process has by lease.
+// A division runs a connector for each partition that this process has leased.
 type division struct {
 	server
 	cfg    *connector.Config
 	config jetstream.LeaseConfig
 	opts   command.DivisionOptions
 
-	division *jetstream.Division // guarded by server.mu, as all below
+	division *jetstream.Division // guarded by server.mu, like the fields below
 	leases   *jetstream.Leases
 	gateways map[*jetstream.Gateway]bool
-	past     jetstream.GatewayStats // of those that are gone
+	past     jetstream.GatewayStats // of gateways that have ended
 	running  sync.WaitGroup
 }
 
@@ -51,7 +51,7 @@ func (d *division) Open(ctx context.Context) error {
 	return nil
 }
 
-// setUp gives the consumers of a partition's connector their flows, or the gateway.
+// setUp gives the consumers of a partition's connector their flows, or starts its gateway.
 func (d *division) setUp(c *connector.Connector, l *jetstream.Lease) error {
 	streamed := ""
 	var gate *jetstream.Gateway
@@ -77,7 +77,7 @@ func (d *division) setUp(c *connector.Connector, l *jetstream.Lease) error {
 	return nil
 }
 
-// leave counts a gateway, which may be nil, among those that are gone.
+// leave adds the counts of a gateway, which may be nil, to those of ended gateways.
 func (d *division) leave(gate *jetstream.Gateway) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -97,7 +97,7 @@ func (d *division) Close() {
 	d.close()
 }
 
-// stats are those of the gateways that there are, and of those that are gone.
+// stats returns the counts of the running gateways, and the sum of those that have ended.
 func (d *division) stats() (now []jetstream.GatewayStats, past jetstream.GatewayStats) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -14,7 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Processes divide the sessions of a connector, and those of one that is killed pass on, with nothing lost.
+// Processes divide the sessions of a connector; those of a process that is killed pass to others, and
+// nothing is lost.
 func TestDivision(t *testing.T) {
 	t.Parallel()
 	broker := mosquitto.Start(t, mosquitto.Options{Config: unlimited})
@@ -83,7 +84,8 @@ func TestGatewaysByLease(t *testing.T) {
 	a.stop()
 }
 
-// What cannot be run ends with its exit code, and says why in both languages.
+// A configuration that cannot be run ends the command with its exit code and an error in both
+// languages.
 func TestMistakes(t *testing.T) {
 	t.Parallel()
 	broker := mosquitto.Start(t, mosquitto.Options{})

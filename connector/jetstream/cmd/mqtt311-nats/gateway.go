@@ -9,7 +9,7 @@ import (
 	"github.com/mqtt311/mqtt311/connector/jetstream"
 )
 
-// A gateway moves what a consumer receives into the stream.
+// A gateway moves the messages of a consumer into the stream.
 type gateway struct {
 	server
 	consumer string
@@ -29,7 +29,8 @@ func (g *gateway) Open(ctx context.Context) error {
 	return nil
 }
 
-// Run returns when ctx ends, but the gateway goes on: the connector, which is stopped next, waits for it.
+// Run returns when ctx ends, but the gateway continues: the connector, which is stopped next, waits for
+// it.
 func (g *gateway) Run(ctx context.Context) error {
 	over := make(chan error, 1)
 	var running context.Context
@@ -71,7 +72,7 @@ func (g *gateway) Reasons(add func(code, en, zh string, args ...any)) {
 	}
 }
 
-// blocked is the reason of a gateway whose stream takes nothing.
+// blocked adds the reason for a gateway whose stream accepts no messages.
 func blocked(s jetstream.GatewayStats, add func(code, en, zh string, args ...any)) {
 	if s.Problem != "" {
 		add("stream_blocked", "the stream takes nothing: %s", "流不接收消息：%s", s.Problem)

@@ -23,7 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// mainVariable makes this program the command.
+// mainVariable is the environment variable that makes this program the command.
 const mainVariable = "MQTT311_NATS_MAIN"
 
 func TestMain(m *testing.M) {
@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// longEnough is far more than anything takes that goes well.
+// longEnough is far longer than any step of a passing test takes.
 const longEnough = 2 * time.Minute
 
 // eventually waits until a condition holds.
@@ -46,7 +46,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// A process is one of the command.
+// A process is a process that runs the command.
 type process struct {
 	t    *testing.T
 	args []string
@@ -54,13 +54,13 @@ type process struct {
 	cmd  *exec.Cmd
 
 	exited chan struct{}
-	err    error // of the exit
+	err    error // of its exit
 
 	mu   sync.Mutex
 	said strings.Builder
 }
 
-// Write takes what the process says on standard error.
+// Write records the standard error of the process.
 func (p *process) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -73,7 +73,7 @@ func (p *process) log() string {
 	return p.said.String()
 }
 
-// start runs the command in a folder. It is killed when the test ends.
+// start runs the command in a directory. It is killed when the test ends.
 func start(t *testing.T, dir string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, args: args, dir: dir}
@@ -103,7 +103,7 @@ func (p *process) start() {
 	}()
 }
 
-// kill ends the process as a crash does.
+// kill ends the process like a crash.
 func (p *process) kill() {
 	p.cmd.Process.Kill()
 	<-p.exited
@@ -119,7 +119,7 @@ func (p *process) again() {
 	p.start()
 }
 
-// stop ends the process as an operator does, and wants it to end well.
+// stop ends the process as an operator would, and requires success.
 func (p *process) stop() {
 	p.t.Helper()
 	require.NoError(p.t, p.cmd.Process.Signal(syscall.SIGTERM))
@@ -137,7 +137,7 @@ func (p *process) code() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// until waits until the process has said something.
+// until waits until the process has written text to standard error.
 func (p *process) until(text string) {
 	p.t.Helper()
 	eventually(p.t, fmt.Sprintf("%v says %s", p.args, text), func() bool {
@@ -152,7 +152,7 @@ func (p *process) until(text string) {
 
 var address = regexp.MustCompile(`"msg":"listening".*"address":"([^"]+)"`)
 
-// get asks the process, which has --listen 127.0.0.1:0.
+// get sends a request to the process, which must have --listen 127.0.0.1:0.
 func (p *process) get(path string) (int, string) {
 	p.t.Helper()
 	p.until(`"address":`)
@@ -164,7 +164,7 @@ func (p *process) get(path string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-// ready waits until the process is.
+// ready waits until the process is ready.
 func (p *process) ready() {
 	p.t.Helper()
 	body := ""
@@ -176,7 +176,7 @@ func (p *process) ready() {
 	require.JSONEq(p.t, `{"ok": true, "reasons": []}`, body)
 }
 
-// metrics are the values by name with labels.
+// metrics returns the values by name with labels.
 func (p *process) metrics() map[string]float64 {
 	p.t.Helper()
 	code, body := p.get("/metrics")
@@ -192,7 +192,8 @@ func (p *process) metrics() map[string]float64 {
 	return out
 }
 
-// configuration writes one of docs/jetstream.md into a folder of its own, with replacements, and returns the folder.
+// configuration writes a configuration from docs/jetstream.md to a new directory, with replacements, and returns
+// the directory.
 func configuration(t *testing.T, name string, replace ...string) (dir string) {
 	t.Helper()
 	text, err := os.ReadFile("../../../../docs/jetstream.md")
@@ -210,7 +211,7 @@ func configuration(t *testing.T, name string, replace ...string) (dir string) {
 	return dir
 }
 
-// connect returns a client of a Server.
+// connect returns a client connected to a Server.
 func connect(t *testing.T, url, id string, clean bool) *client.Client {
 	t.Helper()
 	dial, err := transport.Dialer(url, nil)
@@ -224,7 +225,7 @@ func connect(t *testing.T, url, id string, clean bool) *client.Client {
 
 const devices = 20
 
-// publish publishes messages with numbers, each of one of the devices.
+// publish publishes numbered messages, each from one of the devices.
 func publish(t *testing.T, c *client.Client, from, n int) {
 	t.Helper()
 	var all []*client.Receipt
@@ -240,10 +241,10 @@ func publish(t *testing.T, c *client.Client, from, n int) {
 	}
 }
 
-// A reading is what a message of publish says.
+// A reading is the payload of a message of publish.
 type reading struct{ Device, N int }
 
-// readings returns what --append has written to files, by file.
+// readings returns what --append has written, by file.
 func readings(t *testing.T, files ...string) (all [][]reading) {
 	t.Helper()
 	for _, name := range files {
@@ -266,7 +267,7 @@ func readings(t *testing.T, files ...string) (all [][]reading) {
 	return all
 }
 
-// different counts readings that differ.
+// different returns the number of different readings.
 func different(all [][]reading) int {
 	seen := make(map[reading]bool)
 	for _, of := range all {
@@ -277,7 +278,7 @@ func different(all [][]reading) int {
 	return len(seen)
 }
 
-// disorder lists the first occurrences that stand behind a later one of their device.
+// disorder lists the first occurrences that follow a later reading of their device.
 func disorder(of []reading) (found []string) {
 	seen, newest := make(map[reading]bool), make(map[int]int)
 	for _, r := range of {
@@ -290,13 +291,14 @@ func disorder(of []reading) (found []string) {
 	return found
 }
 
-// subscribed waits until a session has been granted its topics, which a log of mosquitto says.
+// subscribed waits until the subscriptions of a session have been granted, according to the log of
+// mosquitto.
 func subscribed(t *testing.T, log func() string, id string) {
 	t.Helper()
 	eventually(t, "SUBACK for "+id, func() bool { return strings.Contains(log(), "Sending SUBACK to "+id) })
 }
 
-// drained takes messages of a client until done says that it has enough.
+// drained receives the messages of a client until done returns true.
 func drained(t *testing.T, c *client.Client, done func(d *client.Delivery) bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), longEnough)

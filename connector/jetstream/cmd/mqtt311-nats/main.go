@@ -1,5 +1,5 @@
-// Mqtt311-nats is the command mqtt311 with what needs servers of NATS: run --into moves messages into a stream, work
-// runs flows for what comes out of it, and run divides the work among processes that hold leases.
+// Mqtt311-nats is the command mqtt311 with the parts that need NATS servers: run --into moves messages into a
+// stream, work runs flows for messages from it, and run divides the work among processes that hold leases.
 package main
 
 import (

@@ -25,7 +25,7 @@ var (
 	owner      = command.Gauge("partition_owner", "1 for each partition, with the process that has it by lease: empty if none has.", "partition", "owner")
 )
 
-// collect sends the metrics of the connection and of the stream. What the server does not tell is left out.
+// collect adds the metrics of the connection and of the stream. It omits what the server does not report.
 func (s *server) collect(e *command.Exposition) {
 	up := 0.0
 	if conn := s.connection(); conn != nil && conn.IsConnected() {
@@ -51,7 +51,7 @@ func (s *server) collect(e *command.Exposition) {
 	e.Set(oldest, age)
 }
 
-// sum adds what gateways did.
+// sum adds up the counts of gateways.
 func sum(s jetstream.GatewayStats, more ...jetstream.GatewayStats) jetstream.GatewayStats {
 	for _, m := range more {
 		s.Stored += m.Stored
@@ -69,7 +69,7 @@ func collectGateway(e *command.Exposition, s jetstream.GatewayStats) {
 	e.Count(again, s.Again)
 }
 
-// collectLeases sends who has which partition.
+// collectLeases adds which process has which partition.
 func (s *server) collectLeases(e *command.Exposition, leases *jetstream.Leases) {
 	e.Set(owned, float64(len(leases.Held())))
 	if conn := s.connection(); conn == nil || !conn.IsConnected() {

@@ -17,10 +17,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// unlimited keeps mosquitto from dropping what it has acknowledged.
+// unlimited keeps mosquitto from dropping messages that it has acknowledged.
 const unlimited = "max_queued_messages 0"
 
-// Through kills of the gateway and of a worker each message arrives, those of a device in their order.
+// The gateway and a worker are killed: every message arrives, and those of a device in order.
 func TestStream(t *testing.T) {
 	t.Parallel()
 	broker := mosquitto.Start(t, mosquitto.Options{Config: unlimited})
@@ -66,7 +66,7 @@ func TestStream(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(dir, "dead.jsonl"))
 }
 
-// value is that of a metric; -1 if it is not there.
+// value returns the value of a metric, or -1 if it is missing.
 func value(p *process, metric string) float64 {
 	if v, ok := p.metrics()[metric]; ok {
 		return v
@@ -74,7 +74,7 @@ func value(p *process, metric string) float64 {
 	return -1
 }
 
-// documented compares the metrics of processes with the table of docs/jetstream.md.
+// documented compares the metrics of processes with the table in docs/jetstream.md.
 func documented(t *testing.T, processes ...*process) {
 	t.Helper()
 	text, err := os.ReadFile("../../../../docs/jetstream.md")
@@ -98,7 +98,8 @@ func documented(t *testing.T, processes ...*process) {
 	require.Equal(t, want, got)
 }
 
-// A gateway is stopped while the stream is away: it ends well, and what the stream does not have is not acknowledged.
+// A gateway that is stopped while the stream is unreachable ends regularly, and messages that the stream does not
+// have are not acknowledged.
 func TestStopWithoutTheStream(t *testing.T) {
 	t.Parallel()
 	broker := mosquitto.Start(t, mosquitto.Options{Config: unlimited})
@@ -122,8 +123,8 @@ func TestStopWithoutTheStream(t *testing.T) {
 	gateway.stop()
 }
 
-// What is for a server that is away gathers in the stream, through kills of both roles, and arrives when it is back, in the
-// order of each topic.
+// Messages for an unreachable server accumulate in the stream, while both roles are killed, and arrive when the
+// server is back, in the order of each topic.
 func TestStoreAndForward(t *testing.T) {
 	t.Parallel()
 	near := mosquitto.Start(t, mosquitto.Options{Config: unlimited})

@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// streams makes the parts of the command that need servers of NATS.
+// streams makes the parts of the command that need NATS servers.
 type streams struct{}
 
 func (streams) Gateway(cfg *connector.Config, c *connector.Connector, log *slog.Logger) command.Part {
@@ -34,24 +34,24 @@ func (streams) Division(cfg *connector.Config, o command.DivisionOptions) comman
 	return &division{server: server{n: n, name: cfg.General.ClientID, log: o.Logger}, cfg: cfg, config: leases, opts: o, gateways: make(map[*jetstream.Gateway]bool)}
 }
 
-// A server is the connection to NATS of a part, with the stream if it has one.
+// A server is the NATS connection of a part, with the stream if it has one.
 type server struct {
 	n    *connector.NATS
 	name string
 	log  *slog.Logger
 
-	mu     sync.Mutex // guards what open makes, which readiness and metrics look at meanwhile
+	mu     sync.Mutex // guards the fields set by open, which readiness and metrics read meanwhile
 	conn   *nats.Conn
 	stream *jetstream.Stream
 }
 
-// How long a server may take to answer while a part is opened, and when metrics are collected, each time.
+// How long a server may take for each answer while a part is opened, and when metrics are collected.
 const (
 	patience       = 5 * time.Second
 	metricPatience = 2 * time.Second
 )
 
-// open connects and, if streamed, opens the stream.
+// open connects and, if streamed is true, opens the stream.
 func (s *server) open(ctx context.Context, streamed bool) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -92,7 +92,7 @@ func (s *server) opened() *jetstream.Stream {
 	return s.stream
 }
 
-// failed gives an error of NATS its exit code.
+// failed adds the exit code to an error of NATS.
 func failed(err error) error {
 	switch {
 	case errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked):
@@ -109,7 +109,7 @@ func (s *server) close() {
 	}
 }
 
-// reasons are those of the connection.
+// reasons adds the reasons that concern the connection.
 func (s *server) reasons(add func(code, en, zh string, args ...any)) {
 	if conn := s.connection(); conn == nil || !conn.IsConnected() {
 		add("stream_not_connected", "not connected to NATS", "未连接 NATS")

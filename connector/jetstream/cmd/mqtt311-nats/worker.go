@@ -10,16 +10,16 @@ import (
 	"github.com/mqtt311/mqtt311/connector/jetstream"
 )
 
-// A worker runs a flow for what comes out of the stream.
+// A worker runs a flow for the messages of the stream.
 type worker struct {
 	server
 	consumer string
 	c        *connector.Connector
 	flow     flow.Flow
-	inFlight int           // messages of a partition; 0: as the package has it
-	patience time.Duration // for flows that run, after an interrupt
+	inFlight int           // messages per partition; 0: the default of the package
+	patience time.Duration // for running flows, after an interrupt
 
-	worker *jetstream.Worker // guarded by server.mu, as leases
+	worker *jetstream.Worker // guarded by server.mu, like leases
 	leases *jetstream.Leases
 }
 
