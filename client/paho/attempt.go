@@ -8,16 +8,16 @@ import (
 	"net/url"
 )
 
-// attempts is the state of connecting of a life. It belongs to the goroutine of its client that
-// connects; server and last are also read when the client reports that an attempt failed, which
-// begin waits for.
+// attempts is the state of connecting in a life. It belongs to the goroutine of its client that
+// connects. The event handler also reads server and last when the client reports that an attempt
+// failed; begin waits for that.
 type attempts struct {
 	next     int    // index of the next server; 0 at the start of a round
 	round    int    // counts the rounds since the last connection
 	begun    bool   // there was an attempt
 	connects uint64 // when the last one began
 
-	// Of this attempt.
+	// The following fields are about the current attempt.
 	options  ClientOptions
 	server   *url.URL
 	userName string
@@ -78,7 +78,7 @@ func (l *life) begin(ctx context.Context) (userName string, password []byte, err
 		return "", nil, errors.New("paho: no server is left")
 	}
 	a.server = a.options.Servers[a.next]
-	a.next = (a.next + 1) % len(a.options.Servers) // which change only at the start of a round
+	a.next = (a.next + 1) % len(a.options.Servers) // Servers change only at the start of a round
 	a.last = a.next == 0
 	a.userName, a.password, err = a.login(ctx)
 	return a.userName, a.password, err

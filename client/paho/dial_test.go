@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// accepting serves connections of l: it accepts every CONNECT.
+// accepting accepts the connections of l and every CONNECT on them.
 func accepting(t *testing.T, l net.Listener, err error) net.Listener {
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
@@ -58,7 +58,7 @@ func connects(t *testing.T, server string, set func(o *mqtt.ClientOptions)) erro
 	return done(t, c.Connect())
 }
 
-// websockets is a server for WebSocket that notes the requests.
+// websockets is a WebSocket server that records the requests.
 func websockets(t *testing.T, seen *[]*http.Request) *httptest.Server {
 	upgrade := websocket.Upgrader{Subprotocols: []string{"mqtt"}}
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -79,7 +79,7 @@ func websockets(t *testing.T, seen *[]*http.Request) *httptest.Server {
 	return s
 }
 
-// Every scheme leads to the server that the URL names, and no scheme to TCP.
+// A URL of every scheme, or without one for TCP, leads to the server that it names.
 func TestSchemes(t *testing.T) {
 	t.Setenv("ALL_PROXY", "")
 	ca := testcert.Authority(t)
@@ -122,7 +122,8 @@ func TestSchemes(t *testing.T) {
 	}
 }
 
-// TLS is what the program returns for the attempt; its own configuration is not touched.
+// TLS uses the configuration that the program returns for the attempt; the program's own is not
+// modified.
 func TestTLSPerAttempt(t *testing.T) {
 	ca := testcert.Authority(t)
 	var shown atomic.Int32
@@ -168,7 +169,7 @@ func TestDialer(t *testing.T) {
 	require.ErrorContains(t, err, "neither a connection nor an error")
 }
 
-// proxies is an HTTP proxy that counts what is led through it.
+// proxies is an HTTP proxy that counts the connections through it.
 func proxies(t *testing.T, through *atomic.Int32) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -204,7 +205,7 @@ func proxies(t *testing.T, through *atomic.Int32) string {
 	return "http://" + l.Addr().String()
 }
 
-// WebSocket goes through the proxy of its options; TCP through SOCKS5 alone, when ALL_PROXY says so.
+// WebSocket uses the proxy in its options; TCP uses only a SOCKS5 proxy, if ALL_PROXY is set.
 func TestProxies(t *testing.T) {
 	var through atomic.Int32
 	via, err := url.Parse(proxies(t, &through))
@@ -240,7 +241,7 @@ func TestProxies(t *testing.T) {
 	require.NoError(t, connects(t, "tcp://"+addr, nil))
 }
 
-// NewWebsocket and ConnectMQTT are the halves of connecting.
+// NewWebsocket and ConnectMQTT together open a connection.
 func TestHalvesOfConnecting(t *testing.T) {
 	var seen []*http.Request
 	web := websockets(t, &seen)

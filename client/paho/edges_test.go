@@ -16,7 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A URL that cannot be read may have its password anywhere: where its port is looked for, too.
+// Any part of an invalid URL may contain its password, even the part read as the port. The log must
+// not show it.
 func TestUnreadableURLIsNotQuoted(t *testing.T) {
 	for _, server := range []string{
 		"tcp://user:secret/1@h:1883", "tcp://user:secret#1@h", "tcp://user:secret?1@h", "tcp://user:secr%et@h", "tcp://u:secret@h o", "tcp://u:secret@[",
@@ -32,7 +33,8 @@ func TestUnreadableURLIsNotQuoted(t *testing.T) {
 	}
 }
 
-// The scheme of a proxy may be written in capitals: a connection that passes the proxy by would be worse than none.
+// The scheme of a proxy URL may be in upper case. The client must not connect without the proxy
+// then.
 func TestSchemeOfTheProxyInCapitals(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	addr := accepting(t, l, err).Addr().String()
@@ -64,7 +66,7 @@ func TestServerThatIsAddedLater(t *testing.T) {
 	})
 }
 
-// Servers that OnReconnecting takes away are not tried any more.
+// Servers that OnReconnecting removes are no longer tried.
 func TestServerThatIsTakenAwayLater(t *testing.T) {
 	var tried list
 	inBubble(t, func(o *mqtt.ClientOptions) {
@@ -87,7 +89,7 @@ func TestServerThatIsTakenAwayLater(t *testing.T) {
 	})
 }
 
-// Connect returns at once also while Disconnect waits for what is under way.
+// Connect returns at once even while Disconnect waits for requests in progress.
 func TestConnectWhileDisconnectWaits(t *testing.T) {
 	connected(t, func(o *mqtt.ClientOptions) { o.SetKeepAlive(0) }, func(d *dialogue) {
 		d.client.Publish("a", 1, false, "x")
@@ -107,7 +109,7 @@ func TestConnectWhileDisconnectWaits(t *testing.T) {
 	})
 }
 
-// A Disconnect while the one before waits ends that Connect.
+// If Disconnect is called while Connect waits for an earlier Disconnect, that Connect ends.
 func TestDisconnectWhileDisconnectWaits(t *testing.T) {
 	connected(t, func(o *mqtt.ClientOptions) { o.SetKeepAlive(0) }, func(d *dialogue) {
 		d.client.Publish("a", 1, false, "x")
@@ -124,7 +126,8 @@ func TestDisconnectWhileDisconnectWaits(t *testing.T) {
 	})
 }
 
-// What the program is asked may take longer than an attempt: it is not asked again meanwhile, and the answer counts.
+// A function of the program may take longer than an attempt: it is not called again while it runs,
+// and a later attempt uses its result.
 func TestAnswersThatTakeLonger(t *testing.T) {
 	var asked, failed list
 	inBubble(t, func(o *mqtt.ClientOptions) {
@@ -158,9 +161,10 @@ func TestAnswersThatTakeLonger(t *testing.T) {
 	})
 }
 
-// Without SetAutoReconnect the notification of the loss comes when Connect may be called again.
+// Without SetAutoReconnect, the notification of the loss arrives only when Connect may be called
+// again.
 func TestConnectInTheNotificationOfTheLoss(t *testing.T) {
-	for range 300 { // two goroutines race
+	for range 300 { // to give two goroutines a chance to race
 		inBubble(t, func(o *mqtt.ClientOptions) {
 			o.SetAutoReconnect(false).SetConnectionNotificationHandler(func(c mqtt.Client, n mqtt.ConnectionNotification) {
 				if n.Type() == mqtt.ConnectionNotificationTypeLost {
@@ -174,12 +178,12 @@ func TestConnectInTheNotificationOfTheLoss(t *testing.T) {
 			d.cut()
 			d.accept(false)
 			require.True(t, d.client.IsConnectionOpen())
-			time.Sleep(time.Second) // of the handler
+			time.Sleep(time.Second) // in the handler
 		})
 	}
 }
 
-// NewClient copies the options: what is set afterwards is for another client.
+// NewClient copies the options: later changes do not affect the client.
 func TestOptionsSetAfterNewClient(t *testing.T) {
 	var seen mqtt.ClientOptions
 	var given *mqtt.ClientOptions
@@ -199,7 +203,7 @@ func TestOptionsSetAfterNewClient(t *testing.T) {
 	})
 }
 
-// A time that is too large to count means as long as it takes, and not no time at all.
+// A duration that is too large to represent means no limit, not zero.
 func TestTimesBeyondCounting(t *testing.T) {
 	connected(t, func(o *mqtt.ClientOptions) { o.SetKeepAlive(0) }, func(d *dialogue) {
 		token := d.client.Publish("a", 1, false, "x")
@@ -218,7 +222,8 @@ func TestTimesBeyondCounting(t *testing.T) {
 	require.Zero(t, o.SetConnectTimeout(-time.Second).Dialer.Timeout, "no limit, as that of the attempt")
 }
 
-// A file whose PUBREL is not that of its name was not written by paho: another identifier would be released.
+// A file that contains a PUBREL with another identifier than its name was not written by
+// paho.mqtt.golang. It is set aside, because the wrong identifier would be released.
 func TestPubrelUnderAnotherName(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"o.0.msg", "o.6.msg", "o.7.msg"} {
@@ -227,7 +232,7 @@ func TestPubrelUnderAnotherName(t *testing.T) {
 	inBubble(t, func(o *mqtt.ClientOptions) { o.SetCleanSession(false).SetStore(mqtt.NewFileStore(dir)) }, func(d *dialogue) {
 		token := d.client.Connect()
 		d.open()
-		d.conn.Raw = true // it knows of no message to release
+		d.conn.Raw = true // otherwise Receive would answer PUBREL itself
 		_, err := d.conn.Handshake(true)
 		require.NoError(t, err)
 		d.expect("PUBREL id=7")

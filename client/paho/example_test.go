@@ -42,7 +42,7 @@ func Example() {
 	// Output: house/attic/temperature: 17.5
 }
 
-// A handler may publish and wait, and everything else.
+// A handler may publish and wait, and call every other method.
 func ExampleMessageHandler() {
 	url, stop := server()
 	defer stop()
@@ -64,8 +64,8 @@ func ExampleMessageHandler() {
 	// Output: to everything
 }
 
-// What is published at QoS 1 while there is no connection is sent with the next one. With a FileStore
-// it also survives the end of the program.
+// A message published at QoS 1 without a connection is sent on the next one. With a FileStore it
+// also survives the end of the program.
 func ExampleNewFileStore() {
 	url, stop := server()
 	defer stop()
@@ -79,13 +79,13 @@ func ExampleNewFileStore() {
 	opts.SetStore(mqtt.NewFileStore(dir)).SetConnectRetry(true)
 	c := mqtt.NewClient(opts)
 	c.Connect()
-	token := c.Publish("meter/7", 1, false, "42 kWh") // before the connection is there
+	token := c.Publish("meter/7", 1, false, "42 kWh") // not connected yet
 	fmt.Println(token.WaitTimeout(10*time.Second), token.Error())
 	c.Disconnect(250)
 	// Output: true <nil>
 }
 
-// The result of a subscription has the QoS that the Server grants.
+// The result of a subscription has the QoS that the Server granted for each filter.
 func ExampleSubscribeToken() {
 	url, stop := server()
 	defer stop()

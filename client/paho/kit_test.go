@@ -94,7 +94,7 @@ func (d *dialogue) open() {
 	d.conn = conn
 }
 
-// expect receives the next packets and compares their texts.
+// expect receives the next packets and compares them with their texts.
 func (d *dialogue) expect(texts ...string) {
 	d.Helper()
 	for _, text := range texts {
@@ -105,7 +105,7 @@ func (d *dialogue) expect(texts ...string) {
 	}
 }
 
-// expectNothing lets time pass in which nothing may come.
+// expectNothing lets time pass and fails the test if a packet arrives.
 func (d *dialogue) expectNothing(for_ time.Duration) {
 	d.Helper()
 	d.conn.SetReadDeadline(time.Now().Add(for_))
@@ -128,7 +128,7 @@ func (d *dialogue) cut() {
 	synctest.Wait()
 }
 
-// done waits for the end of a token, which must come within an hour, and returns its error.
+// done waits until a token completes, which must happen within an hour, and returns its error.
 func done(t *testing.T, token mqtt.Token) error {
 	t.Helper()
 	require.True(t, token.WaitTimeout(time.Hour), "the token does not end")
@@ -148,7 +148,7 @@ func publish(topic string, qos packets.QoS, id uint16, payload string) *packets.
 	return &packets.Publish{Topic: topic, QoS: qos, PacketID: id, Payload: []byte(payload)}
 }
 
-// A list is what handlers were called with, in order.
+// A list records the calls of handlers, in order.
 type list struct {
 	mu    sync.Mutex
 	items []string
@@ -166,7 +166,7 @@ func (l *list) all() []string {
 	return append([]string{}, l.items...)
 }
 
-// handler notes name and payload of each message.
+// handler returns a handler that records the topic and payload of each message.
 func (l *list) handler(name string) mqtt.MessageHandler {
 	return func(_ mqtt.Client, m mqtt.Message) { l.add(name + " " + m.Topic() + " " + string(m.Payload())) }
 }

@@ -197,13 +197,13 @@ func (a *attempts) releaseAll(ctx context.Context, conn net.Conn) error {
 	}
 	for batch := range slices.Chunk(files, mostReleases) {
 		if !present {
-			break // there is no session that could have them
+			break // the Server has no session that could contain them
 		}
 		if err := r.release(batch); err != nil {
 			return err
 		}
 	}
-	conn.Write([]byte{byte(packets.DISCONNECT) << 4, 0}) // the session is kept either way
+	conn.Write([]byte{byte(packets.DISCONNECT) << 4, 0}) // this does not end the session
 	a.releases = nil
 	return remove(files)
 }

@@ -16,7 +16,7 @@ import (
 type life struct {
 	c        *pahoClient
 	client   *client.Client // set by prepare, with pahoClient.mu held; nil if that failed
-	store    *opened        // nil: none
+	store    *opened        // nil if there is none
 	attempts attempts
 	up       chan struct{} // closed when the Server has accepted a connection
 	ended    chan struct{} // closed when everything has ended and the store is closed
@@ -92,7 +92,7 @@ func (l *life) prepare() (err error) {
 	if l.attempts.releases, err = l.store.takeOver(cl, o.ResumeSubs); err != nil {
 		return err
 	}
-	cl.HandleUnmatched(l.c.handle) // a new client accepts it
+	cl.HandleUnmatched(l.c.handle) // cannot fail for a new client
 	l.c.mu.Lock()
 	defer l.c.mu.Unlock()
 	if l.leaving {

@@ -59,7 +59,7 @@ func TestStates(t *testing.T) {
 	})
 }
 
-// Connect that fails can be called again; so programs loop.
+// Connect can be called again after it has failed, as programs do in a loop.
 func TestConnectInALoop(t *testing.T) {
 	for _, store := range []bool{false, true} {
 		inBubble(t, func(o *mqtt.ClientOptions) {
@@ -81,7 +81,7 @@ func TestConnectInALoop(t *testing.T) {
 	}
 }
 
-// A program that reconnects by itself calls Connect in the handler of the loss.
+// A program that reconnects by itself calls Connect in its ConnectionLostHandler.
 func TestConnectInTheHandlerOfTheLoss(t *testing.T) {
 	var lost list
 	connected(t, func(o *mqtt.ClientOptions) {
@@ -103,7 +103,7 @@ func TestConnectInTheHandlerOfTheLoss(t *testing.T) {
 	})
 }
 
-// What is unfinished at Disconnect goes on with the next Connect of the same client.
+// Requests that are unfinished at Disconnect continue with the next Connect of the same client.
 func TestMessagesStayFromDisconnectToConnect(t *testing.T) {
 	connected(t, kept, func(d *dialogue) {
 		token := d.client.Publish("a", 2, false, "x")
@@ -120,7 +120,7 @@ func TestMessagesStayFromDisconnectToConnect(t *testing.T) {
 	})
 }
 
-// Disconnect waits for what is under way, and no longer than it was told.
+// Disconnect waits for requests in progress, but not longer than quiesce.
 func TestDisconnectWaits(t *testing.T) {
 	for _, answer := range []bool{true, false} {
 		connected(t, nil, func(d *dialogue) {
@@ -151,7 +151,7 @@ func TestDisconnectWaits(t *testing.T) {
 	}
 }
 
-// Disconnect ends an attempt to connect, whatever the program's own code waits for.
+// Disconnect ends an attempt to connect, even while a function of the program blocks.
 func TestDisconnectWhileConnecting(t *testing.T) {
 	stuck := make(chan struct{})
 	for name, set := range map[string]func(o *mqtt.ClientOptions){
@@ -186,7 +186,7 @@ func TestDisconnectWhileConnecting(t *testing.T) {
 	}
 }
 
-// Every handler may call everything and wait.
+// Every handler may call every method and wait for the result.
 func TestHandlersMayWait(t *testing.T) {
 	var did list
 	all := func(c mqtt.Client) {
@@ -315,7 +315,7 @@ func TestDisconnectInAHandler(t *testing.T) {
 	}
 }
 
-// Servers are tried in their order, each round from the first. Handlers are told in order.
+// Servers are tried in order, and each round starts with the first. Handlers are called in order.
 func TestRounds(t *testing.T) {
 	var told list
 	var refused atomic.Int32
@@ -365,7 +365,7 @@ func TestRounds(t *testing.T) {
 	})
 }
 
-// What the program returns for an attempt is used for it.
+// What the program's functions return for an attempt is used for that attempt.
 func TestCredentials(t *testing.T) {
 	for name, c := range map[string]struct {
 		set      func(o *mqtt.ClientOptions)
@@ -400,7 +400,7 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// What Connect cannot do is an error that says what to do.
+// If Connect cannot work with the options, its error says what to change.
 func TestConnectErrors(t *testing.T) {
 	for want, set := range map[string]func(o *mqtt.ClientOptions){
 		"no server: call AddBroker": func(o *mqtt.ClientOptions) { o.Servers = nil },

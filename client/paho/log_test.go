@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A journal is a Logger.
+// A journal is a Logger that records its lines.
 type journal struct{ list }
 
 func (j *journal) Println(v ...any)               { j.add(fmt.Sprintln(v...)) }
@@ -20,7 +20,7 @@ func (j *journal) Printf(format string, v ...any) { j.add(fmt.Sprintf(format, v.
 
 func (j *journal) text() string { return strings.Join(j.all(), "") }
 
-// journals are set while f runs.
+// journals replaces the loggers by journals while f runs.
 func journals(f func()) (debug, warn, errors *journal) {
 	debug, warn, errors = new(journal), new(journal), new(journal)
 	mqtt.DEBUG, mqtt.WARN, mqtt.ERROR = debug, warn, errors
@@ -29,7 +29,7 @@ func journals(f func()) (debug, warn, errors *journal) {
 	return debug, warn, errors
 }
 
-// The loggers are told what happens, and never a password or a payload.
+// The loggers receive the events of a client, but never a password or a payload.
 func TestLoggers(t *testing.T) {
 	const secret = "hush"
 	debug, warn, errs := journals(func() {
@@ -55,7 +55,7 @@ func TestLoggers(t *testing.T) {
 	require.NotContains(t, debug.text()+warn.text()+errs.text(), secret)
 }
 
-// A password without a user name is not sent, which WARN is told.
+// A password without a user name is not sent, and WARN gets a line about it.
 func TestPasswordAlone(t *testing.T) {
 	_, warn, _ := journals(func() {
 		inBubble(t, func(o *mqtt.ClientOptions) { o.SetPassword("hush") }, func(d *dialogue) {
@@ -67,7 +67,7 @@ func TestPasswordAlone(t *testing.T) {
 	require.NotContains(t, warn.text(), "hush")
 }
 
-// A client that ends for good tells the handler of the loss, and ERROR.
+// When a client ends for good, the ConnectionLostHandler is called and ERROR gets a line.
 func TestClientThatEnds(t *testing.T) {
 	var lost list
 	_, _, errs := journals(func() {

@@ -52,7 +52,7 @@ type ClientOptions struct {
 	CustomOpenConnectionFn   OpenConnectionFunc
 	AutoAckDisabled          bool
 
-	wrong error // of an AddBroker that could not read its URL
+	wrong error // error of an AddBroker that could not read its URL
 }
 
 // The functions that a Client calls.
@@ -131,7 +131,7 @@ func (o *ClientOptions) AddBroker(server string) *ClientOptions {
 		server = "tcp://" + server
 	}
 	u, err := url.Parse(server)
-	if err != nil { // which quotes parts of the URL, perhaps of its password
+	if err != nil { // err quotes parts of the URL, perhaps of its password
 		o.wrong = errNoURL
 		logf(ERROR, CLI, "%v", errNoURL)
 		return o
@@ -295,7 +295,7 @@ func (o *ClientOptions) SetWriteTimeout(t time.Duration) *ClientOptions {
 func (o *ClientOptions) SetConnectTimeout(t time.Duration) *ClientOptions {
 	o.ConnectTimeout = t
 	if o.Dialer != nil {
-		dialer := *o.Dialer // a client may have the old one
+		dialer := *o.Dialer // a client may use the old one
 		dialer.Timeout = max(t, 0)
 		o.Dialer = &dialer
 	}

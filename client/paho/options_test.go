@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What setters set is what readers read.
+// Readers return what the setters set.
 func TestOptionsReader(t *testing.T) {
 	config, headers, web := &tls.Config{}, http.Header{"A": {"b"}}, &mqtt.WebsocketOptions{}
 	o := mqtt.NewClientOptions().AddBroker("one:1").SetClientID("c").SetUsername("u").SetPassword("p").SetCleanSession(false).

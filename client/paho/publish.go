@@ -43,7 +43,7 @@ func (c *pahoClient) publish(t *PublishToken, topic string, qos byte, retained b
 		m.Payload = []byte(p)
 	case []byte:
 		m.Payload = p
-		if qos > 0 { // at QoS 0 it is in a packet when Publish returns
+		if qos > 0 { // at QoS 0 the payload is copied into a packet before Publish returns
 			m.Payload = slices.Clone(p)
 		}
 	case bytes.Buffer:
@@ -72,7 +72,7 @@ func (c *pahoClient) nextID() uint16 { return uint16(1 + (c.ids.Add(1)-1)%65535)
 // so that it costs nothing otherwise. It is used only by the goroutine that publishes.
 type patience struct {
 	limit time.Duration
-	ended chan struct{} // nil: it has not begun
+	ended chan struct{} // nil until the timeout has started
 	timer *time.Timer
 }
 

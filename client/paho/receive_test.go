@@ -15,7 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Handlers are called in the order in which their routes were added, the default one if none matches.
+// Handlers are called in the order in which their routes were added; the default handler is called
+// if no route matches.
 func TestPrecedenceOfRoutes(t *testing.T) {
 	var got list
 	connected(t, func(o *mqtt.ClientOptions) { o.SetDefaultPublishHandler(got.handler("default")) }, func(d *dialogue) {
@@ -50,7 +51,7 @@ func TestPrecedenceOfRoutes(t *testing.T) {
 	})
 }
 
-// A message has what the packet has, and stays as it is after the handler has returned.
+// A message has the fields of its packet, and stays valid after the handler has returned.
 func TestMessage(t *testing.T) {
 	var got []mqtt.Message
 	connected(t, func(o *mqtt.ClientOptions) {
@@ -67,7 +68,7 @@ func TestMessage(t *testing.T) {
 	})
 }
 
-// With SetAutoAckDisabled the program acknowledges, in any order and from anywhere.
+// With SetAutoAckDisabled the program acknowledges messages, in any order and on any goroutine.
 func TestManualAcknowledgement(t *testing.T) {
 	for _, order := range []bool{true, false} {
 		messages := make(chan mqtt.Message, 3)
@@ -98,8 +99,8 @@ func TestManualAcknowledgement(t *testing.T) {
 	}
 }
 
-// Without order at most so many handlers run at a time, and a handler that ends its goroutine, as a
-// failed test does, keeps no place.
+// Without order, the number of handlers that run at a time is limited. A handler that exits its
+// goroutine, as a failed test does, frees its slot.
 func TestHandlersSideBySide(t *testing.T) {
 	var running, most, calls atomic.Int32
 	connected(t, func(o *mqtt.ClientOptions) {
@@ -123,7 +124,7 @@ func TestHandlersSideBySide(t *testing.T) {
 	})
 }
 
-// Payloads of each kind arrive, and may be used again at once.
+// Payloads of every type arrive, and the program may reuse them when Publish has returned.
 func TestPayloads(t *testing.T) {
 	connected(t, nil, func(d *dialogue) {
 		b := []byte("bytes")
@@ -162,7 +163,8 @@ func TestPayloads(t *testing.T) {
 	})
 }
 
-// Publish waits for room as long as SetWriteTimeout says; what it gives up is not sent later.
+// Publish waits for room for the time set by SetWriteTimeout; a message that it gives up is not
+// sent later.
 func TestPublishWaitsForRoom(t *testing.T) {
 	connected(t, func(o *mqtt.ClientOptions) { o.SetWriteTimeout(3 * time.Second) }, func(d *dialogue) {
 		d.server.Refuse(errTest)
@@ -178,7 +180,7 @@ func TestPublishWaitsForRoom(t *testing.T) {
 	})
 }
 
-// Tokens can be waited for in every way.
+// Every way to wait for a token works.
 func TestTokens(t *testing.T) {
 	connected(t, nil, func(d *dialogue) {
 		token := d.client.Publish("a", 1, false, "x")
@@ -202,7 +204,8 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// A program that subscribes each time it is connected gets its subscriptions once, and results.
+// A program that subscribes in OnConnect is subscribed once per connection, and its tokens get
+// results.
 func TestSubscribeInOnConnect(t *testing.T) {
 	var results list
 	inBubble(t, func(o *mqtt.ClientOptions) {
@@ -230,7 +233,7 @@ func TestSubscribeInOnConnect(t *testing.T) {
 	})
 }
 
-// With SetResumeSubs a Subscribe without a connection waits for the next one.
+// With SetResumeSubs, a Subscribe without a connection is sent on the next one.
 func TestResumeSubs(t *testing.T) {
 	inBubble(t, func(o *mqtt.ClientOptions) {
 		o.SetResumeSubs(true).SetConnectRetry(true).SetConnectRetryInterval(time.Second)
@@ -249,7 +252,7 @@ func TestResumeSubs(t *testing.T) {
 	})
 }
 
-// Filters that are no filters are refused at once.
+// Invalid filters are refused at once.
 func TestInvalidFilters(t *testing.T) {
 	connected(t, nil, func(d *dialogue) {
 		require.Same(t, mqtt.ErrInvalidTopicEmptyString, done(t, d.client.Subscribe("", 0, nil)))

@@ -84,7 +84,7 @@ func matches(filter, topic string) bool {
 		case !moreFilter:
 			return !moreTopic
 		case !moreTopic:
-			return filterRest == "#" // which also matches its parent level
+			return filterRest == "#" // "#" also matches its parent level
 		}
 		filter, topic = filterRest, topicRest
 	}

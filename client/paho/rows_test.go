@@ -17,10 +17,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// These are what paho.mqtt.golang v1.5.1 does wrong, each played through its API: none occurs here.
-// docs/paho.md has the table.
+// The tests in this file play the faults of paho.mqtt.golang v1.5.1 through its API and check that
+// this package does not have them. docs/paho.md has a table of the faults.
 
-// A token of QoS 1 ends with PUBACK, not with a reconnect.
+// A token of QoS 1 completes with PUBACK, not with a reconnect.
 func TestTokenEndsWithPuback(t *testing.T) {
 	connected(t, kept, func(d *dialogue) {
 		m := publish("a", 1, 1, "x")
@@ -53,7 +53,7 @@ func TestPublishIsNotSentAfterPubrel(t *testing.T) {
 	})
 }
 
-// A copy of a QoS 2 message that comes before PUBREL is not handled again.
+// A copy of a QoS 2 message that arrives before PUBREL is not handled again.
 func TestQoS2IsHandledOnce(t *testing.T) {
 	var got list
 	connected(t, func(o *mqtt.ClientOptions) { o.SetDefaultPublishHandler(got.handler("h")) }, func(d *dialogue) {
@@ -85,7 +85,7 @@ func TestReservedReturnCodeIsARefusal(t *testing.T) {
 	})
 }
 
-// Zero turns the time of an attempt off.
+// A connect timeout of zero means that there is no limit.
 func TestConnectTimeoutOfZeroIsNone(t *testing.T) {
 	inBubble(t, func(o *mqtt.ClientOptions) { o.SetConnectTimeout(0) }, func(d *dialogue) {
 		token := d.client.Connect()
@@ -98,7 +98,7 @@ func TestConnectTimeoutOfZeroIsNone(t *testing.T) {
 	})
 }
 
-// Zero is the default time for PINGRESP.
+// A ping timeout of zero means the default.
 func TestPingTimeoutOfZeroIsTheDefault(t *testing.T) {
 	connected(t, func(o *mqtt.ClientOptions) { o.SetPingTimeout(0) }, func(d *dialogue) {
 		for range 5 {
@@ -126,7 +126,7 @@ func TestSubackWithTooManyCodes(t *testing.T) {
 	})
 }
 
-// A Will that was unset leaves no flag behind [MQTT-3.1.2-15].
+// UnsetWill also clears the Will flags of CONNECT [MQTT-3.1.2-15].
 func TestUnsetWill(t *testing.T) {
 	inBubble(t, func(o *mqtt.ClientOptions) { o.SetWill("w", "x", 1, true).UnsetWill() }, func(d *dialogue) {
 		d.client.Connect()
@@ -134,7 +134,7 @@ func TestUnsetWill(t *testing.T) {
 	})
 }
 
-// At QoS 0 a token always ends, and does not say that a message has left which has not.
+// At QoS 0 a token always completes, without an error only if the message was sent.
 func TestQoS0WithoutAConnection(t *testing.T) {
 	inBubble(t, func(o *mqtt.ClientOptions) { o.SetConnectRetry(true).SetConnectRetryInterval(time.Minute) }, func(d *dialogue) {
 		d.server.Refuse(errTest)
@@ -151,7 +151,7 @@ func TestQoS0WithoutAConnection(t *testing.T) {
 	})
 }
 
-// What is sent again is sent in the order in which it was published [MQTT-4.6.0-1].
+// Messages are sent again in the order in which they were published [MQTT-4.6.0-1].
 func TestMessagesAreSentAgainInOrder(t *testing.T) {
 	for name, store := range map[string]mqtt.Store{"none": nil, "memory": mqtt.NewMemoryStore(), "ordered": mqtt.NewOrderedMemoryStore()} {
 		t.Run(name, func(t *testing.T) {
@@ -174,7 +174,7 @@ func TestMessagesAreSentAgainInOrder(t *testing.T) {
 	}
 }
 
-// The second server gets MQTT 3.1.1, whatever the first said.
+// The second server gets MQTT 3.1.1, whatever the first one answered.
 func TestServersAfterARefusal(t *testing.T) {
 	var asked list
 	inBubble(t, func(o *mqtt.ClientOptions) {
@@ -197,7 +197,7 @@ func TestServersAfterARefusal(t *testing.T) {
 	})
 }
 
-// A Server that stops reading is found within keep alive and the time for PINGRESP.
+// A Server that stops reading is detected within keep alive plus the ping timeout.
 func TestServerThatStopsReading(t *testing.T) {
 	var lost atomic.Bool
 	connected(t, func(o *mqtt.ClientOptions) {
@@ -215,7 +215,8 @@ func TestServerThatStopsReading(t *testing.T) {
 	})
 }
 
-// A clean session does not go on after a reconnect: what is sent again is a new message, without DUP.
+// A clean session does not continue after a reconnect: its messages are sent as new ones, without
+// DUP.
 func TestCleanSessionDoesNotResume(t *testing.T) {
 	connected(t, nil, func(d *dialogue) {
 		token := d.client.Publish("a", 1, false, "x")
@@ -231,7 +232,7 @@ func TestCleanSessionDoesNotResume(t *testing.T) {
 	})
 }
 
-// A filter that the Server refuses is an error of the token.
+// The token of a subscription has an error if the Server refuses the filter.
 func TestRefusedFilterIsAnError(t *testing.T) {
 	connected(t, nil, func(d *dialogue) {
 		token := d.client.SubscribeMultiple(map[string]byte{"a": 1, "b": 2}, nil).(*mqtt.SubscribeToken)
@@ -245,7 +246,7 @@ func TestRefusedFilterIsAnError(t *testing.T) {
 	})
 }
 
-// A message in a FileStore is sent after a restart, also when OnConnect publishes at once.
+// A message in a FileStore is sent after a restart, even if OnConnect publishes at once.
 func TestFileStoreAndOnConnect(t *testing.T) {
 	dir := t.TempDir()
 	set := func(o *mqtt.ClientOptions) { o.SetCleanSession(false).SetStore(mqtt.NewFileStore(dir)) }
@@ -270,7 +271,7 @@ func TestFileStoreAndOnConnect(t *testing.T) {
 	})
 }
 
-// Disconnect ends the pause before the next attempt; Connect works at once.
+// Disconnect ends the pause before the next attempt, and Connect then starts at once.
 func TestDisconnectWhileReconnecting(t *testing.T) {
 	connected(t, func(o *mqtt.ClientOptions) { o.SetMaxReconnectInterval(time.Hour) }, func(d *dialogue) {
 		d.server.Refuse(errTest)
@@ -287,7 +288,7 @@ func TestDisconnectWhileReconnecting(t *testing.T) {
 	})
 }
 
-// Keep alive is rounded up, and as long as CONNECT can say at the most.
+// Keep alive is rounded up to seconds and limited to the largest value that CONNECT can hold.
 func TestKeepAliveInWholeSeconds(t *testing.T) {
 	for set, want := range map[time.Duration]uint16{
 		900 * time.Millisecond: 1, time.Second: 1, 1500 * time.Millisecond: 2, 0: 0, -time.Second: 0,
@@ -300,7 +301,7 @@ func TestKeepAliveInWholeSeconds(t *testing.T) {
 	}
 }
 
-// A topic that no packet can carry is refused at once, and ends no connection.
+// A topic that no packet can carry is refused at once and does not end the connection.
 func TestPublishToAFilter(t *testing.T) {
 	connected(t, kept, func(d *dialogue) {
 		for _, topic := range []string{"a/#", "+", "", "a\x00"} {
@@ -311,7 +312,7 @@ func TestPublishToAFilter(t *testing.T) {
 	})
 }
 
-// Without order PUBACKs still leave in the order of the messages [MQTT-4.6.0-2].
+// Without SetOrderMatters, PUBACKs are still sent in the order of the messages [MQTT-4.6.0-2].
 func TestAcknowledgementsInOrder(t *testing.T) {
 	var got list
 	connected(t, func(o *mqtt.ClientOptions) {
@@ -339,7 +340,7 @@ func TestAcknowledgementAfterTheLastHandler(t *testing.T) {
 	}
 }
 
-// A handler may publish and wait while more messages are on their way.
+// A handler may publish and wait while more messages arrive.
 func TestPublishAndWaitInAHandler(t *testing.T) {
 	var errs list
 	connected(t, func(o *mqtt.ClientOptions) {
@@ -366,7 +367,7 @@ func TestPublishAndWaitInAHandler(t *testing.T) {
 	})
 }
 
-// What is published before the first connection is sent, also in a clean session.
+// Messages published before the first connection are sent, even in a clean session.
 func TestPublishBeforeTheFirstConnection(t *testing.T) {
 	inBubble(t, func(o *mqtt.ClientOptions) { o.SetConnectRetry(true).SetConnectRetryInterval(time.Second) }, func(d *dialogue) {
 		d.server.Refuse(errTest)
@@ -385,7 +386,7 @@ func TestPublishBeforeTheFirstConnection(t *testing.T) {
 	})
 }
 
-// Without AutoReconnect tokens end with the connection.
+// Without AutoReconnect, tokens complete when the connection ends.
 func TestTokensEndWithoutAutoReconnect(t *testing.T) {
 	connected(t, func(o *mqtt.ClientOptions) { o.SetCleanSession(false).SetAutoReconnect(false) }, func(d *dialogue) {
 		tokens := []mqtt.Token{
@@ -404,7 +405,7 @@ func TestTokensEndWithoutAutoReconnect(t *testing.T) {
 	})
 }
 
-// A message that no handler wants is acknowledged [MQTT-4.5.0-2].
+// A message without a handler is acknowledged [MQTT-4.5.0-2].
 func TestMessageWithoutAHandler(t *testing.T) {
 	for _, set := range []func(o *mqtt.ClientOptions){
 		nil,
@@ -418,7 +419,7 @@ func TestMessageWithoutAHandler(t *testing.T) {
 	}
 }
 
-// A connection costs few goroutines.
+// A connection needs few goroutines.
 func TestGoroutinesOfAConnection(t *testing.T) {
 	connected(t, nil, func(d *dialogue) {
 		with := runtime.NumGoroutine()
@@ -429,7 +430,8 @@ func TestGoroutinesOfAConnection(t *testing.T) {
 	})
 }
 
-// A decorated filter that is no filter harms nobody, and one that is can be given up.
+// An invalid filter with a $share or $queue prefix does no harm, and a valid one can be
+// unsubscribed from.
 func TestDecoratedFilters(t *testing.T) {
 	var got list
 	connected(t, nil, func(d *dialogue) {
@@ -453,7 +455,7 @@ func TestDecoratedFilters(t *testing.T) {
 	})
 }
 
-// A refusal is the error that programs compare with.
+// If the Server refuses the connection, the error is the one that programs compare with.
 func TestRefusals(t *testing.T) {
 	for code, want := range map[packets.ConnectCode]error{
 		packets.UnacceptableProtocolVersion: pahopackets.ErrorRefusedBadProtocolVersion,

@@ -65,7 +65,7 @@ func NewOrderedMemoryStore() *OrderedMemoryStore { return new(OrderedMemoryStore
 // An opened is the Store of a life.
 type opened struct {
 	Store
-	closer io.Closer // nil for the program's own store
+	closer io.Closer // nil for a store of the program
 	left   leftovers
 }
 

@@ -27,7 +27,7 @@ func TestMemoryStore(t *testing.T) {
 	})
 }
 
-// A clean session drops what a kept one has left in any store, and does not use it.
+// A clean session removes a persistent session from any store, and does not use the store.
 func TestCleanSessionDropsTheStore(t *testing.T) {
 	for name, store := range map[string]mqtt.Store{"memory": mqtt.NewMemoryStore(), "file": mqtt.NewFileStore(filepath.Join(t.TempDir(), "new"))} {
 		t.Run(name, func(t *testing.T) {
@@ -56,7 +56,8 @@ func TestCleanSessionDropsTheStore(t *testing.T) {
 	}
 }
 
-// A FileStore that is in use is an error of Connect, and free again after Disconnect.
+// Connect returns an error if the FileStore is in use. After Disconnect the FileStore can be used
+// again.
 func TestFileStoreIsLocked(t *testing.T) {
 	dir := t.TempDir()
 	set := func(o *mqtt.ClientOptions) { o.SetCleanSession(false).SetStore(mqtt.NewFileStore(dir)) }
@@ -80,7 +81,7 @@ func TestFileStoreIsLocked(t *testing.T) {
 	require.Len(t, entries, 1)
 }
 
-// A client without a client id has a clean session, and a FileStore has nothing to do.
+// A client without a client id has a clean session, and does not use its FileStore.
 func TestFileStoreWithoutAClientID(t *testing.T) {
 	dir := t.TempDir()
 	connected(t, func(o *mqtt.ClientOptions) { o.SetClientID("").SetStore(mqtt.NewFileStore(dir)) }, func(*dialogue) {})
@@ -89,7 +90,7 @@ func TestFileStoreWithoutAClientID(t *testing.T) {
 	require.Empty(t, entries)
 }
 
-// A file with what paho never writes is no reason not to connect, and neither is one that is damaged.
+// A damaged file, or one that paho.mqtt.golang never writes, does not prevent connecting.
 func TestStrangeFilesInAFileStore(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{

@@ -65,7 +65,7 @@ func waitTimeout(done <-chan struct{}, d time.Duration) bool {
 // A baseToken is the token of a request: a receipt of the client, or an immediate error. Its zero
 // value has completed without an error.
 type baseToken struct {
-	receipt *client.Receipt // nil: it has ended
+	receipt *client.Receipt // nil once the request has ended
 	err     error
 }
 
@@ -98,7 +98,7 @@ func (b *baseToken) Error() error {
 
 // A ConnectToken is the Token of Connect.
 type ConnectToken struct {
-	done chan struct{} // nil: it has ended
+	done chan struct{} // nil once the attempt has ended
 
 	mu             sync.Mutex
 	err            error

@@ -45,7 +45,7 @@ func (c *ConnectPacket) packet() *mqtt.Connect {
 	return p
 }
 
-// Write implements ControlPacket. Only MQTT 3.1.1 is spoken.
+// Write implements ControlPacket. It writes only MQTT 3.1.1.
 func (c *ConnectPacket) Write(w io.Writer) error {
 	if c.ProtocolName != "MQTT" || c.ProtocolVersion != 4 || c.ReservedBit != 0 {
 		return errors.New(`paho: packets: CONNECT is sent with protocol name "MQTT" and version 4 only`)

@@ -46,7 +46,7 @@ func every() []packets.ControlPacket {
 	return all
 }
 
-// Every packet comes back as it was written, and the bytes behind it are left alone.
+// Every packet is read as it was written, and the bytes after it are not consumed.
 func TestWriteAndRead(t *testing.T) {
 	for _, p := range every() {
 		var b bytes.Buffer
@@ -64,7 +64,7 @@ func TestWriteAndRead(t *testing.T) {
 	}
 }
 
-// A packet that is cut anywhere is an error.
+// Reading a packet that is truncated at any byte returns an error.
 func TestCutPackets(t *testing.T) {
 	for _, p := range every() {
 		var b bytes.Buffer
@@ -76,7 +76,7 @@ func TestCutPackets(t *testing.T) {
 	}
 }
 
-// endless claims a length and has no end.
+// endless is a reader without an end. It counts the bytes that were read.
 type endless struct{ n int }
 
 func (e *endless) Read(b []byte) (int, error) {
@@ -111,18 +111,18 @@ func TestBadPackets(t *testing.T) {
 	require.Error(t, c.Write(io.Discard), "no protocol name")
 }
 
-// Unpack of a packet whose fixed header is another's is an error.
+// Unpack returns an error if the fixed header belongs to another type of packet.
 func TestHeaderOfAnotherType(t *testing.T) {
 	other := packets.FixedHeader{MessageType: packets.Puback, RemainingLength: 2}
 	for _, p := range []packets.ControlPacket{
 		&packets.PublishPacket{FixedHeader: other}, &packets.PubcompPacket{FixedHeader: other}, &packets.PingreqPacket{FixedHeader: other},
-		&packets.PubackPacket{FixedHeader: packets.FixedHeader{MessageType: packets.Puback, Qos: 0x18, RemainingLength: 2}}, // of PUBCOMP then
+		&packets.PubackPacket{FixedHeader: packets.FixedHeader{MessageType: packets.Puback, Qos: 0x18, RemainingLength: 2}}, // the PUBCOMP flags after encoding
 	} {
 		require.ErrorContains(t, p.Unpack(strings.NewReader("\x00\x01")), "the fixed header is", "%T", p)
 	}
 }
 
-// Validate says what a Server would answer.
+// Validate returns the code that a Server would answer.
 func TestValidate(t *testing.T) {
 	good := packets.ConnectPacket{ProtocolName: "MQTT", ProtocolVersion: 4, ClientIdentifier: "c"}
 	for want, change := range map[byte]func(c *packets.ConnectPacket){
@@ -144,7 +144,7 @@ func TestValidate(t *testing.T) {
 	require.EqualValues(t, packets.ErrProtocolViolation, c.Validate())
 }
 
-// A copy has topic and payload alone.
+// A copy has only the topic and the payload.
 func TestCopy(t *testing.T) {
 	p := packets.PublishPacket{FixedHeader: packets.FixedHeader{MessageType: packets.Publish, Qos: 1, Retain: true}, TopicName: "t", MessageID: 7, Payload: []byte("x")}
 	require.Equal(t, &packets.PublishPacket{FixedHeader: packets.FixedHeader{MessageType: packets.Publish}, TopicName: "t", Payload: []byte("x")}, p.Copy())
