@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkCommit keeps messages of 256 bytes, many a commit, and forgets those of the commit
+// BenchmarkCommit stores messages of 256 bytes, many in a commit, and removes those of the commit
 // before.
 func BenchmarkCommit(b *testing.B) {
 	for _, n := range []int{1, 10, 100} {
@@ -22,7 +22,7 @@ func BenchmarkCommit(b *testing.B) {
 			s, err := Open(Options{Dir: b.TempDir(), Server: "mq", ClientID: "c"})
 			require.NoError(b, err)
 			defer s.Close()
-			// Two commits in turn: each keeps n keys and forgets those of the other.
+			// Two commits alternate: each stores n keys and removes those of the other.
 			var changes [2][]client.Change
 			for turn := range 2 {
 				for i := range n {
@@ -44,9 +44,9 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
-// BenchmarkOpen opens a store of a million messages of 8 bytes, each in a commit of its own, and loads
-// them. Beside the time it reports what reading the files of the store takes, and those of the log alone,
-// without the reserve; and the memory that an open store holds for each byte that it keeps.
+// BenchmarkOpen opens a store of a million messages of 8 bytes, each in its own commit, and loads
+// them. It also reports the time to read the files of the store, the same for the log without the
+// reserve, and the memory that an open store needs for each stored byte.
 func BenchmarkOpen(b *testing.B) {
 	opt := Options{Dir: b.TempDir(), Server: "mq", ClientID: "c", Sync: UnsafeNoSync, MaxBytes: -1}
 	s, err := Open(opt)
@@ -104,7 +104,7 @@ func BenchmarkOpen(b *testing.B) {
 	b.ReportMetric(float64(held)/float64(kept), "held/kept")
 }
 
-// heap is what is alive.
+// heap returns the size of the live heap.
 func heap() uint64 {
 	runtime.GC()
 	var m runtime.MemStats

@@ -13,7 +13,7 @@ import (
 	"github.com/mqtt311/mqtt311/internal/thorough"
 )
 
-// used is how many bytes the files of a disk have.
+// used returns the total size of the files of a disk.
 func used(d *disk.RAM) (n int64) {
 	for _, f := range d.Files {
 		size, _ := f.Size()
@@ -22,8 +22,8 @@ func used(d *disk.RAM) (n int64) {
 	return n
 }
 
-// A hoarder accepts messages of one size until the store is full, and finishes them as it is told. It
-// notes the most that the files have taken.
+// A hoarder accepts messages of one size until the store is full, and finishes those that a test
+// chooses. It records the largest total size of the files.
 type hoarder struct {
 	t    *testing.T
 	d    *disk.RAM
@@ -57,14 +57,14 @@ func (h *hoarder) fill() (accepted []uint64) {
 	}
 }
 
-// release takes PUBRECs.
+// release commits the records that PUBREC causes.
 func (h *hoarder) release(messages []uint64) {
 	for _, seq := range messages {
 		h.commit(client.Change{Key: messageKey(2, seq), Value: make([]byte, 8)})
 	}
 }
 
-// complete takes PUBCOMPs.
+// complete commits the records that PUBCOMP causes.
 func (h *hoarder) complete(messages []uint64) {
 	for _, seq := range messages {
 		h.commit(client.Change{Key: messageKey(1, seq), Forget: true})
@@ -72,7 +72,7 @@ func (h *hoarder) complete(messages []uint64) {
 	}
 }
 
-// split returns every nth message, and the others; none of them if n is 0.
+// split returns every nth message and the others. If n is 0, each is empty.
 func split(messages []uint64, n int) (each, others []uint64) {
 	for i, seq := range messages {
 		if n > 0 && i%n == 0 {
@@ -84,7 +84,8 @@ func split(messages []uint64, n int) (each, others []uint64) {
 	return each, others
 }
 
-// The ways in which messages end. Each begins with a full store and ends with one.
+// endings are the orders in which messages are finished. Each starts with a full store and leaves a
+// full one.
 var endings = []struct {
 	name string
 	end  func(h *hoarder, accepted []uint64)
@@ -133,7 +134,7 @@ var endings = []struct {
 	}},
 }
 
-// churn ends one nth of the messages, the newest ones, and what comes in their place.
+// churn finishes the newest 1/n of the messages, and repeatedly those that replace them.
 func (h *hoarder) churn(accepted []uint64, n int) {
 	passing := accepted[len(accepted)-len(accepted)/n:]
 	for range 4 * n {
@@ -143,8 +144,8 @@ func (h *hoarder) churn(accepted []uint64, n int) {
 	}
 }
 
-// TestWALBound fills a store and ends what is in it, in several ways, with payloads of 8 bytes and of 64
-// KiB. The files never take more than Options.MaxBytes says.
+// TestWALBound fills a store and finishes its messages in several orders, with payloads of 8 bytes
+// and of 64 KiB. The files must never exceed the size documented at Options.MaxBytes.
 func TestWALBound(t *testing.T) {
 	for _, size := range thorough.Pick([]int{64 << 10}, []int{8, 64 << 10}) {
 		for _, segment := range either([]int64{1 << 20}, []int64{1 << 20, 4 << 20, 16 << 20}) {

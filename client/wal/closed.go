@@ -42,7 +42,7 @@ func (s *Store) identity() (uint64, bool) {
 		}
 		h.Write(binary.BigEndian.AppendUint64([]byte(seg.name), id))
 	}
-	id, ok := s.disk.Identity(headName, false) // which is written later
+	id, ok := s.disk.Identity(headName, false) // HEAD is written later, so leave out its times
 	h.Write(binary.BigEndian.AppendUint64(nil, id))
 	return h.Sum64(), ok
 }
@@ -75,7 +75,7 @@ func (s *Store) compareClose() error {
 		return err
 	}
 	if seen.scrubbed == nil {
-		return nil // none was released
+		return nil // no identifier was released
 	}
 	s.owed = seen.release()
 	s.opt.Logger.Info("wal: the store was not closed, or was copied: Packet Identifiers are released again before their use at QoS 2",

@@ -98,7 +98,7 @@ func (s *Store) rotate(size int64) error {
 		return err
 	}
 	var err error
-	if s.full { // the disk must have room again first
+	if s.full { // no new segment until the disk has room again
 		err = s.told(a.extend(s.step()))
 	}
 	if err == nil {

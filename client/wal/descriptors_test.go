@@ -15,8 +15,8 @@ import (
 	"github.com/mqtt311/mqtt311/internal/disk"
 )
 
-// A process without a free file descriptor can make no segment. Its store goes on in the files that it
-// has, forgets what is finished, and makes segments again when it can.
+// Without a free file descriptor, a store cannot create a segment. It continues in its present
+// files, removes what is finished, and creates segments again when it can.
 func TestStoreWithoutDescriptors(t *testing.T) {
 	d := disk.NewRAM()
 	s, err := open(d, Options{SegmentBytes: 1 << 16})
@@ -48,7 +48,7 @@ func TestStoreWithoutDescriptors(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// The same for a store whose first commits come when there is none.
+// The same for a store that has no free descriptor from its first commit on.
 func TestStoreThatNeverHadDescriptors(t *testing.T) {
 	d := disk.NewRAM()
 	s, err := open(d, Options{SegmentBytes: 1 << 16})
@@ -62,7 +62,7 @@ func TestStoreThatNeverHadDescriptors(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// What a commit waits for is told as the system names it, and once.
+// When a commit has to wait, the reason is logged once, in the words of the system.
 func TestStoreTellsWhatItWaitsFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder

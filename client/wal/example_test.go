@@ -11,7 +11,7 @@ import (
 	"github.com/mqtt311/mqtt311/client/wal"
 )
 
-// A message that was accepted while nothing was connected is there after a restart.
+// A message accepted without a connection is still in the store after a restart.
 func Example() {
 	dir, err := os.MkdirTemp("", "wal")
 	if err != nil {

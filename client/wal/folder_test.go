@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A folder that is there already may have been made by a process that died before it had synced
-// the name: then the name is not on the disk yet.
+// If the folder exists already, the process that created it may have died before it synced the
+// name. The name must then be synced again.
 func TestWALNamesOfFoldersAreSynced(t *testing.T) {
 	dir := t.TempDir()
 	var synced []string
@@ -26,7 +26,7 @@ func TestWALNamesOfFoldersAreSynced(t *testing.T) {
 	require.Contains(t, synced, dir)
 }
 
-// Who may write to a folder above the store can put another one in its place.
+// A user who may write to a folder above the store can replace the store.
 func TestWALFoldersAboveArePrivate(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("permissions of another kind")
@@ -55,7 +55,7 @@ func TestWALFoldersAboveArePrivate(t *testing.T) {
 	require.ErrorContains(t, err, "can be written to by everybody", "where the link leads counts")
 }
 
-// Volumes in clusters have permissions that somebody else sets.
+// Volumes in clusters have permissions that the program cannot change.
 func TestWALAllowShared(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("permissions of another kind")
@@ -92,7 +92,7 @@ func TestWALOwnerOfTheFolder(t *testing.T) {
 	require.ErrorContains(t, err, "belongs to user 12345, and this process is user 0")
 }
 
-// The owner of a folder above the store can put another store in its place, which is told.
+// The owner of a folder above the store can replace the store, so a warning is logged.
 func TestWALOwnerOfAFolderAbove(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can give a folder away")
@@ -116,7 +116,7 @@ func TestWALOwnerOfAFolderAbove(t *testing.T) {
 	}
 }
 
-// Whoever cannot lock says why.
+// If locking is impossible, the error says why, and not that the store is in use.
 func TestWALLockThatCannotBeMade(t *testing.T) {
 	opt := options(t.TempDir())
 	path := Folder(opt.Dir, opt.Server, opt.ClientID)

@@ -14,8 +14,8 @@ import (
 	"github.com/mqtt311/mqtt311/internal/disk"
 )
 
-// fill keeps messages until there is no room, forgets all, and so on. It returns the store, or
-// nil when the power went.
+// fill stores messages until there is no room, removes all of them, and repeats that. It returns
+// the store, or nil if the power failed.
 func fill(d *disk.RAM, opt Options, h *history) (*Store, error) {
 	s, err := open(d, opt)
 	if err != nil {
@@ -49,8 +49,8 @@ func fill(d *disk.RAM, opt Options, h *history) (*Store, error) {
 	return s, nil
 }
 
-// A store that fills the disk by itself has room again when all is finished, and a crash at any
-// operation of that loses nothing.
+// A store that has filled the disk has room again when all its messages are finished, and a crash
+// at any operation meanwhile loses nothing.
 func TestWALCrashOnAFullDisk(t *testing.T) {
 	opt := Options{SegmentBytes: 1 << 20}
 	full := func() *disk.RAM {
@@ -84,21 +84,22 @@ func TestWALCrashOnAFullDisk(t *testing.T) {
 	}
 }
 
-// A consumer is what the records of a session do: it accepts messages while there is room, finishes
-// them step by step, and takes over incoming ones, whose identifiers come and go.
+// A consumer changes the records of a store as a session does: it accepts messages while there is
+// room, finishes them step by step, and receives messages at QoS 2, whose identifiers are stored
+// and removed.
 type consumer struct {
 	t    *testing.T
 	s    *Store
 	r    *rand.Rand
 	want map[string]string
 
-	accepted, released []uint64 // that are not finished
+	accepted, released []uint64 // messages that are not finished
 	next               uint64
 	received           []uint16
 	refused            int
 }
 
-// commit must neither fail nor wait.
+// commit commits changes, which must neither fail nor wait.
 func (c *consumer) commit(changes ...client.Change) {
 	c.t.Helper()
 	if err := c.s.tryCommit(changes); err != nil {
@@ -137,7 +138,7 @@ func (c *consumer) accept(size int) bool {
 	return true
 }
 
-// finish does the next step for one of the messages that wait for it.
+// finish does the next step for one of the unfinished messages.
 func (c *consumer) finish() {
 	if n := len(c.released); n > 0 && (len(c.accepted) == 0 || c.r.IntN(2) == 0) {
 		seq := c.released[0]
@@ -154,7 +155,8 @@ func (c *consumer) finish() {
 	}
 }
 
-// receive takes a message over and, with so many under way, forgets the oldest.
+// receive stores an incoming message and, if there are already as many as given, removes the
+// oldest.
 func (c *consumer) receive(underWay int) {
 	id := uint16(c.r.IntN(1 << 16))
 	c.commit(client.Change{Key: receivedKey(id), Value: make([]byte, 8)})
@@ -165,16 +167,16 @@ func (c *consumer) receive(underWay int) {
 	}
 }
 
-// TestWALFullDiskConsumer fills the disk under a store that receives at QoS 2, of many sizes and
-// with many histories. Another program takes every byte that is given back. The store goes on for as
-// long as most of the log is dead, through restarts, and finishes what it has accepted; when the
-// disk has room, it accepts messages again.
+// TestWALFullDiskConsumer fills the disk under a store that receives at QoS 2, with messages of
+// many sizes and many histories. Another program takes every byte that is freed. As long as most of
+// the log is dead, the store continues, through restarts, and finishes what it has accepted; when
+// the disk has room, it accepts messages again.
 func TestWALFullDiskConsumer(t *testing.T) {
 	for _, segment := range []int64{1 << 12, 1 << 14, 1 << 16, 1 << 20, 16 << 20} {
 		for _, backlog := range either([]int{0, 40, 2000}, []int{0, 1, 40, 2000}) {
 			for _, size := range either([]int{20, 3000}, []int{0, 20, 3000}) {
 				for _, greedy := range []bool{true, false} {
-					if greedy && segment < 1<<20 { // a file of it may have less room than the reserve
+					if greedy && segment < 1<<20 { // a file of the log may have less room than the reserve
 						continue
 					}
 					if backlog*size > 1<<20 || segment < 1<<16 && backlog > 40 {
@@ -198,7 +200,7 @@ func fullDiskConsumer(t *testing.T, opt Options, backlog, size int, greedy bool)
 	require.NoError(t, err)
 	c := &consumer{t: t, s: s, r: rand.New(rand.NewPCG(uint64(backlog), uint64(size))), want: make(map[string]string)}
 	c.commit(client.Change{Key: []byte{5}, Value: []byte{0}}, client.Change{Key: []byte("\x04fd/#"), Value: []byte{2}})
-	for range either(200, 500) { // what was before
+	for range either(200, 500) { // history before the disk is full
 		c.receive(5)
 	}
 	for range backlog {
@@ -219,7 +221,7 @@ func fullDiskConsumer(t *testing.T, opt Options, backlog, size int, greedy bool)
 	}
 	steps := either(200, 2000)
 	if backlog*(size+200) > reserve/4 {
-		steps = either(100, 300) // most of the log is not dead: the reserve has to do
+		steps = either(100, 300) // most of the log is live, so only the reserve is left
 	}
 	for i := range steps {
 		c.receive(5)
@@ -234,7 +236,7 @@ func fullDiskConsumer(t *testing.T, opt Options, backlog, size int, greedy bool)
 			c.receive(5)
 		}
 	}
-	for range 2000 { // now most of it is
+	for range 2000 { // now most of the log is dead
 		c.receive(5)
 	}
 	restart()

@@ -13,8 +13,9 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// What is removed or replaced while the store is open is noticed at the next commit, which else would
-// go where nobody ever reads it, beside a store that another process may have opened meanwhile.
+// If a file or the folder is removed or replaced while the store is open, the next commit fails.
+// Otherwise its data would never be read again, and another process might have opened a store in
+// its place.
 func TestWALGone(t *testing.T) {
 	segment := func(folder string) string { return filepath.Join(folder, segmentName(1)) }
 	for name, take := range map[string]func(folder string) error{
@@ -38,14 +39,14 @@ func TestWALGone(t *testing.T) {
 			defer s.Close()
 			require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Value: []byte("v")}}))
 			require.NoError(t, take(Folder(opt.Dir, opt.Server, opt.ClientID)))
-			for range 3 { // and it stays so
+			for range 3 { // the store keeps failing
 				require.ErrorIs(t, s.Commit([]client.Change{{Key: []byte("l"), Value: []byte("v")}}), ErrGone)
 			}
 		})
 	}
 }
 
-// replace puts another file with the same bytes in the place of a file.
+// replace replaces a file by another one with the same bytes.
 func replace(path string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -57,8 +58,8 @@ func replace(path string) error {
 	return os.Rename(path+".new", path)
 }
 
-// The lock file is not all that is locked: without it, or with another one, no second process opens
-// the store, and the first goes on.
+// More than the file LOCK is locked: if it is removed or replaced, no other process can open the
+// store, and the first one continues.
 func TestWALLockFileRemoved(t *testing.T) {
 	for name, take := range map[string]func(path string) error{"removed": os.Remove, "replaced": replace} {
 		t.Run(name, func(t *testing.T) {
@@ -78,9 +79,9 @@ func TestWALLockFileRemoved(t *testing.T) {
 	}
 }
 
-// A store that is put back from a copy believes nothing of what it says of released Packet Identifiers, since
-// the Server may have gone on meanwhile: section 4.3.3. So does one that was not closed. One that is as Close has
-// left it does.
+// After a store was restored from a copy, its records of released Packet Identifiers are ignored,
+// since the Server may have gone on meanwhile (section 4.3.3). The same holds after a crash, but
+// not if the store is as Close left it.
 func TestWALCopyReleasesAgain(t *testing.T) {
 	released := session.Record{Kind: session.RecordScrubbed, Seq: 40_000, Base: 3}
 	again := session.Record{Kind: session.RecordScrubbed, Seq: 40_000, Base: 40_000}
@@ -134,7 +135,7 @@ func recordChange(r session.Record) client.Change {
 	return client.Change{Key: r.AppendKey(nil), Value: r.AppendValue(nil)}
 }
 
-// putBack puts the copy of a folder in its place.
+// putBack replaces a folder by its copy.
 func putBack(t *testing.T, folder string) {
 	require.NoError(t, os.RemoveAll(folder))
 	require.NoError(t, os.Rename(folder+".copy", folder))

@@ -21,7 +21,7 @@ const (
 type head struct {
 	generation uint64 // 0 if none was written yet
 	oldest     uint64 // first number of the oldest segment
-	newest     uint64 // and of the newest
+	newest     uint64 // first number of the newest segment
 	next       uint64 // number of the first frame after those on the disk
 	sync       Sync   // policy for the newest segment
 	salt       uint32 // of the store, in case a header is unreadable

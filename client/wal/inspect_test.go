@@ -19,7 +19,7 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// look surveys a disk.
+// look inspects a disk.
 func look(t *testing.T, d *disk.RAM) (*Inspection, map[string]string) {
 	t.Helper()
 	s := newSurvey(d)
@@ -33,7 +33,7 @@ func look(t *testing.T, d *disk.RAM) (*Inspection, map[string]string) {
 	return &s.found, got
 }
 
-// played returns a disk with a log of some segments, and every value that a key had.
+// played returns a disk with a log of several segments, and all values that each key had.
 func played(t *testing.T, opt Options, close bool) (*disk.RAM, map[string][]string) {
 	t.Helper()
 	d := disk.NewRAM()
@@ -54,9 +54,10 @@ func played(t *testing.T, opt Options, close bool) (*disk.RAM, map[string][]stri
 	return d, had
 }
 
-// TestWALInspectAgreesWithOpen changes bytes all over every file, cuts every file all over, and
-// takes every file away: what Inspect calls sound Open opens, with the same content; what it
-// calls damaged Open refuses. What is read of a damaged log was written.
+// TestWALInspectAgreesWithOpen flips bytes in every part of every file, truncates every file at
+// many places, and removes every file. If Inspect finds no damage, Open must succeed with the same
+// content; otherwise Open must refuse the store. All that is read of a damaged log must have been
+// written.
 func TestWALInspectAgreesWithOpen(t *testing.T) {
 	opt := Options{Server: "mq", ClientID: "c", SegmentBytes: 800}
 	sound, refused := 0, 0
@@ -109,7 +110,7 @@ func TestWALInspectAgreesWithOpen(t *testing.T) {
 	t.Logf("%d files changed, cut or taken away: %d logs sound, %d refused", sound+refused, sound, refused)
 }
 
-// The place of each damage is named, and what is behind it is read.
+// Inspect reports the place of each damage, and reads what follows it.
 func TestWALInspectGoesOnBehindDamage(t *testing.T) {
 	d, ends, _ := oneSegment(t)
 	d.Files[segmentName(1)].Flip(ends[0]+3, 1) // in the first commit
@@ -140,7 +141,7 @@ func snapshot(t *testing.T, folder string) map[string]string {
 	return files
 }
 
-// A store that is in use is read while it changes.
+// A store that is in use can be inspected while it changes.
 func TestWALInspectWhileInUse(t *testing.T) {
 	opt := options(t.TempDir())
 	opt.SegmentBytes, opt.Sync = 2000, UnsafeNoSync
@@ -192,8 +193,8 @@ func TestWALInspectWhileInUse(t *testing.T) {
 	require.Equal(t, before, snapshot(t, folders[0]), "nothing was changed")
 }
 
-// Salvage of a sound store is a copy; of a damaged one what can be read, and identifiers that
-// nobody knows of any more are released first.
+// Salvage copies an intact store. From a damaged one it copies what can be read, and has
+// identifiers released whose state is lost.
 func TestWALSalvage(t *testing.T) {
 	opt := options(t.TempDir())
 	s, err := Open(opt)

@@ -72,7 +72,7 @@ var errReplaced = errors.New("it was replaced")
 type folderID struct {
 	fileID
 	st    syscall.Stat_t // the buffer of changed
-	again bool           // it changed a moment ago
+	again bool           // the folder changed a moment ago
 }
 
 func identifyFolder(path string) (id folderID, err error) {

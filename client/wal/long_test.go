@@ -2,8 +2,8 @@ package wal
 
 import "flag"
 
-// long asks for the long forms of tests that try many histories or stop at many places. The short
-// forms take a sample of the same.
+// long selects the long forms of tests that try many histories or stop at many places. The short
+// forms try a sample of them.
 var long = flag.Bool("wal.long", false, "run the long forms: every size and place")
 
 // either returns few in the short forms and many in the long ones.

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The index answers as a map does, whatever the keys are, and keeps no page that is empty.
+// The index returns what a map would, for any keys, and keeps no empty page.
 func TestIndex(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	x, want := newIndex(), make(map[string]place)

@@ -14,9 +14,9 @@ import (
 	"github.com/mqtt311/mqtt311/session"
 )
 
-// A message that was salvaged goes on under its identifier, with DUP: it may have left. A new one
-// at QoS 2 waits until its identifier is released, though all of them were once: the Server may
-// hold it for a message whose record is lost.
+// A salvaged message that may have been sent keeps its identifier and is sent with DUP. A new
+// message at QoS 2 waits until its identifier is released, even though the old store had released
+// all: the Server may hold the identifier for a message whose record is lost.
 func TestWALSalvagedSession(t *testing.T) {
 	opt := options(t.TempDir())
 	s, err := Open(opt)
@@ -24,7 +24,7 @@ func TestWALSalvagedSession(t *testing.T) {
 	var lost int64
 	for _, r := range []session.Record{
 		{Kind: session.RecordSession, Made: session.MadeReleasing},
-		{Kind: session.RecordScrubbed, Seq: 1 << 15}, // every identifier
+		{Kind: session.RecordScrubbed, Seq: 1 << 15}, // every identifier is released
 		{Kind: session.RecordSequence, Seq: 32},
 		{Kind: session.RecordPublish, Seq: 5, Publish: &packets.Publish{QoS: 2, Topic: "kept", Payload: []byte("1")}},
 		{Kind: session.RecordPublish, Seq: 6, Publish: &packets.Publish{QoS: 2, Topic: "lost", Payload: []byte("2")}},

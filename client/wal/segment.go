@@ -13,7 +13,7 @@ import (
 const (
 	format        = 3
 	segmentSuffix = ".log"
-	growBy        = 1 << 20 // bytes of zeros written ahead at the most, so that a commit changes no metadata
+	growBy        = 1 << 20 // maximum number of zeros written ahead, so that a commit changes no metadata
 )
 
 // A segment is a file of the log, or a file that reserves room for it. Store.work guards it.

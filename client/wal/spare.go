@@ -178,7 +178,7 @@ func (s *Store) reuse(seg *segment, from **segment) bool {
 	}
 	*from = nil
 	if s.disk.Rename(old.name, seg.name) != nil {
-		s.drop(old) // a system on which an open file cannot be renamed
+		s.drop(old) // on this system an open file cannot be renamed
 		return false
 	}
 	seg.f, seg.room = old.f, old.room

@@ -13,14 +13,14 @@ import (
 	"github.com/mqtt311/mqtt311/internal/disk"
 )
 
-// A stalling disk hangs in one operation until it is let go.
+// A stalling disk blocks in one operation until goOn is closed.
 type stalling struct {
 	*disk.RAM
 	mu      sync.Mutex
-	ops     map[string]int // how often each kind was done
-	kind    string         // of the one that hangs
+	ops     map[string]int // number of operations of each kind
+	kind    string         // kind of the operation that blocks
 	nth     int
-	hanging chan struct{} // closed when it does
+	hanging chan struct{} // closed when the operation blocks
 	goOn    chan struct{}
 }
 
@@ -93,7 +93,7 @@ func (f stallingFile) Sync() error {
 	return f.File.Sync()
 }
 
-// soon fails the test if f does not return soon.
+// soon fails the test if f does not return within the patience of the test.
 func soon(t *testing.T, what string, f func() error) {
 	t.Helper()
 	done := make(chan error, 1)
@@ -106,8 +106,8 @@ func soon(t *testing.T, what string, f func() error) {
 	}
 }
 
-// churn commits messages of which every tenth stays for long, so that segments are made, used
-// again, compacted and removed.
+// churn commits messages, of which every tenth is kept for long, so that segments are created,
+// reused, compacted and removed.
 func churn(s *Store, commits int) (map[string]string, error) {
 	want := make(map[string]string)
 	for i := range commits {
@@ -136,9 +136,9 @@ func atHand(s *Store, n int64) bool {
 	return s.free >= s.granted+n+s.toFinish+reserve
 }
 
-// TestWALAnswersWhileTheDiskStands hangs the disk in operations of a run in turn. Whoever asks how the
-// store is gets an answer all the same. So does Room if the files have room at hand, and otherwise it
-// answers when the disk goes on.
+// TestWALAnswersWhileTheDiskStands blocks one disk operation of a run after another. Meanwhile the
+// store still reports its state. Room returns as well if the files have enough room at hand;
+// otherwise it returns when the disk continues.
 func TestWALAnswersWhileTheDiskStands(t *testing.T) {
 	opt := Options{SegmentBytes: 1 << 16}
 	const commits = 900
@@ -156,7 +156,7 @@ func TestWALAnswersWhileTheDiskStands(t *testing.T) {
 
 	for kind, n := range whole.ops {
 		hung, waited := 0, 0
-		// Not each of thousands that are the same.
+		// Thousands of operations are alike, so block only a sample of them.
 		for nth := begun[kind] + 1; nth <= n; nth += 1 + (n-begun[kind])/either(20, 60) {
 			d := newStalling(kind, nth)
 			s, err := open(d, opt)
@@ -188,7 +188,7 @@ func TestWALAnswersWhileTheDiskStands(t *testing.T) {
 			case err := <-done:
 				require.NoError(t, err)
 				close(d.goOn)
-				continue // in a read of the Load above
+				continue // the operation is a read of Load above, which this run does not call
 			}
 			require.NoError(t, <-done)
 			require.Equal(t, want, contents(t, s))

@@ -51,7 +51,7 @@ type Store struct {
 	header   int64     // size of the header of a segment
 	head     head      // as on the disk
 	headFile disk.File // nil before the first head is written
-	buf      []byte    // of the last commit, for reuse
+	buf      []byte    // buffer of the last commit, for reuse
 	written  []frameAt
 	dirty    bool           // written and not synced
 	owed     *client.Change // to be committed first, or nil: see compareClose

@@ -40,10 +40,10 @@ func TestWALIsAStore(t *testing.T) {
 		{"small, of small segments", Options{Sync: UnsafeNoSync, MaxBytes: 10 << 20, SegmentBytes: 1 << 14}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if c.opt.SegmentBytes == 1<<14 { // of very many files
+			if c.opt.SegmentBytes == 1<<14 { // makes very many files
 				thorough.Only(t)
 			}
-			t.Parallel() // they wait for the disk
+			t.Parallel() // the tests mostly wait for the disk
 			dir := t.TempDir()
 			opened := make(map[string]*Store)
 			storetest.Run(t, func(t *testing.T, name string) client.Store {
@@ -71,13 +71,13 @@ func contents(t *testing.T, s *Store) map[string]string {
 	return got
 }
 
-// A history is what a store was told, and what it may hold after a crash.
+// A history is the content that a store was given, and what it may contain after a crash.
 type history struct {
 	want    map[string]string // after the last Commit that returned nil
-	perhaps map[string]string // after the one that did not return; nil: there was none
+	perhaps map[string]string // after the Commit that did not return, or nil if there was none
 }
 
-// play commits random changes until the power goes or n commits are done.
+// play commits random changes until the power fails or n commits are done.
 func play(d *disk.RAM, opt Options, r *rand.Rand, n int, h *history) error {
 	s, err := open(d, opt)
 	if err != nil {
@@ -105,10 +105,10 @@ func play(d *disk.RAM, opt Options, r *rand.Rand, n int, h *history) error {
 	return nil
 }
 
-// TestWALCrashAtEveryOperation cuts the power, or kills the process, at each operation on the
-// disk, recovery, rotation and compaction included, and again at each operation of the recovery:
-// what was committed is there, what was being committed is there as a whole or not at
-// all.
+// TestWALCrashAtEveryOperation cuts the power, or kills the process, at each disk operation,
+// including those of recovery, rotation and compaction, and again at each operation of the
+// recovery. All complete commits must survive; the commit in progress must survive completely or
+// not at all.
 func TestWALCrashAtEveryOperation(t *testing.T) {
 	for _, power := range []bool{false, true} {
 		for seed := range thorough.Pick[uint64](1, 3) {
@@ -123,7 +123,7 @@ func TestWALCrashAtEveryOperation(t *testing.T) {
 				}
 				crashes++
 				d = d.After(power, r)
-				if r.IntN(2) == 0 { // a process that was killed, before the power goes
+				if r.IntN(2) == 0 { // the process was killed before the power failed
 					d = d.After(false, r)
 					s, err := open(d, opt)
 					require.NoError(t, err)
@@ -131,10 +131,10 @@ func TestWALCrashAtEveryOperation(t *testing.T) {
 					if maps.Equal(got, h.want) || h.perhaps == nil {
 						h.perhaps = h.want
 					}
-					h.want = got // it was acted on
+					h.want = got // the program may have acted on it
 					d = d.After(true, r)
 				}
-				for again := 1; again < 12; again++ { // the power goes while the log is being repaired
+				for again := 1; again < 12; again++ { // the power fails during the recovery
 					next := d.After(false, r)
 					next.PowerAt = again
 					if _, err := open(next, opt); err == nil {
@@ -148,7 +148,7 @@ func TestWALCrashAtEveryOperation(t *testing.T) {
 				if !maps.Equal(got, h.want) && (h.perhaps == nil || !maps.Equal(got, h.perhaps)) {
 					t.Fatalf("seed %d, power %v, operation %d: %v, want %v or %v", seed, power, at, got, h.want, h.perhaps)
 				}
-				// What was recovered is recovered again, and the log goes on.
+				// Recovery of the recovered log changes nothing, and the log can be continued.
 				s, err = open(d.After(power, r), opt)
 				require.NoError(t, err)
 				require.Equal(t, got, contents(t, s))
@@ -164,8 +164,8 @@ func TestWALCrashAtEveryOperation(t *testing.T) {
 	}
 }
 
-// oneSegment returns a disk with the log of a few commits, where each ends, and what is kept
-// then.
+// oneSegment returns a disk with the log of a few commits, the end of each, and the content after
+// it.
 func oneSegment(t *testing.T) (*disk.RAM, []int64, []map[string]string) {
 	d := disk.NewRAM()
 	s, err := open(d, Options{Server: "mq", ClientID: "c", SegmentBytes: 4096})
@@ -180,11 +180,11 @@ func oneSegment(t *testing.T) (*disk.RAM, []int64, []map[string]string) {
 	return d, ends, states
 }
 
-// TestWALTornTail cuts the log at every byte: whole commits are kept, the rest is dropped.
+// TestWALTornTail truncates the log at every byte: complete commits are kept, the rest is dropped.
 func TestWALTornTail(t *testing.T) {
 	d, ends, states := oneSegment(t)
 	for cut := ends[0]; cut <= ends[4]; cut++ {
-		for _, rest := range []byte{0, 0xa5} { // zeros, or what was there before
+		for _, rest := range []byte{0, 0xa5} { // followed by zeros or by old bytes
 			torn := d.After(false, d.R)
 			f := torn.Files[segmentName(1)]
 			f.Put(bytes.Repeat([]byte{rest}, int(ends[4]-cut)), cut)
@@ -199,8 +199,8 @@ func TestWALTornTail(t *testing.T) {
 	}
 }
 
-// TestWALBitFlips turns every bit of the log: it is refused, or a commit that may have been
-// under way is dropped. Nothing is read that was not written.
+// TestWALBitFlips flips every bit of the log: either Open refuses the log, or it drops the last
+// commit, which may have been in progress. It never reads anything that was not written.
 func TestWALBitFlips(t *testing.T) {
 	d, ends, states := oneSegment(t)
 	refused := 0
@@ -221,8 +221,8 @@ func TestWALBitFlips(t *testing.T) {
 	t.Logf("%d bits turned: %d refused, the others in a commit that may have been under way", ends[4]*8, refused)
 }
 
-// A segment that is missing is damage, be it the oldest, the newest or the only one, and so is a
-// missing head.
+// A missing segment is damage, be it the oldest, the newest or the only one, and so is a missing
+// head.
 func TestWALMissingFile(t *testing.T) {
 	for _, commits := range []int{0, 1, 60} {
 		d := disk.NewRAM()
@@ -232,7 +232,7 @@ func TestWALMissingFile(t *testing.T) {
 		slices.Sort(names)
 		for _, name := range names {
 			if name == headName && commits == 0 || name == standbyName {
-				continue // nothing was promised in it
+				continue // the segment has no commit yet
 			}
 			broken := d.After(false, d.R)
 			delete(broken.Files, name)
@@ -243,8 +243,8 @@ func TestWALMissingFile(t *testing.T) {
 	}
 }
 
-// After a store was closed, what it said it had is on the disk: a last commit that cannot be
-// read is damage, not a commit that a crash has cut short.
+// After Close, everything that was committed is on the disk: if the last commit is unreadable, that
+// is damage and not a commit cut short by a crash.
 func TestWALDamageInTheLastCommit(t *testing.T) {
 	for _, policy := range []Sync{SyncAlways, UnsafeNoSync} {
 		d, ends, states := oneSegment(t)
@@ -264,12 +264,12 @@ func TestWALDamageInTheLastCommit(t *testing.T) {
 	}
 }
 
-// The head is written in two places in turn: a crash while one is written costs nothing, and
+// The head has two slots, written alternately: a crash while one is written does no harm, and
 // damage to both is refused.
 func TestWALHead(t *testing.T) {
 	d, _, states := oneSegment(t)
 	opt := Options{Server: "mq", ClientID: "c", SegmentBytes: 4096}
-	for range 2 { // so that both places are in use
+	for range 2 { // to use both slots
 		s, err := open(d, opt)
 		require.NoError(t, err)
 		require.NoError(t, s.Commit([]client.Change{{Key: []byte("n"), Value: []byte{3}}}))
@@ -291,7 +291,7 @@ func TestWALHead(t *testing.T) {
 	require.ErrorContains(t, err, headName)
 }
 
-// A store of another version says so.
+// Open says that a store has another format version.
 func TestWALFormat(t *testing.T) {
 	d, _, _ := oneSegment(t)
 	other := owner{server: "mq", clientID: "c", salt: 1}
@@ -303,12 +303,12 @@ func TestWALFormat(t *testing.T) {
 		_, err := open(d.After(false, d.R), Options{Server: "mq", ClientID: "c"})
 		require.ErrorContains(t, err, "format 7")
 		require.NotErrorIs(t, err, ErrCorrupt)
-		delete(d.Files, headName) // which another format may not have
+		delete(d.Files, headName) // another format may not have it
 	}
 }
 
-// What was accepted can be finished on a full disk, each message in commits of its own, however
-// many there are.
+// Accepted messages can be finished on a full disk, each step in its own commit, however many there
+// are.
 func TestWALFullDiskOfSmallMessages(t *testing.T) {
 	d := disk.NewRAM()
 	d.Space = 6 << 20
@@ -343,7 +343,8 @@ func TestWALSyncFailureIsFinal(t *testing.T) {
 	require.ErrorIs(t, s.Load(nil), syscall.EIO)
 }
 
-// A full disk refuses messages, and takes what finishes those that it has.
+// On a full disk the store refuses new messages, but accepts the records that finish the stored
+// ones.
 func TestWALFullDisk(t *testing.T) {
 	d := disk.NewRAM()
 	d.Space = 3 << 20
@@ -394,7 +395,7 @@ func TestWALQuota(t *testing.T) {
 	require.Error(t, s.Commit([]client.Change{{Key: []byte("j"), Granted: -1}}))
 }
 
-// One message that is stuck does not keep the segments of all that came after it.
+// One unfinished message does not keep the segments of all later ones.
 func TestWALCompaction(t *testing.T) {
 	d := disk.NewRAM()
 	s, err := open(d, Options{SegmentBytes: 1 << 16})
@@ -492,7 +493,7 @@ func TestWALOptions(t *testing.T) {
 	require.ErrorContains(t, err, "Options.Sync")
 }
 
-// A repair is told, without a key or a value.
+// A repair is logged, without keys or values.
 func TestWALRepairIsLogged(t *testing.T) {
 	d, ends, _ := oneSegment(t)
 	d.Files[segmentName(1)].Flip(ends[4]-1, 1)
@@ -511,8 +512,8 @@ func TestWALSyncInterval(t *testing.T) {
 		require.NoError(t, s.Commit([]client.Change{{Key: []byte("k"), Value: []byte("v")}}))
 		lost, err := open(d.After(true, rand.New(rand.NewPCG(7, 7))), Options{Sync: UnsafeNoSync})
 		require.NoError(t, err)
-		_ = contents(t, lost)          // whatever it holds
-		require.NoError(t, s.failed()) // takes the lock: the copy was made before the next sync
+		_ = contents(t, lost)          // its content does not matter
+		require.NoError(t, s.failed()) // wait for the lock: the disk was copied before the next sync
 		<-time.After(1100 * time.Millisecond)
 		synctest.Wait()
 		kept, err := open(d.After(true, rand.New(rand.NewPCG(7, 7))), Options{Sync: UnsafeNoSync})
@@ -527,8 +528,9 @@ func TestWALSyncInterval(t *testing.T) {
 	})
 }
 
-// Who publishes chooses what is in the log. A payload that holds frames is a payload: the rest of a
-// commit that was cut short is not taken for a later commit, and nothing is salvaged of it.
+// Publishers choose what payloads contain. A payload that contains frames is not read as frames:
+// the rest of a commit cut short by a crash is not taken for a later commit, and Salvage copies
+// none of it.
 func TestWALFramesInAPayload(t *testing.T) {
 	d, ends, states := oneSegment(t)
 	opt := Options{Server: "mq", ClientID: "c", SegmentBytes: 4096}
@@ -549,8 +551,8 @@ func TestWALFramesInAPayload(t *testing.T) {
 	require.Equal(t, states[4], contents(t, s))
 }
 
-// A file that was a segment before holds commits behind the end of the log, whose numbers are
-// lower: they mean nothing, whatever a crash has left of the newest commit.
+// A reused file contains old commits after the end of the log, with lower numbers. They are
+// ignored, whatever a crash has left of the newest commit.
 func TestWALBehindTheEnd(t *testing.T) {
 	old, oldEnds, _ := oneSegment(t)
 	opt := Options{Server: "mq", ClientID: "c", SegmentBytes: 4096}
@@ -595,8 +597,8 @@ func TestWALBehindTheEnd(t *testing.T) {
 	}
 }
 
-// The files of segments that keep nothing are used again, one at a time, also where a file that is
-// open cannot be renamed; a store that is closed leaves none behind.
+// Files of segments without live keys are reused, one at a time, even on a system on which an open
+// file cannot be renamed; Close leaves none behind.
 func TestWALSegmentsAreUsedAgain(t *testing.T) {
 	for _, refused := range []bool{false, true} {
 		d := disk.NewRAM()
