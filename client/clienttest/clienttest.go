@@ -102,7 +102,7 @@ type Conn struct {
 	seen   *identifiers
 }
 
-// identifiers remembers what QoS 2 messages came with, on any connection of a Server.
+// identifiers records the Packet Identifiers of QoS 2 messages, on all connections of a Server.
 type identifiers struct {
 	mu  sync.Mutex
 	set map[uint16]bool

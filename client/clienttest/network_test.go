@@ -55,7 +55,7 @@ func TestNetworkDelays(t *testing.T) {
 	})
 }
 
-// A network that went dead ends nothing: only deadlines help, until it comes back.
+// A stalled network ends no connection: only deadlines do, until it resumes.
 func TestNetworkStalls(t *testing.T) {
 	through(t, func(t *testing.T, n *clienttest.Network, client, server net.Conn) {
 		n.Stall()
@@ -100,7 +100,7 @@ func TestNetworkCutsAfterAByte(t *testing.T) {
 	}
 }
 
-// What a client wrote before it closed arrives.
+// Bytes that a client wrote before it closed the connection arrive.
 func TestNetworkDeliversBeforeTheEnd(t *testing.T) {
 	through(t, func(t *testing.T, n *clienttest.Network, client, server net.Conn) {
 		n.Delay(time.Minute)

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// broken are texts that cannot be read at all, with the place that has to be mended.
+// broken are texts that cannot be parsed at all, with the place of the fault.
 var broken = []struct {
 	name, rule, text string
 	line, column     int
@@ -69,7 +69,7 @@ var broken = []struct {
 	{"JSON list read as YAML", "W226", "{\"connector\": {\"general\": {\"broker_url\": \"h:1\", \"client_id\": \"c\"}},\n\"consumers\": {\"c\": {\"topics\": [\"a\", ]}}}", 2, 35},
 }
 
-// bomb merges a merge of a merge, and so on, each twice.
+// bomb is a text with merges of merges, each doubling the number of pairs.
 func bomb() string {
 	var b strings.Builder
 	b.WriteString("x-0: &a0 {k: 1}\n")
@@ -79,8 +79,8 @@ func bomb() string {
 	return b.String() + "connector:\n  general:\n    <<: *a39\n"
 }
 
-// What is no configuration at all is answered with the place that has to be mended, in
-// both languages, without a word of English in the Chinese one.
+// For a text that is no configuration at all, the finding names the place of the fault in both
+// languages, and its Chinese text contains no English.
 func TestBrokenTexts(t *testing.T) {
 	for _, c := range broken {
 		t.Run(c.name, func(t *testing.T) {
@@ -101,7 +101,8 @@ func TestBrokenTexts(t *testing.T) {
 	}
 }
 
-// files are faults of files that a configuration names: with FILE in the text, and what makes it.
+// files are faults of files that a configuration names: the text, with FILE for the path, and a
+// function that makes the file.
 var files = []struct {
 	rule, text string
 	make       func(t *testing.T, path string)
@@ -140,7 +141,7 @@ var files = []struct {
 	}},
 }
 
-// strangers makes a folder of another user.
+// strangers makes a folder that belongs to another user.
 func strangers(t *testing.T, path string) {
 	require.NoError(t, os.Mkdir(path, 0o700))
 	giveAway(t, path)
@@ -156,12 +157,12 @@ func giveAway(t *testing.T, path string) {
 func written(text string, mode os.FileMode) func(*testing.T, string) {
 	return func(t *testing.T, path string) {
 		require.NoError(t, os.WriteFile(path, []byte(text), mode))
-		require.NoError(t, os.Chmod(path, mode)) // whatever the umask is
+		require.NoError(t, os.Chmod(path, mode)) // set the mode whatever the umask is
 	}
 }
 
-// A file that cannot be used is told by the check, which neither waits for a writer nor reads
-// without end.
+// A file that cannot be used is reported as a finding. The check neither waits for the writer of a
+// pipe nor reads without limit.
 func TestFilesOfAConfiguration(t *testing.T) {
 	for _, c := range files {
 		t.Run(c.rule, func(t *testing.T) {
@@ -196,7 +197,7 @@ func TestFilesOfAConfiguration(t *testing.T) {
 	}
 }
 
-// A file of the service's own, and folders as they should be, have no finding.
+// Files that belong to the user of the service, in folders with safe modes, lead to no finding.
 func TestFilesAsTheyShouldBe(t *testing.T) {
 	folder := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "pw"), []byte("\ufeffp\r\n"), 0o600))
@@ -206,7 +207,7 @@ func TestFilesAsTheyShouldBe(t *testing.T) {
 	_, findings, err := config.Parse([]byte(text), folder)
 	require.NoError(t, err)
 	require.Empty(t, findings)
-	// A volume whose permissions somebody else sets.
+	// A volume whose permissions the user cannot change.
 	require.NoError(t, os.Mkdir(filepath.Join(folder, "store"), 0o700))
 	require.NoError(t, os.Chmod(filepath.Join(folder, "store"), 0o777))
 	_, findings, err = config.Parse([]byte(strings.Replace(text, "{dir: store}", "{dir: store, allow_shared: true}", 1)), folder)
@@ -214,7 +215,7 @@ func TestFilesAsTheyShouldBe(t *testing.T) {
 	require.Empty(t, findings)
 }
 
-// A secret in the configuration itself is as private as the file is.
+// Secrets written in the configuration are only as private as its file.
 func TestSecretInAFileForEverybody(t *testing.T) {
 	for mode, want := range map[os.FileMode]string{0o600: "", 0o640: "", 0o644: "W218/here", 0o666: "W218/changed", 0o620: "W218/changed"} {
 		for _, of := range []string{"username: u\n    password: p", "protocol: TLS\n    tls_client_cert: {pem: '-----BEGIN'}\n    tls_client_key: {pem: '-----BEGIN'}", "username: u\n    password: {env: HOME}", "username: u"} {

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The Chinese text of a mistake says as much as the English one.
+// The Chinese text of a finding says as much as the English one.
 func TestChineseTextsNameWhatIsAllowed(t *testing.T) {
 	for text, want := range map[string]string{
 		"connector: {general: {broker_url: h:1883, client_id: c, protocol: QUIC}}":                             `“QUIC”不在可选值之中：TCP、TLS、WebSocket、WebSocket Secure`,
@@ -29,7 +29,8 @@ func TestChineseTextsNameWhatIsAllowed(t *testing.T) {
 	}
 }
 
-// A key of another section is sent there, by whatever name it has; a mistyped one is not.
+// For a key in the wrong section the finding names the right section, in whatever spelling the key
+// is. A mistyped key is not taken for one of another section.
 func TestKeyOfAnotherSection(t *testing.T) {
 	for key, want := range map[string]string{
 		"order": "it belongs in connector.advanced", "是否顺序发送": "it belongs in connector.advanced", "ack_timeout": "it belongs in connector.extension",
@@ -46,7 +47,7 @@ func TestKeyOfAnotherSection(t *testing.T) {
 	}
 }
 
-// What E105 refuses is not compared with others.
+// A value refused with E105 is not compared with other values.
 func TestRefusedFiltersDoNotOverlap(t *testing.T) {
 	_, findings, _ := config.Parse([]byte("connector: {general: {broker_url: h:1883, client_id: c}}\nconsumers: {c: {topics: ['a/#/b', 'a/+', 'a+/#'], qos: 1}}"), "")
 	codes := ""
@@ -57,8 +58,7 @@ func TestRefusedFiltersDoNotOverlap(t *testing.T) {
 	require.NotContains(t, codes, "W210")
 }
 
-// A finding calls a field what the file calls it, and a field that the file does not have as the
-// file would.
+// A finding names a field as the file does, and a missing field in the style of the file.
 func TestFindingsUseTheWordsOfTheFile(t *testing.T) {
 	_, findings := parse(t, `连接器配置:
   通用配置标签页:
@@ -95,18 +95,18 @@ Consumer 操作:
 	} {
 		require.Contains(t, text, want)
 	}
-	// The path that programs read is the same for every file.
+	// The path, which is meant for programs, does not depend on the file.
 	require.Equal(t, "connector.general.broker_url", findings[slices.IndexFunc(findings, func(f connector.Finding) bool { return f.Code == "E116" })].Path)
-	// A user name alone is missing: the answer names it as the file would.
+	// The user name is missing: the advice names the field in the style of the file.
 	_, findings = parse(t, "connector:\n  通用配置:\n    Broker URL: 127.0.0.1:1883\n    Client ID: c\n    密码: p\n")
 	require.Equal(t, "5:9: E107 connector.通用配置.密码: is set without a user name [MQTT-3.1.2-22] → set 用户名", findings[0].String())
-	// With keys there is no label.
+	// If the file uses keys, there is no label.
 	_, findings = parse(t, "connector: {general: {broker_url: h:1, client_id: c, password: p}}")
 	require.Equal(t, "E107 connector.general.password: 已填写，但没有用户名 [MQTT-3.1.2-22] → 请填写 username", findings[0].Text("zh")[6:])
 	require.Empty(t, findings[0].Label)
 }
 
-// Consumers and producers without a name, or as a list, get a hint that helps.
+// Consumers and producers that have no name, or are a list, lead to a finding with useful advice.
 func TestConsumerWithoutAName(t *testing.T) {
 	for text, want := range map[string]string{
 		"consumers:\n  topics: [a]\n  qos: 1\n":      "3:3: E131 consumers: 是参数，而此处应为名称 → 请在上一级加一个自定的名称：“名称: {topics: ...}”",
@@ -123,7 +123,7 @@ func TestConsumerWithoutAName(t *testing.T) {
 		}
 		require.Contains(t, all, want)
 	}
-	// A consumer may be called as a setting is.
+	// A consumer may have the same name as a setting.
 	_, findings := parse(t, "connector: {general: {broker_url: h:1, client_id: c}}\nproducers: {topic: {topic: a}}\n")
 	require.Empty(t, findings)
 }

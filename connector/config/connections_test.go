@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A further connection has the settings of the connector's own, with the same labels, and a producer names it.
+// A further connection has the same settings and labels as the connector's own, and a producer
+// refers to it by name.
 func TestConnectionsAreRead(t *testing.T) {
 	for _, text := range []string{`
 connector: {general: {broker_url: "h:1883", client_id: c}}
@@ -44,7 +45,8 @@ producers:
 	}
 }
 
-// A key in the wrong section of a connection is sent to the right one of the same connection.
+// For a key in the wrong section of a connection, the finding names the right section of the same
+// connection.
 func TestKeyOfAnotherSectionOfAConnection(t *testing.T) {
 	for _, where := range []string{"general: {broker_url: h:1883, client_id: d, order: no}", "general: {broker_url: h:1883, client_id: d}, order: no"} {
 		_, findings := parse(t, strings.Replace(good, "producers:", "connections: {a.b: {"+where+"}}\nproducers:", 1))

@@ -41,7 +41,7 @@ func rowsOf(t *testing.T, document string) map[string][][]string {
 	return out
 }
 
-// source joins the files that match.
+// source returns the contents of all files that match.
 func source(t *testing.T, pattern string) string {
 	t.Helper()
 	files, err := filepath.Glob(pattern)
@@ -56,8 +56,8 @@ func source(t *testing.T, pattern string) string {
 	return b.String()
 }
 
-// The document has every row of the platform's tables, with its label and default, and the
-// tests that it names are there.
+// The document lists every setting of the platform's tables, with its label and default, and the
+// tests that it names exist.
 func TestDocumentHasEveryRowOfThePlatform(t *testing.T) {
 	var schema struct {
 		Defs map[string]struct {
@@ -134,7 +134,8 @@ func nested(p map[string]any) (keys []string) {
 	return keys
 }
 
-// The document has every rule of lint and every error type with the one above it.
+// The document lists every rule of lint and every error type, each with the error type it belongs
+// to.
 func TestDocumentHasEveryRuleAndErrorType(t *testing.T) {
 	tables := rows(t)
 	var listed []string
@@ -149,7 +150,7 @@ func TestDocumentHasEveryRuleAndErrorType(t *testing.T) {
 	}
 	for _, r := range tables["Rules"][1:] {
 		for _, code := range strings.Split(r[0], ", ") {
-			// Cells have lost what stood at their ends.
+			// Trimming has removed spaces at the ends of the cells.
 			require.Equal(t, r[1], strings.Trim(lint.About(code, "en"), " `"), code)
 			require.True(t, strings.ContainsFunc(lint.About(code, "zh"), func(r rune) bool { return unicode.Is(unicode.Han, r) }), code)
 		}
@@ -167,7 +168,7 @@ func TestDocumentHasEveryRuleAndErrorType(t *testing.T) {
 	}
 	for _, r := range tables["Errors"][1:] {
 		if r[0] == "delivered" {
-			break // the next table
+			break // the next table starts
 		}
 		require.True(t, types[r[0]], "%s is no error type", r[0])
 		delete(types, r[0])
@@ -178,7 +179,8 @@ func TestDocumentHasEveryRuleAndErrorType(t *testing.T) {
 	require.Empty(t, types, "not documented")
 }
 
-// The configurations of the pages for newcomers have no mistake but for files that are not on this machine.
+// The configurations in the pages for newcomers have no findings except for files that do not exist
+// on this machine.
 func TestConfigurationsOfTheFirstPages(t *testing.T) {
 	t.Setenv("MQTT_PASSWORD", "secret")
 	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```")
@@ -196,7 +198,8 @@ func TestConfigurationsOfTheFirstPages(t *testing.T) {
 	}
 }
 
-// The Chinese page has every setting with the label and the default of the schema, every rule of lint and every error type, in the words that the program has for them.
+// The Chinese page lists every setting with its label and default from the schema, and every rule
+// of lint and error type with the same words as the program.
 func TestChinesePageIsComplete(t *testing.T) {
 	var schema struct {
 		Defs map[string]struct {
@@ -258,7 +261,8 @@ func TestChinesePageIsComplete(t *testing.T) {
 	}
 }
 
-// What docs/start.md fills in on the page has there the names that it says, in both languages.
+// The fields that docs/start.md tells readers to fill in on the page have the same names there, in
+// both languages.
 func TestFieldsOfTheFirstPages(t *testing.T) {
 	var schema struct {
 		Defs map[string]struct {
@@ -271,7 +275,7 @@ func TestFieldsOfTheFirstPages(t *testing.T) {
 		require.True(t, ok)
 		section, _, _ = strings.Cut(section, "\n### 2.")
 		fields := regexp.MustCompile(`(?m)^\|([^|-]*)\| ([^|]+) \| [^|]+ \|$`).FindAllStringSubmatch(section, -1)
-		require.Len(t, fields, 10, page) // with the head of the table
+		require.Len(t, fields, 10, page) // including the header row
 		for _, f := range fields[1:] {
 			if strings.HasPrefix(f[2], "a name") || strings.HasPrefix(f[2], "输入名称") {
 				continue

@@ -29,7 +29,8 @@ func edited(t *testing.T, text, path, value string) string {
 	return string(out)
 }
 
-// A value that is set stands where the schema has it, under the words that the file uses.
+// A value set in a document is placed in the order of the schema, under the keys or labels that the
+// file uses.
 func TestDocumentIsChangedInItsOwnWords(t *testing.T) {
 	require.Equal(t, strings.Replace(chinese, "mq.example.com", "h:1", 1), edited(t, chinese, "connector/general/broker_url", `"h:1"`))
 	require.Equal(t, strings.Replace(chinese, "    Client ID", "    连接协议: TLS\n    Client ID", 1), edited(t, chinese, "connector/general/protocol", `"TLS"`))
@@ -99,7 +100,8 @@ func TestDocumentThatCannotBeChanged(t *testing.T) {
 	}
 }
 
-// What may not be looked at is not: neither files nor variables, nor is a command looked for.
+// References that may not be examined are not: files and variables are not read, and commands are
+// not looked up.
 func TestWithheldReferencesAreNotLookedAt(t *testing.T) {
 	t.Setenv("MQTT311_TEST_SECRET", "hunter2")
 	folder := t.TempDir()
@@ -145,7 +147,7 @@ consumers:
 	}, fields)
 	require.Equal(t, filepath.Join(folder, "secret"), d.Withheld[3].Name)
 
-	// One of them is enough for the whole not to be used.
+	// One withheld reference is enough to make the configuration unusable.
 	d = config.Read([]byte(text), folder, func(r config.Reference) bool { return r.Field() != "password" })
 	require.Len(t, d.Withheld, 1)
 	require.Nil(t, d.Config)

@@ -24,7 +24,7 @@ func EditorSchema() []byte { return slices.Clone(editorSchema()) }
 var editorSchema = sync.OnceValue(func() []byte {
 	var canonical map[string]any
 	if err := json.Unmarshal(schema, &canonical); err != nil {
-		panic(err) // the file is a part of the program
+		panic(err) // the file is part of the program
 	}
 	e := &editor{defs: make(map[string]any)}
 	c := new(connector.Config)
@@ -57,7 +57,7 @@ var editorSchema = sync.OnceValue(func() []byte {
 	out["$defs"] = e.defs
 	text, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
-		panic(err) // it was made of JSON
+		panic(err) // the value came from JSON
 	}
 	return append(text, '\n')
 })
@@ -71,7 +71,7 @@ func (e *editor) object(name string, in map[string]any, fields []field, section 
 	below, _ := in["properties"].(map[string]any)
 	for _, key := range slices.Sorted(maps.Keys(below)) {
 		f := field{key: key}
-		if property, ok := below[key].(map[string]any); ok { // of an object within another
+		if property, ok := below[key].(map[string]any); ok { // property is an object within another
 			f.zh, _ = property["x-label-zh"].(string)
 		}
 		if i := slices.IndexFunc(fields, func(f field) bool { return f.key == key }); i >= 0 {
@@ -90,7 +90,7 @@ func (e *editor) object(name string, in map[string]any, fields []field, section 
 			needed = append(needed, has(pattern))
 		}
 	}
-	patterns["^<<$"] = true // a merge, which editors may show as a key
+	patterns["^<<$"] = true // "<<" is a merge, which editors may treat as a key
 	if section != "" {
 		words := headings[section]
 		if section == "root" {
@@ -101,14 +101,14 @@ func (e *editor) object(name string, in map[string]any, fields []field, section 
 		inner["patternProperties"].(map[string]any)[heading] = map[string]any{"$ref": "#/$defs/" + name + ".heading"}
 		e.defs[name+".heading"] = inner
 		patterns[heading] = map[string]any{"$ref": "#/$defs/" + name + ".heading"}
-		for i, one := range needed { // what is needed may stand below a heading
+		for i, one := range needed { // a required key may be below a heading
 			needed[i] = map[string]any{"anyOf": []any{one, has(heading)}}
 		}
 	}
 	out := map[string]any{"type": "object", "additionalProperties": false, "properties": properties, "patternProperties": patterns}
 	if len(needed) > 0 {
 		all := make([]any, len(needed))
-		for i, one := range needed { // or it is merged
+		for i, one := range needed { // or it may be merged
 			all[i] = map[string]any{"anyOf": []any{one, has("^<<$")}}
 		}
 		out["allOf"] = all
@@ -119,7 +119,7 @@ func (e *editor) object(name string, in map[string]any, fields []field, section 
 	return out
 }
 
-// has says that an object has a key that a pattern matches.
+// has returns a schema for objects that have a key matching a pattern.
 func has(pattern string) map[string]any {
 	return map[string]any{"not": map[string]any{"propertyNames": map[string]any{"not": map[string]any{"pattern": pattern}}}}
 }
@@ -202,7 +202,7 @@ func (e *editor) lenient(name string, s any) any {
 
 var boolWords = []string{"true", "false", "yes", "no", "on", "off", "是", "否", "启用", "禁用", "开启", "关闭", "真", "假"}
 
-// moreWords are further spellings of a choice.
+// moreWords are additional spellings of choices.
 var moreWords = map[string][]string{
 	"At Most Once":       {"最多一次", "至多一次", "0", "QoS 0", "QoS 最多一次", "QoS 至多一次", "QoS At Most Once"},
 	"At Least Once":      {"至少一次", "最少一次", "1", "QoS 1", "QoS 至少一次", "QoS 最少一次", "QoS At Least Once"},

@@ -25,7 +25,7 @@ func editorValidator(t *testing.T) *jsonschema.Schema {
 	return s
 }
 
-// agree asks a stock validator about a text that Parse accepts.
+// agree fails the test if a standard validator refuses a text that Parse accepts.
 func agree(t *testing.T, s *jsonschema.Schema, text string) {
 	t.Helper()
 	if !json.Valid([]byte(text)) {
@@ -34,8 +34,8 @@ func agree(t *testing.T, s *jsonschema.Schema, text string) {
 	require.NoError(t, valid(t, s, text), text)
 }
 
-// What check accepts the schema of editors accepts: all good files of the tests, planted
-// warnings, labels, headings and spellings.
+// The editor schema accepts what Parse accepts: all valid files of the tests, those with warnings,
+// and those with labels, headings and other spellings.
 func TestEditorSchemaAcceptsWhatCheckAccepts(t *testing.T) {
 	t.Setenv("MQTT311_PW", "hunter2")
 	s := editorValidator(t)
@@ -87,7 +87,7 @@ func TestEditorSchemaAcceptsWhatCheckAccepts(t *testing.T) {
 	require.Greater(t, checked, 60)
 }
 
-// Every key and label, in every way to write it, is one for both.
+// Both Parse and the editor schema accept every key and label in every spelling.
 func TestEditorSchemaKnowsEveryKey(t *testing.T) {
 	t.Setenv("MQTT311_PW", "hunter2")
 	s := editorValidator(t)
@@ -106,8 +106,8 @@ func TestEditorSchemaKnowsEveryKey(t *testing.T) {
 	}
 }
 
-// respell changes case, width and blanks of the keys of a document, but not names and what is
-// no setting.
+// respell changes the case, width and spaces of the keys in a document, except names and keys that
+// are not settings.
 func respell(random *rand.Rand, n *yaml.Node, keys bool) {
 	if n.Kind != yaml.MappingNode {
 		for _, below := range n.Content {
@@ -149,7 +149,7 @@ func respell(random *rand.Rand, n *yaml.Node, keys bool) {
 	}
 }
 
-// It is a schema, not a blank: it finds what is plainly wrong.
+// The editor schema does not accept everything: it finds obvious errors.
 func TestEditorSchemaRefuses(t *testing.T) {
 	s := editorValidator(t)
 	agree(t, s, good)
@@ -184,7 +184,7 @@ func TestEditorSchemaRefuses(t *testing.T) {
 	}
 }
 
-// Editors complete keys and labels.
+// The editor schema lets editors complete keys and labels.
 func TestEditorSchemaCompletes(t *testing.T) {
 	for _, key := range []string{"broker_url", "Broker URL", "用户名", "password", "密码", "连接器配置", "通用配置"} {
 		require.Contains(t, string(config.EditorSchema()), `"`+key+`": {`)

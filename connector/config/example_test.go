@@ -8,7 +8,7 @@ import (
 	"github.com/mqtt311/mqtt311/connector/config"
 )
 
-// Every mistake is named at once, with its place and what to do.
+// All errors are reported at once, each with its place and advice.
 func ExampleParse() {
 	_, _, err := config.Parse([]byte(`connector:
   general:

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A secret never shows, however wrong it stands.
+// Secrets never appear in findings, even where they are misplaced.
 func TestSecretsNeverInErrors(t *testing.T) {
 	const secret = "hunter2"
 	t.Setenv("CONFIG_TEST_SECRET", secret)

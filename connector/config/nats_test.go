@@ -79,7 +79,7 @@ NATS 流:
   租约有效期: 6s
 `
 
-// The section nats is read in both languages, and both schemas agree.
+// The section nats can be written in both languages, and both schemas accept it.
 func TestNATSIsRead(t *testing.T) {
 	t.Setenv("MQTT311_PW", "hunter2")
 	of := func(d time.Duration) *time.Duration { return &d }
@@ -116,7 +116,7 @@ func TestNATSIsRead(t *testing.T) {
 	}
 }
 
-// More partitions than leases can divide are refused, and New refuses leases altogether.
+// More partitions than leases can be divided among are refused, and New refuses leases altogether.
 func TestLeasesOfAConnector(t *testing.T) {
 	leased := strings.Replace(good, "qos: At Least Once", "qos: 1\n    partition: {count: 8, lease: 'nats://127.0.0.1'}", 1)
 	cfg, findings := parse(t, leased)
@@ -127,7 +127,7 @@ func TestLeasesOfAConnector(t *testing.T) {
 	require.Equal(t, []string{"E137"}, codes(findings))
 }
 
-// No secret of the section is shown.
+// No secret of the section appears in the output.
 func TestNATSSecretsAreNotShown(t *testing.T) {
 	cfg, _ := parse(t, strings.Replace(streamed, "password: {env: MQTT311_PW}", "password: hunter2", 1))
 	require.Equal(t, "hunter2", string(cfg.NATS.Password))
@@ -136,7 +136,7 @@ func TestNATSSecretsAreNotShown(t *testing.T) {
 	require.NotContains(t, string(b), "hunter2")
 }
 
-// docs/jetstream.md has each key of the section, and its label and default.
+// docs/jetstream.md lists each key of the section with its label and default.
 func TestDocumentHasEveryKeyOfNATS(t *testing.T) {
 	var schema struct {
 		Defs map[string]struct {

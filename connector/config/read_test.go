@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// whole has every row of the platform's tables under its canonical key.
+// whole has every setting of the platform's tables under its canonical key.
 const whole = `{
 	"version": 1,
 	"connector": {
@@ -34,7 +34,7 @@ const whole = `{
 	"producers": {"out": {"topic": "a/${attribute.topic}", "payload": "x", "qos": "Exactly Once", "retained": true}}
 }`
 
-// The platform's labels, as it writes them, mean the same.
+// The platform's labels, as it writes them, are equivalent to the keys.
 const wholeInChinese = `
 connector:
   通用配置:
@@ -111,13 +111,13 @@ func TestEveryRowOfThePlatformIsRead(t *testing.T) {
 	require.Equal(t, want, read(t, wholeInChinese))
 }
 
-// What a template says for each message is kept apart from what is said once.
+// Templates, which are expanded for each message, are kept apart from constant values.
 func TestProducerTemplatesAreRead(t *testing.T) {
 	cfg := read(t, `{"connector": {"general": {"broker_url": "h:1883", "client_id": "c"}}, "producers": {"out": {"topic": "a", "qos": "${variable.q}", "是否保存消息": "${attribute.r}"}}}`)
 	require.Equal(t, connector.ProducerParams{Topic: "a", QoSFrom: "${variable.q}", RetainedFrom: "${attribute.r}"}, cfg.Producers["out"])
 }
 
-// The session store is read with its folder made absolute; "memory" is none.
+// The folder of the session store becomes absolute; "memory" means no store.
 func TestSessionStoreIsRead(t *testing.T) {
 	folder := t.TempDir()
 	for text, want := range map[string]*connector.SessionStore{
@@ -134,7 +134,7 @@ func TestSessionStoreIsRead(t *testing.T) {
 	}
 }
 
-// The defaults are the platform's.
+// The defaults are those of the platform.
 func TestDefaultsOfTheSeed(t *testing.T) {
 	cfg := read(t, `{"connector": {"general": {"broker_url": "h:1883", "client_id": "c"}}, "consumers": {"in": {"topics": ["a"]}}, "producers": {"out": {"topic": "a"}}}`)
 	require.Equal(t, connector.TCP, cfg.General.Protocol)
@@ -167,7 +167,7 @@ func valid(t *testing.T, s *jsonschema.Schema, text string) error {
 	return s.Validate(v)
 }
 
-// A stock validator and the reader agree on what the schema can say.
+// A standard validator and the reader agree on everything that the schema can express.
 func TestSchemaAgreesWithTheReader(t *testing.T) {
 	t.Setenv("MQTT311_PW", "hunter2")
 	t.Setenv("MQTT311_PROXY", "socks5://u:p@h")
@@ -252,7 +252,7 @@ func TestSchemaAgreesWithTheReader(t *testing.T) {
 	}
 }
 
-// Every key of the schema is read, and what it marks as the platform's has a label.
+// The reader knows every key of the schema, and every key that belongs to the platform has a label.
 func TestSchemaAndReaderKnowTheSameKeys(t *testing.T) {
 	var schema struct {
 		Defs map[string]struct {
@@ -284,8 +284,8 @@ func TestSchemaAndReaderKnowTheSameKeys(t *testing.T) {
 	}
 }
 
-// No text makes the reader panic, and what it accepts New accepts too, unless it is
-// about the content of certificates, which only New reads.
+// No text makes the reader panic. What it accepts, New accepts too, except for the contents of
+// certificates, which only New reads.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte(whole))
@@ -307,13 +307,13 @@ func FuzzParse(f *testing.F) {
 		for _, n := range cfg.Connections {
 			secure = secure || n.General.Protocol.Secure()
 		}
-		if err != nil && !secure && cfg.Lease() == nil { // partitions by lease are not New's
+		if err != nil && !secure && cfg.Lease() == nil { // New does not support partitions by lease
 			t.Fatalf("accepted, but New says: %v", err)
 		}
 	})
 }
 
-// The document of the platform, copied with its headings, is a configuration.
+// The platform's document, copied with its headings, is a valid configuration.
 func TestPlatformHeadings(t *testing.T) {
 	text := `
 连接器配置:
@@ -347,15 +347,15 @@ func TestPlatformHeadings(t *testing.T) {
 	require.Equal(t, packets.AtLeastOnce, cfg.Consumers["读数"].QoS)
 	require.Equal(t, 3, *cfg.Consumers["读数"].OnFailure.Retries)
 	require.Equal(t, connector.ProducerParams{Topic: "plant/command", QoS: packets.AtLeastOnce}, cfg.Producers["指令"])
-	// Tabs without their suffix, sections without their heading.
+	// Tabs without their suffix, and sections without their heading.
 	text = strings.NewReplacer("标签页", "", "操作配置:\n  Consumer 操作", "Consumer", "  Producer 操作", "生产者", "（通用）", "").Replace(text)
 	require.Equal(t, cfg, read(t, text))
-	// What stands twice, once below a heading, is a mistake.
+	// A section that occurs twice, once below a heading, is an error.
 	_, findings := parse(t, text+"操作配置:\n  消费者: {}\n")
 	require.Contains(t, codes(findings), "E132")
 }
 
-// Spellings of keys and choices that people use.
+// Keys and choices may be spelled in the ways that people use.
 func TestSpellings(t *testing.T) {
 	for word, want := range map[string]packets.QoS{
 		"0": 0, "1": 1, "2": 2, "QoS 0": 0, "qos1": 1, "QoS-2": 2, "ＱｏＳ　１": 1, "QoS１": 1, "at most once": 0, "AT_LEAST_ONCE": 1, "ExactlyOnce": 2, "QoS 1 ": 1,
@@ -389,7 +389,8 @@ func TestSpellings(t *testing.T) {
 	}
 }
 
-// What becomes of messages that no flow gets, in the usual spellings; what is no word of unmatched is a name, as it stands.
+// The settings for messages that no flow gets are read in their usual spellings. Any other word for
+// unmatched is the name of a consumer, taken as written.
 func TestUnmatchedAndFaultPoliciesAreRead(t *testing.T) {
 	x := read(t, good).Extension
 	require.Zero(t, x.Unmatched)
@@ -409,7 +410,7 @@ func TestUnmatchedAndFaultPoliciesAreRead(t *testing.T) {
 	require.Equal(t, connector.FaultStop, x.Malformed)
 }
 
-// A merge gives what the object does not have itself; x- keys are places for anchors.
+// A merge adds only keys that the object does not have itself; x- keys are places for anchors.
 func TestMerge(t *testing.T) {
 	cfg := read(t, `
 x-common: &c {qos: 1, on_failure: {retries: 1, then: drop}}
@@ -429,7 +430,7 @@ consumers:
 	require.Equal(t, 5*time.Second, *in.FlowTimeout)
 	require.Equal(t, packets.AtMostOnce, in2.QoS, "what stands there itself counts")
 	require.Equal(t, 1, *in2.OnFailure.Retries)
-	// A key may be an alias, and JSON may hold what YAML does not take.
+	// A key may be an alias, and JSON may contain what YAML does not allow.
 	require.Equal(t, "u", read(t, "x-a: &k username\n"+strings.Replace(good, "client_id: c", "client_id: c\n    *k : u", 1)).General.UserName)
 	require.Equal(t, ptr("a\x7f"), read(t, `{"connector": {"general": {"broker_url": "h:1", "client_id": "c"}}, "producers": {"p": {"topic": "t", "payload": "a`+"\x7f"+`"}}}`).Producers["p"].Payload)
 	for _, text := range []string{"<<: 5", "<<: [*c, 5]", "<<: [[*c]]"} {
@@ -438,7 +439,7 @@ consumers:
 	}
 }
 
-// The text may come from any editor: with a byte order mark, in UTF-16, with CR LF.
+// The text may come from any editor: with a byte order mark, in UTF-16, or with CR LF.
 func TestEncodings(t *testing.T) {
 	want := read(t, wholeInChinese)
 	for name, text := range map[string]string{

@@ -17,10 +17,10 @@ import (
 // A reader walks a document and records the place and the name of every value.
 type reader struct {
 	folder string
-	mode   fs.FileMode // of the file; 0 if there is none
+	mode   fs.FileMode // mode of the file; 0 if there is no file
 	text   []byte
-	top    *yaml.Node // nil if the text cannot be read
-	lines  []string   // of the text, once they are asked for
+	top    *yaml.Node // top node, or nil if the text cannot be parsed
+	lines  []string   // lines of the text, once needed
 	found  lint.List
 
 	may        func(Reference) bool // which references may be examined; nil: all
@@ -105,7 +105,7 @@ func (r *reader) pairs(path string, n *yaml.Node) []pair {
 		var merges []*yaml.Node
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			key, value := n.Content[i], n.Content[i+1]
-			if key.Kind == yaml.AliasNode { // its text at this place
+			if key.Kind == yaml.AliasNode { // use the text of the key at this place
 				named := *resolve(key)
 				named.Line, named.Column = key.Line, key.Column
 				key = &named
@@ -180,7 +180,7 @@ func (r *reader) object(path string, n *yaml.Node, fields []field) {
 			r.label = true
 		}
 		if p.value.Tag == "!!null" {
-			continue // as if it were not there
+			continue // treat it as missing
 		}
 		fields[j].read(r, at, p.value)
 	}

@@ -33,7 +33,7 @@ producers:
   out: {topic: "plant/${variable.line}/command"}
 `
 
-// withConsumer is the part of it that a rule about a connector without consumers replaces.
+// withConsumer is the part of good that tests of rules for a connector without consumers replace.
 const withConsumer = `  advanced:
     clean_session: false
     auto_reconnect: true
@@ -71,8 +71,8 @@ func TestGoodConfigurationHasNoFinding(t *testing.T) {
 	require.Equal(t, "127.0.0.1:1883", cfg.General.BrokerURL)
 }
 
-// planted has a fault for every rule: what it replaces in the good configuration, and
-// where the finding must point.
+// planted has a fault for every rule: the text that it replaces in good, and the place that the
+// finding must name.
 var planted = []struct {
 	code, old, new string
 	at             string // text that stands at the finding's line and column
@@ -321,14 +321,15 @@ consumers:`, `"x`},
 	{"W247", "consumers:\n  in:\n", "  extension: {session_store: {dir: s}}\nconsumers:\n  in:\n    partition: {count: 2, lease: 'nats://h'}\n", "'nats"},
 }
 
-// producerOut is the producers of a good configuration; farAway is a connection to another server before them.
+// producerOut is the producers section of a good configuration; farAway is a connection to another
+// server, placed before it.
 const (
 	producerOut = "producers:\n  out: {topic: \"plant/${variable.line}/command\"}"
 	farAway     = "connections:\n  cloud: {general: {broker_url: 'cloud:1883', client_id: d}, advanced: {clean_session: false, auto_reconnect: true, connect_retry: true}}\nproducers:\n"
 )
 
-// Every rule finds the fault that is planted for it, alone, at its place, in both
-// languages, with a fix.
+// The check finds each planted fault, and nothing else, at the right place and in both languages,
+// with advice.
 func TestRules(t *testing.T) {
 	for _, c := range planted {
 		t.Run(c.code, func(t *testing.T) {
@@ -354,15 +355,15 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// The schema finds what is about form and about two fields that exclude each other; the rest
-// only lint can say. A stock validator is asked, about every planted fault.
+// A standard validator with the schema finds planted faults of form, and pairs of fields that
+// exclude each other; only lint finds the others.
 func TestSchemaFindsPlantedFaults(t *testing.T) {
 	s := validator(t)
 	require.NoError(t, valid(t, s, asJSON(t, good)))
 	found, missed := make(map[string]bool), make(map[string]bool)
 	for _, c := range planted {
 		if c.code == "E127" || c.code == "E132" || strings.HasPrefix(c.code, "E148") {
-			continue // no single document to ask about
+			continue // there is no single document to validate
 		}
 		code, _, _ := strings.Cut(c.code, "/")
 		if valid(t, s, asJSON(t, strings.Replace(good, c.old, c.new, 1))) != nil {
@@ -375,12 +376,12 @@ func TestSchemaFindsPlantedFaults(t *testing.T) {
 		"E133", "E134", "E136", "E137", "E138", "E139", "E140", "E141", "E143", "E147", "E163", "E164", "E165"}, slices.Sorted(maps.Keys(found)))
 	for code := range found {
 		require.Equal(t, byte('E'), code[0], "what is only doubtful is no business of a schema")
-		// Of a text it knows the length, and a pattern where one says enough.
+		// Of these codes the schema finds only some faults, by a maximum length or a pattern.
 		require.True(t, !missed[code] || slices.Contains([]string{"E105", "E106", "E112", "E139", "E147", "E163", "E164", "E165"}, code), code)
 	}
 }
 
-// asJSON is YAML as JSON.
+// asJSON converts YAML to JSON.
 func asJSON(t *testing.T, text string) string {
 	t.Helper()
 	var v any
@@ -390,9 +391,10 @@ func asJSON(t *testing.T, text string) string {
 	return string(b)
 }
 
-// No rule is without a planted fault, each of its texts included.
+// Every rule, with each of its texts, has a planted fault.
 func TestEveryRuleIsPlanted(t *testing.T) {
-	// Of files, which other tests make; of what a program writes, and not a file.
+	// Except rules about files, which have their own tests, and rules that only apply to
+	// configurations made by programs.
 	known := map[string]bool{"more": true, "E125": true, "E161": true, "E124/unclosed": true, "E135/hostname": true, "E117/unreadable": true, "E117/denied": true, "W229/denied": true, "W210/many": true, "W241/many": true, "W218/here": true, "W218/changed": true, "E126/ordinal": true, "W248": true}
 	for _, c := range planted {
 		known[c.code] = true
@@ -409,8 +411,8 @@ func TestEveryRuleIsPlanted(t *testing.T) {
 	}
 }
 
-// Every mistake is named at once, in the order of the file: those of form beside those
-// of meaning, and none that only follows from another.
+// All errors are reported at once, in the order of the file, those of form together with those of
+// meaning, and none that only follows from another.
 func TestEveryMistakeAtOnce(t *testing.T) {
 	_, findings := parse(t, `connector:
   general:

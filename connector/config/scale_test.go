@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Large generated files are read and checked within a time and a memory that grow with the
-// file, and with findings that can be read.
+// Reading and checking large generated files takes time and memory in proportion to their size, and
+// the findings stay readable.
 func TestScale(t *testing.T) {
 	thorough.Only(t)
 	var topics, consumers, wrong, wild strings.Builder
@@ -74,7 +74,7 @@ func TestScale(t *testing.T) {
 	}
 }
 
-// Values of any length and content end in findings that are short and escaped.
+// Findings about values of any length and content are short and escaped.
 func TestFindingsAreEscaped(t *testing.T) {
 	long := strings.Repeat("x", 1<<20)
 	for _, value := range []string{`"\e[31m"`, `"\e]0;x\a"`, `"a\r\nb"`, `"\u202eabc"`, long} {

@@ -31,7 +31,7 @@ func linesOf(text []byte) []string { return strings.Split(breaks.Replace(string(
 // character.
 func placeOf(text []byte, at int) place {
 	at = min(at, len(text))
-	before := breaks.Replace(string(text[:at])) // shorter, but for the line that at is in
+	before := breaks.Replace(string(text[:at])) // The text before at is shorter now, except for the line that contains at
 	start := at - (len(before) - strings.LastIndexByte(before, '\n') - 1)
 	p := place{1 + strings.Count(before, "\n"), 1}
 	for i := start; i < at; p.column++ {
@@ -186,8 +186,8 @@ func suspectOf(line string, n int) *suspect {
 	}
 	var quote rune
 	key := true // no colon yet
-	comma := -1 // where a sign that stands for a comma came behind it
-	flow := 0   // open brackets
+	comma := -1 // place of the first character meant as a comma, or -1
+	flow := 0   // number of open brackets
 	for i, c := range runes {
 		switch {
 		case quote != 0:
@@ -201,7 +201,7 @@ func suspectOf(line string, n int) *suspect {
 		case c == '#' && i > 0 && unicode.IsSpace(runes[i-1]):
 			return nil
 		case c == ':' && (i+1 == len(runes) || runes[i+1] == ' '):
-			if comma >= 0 { // a second colon: the sign was to end what is before it
+			if comma >= 0 { // a second colon: the character was meant to end the pair before it
 				return &suspect{"E128/sign", place{n, comma + 1}, []any{codePoint(runes[comma]), ","}}
 			}
 			key = false

@@ -189,7 +189,7 @@ func span(to **time.Duration, odd func(secs uint64) bool) readFunc {
 			return
 		}
 		plain := s
-		if !strings.Contains(s, "-") { // which Fold would drop
+		if !strings.Contains(s, "-") { // Fold would remove the minus sign
 			plain = units.Replace(lint.Fold(s))
 		}
 		d, err := time.ParseDuration(plain)
@@ -239,8 +239,8 @@ func errorType(to *flow.ErrorType) readFunc {
 	}
 }
 
-// where reads the one key of an object that says where a value is. A key that is not known
-// is not shown: it may be the value, written in the wrong place.
+// where reads the only key of an object that says where a value is. An unknown key is not shown: it
+// may be the value itself, written in the wrong place.
 func (r *reader) where(path string, n *yaml.Node, keys ...string) (key string, value *yaml.Node) {
 	if n.Kind == yaml.MappingNode {
 		for i := 0; i+1 < len(n.Content); i += 2 {
@@ -266,13 +266,13 @@ func (r *reader) where(path string, n *yaml.Node, keys ...string) (key string, v
 	return "", nil
 }
 
-// secret reads a string, which goes to text, or where it is: {file: PATH}, {env: NAME} or {exec:
-// [COMMAND, ARGUMENT]}.
+// secret reads a string into text, or a source: {file: PATH}, {env: NAME} or {exec: [COMMAND,
+// ARGUMENT]}.
 func secret(text *connector.Secret, from **connector.SecretSource) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		n = resolve(n)
 		if n.Kind == yaml.ScalarNode {
-			*text = connector.Secret(n.Value) // as it stands: a password may hold "${"
+			*text = connector.Secret(n.Value) // as written: a password may contain "${"
 			if n.Value != "" && n.Value != "env" {
 				r.secretHere(path, n)
 			}
@@ -282,7 +282,7 @@ func secret(text *connector.Secret, from **connector.SecretSource) readFunc {
 	}
 }
 
-// maybeSecret is text in which ${env:NAME} is replaced, or where it is, as a secret has it.
+// maybeSecret reads text in which ${env:NAME} is replaced, or a source as for a secret.
 func maybeSecret(text *string, from **connector.SecretSource) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		if resolve(n).Kind == yaml.ScalarNode {
@@ -293,7 +293,7 @@ func maybeSecret(text *string, from **connector.SecretSource) readFunc {
 	}
 }
 
-// source reads where a secret is; nil after a mistake.
+// source reads the source of a secret. It returns nil after an error.
 func (r *reader) source(path string, n *yaml.Node) *connector.SecretSource {
 	key, value := r.where(path, n, "file", "env", "exec")
 	if value == nil {
@@ -351,8 +351,8 @@ func (r *reader) source(path string, n *yaml.Node) *connector.SecretSource {
 	return s
 }
 
-// pemFile reads a path, {path: P}, {pem: TEXT} or {env: NAME}, into what package
-// transport takes: a path or PEM text.
+// pemFile reads a path, {path: P}, {pem: TEXT} or {env: NAME}, and returns a path or PEM text, as
+// package transport expects.
 func pemFile[T ~string](to *T) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		n = resolve(n)
@@ -383,7 +383,8 @@ func pemFile[T ~string](to *T) readFunc {
 	}
 }
 
-// keyFile is pemFile, or {exec: [COMMAND, ARGUMENT]} for a key that a command prints.
+// keyFile is like pemFile, but also accepts {exec: [COMMAND, ARGUMENT]} for a key that a command
+// prints.
 func keyFile(to *connector.Secret, from **connector.SecretSource) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		v := resolve(n)
@@ -395,7 +396,7 @@ func keyFile(to *connector.Secret, from **connector.SecretSource) readFunc {
 	}
 }
 
-// path makes a path in the file absolute; PEM text stays what it is.
+// path makes a path in the file absolute; PEM text is returned unchanged.
 func (r *reader) path(p string) string {
 	if p == "" || filepath.IsAbs(p) || strings.Contains(p, "-----BEGIN") {
 		return p
@@ -408,7 +409,7 @@ func list[T any](to *[]T, one func(*T) readFunc) readFunc {
 		n = resolve(n)
 		items := n.Content
 		if n.Kind == yaml.ScalarNode {
-			items = []*yaml.Node{n} // one where a list may stand
+			items = []*yaml.Node{n} // a single item where a list is allowed
 		} else if n.Kind != yaml.SequenceNode {
 			r.fail("E141", path, n)
 			return
@@ -426,8 +427,8 @@ func list[T any](to *[]T, one func(*T) readFunc) readFunc {
 	}
 }
 
-// named reads an object whose keys are names of the user's own; fields are those of a value, nil
-// if it is no object.
+// named reads an object whose keys are names chosen by the user. The values have the given fields,
+// or are not objects if fields is nil.
 func named[T any](to *map[string]T, one func(*T) readFunc, fields []field) readFunc {
 	return func(r *reader, path string, n *yaml.Node) {
 		n = resolve(n)

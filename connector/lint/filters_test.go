@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// pairwise is the definition: some Topic Name matches both filters.
+// pairwise defines overlap: some Topic Name matches both filters.
 func pairwise(a, b string) bool {
 	x, y := strings.Split(a, "/"), strings.Split(b, "/")
 	for i := 0; ; i++ {
@@ -30,8 +30,8 @@ func pairwise(a, b string) bool {
 	}
 }
 
-// The tree and the comparison of every pair say the same, over random filters of few
-// levels and names, so that many overlap.
+// The tree and a comparison of all pairs agree on random filters with few levels and names, so that
+// many overlap.
 func TestFiltersAgreeWithPairs(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	words := []string{"a", "b", "", "+", "$s"}
@@ -82,7 +82,7 @@ func TestFiltersAgreeWithPairs(t *testing.T) {
 	}
 }
 
-// What filters are made to be expensive with ends, and says that it did.
+// Searching filters that are made to be expensive is given up, and Exhausted reports that.
 func TestFiltersGiveUp(t *testing.T) {
 	set := NewFilters()
 	start := time.Now()

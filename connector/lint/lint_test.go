@@ -16,7 +16,7 @@ import (
 
 var placeholder = regexp.MustCompile(`\{\{|\{(\d+)\}`)
 
-// placeholders lists the arguments that a text shows.
+// placeholders returns the arguments that a text shows.
 func placeholders(w words) []string {
 	var out []string
 	for _, m := range placeholder.FindAllStringSubmatch(w.message+" "+w.fix, -1) {
@@ -28,8 +28,8 @@ func placeholders(w words) []string {
 	return slices.Compact(out)
 }
 
-// Every rule has a text and something to do, in both languages, each in its own words; and
-// no rule's texts show an argument that the other language's do not have.
+// Every rule says in both languages what is wrong and what to do, and its texts in both languages
+// show the same arguments.
 func TestEveryRuleInBothLanguages(t *testing.T) {
 	require.Equal(t, slices.Sorted(maps.Keys(english)), slices.Sorted(maps.Keys(chinese)))
 	for rule, en := range english {
@@ -65,8 +65,8 @@ func TestEveryRuleInBothLanguages(t *testing.T) {
 
 func han(r rune) bool { return unicode.Is(unicode.Han, r) }
 
-// terms are what stands in a Chinese text as it is: keys, choices, commands, and words that nobody
-// translates.
+// terms may stand untranslated in a Chinese text: keys, choices, commands, and words that are not
+// usually translated.
 var terms = strings.Fields(`ack_mode after_flow_success allow_shared any attribute auto_reconnect binary broker client_id concurrency connect_retry connection connections
 	connector consumers count dead_letter defaultMode done_when env exclusive exec extension failover_urls false file flow_timeout hold host keep_alive
 	ledger malformed max_in_flight max_inflight max_inflight_qos max_oversize max_packet_size name on_failure order oversize partition path payload pem port producers
@@ -80,7 +80,7 @@ var (
 	word      = regexp.MustCompile(`[A-Za-z][A-Za-z_]{2,}`)
 )
 
-// No English is left in a Chinese text but terms.
+// A Chinese text contains no English except terms.
 func TestChineseIsChinese(t *testing.T) {
 	check := func(where, text string) {
 		for _, w := range word.FindAllString(statement.ReplaceAllString(text, ""), -1) {
@@ -98,7 +98,7 @@ func TestChineseIsChinese(t *testing.T) {
 
 var called = regexp.MustCompile(`"([EW]\d\d\d(?:/[a-z0-9]*)?)"`)
 
-// Every rule that the checks name has its texts, and every rule is named by a check.
+// Every rule used by a check has texts, and every rule with texts is used by a check.
 func TestRulesAreThoseOfTheChecks(t *testing.T) {
 	used := map[string]bool{"more": true}
 	for _, pattern := range []string{"../*.go", "../config/*.go"} {
@@ -112,7 +112,7 @@ func TestRulesAreThoseOfTheChecks(t *testing.T) {
 			require.NoError(t, err)
 			for _, m := range called.FindAllStringSubmatch(string(src), -1) {
 				used[m[1]] = true
-				if strings.HasSuffix(m[1], "/") { // the rest is chosen when it runs
+				if strings.HasSuffix(m[1], "/") { // the rest is chosen at run time
 					for rule := range english {
 						if strings.HasPrefix(rule, m[1]) {
 							used[rule] = true
@@ -125,7 +125,7 @@ func TestRulesAreThoseOfTheChecks(t *testing.T) {
 	}
 	for rule := range used {
 		_, ok := english[rule]
-		if !ok && !strings.Contains(rule, "/") { // a code alone: of dependsOn, or of a rule with several texts
+		if !ok && !strings.Contains(rule, "/") { // a code alone: from dependsOn, or of a rule with several texts
 			for known := range english {
 				ok = ok || strings.HasPrefix(known, rule+"/")
 			}
@@ -137,7 +137,7 @@ func TestRulesAreThoseOfTheChecks(t *testing.T) {
 	}
 }
 
-// What comes from a file or a server never reaches a terminal as it is.
+// Text from a file or a server is always escaped before it reaches a terminal.
 func TestShow(t *testing.T) {
 	for in, want := range map[string]string{
 		"plant/7":             "plant/7",
@@ -163,7 +163,7 @@ func TestShow(t *testing.T) {
 	require.Equal(t, `连接器\u202e.用户名`, f.Label)
 }
 
-// A list tells how many findings it left out.
+// A list says how many findings it left out.
 func TestListIsBounded(t *testing.T) {
 	var l List
 	for range 1000 {
