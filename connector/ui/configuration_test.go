@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// load asks for the configuration, as the page does first.
+// load requests the configuration, as the page does first.
 func load(b *browser) view {
 	b.t.Helper()
 	r := b.do("GET", "/api/config", nil, nil)
@@ -62,7 +62,7 @@ func TestFormAndTextAreInStep(t *testing.T) {
 	require.Equal(t, "connector.general.protocol", v2.Findings[0].Path)
 	require.Equal(t, 5, v2.Findings[0].Line)
 
-	// The other way round.
+	// Change the text instead of a single value.
 	v2 = post[view](b, "config/check", map[string]any{"text": strings.Replace(v.Text, "line-7", "line-9", 1)})
 	require.Equal(t, "line-9", child(child(child(v2.Values, "connector"), "general"), "client_id").Text)
 	require.Equal(t, "unreadable", post[view](b, "config/check", map[string]any{"text": "a: ["}).ReadOnly)
@@ -70,7 +70,7 @@ func TestFormAndTextAreInStep(t *testing.T) {
 	require.Equal(t, "anchors", v2.ReadOnly)
 	require.Equal(t, errEdit.EN, refused(b, "config/edit", map[string]any{"text": v2.Text, "path": []string{"connector"}, "value": 1}).EN)
 
-	// Nothing of that is in the file.
+	// Nothing of that was written to the file.
 	now, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.Equal(t, strings.Replace(plant, "%", "1883", 1), string(now))
@@ -103,7 +103,7 @@ func TestSaveKeepsWhatItDoesNotChange(t *testing.T) {
 	require.NotZero(t, info.Mode()&os.ModeSymlink)
 	beside, err := os.ReadDir(filepath.Dir(path))
 	require.NoError(t, err)
-	require.Len(t, beside, 2) // no file of the writing is left
+	require.Len(t, beside, 2) // no temporary file is left
 	require.NotContains(t, saved.Text, "hunter2")
 }
 
@@ -120,7 +120,7 @@ func TestSaveRefusesAFileThatHasChanged(t *testing.T) {
 	require.Equal(t, "connector: {}", v.Text)
 	require.Equal(t, "connector: {}\n", post[view](b, "config/save", map[string]any{"text": v.Text + "\n", "revision": v.Revision}).Text)
 
-	// A file that came meanwhile is none that may be written over either.
+	// A file that was created meanwhile must not be overwritten either.
 	fresh := filepath.Join(t.TempDir(), "new.yaml")
 	b = openPage(t, Options{File: fresh})
 	v = load(b)
@@ -154,7 +154,7 @@ func TestFilesThatThePageDoesNotShow(t *testing.T) {
 	require.Equal(t, http.StatusConflict, b.do("GET", "/api/config", nil, nil).StatusCode)
 }
 
-// A server that takes nothing for granted: it only counts who comes.
+// counting starts a server that only counts its connections.
 func counting(t *testing.T) (addr string, count func() int) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -181,7 +181,7 @@ func counting(t *testing.T) (addr string, count func() int) {
 	}
 }
 
-// Whoever saves another server of NATS would be sent its secret by the next run.
+// If another NATS server were saved, the next run would send the secret to it.
 func TestSecretsOfNATSGoToTheirServerAlone(t *testing.T) {
 	for name, c := range map[string]struct{ section, old, new string }{
 		"a password":            {"{urls: ['nats://a:1'], username: u, password: hunter2", "a:1", "evil:1"},
@@ -199,7 +199,7 @@ func TestSecretsOfNATSGoToTheirServerAlone(t *testing.T) {
 	}
 }
 
-// One secret may begin as another one does.
+// A secret may be a prefix of another one.
 func TestScrubTakesTheLongestSecretFirst(t *testing.T) {
 	v, err := newVeil("connector: {general: {password: abc}}\nconnections: {a: {general: {password: abcdef}}, b: {general: {password: abcdefghi}}}\n")
 	require.NoError(t, err)
@@ -208,7 +208,8 @@ func TestScrubTakesTheLongestSecretFirst(t *testing.T) {
 	}
 }
 
-// A secret of the file goes to no server that was changed on the page, neither now nor by way of the file.
+// A secret of the file is never sent to a server that was changed on the page, neither at once nor
+// after the change is saved.
 func TestSecretsGoToTheirServerAlone(t *testing.T) {
 	t.Setenv("MQTT311_TEST_PASSWORD", "hunter2")
 	evil, came := counting(t)
@@ -216,7 +217,7 @@ func TestSecretsGoToTheirServerAlone(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "pw"), []byte("hunter2"), 0o600))
 	for name, c := range map[string]struct {
 		password, old, new string
-		save               bool // is refused, too
+		save               bool // saving is refused too
 	}{
 		"the address":           {"hunter2", "127.0.0.1:1", evil, true},
 		"the port":              {"hunter2", "127.0.0.1:1", "127.0.0.1:2", true},
@@ -255,8 +256,8 @@ func TestSecretsGoToTheirServerAlone(t *testing.T) {
 	require.Zero(t, came())
 }
 
-// Files, variables and commands that were not in the file at the start are shown, and not used; also when they were
-// saved meanwhile.
+// Files, variables and commands that were not in the file at the start are shown, but not used,
+// even if they have been saved since.
 func TestNewReferencesAreNotResolved(t *testing.T) {
 	t.Setenv("MQTT311_TEST_PASSWORD", "hunter2")
 	folder := t.TempDir()
@@ -295,7 +296,7 @@ func TestNewReferencesAreNotResolved(t *testing.T) {
 	require.NoFileExists(t, mark)
 }
 
-// A reference that was there is used where it was, and for nothing else.
+// A reference that was in the file is used only where it was, and only for the same purpose.
 func TestReferencesServeWhatTheyServed(t *testing.T) {
 	folder := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "pw"), []byte("hunter2"), 0o600))
@@ -310,7 +311,7 @@ func TestReferencesServeWhatTheyServed(t *testing.T) {
 	require.Equal(t, "connector.general.username", v.Withheld[0].Path)
 }
 
-// A test of the connection tells each step, and what the server said to each topic.
+// The connection test reports each step, and the server's answer for each topic.
 func TestConnectionIsTestedFromThePage(t *testing.T) {
 	s, err := broker.Start()
 	require.NoError(t, err)
@@ -352,7 +353,7 @@ func tested(b *browser, text string) (lines []testLine) {
 	return lines
 }
 
-// What a file holds is data for the page, whatever it looks like.
+// The page treats the contents of the file as data, whatever they look like.
 func TestMarkupInTheFileIsText(t *testing.T) {
 	script := "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 	b := openPage(t, Options{File: file(t, "connector: {general: {broker_url: h, client_id: '"+script+"'}}")})
@@ -365,7 +366,7 @@ func TestMarkupInTheFileIsText(t *testing.T) {
 	require.NoError(t, json.Unmarshal(answer, &v))
 	require.Contains(t, v.Text, script)
 
-	// The page makes elements and texts, and has no way to turn a text into markup.
+	// The page makes elements and texts, and never parses text as markup.
 	for name, a := range assets {
 		for _, way := range []string{"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "DOMParser", "srcdoc", "javascript:", "<style", "style=", "onclick="} {
 			require.NotContains(t, string(a.text), way, name)

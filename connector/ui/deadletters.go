@@ -31,7 +31,7 @@ type letterFiles struct {
 	mu   sync.Mutex
 	open map[string]*deadletters.File
 
-	replaying chan struct{} // has one while dead letters are replayed
+	replaying chan struct{} // contains a value while dead letters are replayed
 }
 
 const (
@@ -147,13 +147,13 @@ type shownLetter struct {
 	State string         `json:"state"`
 	Size  int64          `json:"size"`
 	Why   string         `json:"why"`
-	Flow  bool           `json:"flow"` // a connector runs that has a flow for it
+	Flow  bool           `json:"flow"` // a running connector has a flow for it
 	*deadletters.Record
 }
 
 func (l *letterFiles) shown(e deadletters.Entry, r *deadletters.Record) shownLetter {
 	out := shownLetter{e.ID, e.State.String(), e.Size, l.s.reach.scrub(r.Why()), l.hasFlow(r), r}
-	r.Error = nil // Why has what is shown of it
+	r.Error = nil // Why contains what is shown of the error
 	return out
 }
 
@@ -255,9 +255,9 @@ func (l *letterFiles) show(r *http.Request) (any, error) {
 type letterAct struct {
 	File  int      `json:"file"`
 	IDs   []string `json:"ids"`
-	Topic string   `json:"topic,omitempty"` // of replay: where to
-	Flow  bool     `json:"flow,omitempty"`  // of replay: through the flow of its consumer instead
-	Again bool     `json:"again,omitempty"` // of replay: also what was replayed before
+	Topic string   `json:"topic,omitempty"` // for replay: the topic to publish to
+	Flow  bool     `json:"flow,omitempty"`  // for replay: use the flow of its consumer instead
+	Again bool     `json:"again,omitempty"` // for replay: also those that were replayed before
 }
 
 func (l *letterFiles) remove(r *http.Request) (any, error) {
@@ -315,7 +315,7 @@ func badTopic(topic string, err error) *fault {
 	return &fault{http.StatusBadRequest, fmt.Sprintf("%q cannot be published to: %v", topic, err), fmt.Sprintf("不能向主题 %q 发布：%s", topic, chinese.Of(err.Error()))}
 }
 
-// A replayedLine is the result for a dead letter, which stays if there is an error.
+// A replayedLine is the result for a dead letter. If there is an error, the dead letter stays.
 type replayedLine struct {
 	ID    string `json:"id"`
 	Error *text  `json:"error,omitempty"`
@@ -324,8 +324,8 @@ type replayedLine struct {
 // A replayer passes a dead letter on: to a flow, or to a topic.
 type replayer func(context.Context, *deadletters.Record, []byte) error
 
-// replay replays dead letters one after the other, and reports each when it is done. Each is replayed at least once,
-// because it is recorded as replayed afterwards.
+// replay replays dead letters one after the other, and reports each result at once. Each is
+// replayed at least once, because it is marked as replayed only afterwards.
 func (l *letterFiles) replay(ctx context.Context, r *http.Request, send func(any) error) error {
 	in, err := decode[letterAct](r)
 	switch {
@@ -372,8 +372,8 @@ func (l *letterFiles) replay(ctx context.Context, r *http.Request, send func(any
 	return nil
 }
 
-// replayOne replays a dead letter and, if that went well, marks it. A browser that goes away meanwhile does not cut it short: the
-// work would be done and nobody would know.
+// replayOne replays a dead letter and, if that succeeds, marks it. If the browser disconnects
+// meanwhile, the replay continues: otherwise the work might be done without being recorded.
 func (l *letterFiles) replayOne(in *letterAct, id, how string, to replayer) error {
 	ctx := l.s.ctx
 	f, e, err := l.letter(ctx, in.File, id)
@@ -389,13 +389,13 @@ func (l *letterFiles) replayOne(in *letterAct, id, how string, to replayer) erro
 	case e.State == deadletters.WasReplayed && !in.Again:
 		return errDone
 	case f.IsReadOnly():
-		return deadletters.ErrReadOnly // before it is done again and again
+		return deadletters.ErrReadOnly // it could not be marked, and would be replayed again and again
 	}
 	payload, err := io.ReadAll(f.Payload(e))
 	if err != nil {
 		return fmt.Errorf("the payload cannot be read: %w", err)
 	}
-	if record.CopyOf != nil && record.Key != "" { // another message than the one whose key it has
+	if record.CopyOf != nil && record.Key != "" { // a copy is another message, so it needs another key
 		record.Key += "/" + e.ID.String()
 	}
 	if err := to(ctx, record, payload); err != nil {

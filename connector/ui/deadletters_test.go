@@ -20,7 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// deadLettersOf starts a page whose configuration names a dead letter file with these lines, and a server that is at addr.
+// deadLettersOf starts a page whose configuration names a dead letter file with these lines, and a
+// server at addr.
 func deadLettersOf(t *testing.T, addr, lines string) (b *browser, path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "dead.jsonl")
@@ -57,7 +58,7 @@ func TestDeadLettersOfThePage(t *testing.T) {
 	require.Equal(t, "c", l.Letters[0].Topic)
 	require.Len(t, b.list(map[string]any{"all": true}).Letters, 3)
 
-	// A connector goes on writing; or the file is moved away.
+	// A connector may append more lines, or the file may be moved away.
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 	require.NoError(t, err)
 	f.WriteString(`{"topic":"later"}` + "\n")
@@ -88,14 +89,15 @@ func TestDeadLettersOfThePageRefused(t *testing.T) {
 		{"replay", map[string]any{"ids": []string{id}, "topic": "a/#"}, 400},
 		{"replay", map[string]any{"ids": []string{id}, "topic": "a", "file": 7}, 404},
 		{"replay", map[string]any{"ids": []string{id}, "flow": true}, 409}, // no connector runs
-		{"replay", map[string]any{"ids": []string{id}, "topic": "a"}, 502}, // nobody is at 127.0.0.1:1
+		{"replay", map[string]any{"ids": []string{id}, "topic": "a"}, 502}, // nothing listens at 127.0.0.1:1
 	} {
 		require.Equal(t, c.status, refused(b, "deadletters/"+c.path, c.body).status, "%s %v", c.path, c.body)
 	}
 	require.Len(t, b.list(map[string]any{}).Letters, 2)
 }
 
-// Answers are bounded, however many dead letters there are; the next one goes on where the last ended.
+// Responses are limited in size, however many dead letters there are; the next one continues where
+// the last one ended.
 func TestDeadLettersOfThePagePaged(t *testing.T) {
 	var text strings.Builder
 	const n = 2*mostListed + 5
@@ -117,7 +119,7 @@ func TestDeadLettersOfThePagePaged(t *testing.T) {
 	require.Equal(t, n, seen)
 }
 
-// What is published is marked, each as it is done.
+// Each dead letter is marked as soon as it is published.
 func TestDeadLettersOfThePageReplayed(t *testing.T) {
 	server, err := broker.Start()
 	require.NoError(t, err)
@@ -129,7 +131,7 @@ func TestDeadLettersOfThePageReplayed(t *testing.T) {
 	require.Empty(t, b.list(map[string]any{}).Letters)
 }
 
-// replays replays and returns what is told of each.
+// replays replays dead letters and returns the result of each.
 func (b *browser) replays(in map[string]any) (done []replayedLine) {
 	b.t.Helper()
 	r := b.do("POST", "/api/deadletters/replay", in, nil)
@@ -142,11 +144,13 @@ func (b *browser) replays(in map[string]any) (done []replayedLine) {
 	return done
 }
 
-// lettersOf are two dead letters of a running consumer, one of a consumer that is not there, and one of none.
+// lettersOf has two dead letters of a running consumer, one of a consumer that does not exist, and
+// one without a consumer.
 const lettersOf = `{"topic":"x","payload":"YQ==","consumer":"in","key":"k1","qos":1,"messageID":9,"error":{}}` + "\n" +
 	`{"topic":"x","payload":"Yg==","consumer":"in"}` + "\n" + `{"topic":"x","payload":"Yw==","consumer":"gone"}` + "\n" + `{"topic":"x"}` + "\n"
 
-// runningLetters is a page of a connector that runs and has a dead letter file with these lines.
+// runningLetters starts a page for a running connector that has a dead letter file with these
+// lines.
 func runningLetters(t *testing.T, f flow.Flow, lines string) (b *browser, path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "dead.jsonl")
@@ -157,8 +161,9 @@ func runningLetters(t *testing.T, f flow.Flow, lines string) (b *browser, path s
 	return b, path
 }
 
-// A dead letter goes through the flow of its consumer, and is marked only if that succeeds; what fails stays, and nothing is put
-// away again. A secret of the configuration in an error does not reach the page.
+// A dead letter goes through the flow of its consumer, and is marked only if the flow succeeds.
+// Otherwise it stays as it is, and no second dead letter is written. Errors on the page contain no
+// secret of the configuration.
 func TestDeadLettersThroughTheFlow(t *testing.T) {
 	var mended atomic.Bool
 	seen := make(chan string, 10)
@@ -204,13 +209,14 @@ func TestDeadLettersThroughTheFlow(t *testing.T) {
 	require.Nil(t, b.replays(map[string]any{"ids": all[:1], "flow": true, "again": true})[0].Error, "when it is asked for")
 	require.Equal(t, "x a true 9", <-seen)
 
-	// A copy is a message of its own.
+	// A copy is a separate message with its own key.
 	made := post[map[string]string](b, "deadletters/copy", map[string]any{"id": all[0], "topic": "y"})
 	require.Nil(t, b.replays(map[string]any{"ids": []string{made["id"]}, "flow": true})[0].Error)
 	require.Equal(t, "y a false 9", <-seen)
 }
 
-// A browser that goes away does not cut a run short: it ends, and is marked. Meanwhile no other replay begins, and what has not begun stays.
+// If the browser disconnects, the replay in progress is completed and marked, and those that have
+// not started are not done. No other replay can start meanwhile.
 func TestDeadLettersThroughTheFlowOutliveTheBrowser(t *testing.T) {
 	begun, end := make(chan bool, 2), make(chan bool)
 	b, _ := runningLetters(t, flow.Func(func(ctx context.Context, m *flow.Message) (*flow.Message, error) {
@@ -223,7 +229,7 @@ func TestDeadLettersThroughTheFlowOutliveTheBrowser(t *testing.T) {
 		}
 	}), lettersOf)
 	l := b.list(map[string]any{})
-	ctx, cancel := context.WithCancel(t.Context()) // as the server ends it when the browser goes away
+	ctx, cancel := context.WithCancel(t.Context()) // the server cancels it like this when the browser disconnects
 	over := make(chan bool)
 	go func() {
 		defer close(over)
@@ -242,7 +248,8 @@ func TestDeadLettersThroughTheFlowOutliveTheBrowser(t *testing.T) {
 	require.Empty(t, begun)
 }
 
-// What cannot be marked is not replayed: it would be, again and again.
+// A dead letter that cannot be marked is not replayed, because it would be replayed again and
+// again.
 func TestDeadLettersOfAFileThatMayOnlyBeRead(t *testing.T) {
 	runs := new(atomic.Int32)
 	b, path := runningLetters(t, flow.Func(func(context.Context, *flow.Message) (*flow.Message, error) {

@@ -17,12 +17,14 @@ var destinationFields = map[string][]string{
 	"extension": {"failover_urls", "proxy", "tls_server_name", "tls_insecure_skip_verify"},
 }
 
-// natsPath is the connection to NATS, whose settings have no sections. The page does not connect with it, but saves it.
+// natsPath is the path of the connection to NATS, whose settings have no sections. The page does
+// not open this connection, but can save it.
 const natsPath = "nats"
 
 var natsFields = []string{"urls", "tls_server_cert"}
 
-// destinations returns the destinations of all connections of a configuration, by the path of the connection.
+// destinations returns the destinations of all connections of a configuration, by the paths of the
+// connections.
 func destinations(v *config.Value) map[string]destination {
 	out := make(map[string]destination)
 	for path, connection := range connectionsOf(v) {

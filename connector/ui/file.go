@@ -100,7 +100,8 @@ func writeFile(path string, b []byte) error {
 	return nil
 }
 
-// replaceFile puts bytes in the place of a file, with the mode and, where this process may say so, the owner of an old one.
+// replaceFile replaces a file. The new file has the given mode and, if this process may set them,
+// the owner and group of an old one.
 func replaceFile(path string, b []byte, old fs.FileInfo) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {

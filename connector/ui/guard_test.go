@@ -77,7 +77,7 @@ func TestTokenBecomesACookie(t *testing.T) {
 		require.Equal(t, http.StatusUnauthorized, r.StatusCode, token)
 		require.Empty(t, r.Cookies())
 	}
-	// Cookies that are too many make the oldest browser show its token again.
+	// With too many sessions, the oldest browser has to present the token again.
 	for range mostSessions {
 		require.Equal(t, http.StatusOK, b.do("POST", "/api/login", map[string]string{"token": b.s.token}, nil).StatusCode)
 	}
@@ -112,7 +112,7 @@ func TestLargeRequestIsRefused(t *testing.T) {
 	require.Equal(t, http.StatusRequestEntityTooLarge, refused(b, "login", map[string]string{"token": strings.Repeat("x", maxBody)}).status)
 }
 
-// A stream that nobody ends does not hold up Shutdown, and nothing runs afterwards.
+// A stream that nobody ends does not delay Shutdown, and nothing runs afterwards.
 func TestShutdownEndsStreams(t *testing.T) {
 	s, err := Start(Options{File: "x.yaml", Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)

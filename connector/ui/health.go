@@ -94,7 +94,7 @@ func (m *monitor) run(ctx context.Context) {
 func (m *monitor) after(n int) []sample {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if n < 0 || n > m.n { // of another program
+	if n < 0 || n > m.n { // n is from an earlier process
 		n = 0
 	}
 	out := []sample{}

@@ -20,7 +20,8 @@ func TestHealthWithoutAConnector(t *testing.T) {
 	require.Empty(t, v.Samples)
 }
 
-// What a running connector does is in the samples; what it lacks is said in both languages and without its secrets.
+// The samples show what a running connector does. If it is not ready, the reason is given in both
+// languages and without secrets.
 func TestHealthOfARunningConnector(t *testing.T) {
 	b, _ := liveOf(t, "a", Options{})
 	c, err := connector.New(*b.s.reach.cfg, connector.Options{})
@@ -52,7 +53,7 @@ func TestHealthOfARunningConnector(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, refused(b, "health", map[string]string{"after": "x"}).status)
 }
 
-// The samples are those of an hour, whatever came before.
+// Only the samples of the last hour are kept.
 func TestHealthKeepsAnHour(t *testing.T) {
 	var h connector.Health
 	m := &monitor{health: func() connector.Health { h.Received += 10; return h }}
@@ -77,14 +78,14 @@ func TestHealthKeepsAnHour(t *testing.T) {
 func TestPercentiles(t *testing.T) {
 	var now connector.Histogram
 	m := &monitor{health: func() connector.Health { return connector.Health{FlowTime: now} }}
-	now.Buckets[5] = 1_000_000 // before the page
+	now.Buckets[5] = 1_000_000 // counted before the first sample
 	m.look(time.Time{})
 	require.Nil(t, m.after(0)[0].P50, "nobody knows when those were")
 	m.look(time.Time{})
 	require.Nil(t, m.after(1)[0].P50, "none ended")
-	now.Buckets[3] += 98 // of 5 to 10 ms
-	now.Buckets[9]++     // of 500 to 1000 ms
-	now.Buckets[16]++    // above 5 minutes
+	now.Buckets[3] += 98 // runs of 5 to 10 ms
+	now.Buckets[9]++     // one of 500 to 1000 ms
+	now.Buckets[16]++    // one above 5 minutes
 	m.look(time.Time{})
 	s := m.after(2)[0]
 	require.InDelta(t, 5+5*50.0/98, *s.P50, 0.001)
@@ -95,7 +96,7 @@ func TestPercentiles(t *testing.T) {
 	require.InDelta(t, 300_000, *m.after(3)[0].P50, 0.001)
 }
 
-// A reason is told in both languages, whatever it is.
+// Every reason is given in both languages.
 func TestWhyNotReady(t *testing.T) {
 	b := openPage(t, Options{File: file(t, "connector: {general: {broker_url: 'h:1', client_id: c, username: u, password: hunter2}}\n")})
 	up := connector.Health{Connected: true, Subscribed: true}
@@ -119,7 +120,7 @@ func TestWhyNotReady(t *testing.T) {
 	}
 }
 
-// The connector is looked at every few seconds, and not after the page has ended.
+// The connector is sampled every few seconds until the server is shut down.
 func TestHealthIsSampled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &monitor{health: func() connector.Health { return connector.Health{} }}

@@ -17,17 +17,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience is how long a test waits for what comes at once.
+// patience is how long a test waits for something that normally happens at once.
 const patience = time.Minute
 
-// A browser is one that has shown the token.
+// A browser is one that has presented the token.
 type browser struct {
 	t      *testing.T
 	s      *Server
 	cookie *http.Cookie
 }
 
-// openPage starts a server for a configuration and shows it the token.
+// openPage starts a server for a configuration and presents the token to it.
 func openPage(t *testing.T, o Options) *browser {
 	t.Helper()
 	o.Logger = slog.New(slog.DiscardHandler)
@@ -47,7 +47,7 @@ func openPage(t *testing.T, o Options) *browser {
 	return b
 }
 
-// file writes a configuration of a test.
+// file writes a configuration file for a test.
 func file(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "connector.yaml")
@@ -55,7 +55,7 @@ func file(t *testing.T, text string) string {
 	return path
 }
 
-// do sends a request as the page does, but for what change makes of it.
+// do sends a request as the page does, except for what change modifies.
 func (b *browser) do(method, path string, body any, change func(*http.Request)) *http.Response {
 	b.t.Helper()
 	var in io.Reader
@@ -66,7 +66,7 @@ func (b *browser) do(method, path string, body any, change func(*http.Request)) 
 	}
 	r, err := http.NewRequest(method, "http://"+b.s.Addr().String()+"/", in)
 	require.NoError(b.t, err)
-	r.URL.Opaque = path // as it is
+	r.URL.Opaque = path // without normalising it
 	if u, err := url.Parse(path); err == nil && !strings.Contains(path, "//") {
 		r.URL.Opaque, r.URL.Path, r.URL.RawPath, r.URL.RawQuery = "", u.Path, u.RawPath, u.RawQuery
 	}
@@ -85,7 +85,7 @@ func (b *browser) do(method, path string, body any, change func(*http.Request)) 
 	return answer
 }
 
-// post sends a request that goes well, and returns its answer.
+// post sends a request that must succeed, and returns the response.
 func post[T any](b *browser, path string, body any) T {
 	b.t.Helper()
 	r := b.do("POST", "/api/"+path, body, nil)
@@ -97,7 +97,7 @@ func post[T any](b *browser, path string, body any) T {
 	return v
 }
 
-// refused sends a request that is refused, and returns why.
+// refused sends a request that must be refused, and returns the fault.
 func refused(b *browser, path string, body any) fault {
 	b.t.Helper()
 	r := b.do("POST", "/api/"+path, body, nil)

@@ -24,7 +24,7 @@ const (
 	windowEvery   = 250 * time.Millisecond // between lines
 	windowBeat    = 5 * time.Second        // between lines when there is nothing new
 	largestPacket = 64 << 10               // bytes; of a larger one only the start of the payload is kept
-	inboxMessages = 4096                   // more than come in a turn of a paced connection: the client would pause amid it
+	inboxMessages = 4096                   // more than arrive in a turn of a paced connection, so that the client need not pause during it
 	answerTimeout = 10 * time.Second       // of SUBSCRIBE
 	mostSearched  = 256                    // bytes of the text to search for
 )
@@ -184,15 +184,16 @@ func refusedOf(subs []packets.Subscription, err error) (refused []string) {
 	return refused
 }
 
-// A follower keeps a client subscribed to the topics that the consumers have.
+// A follower keeps a client subscribed to the current topics of the consumers.
 type follower struct {
 	c       *client.Client
 	filters []string
 	asked   []packets.Subscription
-	answer  *client.Receipt // to them; nil: there is none to come
+	answer  *client.Receipt // result of asking for them, or nil if none is pending
 }
 
-// change makes filters those that the client is subscribed to. What the server does not answer, the client asks for again.
+// change subscribes to new filters and unsubscribes from all others. After a reconnect the client
+// repeats requests that the server has not answered.
 func (f *follower) change(filters []string) (err error) {
 	var subs []packets.Subscription
 	for _, filter := range filters {
@@ -213,7 +214,7 @@ func (f *follower) change(filters []string) (err error) {
 	return err
 }
 
-// refused returns what the server has refused since the last time.
+// refused returns the filters that the server has refused since the last call.
 func (f *follower) refused() []string {
 	if f.answer == nil {
 		return nil
@@ -228,7 +229,8 @@ func (f *follower) refused() []string {
 	}
 }
 
-// tell sends lines until ctx is done or the client is closed. Unless follow is nil, it follows the topics of the consumers.
+// tell sends lines until ctx is done or the client is closed. Unless follow is nil, it keeps the
+// subscriptions in step with the topics of the consumers.
 func (l *live) tell(ctx context.Context, c *client.Client, w *window, follow *follower, send func(any) error) error {
 	tick := time.NewTicker(windowEvery)
 	defer tick.Stop()
@@ -308,7 +310,7 @@ func (l *live) publish(r *http.Request) (any, error) {
 	return map[string]float64{"ms": float64(time.Since(begun)) / float64(time.Millisecond)}, nil
 }
 
-// takeOversize keeps the start of a message that is too large.
+// takeOversize keeps the start of a message that is too large to be received whole.
 func (w *window) takeOversize(_ context.Context, m *client.IncomingError, payload io.Reader) (bool, error) {
 	begin, err := io.ReadAll(io.LimitReader(payload, mostPayload))
 	if err == nil {

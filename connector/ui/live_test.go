@@ -33,7 +33,7 @@ func liveOf(t *testing.T, topics string, o Options) (*browser, *broker.Broker) {
 	return openPage(t, o), server
 }
 
-// A stream is what a browser reads of one.
+// A stream is a browser's end of the stream of messages.
 type stream struct {
 	t     *testing.T
 	body  io.Closer
@@ -57,7 +57,7 @@ func (s *stream) next() (l liveLine) {
 	return l
 }
 
-// until reads lines until so many messages were received, shown or not.
+// until reads lines until the given number of messages was received, whether shown or not.
 func (s *stream) until(received uint64) (all liveLine) {
 	s.t.Helper()
 	for all.Received < received {
@@ -106,7 +106,8 @@ func (b *browser) publish(topic string, payload []byte, qos int, retained bool) 
 	post[map[string]float64](b, "live/publish", map[string]any{"topic": topic, "payload": payload, "qos": qos, "retained": retained})
 }
 
-// Of a large payload the beginning is shown with the size of all, below the largest packet and above it.
+// Of a large payload, the page shows the beginning and the full size, whether the packet is larger
+// than largestPacket or not.
 func TestLiveCutsPayloads(t *testing.T) {
 	b, _ := liveOf(t, "a/#", Options{})
 	s, _ := b.listen(nil)
@@ -168,7 +169,7 @@ func TestLiveRefused(t *testing.T) {
 	require.Equal(t, errNoConfig.EN, refused(b, "live/publish", map[string]any{"topic": "a"}).EN)
 }
 
-// Only so many listen, and the place of one that goes is free again.
+// The number of browsers that listen is limited, and a place is free again when one disconnects.
 func TestLiveReadersAreBounded(t *testing.T) {
 	b, server := liveOf(t, "a", Options{})
 	var all []*stream
@@ -195,11 +196,12 @@ func TestLiveEndsWithThePage(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	require.NoError(t, b.s.Shutdown(ctx))
-	io.Copy(io.Discard, s.lines) // to its end, however it ends
+	io.Copy(io.Discard, s.lines) // until it ends, with or without an error
 	gone(t, server)
 }
 
-// runningOf starts a server, a connector of the text that make makes for its address, and the page of both.
+// runningOf starts a server, a connector with the configuration that make returns for the server's
+// address, and a page for the connector.
 func runningOf(t *testing.T, f flow.Flow, make func(addr string) string) (*browser, *connector.Connector) {
 	t.Helper()
 	server, err := broker.Start()
@@ -227,7 +229,8 @@ func runningOf(t *testing.T, f flow.Flow, make func(addr string) string) (*brows
 
 var pass = flow.Func(func(context.Context, *flow.Message) (*flow.Message, error) { return nil, nil })
 
-// The page goes on listening to the server of FILE, whatever is applied, and to the topics that the consumers have now.
+// The page stays connected to the server that File names, whatever is applied, but subscribes to
+// the current topics of the consumers.
 func TestLiveStaysAtItsServer(t *testing.T) {
 	text := func(addr, topics string) string {
 		return fmt.Sprintf("connector: {general: {broker_url: '%s', client_id: c}}\nconsumers: {in: {topics: [%s], qos: 1}}\n", addr, topics)
@@ -245,8 +248,8 @@ func TestLiveStaysAtItsServer(t *testing.T) {
 	s.until(1)
 }
 
-// An open stream follows the topics of a connector that takes another configuration by itself, as with SIGHUP, unless the browser has
-// asked for others.
+// An open stream follows the topics of a connector that is reconfigured by other means than the
+// page, such as SIGHUP, unless the browser requested a filter.
 func TestLiveFollowsTheConnector(t *testing.T) {
 	b, c := runningOf(t, pass, func(addr string) string {
 		return fmt.Sprintf("connector: {general: {broker_url: '%s', client_id: c}}\nconsumers: {in: {topics: [a, b], qos: 1}}\n", addr)
@@ -276,7 +279,8 @@ func TestLiveFollowsTheConnector(t *testing.T) {
 	require.Empty(t, own.until(3).Filters)
 }
 
-// A browser that does not read is told nothing more, and holds up neither the client nor what it takes.
+// For a browser that does not read, messages are only counted. It delays neither the client nor the
+// reception of messages.
 func TestSlowBrowserHoldsUpNothing(t *testing.T) {
 	w := newWindow("")
 	for range 1_000_000 {
@@ -317,7 +321,8 @@ func TestWindowIsBounded(t *testing.T) {
 	require.LessOrEqual(t, w.topicBytes, mostTopicBytes)
 }
 
-// Whatever the pace, all bytes come in their order; few messages come soon, many are read in few turns.
+// At any rate, a paced connection returns all bytes in order, and a single message without much
+// delay.
 func TestPacedConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
@@ -327,7 +332,7 @@ func TestPacedConnection(t *testing.T) {
 		require.NoError(t, err)
 		defer c.Close()
 		b := make([]byte, 100)
-		for range 10 { // one now and then
+		for range 10 { // single messages at a low rate
 			time.Sleep(time.Second)
 			go far.Write([]byte("few"))
 			begun := time.Now()
@@ -347,12 +352,13 @@ func TestPacedConnection(t *testing.T) {
 	})
 }
 
-// bursts is a connection on which messages come at a steady pace. A read takes what is there, up to a record of TLS, or waits.
+// bursts is a connection on which messages arrive at a steady rate. A read returns what has
+// arrived, up to a record of TLS, or waits.
 type bursts struct {
 	net.Conn
 	begun         time.Time
 	every         time.Duration
-	size          int // of what comes each time
+	size          int // bytes that arrive each time
 	taken         int
 	waited, reads int
 }
@@ -369,12 +375,13 @@ func (c *bursts) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// At a steady rate a paced connection rarely waits for a message: that is what wakes a program up for each. Nothing is left to gather.
+// At a steady rate, a paced connection rarely waits for a message, because each wait would wake up
+// the program. It also does not fall behind.
 func TestPacedConnectionRarelyWaits(t *testing.T) {
 	for _, c := range []struct {
 		every time.Duration
 		size  int
-		most  int // reads that wait, in a turn
+		most  int // maximum number of reads in a turn that wait
 	}{
 		{time.Millisecond, 300, 1}, {time.Millisecond, 3000, 1}, {time.Millisecond, 100_000, 1}, {100 * time.Microsecond, 300, 11}, {30 * time.Microsecond, 300, 34},
 	} {

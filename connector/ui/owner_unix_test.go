@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Root saves the configuration of a service that reads it as another user.
+// Root saves the configuration of a service that runs as another user, and that user can still read
+// it.
 func TestSaveKeepsTheOwner(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root gives files to others")

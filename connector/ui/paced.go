@@ -11,8 +11,8 @@ const (
 	waited        = 200 * time.Microsecond // a read that takes longer had to wait
 	leastTurn     = 1 << 10                // bytes
 	mostTurn      = 16 << 20               // more than systems keep of a connection
-	waitedBriefly = 20 * time.Microsecond  // one that takes longer and brings less than leastTurn may have had to
-	mostWaiting   = time.Millisecond       // of such, in a turn
+	waitedBriefly = 20 * time.Microsecond  // a read that takes longer and brings less than leastTurn may have waited
+	mostWaiting   = time.Millisecond       // maximum total time of such reads in a turn
 	pacedBuffer   = 128 << 10
 )
 

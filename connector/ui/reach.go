@@ -45,8 +45,8 @@ func newReach(file string, running *connector.Connector) *reach {
 	return r
 }
 
-// filters returns the topics of all consumers, of a running connector those in force now. Share groups are left out:
-// another member would take messages away.
+// filters returns the topics of all consumers, for a running connector the current ones. Share
+// groups are left out, because another member would take messages away from the others.
 func (r *reach) filters() []string {
 	consumers := r.consumers
 	if r.running != nil {
@@ -84,7 +84,7 @@ func (r *reach) told(err error) *fault {
 	return &fault{http.StatusBadGateway, r.scrub(err.Error()), r.scrub(chinese.Of(err.Error()))}
 }
 
-// both is an error without secrets, in both languages as far as it has them.
+// both returns an error without secrets, in both languages if it has both.
 func (r *reach) both(err error) *text {
 	var f *fault
 	if errors.As(err, &f) {

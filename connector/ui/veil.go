@@ -260,7 +260,7 @@ func (v *veil) restore(places *yamltext.Text, n *yaml.Node, at map[string]bool, 
 			return edit{}, errMoved.at(n.Line)
 		case n.Value == s.shown:
 			token = s.token
-		case s.shown == name: // now part of another value
+		case s.shown == name: // it was the whole value and is now only a part
 			return edit{}, errMoved.at(n.Line)
 		}
 		used[name] = true
@@ -342,7 +342,7 @@ func (v *veil) scrub(text string) string {
 			values = append(values, s.value)
 		}
 	}
-	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) }) // one may begin as another one does
+	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) }) // a secret may be a prefix of another one
 	for _, value := range values {
 		text = strings.ReplaceAll(text, value, "[redacted]")
 	}

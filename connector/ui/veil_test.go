@@ -40,7 +40,7 @@ consumers:
     passwrod: in-typo
 `
 
-// inSecrets is what of secrets the page must never see.
+// inSecrets are parts of secrets that the page must never see.
 var inSecrets = []string{
 	"old-in-comment", "in-url", "in-query", "quotes", "and hash", "in-pem", "PRIVATE", "in-failover", "in-proxy", "in-header", "in-args", "in-far", "in-typo",
 }
@@ -64,7 +64,7 @@ func TestLiteralSecretsReachThePageAsPlaceholders(t *testing.T) {
 	require.Contains(t, v.text, "exec: [vault, \"<secret-")
 	require.NotEmpty(t, config.Read([]byte(v.text), ".", never).Values)
 
-	// They are put back to the byte, also when something else changes.
+	// The secrets are put back exactly, even if something else changes.
 	u, err := v.lift(v.text)
 	require.NoError(t, err)
 	require.Equal(t, secrets, u.text)
@@ -72,7 +72,7 @@ func TestLiteralSecretsReachThePageAsPlaceholders(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "# new\n"+strings.Replace(secrets, "client_id: line-7", "client_id: line-8", 1), u.text)
 
-	// A value of which a part changes keeps its secret.
+	// A value that is changed in part keeps its secret.
 	u, err = v.lift(strings.Replace(v.text, "wss://me:", "wss://you:", 1))
 	require.NoError(t, err)
 	require.Contains(t, u.text, `"wss://you:in-url@mq.example.com:443/mqtt?X-Sig=in-query"   # here`)
@@ -119,7 +119,8 @@ func TestSecretsInOtherKindsOfText(t *testing.T) {
 	}
 }
 
-// A placeholder cannot be carried to where its secret would be sent to somebody, or shown.
+// A placeholder cannot be moved to a place from which its secret would be sent to another server,
+// or shown.
 func TestPlaceholdersStayWhereTheirSecretsWere(t *testing.T) {
 	v := hide(t, secrets)
 	pw := placeholder.FindAllString(v.text[strings.Index(v.text, "    password:"):], 1)[0]
@@ -148,13 +149,13 @@ func TestPlaceholdersStayWhereTheirSecretsWere(t *testing.T) {
 		require.ErrorAs(t, err, &f, name)
 		require.Regexp(t, `^Line \d+: (a|the) placeholder`, f.EN, name)
 	}
-	// Nor does a text that cannot be read get one.
+	// No secret is put into a text that cannot be parsed, either.
 	u, err := v.lift(v.text + "\n[")
 	require.NoError(t, err)
 	require.NotContains(t, u.text, "quotes")
 }
 
-// Findings are about the text with its secrets, and stand where the page has them.
+// Findings are about the text with its secrets, but their places are those in the text of the page.
 func TestPlacesOfFindingsAreThoseOfThePage(t *testing.T) {
 	v := hide(t, secrets)
 	u, err := v.lift(v.text)
@@ -166,7 +167,7 @@ func TestPlacesOfFindingsAreThoseOfThePage(t *testing.T) {
 		gotLine, gotColumn := u.place(line, column)
 		require.Equal(t, []int{wantLine, wantColumn}, []int{gotLine, gotColumn}, word)
 	}
-	gotLine, _ := u.place(12, 5) // in the key
+	gotLine, _ := u.place(12, 5) // within the key
 	require.Equal(t, 11, gotLine)
 }
 
@@ -175,7 +176,7 @@ func lineOf(text string, at int) (line, column int) {
 	return 1 + strings.Count(before, "\n"), at - strings.LastIndexByte(before, '\n')
 }
 
-// Whatever a file holds, what comes back is the file.
+// Hiding the secrets of any file and putting them back restores the file exactly.
 func FuzzVeil(f *testing.F) {
 	f.Add(secrets)
 	f.Add("password: |\n a\n# password: b\nx: {password: 'c'}")

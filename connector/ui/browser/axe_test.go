@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// ready brings each page of the navigation into a state that shows most of what it has.
+// ready brings each page of the navigation into a state that shows most of its elements.
 var ready = map[string]func(b *tab){
 	"connector": func(b *tab) {
 		b.put(`.yaml`, `s => s.replace('qos: At Least Once', 'qos: nonsense')`)
@@ -36,8 +36,8 @@ var ready = map[string]func(b *tab){
 	},
 }
 
-// axe-core finds nothing on any page, in both schemes of colours and on a narrow screen, where nothing has to be scrolled
-// sideways.
+// axe-core finds no violation on any page, in both colour schemes and on a narrow screen, which
+// must not need horizontal scrolling.
 func TestPagesAreAccessible(t *testing.T) {
 	t.Parallel()
 	axe, err := os.ReadFile("../../../bin/axe/node_modules/axe-core/axe.min.js")
@@ -51,10 +51,10 @@ func TestPagesAreAccessible(t *testing.T) {
 	for _, look := range []struct {
 		name, scheme string
 		width        int64
-		rules        string // of axe-core
+		rules        string // rules of axe-core
 	}{
 		{"light", "light", width, `{}`},
-		{"dark", "dark", width, `{runOnly: ['cat.color']}`}, // the rest is as in light
+		{"dark", "dark", width, `{runOnly: ['cat.color']}`}, // all other rules have the same result as in light
 		{"narrow", "light", 360, `{}`},
 	} {
 		t.Run(look.name, func(t *testing.T) {
@@ -74,7 +74,7 @@ func TestPagesAreAccessible(t *testing.T) {
 			for _, page := range pages {
 				require.Contains(t, ready, page)
 				b.visit(page)
-				if page == "live" { // it shows what comes while it is there
+				if page == "live" { // this page shows only messages that arrive while it is open
 					b.until(`document.querySelector('#live-state').textContent.includes('connected')`)
 					publish(t, p.broker, "plant/7/celsius", `{"celsius":21.5}`)
 				}
@@ -93,7 +93,8 @@ func TestPagesAreAccessible(t *testing.T) {
 	}
 }
 
-// muddle is what is seen although it is hidden, and what lies over its neighbours in a form.
+// muddle is a JavaScript expression for elements that are visible although they have the attribute
+// hidden, and elements of a form that overlap.
 const muddle = `(() => {
 	const seen = e => e.getClientRects().length > 0 && !e.closest('.hidden'), name = e => e.outerHTML.slice(0, 200)
 	const over = (e, f) => {
@@ -108,7 +109,7 @@ const muddle = `(() => {
 	return [...found].slice(0, 10)
 })()`
 
-// unfold opens what can be.
+// unfold opens all details elements.
 func (b *tab) unfold() {
 	b.t.Helper()
 	value[bool](b, `(document.querySelectorAll('details').forEach(d => { d.open = true }), true)`)

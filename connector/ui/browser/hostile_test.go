@@ -12,8 +12,8 @@ const (
 	hostilePayload = `{"celsius":"<script>alert(2)</script><img src=x onerror=alert(3)><iframe src=javascript:alert(4)>"}`
 )
 
-// Topics and payloads that are markup and scripts are text wherever the page shows them: a tab fails for every dialog and
-// for what the browser had to forbid.
+// Topics and payloads that are markup and scripts appear as text wherever the page shows them.
+// Every dialog, and everything that the browser had to block, makes the test fail.
 func TestHostileMessagesAreText(t *testing.T) {
 	t.Parallel()
 	p := startPlant(t)
@@ -45,7 +45,7 @@ func TestHostileMessagesAreText(t *testing.T) {
 	require.Equal(t, hostilePayload, value[string](b, `document.querySelector('.yaml').value`))
 	inert()
 
-	// As names and texts of the configuration, and in what is found wrong with them.
+	// The same for names and texts of the configuration, and for findings about them.
 	b.visit("connector")
 	b.until(`document.querySelector('[role=tab]')`)
 	b.put(`.yaml`, `s => s.replace('  readings:', "  '<img src=x onerror=alert(5)>':").replace('qos: At Least Once', 'qos: "<script>alert(6)</script>"')`)
@@ -55,7 +55,7 @@ func TestHostileMessagesAreText(t *testing.T) {
 	inert()
 }
 
-// What a tab fails for is heard: otherwise the other tests prove nothing.
+// heard returns what a tab fails for: otherwise the other tests would prove nothing.
 func TestComplaintsAreHeard(t *testing.T) {
 	t.Parallel()
 	b := open(t, start(t, t.TempDir(), "ui", "new.yaml").page(), "en")

@@ -16,12 +16,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience is how long a test waits for each thing that comes at once.
+// patience is how long a test waits for each thing that normally happens at once.
 const patience = 2 * time.Minute
 
 var (
-	binary  string          // of the command
-	browser context.Context // of the one browser; nil: there is none
+	binary  string          // path of the command
+	browser context.Context // the one browser, or nil if there is none
 )
 
 func TestMain(m *testing.M) {
@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 		}
 		built := sync.OnceValue(build.Wait)
 		defer built()
-		if path, err := exec.LookPath("chromium"); err == nil { // else each test says that there is none
+		if path, err := exec.LookPath("chromium"); err == nil { // without a browser, each test says so
 			options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
 				chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
 				chromedp.Flag("force-prefers-reduced-motion", true), // colours change at once
@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 			defer cancel()
 			browser, cancel = chromedp.NewContext(allocator)
 			defer cancel()
-			if err := chromedp.Do(browser); err != nil { // starts it, while the command is built
+			if err := chromedp.Do(browser); err != nil { // starts the browser while the command is built
 				fmt.Fprintf(os.Stderr, "chromium: %v\n", err)
 				return 1
 			}
@@ -63,22 +63,23 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// A tab is a page in a browser. What it complains of makes the test fail: errors and exceptions on the console, among
-// them what the Content-Security-Policy and Trusted Types forbid, and dialogs, which the page never opens.
+// A tab is a page in a browser. Complaints make the test fail: errors and exceptions on the
+// console, including violations of the Content-Security-Policy and Trusted Types, and dialogs,
+// which the page never opens.
 type tab struct {
 	t   *testing.T
 	ctx context.Context
 
-	marked chan struct{} // gets one for each mark on the console
+	marked chan struct{} // receives a value for each mark on the console
 
 	mu         sync.Mutex
 	complaints []string
 }
 
-// mark is what heard writes to the console.
+// mark is the line that heard writes to the console.
 const mark = "mark of the test"
 
-// open opens a page in a tab that shares nothing with others, in the language that is asked for.
+// open opens a page, in the given language, in a tab that shares nothing with others.
 func open(t *testing.T, url, lang string) *tab {
 	t.Helper()
 	if browser == nil && os.Getenv("CI") == "" {
@@ -98,7 +99,7 @@ func open(t *testing.T, url, lang string) *tab {
 	return b
 }
 
-// width of a tab, in pixels.
+// width is the width of a tab in pixels.
 const width = 1200
 
 func (b *tab) listen(cancel func()) {
@@ -140,7 +141,7 @@ func (b *tab) complain(format string, args ...any) {
 	b.complaints = append(b.complaints, fmt.Sprintf(format, args...))
 }
 
-// heard returns all complaints until now, and forgets them.
+// heard returns all complaints so far, and clears them.
 func (b *tab) heard() []string {
 	b.t.Helper()
 	value[bool](b, fmt.Sprintf(`(console.debug(%q), true)`, mark))
@@ -164,14 +165,14 @@ func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// run runs a step for as long as the patience of a test allows.
+// run runs a step, for at most the patience of a test.
 func run[T any](b *tab, step chromedp.Action[T]) (T, error) {
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	return chromedp.Run(ctx, step)
 }
 
-// require ends the test because of an error, and tells what is seen.
+// require ends the test if there is an error, and logs what the page shows.
 func (b *tab) require(err error, format string, args ...any) {
 	b.t.Helper()
 	if err == nil {
@@ -186,7 +187,7 @@ func (b *tab) require(err error, format string, args ...any) {
 	b.t.Fatalf("%s: %v; the page:\n%s", fmt.Sprintf(format, args...), err, text)
 }
 
-// until waits until an expression of JavaScript is true.
+// until waits until a JavaScript expression is true.
 func (b *tab) until(expression string) {
 	b.t.Helper()
 	_, err := run(b, chromedp.Poll[bool]("Boolean("+expression+")", chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(0)))
@@ -200,7 +201,7 @@ func value[T any](b *tab, expression string) T {
 	return v
 }
 
-// click clicks the first element of a selector, which may also be an XPath.
+// click clicks the first element that matches a selector, which may also be an XPath.
 func (b *tab) click(selector string) {
 	b.t.Helper()
 	if strings.HasPrefix(selector, "//") {
@@ -210,7 +211,7 @@ func (b *tab) click(selector string) {
 	b.do(chromedp.Click(chromedp.CSS(selector)))
 }
 
-// write writes into an element, key by key, or chooses a file.
+// write types text into an element, key by key, or chooses a file.
 func (b *tab) write(selector, keys string) {
 	b.t.Helper()
 	b.do(chromedp.SendKeys(chromedp.CSS(selector), keys))
@@ -221,10 +222,10 @@ func (b *tab) visible(selector string) {
 	b.do(chromedp.WaitVisible(chromedp.CSS(selector)))
 }
 
-// field is the control of a path.
+// field returns the selector of a control in the field with the given path.
 func field(path, control string) string { return fmt.Sprintf(`[data-path="%s"] %s`, path, control) }
 
-// choose takes a word of a select, as a user does.
+// choose chooses a word of a select element, as a user does.
 func (b *tab) choose(selector, word string) {
 	b.t.Helper()
 	b.visible(selector)
@@ -237,7 +238,7 @@ func (b *tab) choose(selector, word string) {
 	require.Equal(b.t, word, value[string](b, script), "%s has other words", selector)
 }
 
-// put changes what stands in an input by a function of JavaScript, as if it were typed.
+// put changes the text of an input with a JavaScript function, as if the result were typed.
 func (b *tab) put(selector, function string) {
 	b.t.Helper()
 	b.visible(selector)
@@ -251,14 +252,14 @@ func (b *tab) put(selector, function string) {
 	})()`, selector, function))
 }
 
-// visit shows another page of the navigation.
+// visit opens another page of the navigation.
 func (b *tab) visit(id string) {
 	b.t.Helper()
-	// The page is built anew, a moment after the click, unless its address is there already.
+	// The page is rebuilt a moment after the click, unless it is the current one.
 	value[bool](b, fmt.Sprintf(`(() => { if (location.hash != '#/%s') document.querySelector('main .page')?.setAttribute('data-left', ''); return true })()`, id))
 	b.click(`nav a[href="#/` + id + `"]`)
 	b.visible(`#page-` + id + `:not([data-left])`)
 }
 
-// button is the button with a text.
+// button returns the XPath of the button with a text.
 func button(text string) string { return fmt.Sprintf(`//button[normalize-space()=%q]`, text) }

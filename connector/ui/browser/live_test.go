@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// running opens the page of a connector that runs.
+// running opens the page of a running connector.
 func running(t *testing.T, lang string) *tab {
 	t.Helper()
 	m := mosquitto.Start(t, mosquitto.Options{})
@@ -20,7 +20,7 @@ func running(t *testing.T, lang string) *tab {
 	return open(t, start(t, filepath.Dir(file), "run", "-c", file, "--ui").page(), lang)
 }
 
-// publish fills in the form of Live.
+// publish publishes a message with the form of the page Live.
 func (b *tab) publish(topic, payload, qos string) {
 	b.t.Helper()
 	value[bool](b, `(document.querySelector('#page-live details').open = true)`)
@@ -30,7 +30,8 @@ func (b *tab) publish(topic, payload, qos string) {
 	b.until(`!document.querySelector('#page-live form button.main').disabled`) // the message is published
 }
 
-// A message is published, seen as it comes, looked at in three ways, and found again; markup is text.
+// A message is published, arrives, is shown in three ways, and is found by searching; markup is
+// shown as text.
 func TestLiveInTheBrowser(t *testing.T) {
 	t.Parallel()
 	b := running(t, "zh")
@@ -50,7 +51,7 @@ func TestLiveInTheBrowser(t *testing.T) {
 	require.Zero(t, value[int](b, `document.querySelectorAll('main img').length`))
 	require.Contains(t, value[string](b, `document.querySelector('#topics').textContent`), "plant")
 
-	// What comes during a pause is counted, and shown afterwards.
+	// Messages that arrive during a pause are counted, and shown afterwards.
 	b.click(`#pause`)
 	b.publish("plant/7/door", "open", "2")
 	b.until(`document.querySelector('#live-state').textContent.includes('已接收 2')`)
@@ -58,7 +59,7 @@ func TestLiveInTheBrowser(t *testing.T) {
 	b.click(`#pause`)
 	b.until(`document.querySelectorAll('.messages tbody tr').length == 2`)
 
-	// The search is for what comes from then on.
+	// A search applies only to messages that arrive after it started.
 	value[bool](b, `(() => { const s = document.querySelector('#page-live [type=search]'); s.value = 'door'; s.dispatchEvent(new Event('change')); return true })()`)
 	b.until(`document.querySelector('#live-state').textContent.includes('已连接')`)
 	b.publish("plant/7/window", "shut", "1")
@@ -66,7 +67,7 @@ func TestLiveInTheBrowser(t *testing.T) {
 	b.until(`document.querySelector('#live-state').textContent.includes('已接收 2')`)
 	b.until(`document.querySelectorAll('.messages tbody tr').length == 1`)
 
-	// The page goes, and comes again.
+	// Leave the page and return.
 	b.visit("connector")
 	b.visible(`#tab-general`)
 	b.visit("live")
@@ -82,7 +83,7 @@ func TestHealthInTheBrowser(t *testing.T) {
 	b.until(`document.querySelectorAll('.messages tbody tr').length == 1`)
 	b.visit("health")
 	b.until(`document.querySelector('#ready')?.textContent == '✓ 就绪' && document.querySelectorAll('figure').length == 6`)
-	// The charts move: the message is in them with the next sample or the one after.
+	// The charts are updated: they show the message with the next sample or the one after.
 	b.until(`document.querySelector('.facts').textContent.includes('接收1') && document.querySelectorAll('.chart .line').length > 3`)
 	value[bool](b, `(document.querySelector('figure details').open = true)`)
 	b.until(`document.querySelectorAll('figure tbody tr').length > 0`)

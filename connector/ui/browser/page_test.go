@@ -1,5 +1,5 @@
-// Package browser tests the page in a real browser. It is a module of its own, so that nobody who imports the connector
-// gets what drives one.
+// Package browser tests the page in a real browser. It is a separate module, so that programs that
+// import the connector do not depend on the packages that control the browser.
 package browser_test
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// rows are the labels of the fields that are seen.
+// rows is a JavaScript expression for the labels of the visible fields.
 const rows = `[...document.querySelectorAll('[role=tabpanel]:not([hidden]) > .fields > .field:not([hidden]) > .name > span:first-child')].map(e => e.textContent).join()`
 
 const shown = `# The plant's connector.
@@ -41,7 +41,8 @@ producers:
     topic: plant/${payload.device}/<script>alert(1)</script>
 `
 
-// The keyboard is enough, the language changes in place, and what looks like markup is text.
+// The page can be used with the keyboard alone, the language changes in place, and markup is shown
+// as text.
 func TestPageByKeyboardAndInBothLanguages(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "connector.yaml")
@@ -51,7 +52,7 @@ func TestPageByKeyboardAndInBothLanguages(t *testing.T) {
 	require.Equal(t, "tab-advanced", value[string](b, `document.activeElement.id`))
 	require.Equal(t, "true", value[string](b, `document.activeElement.getAttribute('aria-selected')`))
 
-	// A field keeps what is typed and the focus while the language changes.
+	// A field keeps its text and the focus when the language changes.
 	b.click(`#tab-general`)
 	b.do(chromedp.Focus(field("connector.general.client_id", "input")))
 	value[bool](b, `(document.querySelector('#language').click(), true)`)
@@ -63,10 +64,10 @@ func TestPageByKeyboardAndInBothLanguages(t *testing.T) {
 	require.Equal(t, "plant/${payload.device}/<script>alert(1)</script>", value[string](b, `document.querySelector('[data-path="producers.commands.topic"] input').value`))
 	require.Equal(t, 1, value[int](b, `document.scripts.length`))
 
-	// The text leads the form, too.
+	// Changes of the text also change the form.
 	b.put(`.yaml`, `s => s.replace('line-7', 'line-8')`)
 	b.until(`document.querySelector('[data-path="connector.general.client_id"] input').value == 'line-8'`)
-	// A finding leads to its field.
+	// A finding has a button that focuses its field.
 	b.click(`.all .one button`)
 	b.until(`document.activeElement.closest('.field')?.dataset.path == 'consumers.readings.qos'`)
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A plant is a connector that runs and serves the page. Its flow fails for every payload that has a "<" or is "-999".
+// A plant is a running connector that serves the page. Its flow fails for every payload that
+// contains "<" or is "-999".
 type plant struct {
 	t       *testing.T
 	broker  *mosquitto.Broker

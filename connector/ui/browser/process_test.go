@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A process is the command at work. It is interrupted when the test ends.
+// A process is a running command. It is interrupted when the test ends.
 type process struct {
 	t    *testing.T
 	told told
@@ -41,7 +41,7 @@ func start(t *testing.T, dir string, args ...string) *process {
 	return p
 }
 
-// until waits until the process has told what matches, and returns it.
+// until waits until the process has written text that matches, and returns the match.
 func (p *process) until(pattern string) string {
 	p.t.Helper()
 	re, late := regexp.MustCompile(pattern), time.After(patience)
@@ -62,12 +62,12 @@ func (p *process) until(pattern string) string {
 	}
 }
 
-// page returns the address of the page that the process serves.
+// page returns the URL of the page that the process serves.
 func (p *process) page() string { return p.until(`http://\S+#token=\w+`) }
 
-// told is what a process writes.
+// told collects what a process writes.
 type told struct {
-	more chan struct{} // something came
+	more chan struct{} // receives a value when something was written
 
 	mu   sync.Mutex
 	text bytes.Buffer

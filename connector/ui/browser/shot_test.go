@@ -16,10 +16,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// mostOfShot is how large a picture may be, in bytes.
+// mostOfShot is the maximum size of a screenshot in bytes.
 const mostOfShot = 150 << 10
 
-// shot keeps a picture of the page, in the folder that MQTT311_SCREENSHOTS names.
+// shot saves a screenshot of the page in the folder that MQTT311_SCREENSHOTS names.
 func (b *tab) shot(name string) {
 	b.t.Helper()
 	dir := os.Getenv("MQTT311_SCREENSHOTS")
@@ -37,7 +37,7 @@ func (b *tab) shot(name string) {
 	require.NoError(b.t, os.WriteFile(filepath.Join(dir, name+".png"), out.Bytes(), 0o644))
 }
 
-// trimmed leaves out what is empty at the foot of a picture, but for a margin.
+// trimmed removes empty rows at the bottom of a picture, except for a margin.
 func trimmed(p image.Image) image.Image {
 	r := p.Bounds()
 	foot := p.At(r.Min.X, r.Max.Y-1)
@@ -59,7 +59,8 @@ func trimmed(p image.Image) image.Image {
 	return out
 }
 
-// fewColours keeps the 256 most frequent colours of a picture, and puts the nearest of them in the place of the others.
+// fewColours keeps the 256 most frequent colours of a picture, and replaces all others by the
+// nearest of them.
 func fewColours(p image.Image) image.Image {
 	r := p.Bounds()
 	count := make(map[color.Color]int)

@@ -10,8 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Both tabs are filled in from nothing, in Chinese; the mistakes are told and mended, the connection is tested over TLS,
-// the file is what was seen. It is run, a message arrives, another fails, is found among the dead letters and replayed.
+// A user fills in both tabs from an empty file, in Chinese, corrects the errors that are reported,
+// tests the connection over TLS, and saves the file. The connector then runs: a message arrives;
+// another one fails, is found among the dead letters, and is replayed.
 func TestConnectorFromNothingInChinese(t *testing.T) {
 	t.Parallel()
 	m := mosquitto.Start(t, mosquitto.Options{})
@@ -21,7 +22,8 @@ func TestConnectorFromNothingInChinese(t *testing.T) {
 	b := open(t, start(t, filepath.Dir(file), "ui", file).page(), "zh")
 	require.Equal(t, "zh-CN", value[string](b, `document.documentElement.lang`))
 	require.Equal(t, "通用配置 高级配置 扩展配置 Consumer 操作 Producer 操作 其他连接", value[string](b, `[...document.querySelectorAll('[role=tab]')].map(t => t.firstChild.textContent).join(' ')`))
-	// The rows are those of the platform, in its order; what needs a switch is not there before it.
+	// The rows are those of the platform, in its order; a field that depends on a switch is hidden
+	// until the switch is on.
 	require.Equal(t, "Broker URL,连接协议,Client ID,用户名,密码", value[string](b, rows))
 
 	b.write(field("connector.general.broker_url", "input"), broker.Host)
@@ -65,8 +67,9 @@ func TestConnectorFromNothingInChinese(t *testing.T) {
 
 	b.click(`#test`)
 	b.until(`document.querySelectorAll('.steps li.good').length == 6 && document.querySelector('.test').textContent.includes('连接成功')`)
-	b.shot("test-zh") // tcp, tls, connect, subscribe, disconnect, and what is granted
-	// What fails goes to a file: the page does not look at it before the file of the configuration was saved and run.
+	b.shot("test-zh") // tcp, tls, connect, subscribe, disconnect, and the granted QoS
+	// Dead letters go to a file, which the page opens only after the configuration was saved and
+	// run.
 	value[bool](b, `(document.querySelector('[data-path="consumers.读数.on_failure"]').closest('details').open = true)`)
 	b.write(field("consumers.读数.on_failure.retries", "input"), "0")
 	b.choose(field("consumers.读数.on_failure.then", "select"), "dead_letter")
@@ -79,7 +82,7 @@ func TestConnectorFromNothingInChinese(t *testing.T) {
 	require.Contains(t, string(text), "password: hunter2")
 	require.NotContains(t, value[string](b, `document.documentElement.outerHTML + document.querySelector('.yaml').value`), "hunter2")
 
-	// It runs, with a flow that fails for one reading until it is mended.
+	// The connector runs, with a flow that fails for one reading until it is repaired.
 	dir := filepath.Dir(file)
 	p := start(t, dir, "run", "-c", file, "--ui", "--exec", `p=$(cat) && { test -e mended || test "$p" != -999; } && echo "flow: $p"`)
 	b = open(t, p.page(), "zh")
@@ -112,15 +115,17 @@ func TestConnectorFromNothingInChinese(t *testing.T) {
 	b.visible(`[role=alertdialog]`)
 	require.Equal(t, "将 1 条死信重新交给流程处理？", value[string](b, `document.querySelector('[role=alertdialog] span').textContent`))
 	b.click(button("是"))
-	p.until("flow: -999") // and that went well
+	p.until("flow: -999") // the replay succeeded
 	b.until(`document.querySelector('.notes .note')?.textContent.includes('已重放 1 条。')`)
 	b.until(letters + `.length == 0`)
 	b.click(`.toolbar input[type=checkbox]`)
 	b.until(letters + `[0] == 'plant/8/celsius 读数 已重放 4 command: exit status 1'`)
 }
 
-// messages are those that the page lists, the newest first, each from its topic on.
+// messages is a JavaScript expression for the messages that the page lists, newest first, each
+// from its topic on.
 const messages = `[...document.querySelectorAll('.messages tbody tr')].map(r => [...r.cells].slice(1).map(c => c.textContent).join(' ')).join()`
 
-// letters are the dead letters that the page lists, each from its topic on.
+// letters is a JavaScript expression for the dead letters that the page lists, each from its topic
+// on.
 const letters = `[...document.querySelectorAll('tbody tr')].map(r => [...r.cells].slice(2).map(c => c.textContent).join(' '))`

@@ -1,6 +1,6 @@
-// What the page asks the server for.
+// Requests of the page to the server.
 
-// An ApiError is an answer that says no; en and zh say why.
+// An ApiError is a refusal by the server; en and zh say why.
 export class ApiError extends Error {
   constructor(status, en, zh) {
     super(en)
@@ -31,7 +31,8 @@ export const get = async (path, signal) => (await ask('GET', path, undefined, si
 
 export const post = async (path, body = {}, signal) => (await ask('POST', path, body, signal)).json()
 
-// stream calls each with every value that the server sends, until it has sent all, each throws, or the signal aborts.
+// stream calls each with every value that the server sends. It ends when the server has sent all,
+// each throws, or the signal aborts.
 export async function stream(path, body, each, signal) {
   const r = await ask('POST', path, body ?? {}, signal)
   const reader = r.body.pipeThrough(new TextDecoderStream()).getReader()
@@ -53,7 +54,8 @@ export async function stream(path, body, each, signal) {
   }
 }
 
-// login shows the token of the address that the program printed, and takes it out of the address.
+// login presents the token from the URL that the program printed, and removes it from the address
+// bar.
 export async function login() {
   const token = /^#token=(\w+)(?:&lang=\w+)?$/.exec(location.hash)?.[1]
   if (!token) return

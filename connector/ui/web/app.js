@@ -1,4 +1,4 @@
-// The shell: navigation, language, colours, and what is told to the user.
+// The frame of the page: navigation, language, colours, and messages to the user.
 import * as api from './api.js'
 import {el, fill} from './dom.js'
 import {bind, lang, say, speak} from './i18n.js'
@@ -8,7 +8,7 @@ import {note} from './note.js'
 const main = el('main', {id: 'main', tabIndex: -1})
 const nav = el('nav', {'aria-label': {en: 'Pages', zh: '页面'}})
 const file = el('span', {class: 'file'})
-let leave // ends the page that is shown
+let leave // called when the current page is left
 
 const themes = ['auto', 'light', 'dark']
 const themeNames = {auto: {en: 'System colours', zh: '跟随系统'}, light: {en: 'Light', zh: '浅色'}, dark: {en: 'Dark', zh: '深色'}}

@@ -1,4 +1,4 @@
-// Charts that move: lines over time, with the same in words and in a table.
+// Charts of values over time, each with the newest and largest values in words, and a table.
 import {el, fill, newID, svg} from './dom.js'
 import {isText} from './i18n.js'
 import {text} from './schema.js'
@@ -6,7 +6,8 @@ import {text} from './schema.js'
 const width = 600, height = 180, left = 46, bottom = 22, top = 14
 const shortest = 5 * 60_000, rowsOfTable = 12
 
-// A Chart draws lines: {title, lines: [[name, of(now, before)]]}. of returns null where there is nothing.
+// A Chart draws lines: {title, lines: [[name, of(now, before)]]}. of returns the value for a
+// sample, given the one before, or null if there is none.
 export class Chart {
   constructor({title, lines}) {
     this.lines = lines
@@ -18,7 +19,7 @@ export class Chart {
     this.element = el('figure', {class: 'card', 'aria-labelledby': heading.id}, heading, this.picture, this.words, this.details)
   }
 
-  // draw shows samples, the last of which is now; the chart grows to longest milliseconds.
+  // draw shows samples. The last one is the newest; the chart covers up to longest milliseconds.
   draw(samples, longest) {
     this.points = samples.slice(1).map((now, i) => ({at: Date.parse(now.time), values: this.lines.map(l => l[1](now, samples[i]))}))
     const now = Date.parse(samples.at(-1)?.time ?? 0)
@@ -41,7 +42,7 @@ export class Chart {
         if (!Number.isFinite(v)) return
         const before = this.points[j - 1]?.values[i]
         path += `${Number.isFinite(before) ? 'L' : 'M'}${x(p.at).toFixed(1)} ${y(v).toFixed(1)}`
-        if (!Number.isFinite(before) && !Number.isFinite(this.points[j + 1]?.values[i])) path += 'h1' // a point
+        if (!Number.isFinite(before) && !Number.isFinite(this.points[j + 1]?.values[i])) path += 'h1' // a single point
         lone = false
       })
       if (!lone) this.picture.append(svg('path', {d: path, class: 'line line' + i}))
@@ -50,7 +51,7 @@ export class Chart {
     this.tell()
   }
 
-  // say names the lines with their newest and largest values.
+  // say shows the name of each line with its newest and its largest value.
   say() {
     fill(this.words, this.lines.map(([name], i) => {
       const all = this.points.map(p => p.values[i]).filter(Number.isFinite)
@@ -60,7 +61,7 @@ export class Chart {
     }))
   }
 
-  // tell fills the table, if it is open: means of five minutes, or of what there is.
+  // tell fills the table, if it is open, with means over five minutes.
   tell() {
     if (!this.details.open || !this.points) return
     const step = 5 * 60_000, rows = new Map()
@@ -77,12 +78,12 @@ export class Chart {
   }
 }
 
-// round returns a number of few digits that is not less.
+// round returns the next larger number of the form 1, 2 or 5 times a power of ten.
 function round(v) {
   if (!(v > 0)) return 1
   const unit = 10 ** Math.floor(Math.log10(v))
   return [1, 2, 5, 10].map(n => n * unit).find(n => n >= v)
 }
 
-// short writes a number with three digits.
+// short formats a number with about three digits.
 const short = v => v >= 1e6 ? (v / 1e6).toPrecision(3) + 'M' : v >= 10_000 ? (v / 1000).toPrecision(3) + 'k' : String(Number(v.toPrecision(v >= 1000 ? 4 : 3)))

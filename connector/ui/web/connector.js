@@ -1,4 +1,4 @@
-// The configuration: its tabs, what is wrong with it, its text, and the connection test.
+// The configuration: its tabs, its findings, its text, and the connection test.
 import {el, fill, newID} from './dom.js'
 import {Form, finding} from './form.js'
 import {fill as fillText} from './i18n.js'
@@ -15,7 +15,7 @@ const readOnly = {
   unreadable: text('The text cannot be read: mend it, then the forms follow.', '文本无法解析：修正后表单随之更新。'),
 }
 
-let kept // what was written and not saved, while another page is shown
+let kept // unsaved changes, while another page is shown
 
 export function mount(root, api) {
   const going = new AbortController()
@@ -42,7 +42,7 @@ export function mount(root, api) {
       el('div', {}, tabs, shown),
       el('div', {class: 'beside'}, el('h2', {}, 'YAML'), area, el('h2', {}, text('Findings', '检查结果')), list)))
 
-  // settled waits for the edits that are on their way, also for what an input has not told yet.
+  // settled waits for pending edits, including what was typed into the focused input.
   function settled() {
     const at = document.activeElement
     if (at?.matches('input[type=text], input[type=password], textarea')) at.dispatchEvent(new Event('change', {bubbles: true}))
@@ -54,7 +54,7 @@ export function mount(root, api) {
     try { await what() } catch (e) { if (!going.signal.aborted) note(e) }
   }
 
-  // Edits are made one after the other, each of the text that the one before it made.
+  // Edits are made one after the other, each to the text that resulted from the previous one.
   function step(ask) {
     queue = queue.then(ask).then(show, e => { if (!going.signal.aborted) { note(e); show(doc) } })
     return queue
@@ -76,7 +76,7 @@ export function mount(root, api) {
     if (going.signal.aborted) return
     if (view.revision === undefined) view.revision = doc?.revision
     doc = view
-    area.disabled = false // what is typed before the text is there would be lost
+    area.disabled = false // anything typed before the text arrived would be lost
     kept = {doc, saved}
     if (area.value !== doc.text && !(document.activeElement == area && typing !== undefined)) area.value = doc.text
     for (const p of panels) p.update(doc.values?.values?.find(v => v.key == p.section)?.values ?? [])
@@ -98,7 +98,7 @@ export function mount(root, api) {
   const sectionOf = path => /^(connector\.(general|advanced|extension)|\w+)/.exec(path)?.[0]
   const count = panel => doc.findings.filter(f => f.code[0] == 'E' && sectionOf(f.path) == panel.path.join('.')).length || ''
 
-  // goTo shows the field of a finding, or else its line of the text.
+  // goTo focuses the field of a finding, or else its line in the text.
   function goTo(f) {
     const tab = [...tabs.children].find(t => sectionOf(f.path) == t.panel.path.join('.'))
     if (tab) choose(tab)
@@ -131,7 +131,8 @@ export function mount(root, api) {
     next.focus()
   })
 
-  // The tabs are the sections of a connection, and then what has names.
+  // The first tabs are the sections of a connection, followed by those for named objects, such as
+  // consumers.
   function build() {
     form = new Form(schema, edit, rename)
     const sections = Object.entries(schema.$defs.connection.properties).map(([key, p]) => {

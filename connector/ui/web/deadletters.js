@@ -1,4 +1,4 @@
-// The dead letters of the files that the configuration names.
+// The dead letters in the files that the configuration names.
 import {el, fill, newID} from './dom.js'
 import {lang} from './i18n.js'
 import {note} from './note.js'
@@ -12,12 +12,13 @@ const states = {waiting: text('waiting', '待处理'), replayed: text('replayed'
 
 export function mount(root, api) {
   let file = 0, next = 0, search = '', all = false, turn = 0
-  const chosen = new Map(), going = new AbortController() // of ids: there is a flow for it
+  const chosen = new Map(), going = new AbortController() // chosen maps the chosen ids to whether there is a flow for them
   const rows = el('tbody'), count = el('p', {class: 'pale', role: 'status'}), detail = el('section', {'aria-live': 'polite'})
   const more = el('button', {type: 'button', onclick: () => load(next)}, text('More', '更多'))
   const topic = el('input', {value: '{topic}', 'aria-label': text('Topic to replay to', '重放的目标主题')})
   const act = (en, zh, f) => el('button', {type: 'button', disabled: true, onclick: f}, text(en, zh))
-  // What is done is what was asked about, whatever is chosen meanwhile.
+  // asked returns the request for the present choice. After the user has confirmed it, later
+  // changes of the choice do not affect it.
   const asked = more => ({file, ids: [...chosen.keys()], ...more})
   const through = act('Through the flow', '交给流程重放', () => {
     const what = asked({flow: true, again: all})

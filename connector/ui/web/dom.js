@@ -1,8 +1,10 @@
 import {bind, isText} from './i18n.js'
 
-// el makes an element. Properties that begin with "on" are listeners, those with a "-" and "role", "for", "list" are
-// attributes, the others are properties of the element; a text {en, zh} follows the language. Children are elements
-// and texts; texts are never markup. What is null, undefined or false is left out.
+// el makes an element. Properties whose names begin with "on" are listeners; those with a "-" in
+// their name, and "role", "for" and "list", are attributes; all others are properties of the
+// element. A text {en, zh} changes with the language. Children are elements and texts, and texts
+// are never parsed as markup. Attributes and children that are null,
+// undefined or false are left out.
 export function el(tag, props, ...children) {
   const e = document.createElement(tag)
   set(e, props)
@@ -10,7 +12,7 @@ export function el(tag, props, ...children) {
   return e
 }
 
-// svg makes an element of a drawing.
+// svg makes an SVG element.
 export function svg(tag, attributes, ...children) {
   const e = document.createElementNS('http://www.w3.org/2000/svg', tag)
   for (const [name, value] of Object.entries(attributes ?? {})) e.setAttribute(name, value)
@@ -21,7 +23,7 @@ export function svg(tag, attributes, ...children) {
 const attribute = name => name.includes('-') || name == 'role' || name == 'for' || name == 'list'
 const absent = v => v === null || v === undefined || v === false
 
-// set gives an element properties, as el does.
+// set sets properties of an element, as el does.
 export function set(e, props) {
   for (const [name, value] of Object.entries(props ?? {})) {
     if (name.startsWith('on')) e.addEventListener(name.slice(2), value)
@@ -43,7 +45,7 @@ function add(e, ...children) {
   }
 }
 
-// fill puts children in the place of those of an element.
+// fill replaces the children of an element.
 export function fill(e, ...children) {
   e.replaceChildren()
   add(e, ...children)

@@ -1,5 +1,5 @@
-// Forms for the values of a configuration. A control is {element, update(value)}; a value is what the server sends for
-// what is written in the file: {key, word, kind, text, values}, or undefined.
+// Forms for the values of a configuration. A control is {element, update(value)}. A value is the
+// server's description of a value in the file, {key, word, kind, text, values}, or undefined.
 import {el, fill, newID, set} from './dom.js'
 import {say} from './i18n.js'
 import {blank, choiceText, choices, conditions, help, kind, label, open, spelled, text} from './schema.js'
@@ -7,20 +7,21 @@ import {blank, choiceText, choices, conditions, help, kind, label, open, spelled
 const placeholder = /<secret-[a-z0-9]+-\d+>/
 const child = (v, key) => v?.values?.find(c => c.key == key)
 
-// A Form makes controls. edit(path, value) changes a value of the file, rename(path, name) a name.
+// A Form makes controls. edit(path, value) changes a value in the file, and rename(path, name) a
+// name.
 export class Form {
   constructor(schema, edit, rename) {
     Object.assign(this, {schema, edit, rename, findings: new Map(), readOnly: false, rows: []})
   }
 
-  // told gives the findings beside the fields.
+  // told shows the findings next to their fields.
   told(findings, readOnly) {
     this.readOnly = readOnly
     this.rows = this.rows.filter(r => r.element.isConnected || r.keep?.())
     for (const r of this.rows) r.told(findings, readOnly)
   }
 
-  // object makes the fields of an object of the schema, those that are of the platform first.
+  // object makes the fields of an object of the schema, those of the platform first.
   object(p, path) {
     const q = open(this.schema, p), depends = conditions(q)
     const fields = Object.entries(q.properties).map(([key, property]) => ({key, property, ...this.field(key, property, [...path, key], q)}))
@@ -40,7 +41,7 @@ export class Form {
     return {element, update}
   }
 
-  // field makes a row: the label, the control, the help text, and what is wrong.
+  // field makes a row: the label, the control, the help text, and the findings.
   field(key, p, path, around) {
     const q = {...open(this.schema, p)}, id = newID(), k = kind(this.schema, p)
     const c = this[k](p, path, id)
@@ -73,7 +74,8 @@ export class Form {
     return {element, update: c.update}
   }
 
-  // typed makes an input tell what is typed, soon after and at the latest when it is left.
+  // typed sends what is typed into an input, after a short pause and at the latest when the input
+  // loses the focus.
   typed(input, path, value = v => v === '' ? null : v) {
     let timer, last
     const send = () => {
@@ -120,7 +122,7 @@ export class Form {
     }}
   }
 
-  // suggested is text with some usual words.
+  // suggested is a text field that suggests common values.
   suggested(p, path, id) {
     const list = el('datalist', {id: id + 'd'}, choices(this.schema, p).map(w => el('option', {value: w})))
     const input = el('input', {id, type: 'text', autocomplete: 'off', list: list.id})
@@ -128,13 +130,13 @@ export class Form {
     return {element: el('div', {}, input, list), input, update: v => put(v?.text ?? '')}
   }
 
-  // secret is a text that is never shown, or says where it is.
+  // secret is a field for a secret, which is never shown, or for its source.
   secret(p, path, id) {
     const hidden = path.at(-1) == 'password' || Boolean(open(this.schema, p).writeOnly)
     return this.sourced(path, id, {text: text('Text', '文本'), file: text('File', '文件'), env: text('Variable', '环境变量'), exec: text('Command', '命令')}, 'text', hidden)
   }
 
-  // file is a path, or PEM text, or where it is.
+  // file is a field for a path, PEM text, or its source.
   file(p, path, id) {
     return this.sourced(path, id, {path: text('File', '文件'), pem: text('PEM text', 'PEM 文本'), env: text('Variable', '环境变量'), exec: text('Command', '命令')}, 'path')
   }
@@ -173,7 +175,7 @@ export class Form {
     return {element: el('div', {class: 'row'}, source, input, pick, clear), input, update}
   }
 
-  // list has a row for each item, and one for another.
+  // list has a row for each item, and one to add another.
   list(p, path, id) {
     const items = open(this.schema, p).items, object = items.oneOf?.find(f => f.properties)
     const rows = el('div', {class: 'items'})
@@ -210,7 +212,7 @@ export class Form {
     }
     const update = v => {
       const values = v?.kind == 'list' ? v.values ?? [] : v?.kind == 'text' ? [v] : []
-      if (values.length < count) { // one is gone: the rows have other places now
+      if (values.length < count) { // after a removal, the remaining rows have other indexes
         fill(rows)
         controls = []
       }
@@ -224,7 +226,7 @@ export class Form {
     return {element: el('div', {class: 'list'}, rows, add), update, group: true}
   }
 
-  // names is an object whose keys are the user's own, with secrets.
+  // names is for an object whose keys the user chooses and whose values are secrets.
   names(p, path, id) {
     const rows = el('div', {class: 'items'}), property = open(this.schema, p).additionalProperties
     let keys = '', controls = new Map()
@@ -250,7 +252,7 @@ export class Form {
     return {element: el('div', {}, rows, el('div', {class: 'row'}, name, add)), update, group: true}
   }
 
-  // store is a word, or an object.
+  // store is a choice between a word and an object.
   store(p, path) {
     const forms = open(this.schema, p).oneOf, object = forms.find(f => f.properties), word = String(forms.find(f => f.const !== undefined).const)
     const inner = this.object(object, path)
@@ -266,7 +268,7 @@ export class Form {
     }}
   }
 
-  // named makes a card for each of the user's own names, and one for another.
+  // named makes a card for each name chosen by the user, and a form to add another.
   named(key, p, path) {
     const property = p.additionalProperties, cards = el('div', {})
     const title = label(key, p)
@@ -309,7 +311,8 @@ export class Form {
   }
 }
 
-// truth makes what is written for a switch "true" or "false".
+// truth returns "true" or "false" for the text of a switch in the file, or the text itself if it is
+// neither.
 function truth(s) {
   const t = String(s ?? '').trim().toLowerCase()
   if (['true', 'yes', 'on', '是', '启用', '开启', '真'].includes(t)) return 'true'
@@ -317,7 +320,7 @@ function truth(s) {
   return s
 }
 
-// finding shows a mistake or a warning, with what to do.
+// finding shows an error or a warning, with advice.
 export function finding(f) {
   return el('p', {class: 'finding ' + (f.code[0] == 'E' ? 'bad' : 'warn')}, el('code', {}, f.code), ' ', text(f.message, f.message_zh), ' ', el('span', {class: 'fix'}, text('→ ' + f.fix, '→ ' + f.fix_zh)))
 }

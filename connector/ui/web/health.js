@@ -1,4 +1,4 @@
-// Health: how the connector does, over the last hour.
+// Health: the state of the connector over the last hour.
 import {Chart} from './chart.js'
 import {el, fill} from './dom.js'
 import {note} from './note.js'
@@ -7,7 +7,8 @@ import {text} from './schema.js'
 export const id = 'health'
 export const title = text('Health', '运行状况')
 
-// Each quantity is a line of a chart: of returns it from a sample and the one before.
+// These functions return functions that compute the value of a line from a sample and the one
+// before.
 const rate = key => (now, before) => (now[key] - before[key]) / seconds(now, before)
 const times = key => (now, before) => (now[key] - before[key]) * 60 / seconds(now, before)
 const level = key => now => now[key]
@@ -31,7 +32,7 @@ export function mount(root, api) {
 
   function say(v) {
     const what = v.ready ? text('✓ Ready', '✓ 就绪') : text('✗ Not ready: ' + v.why.en, '✗ 未就绪：' + v.why.zh)
-    if (what.en == saidBefore) return // a screen reader would read it again
+    if (what.en == saidBefore) return // otherwise a screen reader would repeat it
     saidBefore = what.en
     ready.className = 'ready ' + (v.ready ? 'good' : 'bad')
     fill(ready, what)
@@ -45,7 +46,7 @@ export function mount(root, api) {
         built = true
         fill(root, ready, facts, el('div', {class: 'charts'}, drawn.map(d => d.element)))
       }
-      if (v.samples.length && samples.length && v.samples[0].n <= samples.at(-1).n) samples = [] // the program began anew
+      if (v.samples.length && samples.length && v.samples[0].n <= samples.at(-1).n) samples = [] // the program was restarted
       samples = [...samples, ...v.samples].slice(-v.most)
       say(v)
       count(samples.at(-1), samples[0])

@@ -2,8 +2,8 @@
 
 const key = 'mqtt311.lang'
 
-// first is the language that was chosen on the page, else that of the command that printed the address, which
-// a reload remembers, else that of the browser.
+// first is the language chosen on the page; if none was chosen, that of the command that printed
+// the URL, which survives a reload; and otherwise that of the browser.
 function first() {
   let told = /&lang=(en|zh)$/.exec(location.hash)?.[1]
   try {
@@ -11,7 +11,7 @@ function first() {
     if (kept == 'en' || kept == 'zh') return kept
     if (told) sessionStorage.setItem(key, told)
     told ??= sessionStorage.getItem(key)
-  } catch {} // storage may be forbidden
+  } catch {} // storage may be disabled
   if (told == 'en' || told == 'zh') return told
   return navigator.language.toLowerCase().startsWith('zh') ? 'zh' : 'en'
 }
@@ -21,19 +21,20 @@ export let lang = first()
 // isText reports whether a value is a text in both languages.
 export const isText = v => v !== null && typeof v == 'object' && typeof v.en == 'string' && typeof v.zh == 'string'
 
-// say returns a text in the language of the page, with {0}, {1} ... replaced.
+// say returns a text in the language of the page, with {0}, {1} and so on replaced.
 export function say(text, ...args) {
   const s = isText(text) ? text[lang] : String(text)
   return args.length ? s.replace(/\{(\d)\}/g, (_, i) => isText(args[i]) ? args[i][lang] : args[i]) : s
 }
 
-// fill returns a text with {0}, {1} ... replaced in both languages.
+// fill returns a text with {0}, {1} and so on replaced in both languages.
 export function fill(text, ...args) {
   const one = l => text[l].replace(/\{(\d)\}/g, (_, i) => isText(args[i]) ? args[i][l] : args[i])
   return {en: one('en'), zh: one('zh')}
 }
 
-// bind gives an element a text as the property or attribute named, and changes it with the language.
+// bind sets a property or attribute of an element to a text, and updates it when the language
+// changes.
 export function bind(el, name, text) {
   el.texts ??= {}
   el.texts[name] = text
@@ -46,14 +47,14 @@ function put(el, name, text) {
   else el.setAttribute(name, say(text))
 }
 
-// translate puts the texts below an element into the language of the page.
+// translate updates the texts of an element and everything below it to the language of the page.
 export function translate(root) {
   for (const el of [root, ...root.querySelectorAll('[data-t]')])
     for (const [name, text] of Object.entries(el.texts ?? {})) put(el, name, text)
 }
 
-// speak changes the language where everything stands: nothing is made again, and what has the focus keeps it. Whoever
-// has texts of its own listens for the event "lang" of the document.
+// speak changes the language in place: no element is made again, so the focus stays where it is.
+// Code that shows texts in another way listens for the event "lang" of the document.
 export function speak(l) {
   lang = l
   try { localStorage.setItem(key, l) } catch {}

@@ -1,4 +1,4 @@
-// Live: messages as they come, and one to be published.
+// Live: messages as they arrive, and a form to publish one.
 import {el, fill, newID} from './dom.js'
 import {lang} from './i18n.js'
 import {note} from './note.js'
@@ -132,7 +132,8 @@ export function mount(root, api) {
       el('p', {class: 'row'}, go, outcome)))
   }
 
-  // What is said in attributes of rows is said anew; texts follow by themselves.
+  // Texts in attributes of rows are not updated by themselves when the language changes, so show
+  // them again.
   const speak = () => { if (chosen) show(chosen); if (!paused) paint() }
   document.addEventListener('lang', speak)
   for (const input of [filter, words]) input.addEventListener('change', () => listen())

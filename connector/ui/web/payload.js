@@ -1,10 +1,11 @@
-// Payloads: bytes that may be anything.
+// Payloads, which may contain any bytes.
 
 export const bytesOf = base64 => Uint8Array.from(atob(base64 ?? ''), c => c.charCodeAt(0))
 
 export const base64Of = text => btoa(Array.from(new TextEncoder().encode(text), c => String.fromCharCode(c)).join(''))
 
-// textOf returns bytes as text, or undefined if they are none. The end of a beginning may be part of a character.
+// textOf returns bytes as text, or undefined if they are not UTF-8. Unless whole, they are only a
+// beginning, which may end within a character.
 export function textOf(bytes, whole) {
   try { return new TextDecoder('utf-8', {fatal: true, ignoreBOM: true}).decode(bytes, {stream: !whole}) } catch {}
 }
@@ -19,10 +20,10 @@ export function hexOf(bytes) {
   return lines.join('\n')
 }
 
-const deepest = 40 // levels that are indented
+const deepest = 40 // maximum number of levels to indent
 
-// pretty returns JSON with a line for each value, or undefined if a text is not JSON. Strings and numbers stay as they are written: as
-// values of JavaScript large numbers would be others.
+// pretty returns JSON with a line for each value, or undefined if the text is not JSON. Strings and
+// numbers are kept as written, because JavaScript would round large numbers.
 export function pretty(json) {
   try { JSON.parse(json) } catch { return }
   let out = '', depth = 0, opened = false

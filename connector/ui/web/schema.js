@@ -1,8 +1,9 @@
-// What the forms are made of: the schema of a configuration, whose order, labels, help texts and choices they show.
+// The schema of a configuration, from which the forms take their order, labels, help texts and
+// choices.
 
 export const text = (en, zh = en) => ({en, zh})
 
-// label returns what a property is called.
+// label returns the label of a property.
 export function label(key, p) {
   const en = p?.title ?? key
   return text(en, p?.['x-label-zh'] ?? en)
@@ -17,14 +18,14 @@ export function help(p) {
   return en.length ? text(en.join('; '), zh.join('；')) : null
 }
 
-// open returns a property with what it refers to.
+// open returns a property with its $ref resolved.
 export function open(schema, p) {
   if (!p.$ref) return p
   const name = p.$ref.slice('#/$defs/'.length)
   return {...schema.$defs[name], ...p, name}
 }
 
-// kind tells how a property is edited.
+// kind returns the kind of control for a property: the name of a method of Form.
 export function kind(schema, p) {
   const q = open(schema, p)
   const forms = q.anyOf ?? q.oneOf ?? []
@@ -41,7 +42,8 @@ export function kind(schema, p) {
   return 'suggested'
 }
 
-// choices returns the words of a choice. A number in the schema is another spelling of the word at its place.
+// choices returns the words of a choice, without numbers and Chinese words, which are other
+// spellings.
 export function choices(schema, p) {
   const q = open(schema, p)
   const all = q.enum ?? (q.anyOf ?? []).flatMap(f => choices(schema, f))
@@ -51,13 +53,15 @@ export function choices(schema, p) {
   return words.filter(w => !/[^\x00-\x7f]/.test(w))
 }
 
-// choiceText returns what a word of a choice is called: the schema may have the words of the platform after the keys.
+// choiceText returns the text to show for a word of a choice. The schema may list the words of the
+// platform in the same order.
 export function choiceText(schema, p, word) {
   const words = choices(schema, p), others = (open(schema, p).enum ?? []).filter(w => typeof w == 'string' && !words.includes(w))
   return text(word, others.length == words.length ? others[words.indexOf(word)] ?? word : word)
 }
 
-// spelled returns the word of a choice that a text of the file stands for, if it is plain.
+// spelled returns the word of a choice that a value in the file means, or the value itself if that
+// is unclear.
 export function spelled(schema, p, value) {
   const words = choices(schema, p)
   const folded = s => String(s).toLowerCase().replace(/[\s_-]/g, '')
@@ -68,7 +72,7 @@ export function spelled(schema, p, value) {
   return words.find(w => folded(w) == folded(value)) ?? words[i] ?? words[j] ?? value
 }
 
-// conditions returns for each property of an object the switch on which it depends, as the schema says:
+// conditions returns the switch that each property of an object depends on according to the schema:
 // {field: {key, values}}.
 export function conditions(q) {
   const out = {}
@@ -88,7 +92,7 @@ export function conditions(q) {
   return out
 }
 
-// blank returns the least that an object of a schema has.
+// blank returns the smallest value for a property of the schema.
 export function blank(schema, p) {
   const q = open(schema, p)
   if (q.type == 'array') return []

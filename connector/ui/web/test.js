@@ -1,4 +1,4 @@
-// 测试连接: each step as it happens.
+// The connection test (测试连接), which shows each step as it happens.
 import {el, fill} from './dom.js'
 import {text} from './schema.js'
 

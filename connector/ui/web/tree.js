@@ -1,8 +1,8 @@
-// The tree of topics with the messages that came on each.
+// The tree of topics with the number of messages on each.
 import {el, fill} from './dom.js'
 import {text} from './schema.js'
 
-// A Tree calls choose with the topic of the branch that is clicked.
+// A Tree calls choose with the topic of a branch when it is clicked.
 export class Tree {
   constructor(choose) {
     this.choose = choose
@@ -11,12 +11,12 @@ export class Tree {
   }
 
   clear() {
-    this.counts = new Map() // by topic
+    this.counts = new Map() // counts by topic
     this.top = {children: new Map(), count: 0, list: el('ul', {role: 'list'})}
     fill(this.element, this.top.list, this.none = el('p', {class: 'pale'}, text('No message yet.', '尚无消息。')))
   }
 
-  // update takes topics whose counts have changed: [{topic, count}].
+  // update adds topics whose counts have changed: [{topic, count}].
   update(topics) {
     for (const t of topics) {
       const more = t.count - (this.counts.get(t.topic) ?? 0)
