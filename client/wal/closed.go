@@ -42,7 +42,7 @@ func (s *Store) identity() (uint64, bool) {
 		}
 		h.Write(binary.BigEndian.AppendUint64([]byte(seg.name), id))
 	}
-	id, ok := s.disk.Identity(headName, false) // HEAD is written later, so leave out its times
+	id, ok := s.disk.Identity(headName, false) // not the content: HEAD is written later
 	h.Write(binary.BigEndian.AppendUint64(nil, id))
 	return h.Sum64(), ok
 }

@@ -106,10 +106,10 @@ func (s *Store) tidy() error {
 	return nil
 }
 
-// squeeze makes room on a full disk, where no further segment can be made: it writes everything
-// that is live into a new segment, whose room comes from the reserve, and removes the old ones. It
-// reports whether it did; it does not if the live bytes do not fit, or if it would gain less than
-// want or worth bytes, or cost more than it gains.
+// squeeze makes room on a full disk: it writes everything that is live into a new segment, which
+// uses the room of the reserve, and removes the old ones. It reports whether it did so. It does
+// nothing if the live bytes do not fit, or if it would gain less than want or worth bytes, or fewer
+// bytes than it would write.
 func (s *Store) squeeze(want, worth int64) (bool, error) {
 	all := int64(0)
 	for _, seg := range s.segments {

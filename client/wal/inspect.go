@@ -211,7 +211,7 @@ type survey struct {
 	known bool   // the head is readable
 	own   *owner // from the first readable header
 	index
-	blamed bool // damage was reported for what is missing before the next segment
+	blamed bool // frames missing before the next segment were already reported as damage
 }
 
 func newSurvey(from source) *survey { return &survey{from: from, index: newIndex()} }

@@ -17,7 +17,7 @@ import (
 // The sum is less than the 256 bytes that Store.Room counts for a message.
 const finishing = (headSize + 4 + 9 + 8) + 9 + endSize + 2*forgetting
 
-const forgetting = headSize + endSize // in a commit of its own, besides the key
+const forgetting = headSize + endSize // size of a commit that removes one key, besides the key
 
 // toFinish returns how many bytes finishing a key may take. The records of received and released
 // messages are only removed.
@@ -240,7 +240,7 @@ func (s *Store) reachRoom(size int64) error {
 	}
 	worth := int64(squeezeGain)
 	if a.free() < size {
-		worth = 2 * s.header // rather than continue in the reserve, which there is only once
+		worth = 2 * s.header // even a small gain is better than using up the reserve
 	}
 	if s.atHand()-size < s.promised()-reserve/2 || a.free() < size {
 		if _, err := s.squeeze(size, worth); err != nil {

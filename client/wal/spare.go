@@ -191,8 +191,8 @@ func (s *Store) use(seg *segment) error {
 	return s.setHead(head{oldest: s.segments[0].first, newest: seg.first, next: seg.first})
 }
 
-// turnTo is use while the disk has room. It frees the free room of the previous segment; as Room
-// may have reserved that meanwhile, the new segment has as much.
+// turnTo is like use, but for a disk that has room, so it shrinks the previous segments to their
+// size. Room may have reserved that free room meanwhile, so the new segment must have as much.
 func (s *Store) turnTo(seg *segment) error {
 	if err := s.use(seg); err != nil {
 		return err

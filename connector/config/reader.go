@@ -89,7 +89,7 @@ func heading(path, key string) bool {
 
 type pair struct {
 	key, value *yaml.Node
-	within     []string // headings that it stands below
+	within     []string // headings above it
 }
 
 // maxPairs limits the number of pairs, which nested merges could multiply.
@@ -247,8 +247,8 @@ func (r *reader) unknown(path string, key *yaml.Node, fields []field) {
 	r.fail("E130/known", at, key, names)
 }
 
-// sectionOf returns the section that has a key, or "": in the connection that path belongs to or,
-// elsewhere, in the connector.
+// sectionOf returns the section that has a key, or "" if none has. The section is one of the
+// connection that path belongs to or, if path belongs to none, of the connector.
 func sectionOf(path, key string) string {
 	of := "connector"
 	if strings.HasPrefix(path, "connections.") {

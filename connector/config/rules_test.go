@@ -75,7 +75,7 @@ func TestGoodConfigurationHasNoFinding(t *testing.T) {
 // finding must name.
 var planted = []struct {
 	code, old, new string
-	at             string // text that stands at the finding's line and column
+	at             string // text at the finding's line and column
 }{
 	{"E101", "client_id: c", "client_id: c\n    tls_server_cert: ca.pem", "ca.pem"},
 	{"E102", "auto_reconnect: true", "auto_reconnect: true\n    will_topic: gone", "gone"},

@@ -78,7 +78,7 @@ export class Chart {
   }
 }
 
-// round returns the next larger number of the form 1, 2 or 5 times a power of ten.
+// round rounds up to 1, 2 or 5 times a power of ten.
 function round(v) {
   if (!(v > 0)) return 1
   const unit = 10 ** Math.floor(Math.log10(v))

@@ -3,8 +3,8 @@ import {bind, isText} from './i18n.js'
 // el makes an element. Properties whose names begin with "on" are listeners; those with a "-" in
 // their name, and "role", "for" and "list", are attributes; all others are properties of the
 // element. A text {en, zh} changes with the language. Children are elements and texts, and texts
-// are never parsed as markup. Attributes and children that are null,
-// undefined or false are left out.
+// are never parsed as markup. Attributes and children that are null, undefined or false are left
+// out.
 export function el(tag, props, ...children) {
   const e = document.createElement(tag)
   set(e, props)
