@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	os.Setenv("LANG", "C")
 	flag.Parse()
 	if !flagGiven("test.parallel") {
-		flag.Set("test.parallel", "8") // tests mostly wait for processes and servers
+		flag.Set("test.parallel", thorough.Pick("8", "4")) // tests mostly wait for processes and servers
 	}
 	os.Exit(m.Run())
 }

@@ -185,7 +185,7 @@ func TestPipeThatClosesItsPipes(t *testing.T) {
 
 // A process that closes its standard input may still answer the messages that it has.
 func TestPipeThatEndsSlowly(t *testing.T) {
-	graceOf(t, 500*time.Millisecond)
+	graceOf(t, 10*time.Second)
 	s := pipeOf(t, 1, `read -r a; read -r b; read -r c; exec 0</dev/null
 		for line in "$a" "$b" "$c"; do sleep 0.3; id=${line#*:\"}; echo "{\"id\":\"${id%%\"*}\",\"ok\":true}"; done`)
 	var all sync.WaitGroup
