@@ -280,17 +280,3 @@ func TestDeadLetterCollect(t *testing.T) {
 	collect("--idle", "100ms")
 	require.Len(t, waiting(t, file), 2)
 }
-
-// Nothing is replayed from a file that cannot be written: it could not be recorded, and every run would replay it
-// again.
-func TestDeadLetterReplayOfAFileThatMayOnlyBeRead(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root may write everywhere")
-	}
-	file, ran := letters(t, "a"), filepath.Join(t.TempDir(), "ran")
-	require.NoError(t, os.Chmod(file, 0o400))
-	r := mqtt311(t, "deadletter", "replay", file, "--all", "--yes", "--exec", "touch "+ran)
-	require.Equal(t, command.ExitRuntime, r.code, r.err)
-	require.Contains(t, r.err, "nothing was replayed")
-	require.NoFileExists(t, ran)
-}
